@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What can be wrong with the way the product is set up."""
+
+
+class GpuFilterError(Exception):
+    """Base class: the message says what is wrong and how to mend it."""
+
+    message = "An unknown error occurred."
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(self.message % values)
+
+
+class PoolMatcherNotFound(GpuFilterError):
+    """``[gpu_filter]pool_matcher`` names no installed matcher."""
+
+    message = (
+        "[gpu_filter]pool_matcher = %(name)s: no such pool matcher is"
+        " installed. Installed: %(installed)s. Correct the option, or install"
+        " the package that provides the matcher as an entry point in"
+        " %(namespace)s, then start the service again."
+    )
+
+
+class PoolMatcherBroken(GpuFilterError):
+    """The configured matcher cannot be imported or made."""
+
+    message = (
+        "[gpu_filter]pool_matcher = %(name)s: this pool matcher cannot be"
+        " loaded: %(error)s. Mend or reinstall the package that provides it,"
+        " or choose another matcher, then start the service again."
+    )
+
+
+class PluginBroken(GpuFilterError):
+    """A filter or weigher in one of our namespaces cannot be imported."""
+
+    message = (
+        "The entry point %(entry_point)s in %(namespace)s cannot be loaded:"
+        " %(error)s. Mend or remove the package that provides it."
+    )

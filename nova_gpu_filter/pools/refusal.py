@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Why a host was refused: data first, text last."""
+
+import collections
+from collections.abc import Iterable
+import dataclasses
+import enum
+
+
+class Drop(enum.Enum):
+    """Why free devices of a host could not serve a request.
+
+    The order is the order in which devices are dropped, that of
+    ``PciDeviceStats._filter_pools`` in nova/pci/stats.py. The value completes
+    the sentence "n devices <value>".
+    """
+
+    PROPERTIES = "with other ids or tags"
+    NUMA = "on the wrong NUMA node"
+    UNREQUESTED_PF = "are physical functions, which were not requested"
+    UNREQUESTED_VDPA = "are vDPA devices, which were not requested"
+    REMOTE_MANAGED = "are remote-managed, which was not requested"
+    NOT_ALLOCATED = "not in the allocation candidate"
+    LIVE_MIGRATABLE = "with another live_migratable"
+
+
+class Cause(enum.Enum):
+    """The one thing to tell an operator about a refused host.
+
+    The value is the words of the summary, after a number of hosts.
+    """
+
+    NO_PCI_DEVICES = "no PCI devices"
+    NO_CANDIDATE = "no allocation candidate left by earlier filters"
+    TOO_FEW_DEVICES = "too few free devices"
+    NUMA = "too few free devices on the NUMA nodes asked for"
+    UNREQUESTED_PF = "free devices are unrequested physical functions"
+    UNREQUESTED_VDPA = "free devices are unrequested vDPA devices"
+    REMOTE_MANAGED = "free devices are remote-managed"
+    NOT_ALLOCATED = "Placement offers devices that Nova has not free"
+    LIVE_MIGRATABLE = "free devices differ in live_migratable"
+    SPLIT_PROVIDER = "one resource provider is split over several pools"
+    UNEXPLAINED = "no fitting devices, without a reason given"
+
+
+CAUSE_BY_DROP = {
+    Drop.PROPERTIES: Cause.TOO_FEW_DEVICES,
+    Drop.NUMA: Cause.NUMA,
+    Drop.UNREQUESTED_PF: Cause.UNREQUESTED_PF,
+    Drop.UNREQUESTED_VDPA: Cause.UNREQUESTED_VDPA,
+    Drop.REMOTE_MANAGED: Cause.REMOTE_MANAGED,
+    Drop.NOT_ALLOCATED: Cause.NOT_ALLOCATED,
+    Drop.LIVE_MIGRATABLE: Cause.LIVE_MIGRATABLE,
+}
+"""What to tell when this drop left fewer devices than were asked for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one host cannot serve one instance.
+
+    The fields after ``cause`` are set when one request could not be met.
+    """
+
+    cause: Cause
+    request: str | None = None
+    """The alias, or the Neutron port request, that could not be met."""
+    asked: int = 0
+    """Devices that this request asks for."""
+    specs: tuple[tuple[tuple[str, str | None], ...], ...] = ()
+    """What the devices must be: alternatives of (property, value)."""
+    free: int = 0
+    """Free devices of the host when this request's turn came."""
+    dropped: tuple[tuple[Drop, int], ...] = ()
+    """(why, number of devices), in the order in which they were dropped."""
+    candidates: int = 0
+    """Allocation candidates of the host, none of which was accepted."""
+
+    @property
+    def left(self) -> int:
+        """Devices that could have served the request."""
+        return self.free - sum(count for _, count in self.dropped)
+
+
+def describe(refusal: Refusal) -> str:
+    """Say in one line why a host was refused, for the log and for people."""
+    if refusal.request is None:
+        return refusal.cause.value
+    wanted = " or ".join(
+        " ".join(f"{key}={value}" for key, value in spec)
+        for spec in refusal.specs
+    )
+    dropped = "".join(
+        f", {count} {drop.value}" for drop, count in refusal.dropped
+    )
+    return (
+        f"{refusal.cause.value}: {refusal.request} asks for {refusal.asked}"
+        f" ({wanted or 'any device'}); {refusal.free} free{dropped};"
+        f" {refusal.left} left"
+    )
+
+
+def summarize(refusals: Iterable[Refusal], hosts: int) -> str:
+    """Say in one line how many of ``hosts`` were refused, and why.
+
+    For example ``0 of 40 hosts: 31 too few free devices, 9 no PCI devices``:
+    the most frequent cause first.
+    """
+    tally = collections.Counter(refusal.cause for refusal in refusals)
+    passed = f"{hosts - tally.total()} of {hosts} hosts"
+    causes = ", ".join(
+        f"{count} {cause.value}"
+        for cause, count in sorted(
+            tally.items(), key=lambda item: (-item[1], item[0].value)
+        )
+    )
+    return f"{passed}: {causes}" if causes else passed

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What an instance asks for: PCI requests in the form that matchers read."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+from typing import TypeAlias
+
+from oslo_utils import strutils
+
+from nova_gpu_filter.pools import refusal
+
+Pool: TypeAlias = Mapping[str, Any]
+"""One pool of like free devices, as ``PciDeviceStats.pools`` holds it.
+
+Keys: ``vendor_id``, ``product_id``, ``dev_type``, ``numa_node`` (int or
+None), ``count`` (free devices), with PCI in Placement ``rp_uuid``, and every
+tag of the device spec. Read only for us: all filters share one host state.
+"""
+
+ProviderMapping: TypeAlias = Mapping[str, list[str]]
+"""``mappings`` of an allocation candidate: suffix -> provider UUIDs."""
+
+_PF = "type-PF"  # nova.objects.fields.PciDeviceType.SRIOV_PF
+_VDPA = "vdpa"  # nova.objects.fields.PciDeviceType.VDPA
+
+# Placement matches these, so nova does not compare them with pools:
+# PciDeviceStats.ignored_spec_tags in nova/pci/stats.py.
+_TAGS_MATCHED_BY_PLACEMENT = frozenset(("resource_class", "traits", "rp_uuids"))
+
+# Few values occur ('true', 'false', 'True', ...) and every pool of every host
+# asks, so the answers are kept.
+_is_true = functools.lru_cache(maxsize=128)(strutils.bool_from_string)
+
+
+def _fold(value: Any) -> Any:
+    """Lower-case a string; nova compares tags without case, numbers as is."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def _spec_matches(spec: tuple[tuple[str, Any], ...], pool: Pool) -> bool:
+    """Whether every property of one spec holds for the pool.
+
+    The rule is that of ``pci_device_prop_match`` in nova/pci/utils.py. Values
+    of ``spec`` are folded already, and equal values need no folding.
+    """
+    for key, wanted in spec:
+        offered = pool.get(key)
+        if offered != wanted and _fold(offered) != wanted:
+            return False
+    return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """One PCI request: ``count`` devices that match any of ``specs``.
+
+    Made once a scheduling request by :meth:`from_nova` and asked of every
+    pool of every host, so that whatever depends on the request alone is
+    worked out here.
+    """
+
+    request_id: str | None
+    """Prefix of the suffixes of its request groups (``<request_id>-<n>``)."""
+    alias_name: str | None
+    """The ``[pci]alias``; None for a Neutron port."""
+    count: int
+    """Devices asked for, at least 1 in practice."""
+    specs: tuple[tuple[tuple[str, Any], ...], ...]
+    """Alternatives, each a tuple of (property, value in lower case)."""
+    numa_policy: str
+    """``required``, ``legacy``, ``preferred`` or ``socket``."""
+    rp_uuids: tuple[str, ...]
+    """Providers already allocated, one entry a device, else empty."""
+    wants_pf: bool
+    wants_vdpa: bool
+    wants_remote_managed: bool
+    live_migratable: str | None
+    """``"true"`` or ``"false"`` when every spec says so, else None."""
+
+    @classmethod
+    def from_nova(cls, request: Any) -> "DeviceRequest":
+        """Read a ``nova.objects.InstancePCIRequest`` (any version)."""
+        specs: list[dict[str, Any]] = request.spec
+        numa_policy = None
+        if "numa_policy" in request:
+            numa_policy = request.numa_policy
+        alias_name: str | None = request.alias_name
+        allocated = specs[0].get("rp_uuids") if specs else None
+        live_migratable = {spec.get("live_migratable") for spec in specs}
+        return cls(
+            request_id=request.request_id,
+            alias_name=alias_name,
+            count=request.count,
+            specs=tuple(
+                tuple(
+                    (key, _fold(value))
+                    for key, value in spec.items()
+                    if key not in _TAGS_MATCHED_BY_PLACEMENT
+                )
+                for spec in specs
+            ),
+            # nova/pci/stats.py: "we default to the 'legacy' policy for...of
+            # course...legacy reasons"
+            numa_policy=numa_policy or "legacy",
+            # The field is a dict of strings, so nova joins the list. Neutron
+            # ports are not in Placement yet, whatever their spec says.
+            rp_uuids=tuple(allocated.split(","))
+            if allocated and alias_name is not None
+            else (),
+            wants_pf=any(spec.get("dev_type") == _PF for spec in specs),
+            wants_vdpa=any(spec.get("dev_type") == _VDPA for spec in specs),
+            wants_remote_managed=any(
+                _is_true(spec.get("remote_managed")) for spec in specs
+            ),
+            live_migratable=live_migratable.pop()
+            if live_migratable in ({"true"}, {"false"})
+            else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """What people call it: the alias, or the Neutron port request."""
+        return self.alias_name or f"port request {self.request_id}"
+
+    def matches(self, pool: Pool) -> bool:
+        """Whether the pool's properties and tags are what was asked for."""
+        for spec in self.specs:
+            if _spec_matches(spec, pool):
+                return True
+        return False
+
+    def unusable(self, pool: Pool) -> "refusal.Drop | None":
+        """Say why a pool that matches must not be used, None if it may.
+
+        Depends on request and pool only, not on what else is free. In the
+        order of ``PciDeviceStats._filter_pools``.
+        """
+        dev_type = pool.get("dev_type")
+        if dev_type == _PF and not self.wants_pf:
+            return refusal.Drop.UNREQUESTED_PF
+        if dev_type == _VDPA and not self.wants_vdpa:
+            return refusal.Drop.UNREQUESTED_VDPA
+        remote_managed = pool.get("remote_managed")
+        if (
+            remote_managed is not None
+            and not self.wants_remote_managed
+            and _is_true(remote_managed)
+        ):
+            return refusal.Drop.REMOTE_MANAGED
+        if (
+            self.live_migratable is not None
+            and pool.get("live_migratable") != self.live_migratable
+        ):
+            return refusal.Drop.LIVE_MIGRATABLE
+        return None
+
+    def rp_uuids_in(self, mapping: ProviderMapping | None) -> list[str]:
+        """List the providers that a candidate gives, one entry a device.
+
+        :param mapping: the candidate's ``mappings``; empty or None when the
+            request itself says what was allocated.
+        :returns: empty when any pool may serve (no PCI in Placement).
+        """
+        if self.alias_name is None:
+            return []
+        if not mapping:
+            return list(self.rp_uuids)
+        prefix = str(self.request_id)
+        return [
+            rp_uuids[0]
+            for suffix, rp_uuids in mapping.items()
+            if suffix.startswith(prefix)
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceRequests:
+    """All PCI requests of one instance, in the order of the request spec."""
+
+    requests: tuple[DeviceRequest, ...]
+    numa_cells: tuple[int, ...] | None = None
+    """Host NUMA cells the guest is placed on; None when not yet known."""
+
+    @classmethod
+    def from_nova(
+        cls, requests: Iterable[Any], numa_cells: Iterable[Any] | None = None
+    ) -> "DeviceRequests":
+        """Read nova's requests and, if given, its ``InstanceNUMACell``."""
+        return cls(
+            requests=tuple(map(DeviceRequest.from_nova, requests)),
+            numa_cells=tuple(cell.id for cell in numa_cells)
+            if numa_cells
+            else None,
+        )

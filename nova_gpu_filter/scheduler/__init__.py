@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What plugs into nova-scheduler: thin adapters, no decisions."""
