@@ -23,7 +23,8 @@ def load(name: str) -> matcher.PoolMatcher:
             namespace=matcher.NAMESPACE,
             name=name,
             invoke_on_load=True,
-            warn_on_missing_entrypoint=False,
+            # Said below, once, with the names that are installed.
+            on_missing_entrypoints_callback=lambda _names: None,
         ).driver
     except stevedore_exception.NoMatches as exc:
         raise exception.PoolMatcherNotFound(

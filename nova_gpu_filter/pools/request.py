@@ -29,7 +29,9 @@ _VDPA = "vdpa"  # nova.objects.fields.PciDeviceType.VDPA
 
 # Placement matches these, so nova does not compare them with pools:
 # PciDeviceStats.ignored_spec_tags in nova/pci/stats.py.
-_TAGS_MATCHED_BY_PLACEMENT = frozenset(("resource_class", "traits", "rp_uuids"))
+_TAGS_MATCHED_BY_PLACEMENT = frozenset(
+    ("resource_class", "traits", "rp_uuids")
+)
 
 # Few values occur ('true', 'false', 'True', ...) and every pool of every host
 # asks, so the answers are kept.
@@ -128,10 +130,7 @@ class DeviceRequest:
 
     def matches(self, pool: Pool) -> bool:
         """Whether the pool's properties and tags are what was asked for."""
-        for spec in self.specs:
-            if _spec_matches(spec, pool):
-                return True
-        return False
+        return any(_spec_matches(spec, pool) for spec in self.specs)
 
     def unusable(self, pool: Pool) -> "refusal.Drop | None":
         """Say why a pool that matches must not be used, None if it may.

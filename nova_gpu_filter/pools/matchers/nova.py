@@ -187,7 +187,9 @@ class HostQuestion:
 
         def among(nodes: Iterable[int | None]) -> list[int]:
             allowed = set(nodes)
-            return [i for i in matching if pools[i].get("numa_node") in allowed]
+            return [
+                i for i in matching if pools[i].get("numa_node") in allowed
+            ]
 
         def enough(chosen: list[int]) -> bool:
             return sum(counts[i] or 0 for i in chosen) >= asked.count
@@ -221,7 +223,7 @@ class HostQuestion:
         chosen: list[int],
         counts: list[int | None],
     ) -> None:
-        """Take the devices from ``counts`` so that the next request sees it."""
+        """Take the devices from ``counts``, for the next request to see."""
         if rp_uuids:
             wanted = collections.Counter(rp_uuids)
             for index in chosen:
@@ -258,7 +260,7 @@ class HostQuestion:
         counts: list[int | None],
         candidates: int,
     ) -> refusal.Refusal:
-        """Follow nova's steps one by one, to name the one that was too much."""
+        """Follow nova's steps one by one and name the one that was fatal."""
         free = sum(count or 0 for count in counts)
         why: dict[int, refusal.Drop] = {}
         near = (
@@ -277,9 +279,9 @@ class HostQuestion:
                 why[index] = refusal.Drop.PROPERTIES
             elif index not in near:
                 why[index] = refusal.Drop.NUMA
-            elif (
-                index not in allocated
-                and unusable in (None, refusal.Drop.LIVE_MIGRATABLE)
+            elif index not in allocated and unusable in (
+                None,
+                refusal.Drop.LIVE_MIGRATABLE,
             ):
                 why[index] = refusal.Drop.NOT_ALLOCATED
             elif unusable is not None:

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Unit tests read nova's objects, which have to be registered once."""
+
+from nova import objects
+
+objects.register_all()

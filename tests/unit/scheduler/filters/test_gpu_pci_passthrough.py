@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import contextvars
+import logging
+from unittest import mock
+
+from nova import objects
+from nova.pci import stats
+from nova.scheduler import filters
+from nova.scheduler import host_manager
+from nova.scheduler.filters import pci_passthrough_filter
+from oslo_config import fixture as config_fixture
+from oslo_utils.fixture import uuidsentinel as uuids
+import pytest
+
+from nova_gpu_filter import conf
+from nova_gpu_filter import exception
+from nova_gpu_filter.pools import matcher
+from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
+
+
+@pytest.fixture
+def gpu_filter():
+    return gpu_pci_passthrough.GpuPciPassthroughFilter()
+
+
+def host(name, free=0, candidates=(), pci_stats=None):
+    """A host state with ``free`` H100, each its own provider gpu<n>."""
+    state = host_manager.HostState(name, name, uuids.cell)
+    state.pci_stats = pci_stats or stats.PciDeviceStats(
+        objects.NUMATopology(cells=[]),
+        objects.PciDevicePoolList(
+            objects=[
+                objects.PciDevicePool(
+                    vendor_id="10de",
+                    product_id="2330",
+                    numa_node=0,
+                    count=1,
+                    tags={"dev_type": "type-PCI", "rp_uuid": f"gpu{index}"},
+                )
+                for index in range(free)
+            ]
+        ),
+    )
+    state.allocation_candidates = list(candidates)
+    return state
+
+
+def candidate(*rp_uuids):
+    return {
+        "mappings": {f"{uuids.req}-{n}": [u] for n, u in enumerate(rp_uuids)}
+    }
+
+
+def asking(count, **hints):
+    return objects.RequestSpec(
+        instance_uuid=uuids.instance,
+        scheduler_hints=hints,
+        pci_requests=objects.InstancePCIRequests(
+            requests=[
+                objects.InstancePCIRequest(
+                    count=count,
+                    request_id=uuids.req,
+                    alias_name="h100",
+                    spec=[{"vendor_id": "10de", "product_id": "2330"}],
+                )
+            ]
+        ),
+    )
+
+
+def test_is_a_drop_in_for_the_stock_filter():
+    stock = pci_passthrough_filter.PciPassthroughFilter
+    ours = gpu_pci_passthrough.GpuPciPassthroughFilter
+    assert ours.RUN_ON_REBUILD == stock.RUN_ON_REBUILD
+    assert issubclass(ours, stock.__bases__)
+    assert issubclass(ours, filters.CandidateFilterMixin)
+
+
+@pytest.mark.parametrize(
+    "pci_requests", [None, objects.InstancePCIRequests(requests=[])]
+)
+def test_a_request_without_devices_passes_every_host(gpu_filter, pci_requests):
+    spec_obj = objects.RequestSpec(pci_requests=pci_requests)
+    hosts = [host("a"), host("b", free=8)]
+    assert gpu_filter.filter_all(hosts, spec_obj) == hosts
+    assert gpu_filter.host_passes(hosts[0], spec_obj)
+
+
+def test_keeps_the_candidates_that_the_pools_can_serve(gpu_filter):
+    good = [candidate("gpu1", "gpu0"), candidate("gpu0", "gpu1")]
+    state = host("a", free=2, candidates=[good[0], candidate("gpu7"), good[1]])
+    assert gpu_filter.host_passes(state, asking(2))
+    assert state.allocation_candidates == good
+
+
+def test_a_refused_host_has_no_candidate_left(gpu_filter):
+    state = host("a", free=2, candidates=[candidate("gpu6", "gpu7")])
+    assert not gpu_filter.host_passes(state, asking(2))
+    assert state.allocation_candidates == []
+
+
+def test_rebuild_passes_without_asking(gpu_filter):
+    spec_obj = asking(8, _nova_check_type=["rebuild"])
+    assert gpu_filter.filter_all([host("a")], spec_obj) != []
+
+
+def test_a_host_without_pci_statistics_is_refused(gpu_filter):
+    state = host("a")
+    state.pci_stats = None
+    assert not gpu_filter.host_passes(state, asking(1))
+
+
+def test_logs_one_summary_a_request_and_one_reason_a_host(gpu_filter, caplog):
+    caplog.set_level(logging.DEBUG)
+    without_devices = host("none", candidates=[candidate("gpu0")])
+    without_devices.pci_stats = None
+    hosts = [
+        host("full", free=1, candidates=[candidate("gpu0", "gpu1")]),
+        without_devices,
+        host("fits", free=2, candidates=[candidate("gpu0", "gpu1")]),
+    ]
+    assert gpu_filter.filter_all(hosts, asking(2)) == [hosts[2]]
+    info = [r.getMessage() for r in caplog.records if r.levelname == "INFO"]
+    assert info == [
+        "GpuPciPassthroughFilter: 1 of 3 hosts:"
+        " 1 no PCI devices, 1 too few free devices"
+    ]
+    refused = [m for m in caplog.messages if "refused" in m]
+    assert len(refused) == 2
+    assert "full" in refused[0]
+    assert "h100 asks for 2" in refused[0]
+
+
+def test_no_summary_when_every_host_passes(gpu_filter, caplog):
+    caplog.set_level(logging.INFO)
+    gpu_filter.filter_all([host("a", 1, [candidate("gpu0")])], asking(1))
+    assert caplog.messages == []
+
+
+def test_requests_in_parallel_do_not_share_their_refusals(gpu_filter, caplog):
+    """Two runs interleave as two green threads of a scheduler would."""
+    caplog.set_level(logging.INFO)
+
+    def run_another_first():
+        contextvars.Context().run(
+            gpu_filter.filter_all, [host("b"), host("c")], asking(4)
+        )
+        yield host("a")
+
+    gpu_filter.filter_all(run_another_first(), asking(8))
+    assert [message.split(":")[1] for message in caplog.messages] == [
+        " 0 of 2 hosts",
+        " 0 of 1 hosts",
+    ]
+
+
+class TestStatisticsOfAnotherKind:
+    """What is no plain PciDeviceStats may decide otherwise: it is asked."""
+
+    class Strict(stats.PciDeviceStats):
+        def support_requests(self, requests, provider_mapping, cells=None):
+            return provider_mapping == candidate("gpu1")["mappings"]
+
+    def test_are_asked_themselves(self, gpu_filter):
+        candidates = [candidate("gpu0"), candidate("gpu1")]
+        strict = self.Strict(objects.NUMATopology(cells=[]))
+        state = host("a", candidates=candidates, pci_stats=strict)
+        assert gpu_filter.host_passes(state, asking(1))
+        assert state.allocation_candidates == candidates[1:]
+
+
+class TestMatcher:
+    def test_that_fails_makes_the_filter_ask_nova(self, gpu_filter, caplog):
+        broken = mock.create_autospec(matcher.PoolMatcher, instance=True)
+        broken.match.side_effect = ZeroDivisionError("of no use")
+        gpu_filter._matcher = broken
+        good = candidate("gpu0")
+        state = host("a", free=1, candidates=[candidate("gpu5"), good])
+        assert gpu_filter.host_passes(state, asking(1))
+        assert state.allocation_candidates == [good]
+        assert not gpu_filter.host_passes(host("b"), asking(1))
+        assert "pool_matcher" in caplog.text
+
+    def test_order_is_the_order_of_the_candidates(self, gpu_filter):
+        reverse = mock.create_autospec(matcher.PoolMatcher, instance=True)
+        reverse.match.return_value = matcher.Match([1, 0])
+        gpu_filter._matcher = reverse
+        candidates = [candidate("gpu0"), candidate("gpu1")]
+        state = host("a", free=2, candidates=candidates)
+        assert gpu_filter.host_passes(state, asking(1))
+        assert state.allocation_candidates == candidates[::-1]
+
+    def test_that_is_missing_stops_the_scheduler_at_start(self):
+        conf.register_opts(gpu_pci_passthrough.CONF)
+        with config_fixture.Config(gpu_pci_passthrough.CONF) as config:
+            config.config(group="gpu_filter", pool_matcher="novva")
+            with pytest.raises(exception.PoolMatcherNotFound, match="novva"):
+                gpu_pci_passthrough.GpuPciPassthroughFilter()
