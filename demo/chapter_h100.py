@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Chapter 3: two HGX H100, every GPU a resource provider."""
+
+from demo import cloud as embedded  # isort: split
+
+from demo import chapter_upgrade
+from demo import machines
+from demo import record
+from demo import show
+
+CONF = "h100.conf"
+PLACEMENT_CONF = "placement.conf"
+HOSTS = ("hgx-1", "hgx-2")
+GPUS_PER_HOST = 8
+RESOURCE_CLASS = "CUSTOM_GPU_H100"
+TRAITS = {"CUSTOM_GPU_NVSWITCH", "CUSTOM_GPU_80GB"}
+SIZES = (4, 2, 1)
+
+
+def flavor(gpus: int) -> str:
+    """Name the flavor with so many GPUs."""
+    return f"gpu.h100.{gpus}"
+
+
+def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
+    """Tell the chapter on a cloud that is not started yet."""
+    with story.chapter(3, "Today: two hosts with 8 H100 each"):
+        _open_cloud(story, cloud)
+        servers = [
+            _boot(story, cloud, f"h100-{gpus}", gpus) for gpus in (1, 2, 4)
+        ]
+        small, _, big = servers
+        _resize(story, cloud, small)
+        _migrate_and_back(story, cloud, big)
+        servers += _fill(story, cloud)
+        chapter_upgrade.refuse_by_placement(
+            story, cloud, "h100-late", flavor(1)
+        )
+        _delete_and_boot(story, cloud, big)
+
+
+def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
+    with story.step(
+        "Resource class and traits in the device spec; a provider a GPU"
+    ) as step:
+        cloud.start()
+        for host in HOSTS:
+            cloud.add_compute(host, machines.hgx_h100())
+        for gpus in SIZES:
+            cloud.create_flavor(
+                flavor(gpus), {"pci_passthrough:alias": f"h100:{gpus}"}
+            )
+        for name in (CONF, PLACEMENT_CONF):
+            step.quote(
+                f"demo/conf/{name}",
+                [
+                    line
+                    for line in (embedded.CONF_DIR / name)
+                    .read_text()
+                    .splitlines()
+                    if name == PLACEMENT_CONF
+                    or line.startswith(("device_spec", "alias"))
+                ],
+            )
+        show.providers(step, cloud, HOSTS)
+        providers = [p for host in HOSTS for p in cloud.providers(host)]
+        step.expect(
+            "GPUs in Placement", GPUS_PER_HOST * len(HOSTS), len(providers)
+        )
+        step.expect(
+            "inventory of every provider",
+            [{RESOURCE_CLASS: 1}],
+            _distinct(provider.inventory for provider in providers),
+        )
+        step.expect(
+            "traits of ours on every provider",
+            [TRAITS],
+            _distinct(TRAITS & {*provider.traits} for provider in providers),
+        )
+        step.expect(
+            "free devices in the pools",
+            GPUS_PER_HOST * len(HOSTS),
+            show.free(cloud),
+        )
+
+
+def _boot(
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    name: str,
+    gpus: int,
+) -> embedded.Server:
+    with story.step(f"Boot {name} with h100:{gpus}") as step:
+        before = show.free(cloud)
+        server = cloud.boot(name, flavor(gpus))
+        show.servers(step, cloud, [server])
+        show.guest(step, cloud, server)
+        show.expect_running(
+            step, cloud, server, devices=gpus, in_placement=True
+        )
+        step.expect(
+            "free devices in the pools", before - gpus, show.free(cloud)
+        )
+    return server
+
+
+def _resize(
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    server: embedded.Server,
+) -> None:
+    """Resize to two GPUs and confirm, then down to one again and revert."""
+    before = show.free(cloud)
+    source = server.host
+    with story.step(f"Resize {server.name} from h100:1 to h100:2") as step:
+        resized = cloud.resize(server, flavor(2))
+        show.servers(step, cloud, [resized])
+        step.expect("state", "VERIFY_RESIZE", resized.status)
+        step.expect("it moved", True, resized.host != source)
+        step.expect(
+            "free devices until it is confirmed: source and target hold",
+            before - 2,
+            show.free(cloud),
+        )
+        confirmed = cloud.confirm(server)
+        show.expect_running(
+            step, cloud, confirmed, devices=2, in_placement=True
+        )
+        step.expect(
+            "free devices after it is confirmed", before - 1, show.free(cloud)
+        )
+    with story.step(
+        f"Resize {server.name} back to h100:1, then think again"
+    ) as step:
+        held = embedded.addresses(cloud.devices_of(server))
+        host = cloud.show(server).host
+        resized = cloud.resize(server, flavor(1))
+        step.expect("state", "VERIFY_RESIZE", resized.status)
+        step.expect("it moved", True, resized.host != host)
+        reverted = cloud.revert(server)
+        show.servers(step, cloud, [reverted])
+        step.expect("host after the revert", host, reverted.host)
+        step.expect(
+            "devices after the revert",
+            held,
+            show.expect_running(
+                step, cloud, reverted, devices=2, in_placement=True
+            ),
+        )
+        step.expect(
+            "free devices in the pools", before - 1, show.free(cloud)
+        )
+
+
+def _migrate_and_back(
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    server: embedded.Server,
+) -> None:
+    home = cloud.show(server).host
+    [away] = [host for host in HOSTS if host != home]
+    before = show.free(cloud)
+    for target in (away, home):
+        with story.step(f"Cold migrate {server.name} to {target}") as step:
+            migrated = cloud.migrate(server, target)
+            step.expect("state", "VERIFY_RESIZE", migrated.status)
+            confirmed = cloud.confirm(server)
+            show.servers(step, cloud, [confirmed])
+            step.expect("host", target, confirmed.host)
+            show.expect_running(
+                step, cloud, confirmed, devices=4, in_placement=True
+            )
+            step.expect(
+                "free devices in the pools", before, show.free(cloud)
+            )
+
+
+def _fill(
+    story: record.Story, cloud: embedded.EmbeddedCloud
+) -> list[embedded.Server]:
+    """Boot the largest flavor that fits anywhere until no GPU is free."""
+    filled: list[embedded.Server] = []
+    with story.step("Fill both hosts") as step:
+        while show.free(cloud):
+            most = max(show.free(cloud, host) for host in HOSTS)
+            gpus = next(size for size in SIZES if size <= most)
+            server = cloud.boot(f"fill-{len(filled) + 1}", flavor(gpus))
+            filled.append(server)
+            show.expect_running(
+                step, cloud, server, devices=gpus, in_placement=True
+            )
+            if server.status != "ACTIVE":
+                break
+        show.servers(step, cloud, filled)
+        show.providers(step, cloud, HOSTS)
+        step.expect("free devices in the pools", 0, show.free(cloud))
+        step.expect(
+            "GPUs used in Placement",
+            GPUS_PER_HOST * len(HOSTS),
+            sum(
+                provider.usage[RESOURCE_CLASS]
+                for host in HOSTS
+                for provider in cloud.providers(host)
+            ),
+        )
+    return filled
+
+
+def _delete_and_boot(
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    server: embedded.Server,
+) -> None:
+    with story.step(
+        f"Delete {server.name}, boot h100-again with h100:4"
+    ) as step:
+        held = embedded.addresses(cloud.devices_of(server))
+        host = cloud.show(server).host
+        cloud.delete(server)
+        step.expect("free devices in the pools", 4, show.free(cloud))
+        again = cloud.boot("h100-again", flavor(4))
+        show.servers(step, cloud, [again])
+        show.guest(step, cloud, again)
+        step.expect("host chosen", host, again.host)
+        step.expect(
+            f"devices: those that {server.name} had",
+            held,
+            show.expect_running(
+                step, cloud, again, devices=4, in_placement=True
+            ),
+        )
+
+
+def _distinct(values):
+    """List each different value once."""
+    found = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found

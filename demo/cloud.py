@@ -1,0 +1,558 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A whole cloud in one process: start it, use its API, look inside."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import time
+from typing import Any
+
+from demo import services  # isort: split
+
+from demo import machines
+import fixtures
+from lxml import etree
+from nova import context as nova_context
+from nova import objects
+from nova.tests.fixtures import glance
+from nova.tests.functional.api import client
+
+CONF_DIR = pathlib.Path(__file__).parent / "conf"
+
+_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+# With CAST_AS_CALL (nova/tests/fixtures/cast_as_call.py) most of what the API
+# starts is over when it answers; what is left takes milliseconds.
+
+_DECISION_LOGGERS = ("nova_gpu_filter", "nova.scheduler.manager")
+_PLACEMENT_MICROVERSION = "1.36"
+
+
+class CloudTimeoutError(Exception):
+    """Something that was waited for did not happen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """What the compute API says of a server."""
+
+    name: str
+    uuid: str
+    status: str
+    host: str | None
+    fault: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One row of Nova's PCI tracker."""
+
+    host: str
+    address: str
+    product: str
+    """``vendor_id:product_id``."""
+    numa_node: int | None
+    status: str
+    server: str | None
+    """Name of the server that holds it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """A resource provider below a compute host, for a PCI device."""
+
+    name: str
+    address: str
+    inventory: Mapping[str, int]
+    """Total by resource class."""
+    usage: Mapping[str, int]
+    """Used by resource class."""
+    traits: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLine:
+    """A line of the scheduler's log that explains a decision."""
+
+    level: str
+    logger: str
+    text: str
+
+
+class _Decisions(logging.Handler):
+    """Keeps what the scheduler and our filter log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[LogLine] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(
+            LogLine(record.levelname, record.name, record.getMessage())
+        )
+
+
+class EmbeddedCloud(contextlib.AbstractContextManager):
+    """Nova with libvirt computes on a fake libvirt, and Placement.
+
+    Everything that decides is the real code: REST API, scheduler, conductor,
+    compute manager, resource tracker, PCI tracker, libvirt driver, Placement.
+    Not real are libvirt, Keystone, Glance, Neutron, Cinder and the message
+    queue, for which Nova's test fixtures stand in. One at a time can run in a
+    process, since Nova has one configuration a process.
+    """
+
+    def __init__(
+        self,
+        *conf_files: str | pathlib.Path,
+        placement_conf: str | pathlib.Path = "placement.conf",
+        log_handler: logging.Handler | None = None,
+    ) -> None:
+        """Nothing is started yet.
+
+        :param conf_files: nova.conf files, later ones win; a relative name is
+            one in ``demo/conf``.
+        :param log_handler: gets what all services log, from its level up.
+        """
+        self._decisions = _Decisions()
+        handlers: list[tuple[str, int, logging.Handler]] = [
+            (name, logging.DEBUG, self._decisions)
+            for name in _DECISION_LOGGERS
+        ]
+        if log_handler is not None:
+            handlers.append(("", log_handler.level, log_handler))
+        self._services = services.Services(
+            [CONF_DIR / name for name in conf_files],
+            [CONF_DIR / placement_conf],
+            handlers,
+        )
+        self._flavors: dict[str, str] = {}
+        self._server_names: dict[str, str] = {}
+        self._history: list[tuple[str, str]] = []
+
+    def __enter__(self) -> "EmbeddedCloud":
+        self.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all services but the compute hosts.
+
+        :raises Exception: what stopped a service; nothing runs then.
+        """
+        self._services.start()
+        self._record_device_states()
+
+    def stop(self) -> None:
+        """Stop what runs; harmless when nothing does."""
+        self._services.stop()
+
+    # Set up and change the cloud.
+
+    @property
+    def services(self) -> services.Services:
+        """Nova's own test base, for what only a test needs."""
+        return self._services
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of the compute hosts, sorted."""
+        return sorted(self._services.computes)
+
+    def configure(self, *conf_files: str | pathlib.Path) -> None:
+        """Put other nova.conf files in place; services read them at start."""
+        self._services.configure([CONF_DIR / name for name in conf_files])
+
+    def add_compute(self, host: str, machine: machines.Machine) -> None:
+        """Start nova-compute on a new host."""
+        self._services.start_compute(
+            host, host_info=machine.host_info, pci_info=machine.pci_info
+        )
+
+    def restart_compute(self, host: str) -> None:
+        """Start nova-compute anew; the guests of the host run on."""
+        self._services.restart_compute_service(host)
+
+    def restart_scheduler(self) -> None:
+        """Start nova-scheduler anew."""
+        self._services.restart_scheduler()
+
+    def create_flavor(self, name: str, extra_specs: Mapping[str, str]) -> None:
+        """Create a small flavor with extra specs."""
+        flavor = self._api.post_flavor(
+            {
+                "flavor": {
+                    "id": name,
+                    "name": name,
+                    "ram": 1024,
+                    "vcpus": 1,
+                    "disk": 1,
+                }
+            }
+        )
+        self._flavors[name] = flavor["id"]
+        self._api.post_extra_spec(
+            flavor["id"], {"extra_specs": dict(extra_specs)}
+        )
+
+    # Use the compute API.
+
+    def boot(
+        self,
+        name: str,
+        flavor: str,
+        host: str | None = None,
+        networks: str | list[dict[str, str]] = "none",
+    ) -> Server:
+        """Create a server and wait until it is ACTIVE or ERROR."""
+        body = self._server_body(name, flavor, networks)
+        if host is not None:
+            body["host"] = host
+        uuid = self._api.post_server({"server": body})["id"]
+        self._server_names[uuid] = name
+        return self._wait_for_status(uuid, "ACTIVE", "ERROR")
+
+    def boot_many(self, name: str, flavor: str, count: int) -> list[Server]:
+        """Create several servers with one request; they are name-1 and so on.
+
+        :returns: the servers, by name.
+        """
+        body = self._server_body(name, flavor, "none")
+        body.update(
+            min_count=count, max_count=count, return_reservation_id=True
+        )
+        self._api.post_server({"server": body})
+        uuids = [
+            found["id"]
+            for found in self._api.get_servers()
+            if found["name"].startswith(f"{name}-")
+        ]
+        servers = [
+            self._wait_for_status(uuid, "ACTIVE", "ERROR") for uuid in uuids
+        ]
+        self._server_names.update({s.uuid: s.name for s in servers})
+        return sorted(servers, key=lambda server: server.name)
+
+    def delete(self, server: Server) -> None:
+        """Delete a server and wait until its resources are free."""
+        self._api.delete_server(server.uuid)
+
+        def is_gone() -> bool:
+            with contextlib.suppress(client.OpenStackApiNotFoundException):
+                self._api.get_server(server.uuid)
+                return False
+            return True
+
+        self._eventually(is_gone, f"{server.name} to be deleted")
+        self._eventually(
+            lambda: (
+                not self.allocations(server) and not self.devices_of(server)
+            ),
+            f"the resources of {server.name} to be free",
+        )
+
+    def resize(self, server: Server, flavor: str) -> Server:
+        """Resize and wait for VERIFY_RESIZE; still to be confirmed."""
+        return self._act(
+            server,
+            {"resize": {"flavorRef": self._flavors[flavor]}},
+            "VERIFY_RESIZE",
+        )
+
+    def migrate(self, server: Server, host: str | None = None) -> Server:
+        """Cold migrate and wait for VERIFY_RESIZE; still to be confirmed."""
+        return self._act(
+            server,
+            {"migrate": {"host": host} if host else None},
+            "VERIFY_RESIZE",
+        )
+
+    def confirm(self, server: Server) -> Server:
+        """Confirm a resize or a migration; what the source held is free."""
+        return self._act(server, {"confirmResize": None}, "ACTIVE")
+
+    def revert(self, server: Server) -> Server:
+        """Revert a resize or a migration."""
+        return self._act(server, {"revertResize": None}, "ACTIVE")
+
+    def rebuild(self, server: Server) -> Server:
+        """Rebuild a server with the other image that the fixture has."""
+        image = glance.GlanceFixture.auto_disk_config_enabled_image["id"]
+        return self._act(server, {"rebuild": {"imageRef": image}}, "ACTIVE")
+
+    def show(self, server: Server) -> Server:
+        """Ask the API about a server again."""
+        return self._to_server(self._api.get_server(server.uuid))
+
+    # Look inside.
+
+    def devices(self, host: str) -> list[Device]:
+        """List what the PCI tracker of a host has, by address."""
+        context = nova_context.get_admin_context()
+        node = objects.ComputeNode.get_by_nodename(context, host)
+        found = objects.PciDeviceList.get_by_compute_node(context, node.id)
+        return sorted(
+            (
+                Device(
+                    host=host,
+                    address=device.address,
+                    product=f"{device.vendor_id}:{device.product_id}",
+                    numa_node=device.numa_node,
+                    status=device.status,
+                    server=self._server_names.get(
+                        device.instance_uuid, device.instance_uuid
+                    ),
+                )
+                for device in found
+            ),
+            key=lambda device: device.address,
+        )
+
+    def devices_of(self, server: Server) -> list[Device]:
+        """List the devices that a server holds, on any host."""
+        return [
+            device
+            for host in self.hosts
+            for device in self.devices(host)
+            if device.server == server.name
+        ]
+
+    def device_states(self, address: str) -> list[str]:
+        """List the states of a device since the cloud started, in order."""
+        return ["available"] + [
+            status for seen, status in self._history if seen == address
+        ]
+
+    def pools(self, host: str) -> list[dict[str, Any]]:
+        """List the pools of a host as the scheduler will read them.
+
+        :returns: a dict a pool: ``count``, ``product_id`` and so on, with the
+            tags among them.
+        """
+        node = objects.ComputeNode.get_by_nodename(
+            nova_context.get_admin_context(), host
+        )
+        if node.pci_device_pools is None:
+            return []
+        return [pool.to_dict() for pool in node.pci_device_pools]
+
+    def hostdevs(self, server: Server) -> list[str]:
+        """List the ``<hostdev>`` elements that the libvirt driver wrote.
+
+        Read from the domain XML that it gave to libvirt on the present host.
+        """
+        host = self.show(server).host
+        xml = self._services.domain_xml.get(host, {}).get(server.uuid)
+        if xml is None:
+            return []
+        elements = etree.fromstring(xml).findall("devices/hostdev")  # noqa: S320
+        texts = []
+        for element in elements:
+            element.tail = None
+            etree.indent(element)
+            texts.append(etree.tostring(element, encoding="unicode"))
+        return texts
+
+    def hostdev_addresses(self, server: Server) -> list[str]:
+        """List the PCI addresses in the domain XML of a server, sorted."""
+        addresses = []
+        for text in self.hostdevs(server):
+            source = etree.fromstring(text).find("source/address")  # noqa: S320
+            domain, bus, slot, function = (
+                int(source.get(part), 16)
+                for part in ("domain", "bus", "slot", "function")
+            )
+            addresses.append(f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
+        return sorted(addresses)
+
+    def providers(self, host: str) -> list[Provider]:
+        """List the resource providers of PCI devices below a host."""
+        root = self._services.compute_rp_uuids[host]
+        tree = self._placement(f"/resource_providers?in_tree={root}")
+        found = []
+        for provider in tree["resource_providers"]:
+            if provider["uuid"] == root:
+                continue
+            path = f"/resource_providers/{provider['uuid']}"
+            inventories = self._placement(f"{path}/inventories")["inventories"]
+            found.append(
+                Provider(
+                    name=provider["name"],
+                    address=provider["name"].rpartition("_")[2],
+                    inventory={
+                        rc: inventory["total"]
+                        for rc, inventory in inventories.items()
+                    },
+                    usage=self._placement(f"{path}/usages")["usages"],
+                    traits=tuple(
+                        sorted(self._placement(f"{path}/traits")["traits"])
+                    ),
+                )
+            )
+        return sorted(found, key=lambda provider: provider.name)
+
+    def allocations(self, consumer: Server) -> dict[str, dict[str, int]]:
+        """Map provider names to what a server has allocated of them."""
+        allocations = self._placement(f"/allocations/{consumer.uuid}")
+        return {
+            self._provider_name(uuid): allocation["resources"]
+            for uuid, allocation in allocations["allocations"].items()
+        }
+
+    def allocated_addresses(self, server: Server) -> list[str]:
+        """List the PCI addresses that a server has allocated in Placement.
+
+        Nova names the provider of a device ``<host>_<address>``, see
+        nova/compute/pci_placement_translator.py.
+        """
+        return sorted(
+            name.rpartition("_")[2]
+            for name in self.allocations(server)
+            if name not in self.hosts
+        )
+
+    def decisions(self) -> "Decisions":
+        """Start to note what the scheduler says of its decisions."""
+        return Decisions(self._decisions.lines)
+
+    # Helpers.
+
+    @property
+    def _api(self) -> client.TestOpenStackClient:
+        return self._services.api
+
+    def _server_body(
+        self, name: str, flavor: str, networks: str | list[dict[str, str]]
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "flavorRef": self._flavors[flavor],
+            "imageRef": glance.GlanceFixture.image1["id"],
+            "networks": networks,
+        }
+
+    def _placement(self, path: str) -> Any:
+        return self._services.placement.get(
+            path, version=_PLACEMENT_MICROVERSION
+        ).body
+
+    def _provider_name(self, uuid: str) -> str:
+        return self._placement(f"/resource_providers/{uuid}")["name"]
+
+    def _to_server(self, body: Mapping[str, Any]) -> Server:
+        return Server(
+            name=body["name"],
+            uuid=body["id"],
+            status=body["status"],
+            host=body["OS-EXT-SRV-ATTR:host"],
+            fault=body.get("fault", {}).get("message"),
+        )
+
+    def _act(
+        self, server: Server, action: Mapping[str, Any], status: str
+    ) -> Server:
+        self._api.post_server_action(server.uuid, action)
+        return self._wait_for_status(server.uuid, status, "ERROR")
+
+    def _wait_for_status(self, uuid: str, *statuses: str) -> Server:
+        body: dict[str, Any] = {}
+
+        def has_settled() -> bool:
+            body.update(self._api.get_server(uuid))
+            # A fault is written after the status that it explains.
+            return (
+                body["status"] in statuses
+                and body["OS-EXT-STS:task_state"] is None
+                and (body["status"] != "ERROR" or "fault" in body)
+            )
+
+        self._eventually(has_settled, f"server {uuid} to be {statuses}")
+        return self._to_server(body)
+
+    @staticmethod
+    def _eventually(is_so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise CloudTimeoutError(
+                    f"waited {_PATIENCE_SECONDS:.0f} s for {what}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _record_device_states(self) -> None:
+        """Note each change of state of a PCI device; nothing else changes.
+
+        The state ``claimed`` lasts for milliseconds while a server is built,
+        so it cannot be seen by asking afterwards.
+        """
+
+        def recording(method: Callable[..., Any]) -> Callable[..., Any]:
+            def record(device, *args, **kwargs):
+                before = device.status
+                result = method(device, *args, **kwargs)
+                if device.status != before:
+                    self._history.append((device.address, device.status))
+                return result
+
+            return record
+
+        for name in ("claim", "allocate", "free"):
+            self._services.useFixture(
+                fixtures.MockPatchObject(
+                    objects.PciDevice,
+                    name,
+                    recording(getattr(objects.PciDevice, name)),
+                )
+            )
+
+
+class Decisions:
+    """The lines that the scheduler logged since this was made."""
+
+    def __init__(self, lines: list[LogLine]) -> None:
+        self._lines = lines
+        self._start = len(lines)
+
+    @property
+    def lines(self) -> list[LogLine]:
+        """All lines, in order."""
+        return self._lines[self._start :]
+
+    def summaries(self) -> list[str]:
+        """What our filter said once a request that lost hosts."""
+        return self._of("nova_gpu_filter", "INFO")
+
+    def refusals(self) -> list[str]:
+        """What our filter said of each host that it refused."""
+        return [
+            text
+            for text in self._of("nova_gpu_filter", "DEBUG")
+            if " refused: " in text
+        ]
+
+    def without_candidates(self) -> list[str]:
+        """What the scheduler said when Placement found nothing."""
+        return [
+            text
+            for text in self._of("nova.scheduler.manager", "INFO")
+            if "allocation candidates" in text
+        ]
+
+    def _of(self, logger: str, level: str) -> list[str]:
+        return [
+            line.text
+            for line in self.lines
+            if line.logger.startswith(logger) and line.level == level
+        ]
+
+
+def addresses(devices: Iterable[Device]) -> list[str]:
+    """List the addresses of devices, sorted."""
+    return sorted(device.address for device in devices)

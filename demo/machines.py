@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Machines by their model, as Nova's fake libvirt describes them."""
+
+import dataclasses
+import itertools
+
+from demo import threads  # noqa: F401  isort: split
+
+from nova.tests.fixtures import libvirt as fakelibvirt
+
+GRID_K2 = "10de:11bf"
+H100 = "10de:2330"
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a compute host is made of."""
+
+    model: str
+    """What people call it."""
+    pci_info: fakelibvirt.HostPCIDevicesInfo
+    host_info: fakelibvirt.HostInfo
+
+
+def _host_info(memory_gb: int) -> fakelibvirt.HostInfo:
+    """Describe two sockets of two cores.
+
+    Nova's fixture can show 16 CPUs at most, and the story needs no more.
+    """
+    return fakelibvirt.HostInfo(
+        cpu_nodes=2,
+        cpu_sockets=1,
+        cpu_cores=2,
+        cpu_threads=2,
+        kB_mem=memory_gb * 1024 * 1024,
+    )
+
+
+def _no_devices() -> fakelibvirt.HostPCIDevicesInfo:
+    return fakelibvirt.HostPCIDevicesInfo(num_pci=0, num_pfs=0, num_vfs=0)
+
+
+def without_gpu() -> Machine:
+    """Build a host that has no PCI device to give away."""
+    return Machine("no GPU", _no_devices(), _host_info(memory_gb=64))
+
+
+def grid_k2() -> Machine:
+    """Build a host with the two GPUs of a GRID K2 board ``[10de:11bf]``.
+
+    They sit at 0000:85:00.0 and 0000:86:00.0, on the second socket.
+    """
+    devices = _no_devices()
+    for group, bus in enumerate((0x85, 0x86)):
+        devices.add_device(
+            dev_type="PCI",
+            bus=bus,
+            slot=0,
+            function=0,
+            iommu_group=40 + group,
+            numa_node=1,
+            vend_id="10de",
+            vend_name="NVIDIA Corporation",
+            prod_id="11bf",
+            prod_name="GK104GL [GRID K2]",
+            driver_name="vfio-pci",
+        )
+    return Machine("2 x GRID K2", devices, _host_info(memory_gb=64))
+
+
+# Bus numbers of the GPUs of a DGX H100, as NVIDIA's user guide lists them;
+# the first four belong to the first socket.
+_HGX_H100_BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
+
+
+def hgx_h100() -> Machine:
+    """Build a host with 8 H100 SXM5 80GB ``[10de:2330]``, 4 a socket."""
+    devices = _no_devices()
+    for bus, group in zip(_HGX_H100_BUSES, itertools.count(40)):
+        devices.add_device(
+            dev_type="PF",
+            bus=bus,
+            slot=0,
+            function=0,
+            iommu_group=group,
+            numa_node=0 if bus < 0x80 else 1,
+            # SR-IOV is there, no virtual function is made: passthrough.
+            vf_ratio=0,
+            vend_id="10de",
+            vend_name="NVIDIA Corporation",
+            prod_id="2330",
+            prod_name="GH100 [H100 SXM5 80GB]",
+            driver_name="vfio-pci",
+        )
+    return Machine("8 x H100 SXM5", devices, _host_info(memory_gb=256))
