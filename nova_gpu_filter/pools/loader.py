@@ -3,8 +3,7 @@
 """Load the configured pool matcher through stevedore."""
 
 from stevedore import driver
-from stevedore import exception as stevedore_exception
-from stevedore import extension
+from stevedore import named
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.pools import matcher
@@ -18,20 +17,19 @@ def load(name: str) -> matcher.PoolMatcher:
     :raises PoolMatcherBroken: it cannot be imported, fails when called, is no
         :class:`matcher.PoolMatcher`, or stands there twice.
     """
-    try:
-        loaded = driver.DriverManager(
-            namespace=matcher.NAMESPACE,
-            name=name,
-            invoke_on_load=True,
-            # Said below, once, with the names that are installed.
-            on_missing_entrypoints_callback=lambda _names: None,
-        ).driver
-    except stevedore_exception.NoMatches as exc:
+    names = installed()
+    # Asked first: how to silence stevedore's own warning of a missing name,
+    # in favour of this error, differs between the supported series.
+    if name not in names:
         raise exception.PoolMatcherNotFound(
             name=name,
-            installed=", ".join(installed()) or "none",
+            installed=", ".join(names) or "none",
             namespace=matcher.NAMESPACE,
-        ) from exc
+        )
+    try:
+        loaded: object = driver.DriverManager(
+            matcher.NAMESPACE, name, invoke_on_load=True
+        ).driver
     except Exception as exc:
         raise exception.PoolMatcherBroken(
             name=name, error=f"{type(exc).__name__}: {exc}"
@@ -45,10 +43,9 @@ def load(name: str) -> matcher.PoolMatcher:
 
 def installed() -> list[str]:
     """List the names that ``[gpu_filter]pool_matcher`` may have here."""
-    manager = extension.ExtensionManager(
-        matcher.NAMESPACE,
-        # Listed, not imported: a broken matcher that nobody configured is
-        # nobody's error.
-        on_load_failure_callback=lambda *_: None,
+    # Listed, not imported: a broken matcher that nobody configured is nobody's
+    # error.
+    listed: named.NamedExtensionManager[object] = named.NamedExtensionManager(
+        matcher.NAMESPACE, names=[]
     )
-    return sorted({point.name for point in manager.list_entry_points()})
+    return sorted({point.name for point in listed.list_entry_points()})
