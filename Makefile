@@ -6,13 +6,18 @@ PYTHON ?= python3
 NEWEST = 34
 VENV = .venv
 BIN = $(VENV)/bin
+# Test processes at a time, here and in tox.
 WORKERS ?= 2
+export WORKERS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-upstream bench clean
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test test-quick test-upstream bench clean \
+    constraints-31 constraints-32 constraints-33 constraints-34
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  constraints-NN   Resolve constraints/nova-NN.txt again (NN: 31 to $(NEWEST))."
 
 venv: $(VENV)/.installed ## Make .venv: Nova $(NEWEST) with pinned dependencies, and us.
 
@@ -27,11 +32,14 @@ $(VENV)/.installed: setup.cfg requirements.txt test-requirements.txt constraints
 demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 	@$(BIN)/python -m demo $(ARGS)
 
-test: test-quick test-upstream ## Run every test that this machine can run, and the linters.
+# One after the other also under "make -j": the suites share the processors.
+test: ## Run every test that this machine can run, and the linters.
+	@$(MAKE) --no-print-directory test-quick
+	@$(MAKE) --no-print-directory test-upstream
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
-	$(BIN)/pytest -n $(WORKERS) tests
+	$(BIN)/pytest -q -n $(WORKERS) tests
 
 test-upstream: venv ## Run Nova's own suites with our filter in place of Nova's.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
@@ -40,5 +48,32 @@ bench: venv ## Measure us against stock Nova, side by side.
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove every environment and build product.
-	rm -rf $(VENV) .tox build dist *.egg-info doc/build releasenotes/build \
-	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage cover
+	rm -rf $(VENV) .venvs .tox build dist *.egg-info doc/build releasenotes/build \
+	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage cover \
+	    etc/nova-gpu-filter/nova-gpu-filter.conf.sample
+
+# Constraints. What else may be installed beside a Nova series is OpenStack's
+# own list of tested versions for that release; the newest Nova is tested with
+# the newest of everything. UPPER_NN may also be a local file.
+UPPER_31 = https://releases.openstack.org/constraints/upper/2025.1
+UPPER_32 = https://releases.openstack.org/constraints/upper/2025.2
+UPPER_33 = https://releases.openstack.org/constraints/upper/2026.1
+UPPER_34 = constraints/upper-34.txt
+PLACEMENT_31 = 13
+PLACEMENT_32 = 14
+PLACEMENT_33 = 15
+PLACEMENT_34 = 16
+# Linters and documentation are built once, beside the newest Nova.
+TOOLS_$(NEWEST) = tox -r lint-requirements.txt -r doc/requirements.txt
+
+constraints-31 constraints-32 constraints-33 constraints-34: constraints-%:
+	rm -rf .venvs/constraints-$*
+	$(PYTHON) -m venv .venvs/constraints-$*
+	.venvs/constraints-$*/bin/pip install --quiet --disable-pip-version-check \
+	    -c $(UPPER_$*) "nova==$*.*" "openstack-placement==$(PLACEMENT_$*).*" \
+	    -r requirements.txt -r test-requirements.txt $(TOOLS_$*)
+	( echo "# Versions that are tested together with Nova $* and Placement $(PLACEMENT_$*)."; \
+	  echo "# Made by \"make constraints-$*\"; see CONTRIBUTING.rst."; \
+	  .venvs/constraints-$*/bin/pip freeze --disable-pip-version-check \
+	) > constraints/nova-$*.txt
+	rm -rf .venvs/constraints-$*

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Sphinx settings of the documentation."""
+
+extensions = [
+    "openstackdocstheme",
+    "oslo_config.sphinxconfiggen",
+    "oslo_config.sphinxext",
+    "sphinx.ext.autodoc",
+]
+
+project = "nova-gpu-filter"
+copyright = "nova-gpu-filter developers"
+root_doc = "index"
+nitpicky = False
+
+# The project has no repository on opendev.org: no links to one.
+openstackdocs_repo_name = ""
+openstackdocs_auto_name = False
+openstackdocs_use_storyboard = False
+openstackdocs_pdf_link = False
+
+html_theme = "openstackdocs"
+pygments_style = "native"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+
+# Paths are those of the repository's root, where tox runs sphinx-build.
+config_generator_config_file = [
+    (
+        "../../etc/nova-gpu-filter/nova-gpu-filter-config-generator.conf",
+        "_static/nova-gpu-filter",
+    ),
+]
+
+man_pages = [
+    (
+        "admin/filter",
+        "nova-gpu-filter",
+        "GPU passthrough scheduling for OpenStack Nova",
+        ["nova-gpu-filter developers"],
+        7,
+    ),
+]
