@@ -184,6 +184,13 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         """Start nova-scheduler anew."""
         self._services.restart_scheduler()
 
+    def run_periodic_task(self) -> None:
+        """Let all hosts do what nova-compute does once a minute.
+
+        That is, compare what the host has with what its servers use.
+        """
+        self._services._run_periodics()
+
     def create_flavor(self, name: str, extra_specs: Mapping[str, str]) -> None:
         """Create a small flavor with extra specs."""
         flavor = self._api.post_flavor(
@@ -251,6 +258,9 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             return True
 
         self._eventually(is_gone, f"{server.name} to be deleted")
+        # After a cold migration Nova frees the devices of a deleted server
+        # only with the next run of this task.
+        self.run_periodic_task()
         self._eventually(
             lambda: (
                 not self.allocations(server) and not self.devices_of(server)
@@ -385,7 +395,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             found.append(
                 Provider(
                     name=provider["name"],
-                    address=provider["name"].rpartition("_")[2],
+                    address=_address_in(provider["name"]),
                     inventory={
                         rc: inventory["total"]
                         for rc, inventory in inventories.items()
@@ -407,13 +417,9 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         }
 
     def allocated_addresses(self, server: Server) -> list[str]:
-        """List the PCI addresses that a server has allocated in Placement.
-
-        Nova names the provider of a device ``<host>_<address>``, see
-        nova/compute/pci_placement_translator.py.
-        """
+        """List the PCI addresses that a server has allocated in Placement."""
         return sorted(
-            name.rpartition("_")[2]
+            _address_in(name)
             for name in self.allocations(server)
             if name not in self.hosts
         )
@@ -551,6 +557,15 @@ class Decisions:
             for line in self.lines
             if line.logger.startswith(logger) and line.level == level
         ]
+
+
+def _address_in(provider_name: str) -> str:
+    """Return the PCI address in the name of a device's provider.
+
+    Nova names it ``<host>_<address>`` with capital letters, see
+    nova/compute/pci_placement_translator.py.
+    """
+    return provider_name.rpartition("_")[2].lower()
 
 
 def addresses(devices: Iterable[Device]) -> list[str]:
