@@ -35,8 +35,11 @@ def main(argv: list[str] | None = None) -> int:
                 file=stdout,
                 flush=True,
             )
-        # Only now: it takes seconds, which --help does not need.
-        from demo import story  # isort: split
+        # Only now, since it takes seconds that --help does not need; and the
+        # story first, which chooses the threading model (demo/threads.py).
+        from demo import story
+
+        # isort: split
 
         from demo import report
 

@@ -2,8 +2,7 @@
 
 """Chapter 1: two GRID K2 and the configuration of 2016."""
 
-from demo import cloud as embedded  # isort: split
-
+from demo import cloud as embedded
 from demo import machines
 from demo import record
 from demo import show

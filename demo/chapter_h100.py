@@ -2,9 +2,8 @@
 
 """Chapter 3: two HGX H100, every GPU a resource provider."""
 
-from demo import cloud as embedded  # isort: split
-
 from demo import chapter_upgrade
+from demo import cloud as embedded
 from demo import machines
 from demo import record
 from demo import show
@@ -73,8 +72,7 @@ def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
                     or line.startswith(("device_spec", "alias"))
                 ],
             )
-        show.providers(step, cloud, HOSTS)
-        providers = [p for host in HOSTS for p in cloud.providers(host)]
+        providers = show.providers(step, cloud, HOSTS)
         step.expect(
             "GPUs in Placement", GPUS_PER_HOST * len(HOSTS), len(providers)
         )
@@ -162,9 +160,7 @@ def _resize(
                 step, cloud, reverted, devices=2, in_placement=True
             ),
         )
-        step.expect(
-            "free devices in the pools", before - 1, show.free(cloud)
-        )
+        step.expect("free devices in the pools", before - 1, show.free(cloud))
 
 
 def _migrate_and_back(
@@ -185,9 +181,7 @@ def _migrate_and_back(
             show.expect_running(
                 step, cloud, confirmed, devices=4, in_placement=True
             )
-            step.expect(
-                "free devices in the pools", before, show.free(cloud)
-            )
+            step.expect("free devices in the pools", before, show.free(cloud))
 
 
 def _fill(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
@@ -201,16 +195,12 @@ def _fill(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
                 step, cloud, server, devices=gpus, in_placement=True
             )
         show.servers(step, cloud, filled)
-        show.providers(step, cloud, HOSTS)
+        providers = show.providers(step, cloud, HOSTS)
         step.expect("free devices in the pools", 0, show.free(cloud))
         step.expect(
             "GPUs used in Placement",
             GPUS_PER_HOST * len(HOSTS),
-            sum(
-                provider.usage[RESOURCE_CLASS]
-                for host in HOSTS
-                for provider in cloud.providers(host)
-            ),
+            sum(provider.usage[RESOURCE_CLASS] for provider in providers),
         )
 
 

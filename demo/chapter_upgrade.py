@@ -4,9 +4,8 @@
 
 from collections.abc import Sequence
 
-from demo import cloud as embedded  # isort: split
-
 from demo import chapter_2016
+from demo import cloud as embedded
 from demo import record
 from demo import show
 
@@ -83,7 +82,8 @@ def tell(
             for host in cloud.hosts:
                 cloud.restart_compute(host)
             step.quote(f"demo/conf/{REPORT_CONF}", _conf_lines(REPORT_CONF))
-            show.providers(step, cloud, [_K2_HOST])
+            providers = show.providers(step, cloud, [_K2_HOST])
+            servers = [cloud.show(server) for server in servers]
             show.servers(step, cloud, servers)
             step.expect(
                 "providers of the host: total and used",
@@ -93,7 +93,7 @@ def tell(
                 ],
                 [
                     (provider.address, provider.inventory, provider.usage)
-                    for provider in cloud.providers(_K2_HOST)
+                    for provider in providers
                 ],
             )
             # Nova healed the allocations of the servers that it found.
@@ -112,6 +112,7 @@ def tell(
             step.quote(
                 f"demo/conf/{SCHEDULE_CONF}", _conf_lines(SCHEDULE_CONF)
             )
+            servers = [cloud.show(server) for server in servers]
             show.servers(step, cloud, servers)
             _expect_servers_live_on(
                 step, cloud, servers, held, in_placement=True
@@ -152,7 +153,9 @@ def refuse_by_placement(
 
     No filter is asked then, so the reason is the scheduler's own.
     """
-    with story.step(f"Boot {name} ({flavor}): Placement has none left") as step:
+    with story.step(
+        f"Boot {name} ({flavor}): Placement has none left"
+    ) as step:
         decisions = cloud.decisions()
         server = cloud.boot(name, flavor)
         show.servers(step, cloud, [server])
@@ -163,7 +166,5 @@ def refuse_by_placement(
             1,
             len(decisions.without_candidates()),
         )
-        step.expect(
-            "our filter was not asked", [], decisions.summaries()
-        )
+        step.expect("our filter was not asked", [], decisions.summaries())
         cloud.delete(server)

@@ -5,7 +5,9 @@
 import dataclasses
 import itertools
 
-from demo import threads  # noqa: F401  isort: split
+from demo import threads  # noqa: F401
+
+# isort: split
 
 from nova.tests.fixtures import libvirt as fakelibvirt
 

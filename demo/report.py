@@ -4,12 +4,13 @@
 
 from typing import TextIO
 
-from demo import record
 from rich import box
 from rich import console
 from rich import padding
 from rich import table
 from rich import text
+
+from demo import record
 
 _PLAIN_WIDTH = 100
 """Columns when the output is not a terminal."""

@@ -7,7 +7,9 @@ import importlib.metadata
 import logging
 import pathlib
 
-from demo import threads  # noqa: F401  isort: split
+from demo import threads  # noqa: F401
+
+# isort: split
 
 import fixtures
 from nova import conf as nova_conf

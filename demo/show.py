@@ -5,8 +5,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence
 
-from demo import cloud as embedded  # isort: split
-
+from demo import cloud as embedded
 from demo import record
 
 NO_VALID_HOST = "No valid host was found."
@@ -39,7 +38,10 @@ def servers(
     cloud: embedded.EmbeddedCloud,
     shown: Iterable[embedded.Server],
 ) -> None:
-    """Show where servers run and what they hold, in Nova and Placement."""
+    """Show where servers run and what they hold, in Nova and Placement.
+
+    :param shown: as the API showed them last.
+    """
     step.table(
         "Servers",
         ("server", "state", "host", "devices in Nova", "in Placement"),
@@ -51,15 +53,19 @@ def servers(
                 " ".join(embedded.addresses(cloud.devices_of(server))),
                 " ".join(cloud.allocated_addresses(server)),
             )
-            for server in map(cloud.show, shown)
+            for server in shown
         ],
     )
 
 
 def providers(
     step: record.Step, cloud: embedded.EmbeddedCloud, hosts: Iterable[str]
-) -> None:
-    """Show the resource providers of PCI devices, with what is used."""
+) -> list[embedded.Provider]:
+    """Show the resource providers of PCI devices, with what is used.
+
+    :returns: what was shown.
+    """
+    found = [provider for host in hosts for provider in cloud.providers(host)]
     step.table(
         "Resource providers in Placement",
         ("provider", "resource class", "total", "used", "traits"),
@@ -75,11 +81,11 @@ def providers(
                     if trait.startswith("CUSTOM_")
                 ),
             )
-            for host in hosts
-            for provider in cloud.providers(host)
+            for provider in found
             for rc, total in provider.inventory.items()
         ],
     )
+    return found
 
 
 def free_by_pool(
@@ -101,7 +107,8 @@ def free_by_pool(
 def free(cloud: embedded.EmbeddedCloud, *hosts: str) -> int:
     """Count the free devices that the scheduler sees on some hosts."""
     return sum(
-        sum(free_by_pool(cloud, host).values()) for host in hosts or cloud.hosts
+        sum(free_by_pool(cloud, host).values())
+        for host in hosts or cloud.hosts
     )
 
 
@@ -154,12 +161,12 @@ def expect_running(
 ) -> Sequence[str]:
     """Expect a server to run with as many devices, the same everywhere.
 
+    :param server: as the API showed it last.
     :param devices: how many.
     :param in_placement: whether Placement knows of them.
     :returns: their addresses.
     """
     name = server.name
-    server = cloud.show(server)
     held = cloud.devices_of(server)
     addresses = embedded.addresses(held)
     step.expect(f"state of {name}", "ACTIVE", server.status)

@@ -6,11 +6,10 @@ from collections.abc import Collection
 import importlib.metadata
 import logging
 
-from demo import cloud as embedded  # isort: split
-
 from demo import chapter_2016
 from demo import chapter_h100
 from demo import chapter_upgrade
+from demo import cloud as embedded
 from demo import record
 
 CHAPTERS = (1, 2, 3)
