@@ -100,7 +100,7 @@ class Services(base.ServersTestBase):
             self.flags(api_paste_config=str(paste_file), group="wsgi")
         self._conf_fixture = self.useFixture(config_fixture.Config(CONF))
         self.configure(self._nova_conf_files)
-        self.placement_fixture.conf_fixture.set_config_files(
+        self.placement.fixture.conf_fixture.set_config_files(
             [str(path) for path in self._placement_conf_files]
         )
         # Copying disks between hosts is not what is shown here, and Nova's
