@@ -25,6 +25,7 @@ class _Question:
 
     spec_obj: object
     requests: request.DeviceRequests
+    instance_uuid: str | None
     refusals: list[refusal.Refusal] = dataclasses.field(default_factory=list)
 
     @classmethod
@@ -33,6 +34,8 @@ class _Question:
         return cls(
             spec_obj,
             request.DeviceRequests.from_nova(spec_obj.pci_requests.requests),
+            # Asking an object of nova for a field that was not set raises.
+            spec_obj.instance_uuid if "instance_uuid" in spec_obj else None,
         )
 
 
@@ -84,7 +87,7 @@ class GpuPciPassthroughFilter(
                 "%s: %s",
                 type(self).__name__,
                 refusal.summarize(question.refusals, len(host_states)),
-                instance_uuid=spec_obj.instance_uuid,
+                instance_uuid=question.instance_uuid,
             )
         return passed
 
@@ -103,7 +106,7 @@ class GpuPciPassthroughFilter(
             "%s refused: %s",
             host_state,
             _Described(refused),
-            instance_uuid=getattr(spec_obj, "instance_uuid", None),
+            instance_uuid=question.instance_uuid,
         )
         return False
 
