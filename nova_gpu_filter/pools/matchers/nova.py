@@ -74,7 +74,7 @@ class HostQuestion:
         self._requests = requests
         self._counts: list[int | None] = [pool["count"] for pool in pools]
         self._rp_uuids = rp_uuids = [pool.get("rp_uuid") for pool in pools]
-        named = [uuid for uuid in rp_uuids if uuid is not None]
+        named = [pool["rp_uuid"] for pool in pools if "rp_uuid" in pool]
         self._duplicate_rp_uuids = len(set(named)) != len(named)
         # For each request the pools that match it, and those of them that it
         # may use. NUMA policies look at the former, see _on_numa_cells.
