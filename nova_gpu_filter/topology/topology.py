@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The devices of one host and how they are linked: plain, immutable data."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import functools
+import itertools
+
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+
+
+def devices_of(mask: int) -> list[int]:
+    """List the devices of a set in ascending order."""
+    devices = []
+    while mask:
+        low = mask & -mask
+        devices.append(low.bit_length() - 1)
+        mask ^= low
+    return devices
+
+
+def mask_of(devices: Iterable[int]) -> int:
+    """Make the set that has these devices."""
+    mask = 0
+    for device in devices:
+        mask |= 1 << device
+    return mask
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class FabricPartition:
+    """A set of devices that Fabric Manager can activate together."""
+
+    id: int
+    size: int
+    """Devices it has on the host, at least 1."""
+    mask: int
+    """Those of them that the topology covers; the rest is not visible."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its devices are visible."""
+        return self.mask.bit_count() == self.size
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Topology:
+    """The visible devices of a host, their links and fabric partitions.
+
+    Visible are all devices of a provider tree, but only the free ones of a
+    scheduler's host state. Hash and equality go by value: hosts of one kind
+    are one key of every cache.
+    """
+
+    links: tuple[tuple[Link, ...], ...]
+    """Symmetric matrix of the pairs, :data:`links.SELF` on its diagonal."""
+    partitions: tuple[FabricPartition, ...] = ()
+    """In the order of their ids, each with at least one visible device."""
+    numa: tuple[int | None, ...] = ()
+    """NUMA node of each device; None where the host does not tell.
+
+    Only says where devices are; what it means for a pair is in ``links``.
+    """
+    _hash: int = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the shape and keep the hash, since caches ask for it often.
+
+        :raises ValueError: no symmetric matrix, or a partition or NUMA node
+            of devices that do not exist.
+        """
+        n = len(self.links)
+        if any(len(row) != n for row in self.links):
+            raise ValueError(f"the link matrix of {n} devices is not square")
+        for a, b in itertools.combinations(range(n), 2):
+            if self.links[a][b] != self.links[b][a]:
+                raise ValueError(f"links of pair {a}, {b} differ by direction")
+        if any(self.links[a][a] != links.SELF for a in range(n)):
+            raise ValueError("the diagonal of the link matrix is not SELF")
+        if len(self.numa) != n:
+            raise ValueError(f"{len(self.numa)} NUMA nodes, {n} devices")
+        for partition in self.partitions:
+            if partition.mask >> n or not partition.mask:
+                raise ValueError(f"{partition} names no or unknown devices")
+            if partition.mask.bit_count() > partition.size:
+                raise ValueError(f"{partition} has more devices than its size")
+        object.__setattr__(
+            self, "_hash", hash((self.links, self.partitions, self.numa))
+        )
+
+    def __hash__(self) -> int:
+        """Return the hash that was computed once."""
+        return self._hash
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: Sequence[Sequence[Link]],
+        partitions: Iterable[FabricPartition] = (),
+        numa: Sequence[int | None] | None = None,
+    ) -> "Topology":
+        """Make a topology of a pair matrix, whatever its diagonal says.
+
+        :param matrix: rows in device order.
+        :param partitions: in any order.
+        :param numa: NUMA nodes in device order; None when nothing is known.
+        :raises ValueError: see :meth:`__post_init__`.
+        """
+        return cls(
+            links=tuple(
+                tuple(
+                    links.SELF if a == b else link
+                    for b, link in enumerate(row)
+                )
+                for a, row in enumerate(matrix)
+            ),
+            partitions=tuple(sorted(partitions)),
+            numa=(None,) * len(matrix) if numa is None else tuple(numa),
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of devices."""
+        return len(self.links)
+
+    @property
+    def everything(self) -> int:
+        """The set of all devices."""
+        return (1 << len(self.links)) - 1
+
+    @property
+    def levels(self) -> tuple[Link, ...]:
+        """The links that occur between two devices, best first."""
+        return _levels(self)
+
+    def weakest(self, mask: int) -> Link:
+        """Return the worst link of a set: the speed of a ring through it.
+
+        A set of fewer than two devices has :data:`links.SELF`.
+        """
+        pairs = itertools.combinations(devices_of(mask), 2)
+        return min((self.links[a][b] for a, b in pairs), default=links.SELF)
+
+    def total(self, mask: int) -> int:
+        """Return the sum of the links of all pairs of a set."""
+        pairs = itertools.combinations(devices_of(mask), 2)
+        return sum(self.links[a][b] for a, b in pairs)
+
+    def neighbors(self, floor: Link) -> tuple[int, ...]:
+        """Return for each device those linked to it by ``floor`` or better."""
+        return _neighbors(self, floor)
+
+    def lists_partitions(self, size: int) -> bool:
+        """Whether the host has fabric partitions of that many devices.
+
+        They count even where none is whole: a host that has them activates
+        nothing else.
+        """
+        return any(partition.size == size for partition in self.partitions)
+
+    def whole_partitions(self, size: int, free: int) -> list[int]:
+        """List the fabric partitions of that size all of whose devices are
+        free, as masks in the order of their ids."""
+        return [
+            partition.mask
+            for partition in self.partitions
+            if partition.size == size
+            and partition.is_whole
+            and not partition.mask & ~free
+        ]
+
+    def masks_by_numa_node(self) -> dict[int, int]:
+        """Group the devices whose NUMA node is known; nodes ascending."""
+        masks: dict[int, int] = {}
+        for device, node in enumerate(self.numa):
+            if node is not None:
+                masks[node] = masks.get(node, 0) | 1 << device
+        return dict(sorted(masks.items()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _levels(topology: Topology) -> tuple[Link, ...]:
+    pairs = itertools.combinations(range(topology.n), 2)
+    found = {topology.links[a][b] for a, b in pairs}
+    return tuple(sorted(found, reverse=True))
+
+
+@functools.lru_cache(maxsize=4096)
+def _neighbors(topology: Topology, floor: Link) -> tuple[int, ...]:
+    return tuple(
+        mask_of(b for b, link in enumerate(row) if link >= floor and b != a)
+        for a, row in enumerate(topology.links)
+    )
