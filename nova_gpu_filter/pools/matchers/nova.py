@@ -5,6 +5,7 @@
 import collections
 from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import Any
 
 from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import refusal
@@ -73,7 +74,7 @@ class HostQuestion:
         self._pools = pools = host.pools
         self._requests = requests
         self._counts: list[int | None] = [pool["count"] for pool in pools]
-        self._rp_uuids = rp_uuids = [pool.get("rp_uuid") for pool in pools]
+        self._rp_uuids = [pool.get("rp_uuid") for pool in pools]
         named = [pool["rp_uuid"] for pool in pools if "rp_uuid" in pool]
         self._duplicate_rp_uuids = len(set(named)) != len(named)
         # For each request the pools that match it, and those of them that it
@@ -161,7 +162,7 @@ class HostQuestion:
         counts: list[int | None],
     ) -> list[int]:
         """Keep the pools that can give what the candidate takes of them."""
-        wanted = collections.Counter(rp_uuids)
+        wanted: collections.Counter[Any] = collections.Counter(rp_uuids)
         return [
             index
             for index in pools
@@ -225,7 +226,7 @@ class HostQuestion:
     ) -> None:
         """Take the devices from ``counts``, for the next request to see."""
         if rp_uuids:
-            wanted = collections.Counter(rp_uuids)
+            wanted: collections.Counter[Any] = collections.Counter(rp_uuids)
             for index in chosen:
                 count = counts[index]
                 assert count is not None
