@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Sets of devices that are all linked with each other."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+
+def of_size(near: Sequence[int], within: int, k: int) -> Iterator[int]:
+    """Generate the sets of k devices that are all near each other.
+
+    :param near: for each device the mask of its neighbors.
+    :param within: devices to choose from.
+    :returns: masks, those with low devices first.
+    """
+    if k == 0:
+        yield 0
+        return
+    while within.bit_count() >= k:
+        low = within & -within
+        within ^= low
+        for rest in of_size(near, within & near[low.bit_length() - 1], k - 1):
+            yield low | rest
+
+
+def components(near: Sequence[int], within: int) -> list[int]:
+    """Split devices into sets with no link from one to another."""
+    found = []
+    while within:
+        component = frontier = within & -within
+        while frontier:
+            low = frontier & -frontier
+            reached = near[low.bit_length() - 1] & within & ~component
+            component |= reached
+            frontier = (frontier ^ low) | reached
+        found.append(component)
+        within ^= component
+    return found
+
+
+def is_clique(near: Sequence[int], mask: int) -> bool:
+    """Whether all devices of a set are near each other."""
+    rest = mask
+    while rest:
+        low = rest & -rest
+        rest ^= low
+        if rest & ~near[low.bit_length() - 1]:
+            return False
+    return True
+
+
+def largest(near: Sequence[int], within: int) -> int:
+    """Find a largest set of devices that are all near each other.
+
+    Branch and bound with a greedy coloring: devices of one color are pairwise
+    not near, so a set has at most as many devices as there are colors.
+
+    :returns: its mask; always the same one of equals.
+    """
+    best = 0
+
+    def extend(clique: int, candidates: int) -> None:
+        nonlocal best
+        if clique.bit_count() > best.bit_count():
+            best = clique
+        for device, colors in reversed(_coloring(near, candidates)):
+            if clique.bit_count() + colors <= best.bit_count():
+                return
+            extend(clique | 1 << device, candidates & near[device])
+            candidates ^= 1 << device
+
+    extend(0, within)
+    return best
+
+
+def _coloring(near: Sequence[int], devices: int) -> list[tuple[int, int]]:
+    """List (device, number of colors up to it), color by color."""
+    colored = []
+    colors = 0
+    while devices:
+        colors += 1
+        one_color = devices
+        while one_color:
+            low = one_color & -one_color
+            device = low.bit_length() - 1
+            devices ^= low
+            one_color &= ~(low | near[device])
+            colored.append((device, colors))
+    return colored

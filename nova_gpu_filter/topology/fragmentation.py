@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How many free GPUs of a host are of no use to the requests to come.
+
+The form for groups of GPUs of the measure in "Beware of Fragmentation:
+Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent"
+(USENIX ATC 2023): there for shares of one GPU, here for sets with good links.
+"""
+
+import functools
+from typing import Final
+from typing import TypeAlias
+
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology.topology import Topology
+
+Mix: TypeAlias = tuple[tuple[int, float], ...]
+"""(k, weight) of each request size to expect; the weights sum to 1."""
+
+DEFAULT_MIX: Final[Mix] = ((1, 0.4), (2, 0.2), (4, 0.2), (8, 0.2))
+
+_MEMO_ENTRIES: Final = 1 << 16
+
+
+def usable(topology: Topology, free: int, k: int) -> int:
+    """Return the largest number of requests of size k that fit at once.
+
+    Each gets a set that meets the default policy of k on this host, see
+    :func:`packing.by_default`.
+
+    :param free: mask of the free devices.
+    :param k: at least 1.
+    """
+    packed = packing.by_default(topology, k)
+    return 0 if packed is None else packed.count(free)
+
+
+def fragmentation(
+    topology: Topology, free: int, mix: Mix = DEFAULT_MIX
+) -> float:
+    """Return F: the free GPUs that requests cannot use, averaged over mix.
+
+    :param free: mask of the free devices.
+    :returns: GPUs, from 0 to the number of free ones where the weights sum
+        to 1. Equal situations give equal numbers.
+    """
+    return of(topology, mix).fragmentation(free)
+
+
+class Fragmentation:
+    """F of one topology and mix; shared by threads, see :class:`Packing`."""
+
+    __slots__ = ("_memo", "_packings")
+
+    def __init__(self, topology: Topology, mix: Mix) -> None:
+        self._memo: dict[int, float] = {}
+        self._packings = [
+            (k, weight, packing.by_default(topology, k)) for k, weight in mix
+        ]
+
+    def fragmentation(self, free: int) -> float:
+        """Return F when these devices are free."""
+        known = self._memo.get(free)
+        if known is not None:
+            return known
+        number = free.bit_count()
+        unusable = 0.0
+        for k, weight, packed in self._packings:
+            sets = 0 if packed is None or k > number else packed.count(free)
+            unusable += weight * (number - k * sets)
+        if len(self._memo) >= _MEMO_ENTRIES:
+            self._memo.clear()
+        # Rounded, since floats that are added in another order differ.
+        self._memo[free] = result = round(unusable, 9)
+        return result
+
+
+@functools.lru_cache(maxsize=4096)
+def of(topology: Topology, mix: Mix) -> Fragmentation:
+    """Return the cached answers for a topology and a mix."""
+    return Fragmentation(topology, mix)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How many disjoint good sets of k devices fit into the free devices."""
+
+import abc
+from collections.abc import Iterable
+import functools
+import itertools
+from typing import Final
+
+from nova_gpu_filter.topology import cliques
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.topology import Topology
+
+EXACT_DEVICES: Final = 16
+"""Up to so many devices that hang together the answer is exact. Where more
+do, and are not all linked with each other, it is what a greedy choice finds.
+"""
+
+_MEMO_ENTRIES: Final = 1 << EXACT_DEVICES
+
+
+def offered(topology: Topology, k: int) -> Link | None:
+    """Return the best weakest link that k devices of the host can have.
+
+    :returns: None when the host has fewer devices.
+    """
+    if k > topology.n:
+        return None
+    if k < 2:
+        return links.SELF
+    return next(
+        level
+        for level in topology.levels
+        if any(
+            cliques.of_size(topology.neighbors(level), topology.everything, k)
+        )
+    )
+
+
+class Packing(abc.ABC):
+    """Answers for one topology, one k and one idea of a good set.
+
+    Threads share it: what it remembers are complete results, so that a race
+    only computes one twice.
+    """
+
+    __slots__ = ("_k", "_memo")
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._memo: dict[int, int] = {}
+
+    @abc.abstractmethod
+    def count(self, free: int) -> int:
+        """Return the largest number of disjoint good sets."""
+
+    @abc.abstractmethod
+    def _completions(self, low: int, rest: int) -> Iterable[int]:
+        """List what makes a good set of the device ``low`` (a mask), out of
+        the devices ``rest``."""
+
+    def sets(self, free: int) -> list[int]:
+        """List disjoint good sets; where exact, :meth:`count` of them."""
+        found: list[int] = []
+        left = self.count(free)
+        while left and free:
+            low = free & -free
+            free ^= low
+            for completion in self._completions(low, free):
+                if self.count(free ^ completion) == left - 1:
+                    found.append(low | completion)
+                    free ^= completion
+                    left -= 1
+                    break
+        return found
+
+    def _search(self, free: int) -> int:
+        """Count exactly: the lowest device is in one of the sets, or none."""
+        bound = free.bit_count() // self._k
+        if not bound:
+            return 0
+        if (known := self._memo.get(free)) is not None:
+            return known
+        low = free & -free
+        rest = free ^ low
+        best = 0
+        for completion in self._completions(low, rest):
+            best = max(best, 1 + self._search(rest ^ completion))
+            if best == bound:
+                break
+        else:
+            best = max(best, self._search(rest))
+        if len(self._memo) >= _MEMO_ENTRIES:
+            self._memo.clear()
+        self._memo[free] = best
+        return best
+
+
+class _Partitions(Packing):
+    """Good sets are the whole fabric partitions of size k."""
+
+    __slots__ = ("_disjoint", "_masks")
+
+    def __init__(self, topology: Topology, k: int) -> None:
+        super().__init__(k)
+        self._masks = topology.whole_partitions(k, topology.everything)
+        # So it is on every HGX board.
+        self._disjoint = not any(
+            a & b for a, b in itertools.combinations(self._masks, 2)
+        )
+
+    def count(self, free: int) -> int:
+        taken = ~free
+        inside = [mask for mask in self._masks if not mask & taken]
+        if self._disjoint or len(inside) < 2:
+            return len(inside)
+        return self._search(free & functools.reduce(int.__or__, inside))
+
+    def _completions(self, low: int, rest: int) -> Iterable[int]:
+        return [
+            mask ^ low
+            for mask in self._masks
+            if mask & low and not mask & ~(low | rest)
+        ]
+
+
+class _LinkedSets(Packing):
+    """Good sets have no link below a floor."""
+
+    __slots__ = ("_components", "_near")
+
+    def __init__(self, topology: Topology, k: int, floor: Link) -> None:
+        super().__init__(k)
+        # One device has no links, so that any floor will do.
+        self._near = topology.neighbors(floor if k > 1 else links.SYS)
+        self._components = [
+            (mask, cliques.is_clique(self._near, mask))
+            for mask in cliques.components(self._near, topology.everything)
+        ]
+
+    def count(self, free: int) -> int:
+        k = self._k
+        sets = 0
+        for component, all_linked in self._components:
+            devices = free & component
+            number = devices.bit_count()
+            if number < k:
+                continue
+            if all_linked:
+                sets += number // k
+            elif component.bit_count() <= EXACT_DEVICES:
+                sets += self._search(devices)
+            else:
+                sets += self._greedy(devices)
+        return sets
+
+    def _greedy(self, free: int) -> int:
+        sets = 0
+        while mask := next(cliques.of_size(self._near, free, self._k), 0):
+            free ^= mask
+            sets += 1
+        return sets
+
+    def _completions(self, low: int, rest: int) -> Iterable[int]:
+        near = rest & self._near[low.bit_length() - 1]
+        return cliques.of_size(self._near, near, self._k - 1)
+
+
+@functools.lru_cache(maxsize=4096)
+def of_partitions(topology: Topology, k: int) -> Packing:
+    """Return the packing with whole fabric partitions of k devices."""
+    return _Partitions(topology, k)
+
+
+@functools.lru_cache(maxsize=4096)
+def of_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
+    """Return the packing with sets of k whose links are ``floor`` or better."""
+    return _LinkedSets(topology, k, floor)
+
+
+def by_default(topology: Topology, k: int) -> Packing | None:
+    """Return the packing with sets that meet the default policy of k.
+
+    Whole fabric partitions where the host lists any of that size, else sets
+    whose weakest link is as good as the host can offer for k.
+
+    :returns: None when no k devices of the host do.
+    """
+    if topology.lists_partitions(k):
+        return of_partitions(topology, k)
+    floor = offered(topology, k)
+    return None if floor is None else of_linked_sets(topology, k, floor)

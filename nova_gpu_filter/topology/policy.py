@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a flavor asks of the links between its devices."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Final
+
+from nova_gpu_filter.topology.links import Requirement
+
+LINK_KEY: Final = "gpu:link"
+LINK_POLICY_KEY: Final = "gpu:link_policy"
+
+LINK_VALUES: Final = tuple(requirement.value for requirement in Requirement)
+"""Good values of ``gpu:link``, strictest first."""
+LINK_POLICY_VALUES: Final = ("required", "preferred")
+
+
+class PolicyError(ValueError):
+    """An extra spec has a bad value; the message lists the good ones."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkPolicy:
+    """What the devices of one request should be to each other."""
+
+    link: Requirement
+    required: bool = True
+    """Whether a host without such a set is refused."""
+
+
+def parse(extra_specs: Mapping[str, str]) -> LinkPolicy | None:
+    """Read the policy from the extra specs of a flavor.
+
+    :returns: None when the flavor has no ``gpu:link``.
+    :raises PolicyError: a value is unknown, or ``gpu:link_policy`` stands
+        there without ``gpu:link``.
+    """
+    link = extra_specs.get(LINK_KEY)
+    link_policy = extra_specs.get(LINK_POLICY_KEY)
+    if link_policy is not None:
+        if link_policy not in LINK_POLICY_VALUES:
+            raise _bad_value(LINK_POLICY_KEY, link_policy, LINK_POLICY_VALUES)
+        if link is None:
+            raise PolicyError(
+                f"{LINK_POLICY_KEY} = {link_policy!r} has no effect without"
+                f" {LINK_KEY}: set {LINK_KEY} to one of"
+                f" {', '.join(LINK_VALUES)}, or remove {LINK_POLICY_KEY}"
+            )
+    if link is None:
+        return None
+    if link not in LINK_VALUES:
+        raise _bad_value(LINK_KEY, link, LINK_VALUES)
+    return LinkPolicy(Requirement(link), link_policy != "preferred")
+
+
+def _bad_value(key: str, value: str, good: tuple[str, ...]) -> PolicyError:
+    return PolicyError(f"{key} = {value!r}: must be one of {', '.join(good)}")
