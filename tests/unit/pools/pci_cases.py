@@ -3,21 +3,28 @@
 """Generated questions to a host: its pools, PCI requests and candidates.
 
 A :class:`Case` is plain data, so that what hypothesis prints after a failure
-can be pasted into a test as it is. The alphabets are small and most values of
-a request are taken from a pool: requests that nothing can match say little.
+can be pasted into a test as it is. As on real hosts most pools are alike and
+most requests ask for what is there, with a few oddities in each case: where
+everything differs, everything is refused and nothing is tested.
+
+Hypothesis pays by the draw, five times as much for a case of forty draws as
+Nova takes to answer it. So it draws one string of bytes, and each byte makes
+one choice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import itertools
 import pprint
+import random
 from typing import Any
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from nova import objects
 from nova.pci import stats
 
-ABSENT = "absent"
-"""In the strategies only: leave the key out."""
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,181 +85,231 @@ class Case:
         return [objects.InstanceNUMACell(id=cell) for cell in self.numa_cells]
 
 
-PROPERTIES: Mapping[str, tuple[Any, ...]] = {
-    "vendor_id": ("10de", "10de", "10DE", "15b3"),
-    "product_id": ("2330", "2330", "2330", "101e"),
-    "numa_node": (None, 0, 0, 1, 1, 2),
-    "count": (1, 1, 2, 2, 3, 0),
-}
-TAGS: Mapping[str, tuple[Any, ...]] = {
-    "dev_type": ("type-PCI",) * 5 + ("type-PF", "type-VF", "vdpa", ABSENT),
-    "rp_uuid": ("rp1", "rp2", "rp3", "rp4", "rp5", "rp6", ABSENT, None),
-    "remote_managed": (ABSENT,) * 5 + ("false", "true", "True", "No", None),
-    "live_migratable": (ABSENT,) * 4 + ("true", "false", "True", "", None),
-    "physical_network": (ABSENT,) * 4 + ("net1", "NET1", "net2", None),
-    "rack": (ABSENT,) * 5 + ("A", "a", None),
-    "resource_class": (ABSENT,) * 4 + ("CUSTOM_H100",),
-    "address": ("0000:01:00.0", "0000:02:00.0", ABSENT),
-}
+class _Choices:
+    """Makes each choice from the next byte.
 
-# dev_type is decided for pool and request as a whole; these make a request
-# whose specs differ from every pool now and then.
-_SPEC_VALUES: Mapping[str, tuple[str | None, ...]] = {
-    "vendor_id": ("10de", "10DE", "15b3"),
-    "product_id": ("2330", "101e"),
-    "dev_type": ("type-PCI", "type-PF", "type-VF", "vdpa", "TYPE-PF", None),
-    "remote_managed": ("true", "True", "false", None),
-    "live_migratable": ("true", "false", "True", None),
-    "physical_network": ("net1", "NET1", "net2", None),
-    "rack": ("A", "a", None),
-    "resource_class": ("CUSTOM_A100",),
-    "traits": ("CUSTOM_FAST",),
-}
+    Zero chooses the first alternative, to which hypothesis shrinks: put the
+    plainest first. A choice that turns out not to matter is made all the same,
+    so that a byte keeps its meaning while others shrink.
+    """
 
+    def __init__(self, data: bytes) -> None:
+        self._bytes = iter(data)
 
-@st.composite
-def pools(draw) -> list[dict[str, Any]]:
-    """Free devices of a host: one pool a device, or as in former days."""
-    made = draw(st.lists(_pool(), min_size=1, max_size=5))
-    for index in draw(st.sampled_from(((), (), (), (0,), (0, 0)))):
-        made.append(dict(made[index]))
-    if draw(st.booleans()):
-        # Most hosts give each pool a provider of its own.
-        for number, pool in enumerate(made):
-            pool["rp_uuid"] = f"rp{number + 1}"
-    return draw(st.permutations(made))
+    def one(self, alternatives: Sequence[T]) -> T:
+        """Choose one."""
+        return alternatives[next(self._bytes) % len(alternatives)]
+
+    def often(self) -> bool:
+        """Answer True, but in one of eight cases False."""
+        return self.one((*[True] * 7, False))
+
+    def seldom(self) -> bool:
+        """Answer False, but in one of eight cases True."""
+        return not self.often()
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """Put the items in one of 256 orders, the first that given."""
+        shuffled = list(items)
+        if seed := next(self._bytes):
+            random.Random(seed).shuffle(shuffled)
+        return shuffled
 
 
-@st.composite
-def _pool(draw) -> dict[str, Any]:
-    pool = {key: draw(st.sampled_from(v)) for key, v in PROPERTIES.items()}
-    for tag, values in TAGS.items():
-        value = draw(st.sampled_from(values))
-        if value is not ABSENT:
-            pool[tag] = value
-    return pool
+_ODDITIES: list[tuple[str, str | None]] = [
+    ("vendor_id", "15b3"),
+    ("vendor_id", "10DE"),
+    ("product_id", "101e"),
+    ("dev_type", "type-PF"),
+    ("dev_type", "type-VF"),
+    ("dev_type", "vdpa"),
+    ("dev_type", "Type-PF"),
+    ("dev_type", None),
+    ("remote_managed", "true"),
+    ("remote_managed", "True"),
+    ("remote_managed", "false"),
+    ("remote_managed", None),
+    ("live_migratable", "true"),
+    ("live_migratable", "True"),
+    ("live_migratable", "false"),
+    ("live_migratable", "False"),
+    ("live_migratable", None),
+    ("physical_network", "net1"),
+    ("physical_network", "NET1"),
+    ("physical_network", "net2"),
+    ("physical_network", None),
+    ("rack", "A"),
+    ("rack", "a"),
+    ("rack", None),
+    ("resource_class", "CUSTOM_A100"),
+    ("traits", "CUSTOM_FAST"),
+]
+"""Ids and tags that one pool or one spec has, unlike the others."""
+
+_KEYS_ASKED_FOR: list[tuple[str, ...]] = [
+    (),
+    ("vendor_id",),
+    ("vendor_id", "product_id"),
+    ("vendor_id", "product_id"),
+    ("vendor_id", "product_id", "dev_type"),
+    ("vendor_id", "product_id", "dev_type"),
+    ("product_id", "resource_class"),
+    ("dev_type",),
+    ("dev_type", "remote_managed"),
+    ("dev_type", "live_migratable"),
+    ("live_migratable",),
+    ("physical_network",),
+    ("physical_network", "dev_type", "remote_managed"),
+    ("rack", "traits"),
+]
+"""Keys of a spec: the values are those of a pool, None where it has none."""
+
+_PLACES: list[tuple[int | None, int]] = list(
+    itertools.product((None, 0, 1, 0, 1, 2), (2, 1, 3, 4, 2, 0))
+)
+"""NUMA node and number of free devices of a pool."""
+
+_RP_UUIDS: list[list[dict[str, str | None]]] = [
+    # No PCI in Placement.
+    [{}, {}, {}, {}, {}],
+    # As it should be: a provider for each pool.
+    *itertools.repeat(
+        [{"rp_uuid": f"rp{number}"} for number in range(1, 6)], 8
+    ),
+    # Split providers, which Nova refuses as long as they are split.
+    [{"rp_uuid": "rp1"}, {"rp_uuid": "rp2"}] * 2 + [{"rp_uuid": "rp1"}],
+    [{"rp_uuid": None}, {"rp_uuid": "rp1"}, {"rp_uuid": None}, {}, {}],
+]
 
 
-@st.composite
-def _spec(draw, host: list[dict[str, Any]]) -> dict[str, str | None]:
-    """Ask for some properties of one pool, and now and then for others."""
-    like = draw(st.sampled_from(host))
-    spec = {}
-    for key in draw(st.sets(st.sampled_from(sorted(_SPEC_VALUES)))):
-        value = like.get(key)
-        if isinstance(value, str) and draw(st.sampled_from((0, 0, 1))):
-            value = value.swapcase()
-        spec[key] = value
-    if like.get("dev_type") in ("type-PF", "vdpa") and draw(st.booleans()):
-        spec["dev_type"] = like["dev_type"]
-    for key in draw(st.sampled_from((0, 0, 0, 1))) * ("odd",):
-        key = draw(st.sampled_from(sorted(_SPEC_VALUES)))
-        spec[key] = draw(st.sampled_from(_SPEC_VALUES[key]))
-    return spec
+def _odd(choices: _Choices) -> dict[str, str | None]:
+    oddity = choices.one(_ODDITIES)
+    return dict([oddity]) if choices.seldom() else {}
 
 
-@st.composite
-def _request(draw, request_id: str, host: list[dict[str, Any]]) -> dict:
-    specs = draw(st.lists(_spec(host), min_size=1, max_size=2))
-    count = draw(st.sampled_from((1, 1, 1, 2, 2, 3, 4, 0)))
+def _pools(choices: _Choices) -> list[dict[str, Any]]:
+    """Free devices of a host: alike but for their place and oddities."""
+    alike = {"vendor_id": "10de", "product_id": "2330", "dev_type": "type-PCI"}
+    for _ in range(3):
+        alike |= _odd(choices)
+    pools = []
+    for rp_uuid in choices.one(_RP_UUIDS):
+        numa_node, count = choices.one(_PLACES)
+        place = {"numa_node": numa_node, "count": count}
+        pools.append(alike | place | _odd(choices) | rp_uuid)
+    return choices.shuffled(pools[: choices.one((1, 2, 3, 4, 5, 5))])
+
+
+def _spec(
+    choices: _Choices, pools: Sequence[dict[str, Any]]
+) -> dict[str, str | None]:
+    """Ask for what one pool is, in any case, and now and then for more."""
+    like = choices.one(pools)
+    spec = {key: like.get(key) for key in choices.one(_KEYS_ASKED_FOR)}
+    if choices.seldom():
+        spec = {key: value and value.swapcase() for key, value in spec.items()}
+    return spec | _odd(choices)
+
+
+def _deal(choices: _Choices, pools: Sequence[dict[str, Any]]) -> list[str]:
+    """The providers of all free devices in any order, then an unknown one."""
+    free = [
+        pool["rp_uuid"]
+        for pool in pools
+        for _ in range(pool["count"])
+        if pool.get("rp_uuid")
+    ]
+    return [*choices.shuffled(free), "rp9"]
+
+
+def _request(
+    choices: _Choices, request_id: str, pools: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    count = choices.one((1, 1, 1, 2, 1, 2, 3, 4, 0))
+    specs = [_spec(choices, pools), _spec(choices, pools)]
     request = {
         "request_id": request_id,
-        "alias_name": draw(st.sampled_from(("a1", "a1", "a1", None))),
+        "alias_name": "a1" if choices.often() else None,
         "count": count,
-        "spec": specs,
+        "spec": specs[: choices.one((1, 1, 2))],
     }
-    numa_policy = draw(
-        st.sampled_from(
-            (ABSENT, None, "legacy", "preferred", "required", "socket")
+    request |= choices.one(
+        (
+            {},
+            {"numa_policy": None},
+            {"numa_policy": "legacy"},
+            {"numa_policy": "preferred"},
+            {"numa_policy": "required"},
+            {"numa_policy": "socket"},
         )
     )
-    if numa_policy is not ABSENT:
-        request["numa_policy"] = numa_policy
-    if draw(st.sampled_from((0, 0, 1))):
-        specs[0]["rp_uuids"] = ",".join(draw(_providers(host, count)))
+    allocated = ",".join(_deal(choices, pools)[: count or 1])
+    if choices.seldom():
+        specs[0]["rp_uuids"] = allocated
     return request
 
 
-@st.composite
-def _providers(draw, host: list[dict[str, Any]], count: int) -> list[str]:
-    """One provider a device, most of them with devices left for it."""
-    known = [
-        pool["rp_uuid"]
-        for pool in host
-        if pool.get("rp_uuid")
-        for _ in range(pool["count"])
-    ]
-    if known and draw(st.sampled_from((1, 1, 1, 1, 0))):
-        return draw(st.permutations(known))[: max(count, 1)]
-    return draw(
-        st.lists(
-            st.sampled_from(("rp1", "rp1", "rp2", "rp3", "rp9")),
-            min_size=1,
-            max_size=4,
-        )
-    )
-
-
-@st.composite
-def _mapping(draw, host, requests) -> dict[str, list[str]] | None:
+def _mapping(
+    choices: _Choices,
+    pools: Sequence[dict[str, Any]],
+    requests: Sequence[dict[str, Any]],
+) -> dict[str, list[str]] | None:
     """Map suffixes to providers as Placement does, or not at all."""
-    kind = draw(st.sampled_from(("full", "full", "full", "full", {}, None)))
-    if kind != "full":
-        return kind
-    mapping = {"": ["root"]} if draw(st.booleans()) else {}
-    known = [
-        pool["rp_uuid"]
-        for pool in host
-        if pool.get("rp_uuid")
-        for _ in range(pool["count"])
-    ]
-    # One deal of the free devices over all requests is what Placement would
-    # answer; the others check what Nova does with what it must not trust.
-    dealt = iter(draw(st.permutations(known)))
+    kind = choices.one((*["dealt"] * 5, "overdrawn", "few", "empty", "none"))
+    # "dealt" is what Placement answers: no device twice while there are
+    # enough. The other kinds are what Nova must not trust.
+    mapping = {"": ["root"]}
+    dealt = _deal(choices, pools)
     for request in requests:
-        if draw(st.sampled_from((0,) * 9 + (1,))):
-            continue
-        if draw(st.sampled_from((1, 1, 1, 0))):
-            rp_uuids = [
-                rp_uuid
-                for _, rp_uuid in zip(
-                    range(request["count"]), dealt, strict=False
-                )
-            ]
-        else:
-            rp_uuids = draw(_providers(host, request["count"]))
-        for number, rp_uuid in enumerate(rp_uuids):
+        again = _deal(choices, pools)
+        if kind == "overdrawn":
+            dealt = again
+        for number in range(request["count"] - (kind == "few")):
+            rp_uuid = dealt[0] if len(dealt) == 1 else dealt.pop(0)
             mapping[f"{request['request_id']}-{number}"] = [rp_uuid, "root"]
-    return mapping
+    return {"empty": {}, "none": None}.get(kind, mapping)
 
 
-@st.composite
-def cases(draw) -> Case:
-    """Everything that ``PciDeviceStats.support_requests`` looks at."""
-    host = draw(pools())
-    # r1 is a prefix of r11: Nova compares suffixes by startswith.
-    request_ids = draw(st.permutations(("r1", "r11", "r2")))
-    requests = [
-        draw(_request(request_id, host))
-        for request_id in request_ids[: draw(st.sampled_from((1, 1, 2, 2, 3)))]
-    ]
-    numa_cells = draw(
-        st.sampled_from((None, None, [], [0], [1], [0, 1], [1, 2]))
-    )
-    sockets = draw(
-        st.sampled_from(
-            (None, [0, 0, 1], [0, 1, 1], [0, 1, None], [None, None, None])
+def _case(data: bytes) -> Case:
+    choices = _Choices(data)
+    pools = _pools(choices)
+    # r1 is a prefix of r11, and Nova compares suffixes by startswith.
+    request_ids = choices.one(
+        (
+            ["r1"],
+            ["r1"],
+            ["r1"],
+            ["r1", "r2"],
+            ["r1", "r11"],
+            ["r11", "r1"],
+            ["r1", "r2", "r3"],
         )
+    )
+    requests = [
+        _request(choices, request_id, pools)
+        for request_id in (*request_ids, "", "")[:3]
+    ][: len(request_ids)]
+    numa_cells = choices.one((None, None, None, [], [0], [1], [0, 1], [1, 2]))
+    sockets = choices.one(
+        (None, [0, 0, 1], [0, 1, 1], [0, 1, None], [None, None, None])
     )
     if numa_cells and sockets is None:
         # A guest has cells on a host only where that host reports its own.
         sockets = [0, 0, 1]
+    mappings = [_mapping(choices, pools, requests) for _ in range(3)]
     return Case(
-        pools=host,
+        pools=pools,
         requests=requests,
-        mappings=draw(
-            st.lists(_mapping(host, requests), min_size=1, max_size=3)
-        ),
+        mappings=mappings[: choices.one((1, 2, 3))],
         numa_cells=numa_cells,
         sockets=sockets,
     )
+
+
+_BYTES = 128
+"""More than a case has choices."""
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Everything that ``PciDeviceStats.support_requests`` looks at."""
+    return st.binary(min_size=_BYTES, max_size=_BYTES).map(_case)

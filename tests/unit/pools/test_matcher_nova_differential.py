@@ -4,6 +4,7 @@
 
 import collections
 import copy
+import logging
 import os
 
 import hypothesis
@@ -18,8 +19,8 @@ from tests.unit.pools import pci_cases
 
 objects.register_all()
 
-CASES = int(os.environ.get("DIFFERENTIAL_CASES", "2500"))
-"""Generated cases a run; more for a long search by hand."""
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "3000"))
+"""Generated cases a run: set more for a long search by hand."""
 
 # Request ids are short here, so that failures can be read.
 pytestmark = pytest.mark.filterwarnings("ignore:.*UUID:FutureWarning")
@@ -61,7 +62,9 @@ def assert_matcher_agrees(case):
     return match
 
 
-def test_accepts_exactly_the_candidates_that_nova_accepts():
+def test_accepts_exactly_the_candidates_that_nova_accepts(caplog):
+    # Nova warns of every split provider; a failure report would show them all.
+    caplog.set_level(logging.ERROR, logger="nova.pci.stats")
     seen = collections.Counter()
 
     @hypothesis.settings(
@@ -84,7 +87,7 @@ def test_accepts_exactly_the_candidates_that_nova_accepts():
 
     # Both answers are common, or the comparison would be worth little.
     assert seen["cases"] >= CASES
-    assert 0.2 < seen["accepted"] / seen["candidates"] < 0.8
+    assert 0.3 < seen["accepted"] / seen["candidates"] < 0.7
     for kind in ("alias", "port"):
         for turn in (0, 1, 2):
             assert seen[kind, turn, True] > 0, (kind, turn)

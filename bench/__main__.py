@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Measure us against stock Nova and Placement: ``python -m bench``."""
+
+import argparse
+import importlib
+import json
+import pathlib
+import sys
+
+PARTS = {
+    "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
+}
+"""Name -> what it compares. ``bench.<name>`` has ``run(full) -> Report``."""
+
+
+def main() -> int:
+    """Run the parts; return 1 if one of them compared what is not alike."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="parts: "
+        + "; ".join(f"{name}: {what}" for name, what in PARTS.items()),
+    )
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"{', '.join(PARTS)}; all of them if none is named",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="every size; takes many minutes"
+    )
+    parser.add_argument(
+        "--json",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="also write the figures to a file",
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    reports = {}
+    for name in arguments.parts or PARTS:
+        part = importlib.import_module(f"bench.{name}")
+        reports[name] = part.run(full=arguments.full)
+        print(reports[name].as_text(), flush=True)
+    if arguments.json:
+        figures = {name: report.as_data() for name, report in reports.items()}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return int(any(report.errors for report in reports.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
