@@ -176,7 +176,8 @@ def of_partitions(topology: Topology, k: int) -> Packing:
 
 @functools.lru_cache(maxsize=4096)
 def of_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
-    """Return the packing with sets of k whose links are ``floor`` or better."""
+    """Return the packing with sets of k devices linked by ``floor`` or
+    better."""
     return _LinkedSets(topology, k, floor)
 
 

@@ -7,14 +7,14 @@ fabric partitions. All GPUs on one NVSwitch are twins, so that 8 of 16 is one
 case and not 12,870.
 """
 
-from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import functools
 import itertools
 
+from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import devices_of
 from nova_gpu_filter.topology.topology import mask_of
-from nova_gpu_filter.topology.topology import Topology
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,16 +80,17 @@ class FreeTwins:
         return found
 
     def sets(self, representative: int) -> Iterator[int]:
-        """Generate all sets that a representative stands for."""
-        choices: list[Iterable[int]] = []
+        """Generate all sets that a representative stands for, lazily."""
+        certain = 0
+        choices: list[tuple[list[int], int]] = []
         for twins, lowest in self._lowest:
             number = (representative & twins).bit_count()
             if number == len(lowest) - 1:
-                choices.append((twins,))
+                certain |= twins
             elif number:
                 bits = [1 << device for device in devices_of(twins)]
-                choices.append(map(sum, itertools.combinations(bits, number)))
-        return map(sum, itertools.product(*choices))
+                choices.append((bits, number))
+        return _combine(certain, choices)
 
     def count_representatives(self, k: int) -> int:
         """Count the representatives of sets of k devices."""
@@ -101,3 +102,15 @@ class FreeTwins:
                 for size in range(k + 1)
             ]
         return counts[k]
+
+
+def _combine(
+    certain: int, choices: Sequence[tuple[Sequence[int], int]]
+) -> Iterator[int]:
+    """Add to a set, in all ways, a number of devices from each class."""
+    if not choices:
+        yield certain
+        return
+    (bits, number), *others = choices
+    for chosen in itertools.combinations(bits, number):
+        yield from _combine(certain + sum(chosen), others)

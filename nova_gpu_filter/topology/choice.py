@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which k of the free devices of a host to take: all answers, cached."""
+
+import functools
+import itertools
+import math
+from typing import Final
+
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology import ranking
+from nova_gpu_filter.topology.fragmentation import Mix
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.topology import Topology
+
+
+class Choice(ranking.Ranking):
+    """A ranking that can also choose for several purposes at once.
+
+    Made by :func:`rank`.
+    """
+
+    __slots__ = ()
+
+    def few(self, seed: int, limit: int | None = None) -> list[int]:
+        """List a few sets that serve many purposes.
+
+        First the best set, then sets disjoint from it and from each other,
+        each the best of what the ones before leave, so that a request for
+        several instances can go on with the same host; then the best set of
+        each NUMA node, for guests that are tied to one; then the others by
+        rank.
+
+        :param seed: see :meth:`ordered`.
+        :param limit: number of sets; None for all.
+        :returns: distinct masks.
+        """
+        if limit is None:
+            limit = math.comb(self.topology.n, self.k)
+        masks = dict.fromkeys(self._disjoint(seed))
+        for near in self.topology.masks_by_numa_node().values():
+            if len(masks) < limit and near & self.free:
+                masks.update(
+                    dict.fromkeys(self._on(near & self.free).ordered(seed, 1))
+                )
+        if len(masks) < limit:
+            masks.update(dict.fromkeys(self.ordered(seed, limit)))
+        return list(itertools.islice(masks, limit))
+
+    def _disjoint(self, seed: int) -> list[int]:
+        """List disjoint sets, then those of a packing if it has more good
+        ones."""
+        masks: list[int] = []
+        free = self.free
+        left: ranking.Ranking = self
+        while chosen := left.ordered(seed, 1):
+            masks += chosen
+            free ^= chosen[0]
+            left = self._on(free)
+        packed = self._packing()
+        if packed is not None:
+            good = packed.count(self.free)
+            if sum(packed.count(mask) for mask in masks) < good:
+                masks += packed.sets(self.free)
+        return masks
+
+    def _packing(self) -> packing.Packing | None:
+        """Return the packing with sets that meet the policy."""
+        if self.policy is None:
+            return packing.by_default(self.topology, self.k)
+        if self.policy.link is Requirement.FABRIC:
+            return packing.of_partitions(self.topology, self.k)
+        return packing.of_linked_sets(
+            self.topology, self.k, self.policy.link.floor
+        )
+
+    def _on(self, free: int) -> "Choice":
+        """Ask the same of fewer free devices."""
+        return rank(self.topology, free, self.k, self.policy, self.mix)
+
+
+_FEW_SETS: Final = 256
+
+
+def rank(
+    topology: Topology,
+    free: int,
+    k: int,
+    policy: LinkPolicy | None = None,
+    mix: Mix = fragmentation.DEFAULT_MIX,
+) -> Choice:
+    """Rank the sets of k of the free devices of a host.
+
+    The order is: the policy; whole fabric partitions, where the host lists
+    any of size k; the weakest link; the sum of the links; the least increase
+    of fragmentation. All sets of up to 16 devices are looked at, of more
+    devices at most :data:`enumeration.MAX_SETS`; a set that satisfies the
+    policy is found if there is one.
+
+    :param free: mask of the free devices.
+    :param k: devices of a set.
+    :param policy: what the flavor asks; None for nothing.
+    :param mix: request sizes to expect, for fragmentation.
+    :raises ValueError: k is less than 1, or ``free`` names devices that the
+        topology has not.
+    """
+    # Rankings differ in size by a factor of 1000: bound their memory apart.
+    if math.comb(free.bit_count(), k) <= _FEW_SETS:
+        return _rank_few(topology, free, k, policy, mix)
+    return _rank_many(topology, free, k, policy, mix)
+
+
+def _rank(
+    topology: Topology,
+    free: int,
+    k: int,
+    policy: LinkPolicy | None,
+    mix: Mix,
+) -> Choice:
+    if k < 1:
+        raise ValueError(f"cannot choose {k} devices: must be 1 or more")
+    if free & ~topology.everything:
+        raise ValueError(
+            f"free devices {free:#x}: there are only {topology.n} devices"
+        )
+    return Choice(topology, free, k, policy, mix)
+
+
+_rank_few = functools.lru_cache(maxsize=4096)(_rank)
+_rank_many = functools.lru_cache(maxsize=256)(_rank)

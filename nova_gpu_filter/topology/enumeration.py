@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The sets of k free devices to choose from, one for each kind."""
+
+from collections.abc import Iterator
+import itertools
+from typing import Final
+from typing import NamedTuple
+
+from nova_gpu_filter.topology import cliques
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.twins import FreeTwins
+
+MAX_SETS: Final = 12870
+"""Most sets that are looked at: 8 of 16, the largest choice of 16 devices.
+
+Twins count once (see :mod:`nova_gpu_filter.topology.twins`), so that larger
+hosts mostly stay below it too.
+"""
+
+
+class LinkedSet(NamedTuple):
+    """A set of devices and what its links come to."""
+
+    mask: int
+    weakest: Link
+    total: int
+
+
+def all_sets(
+    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+) -> Iterator[LinkedSet]:
+    """Generate one set of each kind whose links are ``floor`` or better.
+
+    :param free: mask of the free devices.
+    :returns: representatives, see :class:`FreeTwins`; low devices first.
+    """
+    matrix = topology.links
+    near = topology.neighbors(floor)
+    previous = twins.previous
+
+    def extend(
+        mask: int,
+        devices: tuple[int, ...],
+        candidates: int,
+        weakest: Link,
+        total: int,
+    ) -> Iterator[LinkedSet]:
+        missing = k - len(devices)
+        while candidates.bit_count() >= missing:
+            low = candidates & -candidates
+            candidates ^= low
+            device = low.bit_length() - 1
+            if previous[device] & ~mask:
+                continue  # its twin would do as well, and comes first
+            row = matrix[device]
+            worst, sum_ = weakest, total
+            for other in devices:
+                link = row[other]
+                sum_ += link
+                if link < worst:
+                    worst = link
+            if missing == 1:
+                yield LinkedSet(mask | low, worst, sum_)
+            else:
+                yield from extend(
+                    mask | low,
+                    (*devices, device),
+                    candidates & near[device],
+                    worst,
+                    sum_,
+                )
+
+    return extend(0, (), free, links.SELF, 0)
+
+
+def best_first(
+    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+) -> Iterator[LinkedSet]:
+    """Generate as :func:`all_sets` does, but in the order of the weakest
+    link, so that whoever stops early has seen the best."""
+    for level in topology.levels:
+        if level < floor:
+            return
+        near = topology.neighbors(level)
+        for component in cliques.components(near, free):
+            for found in all_sets(topology, component, twins, k, level):
+                if found.weakest == level:
+                    yield found
+
+
+def look(
+    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+) -> tuple[list[LinkedSet], bool]:
+    """Find the sets to choose from.
+
+    :returns: the sets, and whether these are all. If not, they are the first
+        :data:`MAX_SETS` in the order of the weakest link: that of the first
+        is the best there is, and one is found where one exists.
+    """
+    if twins.count_representatives(k) <= MAX_SETS:
+        return list(all_sets(topology, free, twins, k, floor)), True
+    found = itertools.islice(
+        best_first(topology, free, twins, k, floor), MAX_SETS
+    )
+    return list(found), False
+
+
+def linked_set(topology: Topology, mask: int) -> LinkedSet:
+    """Say of one set what its links come to."""
+    devices = devices_of(mask)
+    pairs = [
+        topology.links[a][b] for a, b in itertools.combinations(devices, 2)
+    ]
+    return LinkedSet(mask, min(pairs, default=links.SELF), sum(pairs))

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""All sets of k free devices of a host, best first."""
+
+from array import array
+import bisect
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+from typing import NamedTuple
+from typing import TypeAlias
+
+from nova_gpu_filter.topology import enumeration
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology import seeds
+from nova_gpu_filter.topology import twins
+from nova_gpu_filter.topology.enumeration import LinkedSet
+from nova_gpu_filter.topology.fragmentation import Mix
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.topology import Topology
+
+
+class Score(NamedTuple):
+    """What is good about a set; the greater tuple is the better set."""
+
+    satisfied: bool
+    """Whether it meets the policy; True without one."""
+    whole: bool
+    """Whether it is a whole fabric partition, or the host lists none of that
+    size: on a host that does, other sets cannot be activated."""
+    weakest: Link
+    """Worst link of a pair: a ring is as fast as its slowest pair, hence it
+    counts before the sum."""
+    total: int
+    """Sum of the links of all pairs."""
+    spared: float
+    """F before less F after: minus the increase of fragmentation, in GPUs."""
+
+
+_LinkScore: TypeAlias = tuple[bool, bool, Link, int]
+"""A score but for ``spared``, which is computed when it decides."""
+
+_Place: TypeAlias = tuple[tuple[float, ...], int, int]
+"""A negated score, so that the best is the least; then the index of the set
+among its equals, and their number."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tier:
+    """Sets that are equally good."""
+
+    score: Score
+    sets: Sequence[int]
+    """Masks in ascending order."""
+
+
+class Ranking:
+    """The sets of k free devices, best first.
+
+    Threads share it: what it remembers are complete results, so that a race
+    only computes one twice.
+    """
+
+    __slots__ = (
+        "_fragmentation",
+        "_groups",
+        "_link_score_by_representative",
+        "_order",
+        "_partitions",
+        "_place_by_set",
+        "_tiers_by_link_score",
+        "_twins",
+        "exact",
+        "free",
+        "k",
+        "mix",
+        "policy",
+        "topology",
+    )
+
+    def __init__(
+        self,
+        topology: Topology,
+        free: int,
+        k: int,
+        policy: LinkPolicy | None,
+        mix: Mix,
+    ) -> None:
+        self.topology = topology
+        self.free = free
+        self.k = k
+        self.policy = policy
+        self.mix = mix
+        self._fragmentation = fragmentation.of(topology, mix)
+        self._twins = twins.FreeTwins(topology, free)
+        self._partitions = frozenset(topology.whole_partitions(k, free))
+        found, self.exact = self._look()
+        """Whether all sets were looked at, see :func:`enumeration.look`."""
+        self._link_score_by_representative: dict[int, _LinkScore] = {}
+        self._groups: dict[_LinkScore, list[int]] = {}
+        for linked in found:
+            score = self._link_score(linked)
+            if score[0] or not self._is_required:
+                self._link_score_by_representative[linked.mask] = score
+                self._groups.setdefault(score, []).append(linked.mask)
+        self._order = sorted(self._groups, reverse=True)
+        self._tiers_by_link_score: dict[_LinkScore, list[Tier]] = {}
+        self._place_by_set: dict[int, _Place | None] = {}
+
+    @property
+    def _is_required(self) -> bool:
+        return self.policy is not None and self.policy.required
+
+    def _look(self) -> tuple[list[LinkedSet], bool]:
+        partitions = {
+            mask: enumeration.linked_set(self.topology, mask)
+            for mask in map(self._twins.representative, self._partitions)
+        }
+        floor = links.SYS
+        if self.policy is not None and self.policy.required:
+            if self.policy.link is Requirement.FABRIC:
+                return list(partitions.values()), True
+            floor = self.policy.link.floor
+        found, exact = enumeration.look(
+            self.topology, self.free, self._twins, self.k, floor
+        )
+        if not exact:
+            # These come first, so they must not be missed.
+            seen = {linked.mask for linked in found}
+            found += [partitions[mask] for mask in partitions.keys() - seen]
+        return found, exact
+
+    def _link_score(self, linked: LinkedSet) -> _LinkScore:
+        whole = linked.mask in self._partitions
+        if self.policy is None:
+            satisfied = True
+        elif self.policy.link is Requirement.FABRIC:
+            satisfied = whole
+        else:
+            satisfied = linked.weakest >= self.policy.link.floor
+        return (
+            satisfied,
+            whole or not self.topology.lists_partitions(self.k),
+            linked.weakest,
+            linked.total,
+        )
+
+    def tiers(self) -> Iterator[Tier]:
+        """Generate the sets that can be had, equals together, best first.
+
+        A required policy leaves out the sets that violate it.
+        """
+        for score in self._order:
+            yield from self._tiers(score)
+
+    def _tiers(self, link_score: _LinkScore) -> list[Tier]:
+        """Sort the sets of one link score by the damage that they do."""
+        known = self._tiers_by_link_score.get(link_score)
+        if known is not None:
+            return known
+        by_spared: dict[float, list[int]] = {}
+        for representative in self._groups.get(link_score, ()):
+            spared = self._spared(representative)
+            by_spared.setdefault(spared, []).append(representative)
+        tiers = [
+            Tier(Score(*link_score, spared), self._expand(by_spared[spared]))
+            for spared in sorted(by_spared, reverse=True)
+        ]
+        self._tiers_by_link_score[link_score] = tiers
+        return tiers
+
+    def _spared(self, mask: int) -> float:
+        measure = self._fragmentation.fragmentation
+        return round(measure(self.free) - measure(self.free ^ mask), 9)
+
+    def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
+        """List the sets that some representatives stand for, within bounds."""
+        sets = itertools.chain.from_iterable(
+            map(self._twins.sets, representatives)
+        )
+        masks = sorted(itertools.islice(sets, enumeration.MAX_SETS))
+        # A tenth of the memory, and there can be thousands.
+        return array("Q", masks) if self.topology.n <= 64 else masks
+
+    @property
+    def best(self) -> Score | None:
+        """The score of the best set; None when none can be had."""
+        return next((tier.score for tier in self.tiers()), None)
+
+    def score(self, mask: int) -> Score | None:
+        """Judge one set.
+
+        :returns: None when it cannot be had: not k free devices, or against a
+            required policy.
+        """
+        if mask & ~self.free or mask.bit_count() != self.k:
+            return None
+        representative = self._twins.representative(mask)
+        links_ = self._link_score_by_representative.get(representative)
+        if links_ is None:
+            if self.exact:
+                return None
+            links_ = self._link_score(
+                enumeration.linked_set(self.topology, representative)
+            )
+            if self._is_required and not links_[0]:
+                return None
+        return Score(*links_, self._spared(representative))
+
+    def ordered(self, seed: int, limit: int | None = None) -> list[int]:
+        """List the sets, best first, equals permuted by the seed.
+
+        :param seed: keeps its order; the int of an instance's UUID, say.
+        :param limit: number of sets; None for all (that were looked at).
+        :returns: masks.
+        """
+        masks: list[int] = []
+        missing = math.comb(self.topology.n, self.k)
+        if limit is not None and limit < missing:
+            missing = limit
+        spread = seeds.spread(seed)
+        for tier in self.tiers():
+            if missing <= 0:
+                break
+            sets = tier.sets
+            if len(sets) == 1:
+                masks.append(sets[0])
+                missing -= 1
+                continue
+            places = spread.places(len(sets), missing)
+            masks += [sets[index] for index in places]
+            missing -= len(places)
+        return masks
+
+    def order(self, masks: Iterable[int], seed: int) -> list[int]:
+        """Sort given sets as :meth:`ordered` would.
+
+        :returns: their indexes, best first, without those that cannot be had.
+        """
+        step, offset = seeds.spread(seed)
+        known = self._place_by_set
+        keys: list[tuple[tuple[float, ...], int, int]] = []
+        for number, mask in enumerate(masks):
+            try:
+                place = known[mask]
+            except KeyError:
+                place = known[mask] = self._place(mask)
+            if place is not None:
+                score, index, equals = place
+                keys.append((score, (index * step + offset) % equals, number))
+        keys.sort()
+        return [number for _, _, number in keys]
+
+    def _place(self, mask: int) -> _Place | None:
+        score = self.score(mask)
+        if score is None:
+            return None
+        sets: Sequence[int] = ()
+        for tier in self._tiers(score[:4]):
+            if tier.score == score:
+                sets = tier.sets
+        index = bisect.bisect_left(sets, mask)
+        negated = tuple(-part for part in score)
+        if index < len(sets) and sets[index] == mask:
+            return negated, index, len(sets)
+        return negated, len(sets), len(sets) + 1  # was not looked at
