@@ -224,18 +224,18 @@ class Ranking:
         missing = math.comb(self.topology.n, self.k)
         if limit is not None and limit < missing:
             missing = limit
-        spread = seeds.spread(seed)
-        for tier in self.tiers():
-            if missing <= 0:
-                break
-            sets = tier.sets
-            if len(sets) == 1:
-                masks.append(sets[0])
-                missing -= 1
-                continue
-            places = spread.places(len(sets), missing)
-            masks += [sets[index] for index in places]
-            missing -= len(places)
+        pick = seeds.spread(seed).pick
+        for link_score in self._order:
+            for tier in self._tiers(link_score):
+                if missing <= 0:
+                    return masks
+                sets = tier.sets
+                if len(sets) == 1:  # the most frequent case
+                    masks.append(sets[0])
+                    missing -= 1
+                else:
+                    masks += pick(sets, missing)
+                    missing -= len(sets)
         return masks
 
     def order(self, masks: Iterable[int], seed: int) -> list[int]:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What to tell when the free devices have no set as a flavor asks."""
+
+from nova_gpu_filter.topology import cliques
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import Topology
+
+
+def largest_set(
+    topology: Topology, free: int, requirement: Requirement
+) -> int:
+    """Find a largest set of free devices that meets a requirement.
+
+    :returns: its mask, the same one each time; 0 when there is none, as where
+        no fabric partition is whole. One device alone meets everything else.
+    """
+    if requirement is not Requirement.FABRIC:
+        near = topology.neighbors(requirement.floor)
+        return cliques.largest(near, free)
+    whole = (
+        mask
+        for size in {partition.size for partition in topology.partitions}
+        for mask in topology.whole_partitions(size, free)
+    )
+    return max(whole, key=lambda mask: (mask.bit_count(), -mask), default=0)
+
+
+def requirements_that_fit(
+    topology: Topology, free: int, k: int
+) -> list[Requirement]:
+    """List what a request of k devices could ask and get now.
+
+    :returns: strictest first; empty when not even ``node`` can be met.
+    """
+    return [
+        requirement
+        for requirement in Requirement
+        if meets(topology, free, k, requirement)
+    ]
+
+
+def meets(
+    topology: Topology, free: int, k: int, requirement: Requirement
+) -> bool:
+    """Whether any k of the free devices meet a requirement."""
+    if requirement is Requirement.FABRIC:
+        return bool(topology.whole_partitions(k, free))
+    floor = requirement.floor
+    return packing.of_linked_sets(topology, k, floor).count(free) > 0
