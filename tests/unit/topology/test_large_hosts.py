@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Beyond 16 devices not all sets are looked at: what holds all the same."""
+
+import itertools
+import random
+
+import pytest
+
+from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import enumeration
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.topology import FabricPartition
+from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import mask_of
+
+HIDDEN = mask_of((3, 8, 11, 17, 20, 26, 29, 31))
+
+
+def scattered_host(n=32, partitions=()):
+    """Links without any order, and eight GPUs that are all bridged."""
+    rng = random.Random(n)
+    matrix = [[links.SYS] * n for _ in range(n)]
+    for a, b in itertools.combinations(range(n), 2):
+        link = rng.choice([links.SYS, links.NODE, links.PHB])
+        if HIDDEN >> a & HIDDEN >> b & 1:
+            link = links.nvlink(4)
+        matrix[a][b] = matrix[b][a] = link
+    return Topology.from_matrix(matrix, partitions)
+
+
+def test_bound_on_the_sets_is_kept():
+    topology = scattered_host()
+    ranking = choice.rank(topology, topology.everything, 8)
+    assert not ranking.exact
+    assert len(ranking.ordered(1)) == enumeration.MAX_SETS
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        None,
+        LinkPolicy(Requirement.NVLINK),
+        LinkPolicy(Requirement.NVLINK, required=False),
+    ],
+)
+def test_set_with_the_best_weakest_link_is_found_first(policy):
+    topology = scattered_host()
+    ranking = choice.rank(topology, topology.everything, 8, policy)
+    assert ranking.ordered(seed=1, limit=1) == [HIDDEN]
+    assert ranking.few(seed=1, limit=2)[0] == HIDDEN
+
+
+def test_required_policy_holds_for_every_set():
+    topology = scattered_host()
+    policy = LinkPolicy(Requirement.PHB)
+    ranking = choice.rank(topology, topology.everything, 6, policy)
+    assert ranking.best is not None
+    assert all(
+        topology.weakest(mask) >= links.PHB for mask in ranking.ordered(1)
+    )
+
+
+def test_required_policy_that_nothing_satisfies_leaves_nothing():
+    topology = scattered_host()
+    policy = LinkPolicy(Requirement.NVLINK)
+    free = topology.everything & ~HIDDEN
+    assert choice.rank(topology, free, 8, policy).ordered(1) == []
+
+
+def test_whole_partition_is_found_among_sets_with_better_links():
+    members = mask_of(range(8))
+    topology = scattered_host(partitions=[FabricPartition(0, 8, members)])
+    for policy in (None, LinkPolicy(Requirement.FABRIC, required=False)):
+        ranking = choice.rank(topology, topology.everything, 8, policy)
+        assert ranking.ordered(seed=1, limit=1) == [members]
+
+
+def test_given_sets_are_sorted_though_they_were_not_looked_at():
+    topology = scattered_host()
+    ranking = choice.rank(topology, topology.everything, 8)
+    looked_at = set(ranking.ordered(1))
+    other = next(
+        mask
+        for start in range(24, -1, -1)
+        if (mask := mask_of(range(start, start + 8))) not in looked_at
+    )
+    assert ranking.score(other).weakest == topology.weakest(other)
+    assert ranking.order([other, HIDDEN, other], seed=1) == [1, 0, 2]
+
+
+def test_twins_keep_a_large_switch_exact():
+    n = 32
+    topology = Topology.from_matrix([[links.nvlink(18)] * n] * n)
+    ranking = choice.rank(topology, topology.everything, 16)
+    assert ranking.exact
+    few = ranking.few(seed=1, limit=2)
+    assert few[0] ^ few[1] == topology.everything
+
+
+def test_more_than_64_devices_are_no_error():
+    n = 72
+    topology = Topology.from_matrix([[links.nvlink(18)] * n] * n)
+    few = choice.rank(topology, topology.everything, 8).few(seed=1, limit=9)
+    assert sum(few) == topology.everything
+
+
+def test_packing_of_a_large_mesh_is_greedy_and_disjoint():
+    topology = scattered_host()
+    packed = packing.of_linked_sets(topology, 3, links.PHB)
+    sets = packed.sets(topology.everything)
+    assert 1 <= len(sets) <= packed.count(topology.everything) <= 10
+    assert sum(sets) == mask_of(
+        device for device in range(32) if any(s >> device & 1 for s in sets)
+    )
+    assert all(topology.weakest(mask) >= links.PHB for mask in sets)
