@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Options of the group ``[gpu_filter]`` that the Placement API reads."""
+
+from oslo_config import cfg
+
+placement_extension_group = cfg.OptGroup(
+    "gpu_filter",
+    title="GPU filter options of the Placement extension",
+    help="""
+How the Placement extension composes allocation candidates for requests with
+many equal devices. Read by the Placement API where it runs
+``nova_gpu_filter.placement.wsgi``, from placement.conf.
+""",
+)
+
+placement_extension_opts = [
+    cfg.IntOpt(
+        "max_sets_per_tree",
+        default=16,
+        min=-1,
+        help="""
+The most allocation candidates that the Placement extension gives for one
+provider tree, that is, for one compute host.
+
+Each has another set of devices: the best linked ones first, and among them
+always sets that divide the free devices between several instances. Nova needs
+more than one where several instances are created at once, or where a filter
+such as NUMATopologyFilter refuses some of the sets. Placement alone gives as
+many as there are: 3,360 for 4 of 8 devices.
+
+``-1``
+  gives every set. An answer then grows with the number of sets, 12,870 for 8
+  of 16 devices, up to the limit that Nova asks for.
+``0``
+  turns the extension off: Placement answers every request alone.
+1 and more
+  gives at most so many. More cost time on hosts of which few can serve the
+  request; with many hosts Nova's limit is divided between the hosts anyway.
+
+Related options:
+
+* ``[scheduler]max_placement_results`` in nova.conf: the limit that Nova asks
+  for. Each host that can serve a request is in the answer as long as there
+  are no more hosts than that.
+* ``[placement]max_allocation_candidates`` does not apply to requests that the
+  extension answers; it stays in force for all others.
+"""),
+]
+
+
+def register_opts(conf):
+    """Register the group and its options with ``conf``."""
+    conf.register_group(placement_extension_group)
+    conf.register_opts(
+        placement_extension_opts, group=placement_extension_group
+    )
+
+
+def list_opts():
+    """List the group for oslo-config-generator."""
+    return [(placement_extension_group, placement_extension_opts)]

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Put device sets together, within what the devices of a tree can give."""
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import functools
+import itertools
+from typing import TypeAlias
+from typing import TypeVar
+
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import trees
+
+_MOST_SEARCHED = 20_000
+"""Sets that are tried in one tree to find one that leaves enough for the other
+classes; more than the 12,870 sets of 8 out of 16."""
+
+_Item = TypeVar("_Item")
+
+DeviceSet: TypeAlias = tuple[str, ...]
+"""Provider UUIDs, one for each group of a class; a provider that serves
+several groups stands several times."""
+
+_Combination: TypeAlias = tuple[sets.IndexSet, ...]
+"""A device set for each class, by the indexes of devices in the tree."""
+
+_Shares: TypeAlias = tuple[int, ...]
+"""How many groups of a class each device can serve."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """One allocation candidate."""
+
+    rest: trees.Rest
+    sets: tuple[DeviceSet, ...]
+    """One for each class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Composer:
+    """Composes the candidates of one request."""
+
+    question: query.Question
+    summaries: trees.Summaries
+    room: trees.Room
+    max_sets: int | None
+    """How many candidates of a tree are wanted; None for all."""
+    seed: int
+    """Permutes sets that are equally good."""
+
+    def compose(self, found: Iterable[trees.Tree]) -> list[Candidate]:
+        """Compose up to ``limit`` candidates, in turn from all trees.
+
+        So every tree gets its best one before any gets its second.
+
+        :param found: as :func:`trees.read` returns them.
+        :raises NotComposableError: classes compete for the devices of a tree
+            in too many ways.
+        """
+        streams = [_of_tree(self, tree) for tree in found]
+        return list(itertools.islice(_in_turn(streams), self.question.limit))
+
+    @functools.cached_property
+    def most_per_tree(self) -> int | None:
+        """No tree needs more candidates than this; None for all."""
+        wanted = (self.max_sets, self.question.limit)
+        return min((most for most in wanted if most is not None), default=None)
+
+    @functools.cached_property
+    def providers_by_root(self) -> Mapping[str, Sequence[str]]:
+        """The providers of each tree that have what a class asks for."""
+        asked = [
+            {resource_class for resource_class, _ in group_class.resources}
+            for group_class in self.question.classes
+        ]
+        found: dict[str, list[str]] = {}
+        for provider, summary in self.summaries.items():
+            if any(map(summary["resources"].keys().__ge__, asked)):
+                root = summary["root_provider_uuid"]
+                found.setdefault(root, []).append(provider)
+        return found
+
+    def shares(
+        self, index: int, devices: Sequence[str], taken: "_Taken"
+    ) -> _Shares:
+        """Return how many groups of a class each device can serve.
+
+        :param index: of the class.
+        :param taken: what others get, and so can not be given again.
+        """
+        group_class = self.question.classes[index]
+        most = 1 if self.question.isolate else group_class.size
+        return tuple(
+            0
+            if device not in self.room or device in taken.closed
+            else min(
+                most,
+                *(
+                    (
+                        self.room[device][resource_class]
+                        - taken.amounts.get((device, resource_class), 0)
+                    )
+                    // amount
+                    for resource_class, amount in group_class.resources
+                ),
+            )
+            for device in devices
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Taken:
+    """What the rest and the sets of other classes get."""
+
+    amounts: Mapping[tuple[str, str], int]
+    """(provider, resource class) -> amount."""
+    closed: Collection[str]
+    """Providers that serve a suffixed group, where each must have its own."""
+
+    @classmethod
+    def by_rest(cls, rest: trees.Rest, isolate: bool) -> "_Taken":
+        return cls(
+            amounts={
+                (provider, resource_class): amount
+                for provider, resources in rest.allocations.items()
+                for resource_class, amount in resources.items()
+            },
+            closed=rest.granular_providers if isolate else (),
+        )
+
+    def and_by(
+        self, group_class: query.GroupClass, device_set: DeviceSet, isolate: bool
+    ) -> "_Taken":
+        amounts = dict(self.amounts)
+        for device in device_set:
+            for resource_class, amount in group_class.resources:
+                key = (device, resource_class)
+                amounts[key] = amounts.get(key, 0) + amount
+        closed = {*self.closed, *device_set} if isolate else self.closed
+        return _Taken(amounts, closed)
+
+
+def _of_tree(composer: Composer, tree: trees.Tree) -> Iterator[Candidate]:
+    """Yield candidates of one tree, good ones first, all different."""
+    providers = composer.providers_by_root[tree.root]
+    devices = [
+        sets.in_order(
+            [
+                provider
+                for provider in providers
+                if all(
+                    resource_class in composer.summaries[provider]["resources"]
+                    for resource_class, _ in group_class.resources
+                )
+            ],
+            composer.summaries,
+        )
+        for group_class in composer.question.classes
+    ]
+    task = _TreeTask(composer, tree, devices)
+    rests_by_shares: dict[object, list[trees.Rest]] = {}
+    for rest in tree.rests:
+        # With rests that leave the same of all devices, the same sets fit.
+        # Where classes compete, the exact amounts count too.
+        key = id(rest) if task.compete else task.shares_beside(rest)
+        rests_by_shares.setdefault(key, []).append(rest)
+    streams = [task.with_rests(rests) for rests in rests_by_shares.values()]
+    yield from itertools.islice(_in_turn(streams), composer.max_sets)
+
+
+class _TreeTask:
+    """One tree: its devices and what can be composed of them."""
+
+    def __init__(
+        self,
+        composer: Composer,
+        tree: trees.Tree,
+        devices: Sequence[Sequence[str]],
+    ) -> None:
+        """Look at the devices.
+
+        :param devices: for each class, those that have what it asks for,
+            whether free or not, in the order of their indexes.
+        """
+        self._composer = composer
+        self._classes = composer.question.classes
+        self._isolate = composer.question.isolate
+        # A device that cannot serve a class, for its traits or aggregates,
+        # has no share in it.
+        self._usable = [frozenset(found) for found in tree.devices]
+        self._devices = devices
+        self._topologies = [
+            sets.topology_of(found, composer.summaries) for found in devices
+        ]
+        self.compete = any(
+            not first.isdisjoint(second)
+            for first, second in itertools.combinations(self._usable, 2)
+        )
+
+    def shares_beside(self, rest: trees.Rest) -> tuple[_Shares, ...]:
+        """Return the shares of all classes, each as if it were alone."""
+        taken = _Taken.by_rest(rest, self._isolate)
+        return tuple(
+            self._shares(index, rest, taken)
+            for index in range(len(self._classes))
+        )
+
+    def _shares(
+        self, index: int, rest: trees.Rest, taken: _Taken
+    ) -> _Shares:
+        devices = self._devices[index]
+        usable = frozenset(rest.devices) if index == 0 else self._usable[index]
+        return tuple(
+            share if device in usable else 0
+            for device, share in zip(
+                devices, self._composer.shares(index, devices, taken)
+            )
+        )
+
+    def with_rests(self, rests: Sequence[trees.Rest]) -> Iterator[Candidate]:
+        """Yield every combination with every rest.
+
+        The first round has each combination once, with rests in turn.
+        """
+        combinations = _Replay(self._combine(rests[0]))
+        for shift in range(len(rests)):
+            for place, combination in enumerate(combinations):
+                yield Candidate(
+                    rests[(place + shift) % len(rests)],
+                    tuple(
+                        tuple(devices[index] for index in found)
+                        for devices, found in zip(self._devices, combination)
+                    ),
+                )
+
+    def _combine(self, rest: trees.Rest) -> Iterable[_Combination]:
+        """Combine device sets of all classes, good ones first."""
+        most = self._composer.most_per_tree
+        combinations: Iterable[_Combination] = [()]
+        for index in range(len(self._classes)):
+            combinations = list(combinations)
+            options = [
+                self._options(index, rest, combination, most)
+                for combination in combinations
+            ]
+            combinations = itertools.islice(
+                _extend(combinations, options), most
+            )
+        if not self.compete or most is None:
+            return combinations
+        # The sets of the first classes were chosen without regard to what
+        # they leave for the others.
+        return list(combinations) or self._search(rest)
+
+    def _options(
+        self,
+        index: int,
+        rest: trees.Rest,
+        combination: _Combination,
+        most: int | None,
+    ) -> Sequence[sets.IndexSet]:
+        return sets.choose(
+            self._topologies[index],
+            self._shares_beside(index, rest, combination),
+            self._classes[index].size,
+            most,
+            self._composer.seed,
+        )
+
+    def _shares_beside(
+        self, index: int, rest: trees.Rest, combination: _Combination
+    ) -> _Shares:
+        taken = _Taken.by_rest(rest, self._isolate)
+        if self.compete:
+            for group_class, devices, found in zip(
+                self._classes, self._devices, combination
+            ):
+                device_set = tuple(devices[index] for index in found)
+                taken = taken.and_by(group_class, device_set, self._isolate)
+        return self._shares(index, rest, taken)
+
+    def _search(self, rest: trees.Rest) -> list[_Combination]:
+        """Find combinations where classes compete, by trying all sets."""
+        budget = iter(range(_MOST_SEARCHED))
+        last = len(self._classes) - 1
+
+        def beyond(combination: _Combination) -> list[_Combination]:
+            index = len(combination)
+            if index == last:
+                options = self._options(
+                    index, rest, combination, self._composer.most_per_tree
+                )
+                return [(*combination, found) for found in options]
+            shares = self._shares_beside(index, rest, combination)
+            for found in sets.every(shares, self._classes[index].size):
+                if next(budget, None) is None:
+                    raise query.NotComposableError("too many combinations")
+                if combinations := beyond((*combination, found)):
+                    return combinations
+            return []
+
+        return beyond(())
+
+
+def _extend(
+    combinations: Sequence[_Combination],
+    options: Sequence[Sequence[sets.IndexSet]],
+) -> Iterator[_Combination]:
+    """Put each combination together with each of its options.
+
+    In rounds: each combination once before any a second time, and with
+    options from another place, so that all options occur early.
+    """
+    for turn in range(max(map(len, options), default=0)):
+        for place, (combination, found) in enumerate(
+            zip(combinations, options)
+        ):
+            if turn < len(found):
+                yield (*combination, found[(turn + place) % len(found)])
+
+
+def _in_turn(streams: Sequence[Iterator[_Item]]) -> Iterator[_Item]:
+    """Yield the first item of each stream, then the second of each."""
+    left = list(streams)
+    while left:
+        still_left = []
+        for stream in left:
+            for item in stream:
+                yield item
+                still_left.append(stream)
+                break
+        left = still_left
+
+
+class _Replay(Iterable[_Item]):
+    """Iterates over something again and again, and computes it once."""
+
+    def __init__(self, source: Iterable[_Item]) -> None:
+        self._source = iter(source)
+        self._seen: list[_Item] = []
+
+    def __iter__(self) -> Iterator[_Item]:
+        yield from self._seen
+        for item in self._source:
+            self._seen.append(item)
+            yield item

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Read the query of GET /allocation_candidates and find equal groups in it.
+
+What is read here is a strict part of what Placement accepts
+(placement/lib.py, ``RequestGroup.dict_from_request``). A query that holds
+anything else is left to Placement, which then answers, or refuses, as always.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import re
+import urllib.parse
+
+MINIMUM_MICROVERSION = (1, 34)
+"""The first one whose answers say which provider serves which group."""
+
+_ANY_TRAITS_MICROVERSION = (1, 39)
+"""Before it, of a repeated ``required`` only the last counts."""
+
+_GROUP_KEY = re.compile(
+    r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64})?"
+)
+_RESOURCES = re.compile(r"[A-Z0-9_]+:[1-9][0-9]{0,9}(,[A-Z0-9_]+:[1-9][0-9]*)*")
+_ALL_TRAITS = re.compile(r"!?[A-Z0-9_]+(,!?[A-Z0-9_]+)*")
+_ANY_TRAITS = re.compile(r"in:[A-Z0-9_]+(,[A-Z0-9_]+)*")
+_UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_AGGREGATES = re.compile(rf"!?({_UUID}|in:{_UUID}(,{_UUID})*)")
+_IN_TREE = re.compile(_UUID)
+_LIMIT = re.compile(r"[1-9][0-9]*")
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+class NotComposableError(Exception):
+    """The request is left to Placement; the message says why, as a counter."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupClass:
+    """Request groups that ask for the same."""
+
+    suffixes: tuple[str, ...]
+    """In canonical order: numbers in them count as numbers."""
+    resources: tuple[tuple[str, int], ...]
+    """What one of the groups asks for: (resource class, amount), sorted."""
+
+    @property
+    def representative(self) -> str:
+        """The suffix of the group that Placement is asked about."""
+        return self.suffixes[0]
+
+    @property
+    def size(self) -> int:
+        """How many groups are in the class."""
+        return len(self.suffixes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A query in which equal groups were found."""
+
+    classes: tuple[GroupClass, ...]
+    """Classes of two groups and more, the largest first."""
+    other_suffixes: tuple[str, ...]
+    """Suffixes of the groups in no class; ``""`` is the unsuffixed one."""
+    isolate: bool
+    """Whether each suffixed group must have a provider of its own."""
+    limit: int | None
+    _pairs: tuple[tuple[str, str, str], ...]
+    """(name, suffix, pair as it stood in the query), without ``limit``."""
+
+    @property
+    def inner(self) -> str:
+        """The query with one group of the first class and all unequal ones."""
+        dropped = {
+            suffix for found in self.classes for suffix in found.suffixes
+        } - {self.classes[0].representative}
+        return "&".join(
+            pair
+            for name, suffix, pair in self._pairs
+            if name not in _GROUP_NAMES or suffix not in dropped
+        )
+
+    def of_class(self, group_class: GroupClass) -> str:
+        """Return the query for one group of a class, and nothing else.
+
+        Placement looks for each suffixed group by itself before it puts the
+        groups together, so this finds the same providers.
+        """
+        return "&".join(self._pairs_of(group_class, _GROUP_NAMES))
+
+    def of_amount(
+        self, group_class: GroupClass, resource_class: str, amount: int
+    ) -> str:
+        """Return the query for an amount of one resource class.
+
+        It asks for the providers that could serve a group of the class if the
+        group asked for this much.
+        """
+        wanted = (
+            f"resources{group_class.representative}={resource_class}:{amount}"
+        )
+        rest = self._pairs_of(group_class, _GROUP_NAMES - {"resources"})
+        return "&".join([wanted, *rest])
+
+    def _pairs_of(
+        self, group_class: GroupClass, names: Iterable[str]
+    ) -> list[str]:
+        return [
+            pair
+            for name, suffix, pair in self._pairs
+            if name == "root_required"
+            or (name in names and suffix == group_class.representative)
+        ]
+
+
+_GROUP_NAMES = frozenset(("resources", "required", "member_of", "in_tree"))
+
+
+def parse(query_string: str, microversion: tuple[int, int]) -> Question:
+    """Find the classes of equal groups in a query.
+
+    Groups are equal when they ask for the same amounts of the same resource
+    classes with the same traits, aggregates and tree, in any order. A group
+    that ``same_subtree`` names is equal to no other.
+
+    :param query_string: as in ``QUERY_STRING`` of a WSGI environment.
+    :param microversion: (major, minor), at least
+        :data:`MINIMUM_MICROVERSION`.
+    :raises NotComposableError: nothing is gained, or something in the query
+        is not understood.
+    """
+    pairs: list[tuple[str, str, str]] = []
+    groups: dict[str, dict[str, list[str]]] = {}
+    wide: dict[str, list[str]] = {}
+    for pair in query_string.split("&"):
+        if not pair:
+            continue
+        key, value = _decode(pair)
+        match = _GROUP_KEY.fullmatch(key)
+        if match:
+            name, suffix = match.group(1), match.group(2) or ""
+            groups.setdefault(suffix, {}).setdefault(name, []).append(value)
+        elif key in ("limit", "group_policy", "root_required", "same_subtree"):
+            name, suffix = key, ""
+            wide.setdefault(key, []).append(value)
+        else:
+            raise NotComposableError("unknown query parameter")
+        if name != "limit":
+            pairs.append((name, suffix, pair))
+    classes = _find_classes(groups, wide.get("same_subtree", ()), microversion)
+    in_classes = {suffix for found in classes for suffix in found.suffixes}
+    return Question(
+        classes=classes,
+        other_suffixes=tuple(s for s in groups if s not in in_classes),
+        isolate=_group_policy(wide) == "isolate",
+        limit=_limit(wide),
+        _pairs=tuple(pairs),
+    )
+
+
+def _decode(pair: str) -> tuple[str, str]:
+    key, _, value = pair.partition("=")
+    try:
+        return (
+            urllib.parse.unquote_plus(key, errors="strict"),
+            urllib.parse.unquote_plus(value, errors="strict"),
+        )
+    except UnicodeDecodeError:
+        raise NotComposableError("malformed query") from None
+
+
+def _group_policy(wide: Mapping[str, Sequence[str]]) -> str:
+    # Placement demands it of the whole query, which the inner one, with fewer
+    # groups, might no longer show.
+    values = wide.get("group_policy", ())
+    if len(values) != 1 or values[0] not in ("none", "isolate"):
+        raise NotComposableError("malformed query")
+    return values[0]
+
+
+def _limit(wide: Mapping[str, Sequence[str]]) -> int | None:
+    values = wide.get("limit", ())
+    if not values:
+        return None
+    if len(values) != 1 or not _LIMIT.fullmatch(values[0]):
+        raise NotComposableError("malformed query")
+    return int(values[0])
+
+
+def _find_classes(
+    groups: Mapping[str, Mapping[str, Sequence[str]]],
+    same_subtrees: Iterable[str],
+    microversion: tuple[int, int],
+) -> tuple[GroupClass, ...]:
+    bound = {
+        suffix.strip() for value in same_subtrees for suffix in value.split(",")
+    }
+    suffixes_by_key: dict[object, list[str]] = {}
+    for suffix, group in groups.items():
+        if suffix and suffix not in bound and "resources" in group:
+            key = _normalize(group, microversion)
+            suffixes_by_key.setdefault(key, []).append(suffix)
+    classes = [
+        GroupClass(
+            suffixes=tuple(sorted(suffixes, key=natural_order)),
+            resources=_resources(groups[suffixes[0]]["resources"]),
+        )
+        for suffixes in suffixes_by_key.values()
+        if len(suffixes) > 1
+    ]
+    if not classes:
+        raise NotComposableError("no equal groups")
+    return tuple(sorted(classes, key=lambda found: -found.size))
+
+
+def natural_order(suffix: str) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key that takes digits in a suffix as numbers.
+
+    So ``_10`` comes after ``_9``. The parts alternate between text and
+    number, so that they can be compared.
+    """
+    parts = _DIGITS.split(suffix)
+    return (
+        tuple(
+            int(part) if index % 2 else part
+            for index, part in enumerate(parts)
+        ),
+        suffix,
+    )
+
+
+def _normalize(
+    group: Mapping[str, Sequence[str]], microversion: tuple[int, int]
+) -> object:
+    """Return what is equal for groups that ask for the same."""
+    in_tree = group.get("in_tree", ())
+    if len(in_tree) > 1 or not all(map(_IN_TREE.fullmatch, in_tree)):
+        raise NotComposableError("malformed query")
+    return (
+        _resources(group["resources"]),
+        _traits(group.get("required", ()), microversion),
+        _aggregates(group.get("member_of", ())),
+        tuple(in_tree),
+    )
+
+
+def _resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    if len(values) != 1 or not _RESOURCES.fullmatch(values[0]):
+        raise NotComposableError("malformed query")
+    amounts: dict[str, int] = {}
+    for part in values[0].split(","):
+        name, _, amount = part.partition(":")
+        if name in amounts:
+            raise NotComposableError("malformed query")
+        amounts[name] = int(amount)
+    return tuple(sorted(amounts.items()))
+
+
+def _traits(
+    values: Sequence[str], microversion: tuple[int, int]
+) -> frozenset[object]:
+    if len(values) > 1 and microversion < _ANY_TRAITS_MICROVERSION:
+        raise NotComposableError("malformed query")
+    terms: set[object] = set()
+    for value in values:
+        if _ALL_TRAITS.fullmatch(value):
+            terms.update(value.split(","))
+        elif _ANY_TRAITS.fullmatch(value):
+            terms.add(frozenset(value.removeprefix("in:").split(",")))
+        else:
+            raise NotComposableError("malformed query")
+    return frozenset(terms)
+
+
+def _aggregates(values: Sequence[str]) -> frozenset[object]:
+    terms = set()
+    for value in values:
+        if not _AGGREGATES.fullmatch(value):
+            raise NotComposableError("malformed query")
+        prefix = value.rpartition(":")[0]
+        uuids = value.removeprefix("!").removeprefix("in:").split(",")
+        terms.add((value.startswith("!"), prefix, frozenset(uuids)))
+    return frozenset(terms)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Read Placement's answers into one plain object a provider tree.
+
+In Placement's answer to the inner query a device stands for the groups of its
+class, and the groups in no class, with what they take, are the **rest**. One
+tree can have several rests: other providers that serve the same groups.
+"""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import TypeAlias
+
+from nova_gpu_filter.placement import query
+
+Answer: TypeAlias = Mapping[str, Any]
+"""The JSON object of a 200 answer of GET /allocation_candidates."""
+
+Summaries: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Its ``provider_summaries``: provider UUID -> ``resources`` (resource class
+-> ``capacity``, ``used``), ``traits``, ``root_provider_uuid``."""
+
+Room: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Provider UUID -> resource class -> how much one consumer can get."""
+
+# A provider with it is also a device of the trees that it shares aggregates
+# with, and an allocation request does not say of which: os_traits.
+_SHARES = "MISC_SHARES_VIA_AGGREGATE"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rest:
+    """What the groups in no class get in some allocation requests."""
+
+    allocations: Mapping[str, Mapping[str, int]]
+    """Provider UUID -> resource class -> amount; without the devices."""
+    mappings: Mapping[str, Sequence[str]]
+    """Suffix -> provider UUIDs; without the suffixes in classes."""
+    devices: list[str]
+    """The providers that can serve a group of the first class beside it."""
+
+    @property
+    def granular_providers(self) -> frozenset[str]:
+        """Providers that serve a suffixed group."""
+        return frozenset(
+            provider
+            for suffix, providers in self.mappings.items()
+            if suffix
+            for provider in providers
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    """A provider tree that can serve one group of each class."""
+
+    root: str
+    rests: list[Rest]
+    devices: Sequence[Collection[str]]
+    """For each class: the providers that can serve one of its groups."""
+
+
+def read(
+    question: query.Question, inner: Answer, others: Sequence[Answer]
+) -> list[Tree]:
+    """Group the inner allocation requests by tree and by rest.
+
+    :param inner: the answer to ``question.inner``.
+    :param others: the answers to ``question.of_class`` for the classes after
+        the first.
+    :returns: in the order in which the trees appear in ``inner``.
+    :raises NotComposableError: a device is a sharing provider.
+    """
+    summaries = inner["provider_summaries"]
+    representative = question.classes[0].representative
+    resources = question.classes[0].resources
+    rests: dict[tuple[object, ...], Rest] = {}
+    rests_by_root: dict[str, list[Rest]] = {}
+    for request in inner["allocation_requests"]:
+        mappings = request["mappings"]
+        (device,) = mappings[representative]
+        root = summaries[device]["root_provider_uuid"]
+        key = (root, *_rest_key(question, request, device))
+        rest = rests.get(key)
+        if rest is None:
+            rest = rests[key] = Rest(
+                allocations=_without(request, device, resources),
+                mappings={s: mappings[s] for s in question.other_suffixes},
+                devices=[],
+            )
+            rests_by_root.setdefault(root, []).append(rest)
+        rest.devices.append(device)
+    devices_by_root = [
+        _devices_by_root(found, group_class)
+        for found, group_class in zip(others, question.classes[1:])
+    ]
+    trees = [
+        Tree(
+            root=root,
+            rests=found,
+            devices=(
+                found[0].devices
+                if len(found) == 1
+                else _unite(rest.devices for rest in found),
+                *(by_root[root] for by_root in devices_by_root),
+            ),
+        )
+        for root, found in rests_by_root.items()
+        if all(root in by_root for by_root in devices_by_root)
+    ]
+    for tree in trees:
+        for devices in tree.devices:
+            if any(_SHARES in summaries[d]["traits"] for d in devices):
+                raise query.NotComposableError("sharing provider")
+    return trees
+
+
+def _unite(lists: Iterable[Iterable[str]]) -> Collection[str]:
+    return dict.fromkeys(device for devices in lists for device in devices)
+
+
+def _rest_key(
+    question: query.Question, request: Mapping[str, Any], device: str
+) -> Iterable[object]:
+    """Yield what is equal for allocation requests with the same rest."""
+    mappings = request["mappings"]
+    for suffix in question.other_suffixes:
+        providers = mappings[suffix]
+        if len(providers) == 1:
+            yield providers[0]
+            continue
+        # Several providers serve the unsuffixed group, and the mapping does
+        # not tell which of them gives what.
+        rest = _without(request, device, question.classes[0].resources)
+        yield frozenset(
+            (provider, *item)
+            for provider, resources in rest.items()
+            for item in resources.items()
+        )
+
+
+def _without(
+    request: Mapping[str, Any],
+    device: str,
+    resources: Iterable[tuple[str, int]],
+) -> dict[str, dict[str, int]]:
+    """Return the allocations of a request less what its device gives."""
+    rest = {
+        provider: dict(allocation["resources"])
+        for provider, allocation in request["allocations"].items()
+    }
+    left = rest[device]
+    for resource_class, amount in resources:
+        left[resource_class] -= amount
+        if not left[resource_class]:
+            del left[resource_class]
+    if not left:
+        del rest[device]
+    return rest
+
+
+def _devices_by_root(
+    answer: Answer, group_class: query.GroupClass
+) -> dict[str, list[str]]:
+    summaries = answer["provider_summaries"]
+    found: dict[str, list[str]] = {}
+    for request in answer["allocation_requests"]:
+        (device,) = request["mappings"][group_class.representative]
+        root = summaries[device]["root_provider_uuid"]
+        found.setdefault(root, []).append(device)
+    return found
+
+
+def find_room(
+    question: query.Question,
+    found: Sequence[Tree],
+    summaries: Summaries,
+    ask: Callable[[query.GroupClass, str, int], Collection[str]],
+) -> dict[str, dict[str, int]]:
+    """Find out how much one consumer can get of each device.
+
+    That is what is free, and no more than the ``max_unit`` of the inventory,
+    which no answer shows. It matters where a device could serve several
+    groups; the devices that can give the sum are then asked for, at most
+    about log2(groups) times a resource class. ``min_unit`` and ``step_size``
+    need no asking: a sum of good amounts is good. The rules are those of
+    ``exceeds_capacity`` in placement/objects/research_context.py.
+
+    :param ask: returns the providers that could serve a group of the class if
+        it asked for this amount of this resource class alone.
+    """
+    room: dict[str, dict[str, int]] = {}
+    doubts: dict[tuple[int, str], dict[str, list[int]]] = {}
+    for tree in found:
+        classes_by_device: dict[str, list[int]] = {}
+        for index, devices in enumerate(tree.devices):
+            for device in devices:
+                classes_by_device.setdefault(device, []).append(index)
+        for device, indexes in classes_by_device.items():
+            free = room[device] = {
+                resource_class: inventory["capacity"] - inventory["used"]
+                for resource_class, inventory in summaries[device][
+                    "resources"
+                ].items()
+            }
+            for resource_class, (index, amounts) in _doubtful_amounts(
+                question, tree, device, indexes, free
+            ).items():
+                doubts.setdefault((index, resource_class), {})[device] = (
+                    amounts
+                )
+    for (index, resource_class), amounts_by_device in doubts.items():
+        for device, amount in _settle(
+            amounts_by_device,
+            lambda amount, index=index, rc=resource_class: ask(  # type: ignore[misc]
+                question.classes[index], rc, amount
+            ),
+        ).items():
+            room[device][resource_class] = amount
+    return room
+
+
+def _doubtful_amounts(
+    question: query.Question,
+    tree: Tree,
+    device: str,
+    indexes: Sequence[int],
+    free: Mapping[str, int],
+) -> dict[str, tuple[int, list[int]]]:
+    """List the sums that a device could have to give and might not be able to.
+
+    :param indexes: the classes that the device can serve.
+    :returns: resource class -> (a class that asks for it, amounts in
+        ascending order; the first is known to be good).
+    """
+    doubtful = {}
+    rest_uses: dict[str, set[int]] = {}
+    for rest in tree.rests:
+        for resource_class, amount in rest.allocations.get(device, {}).items():
+            rest_uses.setdefault(resource_class, set()).add(amount)
+    indexes_by_resource: dict[str, list[int]] = {}
+    for index in indexes:
+        for resource_class, _ in question.classes[index].resources:
+            indexes_by_resource.setdefault(resource_class, []).append(index)
+    for resource_class, asking in indexes_by_resource.items():
+        singles = set(rest_uses.get(resource_class, ()))
+        sums = {0, *singles}
+        limit = free[resource_class]
+        for index in asking:
+            group_class = question.classes[index]
+            amount = dict(group_class.resources)[resource_class]
+            singles.add(amount)
+            most = 1 if question.isolate else group_class.size
+            sums = {
+                total + times * amount
+                for total in sums
+                for times in range(most + 1)
+                if total + times * amount <= limit
+            }
+        known = max(singles)
+        unknown = sorted(total for total in sums if total > known)
+        if unknown:
+            doubtful[resource_class] = (asking[0], [known, *unknown])
+    return doubtful
+
+
+def _settle(
+    amounts_by_device: Mapping[str, list[int]],
+    ask: Callable[[int], Collection[str]],
+) -> dict[str, int]:
+    """Find the largest amount that each device can give.
+
+    Most inventories have no ``max_unit`` below what is free, so the largest
+    amount is asked for first; then the range is halved.
+
+    :param amounts_by_device: ascending, the first known to be good.
+    :param ask: returns the devices that can give an amount.
+    """
+    settled = {}
+    # (index of the largest amount known to be good, of the smallest known to
+    # be too much)
+    bounds = {
+        device: (0, len(amounts))
+        for device, amounts in amounts_by_device.items()
+    }
+    while bounds:
+        device, (good, bad) = next(iter(bounds.items()))
+        amounts = amounts_by_device[device]
+        middle = (good + bad) // 2
+        amount = amounts[bad - 1 if bad == len(amounts) else middle]
+        able = ask(amount)
+        for other, (good, bad) in list(bounds.items()):
+            amounts = amounts_by_device[other]
+            if amount not in amounts[good + 1 : bad]:
+                continue
+            index = amounts.index(amount)
+            good, bad = (index, bad) if other in able else (good, index)
+            bounds[other] = (good, bad)
+            if bad - good == 1:
+                settled[other] = amounts[good]
+                del bounds[other]
+    return settled

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The extension against stock Placement, on random small clouds.
+
+Stock Placement enumerates everything there. Ours must be a part of it that
+covers the same trees, and all of it, up to permutation of equal groups, when
+every set is asked for.
+"""
+
+import collections
+
+import hypothesis
+from hypothesis import strategies as st
+import pytest
+
+from tests.functional.placement import service
+from tests.functional.placement import worlds
+
+_SETTINGS = hypothesis.settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+seen: collections.Counter[str] = collections.Counter()
+"""How often the extension composed, and how often there was something."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _was_put_to_the_test():
+    """Fail if nearly everything was passed through, or had no answer."""
+    yield
+    if seen["asked"] > 100:
+        assert seen["composed"] > seen["asked"] / 2, seen
+        assert seen["not empty"] > seen["asked"] / 20, seen
+
+
+@pytest.fixture(scope="module")
+def placement(placement):
+    """A Placement that knows all traits and resource classes."""
+    for trait in worlds.TRAITS:
+        placement.create_trait(trait)
+    for rc in worlds.DEVICE_CLASSES:
+        placement.stock(f"/resource_classes/{rc}", method="PUT")
+    return placement
+
+
+def _ask(placement, query, max_sets, **others):
+    """Return (stock's answer, ours); ours is composed."""
+    placement.set_option("max_sets_per_tree", max_sets, "gpu_filter")
+    path = f"/allocation_candidates?{query.text(**others)}"
+    stock = placement.stock(f"/allocation_candidates?{query.text()}")
+    ours = placement.ours(path)
+    assert stock.status == 200, stock.body
+    assert ours.status == 200, ours.body
+    seen["asked"] += 1
+    seen["composed"] += ours.is_composed
+    seen["not empty"] += ours.is_composed and bool(
+        ours.json["allocation_requests"]
+    )
+    hypothesis.event(f"composed: {ours.is_composed}")
+    hypothesis.assume(ours.is_composed)
+    return stock.json, ours.json
+
+
+def _roots(answer, query):
+    """The trees that give the devices of an answer."""
+    return {
+        answer["provider_summaries"][provider]["root_provider_uuid"]
+        for candidate in answer["allocation_requests"]
+        for provider in candidate["mappings"][query.classes[0][0]]
+    }
+
+
+@_SETTINGS
+@hypothesis.given(world=worlds.providers(), query=worlds.queries())
+def test_all_sets_are_all_that_stock_has(placement, world, query):
+    placement.replace_providers(world)
+    stock, ours = _ask(placement, query, max_sets=-1)
+    assert ours["provider_summaries"] == stock["provider_summaries"]
+    candidates = ours["allocation_requests"]
+    assert {worlds.exact(c) for c in candidates} <= {
+        worlds.exact(c) for c in stock["allocation_requests"]
+    }
+    distinct = [worlds.canonical(c, query.classes) for c in candidates]
+    assert len(distinct) == len(set(distinct))
+    assert set(distinct) == {
+        worlds.canonical(c, query.classes)
+        for c in stock["allocation_requests"]
+    }
+
+
+@_SETTINGS
+@hypothesis.given(
+    world=worlds.providers(),
+    query=worlds.queries(),
+    max_sets=st.integers(1, 4),
+)
+def test_few_sets_are_sets_of_stock_and_cover_every_tree(
+    placement, world, query, max_sets
+):
+    placement.replace_providers(world)
+    stock, ours = _ask(placement, query, max_sets)
+    assert ours["provider_summaries"] == stock["provider_summaries"]
+    candidates = ours["allocation_requests"]
+    assert {worlds.exact(c) for c in candidates} <= {
+        worlds.exact(c) for c in stock["allocation_requests"]
+    }
+    assert _roots(ours, query) == _roots(stock, query)
+    distinct = {worlds.canonical(c, query.classes) for c in candidates}
+    assert len(distinct) == len(candidates)
+    by_root = collections.Counter(
+        ours["provider_summaries"][c["mappings"][query.classes[0][0]][0]][
+            "root_provider_uuid"
+        ]
+        for c in candidates
+    )
+    assert max(by_root.values(), default=0) <= max_sets
+
+
+@_SETTINGS
+@hypothesis.given(
+    world=worlds.providers(),
+    query=worlds.queries(),
+    limit=st.integers(1, 5),
+)
+def test_a_limit_is_used_up_and_shared_by_the_trees(
+    placement, world, query, limit
+):
+    placement.replace_providers(world)
+    stock, ours = _ask(placement, query, max_sets=-1, limit=limit)
+    candidates = ours["allocation_requests"]
+    there_are = {
+        worlds.canonical(c, query.classes)
+        for c in stock["allocation_requests"]
+    }
+    assert {
+        worlds.canonical(c, query.classes) for c in candidates
+    } <= there_are
+    assert len(candidates) == min(limit, len(there_are))
+    roots = _roots(ours, query)
+    assert len(roots) == min(limit, len(_roots(stock, query)))
+    used = {p for c in candidates for p in c["allocations"]}
+    roots_used = {
+        ours["provider_summaries"][p]["root_provider_uuid"] for p in used
+    }
+    assert ours["provider_summaries"] == {
+        provider: summary
+        for provider, summary in stock["provider_summaries"].items()
+        if summary["root_provider_uuid"] in roots_used
+    }
+
+
+@_SETTINGS
+@hypothesis.given(
+    world=worlds.providers(),
+    query=worlds.queries(),
+    max_sets=st.sampled_from((2, -1)),
+)
+def test_every_candidate_can_be_claimed(placement, world, query, max_sets):
+    placement.replace_providers(world)
+    _, ours = _ask(placement, query, max_sets)
+    for candidate in ours["allocation_requests"][:6]:
+        placement.free(placement.allocate(candidate))
+
+
+def test_a_candidate_too_many_is_refused(placement):
+    # That a claim can fail at all, or the test above would say nothing.
+    placement.replace_providers(
+        [
+            service.Provider(
+                "host",
+                inventories={"CUSTOM_GPU": service.Inventory(2, max_unit=1)},
+            )
+        ]
+    )
+    candidate = {
+        "allocations": {
+            service.provider_uuid("host"): {"resources": {"CUSTOM_GPU": 2}}
+        },
+        "mappings": {"_0": [service.provider_uuid("host")]},
+    }
+    with pytest.raises(AssertionError):
+        placement.allocate(candidate)
