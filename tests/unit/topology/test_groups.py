@@ -18,8 +18,7 @@ from tests import machines
 def hosts(draw):
     n = draw(st.integers(1, 9))
     some_links = st.sampled_from(
-        [links.SYS, links.NODE, links.PXB, links.PIX]
-        + [links.nvlink(1), links.nvlink(2)]
+        [links.SYS, links.NODE, links.PIX, links.nvlink(1), links.nvlink(2)]
     )
     matrix = [[links.SYS] * n for _ in range(n)]
     for a, b in itertools.combinations(range(n), 2):
@@ -30,9 +29,7 @@ def hosts(draw):
         for id_, mask in enumerate(masks)
     ]
     numa = draw(
-        st.lists(
-            st.sampled_from([None, 0, 0, 1]), min_size=n, max_size=n
-        )
+        st.lists(st.sampled_from([None, 0, 0, 1]), min_size=n, max_size=n)
     )
     return Topology.from_matrix(matrix, partitions, numa)
 

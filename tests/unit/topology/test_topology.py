@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.topology import FabricPartition
+from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import mask_of
+from tests import machines
+
+
+def test_hosts_of_a_kind_are_one_key():
+    assert machines.dgx1_v100() == machines.dgx1_v100()
+    assert len({machines.hgx_h100(), machines.hgx_h200()}) == 1
+    kinds = {machine() for machine in machines.MACHINES_OF_8}
+    assert len(kinds) == len(machines.MACHINES_OF_8)
+
+
+def test_topology_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        machines.dgx1_v100().links = ()
+
+
+def test_sets_are_masks():
+    assert devices_of(0b10010) == [1, 4]
+    assert mask_of([4, 1]) == 0b10010
+    assert devices_of(0) == []
+
+
+def test_host_without_devices_is_a_topology():
+    empty = Topology.from_matrix([])
+    assert (empty.n, empty.everything, empty.levels) == (0, 0, ())
+
+
+def test_weakest_link_and_sum_of_a_set():
+    host = machines.dgx1_v100()
+    assert links.name(host.weakest(mask_of((0, 1, 2, 3)))) == "NV1"
+    assert links.name(host.weakest(mask_of((0, 1, 2, 4)))) == "SYS"
+    assert host.weakest(1) == links.SELF
+    assert host.total(mask_of((0, 3, 4))) == 2 * links.nvlink(2)
+
+
+def test_devices_are_grouped_by_known_numa_nodes():
+    host = machines.nested(4, numa=(7, 1, None, 1))
+    assert host.masks_by_numa_node() == {1: 0b1010, 7: 0b0001}
+    assert list(host.masks_by_numa_node()) == [1, 7]
+
+
+SYS = links.SYS
+SELF = links.SELF
+
+
+@pytest.mark.parametrize(
+    ("matrix", "partitions", "numa", "message"),
+    [
+        (((SELF, SYS),), (), (0,), "not square"),
+        (((SELF, SYS), (Link(1), SELF)), (), (0, 0), "differ by direction"),
+        (((SYS,),), (), (0,), "diagonal"),
+        (((SELF,),), (), (), "0 NUMA nodes, 1 devices"),
+        (((SELF,),), (FabricPartition(0, 1, 2),), (0,), "unknown devices"),
+        (((SELF,),), (FabricPartition(0, 1, 0),), (0,), "names no"),
+        (((SELF,),), (FabricPartition(0, 0, 1),), (0,), "more devices than"),
+    ],
+)
+def test_impossible_hosts_are_errors(matrix, partitions, numa, message):
+    with pytest.raises(ValueError, match=message):
+        Topology(matrix, partitions, numa)
