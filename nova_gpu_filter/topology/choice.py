@@ -129,4 +129,4 @@ def _rank(
 
 
 _rank_few = functools.lru_cache(maxsize=4096)(_rank)
-_rank_many = functools.lru_cache(maxsize=256)(_rank)
+_rank_many = functools.lru_cache(maxsize=128)(_rank)

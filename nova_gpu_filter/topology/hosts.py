@@ -39,7 +39,7 @@ def from_traits(
         another.
     """
     ours = [
-        (name, tuple(sorted(filter(_is_ours, traits))), node)
+        (name, _ours(frozenset(traits)), node)
         for name, traits, node in devices
     ]
     try:
@@ -48,10 +48,11 @@ def from_traits(
         return _compose_traits(ours)
 
 
-def _is_ours(trait: str) -> bool:
-    return trait.startswith(
-        (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
-    )
+# Devices of one kind in one place have equal traits on every host.
+@functools.lru_cache(maxsize=8192)
+def _ours(traits: frozenset[str]) -> tuple[str, ...]:
+    prefixes = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
+    return tuple(sorted(t for t in traits if t.startswith(prefixes)))
 
 
 # A kind of host has as many keys as its devices have free subsets.

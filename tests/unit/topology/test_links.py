@@ -5,16 +5,8 @@ import pytest
 from nova_gpu_filter.topology import links
 
 BEST_FIRST = [
-    "X",
-    "NV99",
-    "NV18",
-    "NV2",
-    "NV1",
-    "PIX",
-    "PXB",
-    "PHB",
-    "NODE",
-    "SYS",
+    *("X", "NV99", "NV18", "NV2", "NV1"),
+    *("PIX", "PXB", "PHB", "NODE", "SYS"),
 ]
 
 
