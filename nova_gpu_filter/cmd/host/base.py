@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the commands share: where to read, and how errors are told."""
+
+import argparse
+import os
+import subprocess
+import sys
+import traceback
+from typing import Any
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.cmd.host import app
+from nova_gpu_filter.host import baseboards
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import inventory
+from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import pci_ids
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import tree as tree_lib
+
+# Where a capture keeps what programs printed.
+CAPTURED = "/nova-gpu-host"
+CAPTURED_TOPO = f"{CAPTURED}/nvidia-smi-topo.txt"
+CAPTURED_QUERY = f"{CAPTURED}/nvidia-smi-q.txt"
+CAPTURED_FABRIC = f"{CAPTURED}/fmpm-l.json"
+
+_SMI_SECONDS = 60
+
+
+def read_file(path: str) -> str:
+    """Read a file named on the command line; ``-`` is standard input.
+
+    :raises FileUnreadable: it is not there, no file, or not ours to read.
+    """
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        raise errors.FileUnreadable(
+            path=path, error=error.strerror or error
+        ) from None
+
+
+class HostCommand:
+    """Mixed into a cliff command: turns errors into one line and exit 3."""
+
+    app: Any
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Make a parser that tells wrong usage in one line."""
+        parser: argparse.ArgumentParser = super().get_parser(  # type: ignore
+            prog_name
+        )
+        app.tell_usage_in_one_line(parser)
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run the command.
+
+        :returns: its exit code; 3 when the input could not be used.
+        """
+        try:
+            return super().run(parsed_args)  # type: ignore[misc]
+        except BrokenPipeError:
+            raise
+        except exception.GpuFilterError as error:
+            return self._fail(str(error))
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            return self._fail(f"{place}{error.strerror or error}")
+        except Exception as error:
+            return self._fail(
+                f"unexpected error: {error!r}; run with --debug for the"
+                " traceback, and report it"
+            )
+
+    def _fail(self, text: str) -> int:
+        if getattr(self.app.options, "debug", False):
+            traceback.print_exc(file=self.app.stderr)
+        name = self.app.NAME
+        self.app.stderr.write(f"{name}: {' '.join(text.split())}\n")
+        return app.EXIT_BAD_INPUT
+
+    def warn(self, text: str) -> None:
+        """Tell the operator something, beside the output."""
+        self.app.stderr.write(f"{self.app.NAME}: {text}\n")
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add ``--sysfs-root`` also after the name of the command."""
+    parser.add_argument(
+        "--sysfs-root",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="read the host's files (/sys, /proc, /etc ...) below DIR, for"
+        " example where a capture was unpacked; default /",
+    )
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the database of names."""
+    parser.add_argument(
+        "--pci-ids",
+        metavar="FILE",
+        help="take names of devices from FILE, a pci.ids; default is the"
+        " database that the distribution installed (package hwdata or"
+        " pci.ids), then udev's",
+    )
+
+
+def add_links(parser: argparse.ArgumentParser) -> None:
+    """Add where links are known from that sysfs does not show."""
+    group = parser.add_argument_group(
+        "links that sysfs does not show",
+        "NVLinks and fabric partitions. FILE may be - for standard input.",
+    )
+    group.add_argument(
+        "--nvidia-smi-topo",
+        metavar="FILE",
+        help="output of 'nvidia-smi topo -m'",
+    )
+    group.add_argument(
+        "--nvidia-smi-q",
+        metavar="FILE",
+        help="output of 'nvidia-smi -q': which GPUs nvidia-smi saw, and their"
+        " Module Ids",
+    )
+    group.add_argument(
+        "--fabric",
+        metavar="FILE",
+        help="output of 'fmpm -l': the partitions of Fabric Manager",
+    )
+    group.add_argument(
+        "--baseboard",
+        metavar="NAME",
+        help="a board whose NVLinks are known, if the host looks like it: "
+        + ", ".join(sorted(baseboards.BASEBOARDS)),
+    )
+    group.add_argument(
+        "--run-nvidia-smi",
+        action="store_true",
+        help="run 'nvidia-smi topo -m' and 'nvidia-smi -q' now, on this host",
+    )
+
+
+def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
+    """Open the root directory that was asked for.
+
+    :raises FileUnreadable: there is no such directory.
+    """
+    # Given after the command, it comes before the global one.
+    root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
+    if not os.path.isdir(root):
+        raise errors.FileUnreadable(
+            path=root,
+            error="no such directory; --sysfs-root takes the directory that"
+            " holds sys, proc and etc",
+        )
+    return tree_lib.Tree(root)
+
+
+def read_host(
+    command: Any, parsed_args: argparse.Namespace
+) -> tuple[tree_lib.Tree, inventory.Inventory, linking.HostLinks]:
+    """Read a host and its links, as the options say.
+
+    :raises HostError: something cannot be read, or does not fit.
+    """
+    place = tree(command, parsed_args)
+    host = reader.read(place, _names(parsed_args))
+    host_links = linking.join(host, _sources(place, parsed_args))
+    return place, host, host_links
+
+
+def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
+    path = getattr(parsed_args, "pci_ids", None)
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise errors.FileUnreadable(
+            path=path, error=error.strerror or error
+        ) from None
+    names = pci_ids.parse(path, data)
+    if names is None:
+        raise errors.BadInput(
+            source=path, reason="this is no pci.ids: it names no vendor"
+        )
+    return names
+
+
+def _sources(
+    place: tree_lib.Tree, parsed_args: argparse.Namespace
+) -> linking.Sources:
+    given = {
+        "topo": (parsed_args.nvidia_smi_topo, CAPTURED_TOPO),
+        "query": (parsed_args.nvidia_smi_q, CAPTURED_QUERY),
+        "fabric": (parsed_args.fabric, CAPTURED_FABRIC),
+    }
+    found: dict[str, tuple[str, str]] = {}
+    if parsed_args.run_nvidia_smi:
+        if not place.is_live:
+            raise errors.BadInput(
+                source="--run-nvidia-smi",
+                reason="asks the machine that we run on, so it cannot be"
+                " given with --sysfs-root",
+            )
+        for key, arguments in (("topo", ["topo", "-m"]), ("query", ["-q"])):
+            found[key] = run_nvidia_smi(arguments)
+    for key, (path, captured) in given.items():
+        if path is not None:
+            found[key] = (path, read_file(path))
+        elif key not in found and not place.is_live:
+            text = place.read(captured)
+            if text:
+                found[key] = (captured, text)
+    return linking.Sources(baseboard=parsed_args.baseboard, **found)
+
+
+def run_nvidia_smi(arguments: list[str]) -> tuple[str, str]:
+    """Run nvidia-smi.
+
+    :returns: (the command line, its output).
+    :raises BadInput: it is not installed, fails, or does not answer.
+    """
+    command = ["nvidia-smi", *arguments]
+    line = " ".join(command)
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SMI_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise errors.BadInput(
+            source=line, reason="nvidia-smi is not installed"
+        ) from None
+    except OSError as error:
+        raise errors.BadInput(
+            source=line, reason=error.strerror or str(error)
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise errors.BadInput(
+            source=line, reason=f"no answer within {_SMI_SECONDS} seconds"
+        ) from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise errors.BadInput(
+            source=line,
+            reason=f"exit code {done.returncode}:"
+            f" {said[0] if said else 'no message'}",
+        )
+    return line, done.stdout

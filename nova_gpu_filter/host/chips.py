@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a chip's code name says: its architecture and compute capability.
+
+The PCI ID Repository names a GPU by its chip and, in brackets, its product:
+``GK104GL [GRID K2]``. The chip, not the product, decides the architecture.
+
+Sources. NVIDIA: chips and their architecture from nouveau's code names
+(https://nouveau.freedesktop.org/CodeNames.html) and the chip list of NVIDIA's
+open kernel modules (src/nvidia/generated, ``chipID``); compute capabilities
+from https://developer.nvidia.com/cuda-gpus and, for those that CUDA no longer
+supports, .../cuda-legacy-gpus. AMD: the processor table of LLVM's "User Guide
+for AMDGPU Backend" (https://llvm.org/docs/AMDGPUUsage.html). Intel: the
+platform list of Mesa and of the kernel's i915 and xe drivers
+(include/drm/intel/pciids.h).
+
+A chip that is not listed has no architecture: it is not guessed.
+"""
+
+import dataclasses
+import re
+
+NVIDIA = 0x10DE
+AMD = 0x1002
+INTEL = 0x8086
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chip:
+    """What a code name stands for."""
+
+    code_name: str
+    """As in the database, without variants: ``GK104``."""
+    architecture: str | None = None
+    """``Kepler``; None where we do not know the chip."""
+    compute_capability: str | None = None
+    """CUDA compute capability: ``3.0``. None for other vendors."""
+    isa: str | None = None
+    """AMD's processor name for compilers: ``gfx942``. None for others."""
+
+
+# Chip -> compute capability, by architecture.
+_NVIDIA_CHIPS = {
+    "Tesla": {
+        "G80": "1.0",
+        "G84": "1.1",
+        "G86": "1.1",
+        "G92": "1.1",
+        "G94": "1.1",
+        "G96": "1.1",
+        "G98": "1.1",
+        "GT200": "1.3",
+        "GT215": "1.2",
+        "GT216": "1.2",
+        "GT218": "1.2",
+    },
+    "Fermi": {
+        "GF100": "2.0",
+        "GF104": "2.1",
+        "GF106": "2.1",
+        "GF108": "2.1",
+        "GF110": "2.0",
+        "GF114": "2.1",
+        "GF116": "2.1",
+        "GF117": "2.1",
+        "GF119": "2.1",
+    },
+    "Kepler": {
+        "GK104": "3.0",
+        "GK106": "3.0",
+        "GK107": "3.0",
+        "GK110": "3.5",
+        "GK180": "3.5",
+        "GK208": "3.5",
+        "GK210": "3.7",
+    },
+    "Maxwell": {
+        "GM107": "5.0",
+        "GM108": "5.0",
+        "GM200": "5.2",
+        "GM204": "5.2",
+        "GM206": "5.2",
+    },
+    "Pascal": {
+        "GP100": "6.0",
+        "GP102": "6.1",
+        "GP104": "6.1",
+        "GP106": "6.1",
+        "GP107": "6.1",
+        "GP108": "6.1",
+    },
+    "Volta": {"GV100": "7.0"},
+    "Turing": {
+        "TU102": "7.5",
+        "TU104": "7.5",
+        "TU106": "7.5",
+        "TU116": "7.5",
+        "TU117": "7.5",
+    },
+    "Ampere": {
+        "GA100": "8.0",
+        "GA102": "8.6",
+        "GA103": "8.6",
+        "GA104": "8.6",
+        "GA106": "8.6",
+        "GA107": "8.6",
+    },
+    "Ada": {
+        "AD102": "8.9",
+        "AD103": "8.9",
+        "AD104": "8.9",
+        "AD106": "8.9",
+        "AD107": "8.9",
+    },
+    "Hopper": {"GH100": "9.0"},
+    "Blackwell": {
+        "GB100": "10.0",
+        "GB110": "10.3",
+        "GB202": "12.0",
+        "GB203": "12.0",
+        "GB205": "12.0",
+        "GB206": "12.0",
+        "GB207": "12.0",
+    },
+}
+
+# Code name -> (architecture, processor).
+_AMD_CHIPS = {
+    "Vega 10": ("GCN5", "gfx900"),
+    "Vega 12": ("GCN5", "gfx904"),
+    "Vega 20": ("GCN5", "gfx906"),
+    "Arcturus": ("CDNA", "gfx908"),
+    "Aldebaran": ("CDNA2", "gfx90a"),
+    "Aqua Vanjaram": ("CDNA3", "gfx942"),
+    "Navi 10": ("RDNA", "gfx1010"),
+    "Navi 12": ("RDNA", "gfx1011"),
+    "Navi 14": ("RDNA", "gfx1012"),
+    "Navi 21": ("RDNA2", "gfx1030"),
+    "Navi 22": ("RDNA2", "gfx1031"),
+    "Navi 23": ("RDNA2", "gfx1032"),
+    "Navi 24": ("RDNA2", "gfx1034"),
+    "Navi 31": ("RDNA3", "gfx1100"),
+    "Navi 32": ("RDNA3", "gfx1101"),
+    "Navi 33": ("RDNA3", "gfx1102"),
+    "Navi 44": ("RDNA4", "gfx1200"),
+    "Navi 48": ("RDNA4", "gfx1201"),
+}
+
+_INTEL_CHIPS = {
+    "DG1": "Xe-LP",
+    "DG2": "Xe-HPG",
+    "ATS-M": "Xe-HPG",
+    "Ponte Vecchio": "Xe-HPC",
+    "Battlemage": "Xe2",
+}
+
+_NVIDIA_BY_CODE = {
+    code: (architecture, capability)
+    for architecture, chips in _NVIDIA_CHIPS.items()
+    for code, capability in chips.items()
+}
+_NVIDIA_CODE = re.compile(r"(G[0-9]{2}|[A-Z]{2}[0-9]{3})(?![0-9])")
+_PRODUCT = re.compile(r"\[(?P<product>[^]]+)\]\s*$")
+
+
+def product(name: str) -> str:
+    """Give the product without its chip: ``GK104GL [GRID K2]``, ``GRID K2``.
+
+    A name without brackets is its own product.
+    """
+    match = _PRODUCT.search(name)
+    return match["product"].strip() if match else name.strip()
+
+
+def chip(vendor_id: int, name: str) -> Chip | None:
+    """Find the chip that a device name begins with.
+
+    :param name: the device's name in the PCI ID Repository.
+    :returns: None if no code name stands in it.
+    """
+    if vendor_id == NVIDIA:
+        match = _NVIDIA_CODE.match(name)
+        if match is None:
+            return None
+        known = _NVIDIA_BY_CODE.get(match[1], (None, None))
+        return Chip(match[1], *known)
+    if vendor_id == AMD:
+        for code, (architecture, isa) in _AMD_CHIPS.items():
+            if _begins(name, code):
+                return Chip(code, architecture, isa=isa)
+        return None
+    if vendor_id == INTEL:
+        for code, architecture in _INTEL_CHIPS.items():
+            if _begins(name, code):
+                return Chip(code, architecture)
+    return None
+
+
+def _begins(name: str, code: str) -> bool:
+    return re.match(rf"{re.escape(code)}(?![0-9A-Za-z])", name) is not None

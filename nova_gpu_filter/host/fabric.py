@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads the fabric partitions that Fabric Manager lists: ``fmpm -l``.
+
+The JSON is that of the sample program ``fmpm`` of Fabric Manager's
+development package; its fields are those of fmFabricPartitionList_t in
+nv_fm_types.h. A GPU is named by its ``physicalId``, which nvidia-smi calls
+Module Id and which has nothing to do with the PCI order. Its PCI address is
+there only while the GPU is bound to the driver ``nvidia``.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+from typing import Any
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """One GPU of a partition."""
+
+    module_id: int
+    address: PciAddress | None
+    """None where Fabric Manager does not see the GPU's PCI address."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedPartition:
+    """A set of GPUs that Fabric Manager can activate together."""
+
+    id: int
+    is_active: bool
+    members: tuple[Member, ...]
+
+
+def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
+    """Read the output of ``fmpm -l``, partitions by their ids.
+
+    :param source: what error messages call it, for example its path.
+    :raises BadInput: it is no such list.
+    """
+    # fmpm may say first that it has connected.
+    start = text.find("{")
+    try:
+        data = json.loads(text[max(start, 0) :])
+    except ValueError as error:
+        raise errors.BadInput(
+            source=source,
+            reason=f"this is no output of 'fmpm -l': not JSON: {error}",
+        ) from None
+    listed = data.get("partitionInfo") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        raise errors.BadInput(
+            source=source,
+            reason="this is no output of 'fmpm -l': no list 'partitionInfo'",
+        )
+    partitions = [
+        _partition(source, index, entry) for index, entry in enumerate(listed)
+    ]
+    ids = [partition.id for partition in partitions]
+    for id_ in ids:
+        if ids.count(id_) > 1:
+            raise errors.BadInput(
+                source=source, reason=f"partition {id_} is there twice"
+            )
+    return tuple(sorted(partitions, key=lambda partition: partition.id))
+
+
+def _partition(source: str, index: int, entry: Any) -> ListedPartition:
+    where = f"partitionInfo[{index}]"
+    id_ = _number(source, where, entry, "partitionId")
+    where = f"partition {id_}"
+    gpus = entry.get("gpuInfo")
+    if not isinstance(gpus, list) or not gpus:
+        raise errors.BadInput(
+            source=source, reason=f"{where} has no list 'gpuInfo'"
+        )
+    members = tuple(_member(source, where, gpu) for gpu in gpus)
+    if "numGpus" in entry:
+        count = _number(source, where, entry, "numGpus")
+        if count != len(members):
+            raise errors.BadInput(
+                source=source,
+                reason=f"{where}: numGpus is {count}, but {len(members)} GPUs"
+                " are listed",
+            )
+    if len({member.module_id for member in members}) < len(members):
+        raise errors.BadInput(
+            source=source, reason=f"{where} lists a GPU twice"
+        )
+    return ListedPartition(id_, bool(entry.get("isActive")), members)
+
+
+def _member(source: str, where: str, gpu: Any) -> Member:
+    module_id = _number(source, where, gpu, "physicalId")
+    bus_id = gpu.get("pciBusId")
+    address = address_lib.find(bus_id) if isinstance(bus_id, str) else None
+    # Zeros stand where no address is known.
+    if address is not None and not (address.domain or address.bus):
+        address = None
+    return Member(module_id, address)
+
+
+def _number(source: str, where: str, entry: Any, key: str) -> int:
+    value = entry.get(key) if isinstance(entry, Mapping) else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise errors.BadInput(
+            source=source, reason=f"{where}: '{key}' is no number"
+        )
+    return value

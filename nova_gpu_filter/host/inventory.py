@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a host has, as plain data."""
+
+from collections.abc import Iterator
+import dataclasses
+import enum
+import functools
+
+from nova_gpu_filter.host import chips
+from nova_gpu_filter.host.address import PciAddress
+
+
+class Kind(enum.Enum):
+    """What a PCI function is to us."""
+
+    GPU = "gpu"
+    NVSWITCH = "nvswitch"
+    NIC = "nic"
+    """A network card with RDMA, or one of its VFs."""
+    FUNCTION = "function"
+    """Another function of a card with one of the above: audio, USB."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bar:
+    """A base address register: memory, or ports, that the device asks for."""
+
+    index: int
+    size: int
+    """Bytes."""
+    is_64bit: bool
+    is_prefetchable: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PcieLink:
+    """The PCIe link above a device, as the kernel words it."""
+
+    speed: str | None
+    """``32.0 GT/s PCIe``."""
+    width: int | None
+    max_speed: str | None
+    max_width: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MdevType:
+    """A kind of mediated device that a driver offers."""
+
+    type_id: str
+    name: str
+    available: int | None
+    """How many more can be made."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """One PCI function. None means that sysfs does not say."""
+
+    address: PciAddress
+    kind: Kind | None
+    """None for what is neither of interest nor on a card that is."""
+    class_code: int
+    """Class, subclass and programming interface: ``0x030000``."""
+    vendor_id: int
+    product_id: int
+    subvendor_id: int | None = None
+    subproduct_id: int | None = None
+    revision: int | None = None
+    class_name: str | None = None
+    vendor_name: str | None = None
+    product_name: str | None = None
+    subsystem_name: str | None = None
+    chip: chips.Chip | None = None
+    numa_node: int | None = None
+    iommu_group: int | None = None
+    driver: str | None = None
+    driver_override: str | None = None
+    sriov_totalvfs: int | None = None
+    """VFs that the device can have; None or 0: it is no PF."""
+    sriov_numvfs: int | None = None
+    """VFs that it has now."""
+    vf_product_id: int | None = None
+    physfn: PciAddress | None = None
+    """The PF, for a VF."""
+    vfs: tuple[PciAddress, ...] = ()
+    mdev_types: tuple[MdevType, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    reset_methods: tuple[str, ...] | None = None
+    """As the kernel would try them; empty: there is none."""
+    pcie_link: PcieLink | None = None
+    root: str | None = None
+    """The root bus: ``pci0000:3f``."""
+    bridges: tuple[PciAddress, ...] = ()
+    """From the root bus down: root port, then ports of switches."""
+    interfaces: tuple[str, ...] = ()
+    """Network interfaces: ``ens1f0np0``."""
+    rdma_devices: tuple[str, ...] = ()
+    """``mlx5_0``."""
+    modalias: str | None = None
+    power_state: str | None = None
+    is_boot_display: bool = False
+
+    @property
+    def is_pf(self) -> bool:
+        """Whether Nova sees a type-PF: the device can have VFs.
+
+        libvirt reports the capability ``virt_functions``, by which Nova tells
+        (nova/virt/libvirt/host.py), as soon as ``sriov_totalvfs`` is not 0.
+        """
+        return bool(self.sriov_totalvfs)
+
+    @property
+    def nova_type(self) -> str:
+        """The device type of Nova: ``type-PCI``, ``type-PF``, ``type-VF``."""
+        if self.physfn is not None:
+            return "type-VF"
+        return "type-PF" if self.is_pf else "type-PCI"
+
+    @property
+    def ids(self) -> str:
+        """Vendor and product id: ``10de:11bf``."""
+        return f"{self.vendor_id:04x}:{self.product_id:04x}"
+
+    @property
+    def bar_bytes(self) -> int:
+        """All the memory that a guest needs address space for."""
+        return sum(bar.size for bar in self.bars)
+
+    @property
+    def base_class(self) -> int:
+        """Class and subclass: ``0x0300``."""
+        return self.class_code >> 8
+
+    @property
+    def product(self) -> str | None:
+        """The product without its chip: ``GRID K2``; None if not known."""
+        if self.product_name is None:
+            return None
+        return chips.product(self.product_name)
+
+    def lspci(self, with_domain: bool = False) -> str:
+        """Describe the function in the words of ``lspci -nn``."""
+        address = str(self.address) if with_domain else self.address.short
+        class_name = self.class_name or "Class"
+        names = [
+            name for name in (self.vendor_name, self.product_name) if name
+        ]
+        if self.product_name is None:
+            names.append("Device")
+        revision = f" (rev {self.revision:02x})" if self.revision else ""
+        return (
+            f"{address} {class_name} [{self.base_class:04x}]:"
+            f" {' '.join(names)} [{self.ids}]{revision}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A function in an IOMMU group, bridges included."""
+
+    address: PciAddress
+    class_code: int
+    ids: str
+    driver: str | None
+    class_name: str | None = None
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it is a PCI bridge (class 0604) or host bridge (0600)."""
+        return self.class_code >> 8 in (0x0600, 0x0604)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """Everything about one host that the rest of the tool asks for."""
+
+    hostname: str
+    functions: tuple[Function, ...]
+    """In the order of their addresses; VFs and the other functions of cards
+    included."""
+    groups: tuple[tuple[int, tuple[GroupMember, ...]], ...] = ()
+    """(IOMMU group, members), of the groups that ``functions`` are in."""
+    numa_nodes: tuple[int, ...] = ()
+    """The NUMA nodes of the host that are online."""
+    kernel: str | None = None
+    names_from: str | None = None
+    """The database of names; None if none was found."""
+    problems: tuple[str, ...] = ()
+    """What could not be read, one sentence each."""
+
+    @functools.cached_property
+    def by_address(self) -> dict[PciAddress, Function]:
+        """Every function, keyed by address."""
+        return {function.address: function for function in self.functions}
+
+    @functools.cached_property
+    def members_by_group(self) -> dict[int, tuple[GroupMember, ...]]:
+        """The members of each IOMMU group, keyed by its number."""
+        return dict(self.groups)
+
+    @functools.cached_property
+    def with_domain(self) -> bool:
+        """Whether addresses need their domain, as lspci decides it."""
+        return any(function.address.domain for function in self.functions)
+
+    def physical(self, *kinds: Kind) -> tuple[Function, ...]:
+        """Functions of these kinds that are no VFs, in address order."""
+        return tuple(
+            function
+            for function in self.functions
+            if function.physfn is None and function.kind in kinds
+        )
+
+    @property
+    def gpus(self) -> tuple[Function, ...]:
+        """GPUs that are no VFs."""
+        return self.physical(Kind.GPU)
+
+    @property
+    def nics(self) -> tuple[Function, ...]:
+        """RDMA NICs that are no VFs."""
+        return self.physical(Kind.NIC)
+
+    @property
+    def nvswitches(self) -> tuple[Function, ...]:
+        """NVSwitches."""
+        return self.physical(Kind.NVSWITCH)
+
+    @property
+    def devices(self) -> tuple[Function, ...]:
+        """GPUs, NVSwitches and NICs that are no VFs."""
+        return self.physical(Kind.GPU, Kind.NVSWITCH, Kind.NIC)
+
+    def vfs(self, parent: Function) -> Iterator[Function]:
+        """Yield the VFs of a PF that sysfs shows."""
+        for address in parent.vfs:
+            if address in self.by_address:
+                yield self.by_address[address]
+
+    def card(self, function: Function) -> tuple[Function, ...]:
+        """All functions of the card (slot) of a function, itself included.
+
+        VFs take the numbers of further functions, and are no part of it.
+        """
+        if function.physfn is not None:
+            return (function,)
+        return tuple(
+            other
+            for other in self.functions
+            if other.physfn is None
+            and other.address.card == function.address.card
+        )

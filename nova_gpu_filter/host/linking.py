@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Joins what sysfs, nvidia-smi and Fabric Manager say of a host's links."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import functools
+
+from nova_gpu_filter.host import baseboards
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import fabric
+from nova_gpu_filter.host import pcie
+from nova_gpu_filter.host import smi
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import groups
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.topology import FabricPartition
+from nova_gpu_filter.topology.topology import Topology
+
+NVIDIA = 0x10DE
+
+# NVLink came with Pascal.
+_BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
+
+HOW_TO_OBTAIN = (
+    "bind the GPUs to the driver nvidia once, save 'nvidia-smi topo -m' and"
+    " 'nvidia-smi -q', and give them with --nvidia-smi-topo and"
+    " --nvidia-smi-q; or name the board with --baseboard"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What was given beside sysfs: (name for messages, text) each."""
+
+    topo: tuple[str, str] | None = None
+    query: tuple[str, str] | None = None
+    fabric: tuple[str, str] | None = None
+    baseboard: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Partition:
+    """A fabric partition of this host."""
+
+    id: int
+    addresses: tuple[PciAddress, ...]
+    """Its GPUs, in address order."""
+    module_ids: tuple[int, ...]
+    is_active: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class HostLinks:
+    """The links between the devices of a host."""
+
+    devices: tuple[Function, ...]
+    """GPUs, NVSwitches and NICs, no VFs, in address order."""
+    matrix: tuple[tuple[Link | None, ...], ...]
+    """The best link known of each pair; None where not even the way over
+    PCIe is."""
+    nvlink_known: frozenset[PciAddress] = frozenset()
+    """GPUs of which we know whether they have NVLinks to one another."""
+    nvlink_from: tuple[str, ...] = ()
+    """Where the NVLinks are known from."""
+    module_ids: tuple[tuple[PciAddress, int], ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is not known, and how to obtain it."""
+
+    @functools.cached_property
+    def place(self) -> dict[PciAddress, int]:
+        """The row of each device, keyed by address."""
+        return {device.address: i for i, device in enumerate(self.devices)}
+
+    def between(self, a: PciAddress, b: PciAddress) -> Link | None:
+        """Give the best known link of two devices."""
+        return self.matrix[self.place[a]][self.place[b]]
+
+    def is_certain(self, a: Function, b: Function) -> bool:
+        """Tell whether a pair can have no better link than the known one."""
+        if not (_may_have_nvlink(a) and _may_have_nvlink(b)):
+            return True
+        return {a.address, b.address} <= self.nvlink_known
+
+    def topology(self, chosen: Sequence[Function]) -> Topology:
+        """Make the topology of some of the devices, in their order.
+
+        A pair whose way is not known counts as the worst there is. A fabric
+        partition of which a GPU is not chosen keeps its size.
+        """
+        place = {device.address: i for i, device in enumerate(chosen)}
+        matrix = [
+            [
+                links.SYS
+                if (link := self.between(a.address, b.address)) is None
+                else link
+                for b in chosen
+            ]
+            for a in chosen
+        ]
+        partitions = []
+        for partition in self.partitions:
+            mask = 0
+            for address in partition.addresses:
+                if address in place:
+                    mask |= 1 << place[address]
+            if mask:
+                partitions.append(
+                    FabricPartition(
+                        partition.id, len(partition.addresses), mask
+                    )
+                )
+        return Topology.from_matrix(
+            matrix, partitions, [device.numa_node for device in chosen]
+        )
+
+    def device_links(
+        self, chosen: Sequence[Function]
+    ) -> dict[PciAddress, codec.DeviceLinks]:
+        """Describe some of the devices by their link groups."""
+        described = groups.decompose(self.topology(chosen))
+        return {
+            device.address: device_links
+            for device, device_links in zip(chosen, described, strict=True)
+        }
+
+
+def _may_have_nvlink(device: Function) -> bool:
+    return (
+        device.vendor_id == NVIDIA
+        and device.base_class in (0x0300, 0x0302)
+        and not (device.chip and device.chip.architecture in _BEFORE_NVLINK)
+    )
+
+
+def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
+    """Find the links of a host.
+
+    :raises BadInput: a source cannot be read, does not belong to this host,
+        or contradicts another. Nothing is guessed.
+    """
+    sources = sources or Sources()
+    devices = host.devices
+    known = [
+        [pcie.relation(a, b, host.numa_nodes) for b in devices]
+        for a in devices
+    ]
+    query = (
+        smi.parse_query(*sources.query) if sources.query is not None else ()
+    )
+    _check_query(host, query, sources)
+    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]] = {}
+    covered: set[PciAddress] = set()
+    origins: list[str] = []
+    notes: list[str] = []
+    if sources.topo is not None:
+        gpus = _gpus_of_topo(host, sources.topo, query)
+        _from_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
+        covered.update(gpu.address for gpu in gpus)
+        origins.append(sources.topo[0])
+    if sources.baseboard is not None:
+        board = baseboards.find(sources.baseboard)
+        gpus = baseboards.check(board, host)
+        _from_board(board, gpus, nvlinks)
+        covered.update(gpu.address for gpu in gpus)
+        origins.append(f"baseboard {board.name}")
+    place = {device.address: i for i, device in enumerate(devices)}
+    for pair, (link, _) in nvlinks.items():
+        a, b = (place[address] for address in pair)
+        if link is not None:
+            known[a][b] = known[b][a] = link
+    module_ids = {
+        gpu.address: gpu.module_id
+        for gpu in query
+        if gpu.module_id is not None
+    }
+    partitions = (
+        _partitions(host, sources.fabric, module_ids)
+        if sources.fabric is not None
+        else ()
+    )
+    notes.extend(_unknown(host, covered))
+    return HostLinks(
+        devices=devices,
+        matrix=tuple(tuple(row) for row in known),
+        nvlink_known=frozenset(covered),
+        nvlink_from=tuple(origins),
+        module_ids=tuple(sorted(module_ids.items())),
+        partitions=partitions,
+        notes=tuple(notes),
+    )
+
+
+def _check_query(
+    host: Inventory, query: Sequence[smi.SmiGpu], sources: Sources
+) -> None:
+    gpus = {gpu.address for gpu in host.gpus}
+    for gpu in query:
+        if gpu.address not in gpus:
+            assert sources.query is not None
+            raise errors.BadInput(
+                source=sources.query[0],
+                reason=f"{gpu.address} is no GPU of {host.hostname}: this file"
+                " is of another host",
+            )
+
+
+def _gpus_of_topo(
+    host: Inventory, topo: tuple[str, str], query: Sequence[smi.SmiGpu]
+) -> tuple[Function, ...]:
+    """Tell which device GPU0, GPU1 and so on are.
+
+    nvidia-smi numbers in PCI order the GPUs that NVML sees. Which these are
+    is said by ``nvidia-smi -q``; without it, they must be all NVIDIA GPUs.
+    """
+    matrix = smi.parse_topo(*topo)
+    if query:
+        if len(query) != matrix.gpus:
+            raise errors.BadInput(
+                source=topo[0],
+                reason=f"{matrix.gpus} GPUs, but 'nvidia-smi -q' has"
+                f" {len(query)}: the two are not of the same time or host",
+            )
+        return tuple(host.by_address[gpu.address] for gpu in query)
+    gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == NVIDIA)
+    if len(gpus) != matrix.gpus:
+        raise errors.BadInput(
+            source=topo[0],
+            reason=f"{matrix.gpus} GPUs, but {host.hostname} has"
+            f" {len(gpus)} NVIDIA GPUs. nvidia-smi does not see those that"
+            " are bound to vfio-pci: to tell which ones it saw, save"
+            " 'nvidia-smi -q' at the same time and give it with"
+            " --nvidia-smi-q",
+        )
+    return gpus
+
+
+def _distance(link: Link) -> str:
+    """Say what a PCIe link tells about the places of two devices."""
+    if link >= links.PXB:
+        return "below one root port"
+    return "on one NUMA node" if link >= links.NODE else "on two NUMA nodes"
+
+
+def _from_topo(
+    host: Inventory,
+    topo: tuple[str, str],
+    gpus: Sequence[Function],
+    is_sure: bool,
+    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
+    notes: list[str],
+) -> None:
+    matrix = smi.parse_topo(*topo)
+    for index, gpu in enumerate(gpus):
+        node = matrix.numa[index]
+        if None not in (node, gpu.numa_node) and node != gpu.numa_node:
+            raise errors.BadInput(
+                source=topo[0],
+                reason=f"GPU{index} is on NUMA node {node}, but"
+                f" {gpu.address} on {gpu.numa_node}: this file is of another"
+                " host",
+            )
+    for a, one in enumerate(gpus):
+        for b, other in enumerate(gpus[:a]):
+            link = matrix.gpu_link(a, b)
+            pair = frozenset({one.address, other.address})
+            if link is None:
+                notes.append(
+                    f"{topo[0]}: nvidia-smi could not tell the link of"
+                    f" {other.address} and {one.address}"
+                )
+            elif link > links.PIX:
+                nvlinks[pair] = (link, topo[0])
+            else:
+                nvlinks[pair] = (None, topo[0])
+                _compare(host, topo[0], one, other, link, is_sure, notes)
+        for nic, link in _nic_links(host, matrix, a):
+            _compare(host, topo[0], one, nic, link, is_sure, notes)
+
+
+def _nic_links(
+    host: Inventory, matrix: smi.TopoMatrix, gpu: int
+) -> Iterator[tuple[Function, Link]]:
+    """Yield the network cards that a GPU's row names, and their links.
+
+    Where all pairs of GPUs have NVLinks, only these tell about places.
+    """
+    nics = {name: nic for nic in host.nics for name in nic.rdma_devices}
+    for column, name in enumerate(matrix.nics, start=matrix.gpus):
+        link = matrix.cells[gpu][column]
+        if name in nics and link is not None:
+            yield nics[name], link
+
+
+def _compare(
+    host: Inventory,
+    source: str,
+    one: Function,
+    other: Function,
+    link: Link,
+    is_sure: bool,
+    notes: list[str],
+) -> None:
+    """Hold a PCIe link of nvidia-smi against sysfs.
+
+    Another order or another host shows in them. PIX against PXB, or PHB
+    against NODE, does not: virtual machines and firmware differ in these.
+    """
+    ours = pcie.relation(one, other, host.numa_nodes)
+    if ours is None or _distance(ours) == _distance(link):
+        return
+    said = (
+        f"{other.address} and {one.address} are {links.name(link)}"
+        f" ({_distance(link)}), but {links.name(ours)} in sysfs"
+    )
+    if not is_sure:
+        raise errors.BadInput(
+            source=source,
+            reason=f"{said}: this file is of another host, or the GPUs were"
+            " numbered in another order; give 'nvidia-smi -q' of the same"
+            " time with --nvidia-smi-q",
+        )
+    notes.append(f"{source}: {said}; sysfs is taken")
+
+
+def _from_board(
+    board: baseboards.Baseboard,
+    gpus: Sequence[Function],
+    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
+) -> None:
+    for a, one in enumerate(gpus):
+        for b, other in enumerate(gpus[:a]):
+            pair = frozenset({one.address, other.address})
+            link = board.link(b, a)
+            said, source = nvlinks.setdefault(pair, (link, ""))
+            if said != link:
+                raise errors.BadInput(
+                    source=f"baseboard '{board.name}'",
+                    reason=f"{other.address} and {one.address} have"
+                    f" {'no NVLink' if link is None else links.name(link)},"
+                    " but"
+                    f" {'no NVLink' if said is None else links.name(said)}"
+                    f" in {source}",
+                )
+
+
+def _partitions(
+    host: Inventory,
+    source: tuple[str, str],
+    module_ids: dict[PciAddress, int],
+) -> tuple[Partition, ...]:
+    """Give the partitions PCI addresses: by Fabric Manager or Module Id."""
+    address_by_module = {id_: address for address, id_ in module_ids.items()}
+    gpus = {gpu.address for gpu in host.gpus}
+    partitions = []
+    for listed in fabric.parse(*source):
+        addresses = []
+        for member in listed.members:
+            by_module = address_by_module.get(member.module_id)
+            if None not in (by_module, member.address) and (
+                by_module != member.address
+            ):
+                raise errors.BadInput(
+                    source=source[0],
+                    reason=f"Module Id {member.module_id} is"
+                    f" {member.address}, but {by_module} in 'nvidia-smi -q'",
+                )
+            address = member.address or by_module
+            if address is None:
+                raise errors.BadInput(
+                    source=source[0],
+                    reason=f"partition {listed.id} has Module Id"
+                    f" {member.module_id}, and nothing says which GPU that"
+                    " is. Module Ids do not follow the PCI order, so it is"
+                    " not guessed: save 'nvidia-smi -q' while all GPUs are"
+                    " bound to the driver nvidia, and give it with"
+                    " --nvidia-smi-q",
+                )
+            if address not in gpus:
+                raise errors.BadInput(
+                    source=source[0],
+                    reason=f"{address} of partition {listed.id} is no GPU of"
+                    f" {host.hostname}: this file is of another host",
+                )
+            addresses.append(address)
+        if len(set(addresses)) < len(addresses):
+            raise errors.BadInput(
+                source=source[0],
+                reason=f"partition {listed.id} has one GPU twice",
+            )
+        partitions.append(
+            Partition(
+                id=listed.id,
+                addresses=tuple(sorted(addresses)),
+                module_ids=tuple(
+                    member.module_id for member in listed.members
+                ),
+                is_active=listed.is_active,
+            )
+        )
+    return tuple(partitions)
+
+
+def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
+    notes = []
+    candidates = [gpu for gpu in host.gpus if _may_have_nvlink(gpu)]
+    unknown = [gpu for gpu in candidates if gpu.address not in covered]
+    # One GPU has nobody to be linked with.
+    if unknown and len(candidates) > 1:
+        unseen = [gpu for gpu in unknown if gpu.driver != "nvidia"]
+        why = (
+            " (nvidia-smi sees no GPU that is not bound to the driver nvidia)"
+            if unseen
+            else ""
+        )
+        notes.append(
+            "NVLink: unknown for"
+            f" {' '.join(str(gpu.address) for gpu in unknown)}{why}."
+            f" To obtain it, {HOW_TO_OBTAIN}"
+        )
+    if any(gpu.vendor_id == 0x1002 for gpu in host.gpus) and (
+        len(host.gpus) > 1
+    ):
+        notes.append(
+            "AMD Infinity Fabric (XGMI): not read; only PCIe is known of the"
+            " AMD GPUs"
+        )
+    return notes

@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes an inventory of sysfs.
+
+Files and their meaning: the kernel's Documentation/ABI/testing/sysfs-bus-pci,
+sysfs-kernel-iommu_groups, sysfs-bus-vfio-mdev and Documentation/PCI/sysfs-pci.
+All of them can be read without root.
+"""
+
+import collections
+from collections.abc import Callable
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import chips
+from nova_gpu_filter.host import pci_ids
+from nova_gpu_filter.host import tree as tree_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import Bar
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.inventory import MdevType
+from nova_gpu_filter.host.inventory import PcieLink
+
+DEVICES = "/sys/bus/pci/devices"
+GROUPS = "/sys/kernel/iommu_groups"
+
+# PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
+# VGA, 3D and other; base class 12h, processing accelerators (AMD Instinct).
+GPU_CLASSES = frozenset({0x0300, 0x0302, 0x0380, 0x1200})
+_BRIDGE_OTHER = 0x0680
+_ETHERNET = 0x0200
+_INFINIBAND = 0x0207
+_NETWORK = 0x02
+_MELLANOX = 0x15B3
+_AMAZON = 0x1D0F
+_EFA = range(0xEFA0, 0xEFB0)
+
+_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
+
+# include/linux/ioport.h
+_IORESOURCE_MEM = 0x200
+_IORESOURCE_PREFETCH = 0x2000
+_IORESOURCE_MEM_64 = 0x100000
+_STANDARD_BARS = 6
+
+
+def read(tree: tree_lib.Tree, names: pci_ids.Names | None = None) -> Inventory:
+    """Read the inventory of the host whose files are in ``tree``.
+
+    A device that cannot be read is left out, and said so in ``problems``.
+
+    :param names: the database of names; None looks for one below the root and
+        then on this machine.
+    """
+    if names is None:
+        names = pci_ids.load(tree, tree_lib.Tree())
+    words = _Words(names)
+    functions, problems = _functions(tree, words)
+    if not tree.is_directory(DEVICES):
+        problems.append(
+            f"{DEVICES} is not there: this is no sysfs, or no PCI host"
+        )
+    numbers = {
+        function.iommu_group
+        for function in functions
+        if function.iommu_group is not None
+    }
+    known = {function.address: function for function in functions}
+    groups = tuple(
+        (number, _members(tree, number, known, words))
+        for number in sorted(numbers)
+    )
+    problems.extend(
+        f"{path}: {error}" for path, error in sorted(tree.problems.items())
+    )
+    return Inventory(
+        hostname=tree.read("/proc/sys/kernel/hostname")
+        or tree.read("/etc/hostname")
+        or "unknown",
+        functions=functions,
+        groups=groups,
+        numa_nodes=_node_list(tree.read("/sys/devices/system/node/online")),
+        kernel=tree.read("/proc/sys/kernel/osrelease"),
+        names_from=names.source or None,
+        problems=tuple(problems),
+    )
+
+
+def _node_list(text: str | None) -> tuple[int, ...]:
+    """Read a list of the kernel: ``0-1,4`` is (0, 1, 4)."""
+    nodes: list[int] = []
+    for part in (text or "").split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
+        if match:
+            first = int(match[1])
+            nodes.extend(range(first, int(match[2] or first) + 1))
+    return tuple(nodes)
+
+
+def _functions(
+    tree: tree_lib.Tree, words: "_Words"
+) -> tuple[tuple[Function, ...], list[str]]:
+    problems = []
+    found = []
+    for name in tree.entries(DEVICES):
+        address = address_lib.find(name)
+        if address is None:
+            problems.append(f"{DEVICES}/{name} is not a PCI address")
+            continue
+        seen = _Sight(tree, address)
+        if seen.class_code is None or seen.ids is None:
+            problems.append(
+                f"{seen.path}: vendor, device or class cannot be read; the"
+                " device is left out"
+            )
+            continue
+        found.append(seen)
+    kinds = _kinds(found)
+    functions = [
+        _function(tree, seen, kinds[seen.address], words)
+        for seen in sorted(found, key=lambda seen: seen.address)
+        if seen.address in kinds
+    ]
+    return tuple(functions), problems
+
+
+class _Sight:
+    """The little that decides whether a function is of interest."""
+
+    def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
+        self.address = address
+        self.path = f"{DEVICES}/{address}"
+        self.files = frozenset(tree.entries(self.path))
+        self.class_code = tree.number(f"{self.path}/class")
+        vendor = tree.number(f"{self.path}/vendor")
+        product = tree.number(f"{self.path}/device")
+        self.ids = (
+            None if vendor is None or product is None else (vendor, product)
+        )
+        physfn = (
+            tree.link_name(f"{self.path}/physfn")
+            if "physfn" in self.files
+            else None
+        )
+        self.physfn = address_lib.find(physfn) if physfn else None
+
+    def kind(self) -> Kind | None:
+        """Tell what the function is by itself."""
+        assert self.class_code is not None
+        assert self.ids is not None
+        base_class = self.class_code >> 8
+        vendor, product = self.ids
+        if base_class in GPU_CLASSES:
+            return Kind.GPU
+        if base_class == _BRIDGE_OTHER and vendor == chips.NVIDIA:
+            return Kind.NVSWITCH
+        if base_class >> 8 == _NETWORK and (
+            base_class == _INFINIBAND
+            # A driver has made an RDMA device of it.
+            or "infiniband" in self.files
+            # What has RDMA also when it is bound to vfio-pci: ConnectX and
+            # BlueField, and Amazon's EFA.
+            or (base_class == _ETHERNET and vendor == _MELLANOX)
+            or (vendor == _AMAZON and product in _EFA)
+        ):
+            return Kind.NIC
+        return None
+
+
+def _kinds(found: list[_Sight]) -> dict[PciAddress, Kind]:
+    """Choose the functions of interest, keyed by address."""
+    kinds = {seen.address: kind for seen in found if (kind := seen.kind())}
+    for seen in found:
+        # A VF is what its PF is: it may have another class.
+        if seen.physfn in kinds:
+            kinds[seen.address] = kinds[seen.physfn]
+    cards = collections.defaultdict(list)
+    for seen in found:
+        if seen.physfn is None:
+            cards[seen.address.card].append(seen)
+    for card in cards.values():
+        if any(kinds.get(seen.address) is Kind.GPU for seen in card):
+            for seen in card:
+                kinds.setdefault(seen.address, Kind.FUNCTION)
+    return kinds
+
+
+class _Words:
+    """Names, asked of the database once for all functions alike."""
+
+    def __init__(self, names: pci_ids.Names) -> None:
+        self._names = names
+        self._known: dict[tuple[int | None, ...], str | None] = {}
+
+    def vendor(self, vendor: int) -> str | None:
+        return self._get((vendor,), lambda: self._names.vendor(vendor))
+
+    def product(self, vendor: int, product: int) -> str | None:
+        return self._get(
+            (vendor, product), lambda: self._names.product(vendor, product)
+        )
+
+    def device_class(self, code: int) -> str | None:
+        return self._get(
+            (code, None, None), lambda: self._names.device_class(code)
+        )
+
+    def subsystem(
+        self,
+        vendor: int,
+        product: int,
+        subvendor: int | None,
+        subproduct: int | None,
+    ) -> str | None:
+        if subvendor is None or subproduct is None:
+            return None
+        return self._get(
+            (vendor, product, subvendor, subproduct),
+            lambda: self._names.subsystem(
+                vendor, product, subvendor, subproduct
+            ),
+        )
+
+    def _get(
+        self,
+        key: tuple[int | None, ...],
+        ask: Callable[[], str | None],
+    ) -> str | None:
+        if key not in self._known:
+            self._known[key] = ask()
+        return self._known[key]
+
+
+def _function(
+    tree: tree_lib.Tree, seen: _Sight, kind: Kind, words: _Words
+) -> Function:
+    assert seen.class_code is not None
+    assert seen.ids is not None
+    path, files = seen.path, seen.files
+    vendor, product = seen.ids
+
+    def number(name: str) -> int | None:
+        return tree.number(f"{path}/{name}") if name in files else None
+
+    def text(name: str) -> str | None:
+        return tree.read(f"{path}/{name}") if name in files else None
+
+    subvendor, subproduct = (
+        number("subsystem_vendor"),
+        number("subsystem_device"),
+    )
+    override = text("driver_override")
+    numa = number("numa_node")
+    group = (
+        tree.link_name(f"{path}/iommu_group")
+        if "iommu_group" in files
+        else None
+    )
+    root, bridges = _way(tree, path)
+    name = words.product(vendor, product)
+    return Function(
+        address=seen.address,
+        kind=kind,
+        class_code=seen.class_code,
+        vendor_id=vendor,
+        product_id=product,
+        subvendor_id=subvendor,
+        subproduct_id=subproduct,
+        revision=number("revision"),
+        class_name=words.device_class(seen.class_code >> 8),
+        vendor_name=words.vendor(vendor),
+        product_name=name,
+        subsystem_name=words.subsystem(vendor, product, subvendor, subproduct),
+        chip=(chips.chip(vendor, name) if name and kind is Kind.GPU else None),
+        numa_node=None if numa is None or numa < 0 else numa,
+        iommu_group=int(group) if group and group.isdecimal() else None,
+        driver=tree.link_name(f"{path}/driver") if "driver" in files else None,
+        # The kernel prints a null pointer where none is set.
+        driver_override=None if override in ("(null)", "") else override,
+        sriov_totalvfs=number("sriov_totalvfs"),
+        sriov_numvfs=number("sriov_numvfs"),
+        vf_product_id=_hex(text("sriov_vf_device")),
+        physfn=seen.physfn,
+        vfs=_vfs(tree, path, files),
+        mdev_types=_mdev_types(tree, path, files),
+        bars=_bars(text("resource")),
+        reset_methods=_reset_methods(text("reset_method"), files),
+        pcie_link=_pcie_link(tree, path, files),
+        root=root,
+        bridges=bridges,
+        interfaces=tree.entries(f"{path}/net") if "net" in files else (),
+        rdma_devices=(
+            tree.entries(f"{path}/infiniband") if "infiniband" in files else ()
+        ),
+        modalias=text("modalias"),
+        power_state=text("power_state"),
+        is_boot_display=text("boot_vga") == "1",
+    )
+
+
+def _hex(text: str | None) -> int | None:
+    """Read a number of ``sriov_vf_device``, which bears no ``0x``."""
+    try:
+        return int(text, 16) if text else None
+    except ValueError:
+        return None
+
+
+def _way(
+    tree: tree_lib.Tree, path: str
+) -> tuple[str | None, tuple[PciAddress, ...]]:
+    """Give the root bus of a device and the bridges above it, from above.
+
+    The path in /sys/devices is the tree of the hardware:
+    ``/sys/devices/pci0000:3f/0000:3f:01.0/0000:40:00.0/...``. A domain inside
+    another (Intel VMD) has a root bus of its own, and that one counts.
+    """
+    place = tree.resolve(path)
+    if place is None or place == path:
+        return None, ()
+    root = None
+    bridges: list[PciAddress] = []
+    for part in place.split("/")[:-1]:
+        if _ROOT_BUS.fullmatch(part):
+            root, bridges = part, []
+        elif root and (bridge := address_lib.find(part)):
+            bridges.append(bridge)
+    return root, tuple(bridges)
+
+
+def _vfs(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> tuple[PciAddress, ...]:
+    found = []
+    for name in files:
+        if name.startswith("virtfn"):
+            address = address_lib.find(tree.link_name(f"{path}/{name}") or "")
+            if address:
+                found.append(address)
+    return tuple(sorted(found))
+
+
+def _mdev_types(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> tuple[MdevType, ...]:
+    if "mdev_supported_types" not in files:
+        return ()
+    folder = f"{path}/mdev_supported_types"
+    return tuple(
+        MdevType(
+            type_id=name,
+            name=tree.read(f"{folder}/{name}/name") or name,
+            available=tree.number(f"{folder}/{name}/available_instances"),
+        )
+        for name in tree.entries(folder)
+    )
+
+
+def _bars(text: str | None) -> tuple[Bar, ...]:
+    """Read the first six lines of ``resource``: start, end and flags.
+
+    The ROM, the VFs' BARs and the windows of bridges come after them. Ports
+    (I/O BARs) take no memory address space, and are left out.
+    """
+    bars = []
+    for index, line in enumerate((text or "").splitlines()[:_STANDARD_BARS]):
+        try:
+            start, end, flags = (int(field, 16) for field in line.split())
+        except ValueError:
+            continue
+        if flags & _IORESOURCE_MEM and end > start:
+            bars.append(
+                Bar(
+                    index=index,
+                    size=end - start + 1,
+                    is_64bit=bool(flags & _IORESOURCE_MEM_64),
+                    is_prefetchable=bool(flags & _IORESOURCE_PREFETCH),
+                )
+            )
+    return tuple(bars)
+
+
+def _reset_methods(
+    text: str | None, files: frozenset[str]
+) -> tuple[str, ...] | None:
+    """Read how the kernel can reset the device.
+
+    ``reset_method`` came with Linux 5.15; before, the file ``reset`` tells
+    only that there is a way.
+    """
+    if text is not None:
+        return tuple(text.split())
+    if "reset" in files:
+        return ("unknown",)
+    # A sysfs that shows what every device has shows also this.
+    return () if "remove" in files or "rescan" in files else None
+
+
+def _pcie_link(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> PcieLink | None:
+    if "current_link_speed" not in files:
+        return None
+    return PcieLink(
+        speed=tree.read(f"{path}/current_link_speed"),
+        width=tree.number(f"{path}/current_link_width"),
+        max_speed=tree.read(f"{path}/max_link_speed"),
+        max_width=tree.number(f"{path}/max_link_width"),
+    )
+
+
+def _members(
+    tree: tree_lib.Tree,
+    number: int,
+    known: dict[PciAddress, Function],
+    words: _Words,
+) -> tuple[GroupMember, ...]:
+    members = []
+    for name in tree.entries(f"{GROUPS}/{number}/devices"):
+        address = address_lib.find(name)
+        if address is None:
+            continue
+        if address in known:
+            function = known[address]
+            members.append(
+                GroupMember(
+                    address,
+                    function.class_code,
+                    function.ids,
+                    function.driver,
+                    function.class_name,
+                )
+            )
+            continue
+        path = f"{DEVICES}/{address}"
+        code = tree.number(f"{path}/class") or 0
+        vendor = tree.number(f"{path}/vendor") or 0
+        product = tree.number(f"{path}/device") or 0
+        members.append(
+            GroupMember(
+                address,
+                code,
+                f"{vendor:04x}:{product:04x}",
+                tree.link_name(f"{path}/driver"),
+                words.device_class(code >> 8),
+            )
+        )
+    return tuple(sorted(members, key=lambda member: member.address))

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads what nvidia-smi prints: ``topo -m`` and ``-q``.
+
+The text is for people, and has changed over the years: tabs or spaces, with
+and without NUMA columns, network cards as ``mlx5_0`` or as ``NIC0`` with a
+legend. Texts from manuals and tickets have lost their first white space, or
+end early.
+"""
+
+import dataclasses
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+
+# Escape sequences of a terminal: nvidia-smi underlines the heading.
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_GPU = re.compile(r"GPU([0-9]{1,3})")
+_NIC = re.compile(r"(?:NIC[0-9]+|[a-z][a-z0-9]*_\S+)")
+_LEGEND = re.compile(r"\s*(NIC[0-9]+):\s+(\S+)")
+_CPU_COLUMN = re.compile(r"\s*(?:CPU Affinity|CPU_Affinity)", re.IGNORECASE)
+
+# Names of drivers before 2017, and what they are called now.
+_OLD_NAMES = {"SOC": "SYS", "PSB": "PIX", "CPU": "PHB"}
+# What stands where NVML could not tell.
+_UNKNOWN = frozenset({"N/A", "ERR", "ERROR", "?", "-"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TopoMatrix:
+    """One ``nvidia-smi topo -m``: cells by the names of its rows."""
+
+    gpus: int
+    """GPU0 to GPU<gpus - 1>, in the order of nvidia-smi's indices."""
+    nics: tuple[str, ...]
+    """Network cards: RDMA device names, where a legend tells them."""
+    cells: tuple[tuple[Link | None, ...], ...]
+    """Symmetric; GPUs first, then NICs. None: nvidia-smi did not know."""
+    numa: tuple[int | None, ...]
+    """NUMA affinity of each GPU; None if not one node, or not printed."""
+
+    def gpu_link(self, a: int, b: int) -> Link | None:
+        """Give the link between two GPUs by their indices."""
+        return self.cells[a][b]
+
+
+def parse_topo(source: str, text: str) -> TopoMatrix:
+    """Read the output of ``nvidia-smi topo -m``.
+
+    :param source: what error messages call it, for example its path.
+    :raises BadInput: there is no matrix, a row is missing or too short, a
+        cell is no link, or the two cells of a pair differ.
+    """
+    lines = _ESCAPES.sub("", text).replace("\r", "").splitlines()
+    start = _heading(source, lines)
+    names = _columns(lines[start])
+    rows = _rows(source, lines[start + 1 :], names)
+    _check_names(source, names)
+    cells: dict[tuple[str, str], Link | None] = {}
+    for name, (row, _) in rows.items():
+        for other, cell in zip(names, row, strict=True):
+            cells[name, other] = _cell(source, name, other, cell)
+    missing = [
+        name for name in names if _GPU.fullmatch(name) and name not in rows
+    ]
+    if missing:
+        raise errors.BadInput(
+            source=source,
+            reason=f"the row of {', '.join(missing)} is missing: save all of"
+            " the output of 'nvidia-smi topo -m'",
+        )
+    legend = {
+        match[1]: match[2]
+        for line in lines[start:]
+        if (match := _LEGEND.fullmatch(line.rstrip()))
+    }
+    gpus = [name for name in names if _GPU.fullmatch(name)]
+    nics = [name for name in names if name not in gpus]
+    return TopoMatrix(
+        gpus=len(gpus),
+        nics=tuple(legend.get(name, name) for name in nics),
+        cells=tuple(
+            tuple(_both(source, cells, a, b) for b in gpus + nics)
+            for a in gpus + nics
+        ),
+        numa=tuple(_numa(lines[start], rows[name][1]) for name in gpus),
+    )
+
+
+def _heading(source: str, lines: list[str]) -> int:
+    for index, line in enumerate(lines[:-1]):
+        words = line.split()
+        if words[:1] == ["GPU0"] and not _is_row(line):
+            return index
+    raise errors.BadInput(
+        source=source,
+        reason="this is no output of 'nvidia-smi topo -m': no line that"
+        " begins with the columns GPU0, GPU1",
+    )
+
+
+def _is_row(line: str) -> bool:
+    """Tell a row, whose second word is a cell, from the heading."""
+    words = line.split()
+    return len(words) > 1 and (
+        words[1] == "X"
+        or words[1] in _UNKNOWN
+        or words[1] in _OLD_NAMES
+        or _link(words[1]) is not None
+    )
+
+
+def _columns(heading: str) -> list[str]:
+    match = _CPU_COLUMN.search(heading)
+    return heading[: match.start() if match else None].split()
+
+
+def _check_names(source: str, names: list[str]) -> None:
+    odd = [
+        name
+        for name in names
+        if not _GPU.fullmatch(name) and not _NIC.fullmatch(name)
+    ]
+    if odd:
+        raise errors.BadInput(
+            source=source, reason=f"unknown column {odd[0]!r} in the heading"
+        )
+    gpus = [name for name in names if _GPU.fullmatch(name)]
+    if gpus != [f"GPU{index}" for index in range(len(gpus))]:
+        raise errors.BadInput(
+            source=source,
+            reason="the columns are not GPU0, GPU1 and so on in their order:"
+            f" {' '.join(gpus)}",
+        )
+
+
+def _rows(
+    source: str, lines: list[str], names: list[str]
+) -> dict[str, tuple[list[str], str]]:
+    """Give cells and what follows them, keyed by the name of the row."""
+    rows: dict[str, tuple[list[str], str]] = {}
+    for line in lines:
+        words = line.split()
+        if not words or words[0] not in names:
+            continue
+        name = words[0]
+        if name in rows:
+            raise errors.BadInput(
+                source=source, reason=f"the row of {name} is there twice"
+            )
+        cells = words[1 : len(names) + 1]
+        if len(cells) < len(names):
+            raise errors.BadInput(
+                source=source,
+                reason=f"the row of {name} has {len(cells)} cells, and the"
+                f" heading {len(names)} columns",
+            )
+        rest = line
+        for word in [name, *cells]:
+            rest = rest.split(word, 1)[1]
+        rows[name] = (cells, rest)
+    return rows
+
+
+def _cell(source: str, name: str, other: str, cell: str) -> Link | None:
+    if (cell == "X") != (name == other):
+        raise errors.BadInput(
+            source=source,
+            reason=f"row {name}, column {other}: '{cell}'; X stands on the"
+            " diagonal and nowhere else",
+        )
+    if cell in _UNKNOWN:
+        return None
+    link = _link(_OLD_NAMES.get(cell, cell))
+    if link is None:
+        raise errors.BadInput(
+            source=source,
+            reason=f"row {name}, column {other}: '{cell}' is no link; links"
+            " are NV1, NV2 ..., PIX, PXB, PHB, NODE, SYS",
+        )
+    return link
+
+
+def _link(name: str) -> Link | None:
+    try:
+        return links.parse(name)
+    except ValueError:
+        return None
+
+
+def _both(
+    source: str, cells: dict[tuple[str, str], Link | None], a: str, b: str
+) -> Link | None:
+    # Excerpts leave out the rows of network cards: one cell of a pair will do.
+    present = [cells[pair] for pair in ((a, b), (b, a)) if pair in cells]
+    if not present:
+        return links.SELF if a == b else None
+    if present[0] != present[-1]:
+        raise errors.BadInput(
+            source=source,
+            reason=f"{a} to {b} is {_name(present[0])}, but {b} to {a} is"
+            f" {_name(present[-1])}",
+        )
+    return present[0]
+
+
+def _name(link: Link | None) -> str:
+    return "unknown" if link is None else links.name(link)
+
+
+def _numa(heading: str, rest: str) -> int | None:
+    """Read the NUMA affinity, the column after that of the CPUs."""
+    if "NUMA Affinity" not in heading:
+        return None
+    # An empty cell is kept where the columns are divided by tabs.
+    parts = (
+        rest.strip("\n").lstrip(" ").lstrip("\t").split("\t")
+        if "\t" in rest.strip()
+        else rest.split()
+    )
+    if len(parts) < 2:
+        return None
+    text = parts[1].strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SmiGpu:
+    """What ``nvidia-smi -q`` says of one GPU."""
+
+    address: PciAddress
+    module_id: int | None = None
+    """By which Fabric Manager knows the GPU (its physicalId); None where
+    the board has none."""
+
+
+_QUERY_GPU = re.compile(r"GPU ([0-9A-Fa-f:.]+)\s*")
+_QUERY_FIELD = re.compile(
+    r"\s+(?P<key>[A-Za-z][^:]*?)\s*:\s*(?P<value>.*?)\s*"
+)
+
+
+def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
+    """Read the output of ``nvidia-smi -q``: GPUs in the order of indices.
+
+    :raises BadInput: it names no GPU, or one twice, or one Module Id twice.
+    """
+    gpus: list[SmiGpu] = []
+    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+        if match := _QUERY_GPU.fullmatch(line):
+            address = address_lib.find(match[1])
+            if address is None:
+                raise errors.BadInput(
+                    source=source, reason=f"'{match[1]}' is no PCI address"
+                )
+            gpus.append(SmiGpu(address))
+        elif gpus and (match := _QUERY_FIELD.fullmatch(line)):
+            gpus[-1] = _with_field(source, gpus[-1], match)
+    if not gpus:
+        raise errors.BadInput(
+            source=source,
+            reason="this is no output of 'nvidia-smi -q': no line such as"
+            " 'GPU 00000000:83:00.0'",
+        )
+    _refuse_twice(source, "GPU", [str(gpu.address) for gpu in gpus])
+    _refuse_twice(
+        source,
+        "Module Id",
+        [str(gpu.module_id) for gpu in gpus if gpu.module_id is not None],
+    )
+    return tuple(gpus)
+
+
+def _with_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
+    if " ".join(field["key"].lower().split()) != "module id":
+        return gpu
+    value = field["value"]
+    if value in ("N/A", ""):
+        return gpu
+    if not re.fullmatch(r"[0-9]{1,4}", value):
+        raise errors.BadInput(
+            source=source,
+            reason=f"{gpu.address}: Module Id '{value}' is no number",
+        )
+    return dataclasses.replace(gpu, module_id=int(value))
+
+
+def _refuse_twice(source: str, what: str, values: list[str]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise errors.BadInput(
+                source=source, reason=f"{what} {value} is there twice"
+            )

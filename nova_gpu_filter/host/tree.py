@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads files below a root, the way chroot would, and never outside it."""
+
+import errno
+import os
+import stat
+
+_LIMIT = 1 << 20
+_MAX_LINKS = 40
+"""As many symbolic links as Linux follows (MAXSYMLINKS)."""
+
+
+class Tree:
+    """The files of one host: ``/`` itself, or a copy of parts of it.
+
+    Paths are those of the host (``/sys/bus/pci/devices``). A symbolic link of
+    a copy leads to another place in the copy, never to the machine on which
+    it is examined. A file that is not there reads as None; one that is there
+    and cannot be read is noted in ``problems``.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.realpath(root)
+        self.problems: dict[str, str] = {}
+        """Path on the host -> why it could not be read."""
+        self._places: dict[str, str | None] = {"/": "/"}
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is the machine that we run on."""
+        return self.root == "/"
+
+    def resolve(self, path: str) -> str | None:
+        """Follow every symbolic link of a path, inside the root.
+
+        :returns: the path on the host; None if a link leads nowhere, or round
+            and round.
+        """
+        return self._resolve(path, _MAX_LINKS)
+
+    def _resolve(self, path: str, links: int) -> str | None:
+        path = os.path.normpath(path)
+        if path in self._places:
+            return self._places[path]
+        head, name = os.path.split(path)
+        place = self._resolve(head, links)
+        if place is not None:
+            place = self._step(place, name, links)
+        self._places[path] = place
+        return place
+
+    def _step(self, place: str, name: str, links: int) -> str | None:
+        step = f"{place.rstrip('/')}/{name}"
+        try:
+            target = os.readlink(self._outside(step))
+        except OSError:
+            return step
+        if not links:
+            return None
+        # normpath keeps ".." from climbing over the root: it is "/".
+        return self._resolve(os.path.join(place, target), links - 1)
+
+    def _outside(self, path: str) -> str:
+        return path if self.root == "/" else self.root + path
+
+    def read(self, path: str) -> str | None:
+        """Read a text file, without white space around the text.
+
+        Bytes that are not UTF-8 become replacement characters: a board's
+        vendor may have written anything into its ROM.
+
+        :returns: None if it is missing or cannot be read.
+        """
+        data = self.read_bytes(path)
+        if data is None:
+            return None
+        return data.decode("utf-8", "replace").replace("\0", " ").strip()
+
+    def read_bytes(self, path: str, limit: int = _LIMIT) -> bytes | None:
+        """Read a file as it is, at most ``limit`` bytes of it."""
+        descriptor = self._open(path)
+        if descriptor is None:
+            return None
+        try:
+            chunks = []
+            while limit > 0:
+                chunk = os.read(descriptor, min(limit, 65536))
+                chunks.append(chunk)
+                limit -= len(chunk)
+                if len(chunk) < 4096:
+                    # A short read of a regular file is its end, and sysfs
+                    # gives no more than a page.
+                    break
+            return b"".join(chunks)
+        except OSError as error:
+            self._note(path, error)
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: str) -> int | None:
+        head, name = os.path.split(path)
+        place = self.resolve(head)
+        if place is None:
+            return None
+        # A copy may hold a FIFO where a file should be: do not wait for it.
+        flags = os.O_RDONLY | os.O_NONBLOCK
+        try:
+            try:
+                return os.open(
+                    self._outside(f"{place.rstrip('/')}/{name}"),
+                    flags | os.O_NOFOLLOW,
+                )
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+            # It is itself a link, which few files of sysfs are.
+            place = self.resolve(path)
+            if place is None:
+                return None
+            return os.open(self._outside(place), flags)
+        except OSError as error:
+            self._note(path, error)
+            return None
+
+    def _note(self, path: str, error: OSError) -> None:
+        absent = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
+        if error.errno not in absent:
+            self.problems[path] = error.strerror or str(error)
+
+    def entries(self, path: str) -> tuple[str, ...]:
+        """List a directory, sorted; nothing if there is none."""
+        place = self.resolve(path)
+        if place is None:
+            return ()
+        try:
+            return tuple(sorted(os.listdir(self._outside(place))))
+        except OSError as error:
+            self._note(path, error)
+            return ()
+
+    def link_name(self, path: str) -> str | None:
+        """Give the last part of what a symbolic link points to.
+
+        sysfs says so which driver, which IOMMU group and which PF a device
+        has. The target need not be in the copy.
+        """
+        head, name = os.path.split(path)
+        place = self.resolve(head)
+        if place is None:
+            return None
+        try:
+            target = os.readlink(self._outside(f"{place}/{name}"))
+        except OSError:
+            return None
+        return os.path.basename(target)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or directory of that name."""
+        return self._mode(path) is not None
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether there is a directory of that name."""
+        mode = self._mode(path)
+        return mode is not None and stat.S_ISDIR(mode)
+
+    def _mode(self, path: str) -> int | None:
+        place = self.resolve(path)
+        if place is None:
+            return None
+        try:
+            return os.stat(self._outside(place)).st_mode
+        except OSError:
+            return None
+
+    def number(self, path: str) -> int | None:
+        """Read a number, decimal or with ``0x``; None if there is none."""
+        text = self.read(path)
+        if text is None:
+            return None
+        try:
+            return int(text, 0)
+        except ValueError:
+            self.problems[path] = f"'{text[:40]}' is not a number"
+            return None

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from nova_gpu_filter.host import chips
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "architecture", "capability"),
+    [
+        ("GK104GL [GRID K2]", "GK104", "Kepler", "3.0"),
+        ("GK110BGL [Tesla K40m]", "GK110", "Kepler", "3.5"),
+        ("GP102GL [Tesla P40]", "GP102", "Pascal", "6.1"),
+        ("GV100GL [Tesla V100 SXM2 16GB]", "GV100", "Volta", "7.0"),
+        ("TU104GL [Tesla T4]", "TU104", "Turing", "7.5"),
+        ("GA100 [A100 SXM4 80GB]", "GA100", "Ampere", "8.0"),
+        ("GA102GL [A40]", "GA102", "Ampere", "8.6"),
+        ("AD102GL [L40]", "AD102", "Ada", "8.9"),
+        ("GH100[H100 SXM5 80GB]", "GH100", "Hopper", "9.0"),
+        ("GB100 [B200]", "GB100", "Blackwell", "10.0"),
+        ("GB202 [GeForce RTX 5090]", "GB202", "Blackwell", "12.0"),
+        ("GZ999 [Something New]", "GZ999", None, None),
+    ],
+)
+def test_a_chip_of_nvidia_has_architecture_and_compute_capability(
+    name, code, architecture, capability
+):
+    assert chips.chip(chips.NVIDIA, name) == chips.Chip(
+        code, architecture, capability
+    )
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name", "architecture", "isa"),
+    [
+        (chips.AMD, "Aqua Vanjaram [Instinct MI300X]", "CDNA3", "gfx942"),
+        (chips.AMD, "Aldebaran/MI200 [Instinct MI210]", "CDNA2", "gfx90a"),
+        (chips.AMD, "Vega 10 [Instinct MI25]", "GCN5", "gfx900"),
+        (chips.AMD, "Navi 31 [Radeon RX 7900 XTX]", "RDNA3", "gfx1100"),
+        (chips.INTEL, "DG2 [Arc A770]", "Xe-HPG", None),
+        (chips.INTEL, "Ponte Vecchio XT (2 Tile) [Max 1550]", "Xe-HPC", None),
+    ],
+)
+def test_chips_of_others_have_an_architecture(vendor, name, architecture, isa):
+    chip = chips.chip(vendor, name)
+    assert (chip.architecture, chip.isa) == (architecture, isa)
+    assert chip.compute_capability is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name"),
+    [
+        (chips.NVIDIA, "GN21-X11 [GeForce RTX 4090 Laptop GPU]"),
+        (chips.NVIDIA, "Device"),
+        (chips.AMD, "Vega 100 [no such chip]"),
+        (chips.INTEL, "UHD Graphics 630"),
+        (0x1234, "GK104GL [GRID K2]"),
+    ],
+)
+def test_a_chip_that_is_not_named_is_not_guessed(vendor, name):
+    assert chips.chip(vendor, name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("GK104GL [GRID K2]", "GRID K2"),
+        ("GH100[H100 SXM5 80GB]", "H100 SXM5 80GB"),
+        ("Data Center GPU Flex 170", "Data Center GPU Flex 170"),
+    ],
+)
+def test_the_product_is_what_stands_in_brackets(name, product):
+    assert chips.product(name) == product
