@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fixtures of the tests that run on the embedded cloud.
+
+Nova's fixtures turn the threads of a process into green threads when they are
+imported. The processes of pytest-xdist would wait for each other forever then,
+so nothing of nova is imported here, and where xdist hands out the tests, each
+module runs in a process of its own.
+"""
+
+from collections.abc import Callable
+import pathlib
+
+import pytest
+
+from tests.functional import own_process
+
+CONF_DIR = pathlib.Path(__file__).parents[2] / "demo" / "conf"
+
+Edit = tuple[str, str]
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Leave our modules to other processes in a worker of pytest-xdist.
+
+    Those in the directories below use no fixture of Nova.
+    """
+    is_ours = module_path.parent == pathlib.Path(__file__).parent
+    if is_ours and hasattr(parent.config, "workerinput"):
+        return own_process.OwnProcessModule.from_parent(
+            parent, path=module_path
+        )
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """Ignore what libraries under Nova warn of: it is not ours to mend."""
+    here = pathlib.Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture
+def edited_conf(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
+    """Return a function that copies a nova.conf of the demo with edits."""
+
+    def edit(name: str, *edits: Edit) -> pathlib.Path:
+        text = (CONF_DIR / name).read_text()
+        for old, new in edits:
+            assert old in text, f"{name} has no {old!r}"
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return edit

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Run a module of functional tests in a process of its own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+class OwnProcessModule(pytest.File):
+    """A test module that is not imported here: one item, all of its tests."""
+
+    def collect(self):
+        """Return the one item."""
+        yield OwnProcessItem.from_parent(self, name="in its own process")
+
+
+class OwnProcessItem(pytest.Item):
+    """All tests of a module; passes if all of them do."""
+
+    def runtest(self):
+        """Run pytest on the module and wait for it.
+
+        :raises OwnProcessError: a test failed.
+        """
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PYTEST_")
+        }
+        done = subprocess.run(
+            [
+                *(sys.executable, "-W", "ignore", "-m", "pytest"),
+                *("-p", "no:xdist", "-p", "no:cacheprovider", "-W", "ignore"),
+                *("-q", "--no-header", "--rootdir", str(self.config.rootpath)),
+                str(self.path),
+            ],
+            cwd=self.config.rootpath,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        print(done.stdout)
+        if done.returncode != 0:
+            raise OwnProcessError(done.returncode, done.stdout)
+
+    def repr_failure(self, excinfo, style=None):
+        """Show what the other process said."""
+        if isinstance(excinfo.value, OwnProcessError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        """Say what failed: the module."""
+        return pathlib.Path(self.path), None, self.path.name
+
+
+class OwnProcessError(Exception):
+    """A test of the module failed."""
+
+    def __init__(self, returncode: int, output: str) -> None:
+        super().__init__(f"{output}\npytest exited with {returncode}")

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The chapters of the demo: every expectation has to hold.
+
+Chapter 1 alone is told in test_demo_command.py.
+"""
+
+import pytest
+
+from demo import story
+
+
+@pytest.mark.parametrize("chapters", [(1, 2), (2,), (3,)])
+def test_every_expectation_of_the_chapters_holds(chapters):
+    told = story.tell(chapters)
+
+    assert not told.failures, "\n".join(told.failures)
+    assert [chapter.number for chapter in told.chapters] == [*chapters]
+    for chapter in told.chapters:
+        assert all(step.expectations for step in chapter.steps)
