@@ -26,8 +26,10 @@ from nova import objects
 from nova.pci import stats
 from nova.scheduler import host_manager
 from nova.scheduler.filters import pci_passthrough_filter
+from oslo_config import cfg
 
 from bench import report
+from nova_gpu_filter import conf
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 
 GPUS = 8
@@ -133,6 +135,8 @@ def _start_like_a_scheduler() -> None:
     """Load objects and options; log at INFO, to nowhere."""
     objects.register_all()
     config.parse_args([], default_config_files=[], configure_db=False)
+    conf.register_opts(cfg.CONF)
+    cfg.CONF.set_override("pool_matcher", "nova", group="gpu_filter")
     handler = logging.StreamHandler(open(os.devnull, "w"))  # noqa: SIM115
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
@@ -249,16 +253,14 @@ def _build(
     hosts, candidates = [], {}
     for number in range(case.hosts):
         host = host_manager.HostState(f"host{number}", f"node{number}", None)
-        providers = [
-            str(uuid.UUID(int=number * 100 + gpu + 10)) for gpu in range(GPUS)
-        ]
+        providers = [_uuid(number, gpu) for gpu in range(GPUS)]
         # On every third host Nova has a GPU in use that Placement offers: the
         # first candidate is refused there, and whatever else contains it.
         missing = choices[0][0] if number % 3 == 2 else None
         if case.numa:
             host.numa_topology = _numa_topology()
         host.pci_stats = stats.PciDeviceStats(
-            host.numa_topology, _pools(case, providers, missing)
+            host.numa_topology, _pools(case, number, providers, missing)
         )
         hosts.append(host)
         candidates[host.nodename] = [
@@ -268,8 +270,13 @@ def _build(
     return hosts, candidates, spec_obj
 
 
+def _uuid(host: int, device: int) -> str:
+    """Name the resource provider of a device."""
+    return str(uuid.UUID(int=(host + 1) << 64 | device))
+
+
 def _pools(
-    case: Case, providers: list[str], missing: int | None
+    case: Case, number: int, providers: list[str], missing: int | None
 ) -> "objects.PciDevicePoolList":
     """One pool a device, as a host with PCI in Placement reports them."""
     pools = [
@@ -297,7 +304,7 @@ def _pools(
             tags={
                 "dev_type": "type-PF",
                 "address": f"0000:{0x50 + nic:02x}:00.0",
-                "rp_uuid": providers[nic][:-1] + "f",
+                "rp_uuid": _uuid(number, GPUS + nic),
                 "remote_managed": "false",
             },
         )

@@ -34,9 +34,7 @@ class Report:
                 for row in self.rows
             ),
         ]
-        widths = [
-            max(map(len, column)) for column in zip(*table, strict=True)
-        ]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(
                 cell.rjust(width)

@@ -101,11 +101,11 @@ class _Choices:
         return alternatives[next(self._bytes) % len(alternatives)]
 
     def often(self) -> bool:
-        """Answer True, but in one of eight cases False."""
-        return self.one((*[True] * 7, False))
+        """Answer True, but in one of five cases False."""
+        return self.one((*[True] * 4, False))
 
     def seldom(self) -> bool:
-        """Answer False, but in one of eight cases True."""
+        """Answer False, but in one of five cases True."""
         return not self.often()
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
@@ -116,34 +116,17 @@ class _Choices:
         return shuffled
 
 
-_ODDITIES: list[tuple[str, str | None]] = [
-    ("vendor_id", "15b3"),
-    ("vendor_id", "10DE"),
-    ("product_id", "101e"),
-    ("dev_type", "type-PF"),
-    ("dev_type", "type-VF"),
-    ("dev_type", "vdpa"),
-    ("dev_type", "Type-PF"),
-    ("dev_type", None),
-    ("remote_managed", "true"),
-    ("remote_managed", "True"),
-    ("remote_managed", "false"),
-    ("remote_managed", None),
-    ("live_migratable", "true"),
-    ("live_migratable", "True"),
-    ("live_migratable", "false"),
-    ("live_migratable", "False"),
-    ("live_migratable", None),
-    ("physical_network", "net1"),
-    ("physical_network", "NET1"),
-    ("physical_network", "net2"),
-    ("physical_network", None),
-    ("rack", "A"),
-    ("rack", "a"),
-    ("rack", None),
-    ("resource_class", "CUSTOM_A100"),
-    ("traits", "CUSTOM_FAST"),
-]
+_ODD_VALUES: dict[str, tuple[str | None, ...]] = {
+    "vendor_id": ("15b3", "10DE"),
+    "product_id": ("101e",),
+    "dev_type": ("type-PF", "type-VF", "vdpa", "Type-PF", None),
+    "remote_managed": ("true", "True", "false", None),
+    "live_migratable": ("true", "True", "false", "False", None),
+    "physical_network": ("net1", "NET1", "net2", None),
+    "rack": ("A", "a", None),
+    "resource_class": ("CUSTOM_A100",),
+    "traits": ("CUSTOM_FAST",),
+}
 """Ids and tags that one pool or one spec has, unlike the others."""
 
 _KEYS_ASKED_FOR: list[tuple[str, ...]] = [
@@ -154,11 +137,8 @@ _KEYS_ASKED_FOR: list[tuple[str, ...]] = [
     ("vendor_id", "product_id", "dev_type"),
     ("vendor_id", "product_id", "dev_type"),
     ("product_id", "resource_class"),
-    ("dev_type",),
     ("dev_type", "remote_managed"),
     ("dev_type", "live_migratable"),
-    ("live_migratable",),
-    ("physical_network",),
     ("physical_network", "dev_type", "remote_managed"),
     ("rack", "traits"),
 ]
@@ -182,33 +162,36 @@ _RP_UUIDS: list[list[dict[str, str | None]]] = [
 ]
 
 
-def _odd(choices: _Choices) -> dict[str, str | None]:
-    oddity = choices.one(_ODDITIES)
-    return dict([oddity]) if choices.seldom() else {}
+def _odd(choices: _Choices, theme: str) -> dict[str, str | None]:
+    """Choose no oddity, or one that most likely concerns the theme."""
+    key = choices.one((theme, theme, theme, *_ODD_VALUES))
+    value = choices.one(_ODD_VALUES[key])
+    return {key: value} if choices.seldom() else {}
 
 
-def _pools(choices: _Choices) -> list[dict[str, Any]]:
+def _pools(choices: _Choices, theme: str) -> list[dict[str, Any]]:
     """Free devices of a host: alike but for their place and oddities."""
     alike = {"vendor_id": "10de", "product_id": "2330", "dev_type": "type-PCI"}
     for _ in range(3):
-        alike |= _odd(choices)
+        alike |= _odd(choices, theme)
     pools = []
     for rp_uuid in choices.one(_RP_UUIDS):
         numa_node, count = choices.one(_PLACES)
         place = {"numa_node": numa_node, "count": count}
-        pools.append(alike | place | _odd(choices) | rp_uuid)
+        pools.append(alike | place | _odd(choices, theme) | rp_uuid)
     return choices.shuffled(pools[: choices.one((1, 2, 3, 4, 5, 5))])
 
 
 def _spec(
-    choices: _Choices, pools: Sequence[dict[str, Any]]
+    choices: _Choices, theme: str, pools: Sequence[dict[str, Any]]
 ) -> dict[str, str | None]:
     """Ask for what one pool is, in any case, and now and then for more."""
     like = choices.one(pools)
-    spec = {key: like.get(key) for key in choices.one(_KEYS_ASKED_FOR)}
+    keys = choices.one((*_KEYS_ASKED_FOR, (theme,), (theme,), (theme,)))
+    spec = {key: like.get(key) for key in keys}
     if choices.seldom():
         spec = {key: value and value.swapcase() for key, value in spec.items()}
-    return spec | _odd(choices)
+    return spec | _odd(choices, theme)
 
 
 def _deal(choices: _Choices, pools: Sequence[dict[str, Any]]) -> list[str]:
@@ -223,10 +206,13 @@ def _deal(choices: _Choices, pools: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _request(
-    choices: _Choices, request_id: str, pools: Sequence[dict[str, Any]]
+    choices: _Choices,
+    theme: str,
+    request_id: str,
+    pools: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     count = choices.one((1, 1, 1, 2, 1, 2, 3, 4, 0))
-    specs = [_spec(choices, pools), _spec(choices, pools)]
+    specs = [_spec(choices, theme, pools), _spec(choices, theme, pools)]
     request = {
         "request_id": request_id,
         "alias_name": "a1" if choices.often() else None,
@@ -272,7 +258,8 @@ def _mapping(
 
 def _case(data: bytes) -> Case:
     choices = _Choices(data)
-    pools = _pools(choices)
+    theme = choices.one(tuple(_ODD_VALUES))
+    pools = _pools(choices, theme)
     # r1 is a prefix of r11, and Nova compares suffixes by startswith.
     request_ids = choices.one(
         (
@@ -286,7 +273,7 @@ def _case(data: bytes) -> Case:
         )
     )
     requests = [
-        _request(choices, request_id, pools)
+        _request(choices, theme, request_id, pools)
         for request_id in (*request_ids, "", "")[:3]
     ][: len(request_ids)]
     numa_cells = choices.one((None, None, None, [], [0], [1], [0, 1], [1, 2]))
