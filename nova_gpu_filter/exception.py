@@ -40,3 +40,13 @@ class PluginBroken(GpuFilterError):
         "The entry point %(entry_point)s in %(namespace)s cannot be loaded:"
         " %(error)s. Mend or remove the package that provides it."
     )
+
+
+class BadRequestMix(GpuFilterError):
+    """``[gpu_filter]request_mix`` makes no sense."""
+
+    message = (
+        "[gpu_filter]request_mix: %(problem)s. Give pairs of a number of"
+        " devices and a weight, such as 1:0.4,2:0.2,4:0.2,8:0.2, then start"
+        " the service again."
+    )

@@ -16,3 +16,6 @@ def list_opts():
     :returns: [(group, [option, ...]), ...]
     """
     return gpu_filter.list_opts()
+
+
+request_mix = gpu_filter.request_mix

@@ -2,7 +2,12 @@
 
 """Options of the group ``[gpu_filter]``, read by nova-scheduler."""
 
+import functools
+
 from oslo_config import cfg
+from oslo_config import types
+
+from nova_gpu_filter import exception
 
 gpu_filter_group = cfg.OptGroup(
     "gpu_filter",
@@ -16,13 +21,20 @@ serve a request. Read by nova-scheduler.
 gpu_filter_opts = [
     cfg.StrOpt(
         "pool_matcher",
-        default="nova",
+        default="topology",
         help="""
 The pool matcher: what decides which allocation candidates of a host its free
-PCI devices can serve.
+PCI devices can serve, and in which order Nova should try them.
 
+``topology``
+  accepts what ``nova`` accepts, refuses candidates that violate a required
+  ``gpu:link`` of the flavor, and puts the best linked set of devices first,
+  which is the one that the server gets. Where devices have no ``gpu_links``
+  tag it goes by their NUMA nodes. It can choose only with
+  ``[filter_scheduler]pci_in_placement``; without it nova-compute takes any.
 ``nova``
-  gives the same answers as Nova's own PciPassthroughFilter, faster.
+  gives the same answers as Nova's own PciPassthroughFilter, in the same
+  order, faster. It ignores ``gpu:link``.
 
 Other packages can add matchers as entry points in the namespace
 ``nova_gpu_filter.pool_matchers``. The name of a matcher that is not installed
@@ -38,15 +50,131 @@ Related options:
   ``nova.scheduler.filters.all_filters``.
 """,
     ),
+    cfg.Opt(
+        "request_mix",
+        type=types.Dict(value_type=types.Float(min=0)),
+        default={"1": 0.4, "2": 0.2, "4": 0.2, "8": 0.2},
+        help="""
+The request sizes to keep hosts ready for: pairs of a number of devices and a
+weight, for example ``1:0.4,2:0.2,4:0.2,8:0.2``.
+
+Device sets that are equally well linked are told apart by what they leave:
+the fragmentation of a host is the number of its free devices that requests of
+these sizes could not use, averaged with these weights. A size with weight 0,
+or one that is not listed, is never kept free for. Weights need not sum to 1.
+Give the shares of the sizes among the requests of your cloud.
+
+Related options:
+
+* ``[gpu_filter]pool_matcher`` must be ``topology`` for the choice of devices.
+* ``[filter_scheduler]gpu_fragmentation_weight_multiplier`` weighs hosts by
+  the same measure.
+""",
+    ),
+    cfg.FloatOpt(
+        "in_flight_seconds",
+        default=5.0,
+        min=0,
+        help="""
+How long the filter remembers which devices it offered an instance first, in
+seconds.
+
+Until Nova's view of a host shows what an instance has claimed, every other
+request sees the same devices as free. Those that are offered to one instance
+are offered to others last in the meantime, so that a burst of requests does
+not race for one set. It changes the order only, never whether a host passes,
+and ends early for an instance that is seen to have its devices.
+
+Set it to about the time that a request needs from the scheduler until its
+host has claimed the devices. 0 turns it off. Each scheduler process has its
+own memory.
+
+Related options:
+
+* ``[gpu_filter]pool_matcher`` must be ``topology``.
+""",
+    ),
+]
+
+_MULTIPLIER_HELP = """
+Positive numbers prefer such hosts, negative ones avoid them, 0 turns the
+weigher off. Weights of all weighers are brought to the range 0 to 1, multiplied
+and added, so the multiplier says how much this one counts beside Nova's.
+
+The aggregate metadata key ``%(name)s`` overrides it for the hosts of an
+aggregate; with several aggregates the least value is used.
+
+Related options:
+
+* ``[filter_scheduler]weight_classes`` must contain
+  ``nova_gpu_filter.scheduler.weights.all_weighers`` beside
+  ``nova.scheduler.weights.all_weighers``.
+* ``[filter_scheduler]pci_weight_multiplier`` weighs hosts by their number of
+  free PCI devices alone.
+"""
+
+filter_scheduler_opts = [
+    cfg.FloatOpt(
+        "gpu_fragmentation_weight_multiplier",
+        default=2.0,
+        help="""
+Multiplier of GpuFragmentationWeigher, which prefers the host where the
+request does the least damage: the one whose fragmentation
+(``[gpu_filter]request_mix``) grows least, and among equals the one with the
+fewest free devices. Requests without devices are kept off hosts with many.
+"""
+        + _MULTIPLIER_HELP % {"name": "gpu_fragmentation_weight_multiplier"},
+    ),
+    cfg.FloatOpt(
+        "gpu_topology_weight_multiplier",
+        default=3.0,
+        help="""
+Multiplier of GpuTopologyWeigher, which prefers the host whose best free set
+of devices has the best links: the better the slowest pair, the better. A
+request for one device has no links, and is not weighed.
+"""
+        + _MULTIPLIER_HELP % {"name": "gpu_topology_weight_multiplier"},
+    ),
 ]
 
 
 def register_opts(conf):
-    """Register the group and its options with ``conf``."""
+    """Register the options with ``conf``, those of the weighers beside
+    Nova's own multipliers."""
     conf.register_group(gpu_filter_group)
     conf.register_opts(gpu_filter_opts, group=gpu_filter_group)
+    conf.register_opts(filter_scheduler_opts, group="filter_scheduler")
 
 
 def list_opts():
-    """List the group for oslo-config-generator."""
-    return [(gpu_filter_group, gpu_filter_opts)]
+    """List groups and options for oslo-config-generator."""
+    return [
+        (gpu_filter_group, gpu_filter_opts),
+        ("filter_scheduler", filter_scheduler_opts),
+    ]
+
+
+def request_mix(conf):
+    """Read ``[gpu_filter]request_mix``.
+
+    :returns: ((devices, weight), ...) by number of devices; weights sum to 1.
+    :raises BadRequestMix: a size is no positive number, or no weight is
+        above 0.
+    """
+    return _request_mix(tuple(sorted(conf.gpu_filter.request_mix.items())))
+
+
+@functools.lru_cache(maxsize=8)
+def _request_mix(pairs):
+    mix = {}
+    for size, weight in pairs:
+        if not size.isdecimal() or int(size) < 1:
+            raise exception.BadRequestMix(
+                problem=f"{size!r} is no number of devices"
+            )
+        if weight:
+            mix[int(size)] = weight
+    total = sum(mix.values())
+    if not total:
+        raise exception.BadRequestMix(problem="no weight is above 0")
+    return tuple((size, mix[size] / total) for size in sorted(mix))

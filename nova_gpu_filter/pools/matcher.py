@@ -27,6 +27,11 @@ class HostPools:
 
     Only read for numa_policy ``socket`` with NUMA cells.
     """
+    taken: frozenset[str] = frozenset()
+    """Providers of free devices that other requests may claim any moment.
+
+    Only for the order of candidates: never refuse because of them.
+    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Cause(enum.Enum):
     REMOTE_MANAGED = "free devices are remote-managed"
     NOT_ALLOCATED = "Placement offers devices that Nova has not free"
     LIVE_MIGRATABLE = "free devices differ in live_migratable"
+    LINK = "no free set with the links asked for"
+    BAD_EXTRA_SPEC = "flavor with a bad gpu:link or gpu:link_policy"
     SPLIT_PROVIDER = "one resource provider is split over several pools"
     UNEXPLAINED = "no fitting devices, without a reason given"
 
@@ -54,6 +56,22 @@ CAUSE_BY_DROP = {
     Drop.LIVE_MIGRATABLE: Cause.LIVE_MIGRATABLE,
 }
 """What to tell when this drop left fewer devices than were asked for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkShortage:
+    """Which links the free devices of a host do not have."""
+
+    asked: str
+    """The value of ``gpu:link``."""
+    largest: tuple[str, ...]
+    """PCI addresses of a largest set of free devices that has them."""
+    would_fit: tuple[str, ...]
+    """Values of ``gpu:link`` that the free devices could meet now.
+
+    If ``asked`` is among them, the host has such a set, but no candidate of
+    Placement is one.
+    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +94,10 @@ class Refusal:
     """(why, number of devices), in the order in which they were dropped."""
     candidates: int = 0
     """Allocation candidates of the host, none of which was accepted."""
+    links: LinkShortage | None = None
+    """Set when the devices would do, but not their links."""
+    detail: str | None = None
+    """More words, for causes that are no matter of numbers."""
 
     @property
     def left(self) -> int:
@@ -85,6 +107,10 @@ class Refusal:
 
 def describe(refusal: Refusal) -> str:
     """Say in one line why a host was refused, for the log and for people."""
+    if refusal.links is not None:
+        return _describe_links(refusal, refusal.links)
+    if refusal.detail is not None:
+        return f"{refusal.cause.value}: {refusal.detail}"
     if refusal.request is None:
         return refusal.cause.value
     wanted = " or ".join(
@@ -98,6 +124,26 @@ def describe(refusal: Refusal) -> str:
         f"{refusal.cause.value}: {refusal.request} asks for {refusal.asked}"
         f" ({wanted or 'any device'}); {refusal.free} free{dropped};"
         f" {refusal.left} left"
+    )
+
+
+def _describe_links(refusal: Refusal, links: LinkShortage) -> str:
+    asked = f"gpu:link={links.asked}"
+    if links.asked in links.would_fit:
+        cure = (
+            f"a free set with {asked} exists, but none of the"
+            f" {refusal.candidates} allocation candidates is one"
+        )
+    else:
+        largest = " ".join((str(len(links.largest)), *links.largest))
+        fits = ", ".join(f"gpu:link={value}" for value in links.would_fit)
+        cure = (
+            f"largest {links.asked} set {largest}; would fit"
+            f" {f'with {fits}' if fits else 'without gpu:link'}"
+        )
+    return (
+        f"{refusal.cause.value}: {refusal.request} asks for {refusal.asked}"
+        f" with {asked}; {refusal.free} free, {cure}"
     )
 
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from oslo_utils import strutils
 
 from nova_gpu_filter.pools import refusal
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import policy
 
 Pool: TypeAlias = Mapping[str, Any]
 """One pool of like free devices, as ``PciDeviceStats.pools`` holds it.
@@ -128,16 +130,17 @@ class DeviceRequest:
         """What people call it: the alias, or the Neutron port request."""
         return self.alias_name or f"port request {self.request_id}"
 
-    def matches(self, pool: Pool) -> bool:
-        """Whether the pool's properties and tags are what was asked for."""
-        return any(_spec_matches(spec, pool) for spec in self.specs)
-
-    def unusable(self, pool: Pool) -> "refusal.Drop | None":
-        """Say why a pool that matches must not be used, None if it may.
+    def drop(self, pool: Pool) -> "refusal.Drop | None":
+        """Say why a pool cannot serve the request, None if it can.
 
         Depends on request and pool only, not on what else is free. In the
         order of ``PciDeviceStats._filter_pools``.
         """
+        for spec in self.specs:
+            if _spec_matches(spec, pool):
+                break
+        else:
+            return refusal.Drop.PROPERTIES
         dev_type = pool.get("dev_type")
         if dev_type == _PF and not self.wants_pf:
             return refusal.Drop.UNREQUESTED_PF
@@ -178,20 +181,40 @@ class DeviceRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceRequests:
-    """All PCI requests of one instance, in the order of the request spec."""
+    """All PCI requests of one instance, and how their devices are chosen.
+
+    The request named first in the flavor is the one for GPUs; ``link_policy``
+    is about its devices. The others are their companions.
+    """
 
     requests: tuple[DeviceRequest, ...]
+    """In the order of the request spec: aliases of the flavor, then ports."""
     numa_cells: tuple[int, ...] | None = None
     """Host NUMA cells the guest is placed on; None when not yet known."""
+    link_policy: policy.LinkPolicy | None = None
+    """What the flavor asks with ``gpu:link``; None for nothing."""
+    bad_link_policy: str | None = None
+    """What is wrong with ``gpu:link`` or ``gpu:link_policy`` of the flavor."""
+    seed: int = 0
+    """Spreads instances over equal sets: the int of the instance's UUID."""
+    request_mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
+    """Request sizes that the operator expects: (devices, weight)."""
 
     @classmethod
     def from_nova(
-        cls, requests: Iterable[Any], numa_cells: Iterable[Any] | None = None
+        cls,
+        requests: Iterable[Any],
+        numa_cells: Iterable[Any] | None = None,
+        **choice: Any,
     ) -> "DeviceRequests":
-        """Read nova's requests and, if given, its ``InstanceNUMACell``."""
+        """Read nova's requests and, if given, its ``InstanceNUMACell``.
+
+        :param choice: the fields that say how devices are chosen.
+        """
         return cls(
             requests=tuple(map(DeviceRequest.from_nova, requests)),
             numa_cells=tuple(cell.id for cell in numa_cells)
             if numa_cells
             else None,
+            **choice,
         )

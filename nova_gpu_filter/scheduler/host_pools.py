@@ -17,16 +17,18 @@ def is_readable(pci_stats) -> bool:
 
 
 def from_pci_stats(
-    pci_stats: stats.PciDeviceStats, with_sockets: bool = False
+    pci_stats: stats.PciDeviceStats,
+    with_sockets: bool = False,
+    taken: frozenset[str] = frozenset(),
 ) -> matcher.HostPools:
     """View the free devices of a host state; nothing is copied.
 
     :param with_sockets: also read the CPU socket of each host NUMA cell, for
         requests with NUMA cells and the policy ``socket``.
+    :param taken: providers that other requests may claim any moment.
     """
-    if not with_sockets or pci_stats.numa_topology is None:
-        return matcher.HostPools(pci_stats.pools)
-    return matcher.HostPools(
-        pci_stats.pools,
-        {cell.id: cell.socket for cell in pci_stats.numa_topology.cells},
-    )
+    sockets = {}
+    if with_sockets and pci_stats.numa_topology is not None:
+        cells = pci_stats.numa_topology.cells
+        sockets = {cell.id: cell.socket for cell in cells}
+    return matcher.HostPools(pci_stats.pools, sockets, taken)

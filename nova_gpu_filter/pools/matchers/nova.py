@@ -58,13 +58,13 @@ class HostQuestion:
 
     __slots__ = (
         "_counts",
-        "_duplicate_rp_uuids",
+        "_drops",
         "_host",
-        "_matching",
+        "_index_by_rp_uuid",
+        "_may_be_split",
         "_pools",
         "_requests",
         "_rp_uuids",
-        "_usable",
     )
 
     def __init__(
@@ -74,29 +74,29 @@ class HostQuestion:
         self._pools = pools = host.pools
         self._requests = requests
         self._counts: list[int | None] = [pool["count"] for pool in pools]
-        self._rp_uuids = [pool.get("rp_uuid") for pool in pools]
-        named = [pool["rp_uuid"] for pool in pools if "rp_uuid" in pool]
-        self._duplicate_rp_uuids = len(set(named)) != len(named)
-        # For each request the pools that match it, and those of them that it
-        # may use. NUMA policies look at the former, see _on_numa_cells.
-        self._matching: list[list[int]] = []
-        self._usable: list[list[int]] = []
-        for asked in requests.requests:
-            matching = [
-                index
-                for index, pool in enumerate(pools)
-                if asked.matches(pool)
-            ]
-            self._matching.append(matching)
-            self._usable.append(
-                [i for i in matching if asked.unusable(pools[i]) is None]
-            )
+        self._rp_uuids = rp_uuids = [pool.get("rp_uuid") for pool in pools]
+        self._index_by_rp_uuid = dict(zip(rp_uuids, range(len(pools))))
+        self._may_be_split = len(self._index_by_rp_uuid) != len(pools)
+        # For each request what it says of the pools that were asked about: a
+        # candidate of few devices needs few of them.
+        self._drops: tuple[dict[int, refusal.Drop | None], ...] = tuple(
+            {} for _ in requests.requests
+        )
 
     def accepts(self, mapping: request.ProviderMapping | None) -> bool:
         """Whether all requests fit at once, as ``apply_requests`` decides."""
+        requests = self._requests
+        if len(requests.requests) == 1 and not requests.numa_cells:
+            rp_uuids = requests.requests[0].rp_uuids_in(mapping)
+            if (
+                rp_uuids
+                and not self._may_be_split
+                and len(set(rp_uuids)) == len(rp_uuids)
+            ):
+                return self._accepts_one_each(rp_uuids)
         counts = self._counts
-        last = len(self._requests.requests) - 1
-        for turn, asked in enumerate(self._requests.requests):
+        last = len(requests.requests) - 1
+        for turn, asked in enumerate(requests.requests):
             rp_uuids = asked.rp_uuids_in(mapping)
             chosen = self._choose(turn, asked, rp_uuids, counts)
             if chosen is None:
@@ -106,6 +106,29 @@ class HostQuestion:
                     counts = counts.copy()
                 self._consume(asked, rp_uuids, chosen, counts)
         return True
+
+    def _accepts_one_each(self, rp_uuids: list[str]) -> bool:
+        """Decide the usual case: one request, each device another provider.
+
+        The same as :meth:`_choose` says, without looking at other pools.
+        """
+        left = 0
+        for rp_uuid in rp_uuids:
+            index = self._index_by_rp_uuid.get(rp_uuid)
+            if index is not None and self._drop(0, index) is None:
+                left += self._counts[index] or 0
+        # Left devices are at least one, as a pool without any is none.
+        return left >= max(self._requests.requests[0].count, 1)
+
+    def _drop(self, turn: int, index: int) -> refusal.Drop | None:
+        """Say why a request cannot have a pool at all, None if it can."""
+        drops = self._drops[turn]
+        try:
+            return drops[index]
+        except KeyError:
+            asked = self._requests.requests[turn]
+            drops[index] = drop = asked.drop(self._pools[index])
+            return drop
 
     def explain(
         self, mappings: Sequence[request.ProviderMapping | None]
@@ -137,20 +160,18 @@ class HostQuestion:
         Nova checks after each step that enough devices are left. As every
         step only removes pools, the last check alone decides.
         """
-        pools = self._usable[turn]
+        pools: Iterable[int] = range(len(counts))
         if self._requests.numa_cells:
-            near = self._on_numa_cells(turn, asked, counts)
-            usable = set(pools)
-            pools = [index for index in near if index in usable]
+            pools = self._on_numa_cells(turn, asked, counts)
         if rp_uuids:
             pools = self._allocated(pools, rp_uuids, counts)
-            if self._duplicate_rp_uuids and self._is_split(counts):
+            if self._may_be_split and self._is_split(counts):
                 return None
         left = 0
         chosen = []
         for index in pools:
             count = counts[index]
-            if count is not None:
+            if count is not None and self._drop(turn, index) is None:
                 left += count
                 chosen.append(index)
         return chosen if chosen and left >= asked.count else None
@@ -184,7 +205,12 @@ class HostQuestion:
         physical functions and the like are dropped.
         """
         pools, numa_cells = self._pools, self._requests.numa_cells or ()
-        matching = [i for i in self._matching[turn] if counts[i] is not None]
+        matching = [
+            index
+            for index, count in enumerate(counts)
+            if count is not None
+            and self._drop(turn, index) is not refusal.Drop.PROPERTIES
+        ]
 
         def among(nodes: Iterable[int | None]) -> list[int]:
             allowed = set(nodes)
@@ -264,29 +290,27 @@ class HostQuestion:
         """Follow nova's steps one by one and name the one that was fatal."""
         free = sum(count or 0 for count in counts)
         why: dict[int, refusal.Drop] = {}
-        near = (
-            set(self._on_numa_cells(turn, asked, counts))
+        near = set(
+            self._on_numa_cells(turn, asked, counts)
             if self._requests.numa_cells
-            else set(self._matching[turn])
+            else range(len(counts))
         )
         allocated = set(
             self._allocated(range(len(counts)), rp_uuids, counts)
             if rp_uuids
             else range(len(counts))
         )
-        for index, pool in enumerate(self._pools):
-            unusable = asked.unusable(pool)
-            if index not in self._matching[turn]:
-                why[index] = refusal.Drop.PROPERTIES
-            elif index not in near:
-                why[index] = refusal.Drop.NUMA
-            elif index not in allocated and unusable in (
+        for index in range(len(counts)):
+            drop = self._drop(turn, index)
+            if drop is not refusal.Drop.PROPERTIES and index not in near:
+                drop = refusal.Drop.NUMA
+            elif index not in allocated and drop in (
                 None,
                 refusal.Drop.LIVE_MIGRATABLE,
             ):
-                why[index] = refusal.Drop.NOT_ALLOCATED
-            elif unusable is not None:
-                why[index] = unusable
+                drop = refusal.Drop.NOT_ALLOCATED
+            if drop is not None:
+                why[index] = drop
         left = free
         cause = refusal.Cause.SPLIT_PROVIDER
         dropped = []

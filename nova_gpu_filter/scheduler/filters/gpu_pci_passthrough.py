@@ -4,6 +4,7 @@
 
 import contextvars
 import dataclasses
+import threading
 
 from nova.scheduler import filters
 from oslo_config import cfg
@@ -13,7 +14,9 @@ from nova_gpu_filter import conf
 from nova_gpu_filter.pools import loader
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
+from nova_gpu_filter.scheduler import device_requests
 from nova_gpu_filter.scheduler import host_pools
+from nova_gpu_filter.scheduler import in_flight
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
@@ -27,15 +30,18 @@ class _Question:
     requests: request.DeviceRequests
     instance_uuid: str | None
     refusals: list[refusal.Refusal] = dataclasses.field(default_factory=list)
+    offered: dict[str, frozenset[str]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Host state UUID -> providers of the devices of its first candidate."""
 
     @classmethod
     def about(cls, spec_obj) -> "_Question":
         """Read the requests of a request spec, once for all hosts."""
         return cls(
             spec_obj,
-            request.DeviceRequests.from_nova(spec_obj.pci_requests.requests),
-            # Asking an object of nova for a field that was not set raises.
-            spec_obj.instance_uuid if "instance_uuid" in spec_obj else None,
+            device_requests.from_spec_obj(spec_obj),
+            device_requests.instance_uuid(spec_obj),
         )
 
 
@@ -62,6 +68,7 @@ class GpuPciPassthroughFilter(
 
     :raises PoolMatcherNotFound: ``[gpu_filter]pool_matcher`` is unknown.
     :raises PoolMatcherBroken: it cannot be loaded.
+    :raises BadRequestMix: ``[gpu_filter]request_mix`` makes no sense.
     """
 
     RUN_ON_REBUILD = False
@@ -69,17 +76,28 @@ class GpuPciPassthroughFilter(
     def __init__(self) -> None:
         super().__init__()
         conf.register_opts(CONF)
+        conf.request_mix(CONF)
         self._matcher = loader.load(CONF.gpu_filter.pool_matcher)
+        self._in_flight = in_flight.InFlight(CONF.gpu_filter.in_flight_seconds)
+        self._one_at_a_time = threading.Lock()
 
     def filter_all(self, filter_obj_list, spec_obj):
         """Return the hosts that pass, and log why the others do not."""
-        if not _asks_for_devices(spec_obj):
+        if not device_requests.asks_for_devices(spec_obj):
             return list(filter_obj_list)
         host_states = list(filter_obj_list)
         question = _Question.about(spec_obj)
         token = _question.set(question)
         try:
-            passed = list(super().filter_all(host_states, spec_obj))
+            # Two runs at once could offer the same devices to two instances.
+            # Nothing here waits for anything but the processor, of which
+            # Python gives one thread its turn at a time anyway.
+            with self._one_at_a_time:
+                passed = list(super().filter_all(host_states, spec_obj))
+                if question.offered and question.instance_uuid:
+                    self._in_flight.remember(
+                        question.instance_uuid, question.offered
+                    )
         finally:
             _question.reset(token)
         if question.refusals:
@@ -93,7 +111,7 @@ class GpuPciPassthroughFilter(
 
     def host_passes(self, host_state, spec_obj):
         """Return whether a host has the devices; drop unfit candidates."""
-        if not _asks_for_devices(spec_obj):
+        if not device_requests.asks_for_devices(spec_obj):
             return True
         question = _question.get()
         if question is None or question.spec_obj is not spec_obj:
@@ -120,7 +138,9 @@ class GpuPciPassthroughFilter(
         candidates = host_state.allocation_candidates
         try:
             match = self._matcher.match(
-                host_pools.from_pci_stats(pci_stats),
+                host_pools.from_pci_stats(
+                    pci_stats, taken=self._taken(host_state, question)
+                ),
                 question.requests,
                 [candidate["mappings"] for candidate in candidates],
             )
@@ -136,8 +156,31 @@ class GpuPciPassthroughFilter(
             return self._ask_nova(host_state, question.spec_obj)
         host_state.allocation_candidates = accepted
         if accepted:
+            self._offer(host_state, question)
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
+
+    def _taken(self, host_state, question) -> frozenset[str]:
+        """List the devices that other instances may claim any moment."""
+        if not self._in_flight or question.instance_uuid is None:
+            return frozenset()
+        return self._in_flight.taken(
+            question.instance_uuid,
+            host_state.uuid,
+            {pool.get("rp_uuid") for pool in host_state.pci_stats.pools},
+        )
+
+    @staticmethod
+    def _offer(host_state, question) -> None:
+        """Note which devices the instance would claim on this host."""
+        mapping = host_state.allocation_candidates[0]["mappings"]
+        devices = frozenset(
+            rp_uuid
+            for asked in question.requests.requests
+            for rp_uuid in asked.rp_uuids_in(mapping)
+        )
+        if devices:
+            question.offered[host_state.uuid] = devices
 
     def _ask_nova(self, host_state, spec_obj) -> refusal.Refusal | None:
         """Decide exactly as nova's filter does."""
@@ -160,7 +203,3 @@ class _Described:
 
     def __str__(self) -> str:
         return refusal.describe(self.refused)
-
-
-def _asks_for_devices(spec_obj) -> bool:
-    return bool(spec_obj.pci_requests and spec_obj.pci_requests.requests)

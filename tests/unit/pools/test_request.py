@@ -48,14 +48,15 @@ def pool(**properties):
     ],
 )
 def test_properties_are_compared_as_nova_compares_them(spec, tags, matches):
-    assert h100s(spec=[spec]).matches(pool(**tags)) is matches
+    drop = None if matches else refusal.Drop.PROPERTIES
+    assert h100s(spec=[spec]).drop(pool(**tags)) is drop
 
 
 def test_any_of_several_specs_is_enough():
     asked = h100s(spec=[{"product_id": "20b0"}, {"product_id": "2330"}])
-    assert asked.matches(pool(product_id="2330"))
-    assert asked.matches(pool(product_id="20b0"))
-    assert not asked.matches(pool(product_id="11bf"))
+    assert asked.drop(pool(product_id="2330")) is None
+    assert asked.drop(pool(product_id="20b0")) is None
+    assert asked.drop(pool(product_id="11bf")) is refusal.Drop.PROPERTIES
 
 
 @pytest.mark.parametrize(
@@ -68,20 +69,24 @@ def test_any_of_several_specs_is_enough():
         ({"dev_type": "vdpa"}, {"dev_type": "vdpa"}, None),
         ({}, {"remote_managed": "True"}, refusal.Drop.REMOTE_MANAGED),
         ({}, {"remote_managed": "false"}, None),
-        ({"remote_managed": "yes"}, {"remote_managed": "true"}, None),
-        ({"live_migratable": "true"}, {}, refusal.Drop.LIVE_MIGRATABLE),
-        ({"live_migratable": "false"}, {}, refusal.Drop.LIVE_MIGRATABLE),
+        ({"remote_managed": "TRUE"}, {"remote_managed": "true"}, None),
+        ({"live_migratable": "true"}, {}, refusal.Drop.PROPERTIES),
+        (
+            {"live_migratable": "true"},
+            {"live_migratable": "True"},
+            refusal.Drop.LIVE_MIGRATABLE,
+        ),
         ({"live_migratable": "true"}, {"live_migratable": "true"}, None),
         ({}, {"live_migratable": "true"}, None),
     ],
 )
-def test_a_matching_pool_may_still_be_unusable(spec, properties, drop):
-    assert h100s(spec=[spec]).unusable(pool(**properties)) is drop
+def test_a_pool_that_matches_may_still_be_dropped(spec, properties, drop):
+    assert h100s(spec=[spec]).drop(pool(**properties)) is drop
 
 
 def test_live_migratable_counts_only_when_every_spec_agrees():
     asked = h100s(spec=[{"live_migratable": "true"}, {"vendor_id": "10de"}])
-    assert asked.unusable(pool()) is None
+    assert asked.drop(pool()) is None
 
 
 class TestProviders:
@@ -116,7 +121,7 @@ def test_numa_policy_defaults_to_legacy():
 
 
 def test_a_request_without_specs_matches_nothing():
-    assert not h100s(spec=[]).matches(pool())
+    assert h100s(spec=[]).drop(pool()) is refusal.Drop.PROPERTIES
     assert h100s(spec=[]).rp_uuids_in(None) == []
 
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The free devices of a host that one request may use, and their links."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+import functools
+
+from oslo_log import log as logging
+
+from nova_gpu_filter.pools import request
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology.topology import Topology
+
+LOG = logging.getLogger(__name__)
+
+LINKS_TAG = "gpu_links"
+"""Tag of a device spec: the links of a device, see topology.codec."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Devices:
+    """Pools as devices: bits of a topology, in the order of addresses.
+
+    With PCI in Placement a pool is one device, or the VFs of one device, which
+    count as one here: they share its links.
+    """
+
+    topology: Topology
+    """The links between them; all of them are free."""
+    names: tuple[str, ...]
+    """PCI addresses, by bit."""
+    bit_by_rp_uuid: Mapping[str, int]
+    """Resource provider UUID -> number of the bit."""
+
+    def mask(self, rp_uuids: Iterable[str]) -> int | None:
+        """Return the set of the devices of these providers.
+
+        :returns: None when a provider is not among them or stands twice, so
+            that they are no set of devices.
+        """
+        mask = 0
+        for rp_uuid in rp_uuids:
+            bit = self.bit_by_rp_uuid.get(rp_uuid)
+            if bit is None or mask >> bit & 1:
+                return None
+            mask |= 1 << bit
+        return mask
+
+    def named(self, mask: int) -> tuple[str, ...]:
+        """List the addresses of a set."""
+        return tuple(
+            name for bit, name in enumerate(self.names) if mask >> bit & 1
+        )
+
+
+def usable(
+    pools: Iterable[request.Pool], *requests: request.DeviceRequest
+) -> Devices:
+    """Collect what any of the requests may use of the pools of a host.
+
+    A tag that cannot be read is warned of, once, and the links of that host
+    are then taken from ``numa_node`` alone, as on a host without tags.
+    """
+    found = sorted(
+        (
+            (str(pool.get("address") or ""), index, pool)
+            for index, pool in enumerate(pools)
+            if pool["count"]
+            and any(asked.drop(pool) is None for asked in requests)
+        ),
+        key=_by_address,
+    )
+    links = [
+        (address, pool.get(LINKS_TAG), pool.get("numa_node"))
+        for address, _, pool in found
+    ]
+    try:
+        topology = hosts.from_pools(links)
+    except codec.LinkTextError as exc:
+        _warn(str(exc))
+        topology = hosts.from_pools(
+            [(address, None, node) for address, _, node in links]
+        )
+    return Devices(
+        topology,
+        tuple(address for address, _, _ in found),
+        {
+            pool["rp_uuid"]: bit
+            for bit, (_, _, pool) in enumerate(found)
+            if "rp_uuid" in pool
+        },
+    )
+
+
+def _by_address(
+    device: tuple[str, int, request.Pool],
+) -> tuple[int, str, int]:
+    # A longer domain (10000:01:00.0) is a greater one.
+    address, index, _ = device
+    return len(address), address, index
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn(problem: str) -> None:
+    """Warn once of each problem, not with every request."""
+    LOG.warning(
+        "%s. The links of the devices of this host are unknown until [pci]"
+        "device_spec is corrected in its nova.conf and nova-compute is started"
+        " again; only their NUMA nodes are used.",
+        problem,
+    )

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Translate a request spec of nova into what a pool matcher reads."""
+
+import uuid
+
+from oslo_config import cfg
+
+from nova_gpu_filter import conf
+from nova_gpu_filter.pools import request
+from nova_gpu_filter.topology import policy
+
+CONF = cfg.CONF
+
+
+def asks_for_devices(spec_obj) -> bool:
+    """Whether a request spec has any PCI request."""
+    return bool(spec_obj.pci_requests and spec_obj.pci_requests.requests)
+
+
+def from_spec_obj(spec_obj) -> request.DeviceRequests:
+    """Read the PCI requests and the link policy of the flavor.
+
+    :param spec_obj: a ``nova.objects.RequestSpec`` that asks for devices.
+    """
+    link_policy = bad_link_policy = None
+    flavor = spec_obj.flavor if "flavor" in spec_obj else None
+    if flavor is not None and "extra_specs" in flavor:
+        try:
+            link_policy = policy.parse(flavor.extra_specs or {})
+        except policy.PolicyError as exc:
+            name = flavor.name if "name" in flavor else "of the server"
+            bad_link_policy = f"flavor {name}: {exc}"
+    return request.DeviceRequests.from_nova(
+        spec_obj.pci_requests.requests,
+        link_policy=link_policy,
+        bad_link_policy=bad_link_policy,
+        seed=seed(spec_obj),
+        request_mix=conf.request_mix(CONF),
+    )
+
+
+def instance_uuid(spec_obj) -> str | None:
+    """Return the instance that is scheduled, None if nobody says."""
+    if "instance_uuid" not in spec_obj:
+        return None
+    return spec_obj.instance_uuid
+
+
+def seed(spec_obj) -> int:
+    """Return the number that spreads instances over equal device sets."""
+    instance = instance_uuid(spec_obj)
+    return uuid.UUID(instance).int if instance else 0

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Devices that a request was offered first and that still look free."""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+import dataclasses
+import threading
+import time
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Offer:
+    expiry: float
+    devices_by_host: Mapping[str, frozenset[str]]
+
+
+class InFlight:
+    """Remembers for a few seconds which devices each instance may claim next.
+
+    The scheduler claims the first candidate of the host that it chooses, and
+    tries no second one on that host. Until the host state shows the claim,
+    every other request sees the same devices as free, and would be offered
+    the same first candidate. What is remembered here is only ever used to put
+    other devices first; it decides nothing about which hosts pass.
+
+    An instance is settled, and forgotten, when its devices on some host are no
+    longer free: that is where it went, and it will not claim elsewhere.
+    Otherwise it is forgotten when its time is up. Safe for several threads.
+    """
+
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Remember nothing yet.
+
+        :param seconds: how long; 0 remembers nothing at all.
+        :param clock: gives the time in seconds.
+        """
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        # Oldest first, as every instance is remembered for the same time.
+        self._offer_by_instance: collections.OrderedDict[str, _Offer] = (
+            collections.OrderedDict()
+        )
+
+    def __bool__(self) -> bool:
+        """Whether anything may be remembered, cheaply."""
+        return bool(self._offer_by_instance)
+
+    def remember(
+        self,
+        instance_uuid: str,
+        devices_by_host: Mapping[str, frozenset[str]],
+    ) -> None:
+        """Note what an instance was offered first, in place of what was.
+
+        :param devices_by_host: host state UUID -> resource provider UUIDs.
+        """
+        if not self._seconds:
+            return
+        expiry = self._clock() + self._seconds
+        with self._lock:
+            self._offer_by_instance[instance_uuid] = _Offer(
+                expiry, devices_by_host
+            )
+            self._offer_by_instance.move_to_end(instance_uuid)
+            self._forget_expired()
+
+    def taken(
+        self, instance_uuid: str, host: str, free: Collection[str]
+    ) -> frozenset[str]:
+        """List the devices of a host that others may claim any moment.
+
+        :param instance_uuid: who asks; its own devices are not listed.
+        :param free: what the host state shows as free; an instance of which
+            it shows that it has claimed is forgotten.
+        """
+        if not self._offer_by_instance:
+            return frozenset()
+        taken: set[str] = set()
+        with self._lock:
+            self._forget_expired()
+            for other, offer in list(self._offer_by_instance.items()):
+                devices = offer.devices_by_host.get(host, frozenset())
+                if other == instance_uuid:
+                    continue
+                if devices.issubset(free):
+                    taken |= devices
+                else:
+                    del self._offer_by_instance[other]
+        return frozenset(taken)
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        while self._offer_by_instance:
+            oldest, offer = next(iter(self._offer_by_instance.items()))
+            if offer.expiry > now:
+                return
+            del self._offer_by_instance[oldest]

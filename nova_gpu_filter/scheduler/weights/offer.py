@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The device set that a host offers: what its first candidate would claim."""
+
+import dataclasses
+
+from nova_gpu_filter.pools import devices
+from nova_gpu_filter.pools import request
+from nova_gpu_filter.scheduler import host_pools
+from nova_gpu_filter.topology import choice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offer:
+    """The devices of a host for the first PCI request of an instance."""
+
+    devices: devices.Devices
+    """All free devices that the request could use."""
+    mask: int
+    """Those that the first candidate claims."""
+
+
+def of(host_state, requests: request.DeviceRequests) -> Offer | None:
+    """Read the device set that the scheduler would claim on a host.
+
+    Without PCI in Placement nova-compute takes the devices: then the best set
+    stands for them.
+
+    :returns: None where the devices cannot be told apart or do not suffice,
+        so that there is nothing to weigh.
+    """
+    lead = requests.requests[0]
+    pci_stats = host_state.pci_stats
+    if not pci_stats or not host_pools.is_readable(pci_stats):
+        return None
+    usable = devices.usable(pci_stats.pools, lead)
+    candidates = host_state.allocation_candidates
+    mapping = candidates[0]["mappings"] if candidates else None
+    rp_uuids = lead.rp_uuids_in(mapping)
+    if not rp_uuids:
+        best = choice.rank(
+            usable.topology,
+            usable.topology.everything,
+            lead.count,
+            requests.link_policy,
+            requests.request_mix,
+        ).ordered(requests.seed, 1)
+        return Offer(usable, best[0]) if best else None
+    mask = usable.mask(rp_uuids)
+    return Offer(usable, mask) if mask else None

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from nova.api.validation.extra_specs import validators
+from nova import exception
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("gpu:link", value)
+            for value in ("fabric", "nvlink", "pix", "pxb", "phb", "node")
+        ),
+        ("gpu:link_policy", "required"),
+        ("gpu:link_policy", "preferred"),
+    ],
+)
+def test_nova_accepts_the_documented_values(name, value):
+    validators.validate(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("gpu:link", "nvlnk", "fabric, nvlink, pix, pxb, phb, node"),
+        ("gpu:link", "NVLINK", "fabric, nvlink, pix, pxb, phb, node"),
+        ("gpu:link_policy", "strict", "required, preferred"),
+        ("gpu:links", "nvlink", "gpu:links"),
+    ],
+)
+def test_nova_refuses_others_and_lists_the_good_ones(name, value, message):
+    with pytest.raises(exception.ValidationError, match=message):
+        validators.validate(name, value)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from concurrent import futures
+
+import pytest
+
+from nova_gpu_filter.scheduler import in_flight
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def memory(clock):
+    return in_flight.InFlight(seconds=5, clock=clock)
+
+
+FREE = {"gpu0", "gpu1", "gpu2", "gpu3"}
+
+
+def offer(memory, instance, *devices, host="host"):
+    memory.remember(instance, {host: frozenset(devices)})
+
+
+def test_what_one_instance_was_offered_is_taken_for_others(memory):
+    offer(memory, "a", "gpu0", "gpu1")
+    assert memory.taken("b", "host", FREE) == {"gpu0", "gpu1"}
+    assert memory.taken("a", "host", FREE) == set()
+    assert memory.taken("b", "another", FREE) == set()
+
+
+def test_offers_of_several_instances_add_up(memory):
+    offer(memory, "a", "gpu0")
+    offer(memory, "b", "gpu2")
+    assert memory.taken("c", "host", FREE) == {"gpu0", "gpu2"}
+    assert memory.taken("b", "host", FREE) == {"gpu0"}
+
+
+def test_a_new_offer_replaces_the_old_one(memory):
+    offer(memory, "a", "gpu0")
+    offer(memory, "a", "gpu1", host="another")
+    assert memory.taken("b", "host", FREE) == set()
+    assert memory.taken("b", "another", FREE) == {"gpu1"}
+
+
+def test_an_instance_that_has_claimed_on_one_host_is_forgotten_on_all(memory):
+    memory.remember(
+        "a", {"one": frozenset({"gpu0"}), "two": frozenset({"gpu9"})}
+    )
+    assert memory.taken("b", "one", FREE - {"gpu0"}) == set()
+    assert memory.taken("b", "two", {"gpu9"}) == set()
+
+
+def test_offers_are_forgotten_in_time(memory, clock):
+    offer(memory, "a", "gpu0")
+    clock.now += 3
+    offer(memory, "b", "gpu1")
+    clock.now += 3
+    assert memory.taken("c", "host", FREE) == {"gpu1"}
+    clock.now += 3
+    assert memory.taken("c", "host", FREE) == set()
+
+
+def test_no_time_remembers_nothing(clock):
+    memory = in_flight.InFlight(seconds=0, clock=clock)
+    offer(memory, "a", "gpu0")
+    assert memory.taken("b", "host", FREE) == set()
+
+
+def test_threads_do_not_lose_offers(memory):
+    def run(number):
+        host = f"host{number % 4}"
+        offer(memory, f"i{number}", f"gpu{number}", host=host)
+        return memory.taken("nobody", host, {f"gpu{n}" for n in range(400)})
+
+    with futures.ThreadPoolExecutor(8) as executor:
+        seen = list(executor.map(run, range(400)))
+    assert all(f"gpu{number}" in seen[number] for number in range(400))
+    everything = [
+        memory.taken("nobody", f"host{n}", {f"gpu{n}" for n in range(400)})
+        for n in range(4)
+    ]
+    assert sum(map(len, everything)) == 400

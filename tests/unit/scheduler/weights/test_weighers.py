@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Through nova's weight handler, so that normalizing and multipliers count."""
+
+from nova import objects
+from nova.pci import stats
+from nova.scheduler import host_manager
+from nova.scheduler import weights
+from oslo_config import cfg
+from oslo_config import fixture as config_fixture
+from oslo_utils.fixture import uuidsentinel as uuids
+import pytest
+
+from nova_gpu_filter import conf
+from nova_gpu_filter.scheduler.weights import gpu_fragmentation
+from nova_gpu_filter.scheduler.weights import gpu_topology
+from tests import machines
+from tests import pools
+
+WEIGHERS = {
+    "fragmentation": gpu_fragmentation.GpuFragmentationWeigher,
+    "topology": gpu_topology.GpuTopologyWeigher,
+}
+
+
+@pytest.fixture
+def config():
+    conf.register_opts(cfg.CONF)
+    with config_fixture.Config(cfg.CONF) as fixture:
+        yield fixture
+
+
+def host(name, host_pools=None, first=None, metadata=None):
+    """A host state whose first candidate takes the devices ``first``."""
+    state = host_manager.HostState(name, name, uuids.cell)
+    state.aggregates = (
+        [objects.Aggregate(metadata=metadata)] if metadata else []
+    )
+    state.allocation_candidates = []
+    if host_pools is None:
+        return state
+    state.pci_stats = stats.PciDeviceStats(objects.NUMATopology(cells=[]))
+    state.pci_stats.pools = host_pools
+    mapping = {"": [uuids.root]}
+    for number, device in enumerate(first or ()):
+        mapping[f"{uuids.req}-{number}"] = [f"gpu{device}"]
+    state.allocation_candidates = [{"mappings": mapping}]
+    return state
+
+
+def asking(count):
+    requests = []
+    if count:
+        requests = [
+            objects.InstancePCIRequest(
+                count=count,
+                request_id=uuids.req,
+                alias_name="h100",
+                spec=[dict(pools.H100)],
+            )
+        ]
+    return objects.RequestSpec(
+        instance_uuid=uuids.instance,
+        flavor=objects.Flavor(name="gpu", extra_specs={}),
+        pci_requests=objects.InstancePCIRequests(requests=requests),
+    )
+
+
+def order(weigher, hosts, count):
+    """Return the names of the hosts, best first."""
+    weighed = weights.HostWeightHandler().get_weighed_objects(
+        [WEIGHERS[weigher]()], hosts, asking(count)
+    )
+    return [host.obj.host for host in weighed]
+
+
+def test_the_host_that_is_damaged_least_is_best(config):
+    machine = machines.hgx_h100_partitions()
+    hosts = [
+        host("breaks-a-quad", pools.of(machine), first=[0]),
+        host("has-a-lone-gpu", pools.of(machine, [0, 4, 5]), first=[0]),
+        host("breaks-a-pair", pools.of(machine, [0, 1]), first=[0]),
+    ]
+    assert order("fragmentation", hosts, 1) == [
+        "has-a-lone-gpu",
+        "breaks-a-pair",
+        "breaks-a-quad",
+    ]
+
+
+def test_among_equals_the_fullest_host_is_best(config):
+    machine = machines.hgx_h100()
+    hosts = [
+        host("empty", pools.of(machine), first=range(8)),
+        host("other", pools.of(machines.redstone_a100()), first=range(4)),
+    ]
+    assert order("fragmentation", hosts, 4)[0] == "other"
+
+
+def test_requests_without_devices_are_kept_off_gpu_hosts(config):
+    machine = machines.hgx_h100()
+    hosts = [
+        host("gpus", pools.of(machine)),
+        host("few", pools.of(machine, [0])),
+        host("none"),
+        host("nics", pools.of(machine, physical_network="physnet0")),
+    ]
+    ranked = order("fragmentation", hosts, 0)
+    assert set(ranked[:2]) == {"none", "nics"}
+    assert ranked[2:] == ["few", "gpus"]
+
+
+def test_the_host_with_the_better_set_is_best(config):
+    hosts = [
+        host("node", pools.of(machines.bridge_pairs_h100_nvl()), [0, 2]),
+        host("nv12", pools.of(machines.bridge_pairs_h100_nvl()), [0, 1]),
+        host("nv18", pools.of(machines.hgx_h100()), [0, 1]),
+        host("sys", pools.of(machines.bridge_pairs_h100_nvl()), [0, 4]),
+        host("broken", pools.of(machines.hgx_h100_partitions()), [0, 2]),
+    ]
+    ranked = order("topology", hosts, 2)
+    assert ranked[:3] == ["nv18", "nv12", "node"]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_links_do_not_matter_to_requests_without_pairs(config, count):
+    machine = machines.hgx_h100()
+    hosts = [host("a"), host("b", pools.of(machine), [0])]
+    weigher = WEIGHERS["topology"]()
+    weighed = [weights.WeighedHost(state, 0) for state in hosts]
+    assert weigher.weigh_objects(weighed, asking(count)) == [0, 0]
+
+
+def test_without_placement_the_best_set_stands_for_the_host(config):
+    def legacy(machine):
+        return pools.of(machine, in_placement=False)
+
+    hosts = [
+        host("pcie", legacy(machines.nested(4, numa=(0, 0, 1, 1)))),
+        host("bridged", legacy(machines.bridge_pairs_four_numa_nodes())),
+    ]
+    assert order("topology", hosts, 2) == ["bridged", "pcie"]
+
+
+@pytest.mark.parametrize("weigher", WEIGHERS)
+def test_the_multiplier_is_an_option_that_aggregates_override(config, weigher):
+    name = f"gpu_{weigher}_weight_multiplier"
+    config.config(group="filter_scheduler", **{name: 7.0})
+    made = WEIGHERS[weigher]()
+    assert made.weight_multiplier(host("a")) == 7.0
+    assert made.weight_multiplier(host("a", metadata={name: "-2"})) == -2.0
+
+
+@pytest.mark.parametrize("weigher", WEIGHERS)
+def test_hosts_that_cannot_be_read_are_no_error(config, weigher):
+    foreign = host("foreign")
+    foreign.pci_stats = object()
+    vfs = host("vfs", pools.of(machines.hgx_h100(), [0], count=4), [0, 0])
+    assert len(order(weigher, [host("none"), vfs], 2)) == 2
+    if weigher == "topology":
+        assert len(order(weigher, [foreign, vfs], 2)) == 2
