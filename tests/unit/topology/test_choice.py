@@ -179,6 +179,18 @@ def test_few_sets_start_with_the_best_and_a_packing(machine):
             assert_few_are_useful(topology, free, k)
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_few_sets_have_a_packing_that_the_best_set_is_not_part_of(required):
+    """0 - 1 = 2 - 3: the fast pair in the middle leaves no other pair."""
+    chain = machines.nested(
+        4, ("NV1", [(0, 1), (2, 3)]), ("NV2", [(1, 2)]), numa=(0,) * 4
+    )
+    policy = LinkPolicy(Requirement.NVLINK, required)
+    few = choice.rank(chain, 0b1111, 2, policy).few(seed=1, limit=4)
+    assert few[0] == 0b0110
+    assert {0b0011, 0b1100} <= set(few)
+
+
 def test_few_sets_have_one_on_each_numa_node():
     topology = machines.hgx_a100()
     few = choice.rank(topology, 0b11110111, 3).few(seed=1, limit=4)
