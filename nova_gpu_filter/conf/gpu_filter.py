@@ -98,8 +98,9 @@ Related options:
 
 _MULTIPLIER_HELP = """
 Positive numbers prefer such hosts, negative ones avoid them, 0 turns the
-weigher off. Weights of all weighers are brought to the range 0 to 1, multiplied
-and added, so the multiplier says how much this one counts beside Nova's.
+weigher off. The weights of each weigher are brought to the range 0 to 1,
+multiplied and added, so the multiplier says how much this one counts beside
+Nova's.
 
 The aggregate metadata key ``%(name)s`` overrides it for the hosts of an
 aggregate; with several aggregates the least value is used.

@@ -135,7 +135,7 @@ def _describe_links(refusal: Refusal, links: LinkShortage) -> str:
             f" {refusal.candidates} allocation candidates is one"
         )
     else:
-        largest = " ".join((str(len(links.largest)), *links.largest))
+        largest = f"{len(links.largest)}: {' '.join(links.largest) or 'none'}"
         fits = ", ".join(f"gpu:link={value}" for value in links.would_fit)
         cure = (
             f"largest {links.asked} set {largest}; would fit"

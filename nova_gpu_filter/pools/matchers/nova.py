@@ -75,7 +75,9 @@ class HostQuestion:
         self._requests = requests
         self._counts: list[int | None] = [pool["count"] for pool in pools]
         self._rp_uuids = rp_uuids = [pool.get("rp_uuid") for pool in pools]
-        self._index_by_rp_uuid = dict(zip(rp_uuids, range(len(pools))))
+        self._index_by_rp_uuid = {
+            rp_uuid: index for index, rp_uuid in enumerate(rp_uuids)
+        }
         self._may_be_split = len(self._index_by_rp_uuid) != len(pools)
         # For each request what it says of the pools that were asked about: a
         # candidate of few devices needs few of them.

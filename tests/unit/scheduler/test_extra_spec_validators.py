@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from nova.api.validation.extra_specs import validators
 from nova import exception
+from nova.api.validation.extra_specs import validators
 import pytest
 
 

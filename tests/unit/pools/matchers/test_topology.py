@@ -75,9 +75,7 @@ def devices_of(mapping, prefix="gpu"):
 @pytest.mark.parametrize("seed", range(5))
 def test_two_gpus_are_a_bridged_pair_whatever_placement_offers_first(seed):
     host = pools.of(machines.bridge_pairs_out_of_order())
-    devices = chosen(
-        host, all_candidates(range(8), 2), asking(2), seed=seed
-    )
+    devices = chosen(host, all_candidates(range(8), 2), asking(2), seed=seed)
     assert devices in ({0, 2}, {1, 3}, {4, 7}, {5, 6})
 
 
@@ -150,8 +148,8 @@ def test_a_refusal_names_the_blockers_and_what_would_fit():
     assert answer.refusal.cause is refusal.Cause.LINK
     assert refusal.describe(answer.refusal) == (
         "no free set with the links asked for: h100 asks for 4 with"
-        " gpu:link=nvlink; 4 free, largest nvlink set 2: 0000:10:00.0"
-        " 0000:11:00.0; would fit with gpu:link=node"
+        " gpu:link=nvlink; 4 free, largest nvlink set 2: 0000:12:00.0"
+        " 0000:13:00.0; would fit with gpu:link=node"
     )
 
 
@@ -199,9 +197,10 @@ class TestDevicesInFlight:
 
     def test_come_last(self):
         others = [f"gpu{n}" for n in (0, 1, 2, 3, 4, 5)]
-        assert chosen(
-            self.host(), self.MAPPINGS, asking(2), taken=others
-        ) == {6, 7}
+        assert chosen(self.host(), self.MAPPINGS, asking(2), taken=others) == {
+            6,
+            7,
+        }
 
     def test_never_refuse_a_host(self):
         everything = [f"gpu{n}" for n in range(8)]
@@ -295,9 +294,7 @@ class TestTags:
         devices = chosen(host, all_candidates(range(8), 4), asking(4))
         assert devices in ({0, 1, 2, 3}, {4, 5, 6, 7})
 
-    def test_a_broken_tag_is_warned_of_and_the_host_still_serves(
-        self, caplog
-    ):
+    def test_a_broken_tag_is_warned_of_and_the_host_still_serves(self, caplog):
         host = pools.of(machines.hgx_h100())
         host[3]["gpu_links"] = "nvl18:0"
         devices = chosen(host, all_candidates(range(8), 4), asking(4))
