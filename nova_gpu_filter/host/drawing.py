@@ -83,7 +83,7 @@ def _device(host: Inventory, device: Function, labels: Labels) -> str:
 def _matrix(host_links: linking.HostLinks, labels: Labels) -> Iterator[str]:
     places = [host_links.place[address] for address in labels]
     names = list(labels.values())
-    width = max(map(len, (*names, "NV18"))) + 2
+    width = max(map(len, (*names, "NODE?"))) + 1
     yield (" " * width + "".join(name.ljust(width) for name in names)).rstrip()
     for name, row in zip(names, places, strict=True):
         cells = [_cell(host_links, row, column) for column in places]

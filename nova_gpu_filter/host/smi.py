@@ -25,7 +25,7 @@ _LEGEND = re.compile(r"\s*(NIC[0-9]+):\s+(\S+)")
 _CPU_COLUMN = re.compile(r"\s*(?:CPU Affinity|CPU_Affinity)", re.IGNORECASE)
 
 # Names of drivers before 2017, and what they are called now.
-_OLD_NAMES = {"SOC": "SYS", "PSB": "PIX", "CPU": "PHB"}
+_OLD_NAMES = {"SOC": "SYS", "PSB": "PIX"}
 # What stands where NVML could not tell.
 _UNKNOWN = frozenset({"N/A", "ERR", "ERROR", "?", "-"})
 

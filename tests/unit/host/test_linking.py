@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import itertools
+
+import pytest
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import groups
+from nova_gpu_filter.topology import links
+from tests import machines
+from tests import smi_files
+from tests import sysfs_trees
+
+MODULES = dict(
+    zip(sysfs_trees.HGX_H100_GPUS, sysfs_trees.HGX_H100_MODULES, strict=True)
+)
+QUERY = ("q.txt", smi_files.query(MODULES))
+FABRIC = ("fmpm.json", smi_files.fmpm(smi_files.HGX_H100))
+NV18 = smi_files.topo(
+    [" ".join("X" if a == b else "NV18" for b in range(8)) for a in range(8)],
+    (0, 0, 0, 0, 1, 1, 1, 1),
+)
+PAIRS = smi_files.topo(
+    [
+        "X NV12 SYS SYS",
+        "NV12 X SYS SYS",
+        "SYS SYS X NV12",
+        "SYS SYS NV12 X",
+    ],
+    (0, 0, 1, 1),
+)
+
+
+def gpu_topology(host_links):
+    return host_links.topology(
+        [device for device in host_links.devices if device.kind.value == "gpu"]
+    )
+
+
+def test_without_nvidia_smi_nvlinks_are_unknown_and_not_invented(
+    build, read_links
+):
+    host_links = read_links(build("hgx_h100"))
+    assert host_links.nvlink_known == frozenset()
+    topology = gpu_topology(host_links)
+    assert max(topology.levels) <= links.PIX
+    (note,) = host_links.notes
+    assert note.startswith("NVLink: unknown for 0000:0f:00.0 ")
+    assert "--nvidia-smi-topo" in note
+    assert "--baseboard" in note
+    a, b = host_links.devices[2], host_links.devices[3]
+    assert not host_links.is_certain(a, b)
+
+
+@pytest.mark.parametrize("machine", ["k2_host", "rtx_with_audio_and_usb"])
+def test_old_chips_and_single_gpus_have_no_nvlinks_to_ask_for(
+    build, read_links, machine
+):
+    assert read_links(build(machine)).notes == ()
+
+
+def test_a_matrix_of_nvidia_smi_is_joined_in_pci_order(build, read_links):
+    host_links = read_links(
+        build("a100_bridge_pairs"), topo=("topo.txt", PAIRS)
+    )
+    texts = {
+        str(address): codec.format_text(device_links)
+        for address, device_links in host_links.device_links(
+            host_links.devices
+        ).items()
+    }
+    assert texts == {
+        "0000:01:00.0": "nv12:0",
+        "0000:21:00.0": "nv12:0",
+        "0000:81:00.0": "nv12:1",
+        "0000:a1:00.0": "nv12:1",
+    }
+    assert host_links.notes == ()
+
+
+def test_a_query_says_which_gpus_nvidia_smi_saw(build, read_links):
+    topo = smi_files.topo(["X NV12", "NV12 X"], (1, 1))
+    seen = {"0000:81:00.0": None, "0000:a1:00.0": None}
+    host_links = read_links(
+        build("a100_bridge_pairs"),
+        topo=("topo.txt", topo),
+        query=("q.txt", smi_files.query(seen)),
+    )
+    first, second, third, fourth = host_links.devices
+    assert host_links.between(third.address, fourth.address) == links.nvlink(
+        12
+    )
+    assert host_links.between(first.address, second.address) == links.NODE
+    assert host_links.is_certain(third, fourth)
+    assert not host_links.is_certain(first, second)
+    (note,) = host_links.notes
+    assert "unknown for 0000:01:00.0 0000:21:00.0" in note
+
+
+@pytest.mark.parametrize(
+    ("machine", "topo", "message"),
+    [
+        (
+            "a100_bridge_pairs",
+            smi_files.topo(["X NV12", "NV12 X"]),
+            "2 GPUs, but a100-1 has 4 NVIDIA GPUs",
+        ),
+        (
+            "a100_bridge_pairs",
+            PAIRS.replace("0-63\t1", "0-63\t0"),
+            "GPU2 is on NUMA node 0, but 0000:81:00.0 on 1",
+        ),
+        (
+            "a100_bridge_pairs",
+            smi_files.topo(
+                [
+                    "X SYS NV12 SYS",
+                    "SYS X SYS NV12",
+                    "NV12 SYS X SYS",
+                    "SYS NV12 SYS X",
+                ]
+            ),
+            "are SYS (on two NUMA nodes), but NODE in sysfs",
+        ),
+        ("k2_host", PAIRS, "4 GPUs, but k2-1 has 2 NVIDIA GPUs"),
+    ],
+)
+def test_a_matrix_of_another_host_or_order_is_refused(
+    build, read_links, machine, topo, message
+):
+    with pytest.raises(errors.BadInput) as raised:
+        read_links(build(machine), topo=("topo.txt", topo))
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("topo.txt: ")
+
+
+def test_network_cards_show_that_a_matrix_is_of_another_host(
+    build, read_links
+):
+    # All GPUs have NVLinks, so only the card tells.
+    lines = NV18.splitlines()
+    lines[0] = lines[0].replace("\tCPU", "\tmlx5_0\tCPU")
+    for index in range(8):
+        cell = "SYS" if index == 0 else "NODE"
+        lines[index + 1] = lines[index + 1].replace(
+            "\t0-63", f"\t{cell}\t0-63"
+        )
+    with pytest.raises(errors.BadInput, match="but PIX in sysfs"):
+        read_links(build("hgx_h100"), topo=("topo.txt", "\n".join(lines)))
+
+
+def test_a_query_of_another_host_is_refused(build, read_links):
+    query = smi_files.query({"0000:99:00.0": 1})
+    with pytest.raises(errors.BadInput, match=r"0000:99:00.0 is no GPU of"):
+        read_links(build("k2_host"), query=("q.txt", query))
+
+
+def test_a_link_that_nvidia_smi_could_not_tell_is_noted(build, read_links):
+    topo = PAIRS.replace("NV12", "N/A")
+    host_links = read_links(build("a100_bridge_pairs"), topo=("t", topo))
+    assert [note for note in host_links.notes if "could not tell" in note]
+    assert gpu_topology(host_links).levels == (links.NODE, links.SYS)
+
+
+def test_partitions_are_joined_by_module_id_and_not_by_pci_order(
+    build, read_links
+):
+    host_links = read_links(
+        build("hgx_h100"),
+        topo=("topo.txt", NV18),
+        query=QUERY,
+        fabric=FABRIC,
+    )
+    by_id = {
+        partition.id: [str(address) for address in partition.addresses]
+        for partition in host_links.partitions
+    }
+    assert len(by_id) == 15
+    assert by_id[3] == ["0000:86:00.0", "0000:87:00.0"]
+    assert by_id[5] == ["0000:0f:00.0", "0000:10:00.0"]
+    assert by_id[7] == ["0000:86:00.0"]
+    assert by_id[2] == list(sysfs_trees.HGX_H100_GPUS[:4])
+
+
+def test_gpu_links_of_an_hgx_host_are_those_of_the_machine(build, read_links):
+    host_links = read_links(
+        build("hgx_h100"),
+        topo=("topo.txt", NV18),
+        query=QUERY,
+        fabric=FABRIC,
+    )
+    topology = gpu_topology(host_links)
+    assert topology == machines.hgx_h100_partitions()
+    chosen = [d for d in host_links.devices if d.kind.value == "gpu"]
+    described = host_links.device_links(chosen)
+    again = groups.compose(
+        [
+            (str(gpu.address), described[gpu.address], gpu.numa_node)
+            for gpu in chosen
+        ]
+    )
+    assert again == topology
+    assert codec.format_text(described[chosen[0].address]) == (
+        "nv18:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
+    )
+
+
+def test_partitions_without_module_ids_are_refused(build, read_links):
+    with pytest.raises(errors.BadInput, match="it is not guessed") as raised:
+        read_links(build("hgx_h100"), fabric=FABRIC)
+    assert "--nvidia-smi-q" in str(raised.value)
+
+
+def test_partitions_that_bear_addresses_need_no_module_ids(build, read_links):
+    by_module = {
+        module: f"0000{address.upper()}" for address, module in MODULES.items()
+    }
+    fabric = smi_files.fmpm(smi_files.HGX_H100, by_module)
+    host_links = read_links(build("hgx_h100"), fabric=("f", fabric))
+    assert [str(a) for a in host_links.partitions[3].addresses] == [
+        "0000:86:00.0",
+        "0000:87:00.0",
+    ]
+
+
+def test_partitions_of_another_board_are_refused(build, read_links):
+    fabric = smi_files.fmpm({0: (1,)}, {1: "00000000:99:00.0"})
+    with pytest.raises(errors.BadInput, match=r"99:00.0 of partition 0 is no"):
+        read_links(build("hgx_h100"), fabric=("f", fabric))
+
+
+def test_module_ids_that_contradict_fabric_manager_are_refused(
+    build, read_links
+):
+    fabric = smi_files.fmpm({0: (1,)}, {1: "00000000:0f:00.0"})
+    with pytest.raises(errors.BadInput, match=r"Module Id 1 is 0000:0f:00.0"):
+        read_links(build("hgx_h100"), query=QUERY, fabric=("f", fabric))
+
+
+@pytest.mark.parametrize(
+    ("machine", "board", "expected"),
+    [
+        ("hgx_h100", "hgx-h100-8", machines.hgx_h100()),
+        ("dgx1_v100", "dgx1-v100", machines.dgx1_v100()),
+    ],
+)
+def test_a_named_baseboard_gives_its_nvlinks(
+    build, read_links, machine, board, expected
+):
+    host_links = read_links(build(machine), baseboard=board)
+    topology = gpu_topology(host_links)
+    # Below NVLink the PCIe switches of the real host differ.
+    for a, b in itertools.combinations(range(expected.n), 2):
+        if expected.links[a][b] > links.PIX:
+            assert topology.links[a][b] == expected.links[a][b]
+        else:
+            assert topology.links[a][b] <= links.PIX
+    assert host_links.notes == ()
+
+
+def test_a_baseboard_and_its_matrix_may_be_given_together(build, read_links):
+    path = smi_files.SMI / "dgx1_v100_8x.txt"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    host_links = read_links(
+        build("dgx1_v100"),
+        topo=("topo.txt", path.read_text()),
+        baseboard="dgx1-v100",
+    )
+    assert host_links.nvlink_from == ("topo.txt", "baseboard dgx1-v100")
+
+
+def test_a_matrix_that_contradicts_the_baseboard_is_refused(build, read_links):
+    topo = NV18.replace("NV18", "NV12")
+    with pytest.raises(errors.BadInput, match=r"have NV18, but NV12 in topo"):
+        read_links(
+            build("hgx_h100"),
+            topo=("topo.txt", topo),
+            baseboard="hgx-h100-8",
+        )
+
+
+@pytest.mark.parametrize(
+    ("machine", "board", "message"),
+    [
+        ("k2_host", "hgx-h100-8", "0 GPUs 10de:2330, not 8"),
+        ("hgx_h100", "hgx-a100-8", "0 GPUs 10de:20b0 or 10de:20b2, not 8"),
+        ("hgx_h100", "hgx-9000", "known are dgx1-v100"),
+    ],
+)
+def test_a_baseboard_that_the_host_does_not_have_is_refused(
+    build, read_links, machine, board, message
+):
+    with pytest.raises(errors.BadInput) as raised:
+        read_links(build(machine), baseboard=board)
+    assert message in str(raised.value)
+
+
+def test_a_baseboard_with_missing_nvswitches_is_refused(build, read_links):
+    host = build("hgx_h100")
+    host.remove("/sys/bus/pci/devices/0000:c6:00.0")
+    with pytest.raises(errors.BadInput, match="3 NVSwitches, not 4"):
+        read_links(host, baseboard="hgx-h100-8")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("0000:06:00.0/numa_node", 1, "3 GPUs on NUMA node 0, not 4"),
+        ("0000:06:00.0/numa_node", -1, "3 GPUs on NUMA node 0, not 4"),
+    ],
+)
+def test_a_baseboard_with_gpus_on_other_nodes_is_refused(
+    build, read_links, path, content, message
+):
+    host = build("dgx1_v100")
+    host.write(f"/sys/bus/pci/devices/{path}", content)
+    with pytest.raises(errors.BadInput, match=message):
+        read_links(host, baseboard="dgx1-v100")
+
+
+def test_a_dgx_1_whose_pairs_share_no_switch_is_refused(tmp_path, read_links):
+    host = sysfs_trees.Host(tmp_path)
+    host.nodes(2)
+    for index in range(8):
+        host.add(
+            sysfs_trees.Pci(
+                f"0000:{index + 16:02x}:00.0",
+                f"pci0000:{index + 16:02x}",
+                "10de:1db1",
+                0x030200,
+                numa=index // 4,
+            )
+        )
+    with pytest.raises(errors.BadInput, match="do not share a PCIe switch"):
+        read_links(host, baseboard="dgx1-v100")
+
+
+def test_module_ids_are_kept(build, read_links):
+    host_links = read_links(build("hgx_h100"), query=QUERY)
+    assert dict(host_links.module_ids) == {
+        PciAddress.parse(address): module
+        for address, module in MODULES.items()
+    }

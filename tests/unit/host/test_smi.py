@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import smi
+from nova_gpu_filter.topology import links
+from tests import smi_files
+
+SELF = links.SELF
+
+
+def parse_file(name):
+    path = smi_files.SMI / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return smi.parse_topo(name, path.read_text())
+
+
+# GPUs; the links between GPUs and how many pairs have each; network cards;
+# NUMA affinity.
+FACTS = {
+    "a100_nc96ads_v4_4x_bridge_pairs.txt": (
+        4,
+        {"NV12": 2, "SYS": 4},
+        0,
+        (0, 1, 2, 3),
+    ),
+    "a100_pcie_4x_one_bridge_pair.txt": (
+        4,
+        {"NV12": 1, "NODE": 1, "SYS": 4},
+        2,
+        (0, 0, 1, 1),
+    ),
+    "a100_redstone_4x_leonardo.txt": (4, {"NV4": 6}, 4, (0, 0, 0, 0)),
+    "a100_redstone_4x_perlmutter.txt": (4, {"NV4": 6}, 0, (3, 2, 1, 0)),
+    "dgx1_v100_8x.txt": (
+        8,
+        {"NV1": 8, "NV2": 8, "SYS": 12},
+        4,
+        (None,) * 8,
+    ),
+    "h100_nvl_pcie_8x_bridge_pairs.txt": (
+        8,
+        {"NV12": 4, "NODE": 8, "SYS": 16},
+        2,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+    "hgx_a100_8x_epyc_nps4.txt": (
+        8,
+        {"NV12": 28},
+        1,
+        (3, 3, 1, 1, 7, 7, 5, 5),
+    ),
+    "hgx_a100_8x_p4d.txt": (8, {"NV12": 28}, 0, (0, 0, 0, 0, 1, 1, 1, 1)),
+    "hgx_h100_8x_13nic.txt": (
+        8,
+        {"NV18": 28},
+        13,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+    "hgx_h200_8x.txt": (8, {"NV18": 28}, 8, (0, 0, 0, 0, 1, 1, 1, 1)),
+    "pcie_8x_pix_node_sys.txt": (
+        8,
+        {"PIX": 4, "NODE": 8, "SYS": 16},
+        0,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+    "pcie_8x_pix_sys_2nic.txt": (
+        8,
+        {"PIX": 12, "SYS": 16},
+        2,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+    "rtx4090_pcie_8x_node_sys.txt": (
+        8,
+        {"NODE": 12, "SYS": 16},
+        0,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+    "rtx_a5000_pcie_8x.txt": (
+        8,
+        {"PXB": 10, "PIX": 2, "SYS": 16},
+        2,
+        (0, 0, 0, 0, 1, 1, 1, 1),
+    ),
+}
+
+
+def test_no_file_is_without_its_facts():
+    if not smi_files.SMI.exists():
+        pytest.skip(f"{smi_files.SMI} is not there")
+    there = {path.name for path in smi_files.SMI.glob("*.txt")}
+    assert there - {"SOURCES.txt", "hgx_h200_8x.module_ids.txt"} == set(FACTS)
+
+
+@pytest.mark.parametrize("name", smi_files.TOPO_FILES)
+def test_every_real_matrix_is_read(name):
+    gpus, counts, nics, numa = FACTS[name]
+    matrix = parse_file(name)
+    found = {}
+    for a, b in itertools.combinations(range(matrix.gpus), 2):
+        key = links.name(matrix.gpu_link(a, b))
+        found[key] = found.get(key, 0) + 1
+    assert (matrix.gpus, found, len(matrix.nics), matrix.numa) == (
+        gpus,
+        counts,
+        nics,
+        numa,
+    )
+
+
+@pytest.mark.parametrize("name", smi_files.TOPO_FILES)
+def test_every_cell_of_a_real_matrix_agrees_with_a_plain_reading(name):
+    """The rows once more, cut by columns of words and nothing else."""
+    matrix = parse_file(name)
+    lines = (smi_files.SMI / name).read_text().splitlines()
+    rows = [line.split() for line in lines if line.split()[1:]]
+    wanted = matrix.gpus + len(matrix.nics)
+    body = [row for row in rows[1:] if row[0].startswith("GPU")]
+    for gpu in range(matrix.gpus):
+        cells = [
+            None if link is None else links.name(link)
+            for link in matrix.cells[gpu]
+        ]
+        assert body[gpu][1 : wanted + 1] == cells
+
+
+def test_cards_are_called_as_the_legend_says():
+    assert parse_file("hgx_h100_8x_13nic.txt").nics[-1] == "mlx5_eth4"
+
+
+def test_cards_without_a_legend_keep_their_columns_name():
+    assert parse_file("hgx_h200_8x.txt").nics[0] == "NIC0"
+    assert parse_file("dgx1_v100_8x.txt").nics[0] == "mlx5_0"
+
+
+TWO = smi_files.topo(["X NV12", "NV12 X"], (0, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TWO,
+        TWO.replace("\t", "    "),
+        TWO.lstrip(),
+        TWO.replace("\n", "\r\n"),
+        "$ nvidia-smi topo -m\n" + TWO,
+        TWO.replace("GPU0\tGPU1", "\x1b[4mGPU0\tGPU1", 1).replace(
+            "NUMA Affinity", "NUMA Affinity\x1b[0m"
+        ),
+        TWO.replace("\tX", "\t X ").replace("NUMA Affinity", "NUMA Affinity "),
+    ],
+    ids=[
+        "tabs",
+        "spaces",
+        "no indent",
+        "dos",
+        "prompt",
+        "colors",
+        "padded cells",
+    ],
+)
+def test_the_same_matrix_is_read_however_it_was_saved(text):
+    matrix = smi.parse_topo("x", text)
+    assert matrix.cells == ((SELF, links.nvlink(12)), (links.nvlink(12), SELF))
+    assert matrix.numa == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "link"),
+    [
+        ("SOC", links.SYS),
+        ("PSB", links.PIX),
+        ("N/A", None),
+        ("ERR", None),
+        ("NV1", links.nvlink(1)),
+        ("NV18", links.nvlink(18)),
+    ],
+)
+def test_cells_of_other_drivers_are_read(cell, link):
+    text = smi_files.topo([f"X {cell}", f"{cell} X"])
+    assert smi.parse_topo("x", text).gpu_link(0, 1) == link
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no output of 'nvidia-smi topo -m'"),
+        ("No devices were found\n", "no output of 'nvidia-smi topo -m'"),
+        (TWO.replace("NV12", "FOO", 1), "row GPU0, column GPU1: 'FOO' is no"),
+        (TWO.replace("NV12", "NV8", 1), "GPU0 to GPU1 is NV8, but GPU1 to"),
+        (TWO.replace("NV12", "X", 1), "X stands on the diagonal"),
+        (TWO[: TWO.index("GPU1\tNV12")], "the row of GPU1 is missing"),
+        (TWO.replace("GPU0\tGPU1", "GPU0\tGPU2", 1), "not GPU0, GPU1"),
+        (TWO.replace("GPU0\tGPU1", "GPU0\t!", 1), "unknown column '!'"),
+        (TWO.replace("GPU1\tNV12\tX\t0-63\t1", "GPU1\tNV12"), "has 1 cells"),
+        (TWO + "GPU1\tNV12\tX\n", "the row of GPU1 is there twice"),
+    ],
+)
+def test_what_is_no_matrix_is_refused_with_row_and_column(text, message):
+    with pytest.raises(errors.BadInput) as raised:
+        smi.parse_topo("topo.txt", text)
+    assert str(raised.value).startswith("topo.txt: ")
+    assert message in str(raised.value)
+
+
+LINKS = st.sampled_from(
+    [links.SYS, links.NODE, links.PHB, links.PXB, links.PIX]
+) | st.integers(1, 18).map(links.nvlink)
+
+
+@st.composite
+def matrices(draw):
+    """A symmetric matrix of GPUs and cards, and their NUMA nodes."""
+    gpus = draw(st.integers(1, 5))
+    nics = draw(st.integers(0, 2))
+    pairs = list(itertools.combinations(range(gpus + nics), 2))
+    drawn = draw(st.lists(LINKS, min_size=len(pairs), max_size=len(pairs)))
+    cells = [[SELF] * (gpus + nics) for _ in range(gpus + nics)]
+    for (a, b), link in zip(pairs, drawn, strict=True):
+        cells[a][b] = cells[b][a] = link
+    node = st.none() | st.integers(0, 9)
+    return (
+        gpus,
+        nics,
+        cells,
+        draw(st.lists(node, min_size=gpus, max_size=gpus)),
+    )
+
+
+@given(matrices(), st.sampled_from(["\t", "    "]), st.booleans())
+def test_any_matrix_is_read_as_it_was_printed(matrix, gap, with_nic_rows):
+    gpus, nics, cells, numa = matrix
+    names = [f"GPU{i}" for i in range(gpus)]
+    names += [f"mlx5_{i}" for i in range(nics)]
+    lines = [
+        gap
+        + gap.join([*names, "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])
+    ]
+    for i, name in enumerate(names[: gpus + nics * with_nic_rows]):
+        row = [name, *(links.name(link) for link in cells[i])]
+        if i < gpus:
+            node = "N/A" if numa[i] is None else str(numa[i])
+            row += ["0-7,16-23", node, "N/A"]
+        lines.append(gap.join(row))
+    read = smi.parse_topo("x", "\n".join(lines))
+    assert read.gpus == gpus
+    assert read.nics == tuple(names[gpus:])
+    assert read.numa == tuple(numa)
+    for a, b in itertools.product(range(gpus), range(gpus + nics)):
+        assert read.cells[a][b] == cells[a][b]
+
+
+def test_a_single_gpu_has_a_matrix_of_one_cell():
+    matrix = smi.parse_topo("x", smi_files.topo(["X"], (0,)))
+    assert (matrix.gpus, matrix.cells, matrix.numa) == (1, ((SELF,),), (0,))
+
+
+@given(st.text() | st.text("GPU01NVX \t\nSYS24-", max_size=200))
+def test_any_text_is_a_matrix_or_bad_input(text):
+    with contextlib.suppress(errors.BadInput):
+        smi.parse_topo("x", text)
+
+
+def test_gpus_and_module_ids_are_read_in_the_order_of_indices():
+    text = smi_files.query({"0000:83:00.0": 2, "0000:0f:00.0": None})
+    assert [
+        (str(gpu.address), gpu.module_id) for gpu in smi.parse_query("x", text)
+    ] == [("0000:83:00.0", 2), ("0000:0f:00.0", None)]
+
+
+def test_module_ids_of_a_real_board_are_read():
+    path = smi_files.SMI / "hgx_h200_8x.module_ids.txt"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    rows = [line.split() for line in path.read_text().splitlines()[2:]]
+    modules = {row[1]: int(row[2]) for row in rows}
+    read = smi.parse_query("x", smi_files.query(modules))
+    assert {str(gpu.address): gpu.module_id for gpu in read} == modules
+    assert sorted(modules.values()) == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no output of 'nvidia-smi -q'"),
+        ("GPU 99\n", "'99' is no PCI address"),
+        ("GPU 0:1:2\n", "'0:1:2' is no PCI address"),
+        (
+            "GPU 00000000:83:00.0\n    Module Id : two\n",
+            "Module Id 'two' is no number",
+        ),
+        (
+            "GPU 00000000:83:00.0\nGPU 00000000:83:00.0\n",
+            "GPU 0000:83:00.0 is there twice",
+        ),
+        (
+            smi_files.query({"0000:01:00.0": 3, "0000:02:00.0": 3}),
+            "Module Id 3 is there twice",
+        ),
+    ],
+)
+def test_a_query_that_contradicts_itself_is_refused(text, message):
+    with pytest.raises(errors.BadInput, match=message):
+        smi.parse_query("q.txt", text)
+
+
+@given(st.text() | st.text("GPU 0:.\nModule Id123\t", max_size=200))
+def test_any_text_is_a_query_or_bad_input(text):
+    with contextlib.suppress(errors.BadInput):
+        smi.parse_query("x", text)
