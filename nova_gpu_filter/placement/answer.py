@@ -105,7 +105,7 @@ class _Writer:
                 *(
                     f'"{device}": {resources}'
                     for resources, device_set in zip(
-                        self._resources, candidate.sets
+                        self._resources, candidate.sets, strict=True
                     )
                     for device in device_set
                 ),
@@ -117,9 +117,9 @@ class _Writer:
             *(
                 f'{suffix}{device}"]'
                 for suffixes, device_set in zip(
-                    self._suffixes, candidate.sets
+                    self._suffixes, candidate.sets, strict=True
                 )
-                for suffix, device in zip(suffixes, device_set)
+                for suffix, device in zip(suffixes, device_set, strict=True)
             ),
         ]
         return (
@@ -133,7 +133,9 @@ class _Writer:
             provider: dict(resources)
             for provider, resources in candidate.rest.allocations.items()
         }
-        for group_class, device_set in zip(self._classes, candidate.sets):
+        for group_class, device_set in zip(
+            self._classes, candidate.sets, strict=True
+        ):
             for device in device_set:
                 given = summed.setdefault(device, {})
                 for resource_class, amount in group_class.resources:

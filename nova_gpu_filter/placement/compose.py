@@ -21,6 +21,10 @@ _MOST_SEARCHED = 20_000
 """Sets that are tried in one tree to find one that leaves enough for the other
 classes; more than the 12,870 sets of 8 out of 16."""
 
+_MOST_COMPANIONS = 256
+"""Sets of a further class among which those near to the first class's devices
+are looked for; more than the 70 sets of 4 out of 8."""
+
 _Item = TypeVar("_Item")
 
 DeviceSet: TypeAlias = tuple[str, ...]
@@ -136,7 +140,10 @@ class _Taken:
         )
 
     def and_by(
-        self, group_class: query.GroupClass, device_set: DeviceSet, isolate: bool
+        self,
+        group_class: query.GroupClass,
+        device_set: DeviceSet,
+        isolate: bool,
     ) -> "_Taken":
         amounts = dict(self.amounts)
         for device in device_set:
@@ -203,6 +210,12 @@ class _TreeTask:
             not first.isdisjoint(second)
             for first, second in itertools.combinations(self._usable, 2)
         )
+        self._companions = [
+            None
+            if index == 0 or self.compete
+            else sets.Companions.of(devices[0], found, composer.summaries)
+            for index, found in enumerate(devices)
+        ]
 
     def shares_beside(self, rest: trees.Rest) -> tuple[_Shares, ...]:
         """Return the shares of all classes, each as if it were alone."""
@@ -212,16 +225,13 @@ class _TreeTask:
             for index in range(len(self._classes))
         )
 
-    def _shares(
-        self, index: int, rest: trees.Rest, taken: _Taken
-    ) -> _Shares:
+    def _shares(self, index: int, rest: trees.Rest, taken: _Taken) -> _Shares:
         devices = self._devices[index]
+        shares = self._composer.shares(index, devices, taken)
         usable = frozenset(rest.devices) if index == 0 else self._usable[index]
         return tuple(
             share if device in usable else 0
-            for device, share in zip(
-                devices, self._composer.shares(index, devices, taken)
-            )
+            for device, share in zip(devices, shares, strict=True)
         )
 
     def with_rests(self, rests: Sequence[trees.Rest]) -> Iterator[Candidate]:
@@ -236,7 +246,9 @@ class _TreeTask:
                     rests[(place + shift) % len(rests)],
                     tuple(
                         tuple(devices[index] for index in found)
-                        for devices, found in zip(self._devices, combination)
+                        for devices, found in zip(
+                            self._devices, combination, strict=True
+                        )
                     ),
                 )
 
@@ -247,8 +259,8 @@ class _TreeTask:
         for index in range(len(self._classes)):
             combinations = list(combinations)
             options = [
-                self._options(index, rest, combination, most)
-                for combination in combinations
+                self._options(index, rest, combination, place)
+                for place, combination in enumerate(combinations)
             ]
             combinations = itertools.islice(
                 _extend(combinations, options), most
@@ -264,15 +276,32 @@ class _TreeTask:
         index: int,
         rest: trees.Rest,
         combination: _Combination,
-        most: int | None,
+        place: int,
     ) -> Sequence[sets.IndexSet]:
-        return sets.choose(
+        """List device sets for a class beside those of the classes before.
+
+        :param place: of the combination among others; the list starts at
+            another set for each, so that all sets occur early.
+        """
+        companions = self._companions[index]
+        most = self._composer.most_per_tree
+        options = sets.choose(
             self._topologies[index],
             self._shares_beside(index, rest, combination),
             self._classes[index].size,
-            most,
+            # Those near to the others may be far down the list.
+            most
+            if companions is None or most is None
+            else max(most, _MOST_COMPANIONS),
             self._composer.seed,
         )
+        if not options:
+            return options
+        start = place % len(options)
+        options = (*options[start:], *options[:start])
+        if companions is not None:
+            options = companions.nearest_first(combination[0], options)
+        return options[:most]
 
     def _shares_beside(
         self, index: int, rest: trees.Rest, combination: _Combination
@@ -280,7 +309,7 @@ class _TreeTask:
         taken = _Taken.by_rest(rest, self._isolate)
         if self.compete:
             for group_class, devices, found in zip(
-                self._classes, self._devices, combination
+                self._classes, self._devices, combination, strict=False
             ):
                 device_set = tuple(devices[index] for index in found)
                 taken = taken.and_by(group_class, device_set, self._isolate)
@@ -294,9 +323,7 @@ class _TreeTask:
         def beyond(combination: _Combination) -> list[_Combination]:
             index = len(combination)
             if index == last:
-                options = self._options(
-                    index, rest, combination, self._composer.most_per_tree
-                )
+                options = self._options(index, rest, combination, 0)
                 return [(*combination, found) for found in options]
             shares = self._shares_beside(index, rest, combination)
             for found in sets.every(shares, self._classes[index].size):
@@ -315,15 +342,13 @@ def _extend(
 ) -> Iterator[_Combination]:
     """Put each combination together with each of its options.
 
-    In rounds: each combination once before any a second time, and with
-    options from another place, so that all options occur early.
+    In rounds: each combination with its first option, then each with its
+    second.
     """
     for turn in range(max(map(len, options), default=0)):
-        for place, (combination, found) in enumerate(
-            zip(combinations, options)
-        ):
+        for combination, found in zip(combinations, options, strict=True):
             if turn < len(found):
-                yield (*combination, found[(turn + place) % len(found)])
+                yield (*combination, found[turn])
 
 
 def _in_turn(streams: Sequence[Iterator[_Item]]) -> Iterator[_Item]:

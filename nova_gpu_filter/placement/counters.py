@@ -3,9 +3,9 @@
 """What the extension has done since its process started."""
 
 import collections
+from collections.abc import Mapping
 import dataclasses
 import threading
-from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)

@@ -151,6 +151,4 @@ def _unanswerable(query_string: str) -> str:
     """
     nowhere = uuid.UUID(int=0)
     suffix = f"_{uuid.uuid4().hex}"
-    return (
-        f"resources{suffix}=VCPU:1&in_tree{suffix}={nowhere}&{query_string}"
-    )
+    return f"resources{suffix}=VCPU:1&in_tree{suffix}={nowhere}&{query_string}"

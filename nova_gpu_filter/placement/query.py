@@ -23,7 +23,9 @@ _ANY_TRAITS_MICROVERSION = (1, 39)
 _GROUP_KEY = re.compile(
     r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64})?"
 )
-_RESOURCES = re.compile(r"[A-Z0-9_]+:[1-9][0-9]{0,9}(,[A-Z0-9_]+:[1-9][0-9]*)*")
+_RESOURCES = re.compile(
+    r"[A-Z0-9_]+:[1-9][0-9]{0,9}(,[A-Z0-9_]+:[1-9][0-9]*)*"
+)
 _ALL_TRAITS = re.compile(r"!?[A-Z0-9_]+(,!?[A-Z0-9_]+)*")
 _ANY_TRAITS = re.compile(r"in:[A-Z0-9_]+(,[A-Z0-9_]+)*")
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -151,14 +153,39 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
         if name != "limit":
             pairs.append((name, suffix, pair))
     classes = _find_classes(groups, wide.get("same_subtree", ()), microversion)
+    isolate = _group_policy(wide) == "isolate"
+    if isolate and _unsuffixed_shares_a_resource_class(groups):
+        raise NotComposableError("isolate with an unsuffixed device")
     in_classes = {suffix for found in classes for suffix in found.suffixes}
     return Question(
         classes=classes,
         other_suffixes=tuple(s for s in groups if s not in in_classes),
-        isolate=_group_policy(wide) == "isolate",
+        isolate=isolate,
         limit=_limit(wide),
         _pairs=tuple(pairs),
     )
+
+
+def _unsuffixed_shares_a_resource_class(
+    groups: Mapping[str, Mapping[str, Sequence[str]]],
+) -> bool:
+    """Whether the unsuffixed group asks for what a suffixed one asks for.
+
+    With ``isolate`` Placement then adds amounts up in objects that several
+    allocation requests share (``copy_arr_if_needed`` in
+    placement/objects/research_context.py), so that some of them name more than
+    they map. Nothing can be composed of such answers.
+    """
+    asked = {
+        suffix: {
+            part.partition(":")[0]
+            for value in group.get("resources", ())
+            for part in value.split(",")
+        }
+        for suffix, group in groups.items()
+    }
+    unsuffixed = asked.pop("", set())
+    return any(unsuffixed & found for found in asked.values())
 
 
 def _decode(pair: str) -> tuple[str, str]:
@@ -196,7 +223,9 @@ def _find_classes(
     microversion: tuple[int, int],
 ) -> tuple[GroupClass, ...]:
     bound = {
-        suffix.strip() for value in same_subtrees for suffix in value.split(",")
+        suffix.strip()
+        for value in same_subtrees
+        for suffix in value.split(",")
     }
     suffixes_by_key: dict[object, list[str]] = {}
     for suffix, group in groups.items():

@@ -10,14 +10,19 @@ UUID. (PCI addresses are no part of Placement's answer.)
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import functools
 import itertools
+import math
+import random
 from typing import TypeAlias
 
 from oslo_log import log as logging
 
 from nova_gpu_filter.placement import trees
+from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import hosts
 from nova_gpu_filter.topology import topology as topologies
 
@@ -25,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 IndexSet: TypeAlias = tuple[int, ...]
 """Indexes of devices, ascending; one that serves several groups repeats."""
+
+_MOST_KEPT = 256
+"""Answers with more sets are not cached."""
 
 _OUR_TRAITS = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
 
@@ -64,8 +72,55 @@ def topology_of(
     try:
         return _topology(traits)
     except codec.LinkTextError:
-        _warn(tuple(zip(providers, traits)))
+        _warn(tuple(zip(providers, traits, strict=True)))
         return _topology(((),) * len(traits))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Companions:
+    """How near the devices of two classes are, such as GPUs and NICs."""
+
+    _cross: companions.CrossLinks
+
+    @classmethod
+    def of(
+        cls,
+        first: Sequence[str],
+        second: Sequence[str],
+        summaries: trees.Summaries,
+    ) -> "Companions | None":
+        """Look at the devices of one tree.
+
+        :returns: None where nothing tells which are near to each other.
+        """
+        both = topology_of([*first, *second], summaries)
+        if len(both.levels) < 2:
+            return None
+        places = range(both.n)
+        return cls(
+            companions.cross_links(
+                both, places[: len(first)], places[len(first) :]
+            )
+        )
+
+    def nearest_first(
+        self, chosen: IndexSet, options: Sequence[IndexSet]
+    ) -> Sequence[IndexSet]:
+        """Sort device sets of the second class.
+
+        Those with the most one-to-one pairs of near devices come first; equal
+        ones stay in their order.
+
+        :param chosen: a device set of the first class.
+        """
+        mask = topologies.mask_of(chosen)
+        return sorted(
+            options,
+            key=lambda option: companions.score(
+                self._cross, mask, topologies.mask_of(option)
+            ),
+            reverse=True,
+        )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -88,7 +143,6 @@ def _warn(devices: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
         )
 
 
-@functools.lru_cache(maxsize=8192)
 def choose(
     topology: topologies.Topology,
     shares: tuple[int, ...],
@@ -108,38 +162,78 @@ def choose(
     :param seed: permutes sets that are equally good.
     :returns: all different; empty only if no set fits.
     """
-    free = topologies.mask_of(i for i, share in enumerate(shares) if share)
-    chosen: list[IndexSet] = []
-    if free.bit_count() >= size:
-        chosen.extend(
-            tuple(topologies.devices_of(mask))
-            for mask in _few(topology, free, size, seed, limit)
-        )
-    if max(shares, default=0) > 1:
-        repeating = (
-            found for found in every(shares, size) if len(set(found)) < size
-        )
-        missing = None if limit is None else max(0, limit - len(chosen))
-        chosen.extend(itertools.islice(repeating, missing))
-    return chosen
-
-
-def _few(topology, free, size, seed, limit):
-    devices = topologies.devices_of(free)
-    packing = [
-        topologies.mask_of(devices[i : i + size])
-        for i in range(0, len(devices) - size + 1, size)
-    ]
-    rest = (
-        topologies.mask_of(found)
-        for found in itertools.combinations(devices, size)
-    )
+    if limit is not None and limit <= _MOST_KEPT:
+        return _choose_few(topology, shares, size, limit, seed)
     return list(
-        itertools.islice(
-            itertools.chain(packing, (m for m in rest if m not in packing)),
-            limit,
-        )
+        itertools.islice(_ordered(topology, shares, size, limit, seed), limit)
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _choose_few(
+    topology: topologies.Topology,
+    shares: tuple[int, ...],
+    size: int,
+    limit: int,
+    seed: int,
+) -> Sequence[IndexSet]:
+    # All hosts of a kind with the same free devices ask this in one request.
+    return tuple(
+        itertools.islice(_ordered(topology, shares, size, limit, seed), limit)
+    )
+
+
+def _ordered(
+    topology: topologies.Topology,
+    shares: tuple[int, ...],
+    size: int,
+    limit: int | None,
+    seed: int,
+) -> Iterator[IndexSet]:
+    """Yield every set that fits, in the order of :func:`choose`.
+
+    :param limit: how many will be looked at; None for all.
+    """
+    free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
+    seen: set[IndexSet] = set()
+    if free.bit_count() >= size:
+        for found in _of_different(topology, free, size, limit, seed):
+            seen.add(found)
+            yield found
+    # Of many devices the topology engine looks at a part of the sets only.
+    if max(shares, default=0) > 1 or len(seen) < math.comb(
+        free.bit_count(), size
+    ):
+        for found in every(shares, size):
+            if found not in seen:
+                yield found
+
+
+def _of_different(
+    topology: topologies.Topology,
+    free: int,
+    size: int,
+    limit: int | None,
+    seed: int,
+) -> Iterator[IndexSet]:
+    """Yield sets of different devices, a packing of them first."""
+    if len(topology.levels) > 1 or topology.partitions:
+        for mask in choice.rank(topology, free, size).few(seed, limit):
+            yield tuple(topologies.devices_of(mask))
+        return
+    # Any device is as good as any other. A provider tree can have hundreds of
+    # such: VFs, or parts of GPUs.
+    devices = topologies.devices_of(free)
+    random.Random(seed).shuffle(devices)  # noqa: S311 (no secret)
+    packing = [
+        tuple(sorted(devices[start : start + size]))
+        for start in range(0, len(devices) - size + 1, size)
+    ]
+    yield from packing
+    for combination in itertools.combinations(devices, size):
+        found = tuple(sorted(combination))
+        if found not in packing:
+            yield found
 
 
 def every(shares: Sequence[int], size: int) -> Iterator[IndexSet]:

@@ -97,7 +97,9 @@ def read(
         rest.devices.append(device)
     devices_by_root = [
         _devices_by_root(found, group_class)
-        for found, group_class in zip(others, question.classes[1:])
+        for found, group_class in zip(
+            others, question.classes[1:], strict=True
+        )
     ]
     trees = [
         Tree(

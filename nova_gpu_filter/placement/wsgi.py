@@ -29,6 +29,7 @@ requests that are not composed.
 """
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import json
 import os
 import threading
@@ -85,7 +86,9 @@ class Wrapped:
         """See :func:`wrap`."""
         self._application = application
         self._conf = conf
-        self._handler = handler.PlacementHandler(config=_Unlimited(conf))
+        self._handler = handler.PlacementHandler(
+            config=_Overridden(conf, _INNER_OPTIONS)
+        )
 
     def __call__(
         self, environ: inner.Environ, start_response: inner.StartResponse
@@ -169,10 +172,12 @@ class Wrapped:
             query_string,
         )
         headers = [
-            (name, str(len(body)) if name.lower() == "content-length" else value)
+            (name, value)
             for name, value in placement.headers
+            if name.lower() != "content-length"
         ]
-        return inner.Reply("200 OK", [*headers, HEADER], body)
+        headers += [("Content-Length", str(len(body))), HEADER]
+        return inner.Reply("200 OK", headers, body)
 
 
 def _microversion(environ: inner.Environ) -> tuple[int, int]:
@@ -201,27 +206,33 @@ def _seed(environ: inner.Environ) -> int:
     return zlib.crc32(environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "").encode())
 
 
-class _Unlimited:
-    """A configuration without ``[placement]max_allocation_candidates``."""
+class _Overridden:
+    """A configuration, or a group of one, with other values for some options.
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._conf = conf
+    Not a copy: what changes in the original changes here.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._conf, name)
-        return _UnlimitedGroup(value) if name == "placement" else value
-
-
-class _UnlimitedGroup:
-    """The group ``[placement]`` of such a configuration."""
-
-    max_allocation_candidates = -1
-
-    def __init__(self, group: Any) -> None:
-        self._group = group
+    def __init__(self, original: Any, values: Mapping[str, Any]) -> None:
+        """Take values for options, or mappings of them for groups."""
+        self._original = original
+        self._values = values
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._group, name)
+        """Read an option or a group."""
+        if name not in self._values:
+            return getattr(self._original, name)
+        value = self._values[name]
+        if isinstance(value, Mapping):
+            return _Overridden(getattr(self._original, name), value)
+        return value
+
+
+_INNER_OPTIONS = {
+    "placement": {"max_allocation_candidates": -1},
+    # It cuts combinations of many groups short, and doubles the time of a
+    # question with few.
+    "workarounds": {"optimize_for_wide_provider_trees": False},
+}
 
 
 class _Application:

@@ -8,6 +8,7 @@ every set is asked for.
 """
 
 import collections
+import os
 
 import hypothesis
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from tests.functional.placement import worlds
 
 _SETTINGS = hypothesis.settings(
     deadline=None,
-    max_examples=150,
+    max_examples=int(os.environ.get("HYPOTHESIS_PLACEMENT_CASES", "40")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
@@ -30,9 +31,9 @@ seen: collections.Counter[str] = collections.Counter()
 def _was_put_to_the_test():
     """Fail if nearly everything was passed through, or had no answer."""
     yield
-    if seen["asked"] > 100:
+    if seen["asked"] >= 100:
         assert seen["composed"] > seen["asked"] / 2, seen
-        assert seen["not empty"] > seen["asked"] / 20, seen
+        assert seen["not empty"] > seen["asked"] / 4, seen
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,17 @@ class Query:
 
     pairs: tuple[tuple[str, str], ...]
     classes: tuple[tuple[str, ...], ...]
-    """Suffixes of the groups that were made from one template."""
+    """Suffixes of the groups that ask for the same, and can change places."""
 
     def text(self, **others: Any) -> str:
         """Return the query string, with further parameters."""
         pairs = (*self.pairs, *others.items())
         return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def _one_in(draw: Any, n: int) -> bool:
+    """Draw true once in ``n`` times; 0, which hypothesis prefers, is false."""
+    return bool(draw(st.sampled_from(range(n))) == n - 1)
 
 
 def _subsets(values: tuple[str, ...], most: int) -> Any:
@@ -43,19 +48,19 @@ def _subsets(values: tuple[str, ...], most: int) -> Any:
 def inventories(draw: Any) -> service.Inventory:
     """Draw an inventory, now and then with awkward limits."""
     total = draw(st.sampled_from((1, 1, 1, 2, 3, 4, 6)))
-    if draw(st.integers(0, 2)):
-        used = draw(st.integers(0, total)) if draw(st.booleans()) else 0
+    if not _one_in(draw, 3):
+        used = draw(st.integers(0, total)) if _one_in(draw, 3) else 0
         return service.Inventory(total, used=used)
     reserved = draw(st.integers(0, min(1, total - 1)))
     ratio = draw(st.sampled_from((1.0, 1.5, 2.0)))
     capacity = int((total - reserved) * ratio)
     return service.Inventory(
         total,
-        used=draw(st.integers(0, capacity)),
+        used=draw(st.integers(0, capacity)) if draw(st.booleans()) else 0,
         reserved=reserved,
-        min_unit=draw(st.integers(1, 2)),
+        min_unit=2 if _one_in(draw, 6) else 1,
         max_unit=draw(st.integers(1, total)),
-        step_size=draw(st.integers(1, 2)),
+        step_size=2 if _one_in(draw, 6) else 1,
         allocation_ratio=ratio,
     )
 
@@ -74,7 +79,7 @@ def providers(draw: Any) -> list[service.Provider]:
                 }
                 | (
                     {"CUSTOM_GPU": draw(inventories())}
-                    if not draw(st.integers(0, 5))
+                    if _one_in(draw, 6)
                     else {}
                 ),
                 traits=draw(_subsets(TRAITS[:2], 1)),
@@ -91,13 +96,12 @@ def providers(draw: Any) -> list[service.Provider]:
                     else {}
                 )
                 found.append(service.Provider(parent, root, inventory))
-        for device in range(draw(st.integers(1, 4))):
+        for device in range(draw(st.sampled_from((2, 3, 4)))):
             classes = draw(
                 st.sampled_from(
                     (
-                        DEVICE_CLASSES[:1],
-                        DEVICE_CLASSES[:1],
-                        DEVICE_CLASSES[1:],
+                        *(DEVICE_CLASSES[:1],) * 4,
+                        *(DEVICE_CLASSES[1:],) * 2,
                         DEVICE_CLASSES,
                     )
                 )
@@ -108,13 +112,11 @@ def providers(draw: Any) -> list[service.Provider]:
                     draw(st.sampled_from(parents)),
                     {rc: draw(inventories()) for rc in classes},
                     draw(_subsets(TRAITS, 2)),
-                    draw(_subsets(AGGREGATES, 1))
-                    if not draw(st.integers(0, 3))
-                    else (),
+                    draw(_subsets(AGGREGATES, 1)) if _one_in(draw, 4) else (),
                 )
             )
-    if not draw(st.integers(0, 2)):
-        rc = draw(st.sampled_from(("DISK_GB", "DISK_GB", "CUSTOM_GPU")))
+    if _one_in(draw, 3):
+        rc = draw(st.sampled_from(("DISK_GB",) * 5 + ("CUSTOM_GPU",)))
         found.append(
             service.Provider(
                 "sharing",
@@ -129,7 +131,7 @@ def providers(draw: Any) -> list[service.Provider]:
 
 def _required(draw: Any) -> list[str]:
     """Draw the values of ``required`` of one group."""
-    kind = draw(st.sampled_from(("", "", "all", "not", "any", "both")))
+    kind = draw(st.sampled_from(("",) * 6 + ("all", "not", "any", "both")))
     first, second = draw(st.permutations(TRAITS))[:2]
     return {
         "": [],
@@ -143,21 +145,21 @@ def _required(draw: Any) -> list[str]:
 def _template(draw: Any) -> list[tuple[str, str]]:
     """Draw what the groups of one class ask for."""
     resources = {
-        draw(st.sampled_from(DEVICE_CLASSES[:1] * 2 + DEVICE_CLASSES)): draw(
-            st.sampled_from((1, 1, 1, 2))
+        draw(st.sampled_from(DEVICE_CLASSES[:1] * 4 + DEVICE_CLASSES)): (
+            2 if _one_in(draw, 5) else 1
         )
     }
-    if not draw(st.integers(0, 5)):
+    if _one_in(draw, 10):
         resources[draw(st.sampled_from(DEVICE_CLASSES))] = 1
     pairs = [
         ("resources", ",".join(f"{rc}:{n}" for rc, n in resources.items()))
     ]
     pairs += [("required", value) for value in _required(draw)]
-    if not draw(st.integers(0, 4)):
+    if _one_in(draw, 10):
         aggregate = draw(st.sampled_from(AGGREGATES))
         prefix = draw(st.sampled_from(("", "!", "in:")))
         pairs.append(("member_of", f"{prefix}{aggregate}"))
-    if not draw(st.integers(0, 6)):
+    if _one_in(draw, 10):
         pairs.append(("in_tree", service.provider_uuid("host0")))
     return pairs
 
@@ -167,17 +169,17 @@ def queries(draw: Any) -> Query:
     """Draw a query with two to five suffixed groups, some of them equal."""
     sizes = draw(
         st.sampled_from(
-            ((2,), (3,), (4,), (2, 1), (2, 2), (3, 1), (3, 2), (2, 1, 1))
+            ((2,), (2,), (3,), (4,), (2, 1), (2, 2), (3, 1), (3, 2), (2, 1, 1))
         )
     )
     groups: list[list[tuple[str, str]]] = []
-    classes = []
+    suffixes_by_template: dict[object, list[str]] = {}
     number = 0
     for size in sizes:
         template = _template(draw)
         suffixes = [f"_{number + offset}" for offset in range(size)]
         number += size
-        classes.append(tuple(suffixes))
+        suffixes_by_template.setdefault(tuple(template), []).extend(suffixes)
         groups += [
             [(f"{name}{suffix}", value) for name, value in template]
             for suffix in suffixes
@@ -186,8 +188,7 @@ def queries(draw: Any) -> Query:
         st.sampled_from(
             (
                 "",
-                "VCPU:1",
-                "VCPU:1",
+                *("VCPU:1",) * 4,
                 "VCPU:1,DISK_GB:1",
                 "VCPU:1,MEMORY_MB:1",
                 "VCPU:1,CUSTOM_GPU:1",
@@ -198,18 +199,21 @@ def queries(draw: Any) -> Query:
         groups.append([("resources", unsuffixed)])
     pairs = [pair for group in draw(st.permutations(groups)) for pair in group]
     pairs.append(("group_policy", draw(st.sampled_from(("none", "isolate")))))
-    if not draw(st.integers(0, 4)):
+    if _one_in(draw, 8):
         pairs.append(
             (
                 "root_required",
                 draw(st.sampled_from(("CUSTOM_FAST", "!CUSTOM_RED"))),
             )
         )
-    if len(sizes) > 1 and not draw(st.integers(0, 3)):
-        pairs.append(
-            ("same_subtree", ",".join((classes[0][0], classes[1][0])))
-        )
-    return Query(tuple(pairs), tuple(classes))
+    classes = list(suffixes_by_template.values())
+    if len(classes) > 1 and _one_in(draw, 6):
+        bound = [classes[0].pop(), classes[1].pop()]
+        pairs.append(("same_subtree", ",".join(bound)))
+        classes += [[suffix] for suffix in bound]
+    return Query(
+        tuple(pairs), tuple(tuple(found) for found in classes if found)
+    )
 
 
 def canonical(

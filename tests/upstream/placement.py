@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Run Placement's suites with the extension: ``-m tests.upstream.placement``.
+
+The suites are those of the installed Placement that go through its WSGI
+application: every application that they make is wrapped. ``-k`` with a part
+of a name chooses tests.
+"""
+
+import argparse
+from collections.abc import Iterator
+import sys
+import unittest
+from unittest import mock
+
+from placement import deploy
+from placement import direct
+from placement.tests.functional import test_allocation_candidates
+
+from nova_gpu_filter.placement import counters
+from nova_gpu_filter.placement import wsgi
+
+SUITES = (
+    "placement.tests.functional.test_api",
+    "placement.tests.functional.test_allocation_candidates",
+    "placement.tests.functional.test_allocation",
+    "placement.tests.functional.test_direct",
+)
+
+COUNTS_ORDERS = frozenset(
+    (
+        # Two candidates for two equal groups on two NUMA nodes.
+        "placement.tests.functional.test_api."
+        "allocation-candidates-mappings-numa_simple_isolated_mapping"
+        ".test_request",
+    )
+)
+"""Tests that count the same set in both orders; they have to fail."""
+
+_loadapp = deploy.loadapp
+
+
+def _load_wrapped(config, project_name=None):
+    return wsgi.wrap(_loadapp(config, project_name), config)
+
+
+def _check_candidates(
+    case,
+    computes,
+    pfs,
+    vfs_per_pf,
+    req_groups,
+    req_res_per_group,
+    req_limit,
+    expected_candidates,
+    expected_computes_with_candidates,
+):
+    """Ask what Placement's own check asks, and expect what we promise.
+
+    Its numbers count the orders in which equal devices serve equal groups,
+    and with depth-first one host takes the place of all. We give at most as
+    many candidates, for at least as many hosts, and all different.
+    """
+    case.create_tree(
+        num_roots=computes, num_child=pfs, num_res_per_child=vfs_per_pf
+    )
+    with direct.PlacementDirect(case.conf_fixture.conf) as client:
+        response = client.get(
+            case.get_candidate_query(
+                num_groups=req_groups,
+                num_res=req_res_per_group,
+                limit=req_limit,
+            ),
+            headers=case.headers,
+        )
+    case.assertEqual(200, response.status_code)
+    if req_groups > 1:
+        case.assertEqual("composed", response.headers["X-GPU-Candidates"])
+    found = [
+        candidate["allocations"]
+        for candidate in response.json()["allocation_requests"]
+    ]
+    case.assertLessEqual(len(found), expected_candidates)
+    case.assertEqual(bool(found), bool(expected_candidates))
+    hosts = {host for given in found for host in set(given) & set(case.roots)}
+    case.assertGreaterEqual(len(hosts), expected_computes_with_candidates)
+    if req_groups > 1:
+        case.assertEqual(
+            len(found), len({repr(sorted(given.items())) for given in found})
+        )
+
+
+def _tests(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from _tests(test)
+        else:
+            yield test
+
+
+def main() -> int:
+    """Run the suites; return 0 if they passed and we composed something."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.upstream.placement", description=__doc__
+    )
+    parser.add_argument("-k", default="", help="part of the names of tests")
+    parser.add_argument("-v", action="store_true", help="name every test")
+    arguments = parser.parse_args()
+    base = (
+        test_allocation_candidates.TestWideTreeAllocationCandidateExplosionBase
+    )
+    with (
+        mock.patch.object(deploy, "loadapp", _load_wrapped),
+        mock.patch.object(
+            base, "_test_num_candidates_and_computes", _check_candidates
+        ),
+    ):
+        loader = unittest.TestLoader()
+        suite = loader.loadTestsFromNames(SUITES)
+        # The runner takes tests out of the suite as it goes.
+        tests = list(_tests(suite))
+        for test in tests:
+            # Not taken out: gabbi's tests of a file belong together.
+            if arguments.k not in test.id():
+                test.setUp = mock.Mock(
+                    side_effect=unittest.SkipTest("not chosen")
+                )
+        print("Running Placement's suites with the extension", flush=True)
+        result = unittest.TextTestRunner(
+            verbosity=2 if arguments.v else 1, warnings="ignore"
+        ).run(suite)
+    snapshot = counters.counters.snapshot()
+    print(
+        f"{snapshot.composed} requests for allocation candidates composed,"
+        f" passed through: {dict(snapshot.passed_through)}"
+    )
+    if not snapshot.composed and not arguments.k:
+        print("ERROR: nothing was composed, this run says nothing")
+        return 1
+    failed = {test.id() for test, _ in (*result.failures, *result.errors)}
+    ran = {test.id() for test in tests if arguments.k in test.id()}
+    unexpected = failed ^ (COUNTS_ORDERS & ran)
+    for name in sorted(unexpected):
+        print(f"ERROR: {name} {'fails' if name in failed else 'passes'}")
+    return 1 if unexpected else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
