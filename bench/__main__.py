@@ -10,8 +10,12 @@ import sys
 
 PARTS = {
     "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
+    "placement": "the Placement extension against stock Placement",
 }
-"""Name -> what it compares. ``bench.<name>`` has ``run(full) -> Report``."""
+"""Name -> what it compares. ``bench.<name>`` has ``run(full) -> Report``.
+
+``run`` also takes the arguments that ``OPTIONS`` of the module names.
+"""
 
 
 def main() -> int:
@@ -37,13 +41,29 @@ def main() -> int:
         metavar="FILE",
         help="also write the figures to a file",
     )
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="for placement: a MariaDB database that may be emptied, as"
+        " mysql+pymysql://user:password@host/name; else SQLite in memory",
+    )
+    parser.add_argument(
+        "--plot",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="for placement: also draw the figures, as SVG; needs pygal",
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     reports = {}
     for name in arguments.parts or PARTS:
         part = importlib.import_module(f"bench.{name}")
-        reports[name] = part.run(full=arguments.full)
+        options = {
+            option: getattr(arguments, option)
+            for option in getattr(part, "OPTIONS", ())
+        }
+        reports[name] = part.run(full=arguments.full, **options)
         print(reports[name].as_text(), flush=True)
     if arguments.json:
         figures = {name: report.as_data() for name, report in reports.items()}

@@ -9,10 +9,6 @@ import json
 from typing import Any
 import uuid
 
-from demo import threads  # noqa: F401
-
-# isort: split
-
 import fixtures
 from placement import db_api
 from placement import deploy
@@ -77,21 +73,41 @@ class Response:
         return self.headers.get("X-GPU-Candidates") == "composed"
 
 
+class _Fixture(placement_fixture.PlacementFixture):
+    """Placement's own fixture, on any database."""
+
+    def __init__(self, database: str | None) -> None:
+        super().__init__(use_intercept=False)
+        self._database = database
+
+    # Called from Placement 16 on; its fixture has no choice before.
+    def _configure_placement(self, conf_fixture: Any) -> None:
+        if self._database is not None:
+            conf_fixture.config(
+                connection=self._database, group="placement_database"
+            )
+
+
 class Placement(fixtures.Fixture):
     """Stock Placement, and the same with the extension, on one database."""
 
-    def __init__(self, options: Mapping[tuple[str, str], Any] = {}) -> None:
+    def __init__(
+        self,
+        options: Mapping[tuple[str, str], Any] | None = None,
+        database: str | None = None,
+    ) -> None:
         """Nothing is started yet.
 
         :param options: (group, option) -> value of placement.conf.
+        :param database: URL of a database that may be emptied; None for
+            SQLite in memory.
         """
         super().__init__()
-        self._options = options
+        self._options = options or {}
+        self._database = database
 
     def _setUp(self) -> None:
-        fixture = self.useFixture(
-            placement_fixture.PlacementFixture(use_intercept=False)
-        )
+        fixture = self.useFixture(_Fixture(self._database))
         self.conf = fixture.conf_fixture.conf
         for (group, option), value in self._options.items():
             self.conf.set_override(option, value, group=group)

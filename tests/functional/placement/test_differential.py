@@ -10,6 +10,10 @@ every set is asked for.
 import collections
 import os
 
+from demo import threads  # noqa: F401
+
+# isort: split
+
 import hypothesis
 from hypothesis import strategies as st
 import pytest
