@@ -42,7 +42,7 @@ def fragmentation(
 
     :param free: mask of the free devices.
     :returns: GPUs, from 0 to the number of free ones where the weights sum
-        to 1. Equal situations give equal numbers.
+        to 1.
     """
     return of(topology, mix).fragmentation(free)
 
@@ -70,9 +70,8 @@ class Fragmentation:
             unusable += weight * (number - k * sets)
         if len(self._memo) >= _MEMO_ENTRIES:
             self._memo.clear()
-        # Rounded, since floats that are added in another order differ.
-        self._memo[free] = result = round(unusable, 9)
-        return result
+        self._memo[free] = unusable
+        return unusable
 
 
 @functools.lru_cache(maxsize=4096)

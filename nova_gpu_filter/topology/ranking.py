@@ -177,6 +177,7 @@ class Ranking:
 
     def _spared(self, mask: int) -> float:
         measure = self._fragmentation.fragmentation
+        # The same damage is the same number, however the floats add up.
         return round(measure(self.free) - measure(self.free ^ mask), 9)
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:

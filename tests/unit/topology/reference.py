@@ -70,12 +70,9 @@ def usable(topology, free, k):
 @functools.lru_cache(maxsize=1 << 16)
 def fragmentation(topology, free, mix):
     free_number = free.bit_count()
-    return round(
-        sum(
-            weight * (free_number - k * usable(topology, free, k))
-            for k, weight in mix
-        ),
-        9,
+    return sum(
+        weight * (free_number - k * usable(topology, free, k))
+        for k, weight in mix
     )
 
 

@@ -109,6 +109,18 @@ def test_machines_are_described_in_few_words(machine, texts):
     ] == texts
 
 
+def test_groups_have_no_device_that_adds_nothing():
+    """The pair 1, 4 also has 0 in common, but those pairs are told already."""
+    host = machines.nested(
+        7, ("PIX", [range(4), (0, 4, 5, 6), (1, 4)]), numa=(None,) * 7
+    )
+    texts = [codec.format_text(mine) for mine in groups.decompose(host)]
+    assert texts == [
+        *("pix:0,pix:1", "pix:0,pix:2", "pix:0", "pix:0"),
+        *("pix:1,pix:2", "pix:1", "pix:1"),
+    ]
+
+
 def pair(a, b, numa=(None, None)):
     host = groups.compose(
         [
