@@ -56,6 +56,12 @@ class PoolMatcher(abc.ABC):
     candidate that ``PciDeviceStats.support_requests`` refuses must be refused.
     """
 
+    orders = True
+    """Whether the matcher chooses the order of the candidates.
+
+    If not, the filter does not work out :attr:`HostPools.taken` for it.
+    """
+
     @abc.abstractmethod
     def match(
         self,

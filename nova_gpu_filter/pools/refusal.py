@@ -16,6 +16,8 @@ class Drop(enum.Enum):
     the sentence "n devices <value>".
     """
 
+    __hash__ = object.__hash__  # That of Enum is slow.
+
     PROPERTIES = "with other ids or tags"
     NUMA = "on the wrong NUMA node"
     UNREQUESTED_PF = "are physical functions, which were not requested"
@@ -30,6 +32,8 @@ class Cause(enum.Enum):
 
     The value is the words of the summary, after a number of hosts.
     """
+
+    __hash__ = object.__hash__  # That of Enum is slow.
 
     NO_PCI_DEVICES = "no PCI devices"
     NO_CANDIDATE = "no allocation candidate left by earlier filters"

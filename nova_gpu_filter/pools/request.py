@@ -84,6 +84,28 @@ class DeviceRequest:
     wants_remote_managed: bool
     live_migratable: str | None
     """``"true"`` or ``"false"`` when every spec says so, else None."""
+    _keys: tuple[str, ...] = dataclasses.field(
+        init=False, compare=False, repr=False
+    )
+    """Keys of a pool that :meth:`drop` reads."""
+    _drop_by_kind: dict[tuple[Any, ...], "refusal.Drop | None"] = (
+        dataclasses.field(
+            init=False, compare=False, repr=False, default_factory=dict
+        )
+    )
+    """What :meth:`drop` said, by the values of these keys."""
+
+    _own_suffixes: dict[tuple[str, ...], tuple[str, ...]] = dataclasses.field(
+        init=False, compare=False, repr=False, default_factory=dict
+    )
+    """Suffixes of this request, by all suffixes of a candidate."""
+
+    def __post_init__(self) -> None:
+        keys = {"dev_type", "remote_managed"}
+        keys.update(key for spec in self.specs for key, _ in spec)
+        if self.live_migratable is not None:
+            keys.add("live_migratable")
+        object.__setattr__(self, "_keys", tuple(keys))
 
     @classmethod
     def from_nova(cls, request: Any) -> "DeviceRequest":
@@ -136,6 +158,15 @@ class DeviceRequest:
         Depends on request and pool only, not on what else is free. In the
         order of ``PciDeviceStats._filter_pools``.
         """
+        # A cloud has few kinds of pool, and every host is asked about its own.
+        kind = tuple(map(pool.get, self._keys))
+        try:
+            return self._drop_by_kind[kind]
+        except KeyError:
+            self._drop_by_kind[kind] = drop = self._work_out_drop(pool)
+            return drop
+
+    def _work_out_drop(self, pool: Pool) -> "refusal.Drop | None":
         for spec in self.specs:
             if _spec_matches(spec, pool):
                 break
@@ -171,12 +202,14 @@ class DeviceRequest:
             return []
         if not mapping:
             return list(self.rp_uuids)
-        prefix = str(self.request_id)
-        return [
-            rp_uuids[0]
-            for suffix, rp_uuids in mapping.items()
-            if suffix.startswith(prefix)
-        ]
+        # The same suffixes in all candidates of all hosts.
+        suffixes = tuple(mapping)
+        own = self._own_suffixes.get(suffixes)
+        if own is None:
+            prefix = str(self.request_id)
+            own = tuple(s for s in suffixes if s.startswith(prefix))
+            self._own_suffixes[suffixes] = own
+        return [mapping[suffix][0] for suffix in own]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 """The matcher ``nova``: the answers of PciDeviceStats, without its copies."""
 
 import collections
+from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ class NovaPoolMatcher(matcher.PoolMatcher):
     a candidate changes nothing but a list of counts. Candidates keep their
     order.
     """
+
+    orders = False
 
     def match(
         self,
@@ -48,6 +52,22 @@ class NovaPoolMatcher(matcher.PoolMatcher):
         return matcher.Match((), question.explain(mappings))
 
 
+# To name a member of an Enum takes as long as the rest of a decision.
+_DROPS = tuple(refusal.Drop)
+_PROPERTIES = refusal.Drop.PROPERTIES
+_NUMA = refusal.Drop.NUMA
+_NOT_ALLOCATED = refusal.Drop.NOT_ALLOCATED
+_LIVE_MIGRATABLE = refusal.Drop.LIVE_MIGRATABLE
+
+
+def _tally(rp_uuids: list[str]) -> Mapping[Any, int]:
+    """Count the devices that a candidate takes from each provider."""
+    tally: dict[Any, int] = dict.fromkeys(rp_uuids, 1)
+    if len(tally) == len(rp_uuids):
+        return tally
+    return collections.Counter(rp_uuids)  # Slower by far.
+
+
 class HostQuestion:
     """What is the same for every candidate of one host and one request.
 
@@ -56,49 +76,39 @@ class HostQuestion:
     that nova would have removed from the list because it was used up.
     """
 
-    __slots__ = (
-        "_counts",
-        "_drops",
-        "_host",
-        "_index_by_rp_uuid",
-        "_may_be_split",
-        "_pools",
-        "_requests",
-        "_rp_uuids",
-    )
-
     def __init__(
         self, host: matcher.HostPools, requests: request.DeviceRequests
     ) -> None:
         self._host = host
         self._pools = pools = host.pools
         self._requests = requests
-        self._counts: list[int | None] = [pool["count"] for pool in pools]
-        self._rp_uuids = rp_uuids = [pool.get("rp_uuid") for pool in pools]
-        self._index_by_rp_uuid = {
-            rp_uuid: index for index, rp_uuid in enumerate(rp_uuids)
-        }
-        self._may_be_split = len(self._index_by_rp_uuid) != len(pools)
-        # For each request what it says of the pools that were asked about: a
-        # candidate of few devices needs few of them.
-        self._drops: tuple[dict[int, refusal.Drop | None], ...] = tuple(
-            {} for _ in requests.requests
+        self._pool_by_rp_uuid = {pool.get("rp_uuid"): pool for pool in pools}
+        # Else a provider stands in several pools, or several have none.
+        self._one_pool_each = len(self._pool_by_rp_uuid) == len(pools)
+        # The usual case, see _is_free.
+        self._alone = (
+            requests.requests[0]
+            if len(requests.requests) == 1
+            and not requests.numa_cells
+            and self._one_pool_each
+            else None
         )
+        self._free_by_rp_uuid: dict[str, int] = {}
+        self._counts: list[int | None] = []
+        self._rp_uuids: list[str | None] = []
+        self._drops: list[list[refusal.Drop | None]] = []
 
     def accepts(self, mapping: request.ProviderMapping | None) -> bool:
         """Whether all requests fit at once, as ``apply_requests`` decides."""
-        requests = self._requests
-        if len(requests.requests) == 1 and not requests.numa_cells:
-            rp_uuids = requests.requests[0].rp_uuids_in(mapping)
-            if (
-                rp_uuids
-                and not self._may_be_split
-                and len(set(rp_uuids)) == len(rp_uuids)
-            ):
-                return self._accepts_one_each(rp_uuids)
+        if self._alone is not None:
+            rp_uuids = self._alone.rp_uuids_in(mapping)
+            if rp_uuids and len(set(rp_uuids)) == len(rp_uuids):
+                return self._is_free(self._alone, rp_uuids)
+        if not self._counts:
+            self._look_at_all_pools()
         counts = self._counts
-        last = len(requests.requests) - 1
-        for turn, asked in enumerate(requests.requests):
+        last = len(self._requests.requests) - 1
+        for turn, asked in enumerate(self._requests.requests):
             rp_uuids = asked.rp_uuids_in(mapping)
             chosen = self._choose(turn, asked, rp_uuids, counts)
             if chosen is None:
@@ -109,28 +119,33 @@ class HostQuestion:
                 self._consume(asked, rp_uuids, chosen, counts)
         return True
 
-    def _accepts_one_each(self, rp_uuids: list[str]) -> bool:
-        """Decide the usual case: one request, each device another provider.
+    def _is_free(
+        self, asked: request.DeviceRequest, rp_uuids: list[str]
+    ) -> bool:
+        """Decide the usual case without looking at the rest of the host.
 
-        The same as :meth:`_choose` says, without looking at other pools.
+        That is one request, a provider for each pool, and a candidate that
+        takes one device of each provider: the answer of :meth:`_choose`.
         """
+        free = self._free_by_rp_uuid
         left = 0
         for rp_uuid in rp_uuids:
-            index = self._index_by_rp_uuid.get(rp_uuid)
-            if index is not None and self._drop(0, index) is None:
-                left += self._counts[index] or 0
-        # Left devices are at least one, as a pool without any is none.
-        return left >= max(self._requests.requests[0].count, 1)
+            if rp_uuid not in free:
+                pool = self._pool_by_rp_uuid.get(rp_uuid)
+                usable = pool is not None and asked.drop(pool) is None
+                free[rp_uuid] = pool["count"] if pool and usable else 0
+            left += free[rp_uuid]
+        return left >= max(asked.count, 1)
 
-    def _drop(self, turn: int, index: int) -> refusal.Drop | None:
-        """Say why a request cannot have a pool at all, None if it can."""
-        drops = self._drops[turn]
-        try:
-            return drops[index]
-        except KeyError:
-            asked = self._requests.requests[turn]
-            drops[index] = drop = asked.drop(self._pools[index])
-            return drop
+    def _look_at_all_pools(self) -> None:
+        """Prepare for what :meth:`_is_free` cannot decide or explain."""
+        self._counts = [pool["count"] for pool in self._pools]
+        self._rp_uuids = [pool.get("rp_uuid") for pool in self._pools]
+        # For each request why it cannot have a pool at all.
+        self._drops = [
+            [asked.drop(pool) for pool in self._pools]
+            for asked in self._requests.requests
+        ]
 
     def explain(
         self, mappings: Sequence[request.ProviderMapping | None]
@@ -139,16 +154,20 @@ class HostQuestion:
 
         Only to be asked when :meth:`accepts` refuses the first candidate.
         """
+        if not self._counts:
+            self._look_at_all_pools()
         counts = self._counts.copy()
-        for turn, asked in enumerate(self._requests.requests):
+        *others, last = enumerate(self._requests.requests)
+        for turn, asked in others:
             rp_uuids = asked.rp_uuids_in(mappings[0])
             chosen = self._choose(turn, asked, rp_uuids, counts)
             if chosen is None:
-                return self._refusal(
-                    turn, asked, rp_uuids, counts, len(mappings)
-                )
+                break
             self._consume(asked, rp_uuids, chosen, counts)
-        raise AssertionError("the first candidate fits: nothing to explain")
+        else:
+            turn, asked = last
+            rp_uuids = asked.rp_uuids_in(mappings[0])
+        return self._refusal(turn, asked, rp_uuids, counts, len(mappings))
 
     def _choose(
         self,
@@ -162,18 +181,19 @@ class HostQuestion:
         Nova checks after each step that enough devices are left. As every
         step only removes pools, the last check alone decides.
         """
+        drops = self._drops[turn]
         pools: Iterable[int] = range(len(counts))
         if self._requests.numa_cells:
             pools = self._on_numa_cells(turn, asked, counts)
         if rp_uuids:
             pools = self._allocated(pools, rp_uuids, counts)
-            if self._may_be_split and self._is_split(counts):
+            if not self._one_pool_each and self._is_split(counts):
                 return None
         left = 0
         chosen = []
         for index in pools:
             count = counts[index]
-            if count is not None and self._drop(turn, index) is None:
+            if count is not None and drops[index] is None:
                 left += count
                 chosen.append(index)
         return chosen if chosen and left >= asked.count else None
@@ -185,13 +205,13 @@ class HostQuestion:
         counts: list[int | None],
     ) -> list[int]:
         """Keep the pools that can give what the candidate takes of them."""
-        wanted: collections.Counter[Any] = collections.Counter(rp_uuids)
+        wanted = _tally(rp_uuids)
+        uuids = self._rp_uuids
         return [
             index
             for index in pools
-            if (uuid := self._rp_uuids[index]) in wanted
-            and (count := counts[index]) is not None
-            and count >= wanted[uuid]
+            if uuids[index] in wanted
+            and (counts[index] or 0) >= wanted[uuids[index]]
         ]
 
     def _on_numa_cells(
@@ -209,9 +229,8 @@ class HostQuestion:
         pools, numa_cells = self._pools, self._requests.numa_cells or ()
         matching = [
             index
-            for index, count in enumerate(counts)
-            if count is not None
-            and self._drop(turn, index) is not refusal.Drop.PROPERTIES
+            for index, drop in enumerate(self._drops[turn])
+            if counts[index] is not None and drop is not _PROPERTIES
         ]
 
         def among(nodes: Iterable[int | None]) -> list[int]:
@@ -254,7 +273,7 @@ class HostQuestion:
     ) -> None:
         """Take the devices from ``counts``, for the next request to see."""
         if rp_uuids:
-            wanted: collections.Counter[Any] = collections.Counter(rp_uuids)
+            wanted = _tally(rp_uuids)
             for index in chosen:
                 count = counts[index]
                 assert count is not None
@@ -290,41 +309,33 @@ class HostQuestion:
         candidates: int,
     ) -> refusal.Refusal:
         """Follow nova's steps one by one and name the one that was fatal."""
-        free = sum(count or 0 for count in counts)
-        why: dict[int, refusal.Drop] = {}
-        near = set(
-            self._on_numa_cells(turn, asked, counts)
-            if self._requests.numa_cells
-            else range(len(counts))
-        )
-        allocated = set(
-            self._allocated(range(len(counts)), rp_uuids, counts)
-            if rp_uuids
-            else range(len(counts))
-        )
-        for index in range(len(counts)):
-            drop = self._drop(turn, index)
-            if drop is not refusal.Drop.PROPERTIES and index not in near:
-                drop = refusal.Drop.NUMA
-            elif index not in allocated and drop in (
-                None,
-                refusal.Drop.LIVE_MIGRATABLE,
+        everywhere = range(len(counts))
+        near: Collection[int] = everywhere
+        if self._requests.numa_cells:
+            near = self._on_numa_cells(turn, asked, counts)
+        allocated: Collection[int] = everywhere
+        if rp_uuids:
+            allocated = self._allocated(everywhere, rp_uuids, counts)
+        free = 0
+        lost: dict[refusal.Drop, int] = {}
+        for index, drop in enumerate(self._drops[turn]):
+            if drop is not _PROPERTIES and index not in near:
+                drop = _NUMA
+            elif index not in allocated and (
+                drop is None or drop is _LIVE_MIGRATABLE
             ):
-                drop = refusal.Drop.NOT_ALLOCATED
-            if drop is not None:
-                why[index] = drop
+                drop = _NOT_ALLOCATED
+            if count := counts[index]:
+                free += count
+                if drop is not None:
+                    lost[drop] = lost.get(drop, 0) + count
+        dropped = tuple((drop, lost[drop]) for drop in _DROPS if drop in lost)
         left = free
         cause = refusal.Cause.SPLIT_PROVIDER
-        dropped = []
-        for drop in refusal.Drop:
-            lost = sum(
-                counts[index] or 0 for index, d in why.items() if d is drop
-            )
-            if lost:
-                dropped.append((drop, lost))
-            if left >= asked.count > left - lost:
+        for drop, count in dropped:
+            if left >= asked.count > left - count:
                 cause = refusal.CAUSE_BY_DROP[drop]
-            left -= lost
+            left -= count
         if free < asked.count:
             cause = refusal.Cause.TOO_FEW_DEVICES
         return refusal.Refusal(
@@ -333,6 +344,6 @@ class HostQuestion:
             asked=asked.count,
             specs=asked.specs,
             free=free,
-            dropped=tuple(dropped),
+            dropped=dropped,
             candidates=candidates,
         )

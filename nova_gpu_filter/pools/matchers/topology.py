@@ -30,6 +30,8 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
     host on which it could take a set that violates it.
     """
 
+    orders = True
+
     def match(
         self,
         host: matcher.HostPools,

@@ -7,6 +7,7 @@ import dataclasses
 import threading
 
 from nova.scheduler import filters
+from nova.scheduler import utils
 from oslo_config import cfg
 from oslo_log import log as logging
 
@@ -83,9 +84,12 @@ class GpuPciPassthroughFilter(
 
     def filter_all(self, filter_obj_list, spec_obj):
         """Return the hosts that pass, and log why the others do not."""
-        if not device_requests.asks_for_devices(spec_obj):
-            return list(filter_obj_list)
         host_states = list(filter_obj_list)
+        # The same for all hosts, so it is asked here, not for each.
+        if not device_requests.asks_for_devices(
+            spec_obj
+        ) or utils.request_is_rebuild(spec_obj):
+            return host_states
         question = _Question.about(spec_obj)
         token = _question.set(question)
         try:
@@ -93,7 +97,11 @@ class GpuPciPassthroughFilter(
             # Nothing here waits for anything but the processor, of which
             # Python gives one thread its turn at a time anyway.
             with self._one_at_a_time:
-                passed = list(super().filter_all(host_states, spec_obj))
+                passed = [
+                    host_state
+                    for host_state in host_states
+                    if self.host_passes(host_state, spec_obj)
+                ]
                 if question.offered and question.instance_uuid:
                     self._in_flight.remember(
                         question.instance_uuid, question.offered
@@ -111,21 +119,22 @@ class GpuPciPassthroughFilter(
 
     def host_passes(self, host_state, spec_obj):
         """Return whether a host has the devices; drop unfit candidates."""
-        if not device_requests.asks_for_devices(spec_obj):
-            return True
         question = _question.get()
         if question is None or question.spec_obj is not spec_obj:
+            if not device_requests.asks_for_devices(spec_obj):
+                return True
             question = _Question.about(spec_obj)
         refused = self._refuse(host_state, question)
         if refused is None:
             return True
         question.refusals.append(refused)
-        LOG.debug(
-            "%s refused: %s",
-            host_state,
-            _Described(refused),
-            instance_uuid=question.instance_uuid,
-        )
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug(
+                "%s refused: %s",
+                host_state,
+                refusal.describe(refused),
+                instance_uuid=question.instance_uuid,
+            )
         return False
 
     def _refuse(self, host_state, question) -> refusal.Refusal | None:
@@ -156,13 +165,18 @@ class GpuPciPassthroughFilter(
             return self._ask_nova(host_state, question.spec_obj)
         host_state.allocation_candidates = accepted
         if accepted:
-            self._offer(host_state, question)
+            if self._matcher.orders:
+                self._offer(host_state, question)
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
 
     def _taken(self, host_state, question) -> frozenset[str]:
         """List the devices that other instances may claim any moment."""
-        if not self._in_flight or question.instance_uuid is None:
+        if (
+            not self._matcher.orders
+            or not self._in_flight
+            or question.instance_uuid is None
+        ):
             return frozenset()
         return self._in_flight.taken(
             question.instance_uuid,
@@ -193,13 +207,3 @@ class GpuPciPassthroughFilter(
         ):
             return None
         return refusal.Refusal(refusal.Cause.UNEXPLAINED)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Described:
-    """A refusal that becomes text only if the log line is written."""
-
-    refused: refusal.Refusal
-
-    def __str__(self) -> str:
-        return refusal.describe(self.refused)
