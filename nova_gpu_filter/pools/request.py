@@ -232,6 +232,9 @@ class DeviceRequests:
     """Spreads instances over equal sets: the int of the instance's UUID."""
     request_mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
     """Request sizes that the operator expects: (devices, weight)."""
+    first_fit: bool = False
+    """Whether nova-compute will take the first devices that match, whatever
+    the allocation says, as it does when it moves a server."""
 
     @classmethod
     def from_nova(

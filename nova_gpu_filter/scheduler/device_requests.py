@@ -37,6 +37,25 @@ def from_spec_obj(spec_obj) -> request.DeviceRequests:
         bad_link_policy=bad_link_policy,
         seed=seed(spec_obj),
         request_mix=conf.request_mix(CONF),
+        first_fit=_is_moved(spec_obj),
+    )
+
+
+def _is_moved(spec_obj) -> bool:
+    """Whether an existing server looks for a host.
+
+    The conductor then asks for its cell (nova/conductor/tasks/migrate.py). A
+    guest with a NUMA topology is left out: the devices that nova-compute takes
+    depend on the cell that NUMATopologyFilter finds for it.
+    """
+    destination = None
+    if "requested_destination" in spec_obj:
+        destination = spec_obj.requested_destination
+    return (
+        destination is not None
+        and "cell" in destination
+        and destination.cell is not None
+        and not ("numa_topology" in spec_obj and spec_obj.numa_topology)
     )
 
 

@@ -3,6 +3,7 @@
 """The matcher ``topology``: what nova accepts, the best device set first."""
 
 from collections.abc import Sequence
+import functools
 import itertools
 
 from nova_gpu_filter.pools import devices as pool_devices
@@ -24,6 +25,12 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
     order of device sets. Nothing else is refused, so that a request for
     several instances, and NUMATopologyFilter, which runs later, find the
     candidate that they need.
+
+    When a server moves, nova-compute makes its PCI requests anew and takes the
+    first devices that match (``_move_claim`` in
+    nova/compute/resource_tracker.py). Then the candidate with those devices
+    comes first, so that Placement and Nova agree, and a required ``gpu:link``
+    refuses hosts on which they violate it.
 
     Without PCI in Placement nova-compute takes any free devices of the pools,
     so there is no order to choose; a required ``gpu:link`` then refuses every
@@ -51,7 +58,11 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         lead = requests.requests[0]
         if not match.accepted or lead.alias_name is None:
             return match
-        ordered = _Order(host, requests).of(mappings, match.accepted)
+        order = _Order(host, requests)
+        refused = order.refuse_move()
+        if refused is not None:
+            return matcher.Match((), refused)
+        ordered = order.of(mappings, match.accepted)
         if ordered:
             return matcher.Match(ordered)
         return matcher.Match(
@@ -69,6 +80,50 @@ class _Order:
         self._requests = requests
         self._lead = requests.requests[0]
         self._devices = pool_devices.usable(host.pools, self._lead)
+
+    @functools.cached_property
+    def _first_fit(self) -> int | None:
+        """The devices that nova-compute will take of itself, if it does.
+
+        None where that cannot be foreseen: it follows the allocation, or the
+        NUMA cell of the guest, which is chosen later, or takes VFs.
+        """
+        if not self._requests.first_fit:
+            return None
+        mask, missing = 0, self._lead.count
+        for pool in self._host.pools:
+            if not missing:
+                break
+            if pool["count"] and self._lead.drop(pool) is None:
+                bit = self._devices.bit_by_rp_uuid.get(pool.get("rp_uuid", ""))
+                if bit is None or pool["count"] > 1:
+                    return None
+                mask |= 1 << bit
+                missing -= 1
+        return mask
+
+    def refuse_move(self) -> refusal.Refusal | None:
+        """Refuse a move that would end on devices against the policy."""
+        mask, policy = self._first_fit, self._requests.link_policy
+        if (
+            mask is None
+            or policy is None
+            or not policy.required
+            or self._satisfied(mask)
+        ):
+            return None
+        devices = " ".join(self._devices.named(mask))
+        return refusal.Refusal(
+            refusal.Cause.MOVE,
+            request=self._lead.name,
+            asked=self._lead.count,
+            specs=self._lead.specs,
+            free=len(self._devices.names),
+            detail=f"Nova takes the first free devices for a server that"
+            f" moves, here {devices}, which are no {policy.link.value} set;"
+            f" {self._lead.name} asks for {self._lead.count} with"
+            f" gpu:link={policy.link.value}",
+        )
 
     def of(
         self,
@@ -92,9 +147,13 @@ class _Order:
         # Several VFs of one device, or any devices that nova-compute may like:
         # nothing to choose between.
         unordered = [index for index in accepted if index not in sets]
-        if unordered and not self._always_satisfied():
+        if unordered and not self._satisfied(
+            self._devices.topology.everything
+        ):
             unordered = []
         ordered = self._best_first(sets)
+        if self._first_fit is not None:
+            ordered.sort(key=lambda index: sets[index] != self._first_fit)
         if len(self._requests.requests) > 1:
             ordered = self._companions_first(ordered, sets, mappings)
         return ordered + unordered
@@ -128,18 +187,17 @@ class _Order:
         )
         return [indexes[place] for place in order]
 
-    def _always_satisfied(self) -> bool:
-        """Whether whatever is taken of the devices satisfies the policy."""
+    def _satisfied(self, mask: int) -> bool:
+        """Whether any ``count`` of these devices satisfy a required policy."""
         policy = self._requests.link_policy
         if policy is None or not policy.required:
             return True
         topology = self._devices.topology
-        everything = topology.everything
         if policy.link is Requirement.FABRIC:
-            return everything in topology.whole_partitions(
-                self._lead.count, everything
+            return mask in topology.whole_partitions(
+                self._lead.count, topology.everything
             )
-        return topology.weakest(everything) >= policy.link.floor
+        return topology.weakest(mask) >= policy.link.floor
 
     def _companions_first(
         self,

@@ -181,7 +181,11 @@ class GpuPciPassthroughFilter(
         return self._in_flight.taken(
             question.instance_uuid,
             host_state.uuid,
-            {pool.get("rp_uuid") for pool in host_state.pci_stats.pools},
+            {
+                pool.get("rp_uuid")
+                for pool in host_state.pci_stats.pools
+                if pool["count"]
+            },
         )
 
     @staticmethod

@@ -65,3 +65,36 @@ def test_a_request_spec_without_flavor_has_no_policy():
     bare = spec_obj()
     del bare.flavor
     assert device_requests.from_spec_obj(bare).link_policy is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "moved"),
+    [
+        ({}, False),
+        ({"requested_destination": None}, False),
+        ({"requested_destination": objects.Destination(host="a")}, False),
+        (
+            {
+                "requested_destination": objects.Destination(
+                    cell=objects.CellMapping(uuid=uuids.cell)
+                )
+            },
+            True,
+        ),
+    ],
+)
+def test_a_server_that_moves_is_known_by_its_cell(fields, moved):
+    read = device_requests.from_spec_obj(spec_obj(**fields))
+    assert read.first_fit is moved
+
+
+def test_where_a_guest_with_numa_topology_ends_cannot_be_foreseen():
+    moved = spec_obj(
+        requested_destination=objects.Destination(
+            cell=objects.CellMapping(uuid=uuids.cell)
+        ),
+        numa_topology=objects.InstanceNUMATopology(
+            cells=[objects.InstanceNUMACell(id=0)]
+        ),
+    )
+    assert not device_requests.from_spec_obj(moved).first_fit

@@ -223,6 +223,58 @@ class TestDevicesInFlight:
         assert chosen(self.host(), mappings, asking(1), taken=["gpu0"]) == {1}
 
 
+class TestMoves:
+    """nova-compute takes the first devices that match, in pool order."""
+
+    MAPPINGS = all_candidates(range(8), 2)
+
+    def host(self, *order):
+        host = pools.of(machines.bridge_pairs_h100_nvl())
+        return [host[device] for device in order]
+
+    def test_the_candidate_that_nova_will_take_comes_first(self):
+        host = self.host(5, 2, 0, 1, 3, 4, 6, 7)
+        assert chosen(host, self.MAPPINGS, asking(2), first_fit=True) == {2, 5}
+        answer = match(host, self.MAPPINGS, asking(2), first_fit=True)
+        assert len(answer.accepted) == len(self.MAPPINGS)
+
+    def test_devices_in_use_are_not_taken(self):
+        host = self.host(5, 2, 0, 1, 3, 4, 6, 7)
+        host[0]["count"] = 0
+        assert chosen(host, self.MAPPINGS, asking(2), first_fit=True) == {0, 2}
+
+    @pytest.mark.parametrize(
+        ("order", "passes"), [((0, 1, 2, 3), True), ((1, 2, 0, 3), False)]
+    )
+    def test_a_required_policy_looks_at_the_devices_that_nova_will_take(
+        self, order, passes
+    ):
+        answer = match(
+            self.host(*order),
+            all_candidates(range(4), 2),
+            asking(2),
+            link_policy=link("nvlink"),
+            first_fit=True,
+        )
+        assert bool(answer.accepted) is passes
+        if not passes:
+            assert answer.refusal.cause is refusal.Cause.MOVE
+            text = refusal.describe(answer.refusal)
+            assert "0000:11:00.0 0000:12:00.0" in text
+            assert "gpu:link=nvlink" in text
+
+    def test_a_preferred_policy_refuses_no_move(self):
+        preferred = link("nvlink", required=False)
+        host = self.host(1, 2, 0, 3)
+        assert chosen(
+            host,
+            all_candidates(range(4), 2),
+            asking(2),
+            link_policy=preferred,
+            first_fit=True,
+        ) == {1, 2}
+
+
 class TestSeveralAliases:
     def host(self):
         """Two GPUs and two NICs on each of two switches, no NVLink."""
