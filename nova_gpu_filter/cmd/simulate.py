@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``nova-gpu-simulate``."""
+
+import argparse
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+import json
+import os
+import sys
+from typing import IO
+from typing import Any
+from typing import NoReturn
+import warnings
+
+with warnings.catch_warnings():
+    # What Nova is built on announces the end of eventlet at import, which is
+    # nothing that the user of this command could act on.
+    warnings.simplefilter("ignore")
+    from nova import objects
+    import nova.conf
+    from nova.scheduler import host_manager  # noqa: F401
+
+# isort: split
+
+from oslo_config import cfg
+import pbr.version
+from rich import console as rich_console
+from rich import progress as rich_progress
+
+from nova_gpu_filter import conf
+from nova_gpu_filter import exception
+from nova_gpu_filter.simulate import cloud as clouds
+from nova_gpu_filter.simulate import engine
+from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import plot
+from nova_gpu_filter.simulate import report
+from nova_gpu_filter.simulate import scenario as scenarios
+from nova_gpu_filter.simulate import schedulers
+from nova_gpu_filter.topology import policy
+
+CONF = nova.conf.CONF
+
+EXIT_BAD_INPUT = 3
+"""As with nova-gpu-host: wrong usage, or input that cannot be used."""
+
+_SCHEDULERS = ("gpu", "stock")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints errors in one line and exits with 3."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            EXIT_BAD_INPUT,
+            f"{self.prog}: {message}; see '{self.prog} --help'\n",
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="nova-gpu-simulate",
+        description="Replay GPU servers on a cloud, through our filter and"
+        " weighers and through Nova's own, side by side. Needs no service.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=pbr.version.VersionInfo("nova-gpu-filter").version_string(),
+    )
+    what = parser.add_argument_group("what to simulate")
+    what.add_argument(
+        "--scenario",
+        metavar="FILE",
+        help="YAML or JSON file with an inventory and a workload",
+    )
+    what.add_argument(
+        "--inventory",
+        metavar="FILE",
+        help="CSV, JSON or YAML file of hosts, instead of the scenario's",
+    )
+    what.add_argument(
+        "--workload",
+        metavar="FILE",
+        help="CSV file of servers (arrival, duration, gpus, model, link,"
+        " link_policy), instead of the scenario's",
+    )
+    what.add_argument(
+        "--mix",
+        metavar="GPUS:SHARE[:LINK],...",
+        help="servers that arrive at random, for example"
+        " 1:0.4,2:0.2:fabric,4:0.2:fabric,8:0.2:fabric; needs --load",
+    )
+    what.add_argument(
+        "--load",
+        metavar="LOAD",
+        type=float,
+        action="append",
+        help="GPUs that servers would have on average if none were refused, as"
+        " a share of the GPUs of the cloud; may be repeated",
+    )
+    what.add_argument(
+        "--arrivals", metavar="N", type=int, help="number of random servers"
+    )
+    what.add_argument(
+        "--seed", metavar="N", type=int, help="of everything that is random"
+    )
+    what.add_argument(
+        "--fits",
+        metavar="GPUS[:LINK],...",
+        help="count how many more servers of these sizes fit at the end, or"
+        " now if there is no workload; for example 1,2:fabric,8",
+    )
+    how = parser.add_argument_group("how to schedule")
+    how.add_argument(
+        "--scheduler",
+        choices=_SCHEDULERS,
+        action="append",
+        help="gpu is ours, stock is Nova's; may be repeated, default both",
+    )
+    how.add_argument(
+        "--weighers",
+        choices=schedulers.WEIGHERS,
+        help="which of Nova's weighers take part: PCIWeigher, or all that"
+        " Nova enables; default pci",
+    )
+    how.add_argument(
+        "--config-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a nova.conf, for multipliers and [gpu_filter]request_mix; may"
+        " be repeated; default none",
+    )
+    out = parser.add_argument_group("what to print")
+    out.add_argument(
+        "-f", "--format", choices=("table", "json"), default="table"
+    )
+    out.add_argument(
+        "-o", "--output", metavar="FILE", help="write there, not to stdout"
+    )
+    out.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="also draw curves, PNG or SVG by the ending; needs Matplotlib",
+    )
+    out.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress bar"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nova-gpu-simulate``.
+
+    :returns: 0, or 3 if the input cannot be used.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        scenario = _scenario(args, parser)
+        _configure(args.config_file, scenario.options)
+        results = _simulate(
+            scenario,
+            args.scheduler or list(_SCHEDULERS),
+            args.weighers or scenario.weighers,
+            quiet=args.quiet,
+        )
+        _write(args, scenario.title, results)
+    except (exception.GpuFilterError, OSError, cfg.Error) as exc:
+        sys.stderr.write(f"{parser.prog}: {exc}\n")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{parser.prog}: stopped\n")
+        return 130
+    return 0
+
+
+def _scenario(
+    args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> scenarios.Scenario:
+    """Put the scenario together from file and arguments."""
+    if not args.scenario and not args.inventory:
+        parser.error("give --scenario or --inventory")
+    if args.workload and args.mix:
+        parser.error("give --workload or --mix, not both")
+    data: dict[str, Any] = {}
+    if args.scenario:
+        # Read as a whole, so that arguments can take the place of parts.
+        found = scenarios.read_file(args.scenario)
+        if not isinstance(found, dict):
+            raise errors.BadScenario(
+                source=args.scenario,
+                problem="must be a mapping of names to values",
+            )
+        data = found
+    source = args.scenario or args.inventory
+    changes = {
+        key: value
+        for key, value in (
+            ("load", args.load),
+            ("arrivals", args.arrivals),
+            ("seed", args.seed),
+        )
+        if value is not None
+    }
+    if args.mix:
+        changes["flavors"] = _flavors(args.mix, "--mix", with_share=True)
+        kept = data.get("workload") or {}
+        data["workload"] = {
+            key: value
+            for key, value in kept.items()
+            if key in ("arrivals", "duration", "distribution", "load", "seed")
+        }
+    elif changes and not args.workload and not data.get("workload"):
+        parser.error("--load, --arrivals and --seed need a workload")
+    if args.fits:
+        data["fits"] = _flavors(args.fits, "--fits", with_share=False)
+    scenario = scenarios.make(
+        data,
+        source,
+        os.path.dirname(args.scenario or ""),
+        inventory_file=args.inventory,
+        workload_file=args.workload,
+        changes=changes,
+    )
+    if not scenario.runs and not scenario.fits:
+        parser.error("nothing to do: give --workload, --mix or --fits")
+    return scenario
+
+
+def _flavors(text: str, source: str, with_share: bool) -> list[dict[str, Any]]:
+    """Read flavors as they are typed: GPUS[:SHARE][:LINK],..."""
+    found = []
+    for part in text.split(","):
+        fields = part.strip().split(":")
+        least = 2 if with_share else 1
+        if not least <= len(fields) <= least + 1:
+            raise errors.BadScenario(
+                source=source, problem=f"{part!r} is no flavor"
+            )
+        row: dict[str, Any] = {"gpus": fields[0]}
+        if with_share:
+            row["share"] = fields[1]
+        if len(fields) > least:
+            if fields[-1] not in policy.LINK_VALUES:
+                raise errors.BadScenario(
+                    source=source,
+                    problem=f"{fields[-1]!r} is no link: must be one of"
+                    f" {', '.join(policy.LINK_VALUES)}",
+                )
+            row["link"] = fields[-1]
+        found.append(row)
+    return found
+
+
+def _configure(
+    config_files: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Read options as nova-scheduler does, and set those of the scenario."""
+    objects.register_all()
+    conf.register_opts(CONF)
+    CONF([], project="nova", default_config_files=list(config_files))
+    for group, values in options.items():
+        for name, value in values.items():
+            CONF.set_override(name, value, group=group)
+
+
+def _simulate(
+    scenario: scenarios.Scenario,
+    names: Sequence[str],
+    weighers: str,
+    quiet: bool,
+) -> list[report.Result]:
+    """Run everything, one after the other."""
+    console = rich_console.Console(stderr=True)
+    mix = conf.request_mix(CONF)
+    results = []
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    ) as progress:
+        for run in scenario.runs or (None,):
+            for name in names:
+                cloud = clouds.Cloud(scenario.hosts, mix)
+                scheduler = _make(name, weighers, scenario)
+                label = run.label if run else ""
+                outcome = None
+                if run is not None:
+                    arrivals = _arrivals(run, cloud.capacity, scenario.title)
+                    task = progress.add_task(
+                        f"{label}, {name}", total=len(arrivals)
+                    )
+                    outcome = engine.replay(
+                        arrivals,
+                        cloud,
+                        scheduler,
+                        functools.partial(progress.advance, task),
+                    )
+                fits = {}
+                if scenario.fits:
+                    task = progress.add_task(
+                        f"{label} fits, {name}", total=len(scenario.fits)
+                    )
+                    fits = engine.fits(
+                        scenario.fits,
+                        cloud,
+                        scheduler,
+                        functools.partial(progress.advance, task),
+                    )
+                results.append(report.Result(label, outcome, name, fits))
+    return results
+
+
+def _arrivals(run: scenarios.Run, capacity: int, source: str) -> list[Any]:
+    try:
+        return run.arrivals(capacity)
+    except ValueError as exc:
+        raise errors.BadScenario(source=source, problem=exc) from exc
+
+
+def _make(
+    name: str, weighers: str, scenario: scenarios.Scenario
+) -> schedulers.Scheduler:
+    if name == "stock":
+        return schedulers.StockScheduler(weighers, scenario.seed)
+    return schedulers.GpuScheduler(
+        weighers, scenario.seed, scenario.max_sets_per_tree
+    )
+
+
+def _write(
+    args: argparse.Namespace, title: str, results: list[report.Result]
+) -> None:
+    if args.plot:
+        plot.write(title, results, args.plot)
+    if args.output:
+        with open(args.output, "w", encoding="utf-8") as file:
+            _print(args.format, title, results, file)
+    else:
+        _print(args.format, title, results, sys.stdout)
+
+
+def _print(
+    format_: str, title: str, results: list[report.Result], file: IO[str]
+) -> None:
+    if format_ == "json":
+        json.dump(report.to_dict(title, results), file, indent=2)
+        file.write("\n")
+    else:
+        width = None if file.isatty() else 120
+        report.write_table(title, results, file, width)

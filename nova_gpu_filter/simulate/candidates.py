@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The allocation candidates that Placement would offer of one host.
+
+Placement answers from what is free, so hosts without enough free GPUs have
+none; :meth:`cloud.Cloud.looks` leaves them out.
+"""
+
+import functools
+import random
+
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.simulate import cloud
+from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import topology as topologies
+
+
+def stock(host: cloud.Host, k: int, seed: int) -> list[int]:
+    """Choose the set that Placement alone would name first.
+
+    Placement builds the combinations of providers from sets in memory, whose
+    order depends on their ids and on the question: for two of eight devices
+    of four equal hosts Placement 16 names another pair first on each host. So
+    any set is as likely as any other. One is enough, as Nova's filter accepts
+    every set of free devices and keeps the order, and the scheduler claims
+    the first.
+
+    That every host is offered is kind to stock Placement: its answers to
+    requests for several devices are so long that
+    ``[scheduler]max_placement_results`` cuts off most hosts.
+
+    :returns: masks, one at most.
+    """
+    # One seed a host, or all hosts would get the same numbers.
+    chance = random.Random(seed ^ host.number << 32)  # noqa: S311
+    return [
+        topologies.mask_of(chance.sample(topologies.devices_of(host.free), k))
+    ]
+
+
+def composed(
+    host: cloud.Host, k: int, seed: int, most: int | None
+) -> list[int]:
+    """Choose the sets that our Placement extension would name.
+
+    For one GPU the extension leaves the answer to Placement, which names each
+    free one.
+
+    :param seed: what the extension makes of the id of the request.
+    :param most: sets a host; None for all.
+    :returns: masks, good ones first.
+    """
+    if k == 1:
+        return [1 << bit for bit in topologies.devices_of(host.free)]
+    shares = tuple(host.free >> bit & 1 for bit in range(host.kind.gpus))
+    return [
+        topologies.mask_of(found)
+        for found in sets.choose(_seen(host.kind), shares, k, most, seed)
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _seen(kind: inventory.HostKind) -> topologies.Topology:
+    """Return the topology that Placement reads from the traits of a host."""
+    names = [str(bit) for bit in range(kind.gpus)]
+    return sets.topology_of(
+        names,
+        {
+            name: {
+                "traits": codec.format_traits(codec.parse_text(name, text))
+                if text
+                else ()
+            }
+            for name, text in zip(names, kind.links, strict=True)
+        },
+    )
+
+
+def offer(
+    host: cloud.Host, masks: list[int], request_id: str
+) -> list[cloud.Candidate]:
+    """Write device sets as allocation candidates.
+
+    :param request_id: of the PCI request; the suffixes of its groups begin
+        with it.
+    """
+    root = [host.state.uuid]
+    providers = host.providers
+    found = []
+    for mask in masks:
+        mappings = {"": root}
+        for number, bit in enumerate(topologies.devices_of(mask)):
+            mappings[f"{request_id}-{number}"] = [providers[bit]]
+        found.append({"mappings": mappings})
+    return found

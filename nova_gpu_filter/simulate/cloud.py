@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The hosts of a simulated cloud, as nova-scheduler sees them."""
+
+import bisect
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+from typing import TypeAlias
+import uuid
+
+from nova import objects
+from nova.pci import stats
+from nova.scheduler import host_manager
+
+from nova_gpu_filter.pools import devices
+from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import topology as topologies
+
+# Every host gives each of its GPUs the same part of the rest, so that
+# weighers which look at memory, CPUs or disks see what they would see where
+# flavors are made by the number of GPUs.
+RAM_MB_A_GPU: Final = 131072
+VCPUS_A_GPU: Final = 16
+DISK_GB_A_GPU: Final = 512
+
+Candidate: TypeAlias = dict[str, Any]
+"""An allocation candidate, as Placement gives it to the scheduler."""
+
+
+class Host:
+    """A host state, and which of its GPUs are free."""
+
+    def __init__(self, spec: inventory.HostSpec, number: int) -> None:
+        """Make the host state as PCI in Placement lets it look.
+
+        :param number: its place in the inventory.
+        """
+        self.kind = spec.kind
+        self.number = number
+        self.providers = tuple(
+            str(uuid.UUID(int=number + 1 << 64 | bit + 1))
+            for bit in range(spec.kind.gpus)
+        )
+        self.free = topologies.mask_of(range(spec.kind.gpus))
+        self.state = state = host_manager.HostState(
+            spec.name, spec.name, str(uuid.UUID(int=1))
+        )
+        state.uuid = str(uuid.UUID(int=number + 1 << 64))
+        state.total_usable_ram_mb = RAM_MB_A_GPU * spec.kind.gpus
+        state.vcpus_total = VCPUS_A_GPU * spec.kind.gpus
+        state.total_usable_disk_gb = DISK_GB_A_GPU * spec.kind.gpus
+        state.cpu_allocation_ratio = 1.0
+        state.ram_allocation_ratio = 1.0
+        state.disk_allocation_ratio = 1.0
+        state.hypervisor_version = 1
+        state.pci_stats = stats.PciDeviceStats(None, _pools(self))
+        by_provider = {pool["rp_uuid"]: pool for pool in state.pci_stats.pools}
+        self._pools = [by_provider[provider] for provider in self.providers]
+        self._bit_by_provider = {
+            provider: bit for bit, provider in enumerate(self.providers)
+        }
+        self.free &= ~spec.used
+        self._show()
+
+    def mask(self, providers: Sequence[str]) -> int:
+        """Return the GPUs of some resource providers."""
+        return topologies.mask_of(
+            self._bit_by_provider[provider] for provider in providers
+        )
+
+    def take(self, mask: int) -> None:
+        """Give free GPUs to a server.
+
+        :raises ValueError: one of them is not free.
+        """
+        if mask & ~self.free:
+            raise ValueError(
+                f"{self.state.host}: GPUs {mask:#x} of free {self.free:#x}"
+            )
+        self.free ^= mask
+        self._show()
+
+    def give_back(self, mask: int) -> None:
+        """Take GPUs back from a server.
+
+        :raises ValueError: one of them is free.
+        """
+        if mask & self.free:
+            raise ValueError(
+                f"{self.state.host}: GPUs {mask:#x} of used, free"
+                f" {self.free:#x}"
+            )
+        self.free |= mask
+        self._show()
+
+    def _show(self) -> None:
+        """Bring the host state up to date, as nova-compute would."""
+        free = self.free.bit_count()
+        state = self.state
+        # A pool that is used up stands in no list of pools.
+        state.pci_stats.pools = [
+            self._pools[bit] for bit in topologies.devices_of(self.free)
+        ]
+        state.free_ram_mb = RAM_MB_A_GPU * free
+        state.free_disk_mb = DISK_GB_A_GPU * 1024 * free
+        state.vcpus_used = VCPUS_A_GPU * (self.kind.gpus - free)
+
+
+def _pools(host: Host) -> "objects.PciDevicePoolList":
+    """One pool a GPU, as a host with PCI in Placement reports them."""
+    kind = host.kind
+    found = []
+    for bit, provider in enumerate(host.providers):
+        tags = {
+            "dev_type": "type-PCI",
+            "address": f"0000:{0x10 + bit:02x}:00.0",
+            "rp_uuid": provider,
+        }
+        text = kind.links[bit]
+        if text is not None:
+            tags[devices.LINKS_TAG] = text
+        found.append(
+            objects.PciDevicePool(
+                vendor_id="10de",
+                product_id="2330",
+                numa_node=kind.numa[bit],
+                count=1,
+                tags=tags,
+            )
+        )
+    return objects.PciDevicePoolList(objects=found)
+
+
+class Cloud:
+    """All hosts, with their sums kept up to date."""
+
+    def __init__(
+        self,
+        specs: Sequence[inventory.HostSpec],
+        mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
+    ) -> None:
+        """Make the hosts of an inventory.
+
+        :param mix: request sizes for the fragmentation F.
+        """
+        self.hosts = [Host(spec, n) for n, spec in enumerate(specs)]
+        self._mix = mix
+        self.capacity = sum(host.kind.gpus for host in self.hosts)
+        self.free = 0
+        self.fragmentation = 0.0
+        """Sum of F of all hosts, in GPUs."""
+        self._numbers_by_look: dict[
+            tuple[inventory.HostKind, int], list[int]
+        ] = {}
+        for host in self.hosts:
+            self._enter(host)
+
+    @property
+    def used(self) -> int:
+        """GPUs that servers have."""
+        return self.capacity - self.free
+
+    def take(self, host: Host, mask: int) -> None:
+        """Give GPUs of a host to a server; see :meth:`Host.take`."""
+        self._leave(host)
+        host.take(mask)
+        self._enter(host)
+
+    def give_back(self, host: Host, mask: int) -> None:
+        """Take GPUs of a host back; see :meth:`Host.give_back`."""
+        self._leave(host)
+        host.give_back(mask)
+        self._enter(host)
+
+    def looks(self, model: str | None, k: int) -> list[tuple[Host, int]]:
+        """List the hosts that Placement would offer, one of each look.
+
+        Hosts of one kind with the same free GPUs are alike to every filter
+        and weigher, so that asking the first of them is asking them all.
+
+        :param model: of the GPUs; None for any.
+        :param k: GPUs that must be free.
+        :returns: (first host, number of hosts) of each look, by place in the
+            inventory.
+        """
+        found = [
+            (numbers[0], len(numbers))
+            for (kind, free), numbers in self._numbers_by_look.items()
+            if free.bit_count() >= k and model in (None, kind.model)
+        ]
+        found.sort()
+        return [(self.hosts[number], count) for number, count in found]
+
+    def free_of(self, model: str | None) -> int:
+        """Count the free GPUs of a model."""
+        if model is None:
+            return self.free
+        return sum(
+            free.bit_count() * len(numbers)
+            for (kind, free), numbers in self._numbers_by_look.items()
+            if kind.model == model
+        )
+
+    def _enter(self, host: Host) -> None:
+        look = (host.kind, host.free)
+        bisect.insort(self._numbers_by_look.setdefault(look, []), host.number)
+        self.free += host.free.bit_count()
+        self.fragmentation += self._fragmentation(host)
+
+    def _leave(self, host: Host) -> None:
+        look = (host.kind, host.free)
+        numbers = self._numbers_by_look[look]
+        del numbers[bisect.bisect_left(numbers, host.number)]
+        if not numbers:
+            del self._numbers_by_look[look]
+        self.free -= host.free.bit_count()
+        self.fragmentation -= self._fragmentation(host)
+
+    def _fragmentation(self, host: Host) -> float:
+        measure = fragmentation.of(host.kind.topology, self._mix)
+        return measure.fragmentation(host.free)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The hosts of a simulated cloud, from CSV, JSON or YAML."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import csv
+import dataclasses
+import functools
+from typing import Any
+from typing import Final
+
+from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import machines
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import groups
+from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology import topology as topologies
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+
+_KEYS: Final = frozenset(
+    ("name", "count", "model", "machine", "gpus", "gpu_links", "numa", "used")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HostKind:
+    """Hosts that differ only in what is free on them."""
+
+    name: str
+    model: str
+    """Of all of its GPUs; what an alias asks for."""
+    links: tuple[str | None, ...]
+    """The tag ``gpu_links`` of each GPU; None for a device without it."""
+    numa: tuple[int | None, ...]
+
+    @functools.cached_property
+    def topology(self) -> topologies.Topology:
+        """The links between its GPUs, as the scheduler reads them.
+
+        :raises LinkTextError: a tag cannot be read.
+        """
+        return hosts.from_pools(
+            [
+                (f"GPU {index} of {self.name}", text, node)
+                for index, (text, node) in enumerate(
+                    zip(self.links, self.numa, strict=True)
+                )
+            ]
+        )
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs such a host has."""
+        return len(self.links)
+
+    def satisfies(self, mask: int, link: LinkPolicy | None) -> bool:
+        """Whether a set of GPUs can work together as its server expects.
+
+        :param link: what the flavor asks. Where the host has fabric
+            partitions of that size, only a whole one will do, whatever the
+            flavor asks: no other set can be activated. Without a policy the
+            set must be as good as the empty host can offer for that size.
+        """
+        topology, k = self.topology, mask.bit_count()
+        if topology.lists_partitions(k):
+            return mask in topology.whole_partitions(k, mask)
+        if link is None:
+            packed = packing.by_default(topology, k)
+            return packed is not None and packed.count(mask) == 1
+        if link.link is Requirement.FABRIC:
+            return False
+        return topology.weakest(mask) >= link.link.floor
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSpec:
+    """One host of an inventory."""
+
+    name: str
+    kind: HostKind
+    used: int = 0
+    """Mask of the GPUs that servers have before the simulation begins."""
+
+
+def read(
+    rows: Iterable[Mapping[str, Any]],
+    source: str,
+    machines_: Mapping[str, Any] | None = None,
+    machine_by_model: Mapping[str, str] | None = None,
+) -> list[HostSpec]:
+    """Make hosts of the rows of an inventory.
+
+    :param rows: each with ``name`` (of the host, or of the kind where there
+        is a ``count``), and either ``machine`` (a name), ``gpu_links`` (a tag
+        a GPU, ``numa`` their NUMA nodes) or ``gpus`` (a number; nothing is
+        known about their links). Also ``model``, and ``used``: numbers of the
+        GPUs that are taken, on each of these hosts.
+    :param source: what messages call the inventory.
+    :param machines_: more machines: name -> ``gpu_links`` and ``numa``.
+    :param machine_by_model: the machine of rows that name none, by
+        ``<model>/<gpus>`` or ``<model>``.
+    :raises BadScenario: a row cannot be used.
+    """
+    reader = _Reader(source, machines_ or {}, machine_by_model or {})
+    specs: list[HostSpec] = []
+    for number, row in enumerate(rows, start=1):
+        specs += reader.row(number, row)
+    if not specs:
+        raise errors.BadScenario(source=source, problem="no hosts")
+    names = {spec.name for spec in specs}
+    if len(names) < len(specs):
+        raise errors.BadScenario(
+            source=source, problem="two hosts have the same name"
+        )
+    return specs
+
+
+def read_csv(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Read the rows of a CSV file, for :func:`read`.
+
+    :param columns: our name -> name in the file, where they differ.
+        Lists (``gpu_links``, ``numa``, ``used``) are separated by semicolons.
+    :raises BadScenario: it cannot be read.
+    """
+    rows = []
+    for row in csv_rows(path, columns):
+        for key in ("gpu_links", "numa", "used"):
+            if key in row:
+                row[key] = row[key].split(";")
+        rows.append({key: row[key] for key in _KEYS & row.keys()})
+    return rows
+
+
+def csv_rows(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Read a CSV file with a header; leave out what is empty.
+
+    :param columns: our name -> name in the file, where they differ.
+    :raises BadScenario: it cannot be read, or a column is missing.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            there = reader.fieldnames or ()
+            for name in columns.values():
+                if name not in there:
+                    raise errors.BadScenario(
+                        source=path,
+                        problem=f"no column {name!r}; columns are"
+                        f" {', '.join(there)}",
+                    )
+            names = {theirs: ours for ours, theirs in columns.items()}
+            return [
+                {
+                    names.get(key, key): value
+                    for key, value in row.items()
+                    if key and value
+                }
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise errors.BadScenario(source=path, problem=str(exc)) from exc
+
+
+class _Reader:
+    """Turns rows into hosts; equal rows share a kind."""
+
+    def __init__(
+        self,
+        source: str,
+        machines_: Mapping[str, Any],
+        machine_by_model: Mapping[str, str],
+    ) -> None:
+        self._source = source
+        self._machines = machines_
+        self._machine_by_model = machine_by_model
+        self._kinds: dict[HostKind, HostKind] = {}
+
+    def row(self, number: int, row: Mapping[str, Any]) -> list[HostSpec]:
+        where = f"{self._source}, host {number}"
+        try:
+            unknown = row.keys() - _KEYS
+            if unknown:
+                raise ValueError(
+                    f"unknown {', '.join(sorted(unknown))}; known are"
+                    f" {', '.join(sorted(_KEYS))}"
+                )
+            kind = self._kind(row)
+            used = topologies.mask_of(map(int, row.get("used") or ()))
+            if used >> kind.gpus:
+                raise ValueError(f"used: there are only {kind.gpus} GPUs")
+            name = str(row.get("name") or kind.name)
+            count = int(row.get("count", 1))
+            if count < 1:
+                raise ValueError("count: must be 1 or more")
+        except (KeyError, TypeError, ValueError) as exc:
+            raise errors.BadScenario(source=where, problem=exc) from exc
+        if "count" not in row:
+            return [HostSpec(name, kind, used)]
+        return [
+            HostSpec(f"{name}-{place}", kind, used) for place in range(count)
+        ]
+
+    def _kind(self, row: Mapping[str, Any]) -> HostKind:
+        links, numa, machine = self._gpus(row)
+        model = str(row.get("model") or "gpu")
+        kind = HostKind(
+            name=machine or f"{model}-{len(links)}",
+            model=model,
+            links=links,
+            numa=numa,
+        )
+        assert kind.topology.n == len(links)  # now: tags can be read
+        return self._kinds.setdefault(kind, kind)
+
+    def _gpus(
+        self, row: Mapping[str, Any]
+    ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
+        """Return tags, NUMA nodes and the name of the machine."""
+        gpus = int(row["gpus"]) if "gpus" in row else None
+        machine = row.get("machine")
+        if machine is None and "gpu_links" not in row:
+            model = row.get("model")
+            machine = self._machine_by_model.get(
+                f"{model}/{gpus}", self._machine_by_model.get(str(model))
+            )
+        if machine is not None:
+            links, numa = self._machine(str(machine))
+        elif "gpu_links" in row:
+            links, numa = _tags(row)
+        elif gpus is not None:
+            links, numa = (None,) * gpus, (None,) * gpus
+        else:
+            raise ValueError("give machine, gpu_links or gpus")
+        if gpus is not None and gpus != len(links):
+            raise ValueError(
+                f"gpus is {gpus}, but {machine or 'gpu_links'} has"
+                f" {len(links)}"
+            )
+        if not links:
+            raise ValueError("no GPUs")
+        return links, numa, machine
+
+    def _machine(
+        self, name: str
+    ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+        if name in self._machines:
+            return _tags(self._machines[name])
+        if name not in machines.MACHINES:
+            known = sorted({*machines.MACHINES, *self._machines})
+            raise ValueError(
+                f"machine {name!r} is not known; known are {', '.join(known)}"
+            )
+        return _named(name)
+
+
+@functools.cache
+def _named(
+    name: str,
+) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+    topology = machines.MACHINES[name]()
+    # A device without any link has no tag, rather than an empty one.
+    links = tuple(
+        codec.format_text(device) or None
+        for device in groups.decompose(topology)
+    )
+    return links, topology.numa
+
+
+def _tags(
+    row: Mapping[str, Any],
+) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+    links = tuple(str(text) if text else None for text in row["gpu_links"])
+    numa: Sequence[Any] = row.get("numa") or (None,) * len(links)
+    if len(numa) != len(links):
+        raise ValueError(f"{len(links)} gpu_links, but {len(numa)} numa")
+    return links, tuple(
+        None if node in (None, "") else int(node) for node in numa
+    )

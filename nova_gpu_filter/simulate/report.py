@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a simulation found, for people and for programs."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import itertools
+from typing import IO
+from typing import Any
+
+from rich import box
+from rich import console as rich_console
+from rich import table as rich_table
+
+from nova_gpu_filter.simulate import engine
+from nova_gpu_filter.simulate import workload
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One run with one scheduler."""
+
+    run: str
+    """Its label; empty where there is no workload."""
+    outcome: engine.Outcome | None
+    """None where there is no workload."""
+    scheduler: str
+    fits: dict[workload.Flavor, int]
+    """How many more servers of each flavor fit at the end."""
+
+
+def to_dict(title: str, results: Iterable[Result]) -> dict[str, Any]:
+    """Return everything as JSON can hold it.
+
+    Shares are from 0 to 1, GPUs are numbers of GPUs, times are in the unit of
+    the workload. ``satisfied`` is None where no server had several GPUs.
+    """
+    return {"title": title, "results": [_result(r) for r in results]}
+
+
+def _result(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "run": result.run,
+        "scheduler": result.scheduler,
+    }
+    outcome = result.outcome
+    if outcome is not None:
+        found |= {
+            "capacity_gpus": outcome.capacity,
+            "acceptance": outcome.acceptance,
+            "acceptance_by_gpus": outcome.acceptance_by_gpus,
+            "satisfied": outcome.satisfied,
+            "gpus_used_mean": outcome.gpus_used_mean,
+            "gpus_used_end": outcome.samples[-1].gpus_used,
+            "fragmentation_mean_gpus": outcome.fragmentation_mean,
+            "fragmentation_end_gpus": outcome.samples[-1].fragmentation,
+            "sizes": [
+                {"gpus": size} | dataclasses.asdict(tally)
+                for size, tally in outcome.tally_by_size.items()
+            ],
+            "refusals": [
+                {"cause": cause} | dataclasses.asdict(reason)
+                for cause, reason in _by_servers(outcome)
+            ],
+            "hosts_refused": dict(outcome.hosts_refused.most_common()),
+            "series": [dataclasses.asdict(s) for s in outcome.samples],
+            "seconds": round(outcome.seconds, 3),
+        }
+    if result.fits:
+        found["fits"] = [
+            {"gpus": flavor.gpus, "model": flavor.model}
+            | {"extra_specs": flavor.extra_specs, "servers": servers}
+            for flavor, servers in result.fits.items()
+        ]
+    return found
+
+
+def write_table(
+    title: str, results: Sequence[Result], file: IO[str], width: int | None
+) -> None:
+    """Print tables for people.
+
+    :param width: in characters; None for that of the terminal.
+    """
+    console = rich_console.Console(
+        file=file, width=width, highlight=False, soft_wrap=width is None
+    )
+    console.print(title)
+    outcomes = [
+        (result, result.outcome)
+        for result in results
+        if result.outcome is not None
+    ]
+    if outcomes:
+        console.print()
+        console.print(_overview(outcomes))
+        console.print()
+        console.print(_by_size(outcomes))
+        _print_reasons(console, outcomes)
+    if any(result.fits for result in results):
+        console.print()
+        console.print(_fits(results))
+
+
+def _table(*columns: str, words: int) -> rich_table.Table:
+    """Make a table whose first columns are words, the others numbers."""
+    table = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="left" if number < words else "right",
+            no_wrap=number < words,
+        )
+    return table
+
+
+def _overview(
+    outcomes: Sequence[tuple[Result, engine.Outcome]],
+) -> rich_table.Table:
+    table = _table(
+        "workload",
+        "scheduler",
+        "servers accepted",
+        "GPUs accepted",
+        "of several GPUs on a good set",
+        "GPUs used, mean",
+        "at the end",
+        "F, mean",
+        "at the end",
+        words=2,
+    )
+    for result, outcome in outcomes:
+        last = outcome.samples[-1]
+        table.add_row(
+            result.run,
+            result.scheduler,
+            _percent(outcome.acceptance),
+            _percent(outcome.acceptance_by_gpus),
+            _percent(outcome.satisfied),
+            _percent(outcome.gpus_used_mean / outcome.capacity),
+            _percent(last.gpus_used / outcome.capacity),
+            f"{outcome.fragmentation_mean:.1f}",
+            f"{last.fragmentation:.1f}",
+        )
+    return table
+
+
+def _by_size(
+    outcomes: Sequence[tuple[Result, engine.Outcome]],
+) -> rich_table.Table:
+    table = _table(
+        "workload",
+        "scheduler",
+        "GPUs",
+        "servers",
+        "accepted",
+        "on a good set",
+        words=2,
+    )
+    for result, outcome in outcomes:
+        for size, tally in outcome.tally_by_size.items():
+            good = tally.satisfied / tally.accepted if tally.accepted else None
+            table.add_row(
+                result.run,
+                result.scheduler,
+                str(size),
+                str(tally.arrived),
+                _percent(tally.accepted / tally.arrived),
+                _percent(good if size > 1 else None),
+            )
+    return table
+
+
+def _print_reasons(
+    console: rich_console.Console,
+    outcomes: Sequence[tuple[Result, engine.Outcome]],
+) -> None:
+    for result, outcome in outcomes:
+        if not outcome.reasons:
+            continue
+        console.print(f"\n{result.run}, {result.scheduler}, refused:")
+        for cause, reason in _by_servers(outcome):
+            console.print(
+                f"  {reason.servers} servers, {reason.gpus} GPUs: {cause}"
+            )
+            if reason.example:
+                console.print(f"    for example: {reason.example}")
+
+
+def _fits(results: Sequence[Result]) -> rich_table.Table:
+    flavors = list(
+        dict.fromkeys(
+            itertools.chain.from_iterable(result.fits for result in results)
+        )
+    )
+    table = _table(
+        "how many more fit",
+        "scheduler",
+        *(
+            " ".join(
+                [
+                    f"{flavor.gpus} GPUs",
+                    flavor.model or "",
+                    *(f"{k}={v}" for k, v in flavor.extra_specs.items()),
+                ]
+            ).replace("  ", " ")
+            for flavor in flavors
+        ),
+        words=2,
+    )
+    for result in results:
+        table.add_row(
+            f"after {result.run}" if result.run else "now",
+            result.scheduler,
+            *(str(result.fits.get(flavor, "")) for flavor in flavors),
+        )
+    return table
+
+
+def _by_servers(
+    outcome: engine.Outcome,
+) -> list[tuple[str, engine.Reason]]:
+    return sorted(outcome.reasons.items(), key=lambda item: -item[1].servers)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The schedulers that are compared: filters, weighers and candidates."""
+
+import abc
+import collections
+from collections.abc import Sequence
+import dataclasses
+import functools
+import random
+from typing import Any
+from typing import Final
+import uuid
+
+from nova import objects
+from nova.scheduler import filters
+from nova.scheduler import weights
+from nova.scheduler.filters import pci_passthrough_filter
+from nova.scheduler.weights import pci as pci_weigher
+
+from nova_gpu_filter.pools import refusal
+from nova_gpu_filter.scheduler import in_flight
+from nova_gpu_filter.scheduler import weights as gpu_weights
+from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
+from nova_gpu_filter.simulate import candidates
+from nova_gpu_filter.simulate import cloud as clouds
+from nova_gpu_filter.simulate import workload
+
+MAX_PLACEMENT_RESULTS: Final = 1000
+"""Default of Nova's ``[scheduler]max_placement_results``: that many sets the
+extension divides between the hosts."""
+
+WEIGHERS: Final = ("pci", "all")
+"""Which of Nova's weighers stand beside ours: PCIWeigher, or all that Nova
+enables."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a server goes."""
+
+    host: clouds.Host
+    mask: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a server goes nowhere."""
+
+    cause: str
+    example: str | None = None
+    """What the filter says of one host."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """(words of the cause, hosts that were refused for it)."""
+
+
+NOT_ENOUGH: Final = "fewer free GPUs in the cloud than asked for"
+SCATTERED: Final = "no host has as many free GPUs, though the cloud has"
+
+
+class Scheduler(abc.ABC):
+    """Chooses a host and its GPUs for a server."""
+
+    name: str
+    """What reports call it."""
+
+    @abc.abstractmethod
+    def choose(
+        self, flavor: workload.Flavor, cloud: clouds.Cloud
+    ) -> Placed | Refused:
+        """Choose for one server; nothing is taken yet."""
+
+
+def refused_by_placement(
+    flavor: workload.Flavor, cloud: clouds.Cloud
+) -> Refused:
+    """Say why no host has enough free GPUs."""
+    if cloud.free_of(flavor.model) < flavor.gpus:
+        return Refused(NOT_ENOUGH)
+    return Refused(SCATTERED)
+
+
+class _NovaScheduler(Scheduler):
+    """Runs real filters and weighers on real host states, as nova-scheduler
+    does it with one request at a time."""
+
+    def __init__(
+        self,
+        filter_: filters.BaseHostFilter,
+        weighers: Sequence[weights.BaseHostWeigher],
+        seed: int,
+    ) -> None:
+        self._filters = [filter_]
+        self._filter_handler = filters.HostFilterHandler()
+        self._weight_handler = weights.HostWeightHandler()
+        self._weighers = weighers
+        self._chance = random.Random(seed)  # noqa: S311 (no secret)
+        self._spec_by_flavor: dict[workload.Flavor, Any] = {}
+
+    def choose(
+        self, flavor: workload.Flavor, cloud: clouds.Cloud
+    ) -> Placed | Refused:
+        """See :meth:`Scheduler.choose`."""
+        looks = cloud.looks(flavor.model, flavor.gpus)
+        if not looks:
+            return refused_by_placement(flavor, cloud)
+        spec_obj = self._spec(flavor)
+        request_id = spec_obj.pci_requests.requests[0].request_id
+        seed = self._chance.getrandbits(32)
+        host_by_state: dict[int, clouds.Host] = {}
+        states = []
+        for host, _ in looks:
+            masks = self._sets(host, flavor.gpus, seed, len(cloud.hosts))
+            host.state.allocation_candidates = candidates.offer(
+                host, masks, request_id
+            )
+            host_by_state[id(host.state)] = host
+            states.append(host.state)
+        passed = self._filter_handler.get_filtered_objects(
+            self._filters, states, spec_obj
+        )
+        if not passed:
+            return self._explain(looks)
+        # The scheduler takes the first, and claims its first candidate:
+        # _get_sorted_hosts and _schedule of nova/scheduler/manager.py.
+        best = self._weight_handler.get_weighed_objects(
+            self._weighers, passed, spec_obj
+        )[0].obj
+        host = host_by_state[id(best)]
+        claimed = best.allocation_candidates[0]["mappings"]
+        return Placed(
+            host,
+            host.mask(
+                [found[0] for suffix, found in claimed.items() if suffix]
+            ),
+        )
+
+    def _spec(self, flavor: workload.Flavor) -> "objects.RequestSpec":
+        """Make the request spec of the next server of a flavor."""
+        spec_obj = self._spec_by_flavor.get(flavor)
+        if spec_obj is None:
+            spec_obj = self._spec_by_flavor[flavor] = request_spec(flavor)
+        spec_obj.instance_uuid = str(
+            uuid.UUID(int=self._chance.getrandbits(128))
+        )
+        return spec_obj
+
+    @abc.abstractmethod
+    def _sets(
+        self, host: clouds.Host, k: int, seed: int, hosts: int
+    ) -> list[int]:
+        """Choose the device sets of the candidates of a host.
+
+        :param hosts: how many hosts the cloud has.
+        """
+
+    def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
+        """Say why all hosts were refused."""
+        cause = refusal.Cause.UNEXPLAINED.value
+        hosts = sum(count for _, count in looks)
+        return Refused(cause, hosts=((cause, hosts),))
+
+
+class StockScheduler(_NovaScheduler):
+    """Nova as it is."""
+
+    name = "stock"
+
+    def __init__(self, weighers: str = "pci", seed: int = 0) -> None:
+        """Load Nova's filter and weighers.
+
+        :param weighers: one of :data:`WEIGHERS`.
+        :param seed: of Placement's order.
+        """
+        super().__init__(
+            pci_passthrough_filter.PciPassthroughFilter(),
+            _nova_weighers(weighers),
+            seed,
+        )
+
+    def _sets(
+        self, host: clouds.Host, k: int, seed: int, hosts: int
+    ) -> list[int]:
+        return candidates.stock(host, k, seed)
+
+
+class GpuScheduler(_NovaScheduler):
+    """Nova with our filter, weighers and Placement extension."""
+
+    name = "gpu"
+
+    def __init__(
+        self,
+        weighers: str = "pci",
+        seed: int = 0,
+        max_sets_per_tree: int = 16,
+    ) -> None:
+        """Load our filter, and our weighers beside Nova's.
+
+        :param weighers: one of :data:`WEIGHERS`: which of Nova's.
+        :param seed: of instance UUIDs and request ids.
+        :param max_sets_per_tree: as the option of the extension.
+        """
+        self._filter = _ExplainingFilter()
+        self._max_sets = max_sets_per_tree
+        super().__init__(
+            self._filter,
+            _nova_weighers(weighers)
+            + [cls() for cls in gpu_weights.all_weighers()],
+            seed,
+        )
+
+    def _sets(
+        self, host: clouds.Host, k: int, seed: int, hosts: int
+    ) -> list[int]:
+        most = None
+        if self._max_sets > 0:
+            most = min(self._max_sets, max(1, MAX_PLACEMENT_RESULTS // hosts))
+        return candidates.composed(host, k, seed, most)
+
+    def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
+        tally: collections.Counter[str] = collections.Counter()
+        for (_, count), refused in zip(
+            looks, self._filter.refusals, strict=True
+        ):
+            tally[refused.cause.value] += count
+        hosts = tuple(
+            sorted(tally.items(), key=lambda item: (-item[1], item[0]))
+        )
+        cause = hosts[0][0]
+        example = next(
+            refused
+            for refused in self._filter.refusals
+            if refused.cause.value == cause
+        )
+        return Refused(cause, refusal.describe(example), hosts)
+
+
+class _ExplainingFilter(gpu_pci_passthrough.GpuPciPassthroughFilter):
+    """Our filter; it keeps why the hosts of the last request were refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals: list[refusal.Refusal] = []
+        # Servers of a simulation arrive one after the other, and their claims
+        # show at once, whatever the clock on the wall says meanwhile.
+        self._in_flight = in_flight.InFlight(0)
+
+    def filter_all(self, filter_obj_list, spec_obj):
+        self.refusals = []
+        return super().filter_all(filter_obj_list, spec_obj)
+
+    def _refuse(self, host_state, question):
+        refused = super()._refuse(host_state, question)
+        if refused is not None:
+            self.refusals.append(refused)
+        return refused
+
+
+def _nova_weighers(which: str) -> list[weights.BaseHostWeigher]:
+    if which == "pci":
+        return [pci_weigher.PCIWeigher()]
+    return [cls() for cls in weights.all_weighers()]
+
+
+@functools.lru_cache(maxsize=1024)
+def _request_id(flavor: workload.Flavor) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, repr(flavor)))
+
+
+def request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
+    """Make the request spec that nova-api makes of a flavor with an alias.
+
+    The instance has no UUID yet.
+    """
+    resource_class = f"CUSTOM_GPU_{flavor.model or 'ANY'}"
+    gpus = flavor.gpus
+    return objects.RequestSpec(
+        num_instances=1,
+        flavor=objects.Flavor(
+            name=f"g{gpus}",
+            vcpus=clouds.VCPUS_A_GPU * gpus,
+            memory_mb=clouds.RAM_MB_A_GPU * gpus,
+            root_gb=clouds.DISK_GB_A_GPU * gpus,
+            ephemeral_gb=0,
+            swap=0,
+            extra_specs=flavor.extra_specs,
+        ),
+        pci_requests=objects.InstancePCIRequests(
+            requests=[
+                objects.InstancePCIRequest(
+                    request_id=_request_id(flavor),
+                    alias_name=flavor.model or "gpu",
+                    count=gpus,
+                    # As nova/pci/request.py reads the alias; Placement alone
+                    # looks at the resource class.
+                    spec=[
+                        {
+                            "dev_type": "type-PCI",
+                            "resource_class": resource_class,
+                        }
+                    ],
+                    numa_policy="legacy",
+                )
+            ]
+        ),
+    )

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The servers that ask for GPUs: made of a mix, or read from a trace."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+import random
+from typing import Any
+from typing import Final
+
+from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.topology import policy
+
+DISTRIBUTIONS: Final = ("exponential", "fixed")
+FRACTIONAL: Final = ("drop", "round_up")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Flavor:
+    """What a server asks for."""
+
+    gpus: int
+    model: str | None = None
+    """The model its alias names; None for an alias that any GPU matches."""
+    link: policy.LinkPolicy | None = None
+    """What ``gpu:link`` says; Nova's own scheduler does not read it."""
+
+    @property
+    def extra_specs(self) -> dict[str, str]:
+        """The link policy as it stands in the flavor."""
+        if self.link is None:
+            return {}
+        specs = {policy.LINK_KEY: self.link.link.value}
+        if not self.link.required:
+            specs[policy.LINK_POLICY_KEY] = "preferred"
+        return specs
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """One server."""
+
+    time: float
+    duration: float
+    """In the unit of ``time``; infinite for servers that stay."""
+    flavor: Flavor
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """Servers that arrive at random (a Poisson process)."""
+
+    shares: tuple[tuple[Flavor, float], ...]
+    """Each flavor and its weight among the arrivals."""
+    arrivals: int
+    mean_duration: float = 1.0
+    distribution: str = "exponential"
+    """How durations vary: one of :data:`DISTRIBUTIONS`."""
+
+    def draw(self, capacity: int, load: float, seed: int) -> list[Arrival]:
+        """Draw the arrivals.
+
+        :param capacity: GPUs of the cloud.
+        :param load: GPUs that servers would have on average, if none were
+            refused, as a share of the capacity.
+        :param seed: the same servers arrive with each load, only faster.
+        """
+        flavors = [flavor for flavor, _ in self.shares]
+        weights = [weight for _, weight in self.shares]
+        gpus = sum(
+            flavor.gpus * weight for flavor, weight in self.shares
+        ) / sum(weights)
+        mean_gap = gpus * self.mean_duration / (load * capacity)
+        chance = random.Random(seed)  # noqa: S311 (no secret)
+        found = []
+        now = 0.0
+        for _ in range(self.arrivals):
+            now += chance.expovariate(1.0) * mean_gap
+            duration = self.mean_duration
+            if self.distribution == "exponential":
+                duration *= chance.expovariate(1.0)
+            (flavor,) = chance.choices(flavors, weights)
+            found.append(Arrival(now, duration, flavor))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """Servers that were seen in a cloud."""
+
+    arrivals: tuple[Arrival, ...]
+    """By time."""
+
+    def at_load(
+        self, capacity: int, load: float, arrivals: int, seed: int
+    ) -> list[Arrival]:
+        """Draw servers that arrive at random and stay as long as they did.
+
+        Traces have servers that stay from the beginning to the end; so the
+        pace is set such that the average over the simulated time is right,
+        rather than an average that would be reached some day.
+
+        :param load: see :meth:`Mix.draw`; from the first arrival to the last.
+        :param arrivals: how many; drawn with replacement.
+        :raises ValueError: so few servers never ask for so many GPUs.
+        """
+        chance = random.Random(seed)  # noqa: S311 (no secret)
+        drawn = chance.choices(self.arrivals, k=arrivals)
+        times = list(
+            itertools.accumulate(chance.expovariate(1.0) for _ in drawn)
+        )
+        scale = _scale(times, drawn, load * capacity)
+        return [
+            dataclasses.replace(arrival, time=time * scale)
+            for time, arrival in zip(times, drawn, strict=True)
+        ]
+
+    def as_it_was(self) -> list[Arrival]:
+        """Give the trace unchanged."""
+        return list(self.arrivals)
+
+    def fill(
+        self, capacity: int, requested: float, seed: int
+    ) -> list[Arrival]:
+        """Draw servers of the trace that stay, until the cloud is full.
+
+        One a unit of time, drawn with replacement, as in the evaluation of
+        "Beware of Fragmentation" (USENIX ATC 2023).
+
+        :param requested: GPUs that are asked for until the end, as a share of
+            the capacity.
+        """
+        chance = random.Random(seed)  # noqa: S311 (no secret)
+        found: list[Arrival] = []
+        asked = 0
+        while asked < requested * capacity:
+            flavor = chance.choice(self.arrivals).flavor
+            asked += flavor.gpus
+            found.append(Arrival(float(len(found)), math.inf, flavor))
+        return found
+
+
+def _scale(
+    times: Sequence[float], drawn: Sequence[Arrival], gpus: float
+) -> float:
+    """Find the factor of times with which servers have so many GPUs on
+    average.
+
+    :param times: of arrivals, ascending.
+    :raises ValueError: there is none.
+    """
+
+    def mean(scale: float) -> float:
+        end = times[-1] * scale
+        work = sum(
+            arrival.flavor.gpus * min(arrival.duration, end - time * scale)
+            for time, arrival in zip(times, drawn, strict=True)
+        )
+        return work / end
+
+    low, high = 1e-12, 1e12
+    if not mean(high) < gpus < mean(low):
+        raise ValueError(
+            f"load: {len(drawn)} servers have between {mean(high):.0f} and"
+            f" {mean(low):.0f} GPUs on average, never {gpus:.0f}; change"
+            " arrivals"
+        )
+    for _ in range(100):
+        middle = math.sqrt(low * high)
+        if mean(middle) > gpus:
+            low = middle  # faster than wanted
+        else:
+            high = middle
+    return high
+
+
+def read_flavor(row: Mapping[str, Any]) -> Flavor:
+    """Read ``gpus``, ``model``, ``link`` and ``link_policy``.
+
+    :raises ValueError: one of them makes no sense.
+    """
+    gpus = int(row["gpus"])
+    if gpus < 1:
+        raise ValueError("gpus: must be 1 or more")
+    specs = {
+        key: str(row[name])
+        for key, name in (
+            (policy.LINK_KEY, "link"),
+            (policy.LINK_POLICY_KEY, "link_policy"),
+        )
+        if row.get(name)
+    }
+    model = row.get("model")
+    return Flavor(gpus, str(model) if model else None, policy.parse(specs))
+
+
+def read_shares(
+    rows: Iterable[Mapping[str, Any]], source: str
+) -> tuple[tuple[Flavor, float], ...]:
+    """Read the flavors of a mix, each with its ``share``.
+
+    :raises BadScenario: a flavor cannot be used.
+    """
+    shares = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            share = float(row["share"])
+            if not 0 < share < math.inf:
+                raise ValueError("share: must be above 0")
+            shares.append((read_flavor(row), share))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise _bad_row(f"{source}, flavor {number}", exc) from exc
+    if not shares:
+        raise errors.BadScenario(source=source, problem="no flavors")
+    return tuple(shares)
+
+
+def read_trace(
+    path: str,
+    columns: Mapping[str, str],
+    fractional: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Read a trace from CSV.
+
+    Columns are ``arrival`` and ``duration`` (or ``departure``) in one unit,
+    ``gpus``, and if wanted ``model``, ``link`` and ``link_policy``. Servers
+    without GPUs are passed over; those without a duration stay.
+
+    :param columns: our name -> name in the file, where they differ.
+    :param fractional: how to treat servers that ask for a part of one GPU:
+        ``column`` in which the part stands, ``whole`` (its value for a whole
+        GPU) and ``treat``, one of :data:`FRACTIONAL`. None if there are none.
+    :raises BadScenario: it cannot be read.
+    """
+    fractional = fractional or {}
+    treat = fractional.get("treat", "drop")
+    if treat not in FRACTIONAL:
+        raise errors.BadScenario(
+            source="fractional",
+            problem=f"treat: must be one of {', '.join(FRACTIONAL)}",
+        )
+    found = []
+    rows = inventory.csv_rows(path, columns)
+    for number, row in enumerate(rows, start=2):
+        try:
+            if not int(row.get("gpus", 0)):
+                continue
+            if fractional and treat == "drop":
+                part = float(row[fractional["column"]])
+                if part < float(fractional["whole"]):
+                    continue
+            found.append(_arrival(row))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise _bad_row(f"{path}, line {number}", exc) from exc
+    if not found:
+        raise errors.BadScenario(source=path, problem="no servers with GPUs")
+    return Trace(tuple(sorted(found, key=lambda arrival: arrival.time)))
+
+
+def _arrival(row: Mapping[str, Any]) -> Arrival:
+    time = float(row["arrival"])
+    duration = math.inf
+    if "duration" in row:
+        duration = float(row["duration"])
+    elif "departure" in row:
+        duration = float(row["departure"]) - time
+    if not duration >= 0 or not math.isfinite(time):
+        raise ValueError("arrival and duration: must be numbers from 0 on")
+    return Arrival(time, duration, read_flavor(row))
+
+
+def _bad_row(source: str, exc: Exception) -> errors.BadScenario:
+    problem: object = exc
+    if isinstance(exc, KeyError):
+        problem = f"no {exc.args[0]}"
+    return errors.BadScenario(source=source, problem=problem)
+
+
+def sizes(arrivals: Sequence[Arrival]) -> list[int]:
+    """List the numbers of GPUs that servers ask for, ascending."""
+    return sorted({arrival.flavor.gpus for arrival in arrivals})
