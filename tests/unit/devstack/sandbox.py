@@ -11,15 +11,14 @@ import shutil
 import subprocess
 import sys
 
-from oslo_config import cfg
-
+import nova.conf
 from nova.conf import pci as pci_conf
 from nova.conf import scheduler as scheduler_conf
 from nova.pci import request
 from nova.pci import whitelist
-from nova_gpu_filter import conf as gpu_conf
+from oslo_config import cfg
 
-import nova.conf
+from nova_gpu_filter import conf as gpu_conf
 
 REPO = pathlib.Path(__file__).parents[3]
 PLUGIN = REPO / "devstack"
@@ -117,6 +116,7 @@ class Sandbox:
         self.role = "all-in-one"
         self.plugins = ["nova-gpu-filter"]
         self.localrc = {}
+        self.local_conf = None
         self.extra_local_conf = ""
         for name in ("bin", "devstack", "dest/data", "venv/bin", "flavors"):
             (path / name).mkdir(parents=True)
@@ -130,8 +130,9 @@ class Sandbox:
         # The Python that has Nova, where DevStack would have installed it.
         self.command(
             "venv/bin/python3",
-            '[[ $* != *"nova_gpu_conf.py lines "* && ! -e $SANDBOX/with-nova ]]'
-            f' && exit\nPYTHONPATH="{REPO}" exec "{sys.executable}" "$@"',
+            "if [[ $* == *nova_gpu_conf.py\\ lines\\ * "
+            "|| -e $SANDBOX/with-nova ]]; then\n"
+            f'PYTHONPATH="{REPO}" exec "{sys.executable}" "$@"\nfi',
         )
         self.command(
             "dest/requirements/.venv/bin/edit-constraints",
@@ -155,12 +156,15 @@ class Sandbox:
 
     def write_local_conf(self):
         """Write local.conf the way that DevStack wants it."""
+        path = self.path / "devstack/local.conf"
+        if self.local_conf is not None:
+            path.write_text(self.local_conf)
+            return
         lines = ["[[local|localrc]]"]
         lines.append(f"ENABLED_SERVICES={ROLES[self.role]}")
         lines += [assign(*each) for each in self.localrc.items()]
         lines += [f"enable_plugin {name} https://x" for name in self.plugins]
-        text = "\n".join(lines) + "\n" + self.extra_local_conf
-        (self.path / "devstack/local.conf").write_text(text)
+        path.write_text("\n".join(lines) + "\n" + self.extra_local_conf)
 
     def run(self, action, command=None, check=True, **environment):
         """Run drive.sh.

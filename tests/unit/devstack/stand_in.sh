@@ -54,6 +54,16 @@ function is_service_enabled {
     return 1
 }
 
+function disable_service {
+    local service
+    for service in "$@"; do
+        ENABLED_SERVICES=,$ENABLED_SERVICES,
+        ENABLED_SERVICES=${ENABLED_SERVICES//,$service,/,}
+        ENABLED_SERVICES=${ENABLED_SERVICES#,}
+        ENABLED_SERVICES=${ENABLED_SERVICES%,}
+    done
+}
+
 # Ini files
 # ---------
 
@@ -114,7 +124,8 @@ function iniset {
     value=$(echo ${4:-} | sed 's/[\\&]/\\&/g')
     _add_section "$1" "$2"
     if ini_has_option "$1" "$2" "$3"; then
-        sed -i "/^\[$2\]/,/^\[/ s$mark^\($3[ \t]*=[ \t]*\).*$mark\1$value$mark" "$1"
+        value="s$mark^\($3[ \t]*=[ \t]*\).*$mark\1$value$mark"
+        sed -i "/^\[$2\]/,/^\[/ $value" "$1"
     else
         sed -i "/^\[$2\]/a\\
 $3 = $value

@@ -2,7 +2,13 @@
 
 """Compute nodes: what nova-gpu-host writes, the fake driver, vfio-pci."""
 
+from importlib import metadata
+import sys
+
 import pytest
+
+from tests import sysfs_trees
+from tests.unit.devstack import sandbox
 
 COMPUTE = """\
 # written by nova-gpu-host
@@ -54,11 +60,14 @@ def test_a_controller_reads_the_inventories_of_its_computes(automatic):
     assert set(automatic.aliases()) == {"h100"}
 
 
-def test_a_node_without_gpu_is_stacked_and_told_so(automatic):
-    (automatic.path / "compute.conf").write_text("[pci]\n")
-    done = automatic.run("stack")
-    assert "found no GPU for [pci]device_spec" in done.stdout
-    assert automatic.device_specs() == []
+def test_arguments_are_handed_on(automatic):
+    automatic.set(NOVA_GPU_HOST_ARGS="--nics --resource-class CUSTOM_GPU")
+    automatic.run("stack")
+    arguments = "--nics --resource-class CUSTOM_GPU"
+    assert sorted(asked(automatic)) == [
+        f"nova-gpu-host config {arguments}",
+        f"nova-gpu-host config {arguments} --role controller",
+    ]
 
 
 def test_a_host_tool_that_fails_stops_stack(automatic):
@@ -67,6 +76,9 @@ def test_a_host_tool_that_fails_stops_stack(automatic):
     assert done.returncode != 0
     assert "no sysfs" in done.stdout
     assert "NOVA_GPU_DEVICE_SPEC=auto: nova-gpu-host config failed" in (
+        done.stdout
+    )
+    assert "leave NOVA_GPU_DEVICE_SPEC empty on a node without GPU" in (
         done.stdout
     )
 
@@ -199,3 +211,28 @@ def test_a_device_that_vfio_does_not_get_stops_stack(host):
         "0000:0f:00.0: vfio-pci did not take it over from nvidia; "
         "nova-gpu-host check says why"
     ) in done.stdout
+
+
+def test_auto_understands_what_the_real_nova_gpu_host_writes(automatic):
+    commands = metadata.entry_points(group="nova_gpu_filter.host")
+    if "config" not in commands.names:
+        pytest.skip("nova-gpu-host config is not installed")
+    root = automatic.path / "host"
+    sysfs_trees.hgx_h100(root)
+    automatic.command(
+        "venv/bin/nova-gpu-host",
+        f'PYTHONPATH="{sandbox.REPO}" exec "{sys.executable}" -W ignore -c '
+        '"import sys; from nova_gpu_filter.cmd.host import app;'
+        'sys.exit(app.main())" "$@"',
+    )
+    automatic.set(
+        NOVA_GPU_HOST_ARGS=f"--sysfs-root {root} --resource-class CUSTOM_GPU"
+    )
+    automatic.run("stack")
+    specs = automatic.device_specs("nova/nova-cpu.conf")
+    assert len(specs) == 8
+    assert {spec.get_tags()["resource_class"] for spec in specs} == {
+        "CUSTOM_GPU"
+    }
+    [(_policy, [alias])] = automatic.aliases().values()
+    assert alias["resource_class"] == "CUSTOM_GPU"

@@ -5,11 +5,10 @@
 test_devstack_functions.py shows the traps, this file the ways around them.
 """
 
+import nova.exception
 import pytest
 
 from tests.unit.devstack import sandbox
-
-import nova.exception
 
 
 def enabled(machine):

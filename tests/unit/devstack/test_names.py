@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The plugin, its README, its samples and the product name the same things."""
+
+import configparser
+import importlib
+import re
+
+import pytest
+
+from nova_gpu_filter import conf
+from tests.unit.devstack import sandbox
+
+SETTINGS = (sandbox.PLUGIN / "settings").read_text()
+LIBRARY = (sandbox.PLUGIN / "lib/nova-gpu-filter").read_text()
+README = (sandbox.PLUGIN / "README.rst").read_text()
+SAMPLES = sorted((sandbox.PLUGIN / "samples").glob("*.conf"))
+
+# What an operator may set: everything with a default of its own.
+VARIABLES = sorted(
+    set(re.findall(r"^(NOVA_GPU_\w+)=\$\{\1:-", SETTINGS, re.MULTILINE))
+    | set(re.findall(r"trueorfalse \w+ (NOVA_GPU_\w+)", SETTINGS))
+    | set(re.findall(r"^(NOVA_GPU_\w+)=\$\{\1:-", LIBRARY, re.MULTILINE))
+)
+
+
+def constant(name):
+    """Read what the library assigns to a name."""
+    return re.search(rf"^{name}=(\S+)$", LIBRARY, re.MULTILINE).group(1)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_the_readme_explains_each_variable(variable):
+    assert f"``{variable}``" in README
+
+
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(README, id="README.rst")]
+    + [pytest.param(each.read_text(), id=each.name) for each in SAMPLES],
+)
+def test_no_variable_is_named_that_there_is_not(text):
+    assert set(re.findall(r"NOVA_GPU_\w+", text)) <= set(VARIABLES)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_can_be_stacked(machine, sample):
+    machine.local_conf = sample.read_text()
+    (machine.path / "compute.conf").write_text(
+        '[pci]\ndevice_spec = {"vendor_id": "10de", "product_id": "2330"}\n'
+    )
+    machine.run("stack")
+    assert set(machine.aliases()) == {"h100"}
+    specs = 0 if sample.stem == "controller" else 1
+    assert len(machine.device_specs()) == specs
+
+
+@pytest.mark.parametrize("role", sandbox.ROLES)
+def test_there_is_a_sample_for_each_role(role):
+    assert f"{role}.conf" in {each.name for each in SAMPLES}
+    assert f"``{role}.conf``" in README
+
+
+@pytest.mark.parametrize(
+    "name", ["NOVA_GPU_ALL_FILTERS", "NOVA_GPU_ALL_WEIGHERS"]
+)
+def test_what_nova_is_told_to_load_lists_classes(name):
+    module, _dot, function = constant(name).rpartition(".")
+    if not (sandbox.REPO / module.replace(".", "/")).exists():
+        pytest.skip(f"{module} is not in this tree")
+    classes = getattr(importlib.import_module(module), function)()
+    assert classes
+    assert all(isinstance(each, type) for each in classes)
+
+
+def test_the_filter_that_is_enabled_is_among_them():
+    module, _dot, function = constant("NOVA_GPU_ALL_FILTERS").rpartition(".")
+    classes = getattr(importlib.import_module(module), function)()
+    assert constant("NOVA_GPU_FILTER_NAME") in {c.__name__ for c in classes}
+
+
+def test_the_module_that_uwsgi_is_told_to_load_has_an_application():
+    module, _colon, name = constant("NOVA_GPU_PLACEMENT_MODULE").partition(":")
+    path = (sandbox.REPO / module.replace(".", "/")).with_suffix(".py")
+    if not path.exists():
+        pytest.skip(f"{module} is not in this tree")
+    # Importing it would start Placement.
+    assert re.search(rf"^(def )?{name}\b", path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        ("gpu_filter", "pool_matcher"),
+        ("filter_scheduler", "gpu_fragmentation_weight_multiplier"),
+        ("filter_scheduler", "gpu_topology_weight_multiplier"),
+    ],
+)
+def test_an_option_of_ours_that_is_set_exists(group, option):
+    ours = {
+        (str(each), found.name)
+        for each, options in conf.list_opts()
+        for found in options
+    }
+    assert (group, option) in ours
+    assert re.search(rf"{group}[ \\\n]+{option}", LIBRARY)
+
+
+def test_every_shell_file_is_linted():
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(sandbox.REPO / "tox.ini")
+    commands = tox["testenv:pep8"]["commands"].splitlines()
+    assert "shellcheck -x {[shell]files}" in commands
+    assert "bashate {[shell]files}" in commands
+    linted = set(tox["shell"]["files"].split())
+    shell = {
+        str(path.relative_to(sandbox.REPO))
+        for top in ("devstack", "tests/unit/devstack")
+        for path in (sandbox.REPO / top).rglob("*")
+        if path.is_file() and path.read_bytes()[:11] == b"#!/bin/bash"
+    }
+    assert len(shell) > 5
+    assert shell == linted
