@@ -13,19 +13,17 @@ its run, and it waits for ever.
 
 import collections
 
-from nova import monkey_patch
+# First of all, as in Nova's own runs: this turns threads into green threads.
+import nova.tests.functional  # noqa: F401
 
-# Nova's test packages do this first thing, but here Nova is imported before
-# them.
-monkey_patch.patch()
+# isort: split
+from nova import test as nova_test
+from nova.scheduler.filters import pci_passthrough_filter
+from nova.tests import fixtures as nova_fixtures
+import pytest
 
-from nova import test as nova_test  # noqa: E402
-from nova.scheduler.filters import pci_passthrough_filter  # noqa: E402
-from nova.tests import fixtures as nova_fixtures  # noqa: E402
-import pytest  # noqa: E402
-
-from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough  # noqa: E402
-from tests import nova_paths  # noqa: E402
+from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
+from tests import nova_paths
 
 _calls: collections.Counter[str] = collections.Counter()
 """What our filter was asked, and what it did."""

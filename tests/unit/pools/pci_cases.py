@@ -189,8 +189,11 @@ def _spec(
     like = choices.one(pools)
     keys = choices.one((*_KEYS_ASKED_FOR, (theme,), (theme,), (theme,)))
     spec = {key: like.get(key) for key in keys}
+    other_case = choices.one((str.swapcase, str.lower))
     if choices.seldom():
-        spec = {key: value and value.swapcase() for key, value in spec.items()}
+        spec = {
+            key: value and other_case(value) for key, value in spec.items()
+        }
     return spec | _odd(choices, theme)
 
 
