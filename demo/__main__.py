@@ -82,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="chapters",
         metavar="N",
         type=int,
-        choices=(1, 2, 3),
+        choices=(1, 2, 3, 4),
         action="append",
-        help="tell only this chapter (1: 2016, 2: upgrade, 3: today);"
-        " may be given more than once",
+        help="tell only this chapter (1: 2016, 2: upgrade, 3: today,"
+        " 4: topology); may be given more than once",
     )
     return parser
 

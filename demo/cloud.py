@@ -20,16 +20,19 @@ import fixtures
 from lxml import etree
 from nova import context as nova_context
 from nova import objects
+from nova import utils as nova_utils
 from nova.tests.fixtures import glance
 from nova.tests.functional.api import client
 
 from demo import machines
+from nova_gpu_filter.topology import hosts as host_topologies
+from nova_gpu_filter.topology import topology as topologies
 
 CONF_DIR = pathlib.Path(__file__).parent / "conf"
 
 _PATIENCE_SECONDS = 60.0
-_POLL_SECONDS = 0.1
-# Not less: asking takes as long, and what is asked has to run meanwhile.
+_POLL_SECONDS = 0.2
+# Not less: asking takes time that what is asked for needs to run.
 
 _DECISION_LOGGERS = ("nova_gpu_filter", "nova.scheduler.manager")
 _PLACEMENT_MICROVERSION = "1.36"
@@ -115,11 +118,13 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         *conf_files: str | pathlib.Path,
         placement_conf: str | pathlib.Path = "placement.conf",
         log_handler: logging.Handler | None = None,
+        extend_placement: bool = False,
     ) -> None:
         """Nothing is started yet.
 
         :param conf_files: nova.conf files, later ones win; a relative name is
             one in ``demo/conf``.
+        :param extend_placement: run Placement behind our extension.
         :param log_handler: gets what all services log, from its level up.
         """
         self._decisions = _Decisions()
@@ -133,10 +138,12 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             [CONF_DIR / name for name in conf_files],
             [CONF_DIR / placement_conf],
             handlers,
+            extend_placement,
         )
         self._flavors: dict[str, str] = {}
         self._server_names: dict[str, str] = {}
         self._provider_names: dict[str, str] = {}
+        self._topologies: dict[str, topologies.Topology] = {}
         self._history: list[tuple[str, str]] = []
 
     def __enter__(self) -> "EmbeddedCloud":
@@ -213,6 +220,31 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             flavor["id"], {"extra_specs": dict(extra_specs)}
         )
 
+    def set_extra_specs(
+        self,
+        flavor: str,
+        extra_specs: Mapping[str, str],
+        microversion: str = "latest",
+    ) -> str | None:
+        """Add extra specs to a flavor, or try to.
+
+        :param microversion: of the compute API.
+        :returns: why nova-api refuses them; None if it does not.
+        """
+        with nova_utils.temporary_mutation(
+            self._api, microversion=microversion
+        ):
+            reply = self._api.api_post(
+                f"/flavors/{self._flavors[flavor]}/os-extra_specs",
+                {"extra_specs": dict(extra_specs)},
+                # Give us the reply, whatever its status.
+                check_response_status=[],
+            )
+        if reply.status < 400:
+            return None
+        [fault] = reply.body.values()
+        return fault["message"]
+
     # Use the compute API.
 
     def boot(
@@ -262,15 +294,15 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             return True
 
         self._eventually(is_gone, f"{server.name} to be deleted")
+
+        def is_free() -> bool:
+            return not self.allocations(server) and not self.devices_of(server)
+
         # After a cold migration Nova frees the devices of a deleted server
         # only with the next run of this task.
-        self.run_periodic_task()
-        self._eventually(
-            lambda: (
-                not self.allocations(server) and not self.devices_of(server)
-            ),
-            f"the resources of {server.name} to be free",
-        )
+        if not is_free():
+            self.run_periodic_task()
+        self._eventually(is_free, f"the resources of {server.name} to be free")
 
     def resize(self, server: Server, flavor: str) -> Server:
         """Resize and wait for VERIFY_RESIZE; still to be confirmed."""
@@ -411,6 +443,24 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
                 )
             )
         return sorted(found, key=lambda provider: provider.name)
+
+    def topology(self, host: str) -> topologies.Topology:
+        """Return how the devices of a host are linked, by address.
+
+        As the traits of their providers tell; read once a host.
+        """
+        if host not in self._topologies:
+            traits = {
+                provider.address: provider.traits
+                for provider in self.providers(host)
+            }
+            self._topologies[host] = host_topologies.from_traits(
+                [
+                    (device.address, traits[device.address], device.numa_node)
+                    for device in self.devices(host)
+                ]
+            )
+        return self._topologies[host]
 
     def allocations(self, consumer: Server) -> dict[str, dict[str, int]]:
         """Map provider names to what a server has allocated of them."""

@@ -71,7 +71,7 @@ def grid_k2() -> Machine:
     return Machine("2 x GRID K2", devices, _host_info(memory_gb=64))
 
 
-# Bus numbers of the GPUs of a DGX H100, as NVIDIA's user guide lists them;
+# Bus numbers of the GPUs of a DGX H100, as nvidia-smi shows them there;
 # the first four belong to the first socket.
 _HGX_H100_BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
 
@@ -96,3 +96,31 @@ def hgx_h100() -> Machine:
             driver_name="vfio-pci",
         )
     return Machine("8 x H100 SXM5", devices, _host_info(memory_gb=256))
+
+
+_H100_NVL_BUSES = (0x21, 0x31, 0x41, 0xA1, 0xB1, 0xC1)
+
+
+def h100_nvl() -> Machine:
+    """Build a host with 6 PCIe boards H100 NVL ``[10de:2321]``, 3 a socket.
+
+    Which of them are bridged is not said here, since libvirt does not know.
+    """
+    devices = _no_devices()
+    for bus, group in zip(_H100_NVL_BUSES, itertools.count(40)):
+        devices.add_device(
+            dev_type="PF",
+            bus=bus,
+            slot=0,
+            function=0,
+            iommu_group=group,
+            numa_node=0 if bus < 0x80 else 1,
+            # SR-IOV is there, no virtual function is made: passthrough.
+            vf_ratio=0,
+            vend_id="10de",
+            vend_name="NVIDIA Corporation",
+            prod_id="2321",
+            prod_name="GH100 [H100 NVL]",
+            driver_name="vfio-pci",
+        )
+    return Machine("6 x H100 NVL", devices, _host_info(memory_gb=256))

@@ -16,6 +16,9 @@ from nova import conf as nova_conf
 from nova.pci import request as pci_request
 from nova.tests.functional.libvirt import base
 from oslo_config import fixture as config_fixture
+from placement import deploy
+
+from nova_gpu_filter.placement import wsgi
 
 CONF = nova_conf.CONF
 
@@ -37,16 +40,19 @@ class Services(base.ServersTestBase):
         nova_conf_files: Sequence[pathlib.Path],
         placement_conf_files: Sequence[pathlib.Path],
         log_handlers: Sequence[tuple[str, int, logging.Handler]],
+        extend_placement: bool = False,
     ) -> None:
         """Nothing is started yet.
 
         :param log_handlers: (logger, level, handler) to attach as soon as
             there is something to be logged.
+        :param extend_placement: whether Placement runs behind our extension.
         """
         super().__init__("runTest")
         self._nova_conf_files = nova_conf_files
         self._placement_conf_files = placement_conf_files
         self._log_handlers = log_handlers
+        self._extend_placement = extend_placement
         self.domain_xml: dict[str, dict[str, str]] = {}
         """By host, then by server UUID: what the driver gave to libvirt."""
 
@@ -61,6 +67,16 @@ class Services(base.ServersTestBase):
         # First in, last out: some services log while they are stopped, when
         # Nova's own logging fixture is gone.
         self.useFixture(fixtures.LogHandler(logging.NullHandler()))
+        if self._extend_placement:
+            # Nova's fixture of Placement takes its WSGI application there.
+            load = deploy.loadapp
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    deploy,
+                    "loadapp",
+                    lambda conf: wsgi.wrap(load(conf), conf),
+                )
+            )
         try:
             self.setUp()
         except BaseException:
@@ -110,6 +126,13 @@ class Services(base.ServersTestBase):
                 "nova.virt.libvirt.driver.LibvirtDriver"
                 ".migrate_disk_and_power_off",
                 return_value="{}",
+            )
+        )
+        # Where a device spec names an address, Nova looks in the sysfs of this
+        # machine whether it is a physical function with virtual ones.
+        self.useFixture(
+            fixtures.MockPatch(
+                "nova.pci.utils.is_physical_function", return_value=False
             )
         )
         super()._setup_services()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from demo import cloud as embedded
 from demo import record
+from nova_gpu_filter.topology import drawing
 
 NO_VALID_HOST = "No valid host was found."
 
@@ -30,6 +31,22 @@ def devices(
             for host in hosts
             for device in cloud.devices(host)
         ],
+    )
+
+
+def topology(
+    step: record.Step, cloud: embedded.EmbeddedCloud, host: str
+) -> None:
+    """Draw the GPUs of a host, how they are linked and who has them."""
+    devices = cloud.devices(host)
+    step.quote(
+        f"GPUs of {host}",
+        drawing.draw(
+            host,
+            cloud.topology(host),
+            [device.address for device in devices],
+            [device.server for device in devices],
+        ).splitlines(),
     )
 
 

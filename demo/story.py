@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The story in three chapters: 2016, the upgrade in place, today."""
+"""The story: 2016, the upgrade in place, today, topology."""
 
 from collections.abc import Collection
 import importlib.metadata
@@ -8,11 +8,12 @@ import logging
 
 from demo import chapter_2016
 from demo import chapter_h100
+from demo import chapter_topology
 from demo import chapter_upgrade
 from demo import cloud as embedded
 from demo import record
 
-CHAPTERS = (1, 2, 3)
+CHAPTERS = (1, 2, 3, 4)
 _PACKAGES = ("nova", "openstack-placement", "nova-gpu-filter")
 
 
@@ -50,6 +51,16 @@ def tell(
         )
         try:
             chapter_h100.tell(story, cloud)
+        finally:
+            cloud.stop()
+    if 4 in chapters:
+        cloud = embedded.EmbeddedCloud(
+            chapter_topology.CONF,
+            log_handler=log_handler,
+            extend_placement=True,
+        )
+        try:
+            chapter_topology.tell(story, cloud)
         finally:
             cloud.stop()
     return story
