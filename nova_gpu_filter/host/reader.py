@@ -47,18 +47,23 @@ _IORESOURCE_MEM_64 = 0x100000
 _STANDARD_BARS = 6
 
 
-def read(tree: tree_lib.Tree, names: pci_ids.Names | None = None) -> Inventory:
+def read(
+    tree: tree_lib.Tree,
+    names: pci_ids.Names | None = None,
+    everything: bool = False,
+) -> Inventory:
     """Read the inventory of the host whose files are in ``tree``.
 
     A device that cannot be read is left out, and said so in ``problems``.
 
     :param names: the database of names; None looks for one below the root and
         then on this machine.
+    :param everything: read also what is of no interest: disks, bridges.
     """
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
     words = _Words(names)
-    functions, problems = _functions(tree, words)
+    functions, problems = _functions(tree, words, everything)
     if not tree.is_directory(DEVICES):
         problems.append(
             f"{DEVICES} is not there: this is no sysfs, or no PCI host"
@@ -101,7 +106,7 @@ def _node_list(text: str | None) -> tuple[int, ...]:
 
 
 def _functions(
-    tree: tree_lib.Tree, words: "_Words"
+    tree: tree_lib.Tree, words: "_Words", everything: bool
 ) -> tuple[tuple[Function, ...], list[str]]:
     problems = []
     found = []
@@ -120,9 +125,9 @@ def _functions(
         found.append(seen)
     kinds = _kinds(found)
     functions = [
-        _function(tree, seen, kinds[seen.address], words)
+        _function(tree, seen, kinds.get(seen.address), words)
         for seen in sorted(found, key=lambda seen: seen.address)
-        if seen.address in kinds
+        if everything or seen.address in kinds
     ]
     return tuple(functions), problems
 
@@ -235,7 +240,7 @@ class _Words:
 
 
 def _function(
-    tree: tree_lib.Tree, seen: _Sight, kind: Kind, words: _Words
+    tree: tree_lib.Tree, seen: _Sight, kind: Kind | None, words: _Words
 ) -> Function:
     assert seen.class_code is not None
     assert seen.ids is not None

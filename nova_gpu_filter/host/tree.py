@@ -140,21 +140,25 @@ class Tree:
             self._note(path, error)
             return ()
 
+    def link_target(self, path: str) -> str | None:
+        """Give what a symbolic link says; None if it is none."""
+        head, name = os.path.split(path)
+        place = self.resolve(head)
+        if place is None:
+            return None
+        try:
+            return os.readlink(self._outside(f"{place.rstrip('/')}/{name}"))
+        except OSError:
+            return None
+
     def link_name(self, path: str) -> str | None:
         """Give the last part of what a symbolic link points to.
 
         sysfs says so which driver, which IOMMU group and which PF a device
         has. The target need not be in the copy.
         """
-        head, name = os.path.split(path)
-        place = self.resolve(head)
-        if place is None:
-            return None
-        try:
-            target = os.readlink(self._outside(f"{place}/{name}"))
-        except OSError:
-            return None
-        return os.path.basename(target)
+        target = self.link_target(path)
+        return None if target is None else os.path.basename(target)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or directory of that name."""
@@ -171,6 +175,16 @@ class Tree:
             return None
         try:
             return os.stat(self._outside(place)).st_mode
+        except OSError:
+            return None
+
+    def modified(self, path: str) -> float | None:
+        """Give the time of a file's last change, in seconds since 1970."""
+        place = self.resolve(path)
+        if place is None:
+            return None
+        try:
+            return os.stat(self._outside(place)).st_mtime
         except OSError:
             return None
 

@@ -12,18 +12,13 @@ from typing import Any
 from nova_gpu_filter import exception
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import baseboards
+from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import pci_ids
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import tree as tree_lib
-
-# Where a capture keeps what programs printed.
-CAPTURED = "/nova-gpu-host"
-CAPTURED_TOPO = f"{CAPTURED}/nvidia-smi-topo.txt"
-CAPTURED_QUERY = f"{CAPTURED}/nvidia-smi-q.txt"
-CAPTURED_FABRIC = f"{CAPTURED}/fmpm-l.json"
 
 _SMI_SECONDS = 60
 
@@ -171,7 +166,7 @@ def read_host(
     """
     place = tree(command, parsed_args)
     host = reader.read(place, _names(parsed_args))
-    host_links = linking.join(host, _sources(place, parsed_args))
+    host_links = linking.join(host, sources(place, parsed_args))
     return place, host, host_links
 
 
@@ -194,13 +189,17 @@ def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
     return names
 
 
-def _sources(
+def sources(
     place: tree_lib.Tree, parsed_args: argparse.Namespace
 ) -> linking.Sources:
+    """Read what was given of links: files, programs, or a capture.
+
+    :raises HostError: a file cannot be read, or a program failed.
+    """
     given = {
-        "topo": (parsed_args.nvidia_smi_topo, CAPTURED_TOPO),
-        "query": (parsed_args.nvidia_smi_q, CAPTURED_QUERY),
-        "fabric": (parsed_args.fabric, CAPTURED_FABRIC),
+        "topo": (parsed_args.nvidia_smi_topo, capture.TOPO),
+        "query": (parsed_args.nvidia_smi_q, capture.QUERY),
+        "fabric": (parsed_args.fabric, capture.FABRIC),
     }
     found: dict[str, tuple[str, str]] = {}
     if parsed_args.run_nvidia_smi:

@@ -123,8 +123,7 @@ class Inventory(base.HostCommand, lister.Lister):
     Further functions of a card that has a GPU (audio, USB) are listed with
     it. VFs are counted at their PF, and listed with --vfs. With -f json or
     yaml everything is printed that is known, of every device and its links,
-    unless columns are chosen with -c; "config --role controller" and
-    "config --inventory" read that JSON.
+    unless columns are chosen with -c; "nova-gpu-host config" reads that JSON.
     """
 
     need_sort_by_cliff = False

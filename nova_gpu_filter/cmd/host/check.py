@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``nova-gpu-host check``."""
+
+from cliff import columns
+from cliff import lister
+
+from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import check_nova_conf
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import findings
+from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import readiness
+from nova_gpu_filter.host.context import Context
+
+_VERDICTS = {0: "READY", 1: "READY, WITH WARNINGS", 2: "NOT READY"}
+
+
+class _Lines(columns.FormattableColumn):
+    """Lines of text: a list for programs, one cell for people."""
+
+    def __init__(self, lines) -> None:
+        super().__init__(list(lines))
+
+    def __iter__(self):
+        return iter(self._value)
+
+    def human_readable(self) -> str:
+        """Give the lines as one text."""
+        return "\n".join(self._value)
+
+    def machine_readable(self):
+        """Give the lines as a list."""
+        return self._value
+
+
+class Check(base.HostCommand, lister.Lister):
+    """Check whether the GPUs can be passed through, and how to mend it.
+
+    Every finding has a severity, the device, the evidence (a file and its
+    content) and the cure, command by command. Nothing is changed.
+
+    Exit codes: 0 ready, 1 warnings, 2 not ready, 3 wrong usage or input that
+    cannot be read.
+    """
+
+    need_sort_by_cliff = False
+    formatter_namespace = "nova_gpu_filter.host.check_formatter"
+    formatter_default = "report"
+
+    def get_parser(self, prog_name):
+        """Describe the options."""
+        parser = super().get_parser(prog_name)
+        base.add_root(parser)
+        base.add_names(parser)
+        base.add_links(parser)
+        parser.add_argument(
+            "--nova-conf",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="hold the [pci]device_spec of FILE against the hardware;"
+            " repeat it for further files, a directory stands for its *.conf",
+        )
+        parser.add_argument(
+            "--device",
+            metavar="ADDRESS",
+            action="append",
+            default=[],
+            help="check this device only, also a NIC or an NVSwitch, or the"
+            " display of the console; can be repeated",
+        )
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help="list also what is as it should be",
+        )
+        return parser
+
+    def run(self, parsed_args):
+        """Run the checks.
+
+        :returns: 0 ready, 1 warnings, 2 not ready, 3 bad input.
+        """
+        self._exit_code = 0
+        return super().run(parsed_args) or self._exit_code
+
+    def take_action(self, parsed_args):
+        """Check the host."""
+        tree, host, host_links = base.read_host(self, parsed_args)
+        only = [
+            self._device(host, text)
+            for text in dict.fromkeys(parsed_args.device)
+        ]
+        found = readiness.check(Context(tree, host, host_links), only)
+        if parsed_args.nova_conf:
+            options = nova_conf.read(*parsed_args.nova_conf)
+            everything = reader.read(tree, everything=True).functions
+            found = sorted(
+                [*found, *check_nova_conf.check(host, everything, options)],
+                key=lambda finding: list(findings.Severity).index(
+                    finding.severity
+                ),
+            )
+        for problem in host.problems:
+            self.warn(f"not read: {problem}")
+        self._exit_code = findings.exit_code(found)
+        self._found = found
+        self._host = host
+        self._only = only
+        shown = [
+            finding
+            for finding in found
+            if parsed_args.all or finding.severity is not findings.Severity.OK
+        ]
+        names = ("Severity", "Check", "Device", "Finding", "Evidence", "Cure")
+        return names, [
+            (
+                finding.severity.value,
+                finding.check,
+                finding.device or "",
+                finding.summary,
+                _Lines(str(evidence) for evidence in finding.evidence),
+                _Lines(finding.cures),
+            )
+            for finding in shown
+        ]
+
+    def _device(self, host, text):
+        address = address_lib.find(text)
+        if address not in {device.address for device in host.devices}:
+            known = " ".join(str(device.address) for device in host.devices)
+            raise errors.BadInput(
+                source=f"--device {text}",
+                reason="no GPU, NVSwitch or RDMA NIC of"
+                f" {host.hostname}; there are: {known or 'none'}",
+            )
+        return address
+
+    def produce_output(self, parsed_args, column_names, data):
+        """Print the findings, and for people the verdict."""
+        if parsed_args.formatter == "report" and not parsed_args.columns:
+            self.formatter.emit_list(
+                column_names, data, self.app.stdout, parsed_args
+            )
+            self._print_verdict()
+            return 0
+        if parsed_args.formatter == "report":
+            raise errors.BadInput(
+                source="-c", reason="columns can be chosen with -f table"
+            )
+        return super().produce_output(parsed_args, column_names, data)
+
+    def _print_verdict(self) -> None:
+        write = self.app.stdout.write
+        # What is wrong with the host is wrong with each of its devices.
+        common = [
+            one
+            for one in self._found
+            if one.device is None and one.severity is findings.Severity.ERROR
+        ]
+        for gpu in self._host.gpus:
+            if self._only and gpu.address not in self._only:
+                continue
+            card = {str(one.address) for one in self._host.card(gpu)}
+            own = [one for one in self._found if one.device in card]
+            if any(
+                one.check == "console"
+                and one.severity is findings.Severity.NOTE
+                for one in own
+            ):
+                verdict = "left to the console"
+            else:
+                verdict = _VERDICTS[findings.exit_code(own + common)].lower()
+            write(f"{gpu.address}  {gpu.product or gpu.ids}: {verdict}\n")
+        counts = ", ".join(
+            f"{number} {severity.value}{'' if number == 1 else 's'}"
+            for severity in (
+                findings.Severity.ERROR,
+                findings.Severity.WARNING,
+                findings.Severity.NOTE,
+            )
+            if (number := sum(one.severity is severity for one in self._found))
+        )
+        write(
+            f"{self._host.hostname}: {_VERDICTS[self._exit_code]}"
+            f"{f' ({counts})' if counts else ''}\n"
+        )

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``nova-gpu-host config``."""
+
+from cliff import command
+
+from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import binding
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import fleet
+from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host import jsonform
+from nova_gpu_filter.host import naming
+from nova_gpu_filter.host import saving
+from nova_gpu_filter.host.context import Context
+
+
+class Config(base.HostCommand, command.Command):
+    """Write the nova.conf that offers the devices of a host.
+
+    With --role compute (the default) it prints one [pci]device_spec a
+    device, for nova-compute on this host. With --role controller it prints
+    [pci]alias lines for the devices of all INVENTORY files ("inventory -f
+    json" of each host), or of this host if none is given, and reports in
+    what the hosts differ. With --cmdline, --modprobe or --udev it prints
+    what binds the devices to vfio-pci at boot. Nothing is applied.
+    """
+
+    def get_parser(self, prog_name):
+        """Describe the options."""
+        parser = super().get_parser(prog_name)
+        base.add_root(parser)
+        base.add_names(parser)
+        base.add_links(parser)
+        parser.add_argument(
+            "inventory",
+            metavar="INVENTORY",
+            nargs="*",
+            help="output of 'nova-gpu-host inventory -f json' to take in the"
+            " place of this host; several with --role controller",
+        )
+        parser.add_argument(
+            "--role",
+            choices=("compute", "controller"),
+            default="compute",
+            help="whose nova.conf; default compute",
+        )
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--cmdline",
+            action="store_true",
+            help="print the kernel's command line arguments instead",
+        )
+        what.add_argument(
+            "--modprobe",
+            action="store_true",
+            help="print a file for /etc/modprobe.d instead",
+        )
+        what.add_argument(
+            "--udev",
+            action="store_true",
+            help="print rules for /etc/udev/rules.d instead, which bind by"
+            " address",
+        )
+        self._add_choices(parser)
+        parser.add_argument(
+            "--write",
+            metavar="FILE",
+            help="write to FILE in place of printing; a FILE that is there is"
+            " kept as FILE.<time>.bak",
+        )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="let --write replace a file that nova-gpu-host has not"
+            " written",
+        )
+        return parser
+
+    def _add_choices(self, parser) -> None:
+        group = parser.add_argument_group("what to offer")
+        group.add_argument(
+            "--device",
+            metavar="ADDRESS",
+            action="append",
+            default=[],
+            help="offer this device and no others; can be repeated",
+        )
+        group.add_argument(
+            "--nics", action="store_true", help="offer the RDMA NICs, too"
+        )
+        group.add_argument(
+            "--nvswitches",
+            action="store_true",
+            help="offer the NVSwitches, too (full passthrough)",
+        )
+        group.add_argument(
+            "--whole-cards",
+            action="store_true",
+            help="offer the other functions of a GPU's card (audio, USB), too;"
+            " Nova does not know that they belong together, so a host should"
+            " have one such card, or its guests should get all",
+        )
+        group.add_argument(
+            "--resource-class",
+            metavar="[IDS=]NAME",
+            action="append",
+            default=[],
+            help="resource class of all GPUs, or of devices with IDS, such as"
+            " 10de:2330=CUSTOM_GPU_H100; default is made of the model",
+        )
+        group.add_argument(
+            "--alias",
+            metavar="[IDS=]NAME",
+            action="append",
+            default=[],
+            help="alias of all GPUs, or of devices with IDS, such as"
+            " 10de:2330=h100; default is made of the model",
+        )
+        group.add_argument(
+            "--numa-policy",
+            choices=("required", "legacy", "preferred", "socket"),
+            help="numa_policy of the aliases",
+        )
+        group.add_argument(
+            "--managed",
+            choices=("yes", "no"),
+            help="set the tag managed: whether libvirt binds the devices to"
+            " vfio-pci and back",
+        )
+        group.add_argument(
+            "--live-migratable",
+            action="store_true",
+            help="say that the devices can be live-migrated; needs a variant"
+            " driver of vfio-pci that can",
+        )
+        group.add_argument(
+            "--no-links",
+            action="store_true",
+            help="leave out gpu_links and the traits of links",
+        )
+        group.add_argument(
+            "--report-in-placement",
+            action="store_true",
+            help="set [pci]report_in_placement, or for a controller"
+            " [filter_scheduler]pci_in_placement",
+        )
+
+    def take_action(self, parsed_args):
+        """Print or write what was asked for."""
+        options = self._options(parsed_args)
+        boot = parsed_args.cmdline or parsed_args.modprobe or parsed_args.udev
+        if boot:
+            text = self._boot(parsed_args, options)
+        elif parsed_args.role == "controller":
+            text = self._controller(parsed_args, options)
+        else:
+            text = self._compute(parsed_args, options)
+        if parsed_args.write is None:
+            self.app.stdout.write(text)
+            return 0
+        if boot:
+            raise errors.BadInput(
+                source="--write",
+                reason="is for nova.conf; send this to a file yourself",
+            )
+        backup = saving.save(parsed_args.write, text, parsed_args.force)
+        self.warn(
+            f"wrote {parsed_args.write}"
+            + (f"; the old file is {backup}" if backup else "")
+        )
+        return 0
+
+    def _options(self, parsed_args):
+        only = []
+        for text in parsed_args.device:
+            address = address_lib.find(text)
+            if address is None:
+                raise errors.BadInput(
+                    source=f"--device {text}",
+                    reason="this is no PCI address, such as 0000:85:00.0",
+                )
+            only.append(address)
+        return fragment.Options(
+            names=naming.Choices(
+                naming.parse_choices(
+                    "--resource-class", parsed_args.resource_class
+                ),
+                naming.parse_choices("--alias", parsed_args.alias),
+            ),
+            only=tuple(only),
+            nics=parsed_args.nics,
+            nvswitches=parsed_args.nvswitches,
+            whole_cards=parsed_args.whole_cards,
+            managed=parsed_args.managed,
+            live_migratable=parsed_args.live_migratable,
+            links=not parsed_args.no_links,
+            report_in_placement=parsed_args.report_in_placement,
+        )
+
+    def _hosts(self, parsed_args):
+        if parsed_args.inventory:
+            return [
+                jsonform.read(path, base.read_file(path))
+                for path in parsed_args.inventory
+            ]
+        _, host, host_links = base.read_host(self, parsed_args)
+        return [(host, host_links)]
+
+    def _require(self, hosts, options) -> None:
+        """Refuse to write an empty fragment, or one without what was named."""
+        known = {
+            device.address for host, _ in hosts for device in host.devices
+        }
+        for address in options.only:
+            if address not in known:
+                raise errors.BadInput(
+                    source=f"--device {address}",
+                    reason="no GPU, NVSwitch or RDMA NIC; there are:"
+                    f" {' '.join(map(str, sorted(known))) or 'none'}",
+                )
+        if not any(fragment.chosen(host, options) for host, _ in hosts):
+            names = ", ".join(host.hostname for host, _ in hosts)
+            raise errors.BadInput(
+                source=names,
+                reason="there is no device to offer (the display of the"
+                " console is offered only if it is named with --device)",
+            )
+
+    def _compute(self, parsed_args, options):
+        hosts = self._hosts(parsed_args)
+        if len(hosts) > 1:
+            raise errors.BadInput(
+                source="config",
+                reason="several inventories need --role controller: the"
+                " device_spec of one compute node fits no other",
+            )
+        self._require(hosts, options)
+        ((host, host_links),) = hosts
+        for problem in host.problems:
+            self.warn(f"not read: {problem}")
+        for note in host_links.notes:
+            self.warn(note)
+        return fragment.write(host, host_links, options)
+
+    def _controller(self, parsed_args, options):
+        hosts = self._hosts(parsed_args)
+        self._require(hosts, options)
+        for line in fleet.drift(hosts, options):
+            self.warn(f"drift: {line}")
+        return fleet.write(hosts, options, parsed_args.numa_policy)
+
+    def _boot(self, parsed_args, options):
+        if parsed_args.inventory:
+            raise errors.BadInput(
+                source=parsed_args.inventory[0],
+                reason="--cmdline, --modprobe and --udev read the host's"
+                " files, not an inventory",
+            )
+        tree, host, host_links = base.read_host(self, parsed_args)
+        self._require([(host, host_links)], options)
+        context = Context(tree, host, host_links)
+        chosen = fragment.chosen(host, options)
+        if parsed_args.cmdline:
+            return binding.cmdline(context, chosen)
+        if parsed_args.modprobe:
+            return binding.modprobe(context, chosen)
+        return binding.udev(context, chosen)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes what binds devices to vfio-pci at boot: printed, never applied.
+
+modprobe.d(5) names ids, udev(7) addresses. Ids are enough unless the host
+keeps a device of the same ids, as a console or as the PF of VFs.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which devices to bind, and by what."""
+
+    by_ids: tuple[Function, ...]
+    by_address: tuple[Function, ...]
+    """Those whose ids a device has that the host keeps."""
+
+
+def plan(context: Context, chosen: Sequence[Function]) -> Plan:
+    """Sort the devices to bind: with them the other functions of cards.
+
+    :param chosen: the devices for guests.
+    """
+    bound: dict[str, Function] = {}
+    for function in chosen:
+        for one in context.host.card(function):
+            bound[str(one.address)] = one
+    kept = {
+        function.ids
+        for function in context.host.functions
+        if str(function.address) not in bound
+        # VFs of a PF that is given away whole go with it.
+        and not (function.physfn is not None and str(function.physfn) in bound)
+    }
+    functions = sorted(bound.values(), key=lambda one: one.address)
+    return Plan(
+        tuple(one for one in functions if one.ids not in kept),
+        tuple(one for one in functions if one.ids in kept),
+    )
+
+
+def cmdline(context: Context, chosen: Sequence[Function]) -> str:
+    """Write the arguments for the kernel's command line, in one line."""
+    arguments = []
+    cpuinfo = context.tree.read("/proc/cpuinfo") or ""
+    if "AuthenticAMD" not in cpuinfo:
+        arguments.append("intel_iommu=on")
+    arguments.append("iommu=pt")
+    ids = _ids(plan(context, chosen).by_ids)
+    if ids:
+        arguments.append(f"vfio-pci.ids={','.join(ids)}")
+        # dracut loads it before other drivers; others pass it over.
+        arguments.append("rd.driver.pre=vfio-pci")
+    return " ".join(arguments) + "\n"
+
+
+def _ids(functions: Sequence[Function]) -> list[str]:
+    return list(dict.fromkeys(one.ids for one in functions))
+
+
+def modprobe(context: Context, chosen: Sequence[Function]) -> str:
+    """Write a file for /etc/modprobe.d."""
+    return "\n".join(_modprobe(context, plan(context, chosen))) + "\n"
+
+
+def _modprobe(context: Context, made: Plan) -> Iterator[str]:
+    yield "# Written by nova-gpu-host config --modprobe. After a change:"
+    for command in context.rebuild_initramfs():
+        yield f"# {command.removeprefix('# ')}"
+    if made.by_ids:
+        yield f"options vfio-pci ids={','.join(_ids(made.by_ids))}"
+    drivers: dict[str, None] = {}
+    for function in (*made.by_ids, *made.by_address):
+        drivers.update(dict.fromkeys(context.boot.candidates(function)))
+    for driver in drivers:
+        yield f"softdep {driver} pre: vfio-pci"
+    if any(one.kind is Kind.GPU for one in made.by_ids) and (
+        "nouveau" in drivers
+    ):
+        yield "blacklist nouveau"
+    for ids in _ids(made.by_address):
+        number = sum(one.ids == ids for one in made.by_address)
+        yield (
+            f"# {number} devices [{ids}] are bound by their addresses, since"
+            " the host keeps another of the same ids:"
+        )
+        yield "# see nova-gpu-host config --udev."
+    if not made.by_ids and not made.by_address:
+        yield "# There is no device to bind."
+
+
+def udev(context: Context, chosen: Sequence[Function]) -> str:
+    """Write rules for /etc/udev/rules.d, by address."""
+    made = plan(context, chosen)
+    lines = [
+        "# Written by nova-gpu-host config --udev, for a file before"
+        " 80-drivers.rules,",
+        "# such as /etc/udev/rules.d/70-nova-gpu-host.rules.",
+    ]
+    for function in sorted(
+        (*made.by_ids, *made.by_address), key=lambda one: one.address
+    ):
+        lines.append(
+            f'ACTION=="add", SUBSYSTEM=="pci", KERNEL=="{function.address}",'
+            ' ATTR{driver_override}="vfio-pci"'
+        )
+    return "\n".join(lines) + "\n"

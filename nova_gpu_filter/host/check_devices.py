@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Can one device be passed through: driver, group, reset, SR-IOV, address.
+
+Sources: the kernel's drivers/vfio/vfio_iommu_type1.c and
+drivers/iommu/iommu.c (which groups are viable), Documentation/PCI/pci-iov-
+howto.rst and Documentation/ABI/testing/sysfs-bus-pci; Nova's
+nova/pci/manager.py and nova/virt/libvirt/driver.py (live migration).
+"""
+
+from collections.abc import Iterator
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.findings import Evidence
+from nova_gpu_filter.host.findings import Finding
+from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.inventory import Kind
+
+# Drivers that let their device be given to a guest: vfio-pci and those that
+# add migration to it (drivers/vfio/pci in the kernel).
+VFIO_DRIVERS = frozenset(
+    {
+        "vfio-pci",
+        "hisi-acc-vfio-pci",
+        "mlx5_vfio_pci",
+        "mlx5-vfio-pci",
+        "nvgrace-gpu-vfio-pci",
+        "pds-vfio-pci",
+        "qat_vfio_pci",
+        "virtio-vfio-pci",
+        "virtiovf_vfio_pci",
+        "xe-vfio-pci",
+    }
+)
+# Those of them that can migrate their device.
+MIGRATION_DRIVERS = VFIO_DRIVERS - {"vfio-pci", "nvgrace-gpu-vfio-pci"}
+
+# Drivers that may stay on other members of a group: they do no DMA for
+# themselves (driver_managed_dma in the kernel).
+_HARMLESS = frozenset({"pci-stub", "pcieport", "shpchp"})
+
+_DISPLAY = frozenset(
+    {"nvidia", "nouveau", "nvidiafb", "amdgpu", "radeon", "i915", "xe"}
+)
+
+
+def check(
+    context: Context, only: frozenset[PciAddress] = frozenset()
+) -> Iterator[Finding]:
+    """Check the devices of a host.
+
+    :param only: look at these; at all if empty.
+    """
+    host = context.host
+    gpus = host.gpus
+    # The display of the console is for the host, unless it has no other GPU
+    # or the operator names it.
+    consoles = [gpu for gpu in gpus if gpu.is_boot_display]
+    candidates = [gpu for gpu in gpus if gpu not in consoles] or consoles
+    if not gpus:
+        yield Finding(
+            Severity.ERROR,
+            "devices",
+            "there is no GPU on this host",
+            evidence=(context.listing(reader.DEVICES),),
+        )
+    for gpu in gpus:
+        if only and gpu.address not in only:
+            continue
+        if gpu in candidates or only:
+            yield from _device(context, gpu)
+        else:
+            yield Finding(
+                Severity.NOTE,
+                "console",
+                "this is the display of the host's console, and is left to it",
+                device=str(gpu.address),
+                evidence=(_evidence(context, gpu, "boot_vga"),),
+            )
+    for device in (*host.nvswitches, *host.nics):
+        if not only or device.address in only:
+            yield from _shared_device(context, device, bool(only))
+
+
+def _path(function: Function) -> str:
+    return f"{reader.DEVICES}/{function.address}"
+
+
+def _evidence(context: Context, function: Function, name: str) -> Evidence:
+    return context.evidence(f"{_path(function)}/{name}")
+
+
+def _driver_evidence(function: Function | GroupMember) -> Evidence:
+    return Evidence(
+        f"{reader.DEVICES}/{function.address}/driver", function.driver
+    )
+
+
+def bind_to_vfio(address: PciAddress, driver: str | None) -> tuple[str, ...]:
+    """Say how to bind a device to vfio-pci now."""
+    path = f"{reader.DEVICES}/{address}"
+    commands = ["modprobe vfio-pci"]
+    if driver == "nvidia":
+        commands.append("systemctl stop nvidia-persistenced")
+    commands.append(f"echo vfio-pci > {path}/driver_override")
+    if driver is not None:
+        commands.append(f"echo {address} > {path}/driver/unbind")
+    commands.append(f"echo {address} > /sys/bus/pci/drivers_probe")
+    return tuple(commands)
+
+
+_AT_BOOT = (
+    "nova-gpu-host config --modprobe > /etc/modprobe.d/nova-gpu-host.conf"
+)
+
+
+def _device(context: Context, gpu: Function) -> Iterator[Finding]:
+    found = [
+        *_address(gpu),
+        *_console(context, gpu),
+        *_drivers(context, gpu),
+        *_boot(context, gpu),
+        *_group(context, gpu),
+        *_sriov(context, gpu),
+        *_reset(context, gpu),
+        *_bars(context, gpu),
+        *_migration(context, gpu),
+    ]
+    yield from found
+    if not any(
+        finding.severity in (Severity.ERROR, Severity.WARNING)
+        for finding in found
+    ):
+        yield Finding(
+            Severity.OK,
+            "device",
+            f"{gpu.product or gpu.ids} can be passed through",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(gpu),),
+        )
+
+
+def _address(gpu: Function) -> Iterator[Finding]:
+    if gpu.address.domain > address_lib.MAX_NOVA_DOMAIN:
+        yield Finding(
+            Severity.ERROR,
+            "address",
+            f"PCI domain {gpu.address.domain:x} is above ffff, and Nova"
+            " ignores such devices",
+            device=str(gpu.address),
+            evidence=(Evidence(_path(gpu), "present"),),
+            cures=(
+                "# take the slot out of the domain of Intel VMD in the"
+                " firmware's setup",
+            ),
+        )
+
+
+def _console(context: Context, gpu: Function) -> Iterator[Finding]:
+    if gpu.is_boot_display:
+        yield Finding(
+            Severity.WARNING,
+            "console",
+            "the host's console is on this GPU: it goes dark when a guest"
+            " gets it",
+            device=str(gpu.address),
+            evidence=(_evidence(context, gpu, "boot_vga"),),
+            cures=(
+                "# make another display the primary one in the firmware's"
+                " setup, or use a serial console (console=ttyS0)",
+            ),
+        )
+
+
+def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check what the functions of the card are bound to."""
+    for function in context.host.card(gpu):
+        driver = function.driver
+        if driver is None or driver in VFIO_DRIVERS or driver in _HARMLESS:
+            continue
+        is_gpu = function.kind is Kind.GPU
+        what = "the GPU" if is_gpu else f"the card's {_name(function)}"
+        why = (
+            "libvirt cannot take it away from a running driver without risk"
+            if driver in _DISPLAY
+            else "the card's IOMMU group cannot be given to a guest"
+        )
+        if function is gpu and gpu.sriov_numvfs:
+            # Guests get the VFs, which the driver of the PF makes.
+            continue
+        yield Finding(
+            Severity.ERROR,
+            "driver",
+            f"{what} is bound to {driver}, not to vfio-pci: {why}",
+            device=str(function.address),
+            evidence=(_driver_evidence(function),),
+            cures=bind_to_vfio(function.address, driver),
+        )
+
+
+def _name(function: Function) -> str:
+    return (function.class_name or f"function {function.ids}").lower()
+
+
+def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check which driver each function of the card gets after a reboot."""
+    for function in context.host.card(gpu):
+        if function is gpu and gpu.sriov_numvfs:
+            # The driver of a PF makes the VFs that guests get.
+            continue
+        modules = context.boot.grabbers(function)
+        if not modules:
+            continue
+        ids = (function.vendor_id, function.product_id)
+        evidence = [
+            Evidence(
+                f"{_path(function)}/modalias",
+                function.modalias or "not there",
+            )
+        ]
+        if ids in context.boot.vfio_ids:
+            evidence.append(context.boot.vfio_ids[ids])
+            text = (
+                f"{' or '.join(modules)} may be loaded before vfio-pci at"
+                " boot, and then has the device"
+            )
+        else:
+            text = (
+                f"nothing keeps {' or '.join(modules)} from taking the device"
+                " at the next boot"
+            )
+        yield Finding(
+            Severity.WARNING,
+            "boot",
+            text,
+            device=str(function.address),
+            evidence=tuple(evidence),
+            cures=(_AT_BOOT, *context.rebuild_initramfs()),
+        )
+
+
+def _group(context: Context, function: Function) -> Iterator[Finding]:
+    """Check that the IOMMU group can be given away, and to whom."""
+    host = context.host
+    if function.iommu_group is None:
+        if host.members_by_group or context.tree.entries(reader.GROUPS):
+            yield Finding(
+                Severity.ERROR,
+                "group",
+                "the device is in no IOMMU group",
+                device=str(function.address),
+                evidence=(Evidence(f"{_path(function)}/iommu_group", None),),
+            )
+        return
+    card = {one.address for one in host.card(function)}
+    others = [
+        member
+        for member in host.members_by_group.get(function.iommu_group, ())
+        if not member.is_bridge and member.address not in card
+    ]
+    if not others:
+        return
+    in_use = [
+        member
+        for member in others
+        if member.driver is not None
+        and member.driver not in VFIO_DRIVERS
+        and member.driver not in _HARMLESS
+    ]
+    names = ", ".join(
+        f"{member.address} ({member.class_name or member.ids})"
+        for member in others
+    )
+    evidence = tuple(
+        Evidence(
+            f"{reader.GROUPS}/{function.iommu_group}/devices/{member.address}",
+            f"{member.ids} {member.driver or 'no driver'}",
+        )
+        for member in others
+    )
+    separate = (
+        "# switch on ACS in the firmware's setup, or move the card to a slot"
+        " with a root port of its own",
+    )
+    if in_use:
+        yield Finding(
+            Severity.ERROR,
+            "group",
+            f"IOMMU group {function.iommu_group} has other devices that the"
+            f" host uses: {names}; the kernel refuses to give away the group",
+            device=str(function.address),
+            evidence=evidence,
+            cures=(
+                *separate,
+                "# or, if the host can do without them, bind them to"
+                " vfio-pci:",
+                *(
+                    command
+                    for member in in_use
+                    for command in bind_to_vfio(member.address, member.driver)
+                ),
+            ),
+        )
+    else:
+        yield Finding(
+            Severity.WARNING,
+            "group",
+            f"IOMMU group {function.iommu_group} has other devices: {names};"
+            " two guests cannot have one each",
+            device=str(function.address),
+            evidence=evidence,
+            cures=(
+                *separate,
+                "# or offer only one of them, or flavors that ask for all",
+            ),
+        )
+
+
+def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
+    if not gpu.is_pf:
+        return
+    evidence = (
+        _evidence(context, gpu, "sriov_totalvfs"),
+        _evidence(context, gpu, "sriov_numvfs"),
+    )
+    if not gpu.sriov_numvfs:
+        yield Finding(
+            Severity.NOTE,
+            "sr-iov",
+            "the GPU can have VFs, so Nova calls it type-PF: its alias needs"
+            ' "device_type": "type-PF"',
+            device=str(gpu.address),
+            evidence=evidence,
+        )
+        return
+    host_bound = [
+        vf
+        for vf in context.host.vfs(gpu)
+        if vf.driver is not None
+        and vf.driver not in VFIO_DRIVERS
+        and vf.driver != "nvidia"
+    ]
+    yield Finding(
+        Severity.NOTE,
+        "sr-iov",
+        f"{gpu.sriov_numvfs} VFs are on: offer these (type-VF) and not the"
+        " GPU itself, of which Nova can track only the one or the other",
+        device=str(gpu.address),
+        evidence=evidence,
+        cures=(
+            f"echo 0 > {_path(gpu)}/sriov_numvfs"
+            "  # to pass the whole GPU through",
+        ),
+    )
+    if host_bound:
+        yield Finding(
+            Severity.WARNING,
+            "sr-iov",
+            f"{len(host_bound)} of {gpu.sriov_numvfs} VFs are bound to"
+            f" {host_bound[0].driver}",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(host_bound[0]),),
+            cures=bind_to_vfio(host_bound[0].address, host_bound[0].driver),
+        )
+    for vf in context.host.vfs(gpu):
+        yield from _group(context, vf)
+
+
+def _reset(context: Context, function: Function) -> Iterator[Finding]:
+    methods = function.reset_methods
+    if methods is None or methods == ("unknown",):
+        return
+    shown = (_evidence(context, function, "reset_method"),)
+    if not methods:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the kernel has no way to reset the device: the next guest finds"
+            " it, and its memory, as the last one left it",
+            device=str(function.address),
+            evidence=shown,
+            cures=(
+                "# look for a firmware update of the card; offer it only to"
+                ' guests of one project, or with "one_time_use": "true" in'
+                " its device_spec",
+            ),
+        )
+    elif set(methods) <= {"pm"}:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the only reset is by power management (D3hot), which leaves the"
+            " device's memory as it is",
+            device=str(function.address),
+            evidence=shown,
+        )
+    elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
+        siblings = [
+            other
+            for other in context.host.card(function)
+            if other is not function
+            and other.driver is not None
+            and other.driver not in VFIO_DRIVERS
+        ]
+        if siblings:
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                "the only reset is that of the bus, which resets all"
+                " functions of the card; the host uses"
+                f" {', '.join(str(one.address) for one in siblings)}",
+                device=str(function.address),
+                evidence=(
+                    *shown,
+                    *(_driver_evidence(one) for one in siblings),
+                ),
+            )
+
+
+def _bars(context: Context, gpu: Function) -> Iterator[Finding]:
+    if not gpu.bars:
+        yield Finding(
+            Severity.ERROR,
+            "bars",
+            "the device has no memory: the firmware gave its BARs no"
+            " addresses",
+            device=str(gpu.address),
+            evidence=(_evidence(context, gpu, "resource"),),
+            cures=(
+                '# switch on "Above 4G Decoding" (64-bit BARs) in the'
+                " firmware's setup",
+                *context.kernel_arguments("pci=realloc"),
+            ),
+        )
+
+
+def _migration(context: Context, gpu: Function) -> Iterator[Finding]:
+    vfs = list(context.host.vfs(gpu))
+    movable = [vf for vf in vfs if vf.driver in MIGRATION_DRIVERS]
+    if movable:
+        yield Finding(
+            Severity.NOTE,
+            "live-migration",
+            f"{len(movable)} VFs have a driver that can migrate them"
+            f' ({movable[0].driver}): "live_migratable": "yes" may be set for'
+            " these",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(movable[0]),),
+        )
+    else:
+        yield Finding(
+            Severity.NOTE,
+            "live-migration",
+            "servers with this device cannot be live-migrated, only"
+            " cold-migrated, resized or evacuated: vfio-pci keeps no state",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(gpu),),
+        )
+
+
+def _shared_device(
+    context: Context, device: Function, is_asked_for: bool
+) -> Iterator[Finding]:
+    """Check an NVSwitch or a NIC, which the host commonly keeps."""
+    driver = device.driver
+    if driver is not None and driver not in VFIO_DRIVERS:
+        names = " ".join((*device.interfaces, *device.rdma_devices))
+        what = "NVSwitch" if device.kind is Kind.NVSWITCH else "network card"
+        yield Finding(
+            Severity.WARNING if is_asked_for else Severity.NOTE,
+            "driver",
+            f"the {what} is bound to {driver}: the host uses it, and loses it"
+            " to a guest that gets it",
+            device=str(device.address),
+            evidence=(
+                Evidence(
+                    f"{_path(device)}/driver",
+                    f"{driver} ({names})" if names else driver,
+                ),
+            ),
+            cures=(
+                bind_to_vfio(device.address, driver) if is_asked_for else ()
+            ),
+        )
+    if is_asked_for or driver in VFIO_DRIVERS:
+        yield from _address(device)
+        yield from _group(context, device)
+        yield from _reset(context, device)

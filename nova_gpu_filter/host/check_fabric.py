@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""NVSwitches and the mode of Fabric Manager.
+
+Source: NVIDIA's Fabric Manager User Guide, "Virtualization Models" and
+"FABRIC_MODE": 0 is bare metal and full passthrough (guests get GPUs and
+NVSwitches), 1 shared NVSwitch (guests get GPUs, the host or a service VM keeps
+the NVSwitches and activates partitions), 2 vGPU.
+"""
+
+from collections.abc import Iterator
+import re
+
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.findings import Evidence
+from nova_gpu_filter.host.findings import Finding
+from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+
+_CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
+_VFIO = "vfio-pci"
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Check that NVSwitches and Fabric Manager serve guests together."""
+    switches = context.host.nvswitches
+    if not switches:
+        return
+    bound = tuple(_bound(switch) for switch in switches)
+    to_guests = [switch for switch in switches if switch.driver == _VFIO]
+    text = context.tree.read(_CONFIG)
+    if text is None:
+        if len(to_guests) == len(switches):
+            yield _full_passthrough(bound)
+        else:
+            yield Finding(
+                Severity.WARNING,
+                "fabric-manager",
+                f"{len(switches)} NVSwitches, but Fabric Manager is not"
+                " installed on this host: guests will have no NVLink, and"
+                " CUDA fails in them",
+                evidence=(Evidence(_CONFIG, None), *bound),
+                cures=(
+                    "# install nvidia-fabricmanager of the driver's version"
+                    " and set FABRIC_MODE=1 (shared NVSwitch); or, if guests"
+                    " get all GPUs of the host or none, bind the NVSwitches"
+                    " to vfio-pci, too",
+                ),
+            )
+        return
+    match = re.search(r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", text, re.MULTILINE)
+    mode = int(match[1]) if match else 0
+    shown = Evidence(_CONFIG, match[0].strip() if match else "no FABRIC_MODE")
+    yield from _with_manager(switches, to_guests, mode, shown, bound)
+
+
+def _bound(switch: Function) -> Evidence:
+    return Evidence(
+        f"/sys/bus/pci/devices/{switch.address}/driver", switch.driver
+    )
+
+
+def _bind_to_nvidia(switch: Function) -> Iterator[str]:
+    path = f"/sys/bus/pci/devices/{switch.address}"
+    yield f"echo > {path}/driver_override"
+    if switch.driver is not None:
+        yield f"echo {switch.address} > {path}/driver/unbind"
+    yield f"echo {switch.address} > /sys/bus/pci/drivers/nvidia/bind"
+
+
+def _full_passthrough(bound: tuple[Evidence, ...]) -> Finding:
+    return Finding(
+        Severity.NOTE,
+        "fabric-manager",
+        "the NVSwitches are for guests (full passthrough): a guest needs all"
+        " GPUs and all NVSwitches of the host, or one GPU without NVLink",
+        evidence=bound,
+        cures=(
+            "# give the NVSwitches a device_spec and an alias as well"
+            " (nova-gpu-host config --nvswitches)",
+        ),
+    )
+
+
+def _with_manager(
+    switches: tuple[Function, ...],
+    to_guests: list[Function],
+    mode: int,
+    shown: Evidence,
+    bound: tuple[Evidence, ...],
+) -> Iterator[Finding]:
+    if mode == 0 and len(to_guests) < len(switches):
+        yield Finding(
+            Severity.WARNING,
+            "fabric-manager",
+            "Fabric Manager is in the mode for bare metal (FABRIC_MODE=0):"
+            " the GPUs of a guest have no NVLink",
+            evidence=(shown, *bound),
+            cures=(
+                f"sed -i 's/^FABRIC_MODE=.*/FABRIC_MODE=1/' {_CONFIG}",
+                "systemctl restart nvidia-fabricmanager",
+            ),
+        )
+    elif mode == 0:
+        yield _full_passthrough((shown, *bound))
+    elif to_guests or any(switch.driver is None for switch in switches):
+        yield Finding(
+            Severity.ERROR,
+            "fabric-manager",
+            f"FABRIC_MODE={mode} needs every NVSwitch bound to the driver"
+            " nvidia on this host (or in its service VM), but"
+            f" {sum(switch.driver != 'nvidia' for switch in switches)} of"
+            f" {len(switches)} are not",
+            evidence=(shown, *bound),
+            cures=(
+                *(
+                    command
+                    for switch in switches
+                    if switch.driver != "nvidia"
+                    for command in _bind_to_nvidia(switch)
+                ),
+                "systemctl restart nvidia-fabricmanager",
+            ),
+        )
+    else:
+        name = "shared NVSwitch" if mode == 1 else "vGPU"
+        yield Finding(
+            Severity.OK,
+            "fabric-manager",
+            f"Fabric Manager is in the mode for {name} (FABRIC_MODE={mode})",
+            evidence=(shown, *bound),
+        )

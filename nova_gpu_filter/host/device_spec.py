@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which devices a ``[pci]device_spec`` matches, by the rules of Nova.
+
+The rules are those of nova/pci/devspec.py, nova/pci/whitelist.py and
+nova/pci/stats.py, restated so that they can be asked of any host's files; a
+test compares them with Nova's own.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+import json
+import re
+from typing import Any
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.inventory import Function
+
+SELECTORS = frozenset({"vendor_id", "product_id", "address", "devname"})
+NOVA_TAGS = frozenset(
+    {
+        "physical_network",
+        "trusted",
+        "remote_managed",
+        "managed",
+        "live_migratable",
+        "one_time_use",
+        "resource_class",
+        "traits",
+    }
+)
+OUR_TAGS = frozenset({"gpu_links"})
+_BOOLEAN_TAGS = ("managed", "live_migratable", "one_time_use")
+_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+_FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
+
+_MAXIMA = {"domain": 0xFFFF, "bus": 0xFF, "slot": 0x1F, "function": 0x7}
+_WIDTHS = {"domain": 4, "bus": 2, "slot": 2, "function": 1}
+
+
+class SpecError(ValueError):
+    """Nova would refuse the device spec when nova-compute starts."""
+
+
+def parts(address: address_lib.PciAddress) -> dict[str, str]:
+    """Split an address into the fields that a spec names."""
+    return {
+        "domain": f"{address.domain:04x}",
+        "bus": f"{address.bus:02x}",
+        "slot": f"{address.slot:02x}",
+        "function": f"{address.function:x}",
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSpec:
+    """One device spec.
+
+    ``fields`` holds, for each field of the address, a string to equal, a
+    pattern to match at its start, or None for any.
+    """
+
+    text: str
+    """As it stands in the file."""
+    vendor_id: str | None
+    product_id: str | None
+    devname: str | None
+    fields: Mapping[str, str | re.Pattern[str] | None]
+    tags: Mapping[str, Any]
+
+    @property
+    def exact_address(self) -> address_lib.PciAddress | None:
+        """The one address it names; None if it names a pattern or none."""
+        values = []
+        for value in self.fields.values():
+            if isinstance(value, re.Pattern):
+                # Nova takes plain hexadecimal digits for an address here, too.
+                value = value.pattern
+            if value is None or not re.fullmatch(r"[0-9a-fA-F]+", value):
+                return None
+            values.append(int(value, 16))
+        return address_lib.PciAddress(*values)
+
+    def matches(
+        self,
+        function: Function,
+        parent: Function | None = None,
+        interfaces: Mapping[str, Function] | None = None,
+    ) -> bool:
+        """Tell whether Nova would take the device by this spec.
+
+        :param parent: the PF of a VF: a spec with the address of a PF matches
+            its VFs, too.
+        :param interfaces: the functions of the host by network interface, for
+            ``devname``.
+        """
+        if self.vendor_id not in (None, f"{function.vendor_id:04x}"):
+            return False
+        if self.product_id not in (None, f"{function.product_id:04x}"):
+            return False
+        if self.devname is not None:
+            named = (interfaces or {}).get(self.devname)
+            if named is None:
+                return False
+            own = function.address == named.address
+            return own or (
+                named.is_pf
+                and parent is not None
+                and parent.address == named.address
+            )
+        if self._matches_address(function.address):
+            return True
+        # Nova asks its own sysfs whether an exact address is a PF.
+        return (
+            parent is not None
+            and parent.is_pf
+            and self.exact_address == parent.address
+        )
+
+    def _matches_address(self, address: address_lib.PciAddress) -> bool:
+        for name, text in parts(address).items():
+            value = self.fields[name]
+            if isinstance(value, re.Pattern):
+                if not value.match(text):
+                    return False
+            elif value is not None and value != text:
+                return False
+        return True
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """The names in the tag ``traits``, spaces and all."""
+        text = self.tags.get("traits")
+        return tuple(text.split(",")) if isinstance(text, str) and text else ()
+
+
+def parse(text: str) -> Iterator[DeviceSpec]:
+    """Read one value of the option: a JSON object, or a list of them.
+
+    :raises SpecError: Nova would refuse it.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise SpecError(f"not JSON: {error}") from None
+    entries = data if isinstance(data, list) else [data]
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise SpecError("neither a JSON object nor a list of objects")
+        yield _parse(text, entry)
+
+
+def _parse(text: str, entry: dict[str, Any]) -> DeviceSpec:
+    devname = entry.get("devname")
+    address = entry.get("address")
+    if devname and address:
+        raise SpecError("address and devname exclude each other")
+    for tag in _BOOLEAN_TAGS:
+        value = entry.get(tag)
+        if value is not None and (
+            str(value).strip().lower() not in _TRUE | _FALSE
+        ):
+            raise SpecError(f"{tag} is '{value}', neither yes nor no")
+    return DeviceSpec(
+        text=text,
+        vendor_id=_id(entry, "vendor_id"),
+        product_id=_id(entry, "product_id"),
+        devname=devname or None,
+        fields=_fields(address),
+        tags={
+            key: value for key, value in entry.items() if key not in SELECTORS
+        },
+    )
+
+
+def _id(entry: Mapping[str, Any], key: str) -> str | None:
+    value = entry.get(key, "*")
+    if not isinstance(value, str):
+        raise SpecError(f"{key} is no string")
+    return _hexadecimal(key, value.strip(), 0xFFFF, 4)
+
+
+def _hexadecimal(
+    name: str, value: str, maximum: int, width: int
+) -> str | None:
+    if value == "*":
+        return None
+    try:
+        number = int(value, 16)
+    except ValueError:
+        raise SpecError(f"{name} is '{value}', no hexadecimal number") from (
+            None
+        )
+    if number > maximum:
+        raise SpecError(f"{name} is {value}, above {maximum:x}")
+    return f"{number:0{width}x}"
+
+
+def _fields(address: Any) -> dict[str, str | re.Pattern[str] | None]:
+    if not address:
+        return dict.fromkeys(_MAXIMA)
+    if isinstance(address, dict):
+        fields: dict[str, str | re.Pattern[str] | None] = {}
+        for name in _MAXIMA:
+            value = address.get(name, ".*")
+            try:
+                fields[name] = re.compile(value)
+            except (re.error, TypeError):
+                raise SpecError(
+                    f"{name} of the address is no regular expression"
+                ) from None
+        return fields
+    if not isinstance(address, str):
+        raise SpecError("address is neither a string nor an object")
+    return _glob(address)
+
+
+def _glob(address: str) -> dict[str, str | re.Pattern[str] | None]:
+    """Read an address with wildcards; what is left out is one."""
+    front, _, function = address.partition(".")
+    given = front.split(":") if front else []
+    if len(given) > 3:
+        raise SpecError(f"address '{address}' has too many fields")
+    values = ["*"] * (3 - len(given)) + [part.strip() or "*" for part in given]
+    values.append(function.strip() or "*")
+    return {
+        name: _hexadecimal(
+            f"{name} of the address", value, _MAXIMA[name], _WIDTHS[name]
+        )
+        for name, value in zip(_MAXIMA, values, strict=True)
+    }

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a check says: data first, so that it can be printed in any form."""
+
+from collections.abc import Iterable
+import dataclasses
+import enum
+
+_CONTENT_LIMIT = 160
+
+
+class Severity(enum.Enum):
+    """How bad it is; the worst one decides the exit code of ``check``."""
+
+    ERROR = "error"
+    """Passthrough does not work."""
+    WARNING = "warning"
+    """It works now or for some, and will fail after a reboot or for others."""
+    NOTE = "note"
+    """Good to know; nothing has to be done."""
+    OK = "ok"
+    """It was looked at, and is as it should be."""
+
+
+EXIT_CODES = {
+    Severity.ERROR: 2,
+    Severity.WARNING: 1,
+    Severity.NOTE: 0,
+    Severity.OK: 0,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where it was seen: a file and its content, or a link and its target."""
+
+    path: str
+    content: str | None
+    """None: the file is not there."""
+
+    def __str__(self) -> str:
+        if self.content is None:
+            return f"{self.path}: not there"
+        content = " ".join(self.content.split())
+        if len(content) > _CONTENT_LIMIT:
+            content = content[:_CONTENT_LIMIT] + " ..."
+        return f"{self.path}: {content or '(empty)'}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about the host, or about one device."""
+
+    severity: Severity
+    check: str
+    """The short name of what was checked: ``iommu``, ``driver``."""
+    summary: str
+    device: str | None = None
+    """PCI address; None: it is about the host."""
+    evidence: tuple[Evidence, ...] = ()
+    cures: tuple[str, ...] = ()
+    """What to do: commands to type, and sentences that begin with #."""
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Give 0 for ready, 1 for warnings, 2 for not ready."""
+    return max(
+        (EXIT_CODES[finding.severity] for finding in findings), default=0
+    )

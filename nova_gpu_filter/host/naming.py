@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Names of resource classes, traits and aliases, from what a device is."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import re
+
+import os_traits
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Kind
+
+_PREFIXES = {
+    Kind.GPU: "GPU",
+    Kind.NIC: "NIC",
+    Kind.NVSWITCH: "NVSWITCH",
+    Kind.FUNCTION: "GPU_FUNCTION",
+}
+_MAX_NAME = 255
+"""The longest name that Placement takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the operator wants to call devices, keyed by ids (``10de:2330``);
+    under ``*`` for all GPUs."""
+
+    resource_classes: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def parse_choices(option: str, values: list[str]) -> dict[str, str]:
+    """Read ``10de:2330=NAME`` or, for all GPUs, ``NAME``.
+
+    :raises BadInput: neither.
+    """
+    chosen: dict[str, str] = {}
+    for value in values:
+        ids, equals, name = value.rpartition("=")
+        ids = ids.lower() if equals else "*"
+        if not name or not re.fullmatch(
+            r"\*|[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII
+        ):
+            raise errors.BadInput(
+                source=f"{option} {value}",
+                reason="give a NAME for all GPUs, or VENDOR:PRODUCT=NAME such"
+                " as 10de:2330=h100",
+            )
+        if chosen.setdefault(ids, name) != name:
+            raise errors.BadInput(
+                source=f"{option} {value}", reason="given twice"
+            )
+    return chosen
+
+
+def _chosen(names: Mapping[str, str], function: Function) -> str | None:
+    if function.ids in names:
+        return names[function.ids]
+    return names.get("*") if function.kind is Kind.GPU else None
+
+
+def symbol(text: str) -> str:
+    """Write a text in the letters of resource classes and traits."""
+    return re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_")
+
+
+def resource_class(function: Function, choices: Choices) -> str | None:
+    """Name the resource class: ``CUSTOM_GPU_H100_SXM5_80GB``.
+
+    VFs have one of their own: half a GPU is another resource than a whole.
+
+    :returns: None where the product has no name; Nova then makes one of its
+        ids, ``CUSTOM_PCI_10DE_2330``.
+    """
+    name = _chosen(choices.resource_classes, function)
+    if name is not None:
+        name = symbol(name)
+        return name if name.startswith("CUSTOM_") else f"CUSTOM_{name}"
+    if function.product is None or function.kind is None:
+        return None
+    suffix = "_VF" if function.physfn is not None else ""
+    name = f"CUSTOM_{_PREFIXES[function.kind]}_{symbol(function.product)}"
+    return name[: _MAX_NAME - len(suffix)] + suffix
+
+
+def alias_name(function: Function, choices: Choices) -> str:
+    """Name the alias: ``h100-sxm5-80gb``; by ids where there is no name."""
+    name = _chosen(choices.aliases, function)
+    if name is not None:
+        return name
+    if function.product is None:
+        name = f"pci-{function.ids.replace(':', '-')}"
+    else:
+        name = symbol(function.product).lower().replace("_", "-")
+    return f"{name}-vf" if function.physfn is not None else name
+
+
+@functools.cache
+def _standard() -> frozenset[str]:
+    return frozenset(os_traits.get_traits(prefix="HW_GPU_"))
+
+
+def traits(function: Function) -> tuple[str, ...]:
+    """Name what a device is: model, architecture, compute capability.
+
+    A compute capability is a trait of os-traits as far as that knows it (7.2
+    in 2026), else a custom one of the same form.
+    """
+    found = []
+    if function.kind is Kind.GPU:
+        if function.product is not None:
+            found.append(f"CUSTOM_GPU_MODEL_{symbol(function.product)}")
+        chip = function.chip
+        if chip and chip.architecture:
+            found.append(
+                f"CUSTOM_GPU_ARCHITECTURE_{symbol(chip.architecture)}"
+            )
+        if chip and chip.compute_capability:
+            version = chip.compute_capability.replace(".", "_")
+            name = f"GPU_CUDA_COMPUTE_CAPABILITY_V{version}"
+            standard = f"HW_{name}"
+            found.append(
+                standard if standard in _standard() else f"CUSTOM_{name}"
+            )
+        if chip and chip.isa:
+            found.append(f"CUSTOM_GPU_ISA_{symbol(chip.isa)}")
+    return tuple(name[:_MAX_NAME] for name in found)

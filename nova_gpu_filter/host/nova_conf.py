@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads the options of ``[pci]`` from the nova.conf of a compute node."""
+
+import dataclasses
+import os
+
+from oslo_config import cfg
+
+from nova_gpu_filter.host import errors
+
+# Names, places and former names as in nova/conf/pci.py of Nova 34.
+_OPTIONS = [
+    cfg.MultiStrOpt(
+        "device_spec",
+        default=[],
+        deprecated_opts=[
+            cfg.DeprecatedOpt("passthrough_whitelist", group="pci"),
+            cfg.DeprecatedOpt("pci_passthrough_whitelist", group="DEFAULT"),
+        ],
+    ),
+    cfg.MultiStrOpt(
+        "alias",
+        default=[],
+        deprecated_name="pci_alias",
+        deprecated_group="DEFAULT",
+    ),
+    cfg.BoolOpt("report_in_placement", default=False),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class PciOptions:
+    """What a compute node was told about PCI devices."""
+
+    source: str
+    device_specs: tuple[str, ...]
+    aliases: tuple[str, ...]
+    report_in_placement: bool
+
+
+def read(*paths: str) -> PciOptions:
+    """Read configuration files as a Nova service does, later ones over
+    earlier; a directory stands for its ``*.conf``.
+
+    :raises FileUnreadable: one is not there, or not ours to read.
+    :raises BadInput: one is no configuration file.
+    """
+    arguments = []
+    for path in paths:
+        try:
+            if os.path.isdir(path):
+                os.listdir(path)
+                arguments += ["--config-dir", path]
+            else:
+                with open(path, "rb"):
+                    pass
+                arguments += ["--config-file", path]
+        except OSError as error:
+            hint = (
+                ", nova.conf holds passwords: run this with sudo"
+                if isinstance(error, PermissionError)
+                else ""
+            )
+            raise errors.FileUnreadable(
+                path=path, error=f"{error.strerror or error}{hint}"
+            ) from None
+    conf = cfg.ConfigOpts()
+    conf.register_opts(_OPTIONS, group="pci")
+    source = ", ".join(paths)
+    try:
+        conf(
+            arguments,
+            project="nova",
+            default_config_files=[],
+            default_config_dirs=[],
+        )
+        return PciOptions(
+            source=source,
+            device_specs=tuple(conf.pci.device_spec),
+            aliases=tuple(conf.pci.alias),
+            report_in_placement=conf.pci.report_in_placement,
+        )
+    except cfg.Error as error:
+        raise errors.BadInput(source=source, reason=str(error)) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise errors.BadInput(source=source, reason=str(error)) from None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import stat
+
+import pytest
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host import saving
+
+OURS = f"{fragment.MARK} on x.\n"
+
+
+def test_a_new_file_is_written_for_all_to_read(tmp_path):
+    path = tmp_path / "gpu.conf"
+    assert saving.save(str(path), "text") is None
+    assert path.read_text() == "text"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert os.listdir(tmp_path) == ["gpu.conf"]
+
+
+def test_a_file_of_ours_is_kept_as_a_copy(tmp_path):
+    path = tmp_path / "gpu.conf"
+    path.write_text(OURS)
+    path.chmod(0o640)
+    backup = saving.save(str(path), "new")
+    assert path.read_text() == "new"
+    with open(backup) as file:
+        assert file.read() == OURS
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(os.stat(backup).st_mode) == 0o640
+
+
+def test_copies_do_not_overwrite_each_other(tmp_path):
+    path = tmp_path / "gpu.conf"
+    path.write_text(OURS)
+    copies = {saving.save(str(path), OURS + str(n)) for n in range(4)}
+    assert len(copies) == 4
+    assert len(os.listdir(tmp_path)) == 5
+
+
+def test_a_file_of_others_is_not_replaced_unless_forced(tmp_path):
+    path = tmp_path / "nova.conf"
+    path.write_text("[DEFAULT]\n")
+    with pytest.raises(errors.BadInput, match=r"nova\.conf\.d"):
+        saving.save(str(path), "new")
+    assert path.read_text() == "[DEFAULT]\n"
+    backup = saving.save(str(path), "new", force=True)
+    with open(backup) as file:
+        assert file.read() == "[DEFAULT]\n"
+    assert path.read_text() == "new"
+
+
+def test_the_target_of_a_link_is_replaced_and_not_the_link(tmp_path):
+    (tmp_path / "real.conf").write_text(OURS)
+    link = tmp_path / "gpu.conf"
+    link.symlink_to("real.conf")
+    saving.save(str(link), "new")
+    assert link.is_symlink()
+    assert (tmp_path / "real.conf").read_text() == "new"
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "gpu.conf"
+    path.write_text(OURS)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        saving.save(str(path), "new")
+    assert path.read_text() == OURS
+    assert not [name for name in os.listdir(tmp_path) if name[0] == "."]
+
+
+def test_a_missing_directory_is_an_error(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        saving.save(str(tmp_path / "none" / "gpu.conf"), "text")
