@@ -137,13 +137,21 @@ class Placement(fixtures.Fixture):
         method: str = "GET",
         body: Any = None,
         microversion: str = LATEST,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
     ) -> Response:
+        """Ask an application.
+
+        :param headers: what to change in the usual ones; None removes one.
+        """
         request = webob.Request.blank(path, method=method)
         request.headers["X-Auth-Token"] = "admin"
         request.headers["OpenStack-API-Version"] = f"placement {microversion}"
         request.headers["Accept"] = "application/json"
-        request.headers.update(headers or {})
+        for name, value in (headers or {}).items():
+            if value is None:
+                del request.headers[name]
+            else:
+                request.headers[name] = value
         if body is not None:
             request.content_type = "application/json"
             request.body = json.dumps(body).encode()

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import collections
+import itertools
+
+import pytest
+
+from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import trees
+from tests.unit.placement import builders
+from tests.unit.placement.builders import GPU
+from tests.unit.placement.builders import NIC
+
+
+def compose_of(question, inner, *others, max_sets=16, seed=0):
+    found = trees.read(question, inner, others)
+    summaries = inner["provider_summaries"]
+    room = trees.find_room(
+        question, found, summaries, lambda *_: set(summaries)
+    )
+    return compose.Composer(question, summaries, room, max_sets, seed).compose(
+        found
+    )
+
+
+def on_hosts(question, *hosts, **kwargs):
+    summaries = {}
+    for host in hosts:
+        summaries |= host
+    others = [
+        builders.class_answer(summaries, NIC, group_class.representative)
+        for group_class in question.classes[1:]
+    ]
+    return compose_of(
+        question, builders.inner_answer(summaries), *others, **kwargs
+    )
+
+
+def gpu_sets(candidates):
+    return [frozenset(candidate.sets[0]) for candidate in candidates]
+
+
+def devices(host, kind, count):
+    return [f"{host}-{kind}{i}" for i in range(count)]
+
+
+def test_all_sets_are_composed_once():
+    candidates = on_hosts(
+        builders.question(3), builders.host("a", 6), max_sets=None
+    )
+    assert len(candidates) == 20
+    assert set(gpu_sets(candidates)) == builders.all_sets(
+        devices("a", "g", 6), 3
+    )
+
+
+def test_few_sets_hold_a_packing_of_the_devices():
+    candidates = on_hosts(
+        builders.question(2), builders.host("a", 8), max_sets=4
+    )
+    assert len(candidates) == 4
+    assert frozenset().union(*gpu_sets(candidates)) == frozenset(
+        devices("a", "g", 8)
+    )
+
+
+def test_used_devices_are_left_out():
+    host = builders.host("a", 3)
+    host["a-g1"]["resources"][GPU]["used"] = 1
+    [candidate] = on_hosts(builders.question(2), host)
+    assert set(candidate.sets[0]) == {"a-g0", "a-g2"}
+
+
+def test_a_tree_with_too_few_devices_gives_nothing():
+    candidates = on_hosts(
+        builders.question(4), builders.host("a", 3), builders.host("b", 4)
+    )
+    assert gpu_sets(candidates) == [frozenset(devices("b", "g", 4))]
+
+
+def test_candidates_come_from_all_trees_in_turn():
+    hosts = [builders.host(name, 8) for name in "abc"]
+    candidates = on_hosts(builders.question(2, limit=7), *hosts)
+    assert [next(iter(c.rest.allocations)) for c in candidates] == [
+        *("a", "b", "c"),
+        *("a", "b", "c"),
+        "a",
+    ]
+
+
+def test_a_small_tree_does_not_hold_up_the_others():
+    candidates = on_hosts(
+        builders.question(2, limit=5),
+        builders.host("a", 2),
+        builders.host("b", 8),
+    )
+    counts = collections.Counter(
+        next(iter(c.rest.allocations)) for c in candidates
+    )
+    assert counts == {"a": 1, "b": 4}
+
+
+def test_a_device_with_room_can_serve_several_groups():
+    candidates = on_hosts(
+        builders.question(3), builders.host("a", 2, capacity=2), max_sets=None
+    )
+    assert {tuple(sorted(c.sets[0])) for c in candidates} == {
+        ("a-g0", "a-g0", "a-g1"),
+        ("a-g0", "a-g1", "a-g1"),
+    }
+    assert len(candidates) == 2
+
+
+def test_sets_of_different_devices_come_first():
+    candidates = on_hosts(
+        builders.question(2), builders.host("a", 3, capacity=2)
+    )
+    different = [len(set(c.sets[0])) for c in candidates]
+    assert different == [2, 2, 2, 1, 1, 1]
+
+
+def test_isolated_groups_have_different_devices():
+    candidates = on_hosts(
+        builders.question(2, policy="isolate"),
+        builders.host("a", 3, capacity=2),
+        max_sets=None,
+    )
+    assert set(gpu_sets(candidates)) == builders.all_sets(
+        devices("a", "g", 3), 2
+    )
+
+
+def test_amounts_above_one_are_taken_as_a_whole():
+    question = builders.question(2, amount=2)
+    summaries = builders.host("a", 2, capacity=3)
+    candidates = compose_of(question, builders.inner_answer(summaries, 2))
+    assert gpu_sets(candidates) == [frozenset(devices("a", "g", 2))]
+
+
+def test_other_seeds_choose_other_sets_of_equal_devices():
+    question = builders.question(2)
+    firsts = {
+        gpu_sets(on_hosts(question, builders.host("a", 8), seed=seed))[0]
+        for seed in range(20)
+    }
+    assert len(firsts) > 5
+
+
+def pci_host():
+    """Four GPUs and four NICs, a GPU and a NIC below each PCIe switch."""
+    return builders.host(
+        "a",
+        4,
+        nics=4,
+        traits={
+            f"{kind}{i}": [f"CUSTOM_GPU_LINK_PIX_{i}"]
+            for kind, i in itertools.product("gn", range(4))
+        },
+    )
+
+
+def test_nics_are_near_to_the_gpus():
+    candidates = on_hosts(builders.question(3, nics=2), pci_host(), max_sets=4)
+    for candidate in candidates:
+        gpus, nics = candidate.sets
+        assert {nic[-1] for nic in nics} < {gpu[-1] for gpu in gpus}
+
+
+def test_each_gpu_set_comes_before_any_comes_again():
+    candidates = on_hosts(builders.question(3, nics=2), pci_host(), max_sets=6)
+    sets = gpu_sets(candidates)
+    assert len(set(sets[:4])) == 4
+
+
+def test_all_sets_of_two_classes_are_combined():
+    candidates = on_hosts(
+        builders.question(3, nics=2),
+        builders.host("a", 4, nics=3),
+        max_sets=None,
+    )
+    combined = {tuple(map(frozenset, c.sets)) for c in candidates}
+    assert len(candidates) == len(combined) == 4 * 3
+
+
+def two_ports(capacity=1):
+    """A host with a choice of ports beside two GPUs."""
+    summaries = builders.host("a", 3)
+    summaries |= {
+        port: builders.summary("a", {"PORT": 1}) for port in ("p0", "p1")
+    }
+    return {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1}, port: {"PORT": 1}, device: {GPU: 1}},
+                {"": ["a"], "_p": [port], "_g0": [device]},
+            )
+            for port in ("p0", "p1")
+            for device in devices("a", "g", 3)
+        ],
+        "provider_summaries": summaries,
+    }
+
+
+def test_sets_are_combined_with_all_other_groups():
+    question = builders.question(2, others=["resources_p=PORT:1"])
+    candidates = compose_of(question, two_ports(), max_sets=None)
+    combined = {
+        (candidate.rest.mappings["_p"][0], frozenset(candidate.sets[0]))
+        for candidate in candidates
+    }
+    assert len(candidates) == len(combined) == 2 * 3
+
+
+def test_few_sets_take_turns_with_other_groups():
+    question = builders.question(2, others=["resources_p=PORT:1"])
+    candidates = compose_of(question, two_ports(), max_sets=3)
+    assert len(set(gpu_sets(candidates))) == 3
+    assert {c.rest.mappings["_p"][0] for c in candidates} == {"p0", "p1"}
+
+
+def competing(fast_devices, slow_devices, fast, slow):
+    """Two classes that ask for the same resource class.
+
+    :param fast_devices: devices that can serve the first class.
+    :param slow_devices: those that can serve the second.
+    """
+    everything = sorted({*fast_devices, *slow_devices})
+    summaries = {"a": builders.summary("a", {"VCPU": 64})} | {
+        device: builders.summary("a", {GPU: 1}) for device in everything
+    }
+    question = query.parse(
+        "&".join(
+            [
+                "resources=VCPU:1",
+                *(f"resources_f{i}={GPU}:1" for i in range(fast)),
+                *(f"required_f{i}=CUSTOM_FAST" for i in range(fast)),
+                *(f"resources_s{i}={GPU}:1" for i in range(slow)),
+                "group_policy=none",
+            ]
+        ),
+        (1, 39),
+    )
+    answers = {
+        "_f0": fast_devices,
+        "_s0": slow_devices,
+    }
+    first, second = question.classes
+    inner = {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1}, device: {GPU: 1}},
+                {"": ["a"], first.representative: [device]},
+            )
+            for device in answers[first.representative]
+        ],
+        "provider_summaries": summaries,
+    }
+    other = {
+        "allocation_requests": [
+            builders.request(
+                {device: {GPU: 1}}, {second.representative: [device]}
+            )
+            for device in answers[second.representative]
+        ],
+        "provider_summaries": summaries,
+    }
+    return question, inner, other
+
+
+@pytest.mark.parametrize("max_sets", [1, 2, None])
+def test_classes_do_not_get_the_same_device(max_sets):
+    question, inner, other = competing("efgh", "abcdefgh", fast=2, slow=3)
+    candidates = compose_of(question, inner, other, max_sets=max_sets)
+    assert candidates
+    for candidate in candidates:
+        given = [d for found in candidate.sets for d in found]
+        assert len(given) == len(set(given)) == 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_set_that_leaves_enough_for_the_others_is_found(seed):
+    # The larger class must not take any of the devices that only the smaller
+    # one could use; nearly all its sets do.
+    question, inner, other = competing("ab", "abcdefgh", fast=2, slow=6)
+    [candidate] = compose_of(question, inner, other, max_sets=1, seed=seed)
+    assert [set(found) for found in candidate.sets] == [
+        set("cdefgh"),
+        set("ab"),
+    ]
+
+
+def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(compose, "_MOST_SEARCHED", 3)
+    question, inner, other = competing("ab", "abcdefgh", fast=2, slow=6)
+    with pytest.raises(query.NotComposableError, match="too many"):
+        compose_of(question, inner, other, max_sets=1)
+
+
+def test_what_competing_classes_cannot_share_gives_nothing():
+    question, inner, other = competing("abcd", "abcd", fast=2, slow=3)
+    assert compose_of(question, inner, other) == []

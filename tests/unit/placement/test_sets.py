@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import itertools
+import logging
+
+import pytest
+
+from nova_gpu_filter.placement import sets
+from tests.unit.placement import builders
+
+
+def summaries(*traits):
+    """Make one tree whose device i has the i-th traits."""
+    return {
+        f"device{i}": builders.summary("root", {"GPU": 1}, found)
+        for i, found in enumerate(traits)
+    }
+
+
+def topology(*traits):
+    found = summaries(*traits)
+    return sets.topology_of(list(found), found)
+
+
+def uniform(n):
+    return topology(*([()] * n))
+
+
+PAIRS = topology(
+    *([f"CUSTOM_GPU_LINK_NV4_{i // 2}", "CUSTOM_RED"] for i in range(8))
+)
+
+
+def test_devices_of_one_kind_of_host_have_one_order():
+    links = [["CUSTOM_GPU_LINK_PIX_1"], ["CUSTOM_GPU_LINK_PIX_0"], []]
+    one = summaries(*links)
+    other = summaries(*reversed(links))
+    orders = [sets.in_order(found, found) for found in (one, other)]
+    assert orders == [
+        ["device2", "device1", "device0"],
+        ["device0", "device1", "device2"],
+    ]
+    assert sets.topology_of(orders[0], one) is sets.topology_of(
+        orders[1], other
+    )
+
+
+def test_other_traits_do_not_matter():
+    assert topology(["CUSTOM_RED"], []) is topology([], ["CUSTOM_GPU"])
+
+
+def test_broken_traits_are_told_once_and_count_as_none(caplog):
+    broken = summaries(["CUSTOM_GPU_LINK_TIN_0"], [])
+    with caplog.at_level(logging.WARNING):
+        found = [sets.topology_of(list(broken), broken) for _ in range(2)]
+    assert found == [uniform(2)] * 2
+    [record] = caplog.records
+    assert "device0" in record.getMessage()
+    assert "CUSTOM_GPU_LINK_TIN_0" in record.getMessage()
+
+
+@pytest.mark.parametrize("limit", [1, 3, 16])
+def test_linked_devices_are_chosen_together(limit):
+    chosen = sets.choose(PAIRS, (1,) * 8, 2, limit, 7)
+    assert len(chosen) == limit
+    pairs = {(0, 1), (2, 3), (4, 5), (6, 7)}
+    assert set(chosen[:4]) <= pairs
+    if limit >= 4:
+        assert set(chosen[:4]) == pairs
+
+
+def test_devices_without_a_share_are_not_chosen():
+    shares = (1, 0, 1, 1, 0, 0, 1, 1)
+    chosen = sets.choose(PAIRS, shares, 3, None, 0)
+    assert set(chosen) == set(itertools.combinations((0, 2, 3, 6, 7), 3))
+    assert len(chosen) == 10
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("limit", [2, 16, None])
+def test_equal_devices_are_packed_first(size, limit):
+    chosen = sets.choose(uniform(7), (1,) * 7, size, limit, 3)
+    assert len(set(chosen)) == len(chosen)
+    packing = chosen[: 7 // size][:limit]
+    devices = [device for found in packing for device in found]
+    assert len(devices) == len(set(devices))
+    if limit is None:
+        assert set(chosen) == set(itertools.combinations(range(7), size))
+
+
+def test_hundreds_of_equal_devices_are_no_work():
+    chosen = sets.choose(uniform(300), (1,) * 300, 8, 16, 3)
+    assert len(chosen) == 16
+    devices = [device for found in chosen for device in found]
+    assert len(set(devices)) == 16 * 8
+
+
+def test_all_sets_of_many_linked_devices_are_there():
+    # More than the topology engine looks at.
+    many = topology(*([f"CUSTOM_GPU_LINK_NV4_{i // 2}"] for i in range(20)))
+    chosen = sets.choose(many, (1,) * 20, 6, None, 3)
+    assert len(chosen) == len(set(chosen)) == 38760
+
+
+def test_a_seed_permutes_equal_sets_only():
+    firsts = {
+        sets.choose(PAIRS, (1,) * 8, 2, 1, seed)[0] for seed in range(30)
+    }
+    assert firsts == {(0, 1), (2, 3), (4, 5), (6, 7)}
+
+
+def test_equal_questions_have_equal_answers():
+    for n in (8, 300):
+        asked = [
+            sets.choose(uniform(n), (1,) * n, 3, 300, 5) for _ in range(2)
+        ]
+        assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize(
+    ("shares", "size"),
+    [
+        ((1, 1, 1), 2),
+        ((2, 2), 3),
+        ((3, 1, 2), 4),
+        ((5,), 3),
+        ((0, 2, 0, 1), 2),
+        ((1, 1), 3),
+        ((), 1),
+    ],
+)
+def test_every_multiset_within_the_shares_is_found_once(shares, size):
+    found = list(sets.every(shares, size))
+    assert len(found) == len(set(found))
+    assert set(found) == {
+        multiset
+        for multiset in itertools.combinations_with_replacement(
+            range(len(shares)), size
+        )
+        if all(multiset.count(i) <= share for i, share in enumerate(shares))
+    }
+    assert set(sets.choose(uniform(len(shares)), shares, size, None, 0)) == (
+        set(found)
+    )

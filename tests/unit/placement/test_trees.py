@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import trees
+from tests.unit.placement import builders
+from tests.unit.placement.builders import GPU
+from tests.unit.placement.builders import NIC
+
+
+def read(question, inner, *others):
+    return trees.read(question, inner, others)
+
+
+def test_devices_are_grouped_by_tree():
+    summaries = builders.host("a", 2) | builders.host("b", 1)
+    found = read(builders.question(2), builders.inner_answer(summaries))
+    assert [(tree.root, list(tree.devices[0])) for tree in found] == [
+        ("a", ["a-g0", "a-g1"]),
+        ("b", ["b-g0"]),
+    ]
+    [rest] = found[0].rests
+    assert rest.allocations == {"a": {"VCPU": 1}}
+    assert rest.mappings == {"": ["a"]}
+
+
+def test_trees_without_a_device_of_a_further_class_are_dropped():
+    summaries = builders.host("a", 2, nics=1) | builders.host("b", 2)
+    found = read(
+        builders.question(3, nics=2),
+        builders.inner_answer(summaries),
+        builders.class_answer(summaries, NIC, "_n0"),
+    )
+    assert [tree.root for tree in found] == ["a"]
+    assert list(found[0].devices[1]) == ["a-n0"]
+
+
+def test_other_providers_for_other_groups_are_another_rest():
+    summaries = builders.host("a", 2)
+    summaries |= {
+        port: builders.summary("a", {"PORT": 1}) for port in ("p0", "p1")
+    }
+    question = builders.question(2, others=["resources_p=PORT:1"])
+    inner = {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1}, port: {"PORT": 1}, device: {GPU: 1}},
+                {"": ["a"], "_p": [port], "_g0": [device]},
+            )
+            for port in ("p0", "p1")
+            for device in ("a-g0", "a-g1")
+            if (port, device) != ("p1", "a-g1")
+        ],
+        "provider_summaries": summaries,
+    }
+    [tree] = read(question, inner)
+    assert [
+        (rest.mappings["_p"], rest.devices, rest.granular_providers)
+        for rest in tree.rests
+    ] == [
+        (["p0"], ["a-g0", "a-g1"], frozenset(["p0"])),
+        (["p1"], ["a-g0"], frozenset(["p1"])),
+    ]
+    assert list(tree.devices[0]) == ["a-g0", "a-g1"]
+
+
+def test_the_unsuffixed_group_may_get_the_same_from_other_providers():
+    # VCPU of a and a GPU of a-g0, or the other way round where both have both.
+    summaries = {
+        name: builders.summary("a", {"VCPU": 4, GPU: 4}) for name in "ab"
+    }
+    question = builders.question(2, unsuffixed=f"VCPU:1,{GPU}:1")
+    inner = {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1, GPU: 1}, "b": {GPU: 1}},
+                {"": ["a", "b"], "_g0": ["a"]},
+            ),
+            builders.request(
+                {"a": {GPU: 2}, "b": {"VCPU": 1}},
+                {"": ["b", "a"], "_g0": ["a"]},
+            ),
+        ],
+        "provider_summaries": summaries,
+    }
+    [tree] = read(question, inner)
+    assert [rest.allocations for rest in tree.rests] == [
+        {"a": {"VCPU": 1}, "b": {GPU: 1}},
+        {"a": {GPU: 1}, "b": {"VCPU": 1}},
+    ]
+
+
+def test_sharing_providers_are_not_understood_as_devices():
+    summaries = builders.host(
+        "a", 2, traits={"g1": ["MISC_SHARES_VIA_AGGREGATE"]}
+    )
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        read(builders.question(2), builders.inner_answer(summaries))
+
+
+class Inventories:
+    """Answers of Placement about amounts, from the max_unit of inventories."""
+
+    def __init__(self, max_unit_by_provider):
+        self.max_unit_by_provider = max_unit_by_provider
+        self.asked = []
+
+    def __call__(self, group_class, resource_class, amount):
+        self.asked.append((group_class.representative, resource_class, amount))
+        return {
+            provider
+            for provider, max_unit in self.max_unit_by_provider.items()
+            if amount <= max_unit
+        }
+
+
+def room(question, summaries, inventories, amount=1):
+    inner = builders.inner_answer(summaries, amount)
+    found = trees.find_room(
+        question, read(question, inner), summaries, inventories
+    )
+    return {device: resources[GPU] for device, resources in found.items()}
+
+
+def test_whole_devices_need_no_question():
+    summaries = builders.host("a", 3)
+    inventories = Inventories({})
+    assert room(builders.question(3), summaries, inventories) == {
+        "a-g0": 1,
+        "a-g1": 1,
+        "a-g2": 1,
+    }
+    assert not inventories.asked
+
+
+def test_isolated_groups_need_no_question():
+    summaries = builders.host("a", 1, capacity=8)
+    inventories = Inventories({})
+    question = builders.question(3, policy="isolate")
+    assert room(question, summaries, inventories) == {"a-g0": 8}
+    assert not inventories.asked
+
+
+@pytest.mark.parametrize(
+    ("max_unit", "expected", "questions"),
+    [(8, 8, 1), (6, 6, 4), (1, 1, 3), (2, 2, 4)],
+)
+def test_max_unit_is_found_with_few_questions(max_unit, expected, questions):
+    summaries = builders.host("a", 1, capacity=8)
+    inventories = Inventories({"a-g0": max_unit})
+    question = builders.question(8)
+    assert room(question, summaries, inventories) == {"a-g0": expected}
+    assert len(inventories.asked) == questions
+    assert inventories.asked[0] == ("_g0", GPU, 8)
+
+
+def test_one_question_serves_all_devices_that_it_tells_of():
+    summaries = builders.host("a", 8, capacity=4)
+    inventories = Inventories({f"a-g{i}": 4 for i in range(8)})
+    question = builders.question(4)
+    assert set(room(question, summaries, inventories).values()) == {4}
+    assert len(inventories.asked) == 1
+
+
+def test_only_sums_that_can_occur_are_asked_for():
+    # Two groups of 3 on a device with 8: nothing but 6 is in doubt.
+    summaries = builders.host("a", 1, capacity=8)
+    inventories = Inventories({"a-g0": 5})
+    question = builders.question(2, amount=3)
+    assert room(question, summaries, inventories, amount=3) == {"a-g0": 3}
+    assert inventories.asked == [("_g0", GPU, 6)]
+
+
+def test_what_the_rest_takes_of_a_device_counts():
+    summaries = {
+        "a": builders.summary("a", {"VCPU": 4}),
+        "g": builders.summary("a", {GPU: (8, 4)}),
+    }
+    question = builders.question(2, unsuffixed=f"VCPU:1,{GPU}:2")
+    inner = {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1}, "g": {GPU: 3}},
+                {"": ["a", "g"], "_g0": ["g"]},
+            )
+        ],
+        "provider_summaries": summaries,
+    }
+    inventories = Inventories({"g": 3})
+    found = trees.find_room(
+        question, read(question, inner), summaries, inventories
+    )
+    assert found == {"g": {GPU: 3}}
+    assert [amount for *_, amount in inventories.asked] == [4, 3]
