@@ -3,6 +3,7 @@
 """Sphinx settings of the documentation."""
 
 extensions = [
+    "cliff.sphinxext",
     "openstackdocstheme",
     "oslo_config.sphinxconfiggen",
     "oslo_config.sphinxext",
@@ -13,6 +14,9 @@ project = "nova-gpu-filter"
 copyright = "nova-gpu-filter developers"
 root_doc = "index"
 nitpicky = False
+# Options are written with two hyphens, also in the help of commands.
+smartquotes = False
+autoprogram_cliff_app_dist_name = "nova-gpu-filter"
 
 # The project has no repository on opendev.org: no links to one.
 openstackdocs_repo_name = ""
@@ -32,6 +36,10 @@ config_generator_config_file = [
         "../../etc/nova-gpu-filter/nova-gpu-filter-config-generator.conf",
         "_static/nova-gpu-filter",
     ),
+    (
+        "../../etc/nova-gpu-filter/placement-config-generator.conf",
+        "_static/placement",
+    ),
 ]
 
 man_pages = [
@@ -41,5 +49,12 @@ man_pages = [
         "GPU passthrough scheduling for OpenStack Nova",
         ["nova-gpu-filter developers"],
         7,
+    ),
+    (
+        "cli/nova-gpu-host",
+        "nova-gpu-host",
+        "find, check and offer the GPUs of a compute node",
+        ["nova-gpu-filter developers"],
+        1,
     ),
 ]

@@ -46,7 +46,6 @@ class Check(base.HostCommand, lister.Lister):
     cannot be read.
     """
 
-    need_sort_by_cliff = False
     formatter_namespace = "nova_gpu_filter.host.check_formatter"
     formatter_default = "report"
 
@@ -62,7 +61,7 @@ class Check(base.HostCommand, lister.Lister):
             action="append",
             default=[],
             help="hold the [pci]device_spec of FILE against the hardware;"
-            " repeat it for further files, a directory stands for its *.conf",
+            " repeat it for further files, a directory stands for its .conf files",
         )
         parser.add_argument(
             "--device",

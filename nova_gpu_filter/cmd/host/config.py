@@ -104,19 +104,21 @@ class Config(base.HostCommand, command.Command):
         )
         group.add_argument(
             "--resource-class",
-            metavar="[IDS=]NAME",
+            metavar="NAME",
             action="append",
             default=[],
-            help="resource class of all GPUs, or of devices with IDS, such as"
-            " 10de:2330=CUSTOM_GPU_H100; default is made of the model",
+            help="resource class of all GPUs; with ids before it, such as"
+            " 10de:2330=CUSTOM_GPU_H100, of these devices; default is made of"
+            " the model; can be repeated",
         )
         group.add_argument(
             "--alias",
-            metavar="[IDS=]NAME",
+            metavar="NAME",
             action="append",
             default=[],
-            help="alias of all GPUs, or of devices with IDS, such as"
-            " 10de:2330=h100; default is made of the model",
+            help="alias of all GPUs; with ids before it, such as"
+            " 10de:2330=h100, of these devices; default is made of the model;"
+            " can be repeated",
         )
         group.add_argument(
             "--numa-policy",

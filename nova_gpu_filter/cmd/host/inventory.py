@@ -126,8 +126,6 @@ class Inventory(base.HostCommand, lister.Lister):
     unless columns are chosen with -c; "nova-gpu-host config" reads that JSON.
     """
 
-    need_sort_by_cliff = False
-
     def get_parser(self, prog_name):
         """Describe the options."""
         parser = super().get_parser(prog_name)
