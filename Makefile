@@ -41,8 +41,9 @@ test: ## Run every test that this machine can run, and the linters.
 test-quick: venv ## Run unit and functional tests on the newest Nova.
 	$(BIN)/pytest -q -n $(WORKERS) tests
 
-test-upstream: venv ## Run Nova's own suites with our filter in place of Nova's.
+test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
+	$(BIN)/python -m tests.upstream.placement
 
 bench: venv ## Measure us against stock Nova, side by side.
 	@$(BIN)/python -m bench $(ARGS)
@@ -50,7 +51,7 @@ bench: venv ## Measure us against stock Nova, side by side.
 clean: ## Remove every environment and build product.
 	rm -rf $(VENV) .venvs .tox build dist *.egg-info doc/build releasenotes/build \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage cover \
-	    etc/nova-gpu-filter/nova-gpu-filter.conf.sample
+	    etc/nova-gpu-filter/*.conf.sample
 
 # Constraints. What else may be installed beside a Nova series is OpenStack's
 # own list of tested versions for that release; the newest Nova is tested with

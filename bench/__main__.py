@@ -51,7 +51,7 @@ def main() -> int:
         "--plot",
         type=pathlib.Path,
         metavar="FILE",
-        help="for placement: also draw the figures, as SVG; needs pygal",
+        help="for placement: also draw the figures, as SVG or PNG",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):

@@ -365,41 +365,51 @@ def _serve(
 
 
 def _draw(result: report.Report, path: pathlib.Path) -> None:
-    """Write a plot of time over k, a line for each way and number of hosts.
+    """Write a plot of time over k, a panel for each number of hosts.
 
-    pygal writes SVG, which documents can show as it is, and is one small
-    package in pure Python. It is not needed for anything else.
+    With matplotlib, which the plots of nova-gpu-simulate need as well.
     """
-    import pygal
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
 
     ways = {
-        "one_ms": "one device",
-        "ours_ms": "ours",
+        "default_ms": "stock, default options",
         "tuned_ms": "stock, tuned",
-        "default_ms": "stock, default",
+        "ours_ms": "ours",
+        "bound_ms": "one device",
     }
-    rows = [
-        {**row, "one_ms": row["bound_ms"]}
-        for row in result.rows
-        if row["devices"] == 8
-    ]
-    ks = sorted({row["k"] for row in rows})
-    chart = pygal.Line(
-        logarithmic=True,
-        title="GET /allocation_candidates, k of 8 devices",
-        x_title="k",
-        y_title="milliseconds",
+    clouds = sorted({(row["devices"], row["hosts"]) for row in result.rows})
+    figure, panels = pyplot.subplots(
+        1,
+        len(clouds),
+        sharey=True,
+        squeeze=False,
+        figsize=(3 * len(clouds), 4),
     )
-    chart.x_labels = [str(k) for k in ks]
-    for hosts in sorted({row["hosts"] for row in rows}):
-        by_k = {row["k"]: row for row in rows if row["hosts"] == hosts}
+    for panel, (devices, hosts) in zip(panels[0], clouds, strict=True):
+        rows = [
+            row
+            for row in result.rows
+            if (row["devices"], row["hosts"]) == (devices, hosts)
+        ]
         for key, way in ways.items():
-            values = [by_k[k].get(key) for k in ks]
-            chart.add(
-                f"{way}, {hosts} hosts",
-                [v if isinstance(v, float) else None for v in values],
-            )
-    chart.render_to_file(str(path))
+            points = [
+                (row["k"], row[key])
+                for row in rows
+                if isinstance(row.get(key), float)
+            ]
+            panel.plot(*zip(*points, strict=True), marker="o", label=way)
+        panel.set_yscale("log")
+        panel.set_xticks([row["k"] for row in rows])
+        panel.set_xlabel(f"k of {devices}, {hosts} hosts")
+        panel.grid(visible=True, alpha=0.3)
+    panels[0][0].set_ylabel("ms a request")
+    panels[0][0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ Each has another set of devices: the best linked ones first, and among them
 always sets that divide the free devices between several instances. Nova needs
 more than one where several instances are created at once, or where a filter
 such as NUMATopologyFilter refuses some of the sets. Placement alone gives as
-many as there are: 3,360 for 4 of 8 devices.
+many as there are: 1,680 for 4 of 8 devices.
 
 ``-1``
   gives every set. An answer then grows with the number of sets, 12,870 for 8
   of 16 devices, up to the limit that Nova asks for.
 ``0``
   turns the extension off: Placement answers every request alone.
-1 and more
+any other number
   gives at most so many. More cost time on hosts of which few can serve the
   request; with many hosts Nova's limit is divided between the hosts anyway.
 
@@ -45,7 +45,8 @@ Related options:
   are no more hosts than that.
 * ``[placement]max_allocation_candidates`` does not apply to requests that the
   extension answers; it stays in force for all others.
-"""),
+""",
+    ),
 ]
 
 
