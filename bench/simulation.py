@@ -7,7 +7,7 @@ with a whole fabric partition of that size free, the one with the fewest free
 GPUs; of its partitions, the one out of the smallest larger partition that is
 still whole. It is what ours has to be no worse than.
 
-    python -m bench.simulation [arrivals]
+    python -m bench.simulation [arrivals [seeds]]
 """
 
 import sys
@@ -63,28 +63,31 @@ class BestFit(schedulers.Scheduler):
 
 
 def main() -> None:
-    """Print one line a load and scheduler."""
+    """Print one line a load, seed and scheduler."""
     objects.register_all()
     conf.register_opts(cfg.CONF)
-    changes = {"arrivals": int(sys.argv[1])} if len(sys.argv) > 1 else {}
-    asked = scenario.load(SCENARIO, changes=changes)
-    print("load      scheduler  accepted by GPUs  on whole partitions")
-    for run in asked.runs:
-        for scheduler in (
-            schedulers.GpuScheduler(seed=asked.seed),
-            schedulers.StockScheduler(seed=asked.seed),
-            BestFit(),
-        ):
-            cloud = clouds.Cloud(asked.hosts)
-            outcome = engine.replay(
-                run.arrivals(cloud.capacity), cloud, scheduler
-            )
-            print(
-                f"{run.label:9} {scheduler.name:10}"
-                f" {outcome.acceptance_by_gpus:16.4f}"
-                f" {outcome.satisfied:20.4f}",
-                flush=True,
-            )
+    given = [int(number) for number in sys.argv[1:]]
+    changes = {"arrivals": given[0]} if given else {}
+    seeds = given[1] if len(given) > 1 else 1
+    print("seed  load      scheduler  accepted by GPUs  on whole partitions")
+    for seed in range(1, seeds + 1):
+        asked = scenario.load(SCENARIO, changes=changes | {"seed": seed})
+        for run in asked.runs:
+            for scheduler in (
+                schedulers.GpuScheduler(seed=seed),
+                schedulers.StockScheduler(seed=seed),
+                BestFit(),
+            ):
+                cloud = clouds.Cloud(asked.hosts)
+                outcome = engine.replay(
+                    run.arrivals(cloud.capacity), cloud, scheduler
+                )
+                print(
+                    f"{seed:4}  {run.label:9} {scheduler.name:10}"
+                    f" {outcome.acceptance_by_gpus:16.4f}"
+                    f" {outcome.satisfied:20.4f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

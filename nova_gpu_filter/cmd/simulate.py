@@ -3,7 +3,6 @@
 """The command ``nova-gpu-simulate``."""
 
 import argparse
-from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import json
@@ -34,6 +33,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import placement
 from nova_gpu_filter.simulate import plot
 from nova_gpu_filter.simulate import report
 from nova_gpu_filter.simulate import scenario as scenarios
@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         "--inventory",
         metavar="FILE",
         help="CSV, JSON or YAML file of hosts, instead of the scenario's",
+    )
+    what.add_argument(
+        "--placement",
+        metavar="RESOURCE_CLASS,...",
+        help="read the hosts with these classes, and what is free on them,"
+        " from Placement; needs --config-file with its [placement]",
     )
     what.add_argument(
         "--workload",
@@ -159,8 +165,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
+        _configure(args.config_file)
         scenario = _scenario(args, parser)
-        _configure(args.config_file, scenario.options)
+        for group, values in scenario.options.items():
+            for name, value in values.items():
+                CONF.set_override(name, value, group=group)
         results = _simulate(
             scenario,
             args.scheduler or list(_SCHEDULERS),
@@ -181,8 +190,10 @@ def _scenario(
     args: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> scenarios.Scenario:
     """Put the scenario together from file and arguments."""
-    if not args.scenario and not args.inventory:
-        parser.error("give --scenario or --inventory")
+    if not args.scenario and not args.inventory and not args.placement:
+        parser.error("give --scenario, --inventory or --placement")
+    if args.inventory and args.placement:
+        parser.error("give --inventory or --placement, not both")
     if args.workload and args.mix:
         parser.error("give --workload or --mix, not both")
     data: dict[str, Any] = {}
@@ -195,7 +206,10 @@ def _scenario(
                 problem="must be a mapping of names to values",
             )
         data = found
-    source = args.scenario or args.inventory
+    source = args.scenario or args.inventory or "Placement"
+    hosts = None
+    if args.placement:
+        hosts = placement.read(placement.connect(), args.placement.split(","))
     changes = {
         key: value
         for key, value in (
@@ -224,6 +238,7 @@ def _scenario(
         inventory_file=args.inventory,
         workload_file=args.workload,
         changes=changes,
+        hosts=hosts,
     )
     if not scenario.runs and not scenario.fits:
         parser.error("nothing to do: give --workload, --mix or --fits")
@@ -255,17 +270,11 @@ def _flavors(text: str, source: str, with_share: bool) -> list[dict[str, Any]]:
     return found
 
 
-def _configure(
-    config_files: Sequence[str],
-    options: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Read options as nova-scheduler does, and set those of the scenario."""
+def _configure(config_files: Sequence[str]) -> None:
+    """Read options as nova-scheduler does."""
     objects.register_all()
     conf.register_opts(CONF)
     CONF([], project="nova", default_config_files=list(config_files))
-    for group, values in options.items():
-        for name, value in values.items():
-            CONF.set_override(name, value, group=group)
 
 
 def _simulate(

@@ -149,8 +149,7 @@ class Cloud:
         self._mix = mix
         self.capacity = sum(host.kind.gpus for host in self.hosts)
         self.free = 0
-        self.fragmentation = 0.0
-        """Sum of F of all hosts, in GPUs."""
+        self._fragmentation = 0.0
         self._numbers_by_look: dict[
             tuple[inventory.HostKind, int], list[int]
         ] = {}
@@ -161,6 +160,12 @@ class Cloud:
     def used(self) -> int:
         """GPUs that servers have."""
         return self.capacity - self.free
+
+    @property
+    def fragmentation(self) -> float:
+        """Sum of F of all hosts, in GPUs."""
+        # Without what many additions and subtractions leave; F has 9 digits.
+        return abs(round(self._fragmentation, 6))
 
     def take(self, host: Host, mask: int) -> None:
         """Give GPUs of a host to a server; see :meth:`Host.take`."""
@@ -207,7 +212,7 @@ class Cloud:
         look = (host.kind, host.free)
         bisect.insort(self._numbers_by_look.setdefault(look, []), host.number)
         self.free += host.free.bit_count()
-        self.fragmentation += self._fragmentation(host)
+        self._fragmentation += self._fragmentation_of(host)
 
     def _leave(self, host: Host) -> None:
         look = (host.kind, host.free)
@@ -216,8 +221,8 @@ class Cloud:
         if not numbers:
             del self._numbers_by_look[look]
         self.free -= host.free.bit_count()
-        self.fragmentation -= self._fragmentation(host)
+        self._fragmentation -= self._fragmentation_of(host)
 
-    def _fragmentation(self, host: Host) -> float:
+    def _fragmentation_of(self, host: Host) -> float:
         measure = fragmentation.of(host.kind.topology, self._mix)
         return measure.fragmentation(host.free)

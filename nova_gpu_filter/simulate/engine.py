@@ -147,7 +147,7 @@ def replay(
                     arrival.time,
                     requested,
                     cloud.used,
-                    round(cloud.fragmentation, 6),
+                    cloud.fragmentation,
                 )
             )
         tick()

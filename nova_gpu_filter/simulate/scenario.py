@@ -115,11 +115,13 @@ def make(
     inventory_file: str | None = None,
     workload_file: str | None = None,
     changes: Mapping[str, Any] | None = None,
+    hosts: Sequence[inventory.HostSpec] | None = None,
 ) -> Scenario:
     """Make a scenario of what stands in a file; see :func:`load`.
 
     :param source: what messages call it.
     :param directory: where files are looked for.
+    :param hosts: used instead of its inventory.
     """
     _check_keys(data, _TOP_KEYS, source)
     scheduler = _mapping(data.get("scheduler") or {}, f"{source}, scheduler")
@@ -153,7 +155,9 @@ def make(
     where = f"{source}, workload"
     return Scenario(
         title=str(data.get("title") or os.path.basename(source)),
-        hosts=_hosts(places, f"{source}, inventory", directory),
+        hosts=_hosts(places, f"{source}, inventory", directory)
+        if hosts is None
+        else hosts,
         runs=_runs(servers, where, directory) if servers is not None else (),
         fits=_flavors(data.get("fits") or (), f"{source}, fits"),
         weighers=weighers,

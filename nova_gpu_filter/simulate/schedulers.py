@@ -277,6 +277,11 @@ def request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
     gpus = flavor.gpus
     return objects.RequestSpec(
         num_instances=1,
+        # Nova's weighers ask for these; a plain server has none of them.
+        instance_group=None,
+        numa_topology=None,
+        scheduler_hints={},
+        image=objects.ImageMeta(properties=objects.ImageMetaProps()),
         flavor=objects.Flavor(
             name=f"g{gpus}",
             vcpus=clouds.VCPUS_A_GPU * gpus,

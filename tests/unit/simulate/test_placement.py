@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Hosts as Placement tells them; its answers in the form of its API."""
+
+import pytest
+
+from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import placement
+
+NVLINK = ["CUSTOM_GPU_LINK_NV12_0"]
+
+
+class _Placement:
+    """Two hosts with two H100 each, the second one full; and one VF host."""
+
+    def __init__(self):
+        self.traits = dict.fromkeys(
+            ("a_0000:1b:00.0", "a_0000:9b:00.0", "b_0000:1b:00.0"), NVLINK
+        )
+        self.capacity = {"c_0000:01:00.0": 4}
+        self.used = {"a_0000:9b:00.0", "b_0000:1b:00.0", "b_10000:01:00.0"}
+        self.devices = [
+            "a_0000:9b:00.0",
+            "a_0000:1b:00.0",
+            "b_10000:01:00.0",
+            "b_0000:1b:00.0",
+            "c_0000:01:00.0",
+        ]
+        self.asked = []
+
+    def get(self, path):
+        self.asked.append(path)
+        if path == "/resource_providers":
+            return {
+                "resource_providers": [
+                    {"uuid": name, "name": name, "root_provider_uuid": name[0]}
+                    for name in ["a", "b", "c", *self.devices]
+                ]
+            }
+        if path.startswith("/allocation_candidates"):
+            assert path.endswith("?resources=CUSTOM_H100:1")
+            return {
+                "provider_summaries": {
+                    name: {
+                        "resources": {
+                            "CUSTOM_H100": {
+                                "capacity": self.capacity.get(name, 1),
+                                "used": int(name in self.used),
+                            }
+                        },
+                        "traits": self.traits.get(name, []),
+                    }
+                    for name in self.devices
+                    if name[0] != "b"
+                }
+            }
+        _, _, name, what = path.split("/")
+        return {
+            "inventories": {
+                "inventories": {"CUSTOM_H100": {"total": 1, "reserved": 0}}
+            },
+            "usages": {"usages": {"CUSTOM_H100": int(name in self.used)}},
+            "traits": {"traits": self.traits.get(name, [])},
+        }[what]
+
+
+@pytest.fixture
+def api():
+    return _Placement()
+
+
+def test_hosts_have_their_links_and_what_is_used(api):
+    specs = placement.read(api.get, ["CUSTOM_H100"])
+    assert [
+        (spec.name, spec.kind.model, spec.kind.links, spec.used)
+        for spec in specs
+    ] == [
+        ("a", "CUSTOM_H100", ("nv12:0", "nv12:0"), 0b10),
+        # The longer PCI domain is the greater one.
+        ("b", "CUSTOM_H100", ("nv12:0", None), 0b11),
+    ]
+
+
+def test_only_providers_of_full_hosts_are_asked_one_by_one(api):
+    placement.read(api.get, ["CUSTOM_H100"])
+    single = {path.split("/")[2] for path in api.asked if path.count("/") > 1}
+    assert single == {"b_0000:1b:00.0", "b_10000:01:00.0"}
+
+
+def test_traits_that_cannot_be_read_are_named_with_their_host(api):
+    api.traits["a_0000:1b:00.0"] = ["CUSTOM_GPU_LINK_WARP_1"]
+    with pytest.raises(errors.BadScenario, match="Placement, host a: a_0000:"):
+        placement.read(api.get, ["CUSTOM_H100"])
+
+
+def test_a_resource_class_that_no_host_has_is_named(api):
+    api.devices.clear()
+    with pytest.raises(errors.BadScenario, match="no host has CUSTOM_H100"):
+        placement.read(api.get, ["CUSTOM_H100"])

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Scenario files."""
+
+import pathlib
+
+import pytest
+import yaml
+
+from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import scenario
+from nova_gpu_filter.simulate import workload
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+
+ROOT = pathlib.Path(__file__).parents[3]
+SHIPPED = ROOT / "etc" / "nova-gpu-filter" / "simulate"
+OPENB = ROOT.parent / "shared" / "data" / "openb"
+
+HOSTS = {"hosts": [{"machine": "hgx-h100", "count": 2}]}
+MIX = {
+    "load": [0.5, 1.0],
+    "arrivals": 7,
+    "flavors": [{"gpus": 1, "share": 1}],
+}
+
+
+def test_each_load_is_a_run():
+    made = scenario.make({"inventory": HOSTS, "workload": MIX}, "s.yaml")
+    assert [run.label for run in made.runs] == ["load 0.5", "load 1"]
+    slow, fast = (run.arrivals(16) for run in made.runs)
+    assert len(slow) == len(fast) == 7
+    assert slow[-1].time == pytest.approx(2 * fast[-1].time)
+
+
+def test_arguments_take_the_place_of_what_the_file_says():
+    made = scenario.make(
+        {"inventory": HOSTS, "workload": MIX},
+        "s.yaml",
+        changes={"load": [0.7], "arrivals": 3, "seed": 9},
+    )
+    assert [run.label for run in made.runs] == ["load 0.7"]
+    assert len(made.runs[0].arrivals(16)) == 3
+    assert made.seed == 9
+
+
+def test_a_size_alone_is_a_flavor_of_fits():
+    made = scenario.make(
+        {"inventory": HOSTS, "fits": [1, {"gpus": 2, "link": "pix"}]}, "s"
+    )
+    assert made.fits == [
+        workload.Flavor(1),
+        workload.Flavor(2, link=LinkPolicy(Requirement.PIX)),
+    ]
+    assert not made.runs
+
+
+def test_files_are_looked_for_beside_the_scenario(tmp_path):
+    (tmp_path / "hosts.csv").write_text("name,model,gpus\na,T4,2\n")
+    (tmp_path / "machines.yaml").write_text(
+        "machines:\n  mine: {gpu_links: ['pix:0', 'pix:0']}\n"
+        "machine_by_model: {T4: mine}\n"
+    )
+    (tmp_path / "trace.csv").write_text("arrival,duration,gpus\n1,2,1\n")
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "inventory": {
+                    "file": "hosts.csv",
+                    "machines_file": "machines.yaml",
+                },
+                "workload": {"file": "trace.csv"},
+            }
+        )
+    )
+    made = scenario.load(str(path))
+    assert made.hosts[0].kind.links == ("pix:0", "pix:0")
+    assert [run.label for run in made.runs] == ["as recorded"]
+    assert made.runs[0].arrivals(2) == [
+        workload.Arrival(1, 2, workload.Flavor(1))
+    ]
+
+
+def test_other_files_can_be_named_instead(tmp_path):
+    hosts = tmp_path / "hosts.json"
+    hosts.write_text('{"hosts": [{"machine": "pcie-2"}]}')
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival,duration,gpus\n1,2,1\n")
+    made = scenario.make(
+        {"inventory": HOSTS, "workload": MIX | {"load": [0.001]}},
+        "s.yaml",
+        "/nowhere",
+        inventory_file=str(hosts),
+        workload_file=str(trace),
+        changes={},
+    )
+    assert [spec.kind.name for spec in made.hosts] == ["pcie-2"]
+    assert [run.label for run in made.runs] == ["load 0.001"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"colour": 1}, "s.yaml: unknown colour; known are fits, inventory"),
+        ({"workload": MIX}, "s.yaml, inventory: give hosts or a file"),
+        (
+            {"inventory": HOSTS | {"host": 1}},
+            "s.yaml, inventory: unknown host; known are columns, file",
+        ),
+        (
+            {"inventory": HOSTS, "workload": MIX | {"load": 0}},
+            "s.yaml, workload: load: must be above 0",
+        ),
+        (
+            {"inventory": HOSTS, "workload": MIX | {"load": []}},
+            "s.yaml, workload: give a load",
+        ),
+        (
+            {"inventory": HOSTS, "workload": MIX | {"flavors": []}},
+            "s.yaml, workload: no flavors",
+        ),
+        (
+            {"inventory": HOSTS, "workload": MIX | {"arrivals": "many"}},
+            "s.yaml, workload: arrivals: invalid literal",
+        ),
+        (
+            {
+                "inventory": HOSTS,
+                "workload": MIX | {"flavors": [{"gpus": 1}]},
+            },
+            "s.yaml, workload, flavor 1: no share",
+        ),
+        (
+            {"inventory": HOSTS, "workload": MIX | {"distribution": "odd"}},
+            "distribution: must be one of exponential, fixed",
+        ),
+        (
+            {"inventory": HOSTS, "scheduler": {"weighers": "none"}},
+            "s.yaml, scheduler: weighers: must be one of pci, all",
+        ),
+        (
+            {"inventory": HOSTS, "fits": [{"gpus": 2, "link": "x"}]},
+            "s.yaml, fits: gpu:link = 'x': must be one of",
+        ),
+        ({"inventory": []}, "give hosts or a file"),
+        ({"inventory": [1]}, "s.yaml, inventory: must be a mapping"),
+    ],
+)
+def test_what_makes_no_sense_is_named(data, words):
+    with pytest.raises(errors.BadScenario) as bad:
+        scenario.make(data, "s.yaml")
+    assert words in str(bad.value)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [")
+    with pytest.raises(errors.BadScenario, match=r"bad\.yaml"):
+        scenario.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["hgx-fabric.yaml", "bridge-pairs.yaml"])
+def test_scenarios_that_are_shipped_can_be_loaded(name):
+    made = scenario.load(str(SHIPPED / name))
+    assert made.runs
+    assert made.hosts
+
+
+@pytest.mark.parametrize("name", ["openb-whole.yaml", "openb-rounded.yaml"])
+@pytest.mark.skipif(not OPENB.is_dir(), reason="the openb trace is not here")
+def test_the_openb_trace_is_read_with_a_topology_for_each_model(name):
+    made = scenario.load(
+        str(SHIPPED / name),
+        str(OPENB / "openb_node_list_gpu_node.csv"),
+        str(OPENB / "openb_pod_list_default.csv"),
+        {"arrivals": 20000},
+    )
+    assert len(made.hosts) == 1213
+    assert sum(spec.kind.gpus for spec in made.hosts) == 6212
+    assert {spec.kind.name for spec in made.hosts} == {
+        "dgx1-v100",
+        "hgx-a100",
+        "pcie-1",
+        "pcie-2",
+        "pcie-4",
+        "pcie-switch-pairs",
+        "v100-4",
+    }
+    assert [run.label for run in made.runs] == ["filled to 1.3", "load 1.2"]
