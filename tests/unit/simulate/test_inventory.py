@@ -86,8 +86,9 @@ def test_tags_of_a_row_are_those_of_its_gpus():
     ],
 )
 def test_a_row_that_makes_no_sense_is_named(row, words):
-    with pytest.raises(errors.BadScenario, match=r"hosts\.yaml, host 2") as bad:
+    with pytest.raises(errors.BadScenario) as bad:
         inventory.read([{"gpus": 1}, row], "hosts.yaml")
+    assert str(bad.value).startswith("hosts.yaml, host 2: ")
     assert words in str(bad.value)
 
 
