@@ -320,8 +320,10 @@ def _resource(bars: Sequence[int]) -> str:
 
 
 def k2_host(root: pathlib.Path) -> Host:
-    """Two GPUs of a GRID K2 board behind its PLX switch, without ACS: both
-    are in one IOMMU group."""
+    """Two GPUs of a GRID K2 board behind its PLX switch.
+
+    There is no ACS, so both are in one IOMMU group.
+    """
     host = Host(root, "k2-1")
     host.nodes(2)
     host.iommu()
@@ -493,8 +495,10 @@ def a100_bridge_pairs(root: pathlib.Path, driver: str = "nvidia") -> Host:
 
 
 def rtx_with_audio_and_usb(root: pathlib.Path) -> Host:
-    """A consumer card: graphics, audio, USB and UCSI functions of one slot;
-    only the graphics are bound to vfio-pci."""
+    """A consumer card: graphics, audio, USB and UCSI functions of one slot.
+
+    Only the graphics are bound to vfio-pci.
+    """
     host = Host(root, "rtx-1")
     host.nodes(1)
     host.iommu()

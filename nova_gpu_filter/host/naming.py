@@ -25,8 +25,10 @@ _MAX_NAME = 255
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What the operator wants to call devices, keyed by ids (``10de:2330``);
-    under ``*`` for all GPUs."""
+    """What the operator wants to call devices.
+
+    Keyed by ids (``10de:2330``); under ``*`` for all GPUs.
+    """
 
     resource_classes: Mapping[str, str] = dataclasses.field(
         default_factory=dict

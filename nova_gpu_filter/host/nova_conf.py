@@ -40,8 +40,9 @@ class PciOptions:
 
 
 def read(*paths: str) -> PciOptions:
-    """Read configuration files as a Nova service does, later ones over
-    earlier; a directory stands for its ``*.conf``.
+    """Read configuration files as a Nova service does.
+
+    Later ones go over earlier; a directory stands for its ``*.conf``.
 
     :raises FileUnreadable: one is not there, or not ours to read.
     :raises BadInput: one is no configuration file.

@@ -63,21 +63,17 @@ def read(
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
     words = _Words(names)
-    functions, problems = _functions(tree, words, everything)
+    sights, problems = _look(tree)
+    kinds = _kinds(sights)
+    functions = tuple(
+        _function(tree, seen, kinds.get(seen.address), words)
+        for seen in sights
+        if everything or seen.address in kinds
+    )
     if not tree.is_directory(DEVICES):
         problems.append(
             f"{DEVICES} is not there: this is no sysfs, or no PCI host"
         )
-    numbers = {
-        function.iommu_group
-        for function in functions
-        if function.iommu_group is not None
-    }
-    known = {function.address: function for function in functions}
-    groups = tuple(
-        (number, _members(tree, number, known, words))
-        for number in sorted(numbers)
-    )
     problems.extend(
         f"{path}: {error}" for path, error in sorted(tree.problems.items())
     )
@@ -86,7 +82,7 @@ def read(
         or tree.read("/etc/hostname")
         or "unknown",
         functions=functions,
-        groups=groups,
+        groups=_groups(tree, sights, functions, words),
         numa_nodes=_node_list(tree.read("/sys/devices/system/node/online")),
         kernel=tree.read("/proc/sys/kernel/osrelease"),
         names_from=names.source or None,
@@ -105,9 +101,8 @@ def _node_list(text: str | None) -> tuple[int, ...]:
     return tuple(nodes)
 
 
-def _functions(
-    tree: tree_lib.Tree, words: "_Words", everything: bool
-) -> tuple[tuple[Function, ...], list[str]]:
+def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
+    """Look at every PCI function, in address order."""
     problems = []
     found = []
     for name in tree.entries(DEVICES):
@@ -123,13 +118,7 @@ def _functions(
             )
             continue
         found.append(seen)
-    kinds = _kinds(found)
-    functions = [
-        _function(tree, seen, kinds.get(seen.address), words)
-        for seen in sorted(found, key=lambda seen: seen.address)
-        if everything or seen.address in kinds
-    ]
-    return tuple(functions), problems
+    return sorted(found, key=lambda seen: seen.address), problems
 
 
 class _Sight:
@@ -151,6 +140,12 @@ class _Sight:
             else None
         )
         self.physfn = address_lib.find(physfn) if physfn else None
+        group = (
+            tree.link_name(f"{self.path}/iommu_group")
+            if "iommu_group" in self.files
+            else None
+        )
+        self.iommu_group = int(group) if group and group.isdecimal() else None
 
     def kind(self) -> Kind | None:
         """Tell what the function is by itself."""
@@ -259,11 +254,6 @@ def _function(
     )
     override = text("driver_override")
     numa = number("numa_node")
-    group = (
-        tree.link_name(f"{path}/iommu_group")
-        if "iommu_group" in files
-        else None
-    )
     root, bridges = _way(tree, path)
     name = words.product(vendor, product)
     return Function(
@@ -281,7 +271,7 @@ def _function(
         subsystem_name=words.subsystem(vendor, product, subvendor, subproduct),
         chip=(chips.chip(vendor, name) if name and kind is Kind.GPU else None),
         numa_node=None if numa is None or numa < 0 else numa,
-        iommu_group=int(group) if group and group.isdecimal() else None,
+        iommu_group=seen.iommu_group,
         driver=tree.link_name(f"{path}/driver") if "driver" in files else None,
         # The kernel prints a null pointer where none is set.
         driver_override=None if override in ("(null)", "") else override,
@@ -417,40 +407,46 @@ def _pcie_link(
     )
 
 
-def _members(
+def _groups(
     tree: tree_lib.Tree,
-    number: int,
-    known: dict[PciAddress, Function],
+    sights: list[_Sight],
+    functions: tuple[Function, ...],
     words: _Words,
-) -> tuple[GroupMember, ...]:
-    members = []
-    for name in tree.entries(f"{GROUPS}/{number}/devices"):
-        address = address_lib.find(name)
-        if address is None:
+) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
+    """List the members of the groups that the functions are in.
+
+    Each device says its group, which is cheaper to read than what each group
+    says of its devices: a thousand VFs have a thousand groups.
+    """
+    known = {function.address: function for function in functions}
+    wanted = {function.iommu_group for function in functions} - {None}
+    members: dict[int, list[GroupMember]] = {}
+    for seen in sights:
+        if seen.iommu_group is None or seen.iommu_group not in wanted:
             continue
-        if address in known:
-            function = known[address]
-            members.append(
-                GroupMember(
-                    address,
-                    function.class_code,
-                    function.ids,
-                    function.driver,
-                    function.class_name,
-                )
-            )
-            continue
-        path = f"{DEVICES}/{address}"
-        code = tree.number(f"{path}/class") or 0
-        vendor = tree.number(f"{path}/vendor") or 0
-        product = tree.number(f"{path}/device") or 0
-        members.append(
-            GroupMember(
-                address,
-                code,
-                f"{vendor:04x}:{product:04x}",
-                tree.link_name(f"{path}/driver"),
-                words.device_class(code >> 8),
-            )
+        members.setdefault(seen.iommu_group, []).append(
+            _member(tree, seen, known.get(seen.address), words)
         )
-    return tuple(sorted(members, key=lambda member: member.address))
+    return tuple(
+        (number, tuple(members[number])) for number in sorted(members)
+    )
+
+
+def _member(
+    tree: tree_lib.Tree,
+    seen: _Sight,
+    function: Function | None,
+    words: _Words,
+) -> GroupMember:
+    assert seen.class_code is not None
+    assert seen.ids is not None
+    vendor, product = seen.ids
+    return GroupMember(
+        seen.address,
+        seen.class_code,
+        f"{vendor:04x}:{product:04x}",
+        tree.link_name(f"{seen.path}/driver")
+        if function is None
+        else function.driver,
+        words.device_class(seen.class_code >> 8),
+    )

@@ -4,6 +4,7 @@
 
 import argparse
 from collections.abc import Sequence
+import io
 import sys
 from typing import NoReturn
 
@@ -110,4 +111,8 @@ class HostApp(app.App):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nova-gpu-host``."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding does not have is no error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return HostApp().run(arguments or ["--help"])

@@ -61,7 +61,8 @@ class Check(base.HostCommand, lister.Lister):
             action="append",
             default=[],
             help="hold the [pci]device_spec of FILE against the hardware;"
-            " repeat it for further files, a directory stands for its .conf files",
+            " repeat it for further files, a directory stands for its .conf"
+            " files",
         )
         parser.add_argument(
             "--device",

@@ -7,6 +7,7 @@ from cliff import command
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import binding
+from nova_gpu_filter.host import check_devices
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import fleet
 from nova_gpu_filter.host import fragment
@@ -244,6 +245,16 @@ class Config(base.HostCommand, command.Command):
             self.warn(f"not read: {problem}")
         for note in host_links.notes:
             self.warn(note)
+        fixed = [
+            str(one.address)
+            for one in fragment.chosen(host, options)
+            if one.driver not in check_devices.MIGRATION_DRIVERS
+        ]
+        if options.live_migratable and fixed:
+            self.warn(
+                "live_migratable is set, but the driver of these cannot"
+                f" migrate them: {' '.join(fixed)}"
+            )
         return fragment.write(host, host_links, options)
 
     def _controller(self, parsed_args, options):

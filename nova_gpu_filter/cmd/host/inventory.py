@@ -163,7 +163,7 @@ class Inventory(base.HostCommand, lister.Lister):
     def take_action(self, parsed_args):
         """Read the host; write the drawings that were asked for."""
         _, host, host_links = base.read_host(self, parsed_args)
-        self._document = jsonform.write(host, host_links)
+        self._read = (host, host_links)
         for problem in host.problems:
             self.warn(f"not read: {problem}")
         if host.names_from is None and host.functions:
@@ -205,12 +205,12 @@ class Inventory(base.HostCommand, lister.Lister):
             return 0
         if not parsed_args.columns:
             if parsed_args.formatter == "json":
-                json.dump(self._document, self.app.stdout, indent=2)
-                self.app.stdout.write("\n")
+                document = jsonform.write(*self._read)
+                self.app.stdout.write(json.dumps(document, indent=2) + "\n")
                 return 0
             if parsed_args.formatter == "yaml":
                 yaml.safe_dump(
-                    self._document,
+                    jsonform.write(*self._read),
                     self.app.stdout,
                     sort_keys=False,
                     default_flow_style=False,

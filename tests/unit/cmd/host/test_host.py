@@ -168,6 +168,24 @@ def test_without_names_the_operator_is_told_how_to_get_them(
     assert "install the package hwdata (or pci.ids" in errors
 
 
+def test_names_that_the_terminal_cannot_show_are_no_error(root, tmp_path):
+    names = tmp_path / "pci.ids"
+    names.write_bytes(b"10de  \xff\n\t11bf  GK104GL [K2 \xc3\xa9]\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "nova_gpu_filter.cmd.host"),
+            *("--sysfs-root", root("k2_host"), "inventory"),
+            *("--pci-ids", names, "-f", "value", "-c", "Name"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert done.stdout == "GK104GL [K2 \\xe9]\n" * 2
+
+
 def test_names_are_taken_from_the_file_that_is_given(run, root, tmp_path):
     names = tmp_path / "pci.ids"
     names.write_text("10de  Somebody\n\t11bf  GK104GL [My K2]\n")
@@ -301,6 +319,14 @@ def test_config_prints_a_device_spec_for_each_gpu(run, root):
 def test_config_tells_what_is_not_known_of_links(run, root):
     _, _, errors = run("--sysfs-root", root("a100_bridge_pairs"), "config")
     assert "NVLink: unknown" in errors
+
+
+def test_config_warns_where_a_driver_cannot_migrate(run, root):
+    _, output, errors = run(
+        "--sysfs-root", root("k2_host"), "config", "--live-migratable"
+    )
+    assert '"live_migratable": "yes"' in output
+    assert "cannot migrate them: 0000:85:00.0 0000:86:00.0" in errors
 
 
 @pytest.fixture
