@@ -108,15 +108,22 @@ function sudo {
 }
 
 # configure_neutron_nova calls this in the background: the worst "sed -i"
-# there can be, which reads first and writes much later.
+# there can be, which reads at once and writes when somebody waits for it.
 function slow_edit {
     local text
     if [[ $3 == neutron ]]; then
         text=$(cat "$1")
-        sleep 0.4
+        touch "$SANDBOX/has-read"
+        until_there "$SANDBOX/may-write"
         echo "$text" > "$1"
     fi
     iniset "$1" "$3" auth_type password
+}
+
+function until_there {
+    until [[ -e $1 ]]; do
+        sleep 0.02
+    done
 }
 
 # Called again after lib/*, which define some of these.
@@ -178,7 +185,9 @@ function stack {
         configure_placement
     fi
     run_phase stack install
+    rm -f "$SANDBOX/has-read" "$SANDBOX/may-write"
     async_runfunc configure_neutron_nova
+    until_there "$SANDBOX/has-read"
     run_phase stack post-config
     merge_config_group "$TOP_DIR/local.conf" post-config
     async_wait configure_neutron_nova
@@ -189,6 +198,12 @@ function stack {
     run_phase stack extra
     run_phase stack test-config
     log stacked
+}
+
+eval "devstack_$(declare -f async_wait)"
+function async_wait {
+    touch "$SANDBOX/may-write"
+    devstack_async_wait "$@"
 }
 
 cut_off
