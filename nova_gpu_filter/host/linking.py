@@ -27,10 +27,9 @@ NVIDIA = 0x10DE
 # NVLink came with Pascal.
 _BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
 
-HOW_TO_OBTAIN = (
-    "bind the GPUs to the driver nvidia once, save 'nvidia-smi topo -m' and"
-    " 'nvidia-smi -q', and give them with --nvidia-smi-topo and"
-    " --nvidia-smi-q; or name the board with --baseboard"
+_HOW_TO_OBTAIN = (
+    "save 'nvidia-smi topo -m' and 'nvidia-smi -q', and give them with"
+    " --nvidia-smi-topo and --nvidia-smi-q; or name the board with --baseboard"
 )
 
 
@@ -414,15 +413,19 @@ def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
     # One GPU has nobody to be linked with.
     if unknown and len(candidates) > 1:
         unseen = [gpu for gpu in unknown if gpu.driver != "nvidia"]
-        why = (
-            " (nvidia-smi sees no GPU that is not bound to the driver nvidia)"
+        why, first = (
+            (
+                " (nvidia-smi sees no GPU that is not bound to the driver"
+                " nvidia)",
+                "bind the GPUs to the driver nvidia once, ",
+            )
             if unseen
-            else ""
+            else ("", "")
         )
         notes.append(
             "NVLink: unknown for"
             f" {' '.join(str(gpu.address) for gpu in unknown)}{why}."
-            f" To obtain it, {HOW_TO_OBTAIN}"
+            f" To obtain it, {first}{_HOW_TO_OBTAIN}"
         )
     if any(gpu.vendor_id == 0x1002 for gpu in host.gpus) and (
         len(host.gpus) > 1

@@ -58,7 +58,8 @@ def draw(host: Inventory, host_links: linking.HostLinks) -> str:
     nodes = [_node(host, node, names) for node in layout.tree(host)]
     parts: list[str] = []
     centers: dict[PciAddress, float] = {}
-    x = float(_MARGIN + _LABELS_WIDTH)
+    has_lines = bool(host_links.partitions or layout.nvlink_groups(host_links))
+    x = float(_MARGIN + _LABELS_WIDTH * has_lines)
     top = 64.0
     bottom = top
     for block in nodes:
