@@ -62,6 +62,83 @@ def assert_matcher_agrees(case):
     return match
 
 
+def gpu(**fields):
+    """A pool of one GPU."""
+    usual = {"vendor_id": "10de", "product_id": "2330", "numa_node": None}
+    return usual | {"count": 1, "dev_type": "type-PCI"} | fields
+
+
+def asking(request_id, count=1, **fields):
+    """A request for any GPUs."""
+    usual = {"request_id": request_id, "alias_name": "a1", "count": count}
+    return usual | {"spec": [{"vendor_id": "10de"}]} | fields
+
+
+@pytest.mark.parametrize(
+    ("case", "accepted"),
+    [
+        pytest.param(
+            pci_cases.Case(
+                pools=[gpu(rp_uuid="rp1"), gpu(rp_uuid="rp1")],
+                requests=[asking("r1", alias_name=None), asking("r2")],
+                mappings=[{"r2-0": ["rp1"]}],
+            ),
+            True,
+            id="a provider is split until one of its pools is used up",
+        ),
+        pytest.param(
+            pci_cases.Case(
+                pools=[gpu(numa_node=1, count=2), gpu(numa_node=0)],
+                requests=[
+                    asking("r1", count=2, numa_policy="preferred"),
+                    asking("r2", numa_policy="required"),
+                ],
+                mappings=[{}],
+                numa_cells=[0],
+                sockets=[0, 0, 1],
+            ),
+            False,
+            id="a preferred NUMA node is used up first",
+        ),
+        pytest.param(
+            pci_cases.Case(
+                pools=[gpu(numa_node=0, dev_type="type-PF"), gpu(numa_node=1)],
+                requests=[asking("r1", numa_policy="preferred")],
+                mappings=[{}],
+                numa_cells=[0],
+                sockets=[0, 0, 1],
+            ),
+            False,
+            id="a physical function is enough for the preferred NUMA node",
+        ),
+        pytest.param(
+            pci_cases.Case(
+                pools=[gpu(rp_uuid="rp1")],
+                requests=[asking("r1", count=0)],
+                mappings=[{"r1-0": ["rp9"]}],
+            ),
+            False,
+            id="no device needs a pool, too",
+        ),
+        pytest.param(
+            pci_cases.Case(
+                pools=[
+                    gpu(rp_uuid=None),
+                    gpu(rp_uuid=None),
+                    gpu(rp_uuid="rp1"),
+                ],
+                requests=[asking("r1")],
+                mappings=[{"r1-0": ["rp1"]}],
+            ),
+            False,
+            id="no provider can be split, too",
+        ),
+    ],
+)
+def test_agrees_where_chance_seldom_leads(case, accepted):
+    assert bool(assert_matcher_agrees(case).accepted) is accepted
+
+
 def test_accepts_exactly_the_candidates_that_nova_accepts(caplog):
     # Nova warns of every split provider; a failure report would show them all.
     caplog.set_level(logging.ERROR, logger="nova.pci.stats")
