@@ -40,7 +40,7 @@ TUNED = {
     ("workarounds", "optimize_for_wide_provider_trees"): True,
 }
 STOCK = {"default": {}, "tuned": TUNED}
-MEMORY_BYTES = 8 << 30
+MEMORY_BYTES = 4 << 30
 """What a stock Placement may use before it counts as failed."""
 # About as many as the libvirt driver reports of a host.
 ROOT_TRAITS = 60
@@ -334,7 +334,10 @@ class _Child:
         self._pipe.send(case)
         if not self._pipe.poll(patience_s):
             return None
-        outcome: Outcome | None = self._pipe.recv()
+        try:
+            outcome: Outcome | None = self._pipe.recv()
+        except EOFError:  # it ended, of what it used
+            return None
         return outcome
 
 

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from unittest import mock
+
+from oslo_config import cfg
+from placement import conf as placement_conf
+from placement import wsgi as placement_wsgi
+import pytest
+
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import wsgi
+
+
+@pytest.fixture
+def conf():
+    """The options of Placement with their defaults."""
+    config = cfg.ConfigOpts()
+    placement_conf.register_opts(config)
+    config.set_default("connection", "sqlite://", group="placement_database")
+    config([], default_config_files=[])
+    yield config
+    # Configurations of one process share groups, with what was overridden.
+    config.clear()
+
+
+class Application:
+    """A Placement that only notes what it is asked."""
+
+    def __init__(self):
+        self.environs = []
+
+    def __call__(self, environ, start_response):
+        self.environs.append(environ)
+        start_response("200 OK", [])
+        return [b"stock"]
+
+
+def get(application, path, method="GET", **environ):
+    environ |= {"PATH_INFO": path, "REQUEST_METHOD": method}
+    start_response = mock.Mock()
+    body = b"".join(application(environ, start_response))
+    return environ, body, start_response
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/usages"),
+        ("PUT", "/allocation_candidates"),
+        ("GET", "/allocation_candidates"),
+    ],
+)
+def test_what_is_not_ours_reaches_placement_as_it_is(conf, method, path):
+    stock = Application()
+    environ, body, _ = get(wsgi.wrap(stock, conf), path, method)
+    assert body == b"stock"
+    [asked] = stock.environs
+    assert asked is environ
+    assert set(environ) == {"PATH_INFO", "REQUEST_METHOD"}
+
+
+def test_our_options_are_registered_with_those_of_placement(conf):
+    wsgi.wrap(Application(), conf)
+    assert conf.gpu_filter.max_sets_per_tree == 16
+
+
+def test_inner_queries_have_other_options_and_follow_changes(conf):
+    inner = wsgi._Overridden(conf, wsgi._INNER_OPTIONS)
+    conf.set_override("max_allocation_candidates", 7, group="placement")
+    conf.set_override(
+        "randomize_allocation_candidates", True, group="placement"
+    )
+    assert inner.placement.max_allocation_candidates == -1
+    assert inner.placement.randomize_allocation_candidates is True
+    assert conf.placement.max_allocation_candidates == 7
+    assert inner.api.auth_strategy == conf.api.auth_strategy
+    with pytest.raises(cfg.NoSuchOptError):
+        inner.no_such_group  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("placement 1.34", (1, 34)),
+        ("compute 2.1, placement 1.36", (1, 36)),
+    ],
+)
+def test_the_microversion_is_read_as_placement_reads_it(header, expected):
+    environ = {"HTTP_OPENSTACK_API_VERSION": header}
+    assert wsgi._microversion(environ) == expected
+
+
+def test_latest_is_the_last_microversion_that_placement_has():
+    environ = {"HTTP_OPENSTACK_API_VERSION": "placement latest"}
+    assert wsgi._microversion(environ) >= (1, 39)
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({}, "microversion below 1.34"),
+        (
+            {"HTTP_OPENSTACK_API_VERSION": "compute 2.100"},
+            "microversion below 1.34",
+        ),
+        (
+            {"HTTP_OPENSTACK_API_VERSION": "placement 1.33"},
+            "microversion below 1.34",
+        ),
+        (
+            {"HTTP_OPENSTACK_API_VERSION": "placement 9.99"},
+            "bad microversion",
+        ),
+        ({"HTTP_OPENSTACK_API_VERSION": "placement x"}, "bad microversion"),
+    ],
+)
+def test_other_microversions_are_left_to_placement(environ, reason):
+    with pytest.raises(query.NotComposableError, match=reason):
+        wsgi._microversion(environ)
+
+
+def test_the_application_is_made_once_and_at_the_first_request(
+    monkeypatch, conf
+):
+    made = []
+
+    def init_application():
+        made.append(Application())
+        return made[-1]
+
+    monkeypatch.setattr(placement_wsgi, "init_application", init_application)
+    monkeypatch.setattr(wsgi, "_read_conf", lambda: conf)
+    application = wsgi._Application()
+    assert not made
+    for _ in range(2):
+        _, body, _ = get(application, "/")
+        assert body == b"stock"
+    assert len(made) == 1
+
+
+def test_the_configuration_is_that_of_placement(monkeypatch, tmp_path):
+    (tmp_path / "placement.conf").write_text(
+        "[placement_database]\nconnection = sqlite://\n"
+        "[placement]\nmax_allocation_candidates = 5\n"
+        "[gpu_filter]\nmax_sets_per_tree = 3\n"
+    )
+    monkeypatch.setenv("OS_PLACEMENT_CONFIG_DIR", str(tmp_path))
+    conf = wsgi._read_conf()
+    wsgi.wrap(Application(), conf)
+    assert conf.placement.max_allocation_candidates == 5
+    assert conf.gpu_filter.max_sets_per_tree == 3
