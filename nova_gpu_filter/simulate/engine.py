@@ -90,8 +90,10 @@ class Outcome:
 
     @property
     def satisfied(self) -> float | None:
-        """Share of the servers with several GPUs on a satisfying set; None
-        if there are none."""
+        """Share of the servers with several GPUs on a satisfying set.
+
+        None if there are none.
+        """
         several = [t for size, t in self.tally_by_size.items() if size > 1]
         accepted = sum(tally.accepted for tally in several)
         if not accepted:

@@ -81,8 +81,10 @@ def refused_by_placement(
 
 
 class _NovaScheduler(Scheduler):
-    """Runs real filters and weighers on real host states, as nova-scheduler
-    does it with one request at a time."""
+    """Runs real filters and weighers on real host states.
+
+    As nova-scheduler does it, one request at a time.
+    """
 
     def __init__(
         self,

@@ -148,8 +148,7 @@ class Trace:
 def _scale(
     times: Sequence[float], drawn: Sequence[Arrival], gpus: float
 ) -> float:
-    """Find the factor of times with which servers have so many GPUs on
-    average.
+    """Find the factor of times at which servers have so many GPUs on average.
 
     :param times: of arrivals, ascending.
     :raises ValueError: there is none.
