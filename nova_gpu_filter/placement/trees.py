@@ -84,6 +84,7 @@ def read(
     for request in inner["allocation_requests"]:
         mappings = request["mappings"]
         (device,) = mappings[representative]
+        _refuse_sharing(summaries[device])
         root = summaries[device]["root_provider_uuid"]
         key = (root, *_rest_key(question, request, device))
         rest = rests.get(key)
@@ -101,7 +102,7 @@ def read(
             others, question.classes[1:], strict=True
         )
     ]
-    trees = [
+    return [
         Tree(
             root=root,
             rests=found,
@@ -115,11 +116,16 @@ def read(
         for root, found in rests_by_root.items()
         if all(root in by_root for by_root in devices_by_root)
     ]
-    for tree in trees:
-        for devices in tree.devices:
-            if any(_SHARES in summaries[d]["traits"] for d in devices):
-                raise query.NotComposableError("sharing provider")
-    return trees
+
+
+def _refuse_sharing(summary: Mapping[str, Any]) -> None:
+    """Refuse a device that is a sharing provider.
+
+    Before trees are dropped: its own has no device of another class, but the
+    trees that it shares with may have.
+    """
+    if _SHARES in summary["traits"]:
+        raise query.NotComposableError("sharing provider")
 
 
 def _unite(lists: Iterable[Iterable[str]]) -> Collection[str]:
@@ -173,6 +179,7 @@ def _devices_by_root(
     found: dict[str, list[str]] = {}
     for request in answer["allocation_requests"]:
         (device,) = request["mappings"][group_class.representative]
+        _refuse_sharing(summaries[device])
         root = summaries[device]["root_provider_uuid"]
         found.setdefault(root, []).append(device)
     return found

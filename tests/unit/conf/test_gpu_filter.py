@@ -29,9 +29,7 @@ def test_every_option_is_listed_with_a_help_text():
 
 
 def test_request_mix_is_normalized_and_sorted(config):
-    config.load_raw_values(
-        group="gpu_filter", request_mix="8:1, 1:2,2:0, 4:1"
-    )
+    config.load_raw_values(group="gpu_filter", request_mix="8:1, 1:2,2:0, 4:1")
     assert conf.request_mix(config.conf) == ((1, 0.5), (4, 0.25), (8, 0.25))
 
 

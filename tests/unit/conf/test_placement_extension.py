@@ -27,7 +27,7 @@ def test_good_numbers_of_sets_are_taken(conf, value):
 
 
 def test_a_senseless_number_of_sets_is_refused(conf):
-    with pytest.raises(ValueError, match="-2"):
+    with pytest.raises(ValueError, match="-1"):
         conf.set_override("max_sets_per_tree", -2, group="gpu_filter")
 
 

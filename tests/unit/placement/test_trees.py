@@ -99,6 +99,21 @@ def test_sharing_providers_are_not_understood_as_devices():
         read(builders.question(2), builders.inner_answer(summaries))
 
 
+@pytest.mark.parametrize("shared", [GPU, NIC])
+def test_a_sharing_provider_without_the_other_class_is_one_too(shared):
+    # It could serve its class in the tree of another provider.
+    summaries = builders.host("a", 2, nics=2)
+    summaries["s"] = builders.summary(
+        "s", {shared: 4}, ["MISC_SHARES_VIA_AGGREGATE"]
+    )
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        read(
+            builders.question(2, nics=2),
+            builders.inner_answer(summaries),
+            builders.class_answer(summaries, NIC, "_n0"),
+        )
+
+
 class Inventories:
     """Answers of Placement about amounts, from the max_unit of inventories."""
 

@@ -20,7 +20,11 @@ def conf():
     config([], default_config_files=[])
     yield config
     # Configurations of one process share groups, with what was overridden.
-    config.clear()
+    for option in (
+        "max_allocation_candidates",
+        "randomize_allocation_candidates",
+    ):
+        config.clear_override(option, group="placement")
 
 
 class Application:
