@@ -34,7 +34,7 @@ from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 
 GPUS = 8
 RESOURCE_CLASS = "CUSTOM_H100"
-ROUNDS = 7
+ROUNDS = 5
 """Each side is measured so often, in turn; the best round counts."""
 LEAST_S = 0.005
 """A round asks again and again until it lasts so long."""
