@@ -21,12 +21,8 @@ Edit = tuple[str, str]
 
 
 def pytest_pycollect_makemodule(module_path, parent):
-    """Leave our modules to other processes in a worker of pytest-xdist.
-
-    Those in the directories below use no fixture of Nova.
-    """
-    is_ours = module_path.parent == pathlib.Path(__file__).parent
-    if is_ours and hasattr(parent.config, "workerinput"):
+    """Leave the modules to other processes in a worker of pytest-xdist."""
+    if hasattr(parent.config, "workerinput"):
         return own_process.OwnProcessModule.from_parent(
             parent, path=module_path
         )
