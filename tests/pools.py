@@ -14,9 +14,7 @@ def of(topology, free=None, in_placement=True, **properties):
     :param free: numbers of the devices; None for all.
     :param in_placement: whether they have resource providers ``gpu<n>``.
     """
-    texts = [
-        codec.format_text(links) for links in groups.decompose(topology)
-    ]
+    texts = [codec.format_text(links) for links in groups.decompose(topology)]
     pools = []
     for device in range(topology.n) if free is None else free:
         pool = H100 | {
