@@ -212,6 +212,8 @@ def _prefixed(name: str, outcome: Outcome) -> dict[str, Any]:
 
 def _check(case: Case, ours: Outcome, result: report.Report) -> None:
     """Tell where our answer is not what we promise."""
+    if case.k == 1:  # Placement has answered that
+        return
     covered = min(case.hosts, LIMIT)
     if ours.hosts != covered:
         result.errors.append(f"{case}: {ours.hosts} hosts, not {covered}")

@@ -78,17 +78,21 @@ class Composer:
         return min((most for most in wanted if most is not None), default=None)
 
     @functools.cached_property
-    def providers_by_root(self) -> Mapping[str, Sequence[str]]:
-        """The providers of each tree that have what a class asks for."""
+    def providers_by_root(self) -> Mapping[str, Sequence[Sequence[str]]]:
+        """For each tree and class: the providers with what the class asks."""
         asked = [
-            {resource_class for resource_class, _ in group_class.resources}
-            for group_class in self.question.classes
+            frozenset(resource_class for resource_class, _ in found.resources)
+            for found in self.question.classes
         ]
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[list[str]]] = {}
         for provider, summary in self.summaries.items():
-            if any(map(summary["resources"].keys().__ge__, asked)):
-                root = summary["root_provider_uuid"]
-                found.setdefault(root, []).append(provider)
+            resources = summary["resources"].keys()
+            for index, resource_classes in enumerate(asked):
+                if resources >= resource_classes:
+                    root = summary["root_provider_uuid"]
+                    if root not in found:
+                        found[root] = [[] for _ in asked]
+                    found[root][index].append(provider)
         return found
 
     def shares(
@@ -156,27 +160,15 @@ class _Taken:
 
 def _of_tree(composer: Composer, tree: trees.Tree) -> Iterator[Candidate]:
     """Yield candidates of one tree, good ones first, all different."""
-    providers = composer.providers_by_root[tree.root]
-    devices = [
-        sets.in_order(
-            [
-                provider
-                for provider in providers
-                if all(
-                    resource_class in composer.summaries[provider]["resources"]
-                    for resource_class, _ in group_class.resources
-                )
-            ],
-            composer.summaries,
-        )
-        for group_class in composer.question.classes
-    ]
-    task = _TreeTask(composer, tree, devices)
+    task = _TreeTask(composer, tree)
     rests_by_shares: dict[object, list[trees.Rest]] = {}
     for rest in tree.rests:
         # With rests that leave the same of all devices, the same sets fit.
         # Where classes compete, the exact amounts count too.
-        key = id(rest) if task.compete else task.shares_beside(rest)
+        if len(tree.rests) == 1 or task.compete:
+            key: object = id(rest)
+        else:
+            key = task.shares_beside(rest)
         rests_by_shares.setdefault(key, []).append(rest)
     streams = [task.with_rests(rests) for rests in rests_by_shares.values()]
     yield from itertools.islice(_in_turn(streams), composer.max_sets)
@@ -185,27 +177,20 @@ def _of_tree(composer: Composer, tree: trees.Tree) -> Iterator[Candidate]:
 class _TreeTask:
     """One tree: its devices and what can be composed of them."""
 
-    def __init__(
-        self,
-        composer: Composer,
-        tree: trees.Tree,
-        devices: Sequence[Sequence[str]],
-    ) -> None:
-        """Look at the devices.
-
-        :param devices: for each class, those that have what it asks for,
-            whether free or not, in the order of their indexes.
-        """
+    def __init__(self, composer: Composer, tree: trees.Tree) -> None:
+        """Look at the devices that have what a class asks for, free or not."""
         self._composer = composer
         self._classes = composer.question.classes
         self._isolate = composer.question.isolate
         # A device that cannot serve a class, for its traits or aggregates,
         # has no share in it.
         self._usable = [frozenset(found) for found in tree.devices]
-        self._devices = devices
-        self._topologies = [
-            sets.topology_of(found, composer.summaries) for found in devices
-        ]
+        self._devices: list[Sequence[str]] = []
+        self._topologies: list[sets.Topology] = []
+        for found in composer.providers_by_root[tree.root]:
+            devices, links = sets.arrange(found, composer.summaries)
+            self._devices.append(devices)
+            self._topologies.append(links)
         self.compete = any(
             not first.isdisjoint(second)
             for first, second in itertools.combinations(self._usable, 2)
@@ -213,8 +198,10 @@ class _TreeTask:
         self._companions = [
             None
             if index == 0 or self.compete
-            else sets.Companions.of(devices[0], found, composer.summaries)
-            for index, found in enumerate(devices)
+            else sets.Companions.of(
+                self._devices[0], devices, composer.summaries
+            )
+            for index, devices in enumerate(self._devices)
         ]
 
     def shares_beside(self, rest: trees.Rest) -> tuple[_Shares, ...]:

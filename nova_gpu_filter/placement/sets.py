@@ -31,22 +31,28 @@ LOG = logging.getLogger(__name__)
 IndexSet: TypeAlias = tuple[int, ...]
 """Indexes of devices, ascending; one that serves several groups repeats."""
 
+Topology: TypeAlias = topologies.Topology
+
 _MOST_KEPT = 256
 """Answers with more sets are not cached."""
 
 _OUR_TRAITS = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
 
 
-def in_order(
+def arrange(
     providers: Iterable[str], summaries: trees.Summaries
-) -> list[str]:
-    """Sort device providers of one tree in the order of their indexes."""
-    return sorted(
-        providers,
-        key=lambda provider: (
-            _link_traits(tuple(summaries[provider]["traits"])),
-            provider,
-        ),
+) -> tuple[list[str], topologies.Topology]:
+    """Number the device providers of one tree, and read how they are linked.
+
+    :returns: the providers in the order of their indexes, and their topology.
+    """
+    arranged = sorted(
+        (_link_traits(tuple(summaries[provider]["traits"])), provider)
+        for provider in providers
+    )
+    return (
+        [provider for _, provider in arranged],
+        _topology_of(arranged),
     )
 
 
@@ -58,22 +64,35 @@ def _link_traits(traits: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def topology_of(
-    providers: Sequence[str], summaries: trees.Summaries
+    providers: Iterable[str], summaries: trees.Summaries
 ) -> topologies.Topology:
-    """Return how the devices of one tree are linked, as their traits tell.
+    """Read how device providers of one tree are linked.
 
-    Traits that cannot be read are warned of once, and the devices of the tree
-    then count as not linked.
+    :param providers: in the order of their indexes.
     """
-    traits = tuple(
-        _link_traits(tuple(summaries[provider]["traits"]))
-        for provider in providers
+    return _topology_of(
+        [
+            (_link_traits(tuple(summaries[provider]["traits"])), provider)
+            for provider in providers
+        ]
     )
+
+
+def _topology_of(
+    devices: Sequence[tuple[tuple[str, ...], str]],
+) -> topologies.Topology:
+    """Return how devices are linked.
+
+    Traits that cannot be read are warned of once, and the devices then count
+    as not linked.
+
+    :param devices: (traits that tell links, provider) of each device.
+    """
     try:
-        return _topology(traits)
+        return _topology(tuple(traits for traits, _ in devices))
     except codec.LinkTextError:
-        _warn(tuple(zip(providers, traits, strict=True)))
-        return _topology(((),) * len(traits))
+        _warn(tuple(devices))
+        return _topology(((),) * len(devices))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +112,7 @@ class Companions:
 
         :returns: None where nothing tells which are near to each other.
         """
-        both = topology_of([*first, *second], summaries)
+        both = topology_of((*first, *second), summaries)
         if len(both.levels) < 2:
             return None
         places = range(both.n)
@@ -131,10 +150,10 @@ def _topology(traits: tuple[tuple[str, ...], ...]) -> topologies.Topology:
 
 
 @functools.lru_cache(maxsize=1024)
-def _warn(devices: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
+def _warn(devices: tuple[tuple[tuple[str, ...], str], ...]) -> None:
     """Say what is wrong with the traits; cached, so that it is said once."""
     try:
-        hosts.from_traits([(name, found, None) for name, found in devices])
+        hosts.from_traits([(name, found, None) for found, name in devices])
     except codec.LinkTextError as exc:
         LOG.warning(
             "The links of the devices in one provider tree cannot be used: %s."

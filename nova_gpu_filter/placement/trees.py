@@ -205,7 +205,10 @@ def find_room(
     """
     room: dict[str, dict[str, int]] = {}
     doubts: dict[tuple[int, str], dict[str, list[int]]] = {}
+    # Most devices of a cloud are alike, and the rest takes nothing of them.
+    doubtful_by_kind: dict[object, Mapping[str, tuple[int, list[int]]]] = {}
     for tree in found:
+        given = {p for rest in tree.rests for p in rest.allocations}
         classes_by_device: dict[str, list[int]] = {}
         for index, devices in enumerate(tree.devices):
             for device in devices:
@@ -217,9 +220,17 @@ def find_room(
                     "resources"
                 ].items()
             }
-            for resource_class, (index, amounts) in _doubtful_amounts(
-                question, tree, device, indexes, free
-            ).items():
+            kind = (
+                device if device in given else None,
+                *indexes,
+                *free.items(),
+            )
+            doubtful = doubtful_by_kind.get(kind)
+            if doubtful is None:
+                doubtful = doubtful_by_kind[kind] = _doubtful_amounts(
+                    question, tree, device, indexes, free
+                )
+            for resource_class, (index, amounts) in doubtful.items():
                 doubts.setdefault((index, resource_class), {})[device] = (
                     amounts
                 )

@@ -47,6 +47,7 @@ from placement import wsgi
 
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import answer
+from nova_gpu_filter.placement import collector
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import counters
 from nova_gpu_filter.placement import inner
@@ -106,7 +107,8 @@ class Wrapped:
 
     def _try_to_compose(self, environ: inner.Environ) -> inner.Reply | None:
         try:
-            return self._compose(environ)
+            with collector.paused():
+                return self._compose(environ)
         except query.NotComposableError as exc:
             reason = str(exc)
         except Exception:

@@ -19,7 +19,7 @@ def summaries(*traits):
 
 def topology(*traits):
     found = summaries(*traits)
-    return sets.topology_of(list(found), found)
+    return sets.arrange(found, found)[1]
 
 
 def uniform(n):
@@ -35,14 +35,14 @@ def test_devices_of_one_kind_of_host_have_one_order():
     links = [["CUSTOM_GPU_LINK_PIX_1"], ["CUSTOM_GPU_LINK_PIX_0"], []]
     one = summaries(*links)
     other = summaries(*reversed(links))
-    orders = [sets.in_order(found, found) for found in (one, other)]
-    assert orders == [
+    orders, topologies = zip(
+        *(sets.arrange(found, found) for found in (one, other)), strict=True
+    )
+    assert list(orders) == [
         ["device2", "device1", "device0"],
         ["device0", "device1", "device2"],
     ]
-    assert sets.topology_of(orders[0], one) is sets.topology_of(
-        orders[1], other
-    )
+    assert topologies[0] is topologies[1]
 
 
 def test_other_traits_do_not_matter():
@@ -52,7 +52,7 @@ def test_other_traits_do_not_matter():
 def test_broken_traits_are_told_once_and_count_as_none(caplog):
     broken = summaries(["CUSTOM_GPU_LINK_TIN_0"], [])
     with caplog.at_level(logging.WARNING):
-        found = [sets.topology_of(list(broken), broken) for _ in range(2)]
+        found = [sets.arrange(broken, broken)[1] for _ in range(2)]
     assert found == [uniform(2)] * 2
     [record] = caplog.records
     assert "device0" in record.getMessage()

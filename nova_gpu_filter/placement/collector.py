@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Pause Python's garbage collector while an answer is made."""
+
+from collections.abc import Iterator
+import contextlib
+import gc
+import threading
+
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Run the body without looking for garbage in reference cycles.
+
+    For 1,000 hosts of 8 devices Placement and the extension make half a
+    million objects, all of which live until the answer is written. The
+    collector goes through them again and again, finds nothing, and takes a
+    quarter of the time: 1.6 instead of 1.2 seconds (Python 3.11).
+
+    The collector is one for all threads of the process. Only one thread at a
+    time pauses it, so that requests that overlap do not keep it off.
+    """
+    if not _lock.acquire(blocking=False):
+        yield
+        return
+    try:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()
+    finally:
+        _lock.release()
