@@ -34,9 +34,8 @@ GPUS = {"h100.1": 1, "h100.2": 2, "h100.4": 4, "nvl.1": 1, "nvl.2": 2}
 def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
     """Tell the chapter on a cloud that is not started yet.
 
-    Placement has to run behind our extension. Where a server moves, the
-    target has exactly the free GPUs that it needs, for the reason that
-    :func:`demo.chapter_h100.tell` gives.
+    Placement has to run behind our extension: alone it offers every order of
+    the same GPUs, and leaves the good ones out where its limit is reached.
     """
     with story.chapter(4, "Topology: which GPUs, not only how many"):
         _open_cloud(story, cloud)
