@@ -27,8 +27,9 @@ class HostPools:
 
     Only read for numa_policy ``socket`` with NUMA cells.
     """
-    taken: frozenset[str] = frozenset()
-    """Providers of free devices that other requests may claim any moment.
+    taken: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Provider of free devices -> other requests that may claim them any
+    moment.
 
     Only for the order of candidates: never refuse because of them.
     """

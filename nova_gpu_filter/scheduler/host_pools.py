@@ -2,6 +2,9 @@
 
 """Translate a host state of nova into what a pool matcher reads."""
 
+from collections.abc import Mapping
+import types
+
 from nova.pci import stats
 
 from nova_gpu_filter.pools import matcher
@@ -19,13 +22,13 @@ def is_readable(pci_stats) -> bool:
 def from_pci_stats(
     pci_stats: stats.PciDeviceStats,
     with_sockets: bool = False,
-    taken: frozenset[str] = frozenset(),
+    taken: Mapping[str, int] = types.MappingProxyType({}),
 ) -> matcher.HostPools:
     """View the free devices of a host state; nothing is copied.
 
     :param with_sockets: also read the CPU socket of each host NUMA cell, for
         requests with NUMA cells and the policy ``socket``.
-    :param taken: providers that other requests may claim any moment.
+    :param taken: provider -> other requests that may claim it any moment.
     """
     sockets = {}
     if with_sockets and pci_stats.numa_topology is not None:

@@ -72,27 +72,31 @@ class InFlight:
 
     def taken(
         self, instance_uuid: str, host: str, free: Collection[str]
-    ) -> frozenset[str]:
-        """List the devices of a host that others may claim any moment.
+    ) -> Mapping[str, int]:
+        """Count for devices of a host how many others may claim them.
 
         :param instance_uuid: who asks; its own devices are not listed.
         :param free: what the host state shows as free; an instance of which
             it shows that it has claimed is forgotten.
         """
         if not self._offer_by_instance:
-            return frozenset()
-        taken: set[str] = set()
+            return {}
+        taken: collections.Counter[str] = collections.Counter()
         with self._lock:
             self._forget_expired()
             for other, offer in list(self._offer_by_instance.items()):
                 devices = offer.devices_by_host.get(host, frozenset())
-                if other == instance_uuid:
+                if other == instance_uuid or not devices:
                     continue
                 if devices.issubset(free):
-                    taken |= devices
+                    taken.update(devices)
                 else:
-                    del self._offer_by_instance[other]
-        return frozenset(taken)
+                    # Not forgotten here: a request that read the host state
+                    # before may still see them as free.
+                    self._offer_by_instance[other] = dataclasses.replace(
+                        offer, devices_by_host={host: devices}
+                    )
+        return taken
 
     def _forget_expired(self) -> None:
         now = self._clock()

@@ -15,6 +15,8 @@ from nova_gpu_filter.topology import advice
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import mask_of
 
 
 class TopologyPoolMatcher(nova.NovaPoolMatcher):
@@ -159,15 +161,23 @@ class _Order:
         return ordered + unordered
 
     def _best_first(self, sets: dict[int, int]) -> list[int]:
-        """Sort by the rank of their sets, those taken by others last."""
-        taken = 0
-        for rp_uuid in self._host.taken:
+        """Sort by how many others may take their devices, then by rank."""
+        others = [0] * len(self._devices.names)
+        for rp_uuid, count in self._host.taken.items():
             bit = self._devices.bit_by_rp_uuid.get(rp_uuid)
             if bit is not None:
-                taken |= 1 << bit
-        untaken = [index for index, mask in sets.items() if not mask & taken]
-        rest = [index for index, mask in sets.items() if mask & taken]
-        return self._ranked(untaken, sets, taken) + self._ranked(rest, sets, 0)
+                others[bit] = count
+        indexes_by_others: dict[int, list[int]] = {}
+        for index, mask in sets.items():
+            most = max(others[bit] for bit in devices_of(mask))
+            indexes_by_others.setdefault(most, []).append(index)
+        ordered = []
+        for most, indexes in sorted(indexes_by_others.items()):
+            busier = mask_of(
+                bit for bit, count in enumerate(others) if count > most
+            )
+            ordered += self._ranked(indexes, sets, busier)
+        return ordered
 
     def _ranked(
         self, indexes: list[int], sets: dict[int, int], taken: int

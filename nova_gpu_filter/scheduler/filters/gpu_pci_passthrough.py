@@ -2,6 +2,7 @@
 
 """The scheduler filter, a drop-in for nova's PciPassthroughFilter."""
 
+from collections.abc import Mapping
 import contextvars
 import dataclasses
 import threading
@@ -170,14 +171,14 @@ class GpuPciPassthroughFilter(
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
 
-    def _taken(self, host_state, question) -> frozenset[str]:
-        """List the devices that other instances may claim any moment."""
+    def _taken(self, host_state, question) -> Mapping[str, int]:
+        """Count the other instances that may claim devices any moment."""
         if (
             not self._matcher.orders
             or not self._in_flight
             or question.instance_uuid is None
         ):
-            return frozenset()
+            return {}
         return self._in_flight.taken(
             question.instance_uuid,
             host_state.uuid,

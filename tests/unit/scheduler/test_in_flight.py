@@ -33,31 +33,47 @@ def offer(memory, instance, *devices, host="host"):
 
 def test_what_one_instance_was_offered_is_taken_for_others(memory):
     offer(memory, "a", "gpu0", "gpu1")
-    assert memory.taken("b", "host", FREE) == {"gpu0", "gpu1"}
-    assert memory.taken("a", "host", FREE) == set()
-    assert memory.taken("b", "another", FREE) == set()
+    assert memory.taken("b", "host", FREE) == {"gpu0": 1, "gpu1": 1}
+    assert memory.taken("a", "host", FREE) == {}
+    assert memory.taken("b", "another", FREE) == {}
 
 
 def test_offers_of_several_instances_add_up(memory):
     offer(memory, "a", "gpu0")
     offer(memory, "b", "gpu2")
-    assert memory.taken("c", "host", FREE) == {"gpu0", "gpu2"}
-    assert memory.taken("b", "host", FREE) == {"gpu0"}
+    assert memory.taken("c", "host", FREE) == {"gpu0": 1, "gpu2": 1}
+    assert memory.taken("b", "host", FREE) == {"gpu0": 1}
+
+
+def test_it_counts_how_many_instances_were_offered_a_device(memory):
+    offer(memory, "a", "gpu0", "gpu1")
+    offer(memory, "b", "gpu1")
+    assert memory.taken("c", "host", FREE) == {"gpu0": 1, "gpu1": 2}
 
 
 def test_a_new_offer_replaces_the_old_one(memory):
     offer(memory, "a", "gpu0")
     offer(memory, "a", "gpu1", host="another")
-    assert memory.taken("b", "host", FREE) == set()
-    assert memory.taken("b", "another", FREE) == {"gpu1"}
+    assert memory.taken("b", "host", FREE) == {}
+    assert memory.taken("b", "another", FREE) == {"gpu1": 1}
 
 
-def test_an_instance_that_has_claimed_on_one_host_is_forgotten_on_all(memory):
+def test_an_instance_that_has_claimed_on_one_host_is_forgotten_on_others(
+    memory,
+):
     memory.remember(
         "a", {"one": frozenset({"gpu0"}), "two": frozenset({"gpu9"})}
     )
-    assert memory.taken("b", "one", FREE - {"gpu0"}) == set()
-    assert memory.taken("b", "two", {"gpu9"}) == set()
+    memory.taken("b", "one", FREE - {"gpu0"})
+    assert memory.taken("b", "two", {"gpu9"}) == {}
+
+
+def test_what_was_claimed_stays_taken_for_those_who_read_the_host_before(
+    memory,
+):
+    offer(memory, "a", "gpu0")
+    memory.taken("b", "host", FREE - {"gpu0"})
+    assert memory.taken("c", "host", FREE) == {"gpu0": 1}
 
 
 def test_offers_are_forgotten_in_time(memory, clock):
@@ -65,15 +81,15 @@ def test_offers_are_forgotten_in_time(memory, clock):
     clock.now += 3
     offer(memory, "b", "gpu1")
     clock.now += 3
-    assert memory.taken("c", "host", FREE) == {"gpu1"}
+    assert memory.taken("c", "host", FREE) == {"gpu1": 1}
     clock.now += 3
-    assert memory.taken("c", "host", FREE) == set()
+    assert memory.taken("c", "host", FREE) == {}
 
 
 def test_no_time_remembers_nothing(clock):
     memory = in_flight.InFlight(seconds=0, clock=clock)
     offer(memory, "a", "gpu0")
-    assert memory.taken("b", "host", FREE) == set()
+    assert memory.taken("b", "host", FREE) == {}
 
 
 def test_threads_do_not_lose_offers(memory):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import collections
 import itertools
 
 import pytest
@@ -51,7 +52,7 @@ def link(value, required=True):
 
 def match(host_pools, mappings, *requests, taken=(), **choice):
     return topology.TopologyPoolMatcher().match(
-        matcher.HostPools(host_pools, taken=frozenset(taken)),
+        matcher.HostPools(host_pools, taken=collections.Counter(taken)),
         request.DeviceRequests(requests, **choice),
         mappings,
     )
@@ -200,6 +201,15 @@ class TestDevicesInFlight:
         assert chosen(self.host(), self.MAPPINGS, asking(2), taken=others) == {
             6,
             7,
+        }
+
+    def test_that_fewer_instances_may_take_come_before_others(self):
+        others = [f"gpu{n}" for n in range(8)] + [
+            f"gpu{n}" for n in (0, 1, 4, 5, 6, 7)
+        ]
+        assert chosen(self.host(), self.MAPPINGS, asking(2), taken=others) == {
+            2,
+            3,
         }
 
     def test_never_refuse_a_host(self):
