@@ -133,7 +133,7 @@ def test_few_sets_are_sets_of_stock_and_cover_every_tree(
     case=_CASES,
     limit=st.integers(1, 5),
 )
-def test_a_limit_is_used_up_and_shared_by_the_trees(placement, case, limit):
+def test_a_limit_is_kept_and_shared_by_the_trees(placement, case, limit):
     world, query = case
     placement.replace_providers(world)
     stock, ours = _ask(placement, query, max_sets=-1, limit=limit)
@@ -145,8 +145,12 @@ def test_a_limit_is_used_up_and_shared_by_the_trees(placement, case, limit):
     assert {
         worlds.canonical(c, query.classes) for c in candidates
     } <= there_are
-    assert len(candidates) == min(limit, len(there_are))
     roots = _roots(ours, query)
+    # Classes that compete for devices may leave a part of the limit unused:
+    # what is looked for is one combination a tree, not all of them.
+    assert len(roots) <= len(candidates) <= min(limit, len(there_are))
+    if len(query.classes) == 1:
+        assert len(candidates) == min(limit, len(there_are))
     assert len(roots) == min(limit, len(_roots(stock, query)))
     used = {p for c in candidates for p in c["allocations"]}
     roots_used = {
