@@ -10,8 +10,12 @@ from typing import Any
 import uuid
 
 import fixtures
+from oslo_config import cfg
+from oslo_config import fixture as config_fixture
+from placement import conf as placement_conf
 from placement import db_api
 from placement import deploy
+from placement.db.sqlalchemy import migration
 from placement.db.sqlalchemy import models
 from placement.tests.functional.fixtures import placement as placement_fixture
 import sqlalchemy as sa
@@ -73,21 +77,6 @@ class Response:
         return self.headers.get("X-GPU-Candidates") == "composed"
 
 
-class _Fixture(placement_fixture.PlacementFixture):
-    """Placement's own fixture, on any database."""
-
-    def __init__(self, database: str | None) -> None:
-        super().__init__(use_intercept=False)
-        self._database = database
-
-    # Called from Placement 16 on; its fixture has no choice before.
-    def _configure_placement(self, conf_fixture: Any) -> None:
-        if self._database is not None:
-            conf_fixture.config(
-                connection=self._database, group="placement_database"
-            )
-
-
 class Placement(fixtures.Fixture):
     """Stock Placement, and the same with the extension, on one database."""
 
@@ -107,12 +96,32 @@ class Placement(fixtures.Fixture):
         self._database = database
 
     def _setUp(self) -> None:
-        fixture = self.useFixture(_Fixture(self._database))
-        self.conf = fixture.conf_fixture.conf
+        if self._database is None:
+            fixture = placement_fixture.PlacementFixture(use_intercept=False)
+        else:
+            fixture = self._on_database(self._database)
+        self.conf = self.useFixture(fixture).conf_fixture.conf
         for (group, option), value in self._options.items():
             self.conf.set_override(option, value, group=group)
         self._stock = deploy.loadapp(self.conf)
         self._wrapped = wsgi.wrap(self._stock, self.conf)
+
+    def _on_database(
+        self, database: str
+    ) -> placement_fixture.PlacementFixture:
+        """Make the tables that a database lacks; Placement's fixture fails."""
+        config = self.useFixture(config_fixture.Config(cfg.ConfigOpts()))
+        placement_conf.register_opts(config.conf)
+        config.config(connection=database, group="placement_database")
+        config.conf([], default_config_files=[])
+        db_api.configure(config.conf)
+        migration.create_schema(db_api.get_placement_engine())
+        return placement_fixture.PlacementFixture(
+            conf_fixture=config,
+            db=False,
+            use_intercept=False,
+            register_opts=False,
+        )
 
     def set_option(self, option: str, value: Any, group: str) -> None:
         """Change an option of placement.conf."""
