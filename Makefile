@@ -39,7 +39,7 @@ test: ## Run every test that this machine can run, and the linters.
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
-	$(BIN)/pytest -q -n $(WORKERS) tests
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)

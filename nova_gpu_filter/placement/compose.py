@@ -21,6 +21,9 @@ _MOST_SEARCHED = 20_000
 """Sets that are tried in one tree to find one that leaves enough for the other
 classes; more than the 12,870 sets of 8 out of 16."""
 
+_MOST_SEARCHED_FOR_MORE = 500
+"""As many where one combination or more is known and a few more would do."""
+
 _MOST_COMPANIONS = 256
 """Sets of a further class among which those near to the first class's devices
 are looked for; more than the 70 sets of 4 out of 8."""
@@ -256,7 +259,8 @@ class _TreeTask:
             return combinations
         # The sets of the first classes were chosen without regard to what
         # they leave for the others.
-        return list(combinations) or self._search(rest)
+        known = list(combinations)
+        return itertools.chain(known, self._search(rest, known))
 
     def _options(
         self,
@@ -302,25 +306,41 @@ class _TreeTask:
                 taken = taken.and_by(group_class, device_set, self._isolate)
         return self._shares(index, rest, taken)
 
-    def _search(self, rest: trees.Rest) -> list[_Combination]:
-        """Find combinations where classes compete, by trying all sets."""
-        budget = iter(range(_MOST_SEARCHED))
-        last = len(self._classes) - 1
+    def _search(
+        self, rest: trees.Rest, known: Collection[_Combination]
+    ) -> Iterator[_Combination]:
+        """Find more combinations where classes compete, by trying all sets.
 
-        def beyond(combination: _Combination) -> list[_Combination]:
+        :param known: those that are not to be found again.
+        :raises NotComposableError: none is known, and none of the sets that
+            were tried leads to one.
+        """
+        few_will_do = known and self._composer.max_sets is not None
+        budget = iter(
+            range(_MOST_SEARCHED_FOR_MORE if few_will_do else _MOST_SEARCHED)
+        )
+        last = len(self._classes) - 1
+        seen = frozenset(known)
+        none_found = not known
+
+        def beyond(combination: _Combination) -> Iterator[_Combination]:
             index = len(combination)
             if index == last:
-                options = self._options(index, rest, combination, 0)
-                return [(*combination, found) for found in options]
+                for found in self._options(index, rest, combination, 0):
+                    yield (*combination, found)
+                return
             shares = self._shares_beside(index, rest, combination)
             for found in sets.every(shares, self._classes[index].size):
                 if next(budget, None) is None:
-                    raise query.NotComposableError("too many combinations")
-                if combinations := beyond((*combination, found)):
-                    return combinations
-            return []
+                    return
+                yield from beyond((*combination, found))
 
-        return beyond(())
+        for combination in beyond(()):
+            if combination not in seen:
+                none_found = False
+                yield combination
+        if none_found and next(budget, None) is None:
+            raise query.NotComposableError("too many combinations")
 
 
 def _extend(

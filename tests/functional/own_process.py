@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+TIMEOUT = 900
+"""Seconds that a module may take; the longest takes about two minutes."""
+
 
 class OwnProcessModule(pytest.File):
     """A test module that is not imported here: one item, all of its tests."""
@@ -31,7 +34,19 @@ class OwnProcessItem(pytest.Item):
             for name, value in os.environ.items()
             if not name.startswith("PYTEST_")
         }
-        done = subprocess.run(
+        try:
+            done = self._run(environment)
+        except subprocess.TimeoutExpired as exc:
+            output = (exc.stdout or b"").decode(errors="replace")
+            raise OwnProcessError(
+                f"not ended after {exc.timeout} seconds", output
+            ) from None
+        print(done.stdout)
+        if done.returncode != 0:
+            raise OwnProcessError(f"exited with {done.returncode}", done.stdout)
+
+    def _run(self, environment):
+        return subprocess.run(
             [
                 *(sys.executable, "-W", "ignore", "-m", "pytest"),
                 *("-p", "no:xdist", "-p", "no:cacheprovider", "-W", "ignore"),
@@ -43,10 +58,8 @@ class OwnProcessItem(pytest.Item):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=TIMEOUT,
         )
-        print(done.stdout)
-        if done.returncode != 0:
-            raise OwnProcessError(done.returncode, done.stdout)
 
     def repr_failure(self, excinfo, style=None):
         """Show what the other process said."""
@@ -60,7 +73,7 @@ class OwnProcessItem(pytest.Item):
 
 
 class OwnProcessError(Exception):
-    """A test of the module failed."""
+    """A test of the module failed, or hung."""
 
-    def __init__(self, returncode: int, output: str) -> None:
-        super().__init__(f"{output}\npytest exited with {returncode}")
+    def __init__(self, end: str, output: str) -> None:
+        super().__init__(f"{output}\npytest {end}")

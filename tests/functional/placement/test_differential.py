@@ -146,11 +146,7 @@ def test_a_limit_is_kept_and_shared_by_the_trees(placement, case, limit):
         worlds.canonical(c, query.classes) for c in candidates
     } <= there_are
     roots = _roots(ours, query)
-    # Classes that compete for devices may leave a part of the limit unused:
-    # what is looked for is one combination a tree, not all of them.
-    assert len(roots) <= len(candidates) <= min(limit, len(there_are))
-    if len(query.classes) == 1:
-        assert len(candidates) == min(limit, len(there_are))
+    assert len(candidates) == min(limit, len(there_are))
     assert len(roots) == min(limit, len(_roots(stock, query)))
     used = {p for c in candidates for p in c["allocations"]}
     roots_used = {
