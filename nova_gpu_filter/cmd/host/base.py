@@ -144,16 +144,20 @@ def add_links(parser: argparse.ArgumentParser) -> None:
 def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
     """Open the root directory that was asked for.
 
-    :raises FileUnreadable: there is no such directory.
+    :raises FileUnreadable: there is no such directory, or no sys in it.
     """
     # Given after the command, it comes before the global one.
     root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
-    if not os.path.isdir(root):
-        raise errors.FileUnreadable(
-            path=root,
-            error="no such directory; --sysfs-root takes the directory that"
-            " holds sys, proc and etc",
-        )
+    for needed, problem in (
+        (root, "no such directory"),
+        (os.path.join(root, "sys"), "no directory sys in it"),
+    ):
+        if not os.path.isdir(needed):
+            raise errors.FileUnreadable(
+                path=root,
+                error=f"{problem}; --sysfs-root takes the directory that"
+                " holds sys, proc and etc",
+            )
     return tree_lib.Tree(root)
 
 

@@ -522,7 +522,18 @@ def test_every_mistake_is_one_clear_line_and_exit_code_3(
     assert "Traceback" not in errors
 
 
-def test_an_empty_root_is_told(run, tmp_path):
+@pytest.mark.parametrize("command", ["inventory", "check", "config"])
+def test_a_root_without_sysfs_is_refused(run, tmp_path, command):
+    code, output, errors = run("--sysfs-root", tmp_path, command)
+    assert (code, output) == (3, "")
+    assert errors == (
+        f"nova-gpu-host: {tmp_path}: no directory sys in it; --sysfs-root"
+        " takes the directory that holds sys, proc and etc\n"
+    )
+
+
+def test_a_host_without_pci_is_told(run, tmp_path):
+    (tmp_path / "sys").mkdir()
     code, _, errors = run("--sysfs-root", tmp_path, "inventory")
     assert code == 0
     assert "/sys/bus/pci/devices is not there" in errors
