@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads servers, flavors and images from Nova and Glance."""
+
+from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Mapping
+import re
+from typing import Any
+from typing import Final
+from urllib import parse
+
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import service
+
+_PAGE: Final = 1000
+"""Nova's default of [api]max_limit."""
+_FEW: Final = 50
+"""Up to so many servers are asked for one by one."""
+
+
+def read_servers(
+    get: service.Get, uuids: Collection[str]
+) -> dict[str, model.Server]:
+    """Read some servers; those that Nova does not know are left out.
+
+    :returns: by UUID.
+    """
+    if len(uuids) <= _FEW:
+
+        def ask(uuid: str) -> model.Server | None:
+            try:
+                return _server(get(f"/servers/{uuid}")["server"])
+            except errors.NotFound:
+                return None
+
+        return {
+            uuid: server
+            for uuid, server in service.ask_all(ask, sorted(uuids))
+            if server is not None
+        }
+    wanted = frozenset(uuids)
+    return {
+        server.uuid: server
+        for server in read_all_servers(get)
+        if server.uuid in wanted
+    }
+
+
+def read_all_servers(get: service.Get) -> Iterator[model.Server]:
+    """Read the servers of all projects."""
+    for server in _pages(
+        get, "/servers/detail", "servers", {"all_tenants": "true"}
+    ):
+        yield _server(server)
+
+
+def find_server(get: service.Get, name: str) -> model.Server:
+    """Read the server of a name or UUID.
+
+    :raises Unknown: there is none, or several have that name.
+    """
+    try:
+        return _server(get(f"/servers/{parse.quote(name, safe='')}")["server"])
+    except errors.NotFound:
+        pass
+    # Nova takes a regular expression, which may match other names as well.
+    query = {"all_tenants": "true", "name": re.escape(name)}
+    found = [
+        server
+        for server in _pages(get, "/servers/detail", "servers", query)
+        if server["name"] == name
+    ]
+    if len(found) == 1:
+        return _server(found[0])
+    raise errors.Unknown(
+        kind="server",
+        name=name,
+        hint=""
+        if not found
+        else f": {len(found)} have that name; give a UUID",
+    )
+
+
+def read_flavors(get: service.Get) -> list[model.Flavor]:
+    """Read all flavors, private ones too."""
+    return [
+        _flavor(flavor)
+        for flavor in _pages(
+            get, "/flavors/detail", "flavors", {"is_public": "none"}
+        )
+    ]
+
+
+def find_flavor(get: service.Get, name: str) -> model.Flavor:
+    """Read the flavor of a name or id.
+
+    :raises Unknown: there is none.
+    """
+    for flavor in read_flavors(get):
+        if name in (flavor.uuid, flavor.name):
+            return flavor
+    raise errors.Unknown(
+        kind="flavor", name=name, hint="; see openstack flavor list --all"
+    )
+
+
+def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
+    """Read the image of a name or id, as Glance's API v2 tells it.
+
+    :raises Unknown: there is none, or several have that name.
+    """
+    try:
+        image: Mapping[str, Any] = get(
+            f"/v2/images/{parse.quote(name, safe='')}"
+        )
+    except errors.NotFound:
+        query = parse.urlencode({"name": name})
+        images = get(f"/v2/images?{query}")["images"]
+        if len(images) == 1:
+            return dict(images[0])
+        raise errors.Unknown(
+            kind="image",
+            name=name,
+            hint=""
+            if not images
+            else f": {len(images)} have that name; give a UUID",
+        ) from None
+    return image
+
+
+def _pages(
+    get: service.Get, path: str, key: str, query: Mapping[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    """Read a list page by page.
+
+    Nova says with a link whether there is more; [api]max_limit may be less
+    than what is asked for.
+    """
+    marker: dict[str, str] = {}
+    while True:
+        asked = parse.urlencode({**query, "limit": _PAGE, **marker})
+        answer = get(f"{path}?{asked}")
+        yield from answer[key]
+        links = {link["rel"] for link in answer.get(f"{key}_links", ())}
+        if "next" not in links or not answer[key]:
+            return
+        marker = {"marker": answer[key][-1]["id"]}
+
+
+def _server(data: Mapping[str, Any]) -> model.Server:
+    flavor = data["flavor"]
+    return model.Server(
+        uuid=data["id"],
+        name=data["name"],
+        project=data["tenant_id"],
+        status=data["status"],
+        host=data.get("OS-EXT-SRV-ATTR:hypervisor_hostname"),
+        flavor=model.Flavor(
+            name=flavor["original_name"],
+            vcpus=flavor["vcpus"],
+            ram_mb=flavor["ram"],
+            disk_gb=_disk_gb(
+                flavor["disk"], flavor["ephemeral"], flavor["swap"]
+            ),
+            extra_specs=flavor.get("extra_specs", {}),
+        ),
+        fault=(data.get("fault") or {}).get("message"),
+    )
+
+
+def _flavor(data: Mapping[str, Any]) -> model.Flavor:
+    return model.Flavor(
+        uuid=data["id"],
+        name=data["name"],
+        vcpus=data["vcpus"],
+        ram_mb=data["ram"],
+        disk_gb=_disk_gb(
+            data["disk"],
+            data["OS-FLV-EXT-DATA:ephemeral"],
+            # An empty string for none, before microversion 2.75.
+            int(data["swap"] or 0),
+        ),
+        extra_specs=data.get("extra_specs", {}),
+    )
+
+
+def _disk_gb(root_gb: int, ephemeral_gb: int, swap_mb: int) -> int:
+    """Add up disks as ``_convert_to_gb`` in nova/scheduler/utils.py does."""
+    return root_gb + ephemeral_gb + -(-swap_mb // 1024)

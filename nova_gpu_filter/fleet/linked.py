@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The devices of one host that one alias means: their links, what is free."""
+
+from collections.abc import Iterable
+import dataclasses
+import functools
+
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import advice
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import mask_of
+
+
+@dataclasses.dataclass(frozen=True)
+class LinkedDevices:
+    """Devices as bits of a topology, in the order of their addresses.
+
+    A PF with VFs is one device here, free while one of its VFs is.
+    """
+
+    devices: tuple[model.Device, ...]
+    topology: Topology
+    free: int
+    """Mask of those that can be had."""
+    problem: str | None = None
+    """Why their links are not known, if their traits cannot be read."""
+
+    @classmethod
+    def of(cls, devices: Iterable[model.Device]) -> "LinkedDevices":
+        """Read the links of devices of one host.
+
+        Traits that cannot be read leave all of them unlinked, as in the
+        scheduler.
+        """
+        devices = tuple(devices)
+        free = mask_of(
+            bit for bit, device in enumerate(devices) if device.is_free
+        )
+        problem = None
+        try:
+            topology = hosts.from_traits(
+                [(device.name, device.traits, None) for device in devices]
+            )
+        except codec.LinkTextError as exc:
+            problem = str(exc)
+            topology = hosts.from_traits(
+                [(device.name, (), None) for device in devices]
+            )
+        return cls(devices, topology, free, problem)
+
+    def named(self, mask: int) -> tuple[str, ...]:
+        """List the addresses of a set."""
+        return tuple(
+            device.address
+            for bit, device in enumerate(self.devices)
+            if mask >> bit & 1
+        )
+
+    @property
+    def knows_links(self) -> bool:
+        """Whether any two of the devices are linked, as far as we know."""
+        topology = self.topology
+        return bool(topology.partitions) or any(
+            level > links.SYS for level in topology.levels
+        )
+
+    def largest_by_link(self) -> dict[Requirement, int]:
+        """Return how large a free set with each link can be, strictest first.
+
+        Only for the links that some two devices of the host have, free or
+        not; with none there is nothing to tell.
+        """
+        return dict(_largest_by_link(self.topology, self.free))
+
+    def partitions(self) -> dict[int, tuple[int, int]]:
+        """Count the fabric partitions: size -> (all free, all there are)."""
+        return dict(_partitions(self.topology, self.free))
+
+    def fragmentation(
+        self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
+    ) -> float:
+        """Return F, in GPUs; see :mod:`nova_gpu_filter.topology`."""
+        return fragmentation.of(self.topology, mix).fragmentation(self.free)
+
+
+# Hosts of a kind with the same free devices are alike: a thousand hosts have
+# few answers.
+@functools.lru_cache(maxsize=8192)
+def _largest_by_link(
+    topology: Topology, free: int
+) -> tuple[tuple[Requirement, int], ...]:
+    found = []
+    best = topology.levels[0] if topology.levels else None
+    for requirement in Requirement:
+        if requirement is Requirement.FABRIC:
+            there = bool(topology.partitions)
+        else:
+            there = best is not None and best >= requirement.floor
+        if there:
+            mask = advice.largest_set(topology, free, requirement)
+            found.append((requirement, mask.bit_count()))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=8192)
+def _partitions(
+    topology: Topology, free: int
+) -> tuple[tuple[int, tuple[int, int]], ...]:
+    sizes = sorted(
+        {partition.size for partition in topology.partitions}, reverse=True
+    )
+    return tuple(
+        (
+            size,
+            (
+                len(topology.whole_partitions(size, free)),
+                len(topology.whole_partitions(size, topology.everything)),
+            ),
+        )
+        for size in sizes
+    )

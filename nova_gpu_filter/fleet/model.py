@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The hosts of a cloud and their devices: plain, immutable data."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+import enum
+import functools
+import re
+from typing import Final
+
+from nova_gpu_filter.topology import codec
+
+MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
+"""Trait by which ``nova-gpu-host config`` names the product."""
+DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
+"""Trait of a compute node whose nova-compute is disabled."""
+
+# nova/compute/pci_placement_translator.py makes it of the ids.
+_PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
+
+
+class State(enum.Enum):
+    """What can be had of a device; the value is what people read."""
+
+    FREE = "free"
+    PARTLY = "partly used"
+    """Some of its VFs are free."""
+    USED = "used"
+    RESERVED = "reserved"
+    """By the operator, or after its one-time use."""
+    NO_INVENTORY = "no inventory"
+    """Placement has a provider, but nothing to allocate from it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Amount:
+    """What a provider has of one resource class, and what is used of it."""
+
+    capacity: int
+    """(total - reserved) * allocation_ratio, as Placement computes it."""
+    used: int
+
+    @property
+    def free(self) -> int:
+        """What can be allocated; 0 where more is used than there is."""
+        return max(self.capacity - self.used, 0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has (a part of) a device."""
+
+    consumer: str
+    """UUID of the consumer in Placement: of a server, or of a migration."""
+    project: str
+    """UUID of the project."""
+    amount: int
+    """What it has of the device: 1, more for VFs."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A PCI device that is a resource provider, or a PF whose VFs are."""
+
+    uuid: str
+    """Of the resource provider."""
+    name: str
+    """Of the resource provider: ``<host>_<address>``."""
+    address: str
+    """PCI address, in lower case: ``0000:1b:00.0``."""
+    resource_class: str | None
+    """None for a provider without inventory."""
+    amount: Amount
+    traits: frozenset[str]
+
+    @property
+    def state(self) -> State:
+        """What can be had of it."""
+        if self.resource_class is None:
+            return State.NO_INVENTORY
+        if self.amount.used:
+            return State.PARTLY if self.amount.free else State.USED
+        return State.FREE if self.amount.capacity else State.RESERVED
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a server can still get something of it."""
+        return self.resource_class is not None and self.amount.free > 0
+
+    @property
+    def model(self) -> str:
+        """What people call it, as far as Placement tells.
+
+        The product by the trait of ``nova-gpu-host config``, else the ids
+        where Nova made the resource class of them, else the resource class.
+        """
+        return _model(self.resource_class, self.traits)
+
+    @property
+    def links(self) -> str:
+        """Its links, in the form of the tag ``gpu_links``; empty for none.
+
+        :raises LinkTextError: a trait with one of our prefixes cannot be read.
+        """
+        return _links(self.name, self.traits)
+
+
+@functools.lru_cache(maxsize=8192)
+def _model(resource_class: str | None, traits: frozenset[str]) -> str:
+    for trait in sorted(traits):
+        if trait.startswith(MODEL_TRAIT_PREFIX):
+            return trait.removeprefix(MODEL_TRAIT_PREFIX).replace("_", " ")
+    if resource_class is None:
+        return ""
+    ids = _PCI_CLASS.fullmatch(resource_class)
+    if ids:
+        return f"{ids[1]}:{ids[2]}".lower()
+    return resource_class.removeprefix("CUSTOM_")
+
+
+@functools.lru_cache(maxsize=8192)
+def _links(name: str, traits: frozenset[str]) -> str:
+    return codec.format_text(codec.parse_traits(name, traits))
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A compute node that has devices."""
+
+    uuid: str
+    """Of its root provider."""
+    name: str
+    """Of its root provider: the hypervisor hostname."""
+    traits: frozenset[str]
+    amounts: Mapping[str, Amount]
+    """Of its root provider, by resource class: VCPU, MEMORY_MB, DISK_GB."""
+    devices: tuple[Device, ...]
+    """In the order of their addresses."""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether its nova-compute is disabled, so that nothing is built."""
+        return DISABLED_TRAIT in self.traits
+
+    @functools.cached_property
+    def resource_classes(self) -> tuple[str, ...]:
+        """The resource classes of its devices, sorted."""
+        found = {device.resource_class for device in self.devices}
+        return tuple(sorted(name for name in found if name is not None))
+
+    def devices_of(
+        self, resource_class: str, traits: Iterable[str] = ()
+    ) -> tuple[Device, ...]:
+        """List the devices that an alias means, free or not.
+
+        :param traits: all of which they must have.
+        """
+        wanted = frozenset(traits)
+        return tuple(
+            device
+            for device in self.devices
+            if device.resource_class == resource_class
+            and wanted <= device.traits
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server, as Nova tells it."""
+
+    uuid: str
+    name: str
+    project: str
+    status: str
+    """``ACTIVE``, ``ERROR`` ..."""
+    host: str | None
+    """Hypervisor hostname; None before it has one."""
+    flavor: "Flavor"
+    """As it was when the server was made."""
+    fault: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Flavor:
+    """What a server asks for."""
+
+    name: str
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    """Root, ephemeral and swap disk together, as Nova asks Placement."""
+    extra_specs: Mapping[str, str]
+    uuid: str | None = None
+    """None for the flavor of a server, which Nova keeps without it."""

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads the hosts with devices, and who has them, from Placement.
+
+Inventories, usages and traits cost three requests a provider, far too many for
+thousands of devices. But ``GET /allocation_candidates`` tells all three of
+every provider of each tree that has a candidate, so asking for one MEMORY_MB
+answers for all hosts that have some memory left: two requests for a cloud.
+Measured on Placement 16 with SQLite: 0.7 s for 1,000 hosts with 8 devices.
+Hosts that the answer misses are looked for with other resource classes, and
+what is then still missing is asked one by one.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+import re
+from typing import Any
+from typing import Final
+from typing import TypeAlias
+from urllib import parse
+
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import service
+
+_EVERY_HOST_HAS: Final = ("MEMORY_MB", "VCPU", "DISK_GB")
+_ADDRESS: Final = re.compile(
+    "[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}[.][0-7]", re.IGNORECASE
+)
+
+Owners: TypeAlias = Mapping[str, tuple[model.Owner, ...]]
+"""Who has a device, by the UUID of its provider; not those without owner."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Summary:
+    """What one provider has."""
+
+    amounts: Mapping[str, model.Amount]
+    traits: frozenset[str]
+
+
+def read_hosts(
+    get: service.Get, name: str | None = None
+) -> tuple[model.Host, ...]:
+    """Read the hosts that have devices, by name.
+
+    A device is a provider below a compute node that Nova has named by its PCI
+    address (``_get_rp_name_for_address`` in
+    nova/compute/pci_placement_translator.py).
+
+    :param name: of the one host to read; None for all.
+    :raises NoDevices: no host has any.
+    :raises Unknown: there is no host of that name, or it has no devices.
+    :raises FleetError: Placement does not answer.
+    """
+    path = "/resource_providers"
+    if name is not None:
+        root = _root(get, name)
+        path += f"?in_tree={root}"
+    providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
+    devices = dict(_devices(providers))
+    roots = {root for root, _ in devices.values()}
+    if not roots:
+        if name is not None:
+            raise errors.Unknown(
+                kind="device in Placement on host", name=name, hint=""
+            )
+        raise errors.NoDevices()
+    summaries = _summaries(get, providers, devices, roots, name is not None)
+    return tuple(_hosts(providers, devices, summaries))
+
+
+def _root(get: service.Get, name: str) -> str:
+    query = parse.urlencode({"name": name})
+    for provider in get(f"/resource_providers?{query}")["resource_providers"]:
+        root: str = provider["root_provider_uuid"]
+        return root
+    raise errors.Unknown(
+        kind="host",
+        name=name,
+        hint=" in Placement; it is the hypervisor hostname, see openstack"
+        " hypervisor list",
+    )
+
+
+def _devices(
+    providers: Mapping[str, Any],
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Find the devices: UUID -> (UUID of the root provider, address)."""
+    for uuid, provider in providers.items():
+        root = providers.get(provider["root_provider_uuid"])
+        if root is None or root is provider:
+            continue
+        host, underscore, address = provider["name"].rpartition("_")
+        if underscore and host == root["name"] and _ADDRESS.fullmatch(address):
+            yield uuid, (root["uuid"], address.lower())
+
+
+def _summaries(
+    get: service.Get,
+    providers: Mapping[str, Any],
+    devices: Mapping[str, tuple[str, str]],
+    roots: set[str],
+    one_host: bool,
+) -> dict[str, _Summary]:
+    """Read what roots and devices have."""
+    wanted = roots | devices.keys()
+    found: dict[str, _Summary] = {}
+    in_tree = f"&in_tree={next(iter(roots))}" if one_host else ""
+
+    def missing() -> set[str]:
+        return wanted - found.keys()
+
+    def ask(resource_class: str) -> None:
+        query = f"resources={resource_class}:1{in_tree}"
+        answer = get(f"/allocation_candidates?{query}")
+        for uuid, summary in answer["provider_summaries"].items():
+            if uuid in wanted:
+                found[uuid] = _summary(summary)
+
+    for resource_class in _EVERY_HOST_HAS:
+        if missing():
+            ask(resource_class)
+    # Nothing but a device is left on some hosts: ask for its class, too.
+    for resource_class in sorted(_classes(found, devices)):
+        if missing():
+            ask(resource_class)
+    found.update(service.ask_all(_asker(get), sorted(missing())))
+    return found
+
+
+def _classes(
+    found: Mapping[str, _Summary], devices: Mapping[str, Any]
+) -> set[str]:
+    return {
+        resource_class
+        for uuid in devices.keys() & found.keys()
+        for resource_class in found[uuid].amounts
+    }
+
+
+def _summary(summary: Mapping[str, Any]) -> _Summary:
+    return _Summary(
+        {
+            resource_class: model.Amount(amount["capacity"], amount["used"])
+            for resource_class, amount in summary["resources"].items()
+        },
+        frozenset(summary["traits"]),
+    )
+
+
+def _asker(get: service.Get) -> Callable[[str], _Summary]:
+    def ask(uuid: str) -> _Summary:
+        path = f"/resource_providers/{uuid}"
+        inventories = get(f"{path}/inventories")["inventories"]
+        usages = get(f"{path}/usages")["usages"] if inventories else {}
+        traits = get(f"{path}/traits")["traits"]
+        return _Summary(
+            {
+                resource_class: model.Amount(
+                    int(
+                        (inventory["total"] - inventory["reserved"])
+                        * inventory.get("allocation_ratio", 1.0)
+                    ),
+                    usages.get(resource_class, 0),
+                )
+                for resource_class, inventory in inventories.items()
+            },
+            frozenset(traits),
+        )
+
+    return ask
+
+
+def _hosts(
+    providers: Mapping[str, Any],
+    devices: Mapping[str, tuple[str, str]],
+    summaries: Mapping[str, _Summary],
+) -> Iterator[model.Host]:
+    by_root: dict[str, list[model.Device]] = {}
+    for uuid, (root, address) in devices.items():
+        summary = summaries[uuid]
+        # Nova gives a device one class; without any it has no inventory.
+        amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
+            summary.amounts.items()
+        ) or [(None, model.Amount(0, 0))]
+        for resource_class, amount in amounts:
+            by_root.setdefault(root, []).append(
+                model.Device(
+                    uuid,
+                    providers[uuid]["name"],
+                    address,
+                    resource_class,
+                    amount,
+                    summary.traits,
+                )
+            )
+    for root in sorted(by_root, key=lambda root: providers[root]["name"]):
+        # A longer domain (10000:01:00.0) is a greater one.
+        by_root[root].sort(key=lambda d: (len(d.address), d.address))
+        yield model.Host(
+            root,
+            providers[root]["name"],
+            summaries[root].traits,
+            summaries[root].amounts,
+            tuple(by_root[root]),
+        )
+
+
+def read_owners(get: service.Get, hosts: Iterable[model.Host]) -> Owners:
+    """Read who has the used devices of some hosts.
+
+    One or two requests a server: a device tells its consumers, and a consumer
+    all of its devices, and its project.
+    """
+    owners: dict[str, list[model.Owner]] = {}
+    for _, found in service.ask_all(_owner_asker(get), hosts):
+        for uuid, owner in found:
+            owners.setdefault(uuid, []).append(owner)
+    return {uuid: tuple(found) for uuid, found in owners.items()}
+
+
+def _owner_asker(
+    get: service.Get,
+) -> Callable[[model.Host], list[tuple[str, model.Owner]]]:
+    def ask(host: model.Host) -> list[tuple[str, model.Owner]]:
+        of_host: list[tuple[str, model.Owner]] = []
+        left = {d.uuid: d.amount.used for d in host.devices if d.amount.used}
+        known: set[str] = set()
+        for device in host.devices:
+            if left.get(device.uuid, 0) <= 0:
+                continue
+            path = f"/resource_providers/{device.uuid}/allocations"
+            for consumer in get(path)["allocations"].keys() - known:
+                known.add(consumer)
+                for uuid, owner in owned_by(get, consumer):
+                    if uuid in left:
+                        left[uuid] -= owner.amount
+                        of_host.append((uuid, owner))
+        return of_host
+
+    return ask
+
+
+def owned_by(
+    get: service.Get, consumer: str
+) -> Iterator[tuple[str, model.Owner]]:
+    """Read what a server has.
+
+    :returns: (UUID of the provider, what it has there) of each provider: the
+        host itself as well. Nothing for a consumer that is not known.
+    """
+    found = get(f"/allocations/{consumer}")
+    for uuid, allocation in found["allocations"].items():
+        yield (
+            uuid,
+            model.Owner(
+                consumer,
+                found.get("project_id", ""),
+                sum(allocation["resources"].values()),
+            ),
+        )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Asks one OpenStack service; every failure is one clear line."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+from typing import Final
+from typing import TypeAlias
+from typing import TypeVar
+
+from keystoneauth1 import exceptions as ksa_exceptions
+
+from nova_gpu_filter.fleet import errors
+
+Get: TypeAlias = Callable[[str], Any]
+"""Asks a service for a path; returns the JSON object of the answer.
+
+:raises FleetError: there is none; the message is for an operator.
+"""
+
+PLACEMENT_MICROVERSION: Final = "1.31"
+"""First one whose allocation candidates can be asked of one tree; all of its
+providers are in them since 1.29."""
+COMPUTE_MICROVERSION: Final = "2.61"
+"""First one whose list of flavors has their extra specs."""
+
+WORKERS: Final = 8
+"""Requests at once. As many as the workers of a small control plane, so that
+a status command does not keep the scheduler waiting."""
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+def getter(adapter: Any, service: str, microversion: str | None) -> Get:
+    """Make a function that asks a service.
+
+    :param adapter: a keystoneauth ``Adapter``, or a proxy of openstacksdk.
+        Several threads use it at once.
+    :param service: what messages call it: ``Placement``.
+    :param microversion: None for a service without microversions.
+    """
+
+    def get(path: str) -> Any:
+        try:
+            response = adapter.get(
+                path,
+                raise_exc=False,
+                headers={"Accept": "application/json"},
+                **({"microversion": microversion} if microversion else {}),
+            )
+        except Exception as exc:
+            raise _explained(exc, service, path) from exc
+        if response.status_code == 200:
+            try:
+                return response.json()
+            except ValueError as exc:
+                raise errors.Failed(
+                    service=service,
+                    path=path,
+                    status=200,
+                    error="the answer is no JSON",
+                ) from exc
+        raise _refused(response, service, path, microversion)
+
+    return get
+
+
+def _explained(exc: Exception, service: str, path: str) -> errors.FleetError:
+    """Make one line of what keystoneauth or openstacksdk raised.
+
+    They have no base class in common, and requests adds its own.
+    """
+    if isinstance(exc, ksa_exceptions.Unauthorized):
+        return errors.NotAllowed(service=service, path=path, status=401)
+    text = " ".join(str(exc).split()) or type(exc).__name__
+    return errors.Unreachable(service=service, error=text)
+
+
+def _refused(
+    response: Any, service: str, path: str, microversion: str | None
+) -> errors.FleetError:
+    status = response.status_code
+    if status in (401, 403):
+        return errors.NotAllowed(service=service, path=path, status=status)
+    if status == 404:
+        return errors.NotFound(service=service, path=path)
+    text = _detail(response)
+    if status == 406:
+        return errors.TooOld(
+            service=service, microversion=microversion, error=text
+        )
+    return errors.Failed(service=service, path=path, status=status, error=text)
+
+
+def _detail(response: Any) -> str:
+    """Find what the service says, in the form of Placement or of Nova."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        found = body.get("errors")
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return " ".join(str(found[0].get("detail", "")).split())
+        for value in body.values():
+            if isinstance(value, dict) and "message" in value:
+                return " ".join(str(value["message"]).split())
+    return str(getattr(response, "reason", "") or "no reason given")
+
+
+def ask_all(
+    ask: Callable[[_A], _B], questions: Iterable[_A]
+) -> Iterator[tuple[_A, _B]]:
+    """Ask several questions at once.
+
+    :returns: (question, answer), in the order of the questions.
+    :raises FleetError: the first of the questions that failed.
+    """
+    asked = list(questions)
+    if len(asked) < 2:
+        yield from ((question, ask(question)) for question in asked)
+        return
+    with futures.ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            yield from zip(asked, pool.map(ask, asked), strict=True)
+        except BaseException:
+            # Thousands may still wait for their turn.
+            pool.shutdown(cancel_futures=True)
+            raise

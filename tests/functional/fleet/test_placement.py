@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Hosts, devices and owners read from a real Placement."""
+
+import threading
+import uuid
+
+import pytest
+
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import placement as reader
+from nova_gpu_filter.fleet import service as services
+from tests.functional.placement import service
+
+GPU = "CUSTOM_H100"
+LINK = "CUSTOM_GPU_LINK_NV18_0"
+
+
+class _Adapter:
+    """Answers as a keystoneauth adapter does, and counts."""
+
+    def __init__(self, placement):
+        self._placement = placement
+        # SQLite in memory is one connection for all threads.
+        self._one_at_a_time = threading.Lock()
+        self.asked = []
+
+    def get(self, path, raise_exc, headers, microversion):
+        assert raise_exc is False
+        with self._one_at_a_time:
+            self.asked.append(path)
+            answer = self._placement.stock(path, microversion=microversion)
+        return _Response(answer)
+
+
+class _Response:
+    def __init__(self, answer):
+        self.status_code = answer.status
+        self.reason = ""
+        self._answer = answer
+
+    def json(self):
+        return self._answer.json
+
+
+@pytest.fixture
+def adapter(placement):
+    return _Adapter(placement)
+
+
+@pytest.fixture
+def get(adapter):
+    return services.getter(
+        adapter, "Placement", services.PLACEMENT_MICROVERSION
+    )
+
+
+def _root(name, vcpus_used=0, memory_used=0, disk_used=0, traits=()):
+    return service.Provider(
+        name,
+        inventories={
+            "VCPU": service.Inventory(8, vcpus_used),
+            "MEMORY_MB": service.Inventory(1024, memory_used),
+            "DISK_GB": service.Inventory(10, disk_used),
+        },
+        traits=traits,
+    )
+
+
+def _gpu(host, bus, **inventory):
+    return service.Provider(
+        f"{host}_0000:{bus:02X}:00.0",
+        host,
+        {GPU: service.Inventory(**{"total": 1, **inventory})},
+        (LINK,),
+    )
+
+
+def _states(hosts):
+    return {
+        host.name: [(d.address, d.state.value) for d in host.devices]
+        for host in hosts
+    }
+
+
+def test_hosts_with_devices_are_read_by_two_requests(placement, get, adapter):
+    placement.replace_providers(
+        [
+            _root("b", traits=("COMPUTE_STATUS_DISABLED",)),
+            _gpu("b", 0xC1, used=1),
+            _gpu("b", 0x1B),
+            service.Provider("b_0000:E1:00.0", "b", {}, (LINK,)),
+            _root("a"),
+            _gpu("a", 0x1B, reserved=1),
+            _root("without-devices"),
+            # Another child of a host, as of a NUMA node or an agent.
+            service.Provider(
+                "a:agent", "a", {"CUSTOM_BW": service.Inventory(5)}
+            ),
+        ]
+    )
+    hosts = reader.read_hosts(get)
+    assert _states(hosts) == {
+        "a": [("0000:1b:00.0", "reserved")],
+        "b": [
+            ("0000:1b:00.0", "free"),
+            ("0000:c1:00.0", "used"),
+            ("0000:e1:00.0", "no inventory"),
+        ],
+    }
+    assert len(adapter.asked) == 2
+    a, b = hosts
+    assert (a.is_disabled, b.is_disabled) == (False, True)
+    assert (b.amounts["VCPU"].capacity, b.amounts["VCPU"].used) == (8, 0)
+    assert b.resource_classes == (GPU,)
+    assert b.devices[0].traits == {LINK}
+    assert b.devices[0].uuid == service.provider_uuid("b_0000:1B:00.0")
+
+
+@pytest.mark.parametrize(
+    ("memory_used", "vcpus_used", "disk_used", "gpus_used", "one_by_one"),
+    [
+        (1024, 0, 0, 0, 0),
+        (1024, 8, 0, 0, 0),
+        (1024, 8, 10, 0, 0),
+        # Nothing left at all: inventories, usages and traits of 3 providers.
+        (1024, 8, 10, 1, 9),
+    ],
+)
+def test_full_hosts_are_not_missed(
+    placement,
+    get,
+    adapter,
+    memory_used,
+    vcpus_used,
+    disk_used,
+    gpus_used,
+    one_by_one,
+):
+    placement.replace_providers(
+        [
+            _root("full", vcpus_used, memory_used, disk_used),
+            _gpu("full", 1, used=gpus_used),
+            _gpu("full", 2, used=gpus_used),
+            _root("roomy"),
+            _gpu("roomy", 1),
+        ]
+    )
+    state = "used" if gpus_used else "free"
+    full, roomy = reader.read_hosts(get)
+    assert _states([full, roomy]) == {
+        "full": [("0000:01:00.0", state), ("0000:02:00.0", state)],
+        "roomy": [("0000:01:00.0", "free")],
+    }
+    assert full.amounts["MEMORY_MB"].free == 0
+    assert full.devices[1].traits == {LINK}
+    singles = [path for path in adapter.asked if path.count("/") > 1]
+    assert len(singles) == one_by_one
+
+
+def test_one_host_is_read_alone(placement, get):
+    placement.replace_providers(
+        [_root("a"), _gpu("a", 1), _root("b"), _gpu("b", 1), _root("c")]
+    )
+    assert _states(reader.read_hosts(get, "b")) == {
+        "b": [("0000:01:00.0", "free")]
+    }
+    with pytest.raises(errors.Unknown, match="no host 'x' in Placement"):
+        reader.read_hosts(get, "x")
+    with pytest.raises(
+        errors.Unknown, match="no device in Placement on host 'c'"
+    ):
+        reader.read_hosts(get, "c")
+
+
+def test_a_cloud_without_devices_is_told(placement, get):
+    placement.replace_providers([_root("a")])
+    with pytest.raises(errors.NoDevices, match="Placement has no PCI devices"):
+        reader.read_hosts(get)
+
+
+def test_owners_are_read_with_a_few_requests(placement, get, adapter):
+    placement.replace_providers(
+        [_root("a"), *(_gpu("a", bus) for bus in range(1, 9)), _root("b")]
+    )
+
+    def claim(project, buses):
+        consumer = str(uuid.uuid4())
+        answer = placement.stock(
+            f"/allocations/{consumer}",
+            method="PUT",
+            body={
+                "allocations": {
+                    service.provider_uuid("a"): {"resources": {"VCPU": 1}},
+                    **{
+                        service.provider_uuid(f"a_0000:{bus:02X}:00.0"): {
+                            "resources": {GPU: 1}
+                        }
+                        for bus in buses
+                    },
+                },
+                "project_id": project,
+                "user_id": "user",
+                "consumer_generation": None,
+                "consumer_type": "INSTANCE",
+            },
+        )
+        assert answer.status == 204, answer.body
+        return consumer
+
+    big, small = claim("one", range(1, 7)), claim("two", [8])
+    claim("three", [])
+    hosts = reader.read_hosts(get)
+    adapter.asked.clear()
+    owners = reader.read_owners(get, hosts)
+    by_address = {
+        device.address: owners[device.uuid]
+        for device in hosts[0].devices
+        if device.uuid in owners
+    }
+    assert {
+        address: [(o.consumer, o.project, o.amount) for o in found]
+        for address, found in by_address.items()
+    } == {
+        **{f"0000:0{bus}:00.0": [(big, "one", 1)] for bus in range(1, 7)},
+        "0000:08:00.0": [(small, "two", 1)],
+    }
+    assert len(adapter.asked) == 4
+    assert dict(reader.owned_by(get, str(uuid.uuid4()))) == {}
