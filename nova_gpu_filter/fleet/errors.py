@@ -67,3 +67,20 @@ class BadAlias(FleetError):
     """A ``[pci]alias`` cannot be used."""
 
     message = "%(source)s: alias %(text)s: %(problem)s"
+
+
+class BadFlavor(FleetError):
+    """A flavor asks for something that cannot be read, or not be had."""
+
+    message = "flavor %(flavor)s: %(problem)s"
+
+
+class NoAlias(BadFlavor):
+    """A flavor asks for an alias that we were not told of."""
+
+    message = (
+        "flavor %(flavor)s asks for alias %(alias)s, which is not in"
+        " %(source)s. No API shows aliases: give the nova.conf of a controller"
+        " with --nova-conf, or --alias"
+        " '{\"name\": \"%(alias)s\", \"resource_class\": \"...\"}'"
+    )

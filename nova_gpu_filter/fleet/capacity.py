@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How many more servers fit, alone and as a mix.
+
+Counted are the resources of the compute node, its traits, its devices and
+their links; not what Placement does not know: NUMA cells of guests, huge
+pages, aggregates, server groups, quotas.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import functools
+
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.topology import Topology
+
+SHARED: frozenset[str] = frozenset({"DISK_GB"})
+"""What a shared provider may have in place of the compute node."""
+
+
+def how_many(host: model.Host, wanted: demand.Demand) -> int:
+    """Count the servers of a flavor that fit on a host now, at once."""
+    if not may_be_used(host, wanted):
+        return 0
+    bounds = [
+        *_of_host(host, wanted),
+        *_of_devices(host, wanted),
+    ]
+    return min(bounds, default=0)
+
+
+def may_be_used(host: model.Host, wanted: demand.Demand) -> bool:
+    """Whether the compute node is enabled and has the traits asked for."""
+    return (
+        not host.is_disabled
+        and wanted.required <= host.traits
+        and not wanted.forbidden & host.traits
+    )
+
+
+def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+    for resource_class, number in wanted.amounts:
+        amount = host.amounts.get(resource_class)
+        if amount is not None:
+            yield amount.free // number
+        elif resource_class not in SHARED:
+            yield 0
+
+
+def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+    """Bound the number by each alias, and by all of one class together.
+
+    Aliases that share devices are so bounded from above only: one of them
+    may take what the other needs.
+    """
+    asked_by_class: dict[str, int] = {}
+    for place, asked in enumerate(wanted.devices):
+        found = linked.LinkedDevices.of(
+            host.devices_of(asked.alias.resource_class, asked.alias.traits)
+        )
+        if any(device.amount.capacity > 1 for device in found.devices):
+            # VFs: whichever they are, they have no links of their own.
+            yield units(found.devices) // asked.count
+        else:
+            policy = wanted.link_policy if place == 0 else None
+            yield sets(found.topology, found.free, asked.count, policy)
+        name = asked.alias.resource_class
+        asked_by_class[name] = asked_by_class.get(name, 0) + asked.count
+    for name, count in asked_by_class.items():
+        yield units(host.devices_of(name)) // count
+
+
+def units(devices: Iterable[model.Device]) -> int:
+    """Count what can be allocated of some devices: VFs one by one."""
+    return sum(device.amount.free for device in devices)
+
+
+@functools.lru_cache(maxsize=8192)
+def sets(
+    topology: Topology, free: int, k: int, policy: LinkPolicy | None
+) -> int:
+    """Count the disjoint sets of k free devices that a policy allows.
+
+    A preferred policy allows every set.
+    """
+    if policy is None or not policy.required:
+        return free.bit_count() // k
+    if policy.link is Requirement.FABRIC:
+        return packing.of_partitions(topology, k).count(free)
+    return packing.of_linked_sets(topology, k, policy.link.floor).count(free)
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+    """How many servers of one flavor fit."""
+
+    wanted: demand.Demand
+    by_host: tuple[tuple[str, int], ...]
+    """(host, servers), by name; without the hosts on which none fits."""
+    in_mix: int = 0
+    """Servers of it when all flavors take turns, see :func:`mix`."""
+
+    @property
+    def servers(self) -> int:
+        """Over the cloud, if nothing else is started."""
+        return sum(number for _, number in self.by_host)
+
+
+def of(
+    hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
+) -> list[Capacity]:
+    """Count for each flavor, alone and as a mix of all of them."""
+    found = []
+    mixed = mix(hosts, demands)
+    for wanted, in_mix in zip(demands, mixed, strict=True):
+        numbers = ((host.name, how_many(host, wanted)) for host in hosts)
+        found.append(
+            Capacity(
+                wanted,
+                tuple((name, number) for name, number in numbers if number),
+                in_mix,
+            )
+        )
+    return found
+
+
+def mix(
+    hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
+) -> list[int]:
+    """Count the servers of each flavor when they come one of each in turn.
+
+    Each goes to a host that it fills best and takes the devices that our
+    matcher would choose; a flavor that fits no more is left out of the turns.
+    So it is what a scheduler with our weighers reaches, not the most that
+    could be reached by moving servers.
+
+    :returns: servers, in the order of the flavors.
+    """
+    counts = [0] * len(demands)
+    rooms = list(hosts)
+    # By flavor, the hosts that may still have room for it, fullest last.
+    fitting = [
+        sorted(
+            (
+                number
+                for number, host in enumerate(rooms)
+                if how_many(host, wanted)
+            ),
+            key=lambda number: -_free_devices(rooms[number]),
+        )
+        for wanted in demands
+    ]
+    open_ = set(range(len(demands)))
+    while open_:
+        for place in sorted(open_):
+            number = _next(rooms, fitting[place], demands[place])
+            if number is None:
+                open_.remove(place)
+                continue
+            rooms[number] = without(rooms[number], demands[place])
+            counts[place] += 1
+    return counts
+
+
+def _next(
+    rooms: list[model.Host], candidates: list[int], wanted: demand.Demand
+) -> int | None:
+    while candidates:
+        number = candidates[-1]
+        if how_many(rooms[number], wanted):
+            return number
+        candidates.pop()
+    return None
+
+
+def _free_devices(host: model.Host) -> int:
+    return sum(device.is_free for device in host.devices)
+
+
+def without(host: model.Host, wanted: demand.Demand) -> model.Host:
+    """Return the host as it is when one more server is on it.
+
+    :raises ValueError: there is no room for it.
+    """
+    amounts = dict(host.amounts)
+    for resource_class, number in wanted.amounts:
+        if resource_class in amounts:
+            amount = amounts[resource_class]
+            amounts[resource_class] = dataclasses.replace(
+                amount, used=amount.used + number
+            )
+    left = dataclasses.replace(host, amounts=amounts)
+    for place, asked in enumerate(wanted.devices):
+        policy = wanted.link_policy if place == 0 else None
+        left = _take(left, asked, policy)
+    return left
+
+
+def _take(
+    host: model.Host, asked: demand.DeviceDemand, policy: LinkPolicy | None
+) -> model.Host:
+    found = linked.LinkedDevices.of(
+        host.devices_of(asked.alias.resource_class, asked.alias.traits)
+    )
+    if any(device.amount.capacity > 1 for device in found.devices):
+        taken = _take_units(found.devices, asked.count)
+    else:
+        ranking = choice.rank(found.topology, found.free, asked.count, policy)
+        best = ranking.ordered(seed=0, limit=1)
+        if not best:
+            raise ValueError(f"{host.name}: no {asked.count} free devices")
+        taken = {
+            device.uuid: 1
+            for bit, device in enumerate(found.devices)
+            if best[0] >> bit & 1
+        }
+    return dataclasses.replace(
+        host,
+        devices=tuple(
+            dataclasses.replace(
+                device,
+                amount=dataclasses.replace(
+                    device.amount,
+                    used=device.amount.used + taken[device.uuid],
+                ),
+            )
+            if device.uuid in taken
+            else device
+            for device in host.devices
+        ),
+    )
+
+
+def _take_units(devices: Iterable[model.Device], count: int) -> dict[str, int]:
+    taken = {}
+    for device in devices:
+        if count and device.is_free:
+            taken[device.uuid] = min(count, device.amount.free)
+            count -= taken[device.uuid]
+    return taken
