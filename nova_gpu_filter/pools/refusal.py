@@ -6,6 +6,7 @@ import collections
 from collections.abc import Iterable
 import dataclasses
 import enum
+from typing import NamedTuple
 
 
 class Drop(enum.Enum):
@@ -79,8 +80,8 @@ class LinkShortage:
     """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refusal:
+# Made for every host that is refused: see HostPools.
+class Refusal(NamedTuple):
     """Why one host cannot serve one instance.
 
     The fields after ``cause`` are set when one request could not be met.

@@ -2,10 +2,12 @@
 
 """What an instance asks for: PCI requests in the form that matchers read."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
+import operator
 from typing import Any
 from typing import TypeAlias
 
@@ -87,7 +89,11 @@ class DeviceRequest:
     _keys: tuple[str, ...] = dataclasses.field(
         init=False, compare=False, repr=False
     )
-    """Keys of a pool that :meth:`drop` reads."""
+    """Keys of a pool that :meth:`drop` reads, beside ``remote_managed``."""
+    _values: Callable[[Pool], Any] = dataclasses.field(
+        init=False, compare=False, repr=False
+    )
+    """Reads their values, where a pool has all of them."""
     _drop_by_kind: dict[tuple[Any, ...], "refusal.Drop | None"] = (
         dataclasses.field(
             init=False, compare=False, repr=False, default_factory=dict
@@ -101,11 +107,12 @@ class DeviceRequest:
     """Suffixes of this request, by all suffixes of a candidate."""
 
     def __post_init__(self) -> None:
-        keys = {"dev_type", "remote_managed"}
+        keys = {"dev_type"}
         keys.update(key for spec in self.specs for key, _ in spec)
         if self.live_migratable is not None:
             keys.add("live_migratable")
         object.__setattr__(self, "_keys", tuple(keys))
+        object.__setattr__(self, "_values", operator.itemgetter(*keys))
 
     @classmethod
     def from_nova(cls, request: Any) -> "DeviceRequest":
@@ -159,7 +166,11 @@ class DeviceRequest:
         order of ``PciDeviceStats._filter_pools``.
         """
         # A cloud has few kinds of pool, and every host is asked about its own.
-        kind = tuple(map(pool.get, self._keys))
+        try:
+            values = self._values(pool)
+        except KeyError:  # Few pools lack a property that is asked for.
+            values = tuple(map(pool.get, self._keys))
+        kind = values, pool.get("remote_managed")
         try:
             return self._drop_by_kind[kind]
         except KeyError:

@@ -2,8 +2,6 @@
 
 """An example of a pool matcher in another package."""
 
-import dataclasses
-
 from nova_gpu_filter.pools.matchers import nova
 
 
@@ -27,6 +25,4 @@ class PackVFsMatcher(nova.NovaPoolMatcher):
             }
             return sum(free.get(rp_uuid, 0) for rp_uuid in used)
 
-        return dataclasses.replace(
-            match, accepted=sorted(match.accepted, key=free_beside)
-        )
+        return match._replace(accepted=sorted(match.accepted, key=free_beside))

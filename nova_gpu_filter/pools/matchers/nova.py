@@ -128,13 +128,15 @@ class HostQuestion:
         takes one device of each provider: the answer of :meth:`_choose`.
         """
         free = self._free_by_rp_uuid
+        pools = self._pool_by_rp_uuid
         left = 0
         for rp_uuid in rp_uuids:
-            if rp_uuid not in free:
-                pool = self._pool_by_rp_uuid.get(rp_uuid)
+            count = free.get(rp_uuid)
+            if count is None:
+                pool = pools.get(rp_uuid)
                 usable = pool is not None and asked.drop(pool) is None
-                free[rp_uuid] = pool["count"] if pool and usable else 0
-            left += free[rp_uuid]
+                count = free[rp_uuid] = pool["count"] if pool and usable else 0
+            left += count
         return left >= max(asked.count, 1)
 
     def _look_at_all_pools(self) -> None:
@@ -154,10 +156,10 @@ class HostQuestion:
 
         Only to be asked when :meth:`accepts` refuses the first candidate.
         """
-        if not self._counts:
-            self._look_at_all_pools()
-        counts = self._counts.copy()
         *others, last = enumerate(self._requests.requests)
+        if others or self._requests.numa_cells:
+            self._look_at_all_pools()
+        counts: list[int | None] = [pool["count"] for pool in self._pools]
         for turn, asked in others:
             rp_uuids = asked.rp_uuids_in(mappings[0])
             chosen = self._choose(turn, asked, rp_uuids, counts)
@@ -309,26 +311,26 @@ class HostQuestion:
         candidates: int,
     ) -> refusal.Refusal:
         """Follow nova's steps one by one and name the one that was fatal."""
-        everywhere = range(len(counts))
-        near: Collection[int] = everywhere
+        near: Collection[int] | None = None
         if self._requests.numa_cells:
             near = self._on_numa_cells(turn, asked, counts)
-        allocated: Collection[int] = everywhere
-        if rp_uuids:
-            allocated = self._allocated(everywhere, rp_uuids, counts)
+        wanted = _tally(rp_uuids)
         free = 0
         lost: dict[refusal.Drop, int] = {}
-        for index, drop in enumerate(self._drops[turn]):
-            if drop is not _PROPERTIES and index not in near:
-                drop = _NUMA
-            elif index not in allocated and (
-                drop is None or drop is _LIVE_MIGRATABLE
-            ):
-                drop = _NOT_ALLOCATED
-            if count := counts[index]:
-                free += count
-                if drop is not None:
-                    lost[drop] = lost.get(drop, 0) + count
+        for index, pool in enumerate(self._pools):
+            count = counts[index]
+            if not count:
+                continue
+            free += count
+            drop = asked.drop(pool)
+            if near is not None and drop is not _PROPERTIES:
+                drop = drop if index in near else _NUMA
+            if wanted and (drop is None or drop is _LIVE_MIGRATABLE):
+                rp_uuid = pool.get("rp_uuid")
+                if rp_uuid not in wanted or count < wanted[rp_uuid]:
+                    drop = _NOT_ALLOCATED
+            if drop is not None:
+                lost[drop] = lost.get(drop, 0) + count
         dropped = tuple((drop, lost[drop]) for drop in _DROPS if drop in lost)
         left = free
         cause = refusal.Cause.SPLIT_PROVIDER
