@@ -57,4 +57,11 @@ man_pages = [
         ["nova-gpu-filter developers"],
         1,
     ),
+    (
+        "cli/nova-gpu-status",
+        "nova-gpu-status",
+        "check whether GPU scheduling is set up",
+        ["nova-gpu-filter developers"],
+        1,
+    ),
 ]

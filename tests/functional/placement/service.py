@@ -123,6 +123,14 @@ class Placement(fixtures.Fixture):
             register_opts=False,
         )
 
+    @property
+    def applications(self) -> dict[str, Any]:
+        """The WSGI applications: ``stock``, and ``ours`` with the extension.
+
+        For servers; the methods below ask them without one.
+        """
+        return {"stock": self._stock, "ours": self._wrapped}
+
     def set_option(self, option: str, value: Any, group: str) -> None:
         """Change an option of placement.conf."""
         self.conf.set_override(option, value, group=group)

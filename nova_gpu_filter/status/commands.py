@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The checks in their order, and on which nodes each of them applies."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+
+from oslo_config import cfg
+from oslo_upgradecheck import upgradecheck
+
+from nova_gpu_filter.status import agreement
+from nova_gpu_filter.status import client
+from nova_gpu_filter.status import devices
+from nova_gpu_filter.status import option_names
+from nova_gpu_filter.status import pci
+from nova_gpu_filter.status import placement
+from nova_gpu_filter.status import results
+from nova_gpu_filter.status import scheduler
+from nova_gpu_filter.status.node import Node
+from nova_gpu_filter.status.node import Role
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One line of the report."""
+
+    name: str
+    check: Callable[[Node], results.Result]
+    roles: frozenset[Role] = frozenset(Role)
+    """It applies to a node that has one of them."""
+    of_placement: bool = False
+    """Whether it applies only where PCI devices are in Placement."""
+
+
+_CONTROLLER = frozenset({Role.CONTROLLER})
+_COMPUTE = frozenset({Role.COMPUTE})
+
+_ROWS = (
+    _Row("Option names", option_names.check),
+    _Row("Scheduler filter", scheduler.check_filter, _CONTROLLER),
+    _Row("Order of filters", scheduler.check_order, _CONTROLLER),
+    _Row("Weighers", scheduler.check_weighers, _CONTROLLER),
+    _Row("Pool matcher", scheduler.check_matcher, _CONTROLLER),
+    _Row("Extra spec validators", scheduler.check_validators, _CONTROLLER),
+    _Row("PCI aliases", pci.check_aliases),
+    _Row("PCI device specs", pci.check_device_specs, _COMPUTE),
+    _Row("Aliases and device specs", agreement.check),
+    _Row("PCI devices in Placement", pci.check_in_placement),
+    _Row("Placement API", placement.check_api),
+    _Row("Names in Placement", placement.check_names, _CONTROLLER, True),
+    _Row("Placement extension", devices.check_extension, _CONTROLLER, True),
+    _Row("Placement limits", devices.check_limits, _CONTROLLER, True),
+    _Row("Links of devices", devices.check_links, _CONTROLLER, True),
+)
+
+
+def _run(command: "UpgradeCommands", row: _Row) -> results.Result:
+    """Run one check where it applies."""
+    node = command.node
+    if not node.roles & row.roles:
+        return results.does_not_apply(
+            f"this is no {' or '.join(sorted(row.roles))}; --role says"
+            " otherwise."
+        )
+    if row.of_placement and not node.uses_placement:
+        return results.does_not_apply(
+            "PCI devices are not in Placement, see above."
+        )
+    try:
+        return row.check(node)
+    except client.PlacementError as exc:
+        if row.of_placement:
+            return results.warning(
+                "Not checked: Placement does not answer, see above."
+            )
+        return results.failure(str(exc))
+    except cfg.Error as exc:
+        # A value that is not of the option's type is found when it is read;
+        # the service would not start, either.
+        return results.failure(str(exc))
+
+
+class UpgradeCommands(upgradecheck.UpgradeCommands):
+    """``nova-gpu-status upgrade``."""
+
+    display_title = "GPU Scheduling Check Results"
+
+    def __init__(self, make_node: Callable[[], Node]) -> None:
+        """Take what makes the node, once its files are read."""
+        super().__init__()
+        self._make_node = make_node
+
+    @functools.cached_property
+    def node(self) -> Node:
+        """The node that is checked."""
+        return self._make_node()
+
+    _upgrade_checks = tuple((row.name, (_run, {"row": row})) for row in _ROWS)

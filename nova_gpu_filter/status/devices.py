@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the devices in Placement need of it: links, extension, limits.
+
+Each check raises PlacementError where Placement does not answer.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.status import agreement
+from nova_gpu_filter.status import limits
+from nova_gpu_filter.status import pci
+from nova_gpu_filter.status import results
+from nova_gpu_filter.status import survey
+from nova_gpu_filter.status.node import Node
+
+APPLICATION = "nova_gpu_filter.placement.wsgi:application"
+_MANY = 4
+"""Stock Placement tries every order: 24 for 4 of 4 devices, 1,680 for 4 of 8,
+20,160 for 6 of 8, which takes it 38 seconds."""
+_FEW = 3
+"""How many hosts a message names."""
+
+
+def check_extension(node: Node) -> results.Result:
+    """Look whether the Placement extension answers, everywhere."""
+    if node.survey.composed == survey.PROBES:
+        return results.success()
+    if node.survey.composed:
+        return results.warning(
+            f"Of {survey.PROBES} answers of Placement, {node.survey.composed}"
+            " came with the extension: some of its APIs run without. Have"
+            f" all run {APPLICATION}."
+        )
+    if node.survey.most < 2:
+        return results.success(
+            "Placement runs without the extension, and needs none: no host"
+            " has two devices of a resource class."
+        )
+    if node.placement_conf is not None:
+        try:
+            if limits.read(node.placement_conf).max_sets_per_tree == 0:
+                return results.warning(
+                    "The Placement extension is turned off by"
+                    f" [gpu_filter]max_sets_per_tree = 0 in"
+                    f" {node.placement_conf}."
+                )
+        except limits.UnreadableError:
+            pass  # check_limits says so
+    return results.warning(
+        "Placement runs without the extension, so the best linked devices may"
+        " not be among its candidates: have its WSGI server run"
+        f" {APPLICATION}."
+    )
+
+
+def check_limits(node: Node) -> results.Result:
+    """Look at the limits that Placement needs without the extension."""
+    if node.survey.composed == survey.PROBES:
+        return results.success("The extension answers in their place.")
+    if node.survey.most <= _MANY:
+        return results.success(
+            f"Not needed: no host has more than {_MANY} devices of a resource"
+            " class."
+        )
+    why = (
+        f"Hosts have up to {node.survey.most} devices of a resource class, and"
+        " without the extension Placement tries every order of them"
+    )
+    if node.placement_conf is None:
+        return results.warning(
+            f"{why}. See that its placement.conf has"
+            f" {_and(limits.CURE.values())}; --placement-conf FILE lets this"
+            " command look."
+        )
+    try:
+        missing = limits.read(node.placement_conf).missing
+    except limits.UnreadableError as exc:
+        return results.warning(f"--placement-conf: {exc}.")
+    if missing:
+        return results.warning(
+            f"{why}. Write {_and(limits.CURE[name] for name in missing)} in"
+            f" {node.placement_conf}, or use the extension."
+        )
+    return results.success()
+
+
+def check_links(node: Node) -> results.Result:
+    """Look for hosts whose devices have no links that we know of."""
+    try:
+        aliases = pci.read_aliases(node)
+    except pci.UnreadableError:
+        return results.does_not_apply("[pci]alias cannot be read, see above.")
+    wanted = sorted(
+        {
+            agreement.asked_of_placement(spec).resource_class
+            for specs in aliases.values()
+            for spec in specs
+        }
+    )
+    problems = []
+    unknown: dict[str, list[str]] = {}
+    for resource_class in wanted:
+        for host, devices in _several(node.survey.hosts, resource_class):
+            links = linked.LinkedDevices.of(devices)
+            if links.problem:
+                problems.append(
+                    results.warning(
+                        f"The links of {resource_class} on {host} cannot be"
+                        f" read, and are not used: {links.problem}."
+                    )
+                )
+            elif not links.knows_links:
+                unknown.setdefault(resource_class, []).append(host)
+    problems.extend(
+        results.warning(
+            f"The links of {resource_class} are not known on"
+            f" {_few(hosts)}, so its devices are chosen by NUMA nodes: write"
+            " there the [pci]device_spec that nova-gpu-host config gives."
+        )
+        for resource_class, hosts in unknown.items()
+    )
+    return results.of(problems)
+
+
+def _several(
+    hosts: Iterable[model.Host], resource_class: str
+) -> Iterator[tuple[str, Sequence[model.Device]]]:
+    """Find hosts with more than one device of a class: name, devices."""
+    for host in hosts:
+        devices = host.devices_of(resource_class)
+        if len(devices) > 1:
+            yield host.name, devices
+
+
+def _few(names: Sequence[str]) -> str:
+    if len(names) <= _FEW:
+        return _and(names)
+    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more hosts"
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The options of Placement that bound its work without the extension.
+
+Read from a placement.conf where one is given; no API shows them. Names and
+defaults are those of placement/conf/placement.py and workarounds.py.
+"""
+
+import dataclasses
+
+from oslo_config import cfg
+
+from nova_gpu_filter.conf import placement_extension
+
+_OPTIONS = {
+    "placement": [
+        cfg.IntOpt("max_allocation_candidates", default=-1),
+        cfg.StrOpt(
+            "allocation_candidates_generation_strategy",
+            default="depth-first",
+        ),
+    ],
+    "workarounds": [
+        cfg.BoolOpt("optimize_for_wide_provider_trees", default=False),
+    ],
+}
+_MOST_CANDIDATES = 1000
+"""What Placement's own help advises for wide trees, and what Nova asks for."""
+
+CURE = {
+    "optimize_for_wide_provider_trees": (
+        "[workarounds]optimize_for_wide_provider_trees = true"
+    ),
+    "max_allocation_candidates": (
+        f"[placement]max_allocation_candidates = {_MOST_CANDIDATES}"
+    ),
+    "allocation_candidates_generation_strategy": (
+        "[placement]allocation_candidates_generation_strategy = breadth-first"
+    ),
+}
+"""The option of placement.conf, and the line to write."""
+
+
+class UnreadableError(Exception):
+    """The file cannot be read; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a placement.conf says."""
+
+    missing: tuple[str, ...]
+    """Keys of :data:`CURE` that are not as they should be."""
+    max_sets_per_tree: int
+    """Our own option; 0 turns the extension off."""
+
+
+def read(path: str) -> Limits:
+    """Read a placement.conf.
+
+    :raises UnreadableError: it is not there, or no configuration file.
+    """
+    conf = cfg.ConfigOpts()
+    for group, options in _OPTIONS.items():
+        conf.register_opts(options, group=group)
+    placement_extension.register_opts(conf)
+    try:
+        conf(
+            [],
+            project="placement",
+            default_config_files=[path],
+            default_config_dirs=[],
+        )
+        good = {
+            "optimize_for_wide_provider_trees": (
+                conf.workarounds.optimize_for_wide_provider_trees
+            ),
+            "max_allocation_candidates": (
+                0
+                < conf.placement.max_allocation_candidates
+                <= _MOST_CANDIDATES
+            ),
+            "allocation_candidates_generation_strategy": (
+                conf.placement.allocation_candidates_generation_strategy
+                == "breadth-first"
+            ),
+        }
+        return Limits(
+            tuple(name for name in CURE if not good[name]),
+            conf.gpu_filter.max_sets_per_tree,
+        )
+    except (cfg.Error, ValueError) as exc:
+        raise UnreadableError(f"{path} cannot be read: {exc}") from exc

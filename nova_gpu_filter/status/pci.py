@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""PCI aliases, device specs and the options for Placement, by themselves."""
+
+from nova import exception as nova_exc
+from nova.pci import devspec
+from nova.pci import request
+from nova.pci import whitelist
+
+from nova_gpu_filter.status import results
+from nova_gpu_filter.status.node import Node
+from nova_gpu_filter.status.node import Role
+from nova_gpu_filter.topology import codec
+
+LINKS_TAG = "gpu_links"
+
+
+class UnreadableError(Exception):
+    """Nova refuses the option; the message says why, and the cure."""
+
+
+def read_aliases(node: Node) -> dict[str, list[dict[str, str]]]:
+    """Let Nova read ``[pci]alias``.
+
+    :returns: {alias: [spec, ...]}, the specs as PCI requests have them.
+    :raises UnreadableError: Nova refuses one.
+    """
+    # It is cached for the life of a service.
+    request.get_alias_from_config.cache_clear()
+    try:
+        return {
+            name: specs
+            for name, (_, specs) in request.get_alias_from_config().items()
+        }
+    except nova_exc.PciInvalidAlias as exc:
+        text = (
+            f"[pci]alias: Nova refuses it, and flavors that name an alias with"
+            f" it: {str(exc).rstrip('.')}."
+        )
+        if _names_class_without_placement(node):
+            text += (
+                " An alias that names a resource_class in the place of ids"
+                " needs [filter_scheduler]pci_in_placement = true in nova-api,"
+                " nova-scheduler, nova-conductor and nova-compute."
+            )
+        raise UnreadableError(text) from exc
+    finally:
+        request.get_alias_from_config.cache_clear()
+
+
+def _names_class_without_placement(node: Node) -> bool:
+    return not node.conf.filter_scheduler.pci_in_placement and any(
+        "resource_class" in text for text in node.conf.pci.alias
+    )
+
+
+def read_device_specs(node: Node) -> list[devspec.PciDeviceSpec]:
+    """Let Nova read ``[pci]device_spec``, as nova-compute does.
+
+    A spec with ``devname``, or with the address of one device, makes Nova look
+    into the sysfs of this machine.
+
+    :raises UnreadableError: Nova refuses one.
+    """
+    found = []
+    for text in node.conf.pci.device_spec:
+        try:
+            found.extend(whitelist.Whitelist([text]).specs)
+        # Nova checks little before it works with a value: an id that is no
+        # string is an AttributeError.
+        except Exception as exc:
+            raise UnreadableError(
+                f"[pci]device_spec = {text}: Nova refuses it, and nova-compute"
+                f" does not start: {str(exc).rstrip('.')}. nova-gpu-host"
+                " config writes one for each device."
+            ) from exc
+    return found
+
+
+def check_aliases(node: Node) -> results.Result:
+    """Let Nova parse the aliases."""
+    try:
+        aliases = read_aliases(node)
+    except UnreadableError as exc:
+        return results.failure(str(exc))
+    if aliases:
+        return results.success()
+    if Role.CONTROLLER in node.roles:
+        return results.warning(
+            "[pci]alias is not set: no flavor can ask for a GPU. nova-gpu-host"
+            " config --role controller writes it."
+        )
+    return results.warning(
+        "[pci]alias is not set: servers with GPUs cannot be resized or moved"
+        " to or from this host. Write the aliases of nova-api here, too."
+    )
+
+
+def check_device_specs(node: Node) -> results.Result:
+    """Let Nova parse the device specs, and read their links."""
+    try:
+        specs = read_device_specs(node)
+    except UnreadableError as exc:
+        return results.failure(str(exc))
+    if not specs:
+        return results.warning(
+            "[pci]device_spec is not set: no server can have a GPU of this"
+            " host. nova-gpu-host config writes it."
+        )
+    problems = []
+    for spec in specs:
+        tags = spec.get_tags()
+        if spec.dev_name and node.conf.pci.report_in_placement:
+            problems.append(
+                results.failure(
+                    f"[pci]device_spec with devname {spec.dev_name} and"
+                    " [pci]report_in_placement exclude each other, and"
+                    " nova-compute does not start: give its address."
+                )
+            )
+        if LINKS_TAG in tags:
+            problems.extend(_check_links(tags))
+    return results.of(
+        problems,
+        otherwise="nova-gpu-host check --nova-conf holds them against the"
+        " hardware.",
+    )
+
+
+def _check_links(tags: dict[str, str]) -> list[results.Result]:
+    """Look whether the filter and the Placement extension see one thing."""
+    text = str(tags[LINKS_TAG])
+    try:
+        tagged = codec.parse_text("[pci]device_spec", text)
+        traits = codec.parse_traits(
+            "[pci]device_spec",
+            (name.upper() for name in tags.get("traits", "").split(",")),
+        )
+    except codec.LinkTextError as exc:
+        return [
+            results.failure(f"{exc}. nova-gpu-host config writes the links.")
+        ]
+    if tagged != traits:
+        return [
+            results.warning(
+                f"[pci]device_spec with gpu_links {text} has other links in"
+                " its traits, by which the Placement extension goes: add"
+                f" {','.join(codec.format_traits(tagged))}."
+            )
+        ]
+    return []
+
+
+def check_in_placement(node: Node) -> results.Result:
+    """Look whether the options for PCI devices in Placement go together."""
+    reports = node.conf.pci.report_in_placement
+    asks = node.conf.filter_scheduler.pci_in_placement
+    if Role.COMPUTE in node.roles and asks and not reports:
+        return results.failure(
+            "[filter_scheduler]pci_in_placement is true, but"
+            " [pci]report_in_placement is not: the scheduler finds no GPU of"
+            " this host. Write [pci]report_in_placement = true and restart"
+            " nova-compute."
+        )
+    if Role.CONTROLLER in node.roles and reports and not asks:
+        return results.warning(
+            "[pci]report_in_placement is true, but the scheduler does not ask"
+            " Placement for devices, so nova-compute takes any: when all"
+            " hosts report, write [filter_scheduler]pci_in_placement = true"
+            " for nova-api, nova-scheduler and nova-conductor."
+        )
+    if Role.CONTROLLER not in node.roles and reports and not asks:
+        return results.success(
+            "[filter_scheduler]pci_in_placement is not set here: needed in"
+            " nova-compute, too, if an alias names a resource_class without"
+            " ids."
+        )
+    if (
+        Role.CONTROLLER in node.roles
+        and not asks
+        and node.conf.gpu_filter.pool_matcher == "topology"
+    ):
+        return results.warning(
+            "PCI devices are not in Placement, so hosts are chosen by links"
+            " but nova-compute takes any of their devices: set"
+            " [pci]report_in_placement = true on every compute, then"
+            " [filter_scheduler]pci_in_placement = true; or say that this is"
+            " meant by [gpu_filter]pool_matcher = nova."
+        )
+    return results.success()

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Results of checks, and several of them in one."""
+
+from collections.abc import Sequence
+
+from oslo_upgradecheck import upgradecheck
+
+Code = upgradecheck.Code
+Result = upgradecheck.Result
+
+
+def success(details: str | None = None) -> Result:
+    """Nothing to do; the details, if any, are worth knowing."""
+    return Result(Code.SUCCESS, details)
+
+
+def warning(details: str) -> Result:
+    """Something works less well than it could, or may be meant."""
+    return Result(Code.WARNING, details)
+
+
+def failure(details: str) -> Result:
+    """Something does not work, or a service will not start."""
+    return Result(Code.FAILURE, details)
+
+
+def does_not_apply(reason: str) -> Result:
+    """Nothing was checked, for this reason."""
+    return success(f"Does not apply: {reason}")
+
+
+def of(problems: Sequence[Result], otherwise: str | None = None) -> Result:
+    """Make one result of many: the worst code, all details.
+
+    :param otherwise: details where there are none.
+    """
+    details = [found.details for found in problems if found.details]
+    return Result(
+        max((found.code for found in problems), default=Code.SUCCESS),
+        " ".join(details) or otherwise,
+    )

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What nova-scheduler and nova-api load of us."""
+
+import importlib
+
+from nova.api.validation.extra_specs import validators
+from nova.scheduler import filters
+from nova.scheduler import weights
+
+from nova_gpu_filter import conf as gpu_conf
+from nova_gpu_filter import exception
+from nova_gpu_filter.pools import loader
+from nova_gpu_filter.status import results
+from nova_gpu_filter.status.node import Node
+from nova_gpu_filter.topology import policy
+
+FILTER = "GpuPciPassthroughFilter"
+STOCK_FILTER = "PciPassthroughFilter"
+NUMA_FILTER = "NUMATopologyFilter"
+ALL_FILTERS = "nova_gpu_filter.scheduler.filters.all_filters"
+ALL_WEIGHERS = "nova_gpu_filter.scheduler.weights.all_weighers"
+WEIGHERS = {
+    "GpuFragmentationWeigher": "gpu_fragmentation_weight_multiplier",
+    "GpuTopologyWeigher": "gpu_topology_weight_multiplier",
+}
+"""Our weighers, and the options of ``[filter_scheduler]`` that weigh them."""
+
+
+def check_filter(node: Node) -> results.Result:
+    """Look whether our filter is enabled, and load all as Nova does."""
+    options = node.conf.filter_scheduler
+    try:
+        available = {
+            cls.__name__
+            for cls in filters.HostFilterHandler().get_matching_classes(
+                options.available_filters
+            )
+        }
+    except Exception as exc:  # whatever a module raises when it is imported
+        return results.failure(
+            f"[filter_scheduler]available_filters cannot be loaded, and"
+            f" nova-scheduler does not start: {exc}"
+        )
+    enabled = options.enabled_filters
+    missing = [name for name in enabled if name not in available]
+    if missing:
+        cure = (
+            f"add the line available_filters = {ALL_FILTERS}"
+            if FILTER in missing
+            else "name what provides them in available_filters"
+        )
+        return results.failure(
+            f"[filter_scheduler]enabled_filters names {', '.join(missing)},"
+            f" which available_filters does not provide, and nova-scheduler"
+            f" does not start: {cure}."
+        )
+    if FILTER in enabled:
+        return results.success()
+    if STOCK_FILTER in enabled:
+        return results.warning(
+            f"[filter_scheduler]enabled_filters has {STOCK_FILTER}, so Nova"
+            f" decides without links: write {FILTER} in its place."
+        )
+    return results.failure(
+        f"[filter_scheduler]enabled_filters has no {FILTER}: add it, or no"
+        " host is refused for its PCI devices."
+    )
+
+
+def check_order(node: Node) -> results.Result:
+    """Look at the place of our filter among those that look at devices."""
+    enabled = list(node.conf.filter_scheduler.enabled_filters)
+    if FILTER not in enabled:
+        return results.does_not_apply(f"{FILTER} is not enabled.")
+    problems = []
+    if NUMA_FILTER in enabled and (
+        enabled.index(NUMA_FILTER) < enabled.index(FILTER)
+    ):
+        problems.append(
+            results.warning(
+                f"[filter_scheduler]enabled_filters has {NUMA_FILTER} before"
+                f" {FILTER}: put {FILTER} first, it is the cheaper of the two"
+                " and leaves fewer candidates to the other."
+            )
+        )
+    if STOCK_FILTER in enabled:
+        problems.append(
+            results.success(
+                f"[filter_scheduler]enabled_filters also has {STOCK_FILTER}:"
+                " harmless, but every host is asked twice, once the slow way;"
+                " remove it."
+            )
+        )
+    return results.of(problems)
+
+
+def check_weighers(node: Node) -> results.Result:
+    """Look whether our weighers take part."""
+    options = node.conf.filter_scheduler
+    try:
+        loaded = {
+            cls.__name__
+            for cls in weights.HostWeightHandler().get_matching_classes(
+                options.weight_classes
+            )
+        }
+    except Exception as exc:  # whatever a module raises when it is imported
+        return results.failure(
+            f"[filter_scheduler]weight_classes cannot be loaded, and"
+            f" nova-scheduler does not start: {exc}"
+        )
+    missing = [name for name in WEIGHERS if name not in loaded]
+    if missing:
+        return results.warning(
+            f"[filter_scheduler]weight_classes is without"
+            f" {' and '.join(missing)}, so hosts are not compared by their"
+            f" links: add {ALL_WEIGHERS}."
+        )
+    off = [name for name in WEIGHERS.values() if not options[name]]
+    if off:
+        return results.success(
+            " ".join(
+                f"[filter_scheduler]{name} is 0, which turns it off."
+                for name in off
+            )
+        )
+    return results.success()
+
+
+def check_matcher(node: Node) -> results.Result:
+    """Load the pool matcher, and read the mix of requests."""
+    try:
+        loader.load(node.conf.gpu_filter.pool_matcher)
+        gpu_conf.request_mix(node.conf)
+    except exception.GpuFilterError as exc:
+        return results.failure(str(exc))
+    return results.success()
+
+
+def check_validators(node: Node) -> results.Result:
+    """Look whether nova-api would know our extra specs."""
+    keys = (policy.LINK_KEY, policy.LINK_POLICY_KEY)
+    # Nova fills this when the module is imported, and logs what it cannot.
+    if all(key in validators.VALIDATORS for key in keys):
+        return results.success()
+    try:
+        importlib.import_module(
+            "nova_gpu_filter.scheduler.extra_spec_validators"
+        )
+        cure = "install nova-gpu-filter again, its entry points are missing"
+    except Exception as exc:  # what Nova has only logged
+        cure = str(exc)
+    return results.failure(
+        f"nova-api would refuse or ignore the extra specs {' and '.join(keys)}"
+        f" of a flavor: {cure}."
+    )

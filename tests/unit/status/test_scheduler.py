@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from importlib import metadata
+
+from nova.api.validation.extra_specs import validators
+import pytest
+from stevedore import extension
+
+from nova_gpu_filter.scheduler import filters
+from nova_gpu_filter.scheduler import weights
+from nova_gpu_filter.status import scheduler
+from nova_gpu_filter.status.results import Code
+
+AVAILABLE = """
+available_filters = nova.scheduler.filters.all_filters
+available_filters = nova_gpu_filter.scheduler.filters.all_filters
+"""
+WEIGHERS = (
+    "weight_classes = nova.scheduler.weights.all_weighers,"
+    "nova_gpu_filter.scheduler.weights.all_weighers\n"
+)
+
+
+def options(*lines):
+    """Write the section of the scheduler."""
+    return "[filter_scheduler]\n" + "\n".join(lines) + "\n"
+
+
+def enabled(*names):
+    """Write a section with our filters available and some enabled."""
+    return options(AVAILABLE, f"enabled_filters = {','.join(names)}")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Return a function that puts a broken entry point into a namespace."""
+
+    def put(namespace):
+        monkeypatch.setitem(
+            extension.ExtensionManager.ENTRY_POINT_CACHE,
+            namespace,
+            [metadata.EntryPoint("Broken", "no_such_module:X", namespace)],
+        )
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        pytest.param(
+            enabled("ComputeFilter", "GpuPciPassthroughFilter"),
+            Code.SUCCESS,
+            None,
+            id="as documented",
+        ),
+        pytest.param(
+            options(
+                "available_filters = nova.scheduler.filters.all_filters",
+                "enabled_filters = GpuPciPassthroughFilter",
+            ),
+            Code.FAILURE,
+            "add the line available_filters ="
+            " nova_gpu_filter.scheduler.filters.all_filters",
+            id="not available",
+        ),
+        pytest.param(
+            enabled("GpuPciPassthroughFilter", "MineFilter"),
+            Code.FAILURE,
+            "enabled_filters names MineFilter, which available_filters does"
+            " not provide",
+            id="a filter of somebody else is not available",
+        ),
+        pytest.param(
+            enabled("PciPassthroughFilter"),
+            Code.WARNING,
+            "write GpuPciPassthroughFilter in its place",
+            id="Nova's own filter decides",
+        ),
+        pytest.param(
+            enabled("ComputeFilter"),
+            Code.FAILURE,
+            "has no GpuPciPassthroughFilter: add it",
+            id="no filter looks at devices",
+        ),
+        pytest.param(
+            options("available_filters = no_such_module.all_filters"),
+            Code.FAILURE,
+            "available_filters cannot be loaded, and nova-scheduler does not"
+            " start",
+            id="a module that is not installed",
+        ),
+    ],
+)
+def test_the_filter_is_enabled_and_can_be_loaded(make_node, text, code, words):
+    result = scheduler.check_filter(make_node(text))
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+def test_a_filter_that_cannot_be_imported_is_named(make_node, broken):
+    broken(filters.NAMESPACE)
+    node = make_node(enabled("GpuPciPassthroughFilter"))
+    result = scheduler.check_filter(node)
+    assert result.code is Code.FAILURE
+    assert "no_such_module:X" in result.details
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "words"),
+    [
+        pytest.param(
+            ("GpuPciPassthroughFilter", "NUMATopologyFilter"),
+            Code.SUCCESS,
+            None,
+            id="ours first",
+        ),
+        pytest.param(
+            ("GpuPciPassthroughFilter",),
+            Code.SUCCESS,
+            None,
+            id="no NUMATopologyFilter",
+        ),
+        pytest.param(
+            ("NUMATopologyFilter", "GpuPciPassthroughFilter"),
+            Code.WARNING,
+            "put GpuPciPassthroughFilter first",
+            id="NUMATopologyFilter first",
+        ),
+        pytest.param(
+            ("GpuPciPassthroughFilter", "PciPassthroughFilter"),
+            Code.SUCCESS,
+            "harmless, but every host is asked twice",
+            id="Nova's own as well",
+        ),
+        pytest.param(
+            ("NUMATopologyFilter",),
+            Code.SUCCESS,
+            "Does not apply",
+            id="ours is not enabled",
+        ),
+    ],
+)
+def test_our_filter_stands_before_numa_topology_filter(
+    make_node, names, code, words
+):
+    result = scheduler.check_order(make_node(enabled(*names)))
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "words"),
+    [
+        pytest.param((WEIGHERS,), Code.SUCCESS, None, id="as documented"),
+        pytest.param(
+            (),
+            Code.WARNING,
+            "without GpuFragmentationWeigher and GpuTopologyWeigher",
+            id="Nova's own only",
+        ),
+        pytest.param(
+            (
+                "weight_classes = nova_gpu_filter.scheduler.weights"
+                ".gpu_topology.GpuTopologyWeigher",
+            ),
+            Code.WARNING,
+            "without GpuFragmentationWeigher, so",
+            id="one of them",
+        ),
+        pytest.param(
+            (WEIGHERS, "gpu_topology_weight_multiplier = 0"),
+            Code.SUCCESS,
+            "[filter_scheduler]gpu_topology_weight_multiplier is 0",
+            id="one is turned off",
+        ),
+        pytest.param(
+            ("weight_classes = no_such_module.all_weighers",),
+            Code.FAILURE,
+            "weight_classes cannot be loaded",
+            id="a module that is not installed",
+        ),
+    ],
+)
+def test_the_weighers_take_part(make_node, lines, code, words):
+    result = scheduler.check_weighers(make_node(options(*lines)))
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+def test_a_weigher_that_cannot_be_imported_is_named(make_node, broken):
+    broken(weights.NAMESPACE)
+    result = scheduler.check_weighers(make_node(options(WEIGHERS)))
+    assert result.code is Code.FAILURE
+    assert "no_such_module:X" in result.details
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("", Code.SUCCESS, None),
+        ("pool_matcher = nova", Code.SUCCESS, None),
+        (
+            "pool_matcher = fastest",
+            Code.FAILURE,
+            "[gpu_filter]pool_matcher = fastest: no such pool matcher",
+        ),
+        ("request_mix = one:1", Code.FAILURE, "[gpu_filter]request_mix"),
+    ],
+)
+def test_the_matcher_can_be_loaded(make_node, line, code, words):
+    result = scheduler.check_matcher(make_node(f"[gpu_filter]\n{line}\n"))
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+def test_nova_api_knows_our_extra_specs(make_node):
+    result = scheduler.check_validators(make_node())
+    assert (result.code, result.details) == (Code.SUCCESS, None)
+
+
+def test_extra_specs_that_nova_api_would_not_know_are_missed(
+    make_node, monkeypatch
+):
+    monkeypatch.delitem(validators.VALIDATORS, "gpu:link")
+    result = scheduler.check_validators(make_node())
+    assert result.code is Code.FAILURE
+    assert "gpu:link and gpu:link_policy" in result.details
+    assert "entry points are missing" in result.details
