@@ -4,11 +4,13 @@
 
 Nova's fixtures turn the threads of a process into green threads when they are
 imported. The processes of pytest-xdist would wait for each other forever then,
-so nothing of nova is imported here, and where xdist hands out the tests, each
-module runs in a process of its own.
+so nothing of nova is imported here, and where xdist hands out the tests, or
+unit tests have decided against green threads, each module runs in a process of
+its own.
 """
 
 from collections.abc import Callable
+import os
 import pathlib
 
 import pytest
@@ -21,8 +23,11 @@ Edit = tuple[str, str]
 
 
 def pytest_pycollect_makemodule(module_path, parent):
-    """Leave the modules to other processes in a worker of pytest-xdist."""
-    if hasattr(parent.config, "workerinput"):
+    """Leave the modules to other processes where this one is of no use."""
+    if (
+        hasattr(parent.config, "workerinput")
+        or own_process.NO_GREEN_THREADS in os.environ
+    ):
         return own_process.OwnProcessModule.from_parent(
             parent, path=module_path
         )

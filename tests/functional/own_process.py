@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+NO_GREEN_THREADS = "OS_NOVA_DISABLE_EVENTLET_PATCHING"
+"""The environment variable that nova/monkey_patch.py reads."""
+
 TIMEOUT = 900
 """Seconds that a module may take; the longest takes about two minutes."""
 
@@ -32,7 +35,7 @@ class OwnProcessItem(pytest.Item):
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("PYTEST_")
+            if name != NO_GREEN_THREADS and not name.startswith("PYTEST_")
         }
         try:
             done = self._run(environment)
@@ -43,7 +46,9 @@ class OwnProcessItem(pytest.Item):
             ) from None
         print(done.stdout)
         if done.returncode != 0:
-            raise OwnProcessError(f"exited with {done.returncode}", done.stdout)
+            raise OwnProcessError(
+                f"exited with {done.returncode}", done.stdout
+            )
 
     def _run(self, environment):
         return subprocess.run(

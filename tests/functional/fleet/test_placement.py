@@ -2,7 +2,6 @@
 
 """Hosts, devices and owners read from a real Placement."""
 
-import threading
 import uuid
 
 import pytest
@@ -10,42 +9,16 @@ import pytest
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import placement as reader
 from nova_gpu_filter.fleet import service as services
+from tests.functional.fleet import adapters
 from tests.functional.placement import service
 
 GPU = "CUSTOM_H100"
 LINK = "CUSTOM_GPU_LINK_NV18_0"
 
 
-class _Adapter:
-    """Answers as a keystoneauth adapter does, and counts."""
-
-    def __init__(self, placement):
-        self._placement = placement
-        # SQLite in memory is one connection for all threads.
-        self._one_at_a_time = threading.Lock()
-        self.asked = []
-
-    def get(self, path, raise_exc, headers, microversion):
-        assert raise_exc is False
-        with self._one_at_a_time:
-            self.asked.append(path)
-            answer = self._placement.stock(path, microversion=microversion)
-        return _Response(answer)
-
-
-class _Response:
-    def __init__(self, answer):
-        self.status_code = answer.status
-        self.reason = ""
-        self._answer = answer
-
-    def json(self):
-        return self._answer.json
-
-
 @pytest.fixture
 def adapter(placement):
-    return _Adapter(placement)
+    return adapters.PlacementAdapter(placement)
 
 
 @pytest.fixture

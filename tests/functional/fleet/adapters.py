@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Services that answer as through a keystoneauth adapter."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+import threading
+from typing import Any
+from urllib import parse
+
+from tests.functional.placement import service
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """As far as we read one of requests."""
+
+    status_code: int
+    body: Any
+    reason: str = ""
+
+    def json(self) -> Any:
+        """Return the body as an object."""
+        return self.body
+
+
+class PlacementAdapter:
+    """A real Placement; notes what it was asked."""
+
+    def __init__(self, placement: service.Placement) -> None:
+        self._placement = placement
+        # SQLite in memory is one connection for all threads.
+        self._one_at_a_time = threading.Lock()
+        self.asked: list[str] = []
+        self.token = "admin"  # noqa: S105
+        self.most = service.LATEST
+        """The newest microversion that it offers."""
+
+    def get(
+        self,
+        path: str,
+        raise_exc: bool,
+        headers: Mapping[str, str],
+        microversion: str,
+    ) -> Response:
+        """Ask Placement."""
+        assert raise_exc is False
+        if self.most != service.LATEST:
+            microversion = "1.99"  # as if it were newer than what is known
+        with self._one_at_a_time:
+            self.asked.append(path)
+            answer = self._placement.stock(
+                path,
+                microversion=microversion,
+                headers={"X-Auth-Token": self.token},
+            )
+        return Response(answer.status, answer.json)
+
+
+class Nova:
+    """Servers and flavors; Nova itself is asked by other tests."""
+
+    def __init__(
+        self,
+        servers: Iterable[Mapping[str, Any]],
+        flavors: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        self.servers = list(servers)
+        self.flavors = list(flavors)
+
+    def get(self, path: str, **_kwargs: Any) -> Response:
+        """Answer."""
+        url = parse.urlsplit(path)
+        query = dict(parse.parse_qsl(url.query))
+        if url.path == "/flavors/detail":
+            return Response(200, {"flavors": self.flavors})
+        if url.path == "/servers/detail":
+            name = query.get("name", "").replace("\\", "")
+            return Response(
+                200,
+                {"servers": [s for s in self.servers if name in s["name"]]},
+            )
+        for server in self.servers:
+            if url.path == f"/servers/{server['id']}":
+                return Response(200, {"server": server})
+        return Response(404, {})

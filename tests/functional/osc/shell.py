@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Runs ``openstack gpu`` commands in this process, by their entry points."""
+
+import dataclasses
+import io
+import logging
+import threading
+import types
+from typing import Any
+
+from cliff import app
+from cliff import commandmanager
+from keystoneauth1 import adapter
+from keystoneauth1 import session
+from keystoneauth1 import token_endpoint
+
+from nova_gpu_filter.osc import plugin
+
+PROJECT = "6f70656e737461636b20342065766572"
+"""Nova's fixtures give it to all that they make."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class _App(app.App):
+    """OpenStackClient as far as our commands need it."""
+
+    LOG = logging.getLogger("tests.openstack")
+
+    def __init__(self, services: plugin.Services, **streams: Any) -> None:
+        super().__init__(
+            "openstack",
+            "0",
+            commandmanager.CommandManager("openstack.gpu.v1"),
+            **streams,
+        )
+        self.client_manager = types.SimpleNamespace(gpu=services)
+
+    def configure_logging(self) -> None:
+        """Log to our standard error only, and warnings without their level,
+        as OpenStackClient does."""
+        self.handler = logging.StreamHandler(self.stderr)
+        self.handler.setLevel(logging.WARNING)
+        for name in ("tests.openstack", "nova_gpu_filter"):
+            logging.getLogger(name).addHandler(self.handler)
+
+
+class Shell:
+    """Runs commands on some services."""
+
+    def __init__(self, adapters: Any) -> None:
+        """Nothing is asked yet.
+
+        :param adapters: has an adapter as attribute for each service.
+        """
+        self._services = plugin.Services(adapters)
+
+    def run(self, *arguments: str) -> Result:
+        """Run one command: ``run("gpu", "device", "list")``."""
+        out, err = io.StringIO(), io.StringIO()
+        openstack = _App(self._services, stdout=out, stderr=err)
+        try:
+            code = openstack.run(list(arguments))
+        except SystemExit as exc:  # of argparse
+            code = int(exc.code or 0)
+        finally:
+            for name in ("tests.openstack", "nova_gpu_filter"):
+                logging.getLogger(name).removeHandler(openstack.handler)
+        return Result(code, out.getvalue(), err.getvalue())
+
+
+def adapters_of(cloud: Any, user: str | None = None) -> Any:
+    """Make keystoneauth adapters for an embedded cloud.
+
+    :param user: of whom to ask; the administrator without it.
+    """
+    placement, compute = cloud.services.placement, cloud.services.api
+    return types.SimpleNamespace(
+        placement=_adapter(
+            placement.fixture.endpoint, user or "admin", "placement"
+        ),
+        compute=_adapter(
+            compute.base_url, user or compute.auth_user, "compute"
+        ),
+    )
+
+
+class _OneByOne(adapter.Adapter):
+    """An adapter for services on SQLite in memory, which is one connection
+    for all threads."""
+
+    _lock = threading.Lock()
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask when nobody else does."""
+        with self._lock:
+            return super().request(*args, **kwargs)
+
+
+def _adapter(url: str, user: str, service_type: str) -> adapter.Adapter:
+    return _OneByOne(
+        session.Session(auth=token_endpoint.Token(url, user)),
+        service_type=service_type,
+        # In place of Keystone's middleware: Placement takes the token for the
+        # user, Nova's fixture these.
+        additional_headers={
+            "X-Auth-User": user,
+            "X-Auth-Project-Id": PROJECT,
+            "X-Roles": user,
+        },
+    )
