@@ -34,8 +34,8 @@ class PlacementAdapter:
         self._one_at_a_time = threading.Lock()
         self.asked: list[str] = []
         self.token = "admin"  # noqa: S105
-        self.most = service.LATEST
-        """The newest microversion that it offers."""
+        self.is_old = False
+        """Whether what it is asked for is newer than what it offers."""
 
     def get(
         self,
@@ -46,8 +46,8 @@ class PlacementAdapter:
     ) -> Response:
         """Ask Placement."""
         assert raise_exc is False
-        if self.most != service.LATEST:
-            microversion = "1.99"  # as if it were newer than what is known
+        if self.is_old:
+            microversion = "1.99"
         with self._one_at_a_time:
             self.asked.append(path)
             answer = self._placement.stock(

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a host has of each model, in numbers."""
+
+from collections.abc import Iterable
+import dataclasses
+
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import fragmentation as fragmentation_
+from nova_gpu_filter.topology.links import Requirement
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Devices, or VFs where a device has several."""
+
+    total: int
+    free: int
+    used: int
+    reserved: int
+    """Neither free nor used: kept back, or given out once already."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSummary:
+    """The devices of one resource class on one host."""
+
+    resource_class: str
+    model: str
+    """One name, or several separated by commas."""
+    counts: Counts
+    linked: linked.LinkedDevices
+    fragmentation: float
+    """F, in GPUs."""
+
+    @property
+    def largest_by_link(self) -> dict[Requirement, int]:
+        """See :meth:`linked.LinkedDevices.largest_by_link`."""
+        return self.linked.largest_by_link()
+
+    @property
+    def partitions(self) -> dict[int, tuple[int, int]]:
+        """See :meth:`linked.LinkedDevices.partitions`."""
+        return self.linked.partitions()
+
+
+def count(devices: Iterable[model.Device]) -> Counts:
+    """Count devices by what can be had of them.
+
+    Those without inventory do not count.
+    """
+    total = free = used = reserved = 0
+    for device in devices:
+        if device.resource_class is None:
+            continue
+        amount = device.amount
+        # With all of it reserved, Placement tells no number: one, if unused.
+        there = max(amount.capacity, amount.used, 1)
+        total += there
+        free += amount.free
+        used += amount.used
+        reserved += there - amount.free - amount.used
+    return Counts(total, free, used, reserved)
+
+
+def of(
+    host: model.Host,
+    mix: fragmentation_.Mix = fragmentation_.DEFAULT_MIX,
+) -> list[ModelSummary]:
+    """Summarize a host, by resource class.
+
+    :param mix: request sizes for F.
+    """
+    found = []
+    for resource_class in host.resource_classes:
+        devices = linked.LinkedDevices.of(host.devices_of(resource_class))
+        names = sorted({device.model for device in devices.devices})
+        found.append(
+            ModelSummary(
+                resource_class,
+                ", ".join(names),
+                count(devices.devices),
+                devices,
+                devices.fragmentation(mix),
+            )
+        )
+    return found

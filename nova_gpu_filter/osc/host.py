@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The commands ``openstack gpu host``."""
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from cliff import columns
+from osc_lib.command import command
+
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import summary
+from nova_gpu_filter.osc import base
+
+_UNITS = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
+
+
+def _status(host: model.Host) -> str:
+    return "disabled" if host.is_disabled else "enabled"
+
+
+class _Largest(columns.FormattableColumn[Mapping[str, int]]):
+    """Sizes by link; people need no weaker link that gives no more."""
+
+    def human_readable(self) -> str:
+        """Write ``fabric 4, nvlink 7``."""
+        shown, most = [], -1
+        for link, size in self._value.items():
+            if size > most:
+                shown.append(f"{link} {size}")
+                most = size
+        return ", ".join(shown)
+
+
+class _Partitions(columns.FormattableColumn[Mapping[int, tuple[int, int]]]):
+    """(intact, all) by size."""
+
+    def human_readable(self) -> str:
+        """Write ``8: 0/1, 4: 1/2``."""
+        return ", ".join(
+            f"{size}: {intact}/{there}"
+            for size, (intact, there) in self._value.items()
+        )
+
+    def machine_readable(self) -> Any:
+        """Return an object of objects."""
+        return {
+            str(size): {"intact": intact, "total": there}
+            for size, (intact, there) in self._value.items()
+        }
+
+
+def _largest(found: summary.ModelSummary) -> _Largest:
+    return _Largest(
+        {
+            requirement.value: size
+            for requirement, size in found.largest_by_link.items()
+        }
+    )
+
+
+class ListHost(command.Lister, base.GpuCommand):
+    """List the hosts with devices, a line for each model.
+
+    Largest Set is how many free devices can be had of which all pairs have at
+    least that link. Partitions are the fabric partitions that are wholly free,
+    of those that there are, by size. F is the fragmentation: the free devices
+    that expected requests could not use.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the option."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--model",
+            metavar="<model>",
+            help="only this model, or this resource class",
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+        """List the hosts."""
+        return (
+            "Host",
+            "Status",
+            "Model",
+            "Total",
+            "Free",
+            "Used",
+            "Reserved",
+            "Largest Set",
+            "Partitions",
+            "F",
+        ), [
+            (
+                host.name,
+                _status(host),
+                found.model,
+                found.counts.total,
+                found.counts.free,
+                found.counts.used,
+                found.counts.reserved,
+                _largest(found),
+                _Partitions(found.partitions),
+                base.number(found.fragmentation),
+            )
+            for host in self.read_hosts()
+            for found in summary.of(host)
+            if parsed_args.model is None
+            or base.is_named(found.linked.devices[0], parsed_args.model)
+        ]
+
+
+class ShowHost(command.ShowOne, base.GpuCommand):
+    """Show one host: its devices in numbers, what else is free, the owners."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the argument."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "host", metavar="<host>", help="hypervisor hostname"
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Show the host."""
+        (host,) = self.read_hosts(parsed_args.host)
+        owners = self.read_owners([host])
+        shown: dict[str, Any] = {
+            "host": host.name,
+            "provider": host.uuid,
+            "status": _status(host),
+        }
+        for resource_class, name in _UNITS.items():
+            amount = host.amounts.get(resource_class)
+            if amount is not None:
+                shown[f"{name}_free"] = amount.free
+        for found in summary.of(host):
+            prefix = found.resource_class.removeprefix("CUSTOM_").lower()
+            shown |= {
+                f"{prefix}_model": found.model,
+                f"{prefix}_total": found.counts.total,
+                f"{prefix}_free": found.counts.free,
+                f"{prefix}_used": found.counts.used,
+                f"{prefix}_reserved": found.counts.reserved,
+                f"{prefix}_largest_set": _largest(found),
+                f"{prefix}_partitions": _Partitions(found.partitions),
+                f"{prefix}_fragmentation": base.number(found.fragmentation),
+            }
+        shown["servers"] = base.Numbers(_devices_by_server(host, owners))
+        return tuple(shown), tuple(shown.values())
+
+
+def _devices_by_server(
+    host: model.Host, owners: base.Owners
+) -> dict[str, int]:
+    """Count the devices of each server."""
+    found: dict[str, int] = {}
+    for device in host.devices:
+        for owner in owners.of(device):
+            name = owners.name(owner)
+            found[name] = found.get(name, 0) + owner.amount
+    return found

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What OpenStackClient loads: see the docs of osc-lib, "Plugins"."""
+
+import argparse
+import functools
+from typing import Any
+
+from nova_gpu_filter.fleet import service
+
+API_NAME = "gpu"
+API_VERSION_OPTION = "os_gpu_api_version"
+API_VERSIONS = {"1": "nova_gpu_filter.osc.plugin.Services"}
+DEFAULT_API_VERSION = "1"
+
+
+class Services:
+    """The services of the cloud that we ask, each when it is first needed."""
+
+    def __init__(self, adapters: Any) -> None:
+        """Nothing is asked yet.
+
+        :param adapters: has keystoneauth adapters as attributes: a
+            ``Connection`` of openstacksdk.
+        """
+        self._adapters = adapters
+
+    @functools.cached_property
+    def placement(self) -> service.Get:
+        """Asks Placement."""
+        return self._getter(
+            "placement", "Placement", service.PLACEMENT_MICROVERSION
+        )
+
+    @functools.cached_property
+    def compute(self) -> service.Get:
+        """Asks Nova."""
+        return self._getter("compute", "Nova", service.COMPUTE_MICROVERSION)
+
+    @functools.cached_property
+    def image(self) -> service.Get:
+        """Asks Glance."""
+        return self._getter("image", "Glance", None)
+
+    @functools.cached_property
+    def identity(self) -> service.Get:
+        """Asks Keystone."""
+        return self._getter("identity", "Keystone", None)
+
+    def _getter(
+        self, attribute: str, name: str, microversion: str | None
+    ) -> service.Get:
+        return service.getter(
+            _Adapter(self._adapters, attribute), name, microversion
+        )
+
+
+class _Adapter:
+    """Finds its endpoint with the first question, so that a failure is told
+    as that of any question."""
+
+    def __init__(self, adapters: Any, attribute: str) -> None:
+        self._adapters = adapters
+        self._attribute = attribute
+
+    def get(self, path: str, **kwargs: Any) -> Any:
+        return getattr(self._adapters, self._attribute).get(path, **kwargs)
+
+
+def make_client(instance: Any) -> Services:
+    """Return what commands find as ``client_manager.gpu``."""
+    return Services(instance.sdk_connection)
+
+
+def build_option_parser(
+    parser: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Add global options: none.
+
+    Other plugins have a version of their API to choose; there is none here.
+    """
+    return parser

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""openstack gpu on a real Nova and Placement, through keystoneauth."""
+
+import json
+
+import pytest
+
+from demo import chapter_topology
+from demo import cloud as embedded
+from demo import machines
+from tests.functional.osc import shell
+
+HOSTS = ("hgx-1", "hgx-2")
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    """Two HGX H100; servers with 2 and 1 GPUs on the first."""
+    with embedded.EmbeddedCloud(
+        chapter_topology.CONF, extend_placement=True
+    ) as running:
+        for host in HOSTS:
+            running.add_compute(host, machines.hgx_h100())
+        for gpus in (1, 2):
+            running.create_flavor(
+                f"any.{gpus}", {"pci_passthrough:alias": f"h100:{gpus}"}
+            )
+        yield running
+
+
+@pytest.fixture(scope="module")
+def servers(cloud):
+    """By name: two, one."""
+    return {
+        name: cloud.boot(name, flavor, host=HOSTS[0])
+        for name, flavor in (("two", "any.2"), ("one", "any.1"))
+    }
+
+
+@pytest.fixture
+def openstack(cloud, servers):
+    """Return a function that runs a command and returns its JSON."""
+    commands = shell.Shell(shell.adapters_of(cloud))
+
+    def run(*arguments):
+        result = commands.run("gpu", *arguments, "-f", "json")
+        assert (result.code, result.err) == (0, "")
+        return json.loads(result.out)
+
+    return run
+
+
+def test_devices_are_those_of_nova_with_their_owners(
+    openstack, cloud, servers
+):
+    listed = openstack("device", "list", "--long")
+    assert {(row["Host"], row["Address"]) for row in listed} == {
+        (device.host, device.address)
+        for host in HOSTS
+        for device in cloud.devices(host)
+    }
+    for name, server in servers.items():
+        mine = [row for row in listed if row["Server"] == name]
+        assert [row["Address"] for row in mine] == embedded.addresses(
+            cloud.devices_of(server)
+        )
+        assert {row["Project"] for row in mine} == {shell.PROJECT}
+        assert openstack("device", "list", "--server", name) == [
+            {key: row[key] for key in list(row)[:8]} for row in mine
+        ]
+
+
+def test_a_host_counts_what_nova_has_free(openstack, cloud, servers):
+    first, second = openstack("host", "list")
+    free = [sum(pool["count"] for pool in cloud.pools(h)) for h in HOSTS]
+    assert [first["Free"], second["Free"]] == free == [5, 8]
+    assert openstack("host", "show", HOSTS[0])["servers"] == {
+        "two": 2,
+        "one": 1,
+    }
+
+
+@pytest.mark.parametrize("command", ["device list", "host list"])
+def test_a_user_without_permission_is_told(cloud, command):
+    reader = shell.Shell(shell.adapters_of(cloud, "reader"))
+    result = reader.run("gpu", *command.split())
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("Placement refuses GET /resource_providers")
+    assert result.err.count("\n") == 1
