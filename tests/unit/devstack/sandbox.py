@@ -77,6 +77,11 @@ else
     cat "$SANDBOX/compute.conf"
 fi
 """,
+    # Its exit code is the test's choice.
+    "nova-gpu-status": r"""
+echo "nova-gpu-status $*" >> "$SANDBOX/calls"
+exit "$(cat "$SANDBOX/status-code" 2>/dev/null || echo 0)"
+""",
     "uuidgen": "cat /proc/sys/kernel/random/uuid",
     # What writing to a file below /sys/bus/pci makes the kernel do.
     "kernel": r"""

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Nova reads its configuration back before and after services start."""
+"""Nova reads its configuration back before services start; nova-gpu-status
+checks everything at the end."""
 
 import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -34,9 +39,8 @@ def test_what_the_plugin_writes_is_what_nova_loads(asking):
     done = asking.run("stack")
     conf = asking.etc("nova/nova.conf")
     line = f"{conf}: 2 PCI aliases (cx7, h100), 2 device specs"
-    assert done.stdout.count(line) == 2
+    assert done.stdout.count(line) == 1
     assert "GpuPciPassthroughFilter" in done.stdout
-    assert f"{asking.etc('nova/nova-cpu.conf')}: 2 PCI aliases" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -70,23 +74,6 @@ def test_what_nova_refuses_stops_stack_before_services_start(
     assert not [c for c in asking.calls if c.startswith("run_process")]
 
 
-def test_a_filter_that_another_plugin_took_away_is_missed(asking):
-    plugin = asking.path / "dest/other/devstack"
-    plugin.mkdir(parents=True)
-    (plugin / "plugin.sh").write_text(
-        'if [[ "$1/$2" == stack/post-config ]]; then\n'
-        "    iniset $NOVA_CONF filter_scheduler available_filters"
-        " nova.scheduler.filters.all_filters\n"
-        "fi\n"
-    )
-    asking.plugins = ["nova-gpu-filter", "other"]
-    done = asking.run("stack", check=False)
-    assert done.returncode != 0
-    assert "enabled_filters names GpuPciPassthroughFilter, not among" in (
-        done.stdout
-    )
-
-
 def test_a_module_that_is_not_there_is_missed(asking):
     asking.set(NOVA_GPU_PLACEMENT_EXTENSION="True")
     done = asking.run(
@@ -105,5 +92,111 @@ def test_a_module_that_is_not_there_is_missed(asking):
 def test_a_compute_node_is_not_asked_for_filters(asking):
     asking.role = "compute"
     done = asking.run("stack")
-    assert f"{asking.etc('nova/nova-cpu.conf')}: 2 PCI aliases" in done.stdout
+    assert f"{asking.etc('nova/nova.conf')}: 2 PCI aliases" in done.stdout
     assert ": filters " not in done.stdout
+
+
+def asked_for_status(machine):
+    """List what nova-gpu-status was called with: (role, file)."""
+    return [
+        (words[4], pathlib.Path(words[2]).name)
+        for words in map(str.split, machine.calls)
+        if words[0] == "nova-gpu-status"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (
+            "all-in-one",
+            [("controller", "nova.conf"), ("compute", "nova-cpu.conf")],
+        ),
+        ("controller", [("controller", "nova.conf")]),
+        ("compute", [("compute", "nova-cpu.conf")]),
+    ],
+)
+def test_each_role_is_checked_with_its_own_file(machine, role, expected):
+    machine.role = role
+    machine.run("stack")
+    assert asked_for_status(machine) == expected
+
+
+def test_placement_is_checked_where_its_file_is(machine):
+    path = machine.etc("placement/placement.conf")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    machine.run("stack")
+    calls = [c for c in machine.calls if c.startswith("nova-gpu-status ")]
+    assert f"--placement-conf {path} upgrade check" in calls[0]
+
+
+def test_nothing_is_checked_where_that_is_turned_off(machine):
+    machine.set(NOVA_GPU_CHECK="False")
+    machine.run("stack")
+    assert asked_for_status(machine) == []
+
+
+def test_warnings_of_nova_gpu_status_let_stack_go_on(machine):
+    (machine.path / "status-code").write_text("1")
+    machine.run("stack")
+    assert machine.calls[-1] == "stacked"
+
+
+@pytest.mark.parametrize("code", ["2", "255"])
+def test_failures_of_nova_gpu_status_stop_stack(machine, code):
+    (machine.path / "status-code").write_text(code)
+    done = machine.run("stack", check=False)
+    assert done.returncode != 0
+    assert "nova-gpu-status found failures in" in done.stdout
+    assert "stacked" not in machine.calls
+
+
+def status_of(machine):
+    """Let nova-gpu-status say what it finds: {check: (code, details)}.
+
+    There is no Placement.
+    """
+    command = pathlib.Path(sys.executable).with_name("nova-gpu-status")
+    done = subprocess.run(
+        [
+            *(command, "--config-file", machine.etc("nova/nova.conf")),
+            *("--role", "both", "upgrade", "check", "--json"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return {
+        each["check"]: (each["result"], each["details"])
+        for each in json.loads(done.stdout)["checks"]
+    }
+
+
+def test_what_the_plugin_writes_passes_nova_gpu_status(machine):
+    machine.run("stack")
+    found = status_of(machine)
+    assert {name for name, (code, _) in found.items() if code} == {
+        "PCI device specs",  # in the sandbox they have links without traits
+        "Placement API",
+        "Names in Placement",
+        "Placement extension",
+        "Placement limits",
+        "Links of devices",
+    }
+
+
+def test_a_filter_that_another_plugin_took_away_is_missed(machine):
+    plugin = machine.path / "dest/other/devstack"
+    plugin.mkdir(parents=True)
+    (plugin / "plugin.sh").write_text(
+        'if [[ "$1/$2" == stack/post-config ]]; then\n'
+        "    iniset $NOVA_CONF filter_scheduler available_filters"
+        " nova.scheduler.filters.all_filters\n"
+        "fi\n"
+    )
+    machine.plugins = ["nova-gpu-filter", "other"]
+    machine.run("stack")
+    code, details = status_of(machine)["Scheduler filter"]
+    assert code == 2
+    assert "enabled_filters names GpuPciPassthroughFilter, which" in details
