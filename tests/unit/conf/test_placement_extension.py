@@ -13,7 +13,9 @@ def conf():
     for _ in range(2):
         placement_extension.register_opts(config)
     config([], default_config_files=[])
-    return config
+    yield config
+    # Configurations of one process share groups, with what was overridden.
+    config.clear_override("max_sets_per_tree", group="gpu_filter")
 
 
 def test_a_few_sets_are_given_by_default(conf):
