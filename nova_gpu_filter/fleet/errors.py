@@ -84,3 +84,9 @@ class NoAlias(BadFlavor):
         " with --nova-conf, or --alias"
         " '{\"name\": \"%(alias)s\", \"resource_class\": \"...\"}'"
     )
+
+
+class NotWritten(FleetError):
+    """A file cannot be written."""
+
+    message = "%(path)s: %(error)s"

@@ -9,12 +9,12 @@ each GPU that belongs to it.
 
 from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 import textwrap
-from xml.sax import saxutils
+from typing import TypeAlias
 
 from nova_gpu_filter.host import layout
 from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import shapes
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
@@ -25,31 +25,17 @@ _BOX_WIDTH = 158
 _BOX_HEIGHT = 54
 _GAP = 10
 _HEADER = 24
-_MARGIN = 24
 _LABELS_WIDTH = 120
 _LINE_HEIGHT = 22
 _BOXES_A_ROW = 4
 _NAME_CHARACTERS = 23
-_CHARACTER_WIDTH = 6.2
 _MIN_WIDTH = 560
 
 _FILL = {Kind.GPU: "#dcefd3", Kind.NIC: "#d9e6f7", Kind.NVSWITCH: "#f7e3cf"}
 _STROKE = {Kind.GPU: "#4b8b3b", Kind.NIC: "#3b6ea8", Kind.NVSWITCH: "#b06a1f"}
-_NVLINK = "#4b8b3b"
-_PARTITION = "#7a5aa6"
-_TEXT = "#1f2429"
-_FAINT = "#5b6570"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Block:
-    """A frame and what is in it, placed relative to its own corner."""
-
-    width: float
-    height: float
-    parts: tuple[str, ...]
-    centers: dict[PciAddress, float]
-    """The middle of each device's box, from the left of the frame."""
+_Block: TypeAlias = shapes.Block[PciAddress]
 
 
 def draw(host: Inventory, host_links: linking.HostLinks) -> str:
@@ -59,79 +45,30 @@ def draw(host: Inventory, host_links: linking.HostLinks) -> str:
     parts: list[str] = []
     centers: dict[PciAddress, float] = {}
     has_lines = bool(host_links.partitions or layout.nvlink_groups(host_links))
-    x = float(_MARGIN + _LABELS_WIDTH * has_lines)
+    x = float(shapes.MARGIN + _LABELS_WIDTH * has_lines)
     top = 64.0
     bottom = top
     for block in nodes:
-        parts.append(_move(block.parts, x, top))
+        parts.append(shapes.move(block.parts, x, top))
         centers.update(
             (address, x + center) for address, center in block.centers.items()
         )
         x += block.width + _GAP * 2
         bottom = max(bottom, top + block.height)
-    width = max(x + _MARGIN - _GAP * 2, _MIN_WIDTH)
+    width = max(x + shapes.MARGIN - _GAP * 2, _MIN_WIDTH)
     y = bottom + 34
     for line in _lines(host_links, names, centers):
-        parts.append(_move((line,), 0, y))
+        parts.append(shapes.move((line,), 0, y))
         y += _LINE_HEIGHT
     y += 8
     for note in _notes(host_links, width):
-        parts.append(_text(_MARGIN, y, note, size=11, fill=_FAINT))
-        y += 16
-    height = y + _MARGIN
-    title = layout.title(host)
-    return "\n".join(
-        (
-            '<?xml version="1.0" encoding="UTF-8"?>',
-            '<svg xmlns="http://www.w3.org/2000/svg"'
-            f' width="{width:.0f}" height="{height:.0f}"'
-            f' viewBox="0 0 {width:.0f} {height:.0f}"'
-            ' font-family="Helvetica, Arial, sans-serif">',
-            f"<title>{_escape(title)}</title>",
-            '<rect width="100%" height="100%" fill="#ffffff"/>',
-            _text(_MARGIN, 36, title, size=18, weight="bold"),
-            *parts,
-            "</svg>",
-            "",
+        parts.append(
+            shapes.text(shapes.MARGIN, y, note, size=11, fill=shapes.FAINT)
         )
-    )
-
-
-def _escape(text: str) -> str:
-    """Make any text one that XML can carry."""
-    printable = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
-    return saxutils.escape(printable, {'"': "&quot;"})
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    size: int = 12,
-    fill: str = _TEXT,
-    anchor: str = "start",
-    weight: str = "normal",
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}"'
-        f' text-anchor="{anchor}" font-weight="{weight}">{_escape(text)}'
-        "</text>"
-    )
-
-
-def _move(parts: Sequence[str], x: float, y: float) -> str:
-    inside = "\n".join(parts)
-    return f'<g transform="translate({x:.1f},{y:.1f})">\n{inside}\n</g>'
-
-
-def _frame(width: float, height: float, fill: str, stroke: str) -> str:
-    return (
-        f'<rect width="{width:.1f}" height="{height:.1f}" rx="6"'
-        f' fill="{fill}" stroke="{stroke}"/>'
-    )
+        y += 16
+    height = y + shapes.MARGIN
+    title = layout.title(host)
+    return shapes.document(title, width, height, parts)
 
 
 def _device(
@@ -149,24 +86,24 @@ def _device(
         below += f"  +{others} functions"
     return "\n".join(
         (
-            f"<title>{_escape(device.lspci(with_domain=True))}</title>",
-            _frame(
+            f"<title>{shapes.escape(device.lspci(with_domain=True))}</title>",
+            shapes.frame(
                 _BOX_WIDTH,
                 _BOX_HEIGHT,
                 _FILL[device.kind],
                 _STROKE[device.kind],
             ),
-            _text(8, 16, names[device.address], weight="bold"),
-            _text(
+            shapes.text(8, 16, names[device.address], weight="bold"),
+            shapes.text(
                 _BOX_WIDTH - 8,
                 16,
                 device.driver or "no driver",
                 size=10,
-                fill=_FAINT,
+                fill=shapes.FAINT,
                 anchor="end",
             ),
-            _text(8, 32, product, size=11),
-            _text(8, 46, below, size=10, fill=_FAINT),
+            shapes.text(8, 32, product, size=11),
+            shapes.text(8, 46, below, size=10, fill=shapes.FAINT),
         )
     )
 
@@ -191,33 +128,28 @@ def _switch(
     for row in _rows(switch.devices):
         for column, device in enumerate(row):
             x = float(_GAP + column * (_BOX_WIDTH + _GAP))
-            parts.append(_move((_device(host, device, names),), x, y))
+            parts.append(shapes.move((_device(host, device, names),), x, y))
             centers[device.address] = x + _BOX_WIDTH / 2
         width = max(width, float(_GAP + len(row) * (_BOX_WIDTH + _GAP)))
         y += _BOX_HEIGHT + _GAP
     x, tallest = float(_GAP), 0.0
     for nested in switch.switches:
-        block = _switch(host, nested, names, _other(fill))
-        parts.append(_move(block.parts, x, y))
+        block = _switch(host, nested, names, shapes.other_fill(fill))
+        parts.append(shapes.move(block.parts, x, y))
         centers.update(
             (address, x + center) for address, center in block.centers.items()
         )
         x += block.width + _GAP
         tallest = max(tallest, block.height + _GAP)
-    width = max(width, x, _GAP * 2 + len(switch.name) * _CHARACTER_WIDTH)
+    width = max(width, x, _GAP * 2 + len(switch.name) * shapes.CHARACTER_WIDTH)
     height = y + tallest
-    title = _text(_GAP, 16, switch.name, size=11, fill=_FAINT)
+    title = shapes.text(_GAP, 16, switch.name, size=11, fill=shapes.FAINT)
     return _Block(
         width,
         height,
-        (_frame(width, height, fill, "#b8c0c8"), title, *parts),
+        (shapes.frame(width, height, fill, "#b8c0c8"), title, *parts),
         centers,
     )
-
-
-def _other(fill: str) -> str:
-    """Alternate, so that a frame in a frame can be told."""
-    return "#ffffff" if fill != "#ffffff" else "#f3f5f7"
 
 
 def _node(
@@ -228,7 +160,7 @@ def _node(
     x, tallest = float(_GAP), 0.0
     for root in node.roots:
         block = _switch(host, root, names, "#ffffff")
-        parts.append(_move(block.parts, x, _HEADER + 4))
+        parts.append(shapes.move(block.parts, x, _HEADER + 4))
         centers.update(
             (address, x + center) for address, center in block.centers.items()
         )
@@ -240,8 +172,8 @@ def _node(
         else f"NUMA node {node.numa_node}"
     )
     height = _HEADER + 4 + tallest + _GAP
-    title = _text(_GAP, 18, name, weight="bold")
-    frame = _frame(x, height, "#eceff2", "#9aa5b1")
+    title = shapes.text(_GAP, 18, name, weight="bold")
+    frame = shapes.frame(x, height, "#eceff2", "#9aa5b1")
     return _Block(x, height, (frame, title, *parts), centers)
 
 
@@ -253,7 +185,7 @@ def _lines(
     groups = layout.nvlink_groups(host_links)
     if groups or host_links.partitions:
         yield "\n".join(
-            _text(
+            shapes.text(
                 centers[device.address],
                 4,
                 names[device.address],
@@ -265,30 +197,18 @@ def _lines(
             if device.kind is Kind.GPU
         )
     for link, devices in groups:
-        yield _line(
+        yield shapes.line(
             f"NVLink {links.name(link)}",
             [centers[device.address] for device in devices],
-            _NVLINK,
+            shapes.NVLINK,
         )
     for partition in host_links.partitions:
         active = ", active" if partition.is_active else ""
-        yield _line(
+        yield shapes.line(
             f"partition {partition.id}{active}",
             [centers[address] for address in partition.addresses],
-            _PARTITION,
+            shapes.PARTITION,
         )
-
-
-def _line(label: str, places: Sequence[float], color: str) -> str:
-    ends = (
-        f'<line x1="{min(places):.1f}" x2="{max(places):.1f}" y1="0" y2="0"'
-        f' stroke="{color}" stroke-width="2"/>'
-    )
-    dots = (
-        f'<circle cx="{place:.1f}" cy="0" r="5" fill="{color}"/>'
-        for place in places
-    )
-    return "\n".join((_text(_MARGIN, 4, label, size=11), ends, *dots))
 
 
 def _notes(host_links: linking.HostLinks, width: float) -> Iterator[str]:
@@ -297,6 +217,6 @@ def _notes(host_links: linking.HostLinks, width: float) -> Iterator[str]:
         notes.insert(0, f"NVLinks from {', '.join(host_links.nvlink_from)}")
     if not host_links.devices:
         notes.insert(0, "No GPU, NVSwitch or RDMA NIC.")
-    characters = int((width - 2 * _MARGIN) / _CHARACTER_WIDTH)
+    characters = int((width - 2 * shapes.MARGIN) / shapes.CHARACTER_WIDTH)
     for note in notes:
         yield from textwrap.wrap(note, max(characters, 40))

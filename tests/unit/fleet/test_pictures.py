@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Frames of devices, and what is drawn of them."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from nova_gpu_filter.fleet import layout
+from nova_gpu_filter.fleet import svg
+from tests import machines
+from tests.unit.fleet import builders
+
+NIC = "CUSTOM_NIC_CONNECTX_7"
+
+
+def _dgx(used=()):
+    """8 GPUs on NVSwitch and 8 NICs, a GPU and a NIC to a PCIe switch."""
+    devices = []
+    for number in range(16):
+        switch, is_nic = divmod(number, 2)
+        traits = [
+            f"CUSTOM_GPU_LINK_PIX_{switch}",
+            f"CUSTOM_GPU_LINK_NODE_{switch // 4}",
+        ]
+        if not is_nic:
+            traits.append("CUSTOM_GPU_LINK_NV18_0")
+        devices.append(
+            builders.device(
+                "dgx",
+                0x10 + number,
+                used=int(number in used),
+                resource_class=NIC if is_nic else builders.H100,
+                traits=traits,
+            )
+        )
+    return builders.host("dgx", devices)
+
+
+def _outline(frame):
+    """Write a frame as (name, what is in it)."""
+    return (
+        frame.name,
+        [_outline(inner) for inner in frame.frames]
+        + [device.address[5:7] for device in frame.devices],
+    )
+
+
+def test_frames_nest_from_numa_nodes_to_switches():
+    name, nodes = _outline(layout.frames(_dgx().devices))
+    assert name == ""
+    assert nodes[0] == (
+        "NUMA node 0",
+        [
+            (f"PCIe switch (PIX {switch})", [f"1{bus:x}", f"1{bus + 1:x}"])
+            for switch, bus in enumerate((0, 2, 4, 6))
+        ],
+    )
+    assert [node[0] for node in nodes] == ["NUMA node 0", "NUMA node 1"]
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        # No links, or only NVLinks: no frames.
+        ([[], ["NV4_0"], ["NV4_0"]], ("", ["01", "02", "03"])),
+        # A switch without NUMA node, and a device on its own.
+        (
+            [["PIX_1"], ["PIX_1"], []],
+            ("", [("PCIe switch (PIX 1)", ["01", "02"]), "03"]),
+        ),
+        # A NUMA node with one device is a node; a switch with one is none.
+        (
+            [["NODE_0", "PIX_0"], ["NODE_1"], ["NODE_1"]],
+            (
+                "",
+                [("NUMA node 0", ["01"]), ("NUMA node 1", ["02", "03"])],
+            ),
+        ),
+        # The group of the nearer link alone says that they are near.
+        (
+            [["PXB_0", "PIX_0"], ["PIX_0"], ["PXB_0"]],
+            (
+                "",
+                [
+                    (
+                        "PCIe switches (PXB 0)",
+                        [("PCIe switch (PIX 0)", ["01", "02"]), "03"],
+                    )
+                ],
+            ),
+        ),
+        # Two sets that a third device joins.
+        (
+            [["PIX_0"], ["PIX_1"], ["PIX_0", "PIX_1"]],
+            ("", [("PCIe switch (PIX 0)", ["01", "02", "03"])]),
+        ),
+        ([["WARP_0"], ["NODE_0"]], ("", [("NUMA node 0", ["02"]), "01"])),
+    ],
+)
+def test_frames_of_groups(traits, expected):
+    devices = [
+        builders.device(
+            "a", bus, traits=[f"CUSTOM_GPU_LINK_{name}" for name in names]
+        )
+        for bus, names in enumerate(traits, start=1)
+    ]
+    assert _outline(layout.frames(devices)) == expected
+
+
+def test_every_device_is_in_one_frame():
+    for topology in (
+        machines.pcie_every_link(),
+        machines.dgx1_v100(),
+        machines.uneven_numa(),
+        machines.hgx_a100_nps4(),
+    ):
+        host = builders.machine("a", topology)
+        found = []
+        frames = [layout.frames(host.devices)]
+        while frames:
+            frame = frames.pop()
+            found += frame.devices
+            frames += frame.frames
+        assert sorted(d.address for d in found) == [
+            device.address for device in host.devices
+        ]
+
+
+def test_numa_nodes_are_the_numbers_of_groups():
+    assert layout.node_numbers(_dgx().devices) == [0] * 8 + [1] * 8
+    assert layout.node_numbers([builders.device("a", 1)]) == [None]
+
+
+def _elements(text):
+    root = ElementTree.fromstring(text)  # noqa: S314
+    return [(e.tag.rpartition("}")[2], e) for e in root.iter()]
+
+
+def _texts(text):
+    return [e.text for tag, e in _elements(text) if tag == "text"]
+
+
+def test_the_picture_has_every_device_with_its_owner():
+    host = _dgx(used=(0, 1))
+    owners = {device.uuid: "train" for device in host.devices[:2]}
+    texts = _texts(svg.draw(host, owners))
+    assert texts[0] == "dgx: 16 devices, 14 free"
+    for device in host.devices:
+        assert device.address in texts
+    assert texts.count("train") == 3  # two boxes, and the legend
+    assert texts.count("NVLink NV18, group 0") == 1
+
+
+def test_owners_have_colours_of_their_own():
+    host = builders.machine("a", used=range(8))
+    owners = {d.uuid: f"server-{n}" for n, d in enumerate(host.devices)}
+    fills = [
+        e.get("fill")
+        for tag, e in _elements(svg.draw(host, owners))
+        if tag == "rect" and e.get("width") == "142.0"
+    ]
+    assert len(set(fills)) == 8
+
+
+def test_each_line_has_a_dot_below_each_of_its_devices():
+    host = builders.machine("a")
+    drawn = svg.draw(host, {})
+    circles = [e for tag, e in _elements(drawn) if tag == "circle"]
+    # NVLink 8; partitions of 8, 4, 2: eight devices each.
+    assert len(circles) == 8 * 4
+    assert len({c.get("cx") for c in circles}) == 8
+
+
+def test_more_owners_than_fit_make_the_legend_longer():
+    host = builders.machine("a", used=range(8))
+
+    def height(length):
+        owners = {d.uuid: f"{n}" * length for n, d in enumerate(host.devices)}
+        match = re.search(r'height="(\d+)"', svg.draw(host, owners))
+        return int(match[1])
+
+    assert height(60) > height(3)
+
+
+def test_what_is_neither_free_nor_used_says_so():
+    host = builders.machine("a", reserved=(3,))
+    assert _texts(svg.draw(host, {})).count("reserved") == 1
+
+
+def test_names_are_escaped_and_cut():
+    host = _dgx(used=(0,))
+    name = "<script> & a very long name of a server"
+    drawn = svg.draw(host, {host.devices[0].uuid: name})
+    assert "<script>" not in drawn
+    texts = _texts(drawn)
+    assert name in texts  # in the legend
+    assert "<script> & a very lo\N{HORIZONTAL ELLIPSIS}" in texts
+
+
+def test_links_that_cannot_be_read_are_told():
+    host = builders.host(
+        "a", [builders.device("a", 1, traits=("CUSTOM_GPU_LINK_WARP_1",))]
+    )
+    assert "Links are not known: a_0000:01:00.0" in svg.draw(host, {})
+
+
+def test_a_page_is_html_with_the_picture_inline():
+    page = svg.html(_dgx(), {})
+    assert page.startswith("<!DOCTYPE html>\n<html")
+    assert "<?xml" not in page
+    assert "<title>dgx: 16 devices, 16 free</title>" in page
+    assert page.count("<svg ") == 1
