@@ -18,7 +18,7 @@ from nova.tests.functional.libvirt import base
 from oslo_config import fixture as config_fixture
 from placement import deploy
 
-from nova_gpu_filter.placement import wsgi
+from nova_gpu_filter.placement import extension
 
 CONF = nova_conf.CONF
 
@@ -74,7 +74,7 @@ class Services(base.ServersTestBase):
                 fixtures.MockPatchObject(
                     deploy,
                     "loadapp",
-                    lambda conf: wsgi.wrap(load(conf), conf),
+                    lambda conf: extension.wrap(load(conf), conf),
                 )
             )
         try:

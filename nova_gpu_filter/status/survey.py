@@ -13,7 +13,7 @@ from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.status import client
 
 HEADER = "X-GPU-Candidates"
-"""In each answer that the extension composed; see placement/wsgi.py."""
+"""In each answer that the extension composed; see placement/extension.py."""
 
 PROBES = 4
 """How often the extension is looked for: Placement APIs may share the load,

@@ -18,7 +18,7 @@ from placement import direct
 from placement.tests.functional import test_allocation_candidates
 
 from nova_gpu_filter.placement import counters
-from nova_gpu_filter.placement import wsgi
+from nova_gpu_filter.placement import extension
 
 SUITES = (
     "placement.tests.functional.test_api",
@@ -41,7 +41,7 @@ _loadapp = deploy.loadapp
 
 
 def _load_wrapped(config, project_name=None):
-    return wsgi.wrap(_loadapp(config, project_name), config)
+    return extension.wrap(_loadapp(config, project_name), config)
 
 
 def _check_candidates(

@@ -21,7 +21,7 @@ from placement.tests.functional.fixtures import placement as placement_fixture
 import sqlalchemy as sa
 import webob
 
-from nova_gpu_filter.placement import wsgi
+from nova_gpu_filter.placement import extension
 
 LATEST = "1.39"
 
@@ -104,7 +104,7 @@ class Placement(fixtures.Fixture):
         for (group, option), value in self._options.items():
             self.conf.set_override(option, value, group=group)
         self._stock = deploy.loadapp(self.conf)
-        self._wrapped = wsgi.wrap(self._stock, self.conf)
+        self._wrapped = extension.wrap(self._stock, self.conf)
 
     def _on_database(
         self, database: str

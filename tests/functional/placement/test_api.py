@@ -208,7 +208,7 @@ def test_a_request_is_one_line_in_the_log_of_requests(hgx, caplog):
     [line] = [
         record.getMessage()
         for record in caplog.records
-        if record.name == "nova_gpu_filter.placement.wsgi"
+        if record.name == "nova_gpu_filter.placement.extension"
     ]
     assert re.match(
         r"Composed 1 allocation candidates from 1 provider trees with 2 inner"
@@ -279,22 +279,54 @@ print(json.dumps([root.status_int, found.status_int, dict(found.headers)]))
 """
 
 
-def test_a_wsgi_server_finds_an_application(tmp_path: pathlib.Path):
+def serve(tmp_path: pathlib.Path, *lines: str):
+    """Load the application as a WSGI server does, and ask it two questions.
+
+    :param lines: more lines of its placement.conf.
+    :returns: (both status codes, the headers of the second answer, the log).
+    """
     (tmp_path / "placement.conf").write_text(
         "[placement_database]\n"
         f"connection = sqlite:///{tmp_path}/placement.sqlite\n"
         "sync_on_startup = true\n"
         "[api]\n"
-        "auth_strategy = noauth2\n"
+        "auth_strategy = noauth2\n" + "\n".join(lines)
     )
     path = f"/allocation_candidates?{query(2).replace(GPU, 'PGPU')}"
-    output = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _SERVED, path],
         env={**os.environ, "OS_PLACEMENT_CONFIG_DIR": str(tmp_path)},
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ).stdout
-    root, status, headers = json.loads(output.splitlines()[-1])
-    assert (root, status) == (200, 200)
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # oslo.log writes to standard output where it is given no other place.
+    *log, last = done.stdout.splitlines()
+    *codes, headers = json.loads(last)
+    return codes, headers, log
+
+
+def test_a_wsgi_server_finds_an_application(tmp_path):
+    codes, headers, _ = serve(tmp_path)
+    assert codes == [200, 200]
     assert headers["X-GPU-Candidates"] == "composed"
+
+
+def test_the_application_reads_our_options_where_placement_reads_its(tmp_path):
+    codes, headers, _ = serve(
+        tmp_path, "[gpu_filter]", "max_sets_per_tree = 0"
+    )
+    assert codes == [200, 200]
+    assert "X-GPU-Candidates" not in headers
+
+
+def test_an_option_that_makes_no_sense_turns_the_extension_off(tmp_path):
+    codes, headers, log = serve(
+        tmp_path, "[gpu_filter]", "max_sets_per_tree = -2"
+    )
+    assert codes == [200, 200]
+    assert "X-GPU-Candidates" not in headers
+    [line] = [line for line in log if "max_sets_per_tree" in line]
+    assert "ERROR" in line
+    assert f"{tmp_path}/placement.conf" in line
+    assert "off until this is mended" in line

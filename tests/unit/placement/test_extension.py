@@ -4,11 +4,10 @@ from unittest import mock
 
 from oslo_config import cfg
 from placement import conf as placement_conf
-from placement import wsgi as placement_wsgi
 import pytest
 
+from nova_gpu_filter.placement import extension
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import wsgi
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def get(application, path, method="GET", **environ):
 )
 def test_what_is_not_ours_reaches_placement_as_it_is(conf, method, path):
     stock = Application()
-    environ, body, _ = get(wsgi.wrap(stock, conf), path, method)
+    environ, body, _ = get(extension.wrap(stock, conf), path, method)
     assert body == b"stock"
     [asked] = stock.environs
     assert asked is environ
@@ -65,12 +64,12 @@ def test_what_is_not_ours_reaches_placement_as_it_is(conf, method, path):
 
 
 def test_our_options_are_registered_with_those_of_placement(conf):
-    wsgi.wrap(Application(), conf)
+    extension.wrap(Application(), conf)
     assert conf.gpu_filter.max_sets_per_tree == 16
 
 
 def test_inner_queries_have_other_options_and_follow_changes(conf):
-    inner = wsgi._Overridden(conf, wsgi._INNER_OPTIONS)
+    inner = extension._Overridden(conf, extension._INNER_OPTIONS)
     conf.set_override("max_allocation_candidates", 7, group="placement")
     conf.set_override(
         "randomize_allocation_candidates", True, group="placement"
@@ -92,12 +91,12 @@ def test_inner_queries_have_other_options_and_follow_changes(conf):
 )
 def test_the_microversion_is_read_as_placement_reads_it(header, expected):
     environ = {"HTTP_OPENSTACK_API_VERSION": header}
-    assert wsgi._microversion(environ) == expected
+    assert extension._microversion(environ) == expected
 
 
 def test_latest_is_the_last_microversion_that_placement_has():
     environ = {"HTTP_OPENSTACK_API_VERSION": "placement latest"}
-    assert wsgi._microversion(environ) >= (1, 39)
+    assert extension._microversion(environ) >= (1, 39)
 
 
 @pytest.mark.parametrize(
@@ -121,36 +120,4 @@ def test_latest_is_the_last_microversion_that_placement_has():
 )
 def test_other_microversions_are_left_to_placement(environ, reason):
     with pytest.raises(query.NotComposableError, match=reason):
-        wsgi._microversion(environ)
-
-
-def test_the_application_is_made_once_and_at_the_first_request(
-    monkeypatch, conf
-):
-    made = []
-
-    def init_application():
-        made.append(Application())
-        return made[-1]
-
-    monkeypatch.setattr(placement_wsgi, "init_application", init_application)
-    monkeypatch.setattr(wsgi, "_read_conf", lambda: conf)
-    application = wsgi._Application()
-    assert not made
-    for _ in range(2):
-        _, body, _ = get(application, "/")
-        assert body == b"stock"
-    assert len(made) == 1
-
-
-def test_the_configuration_is_that_of_placement(monkeypatch, tmp_path):
-    (tmp_path / "placement.conf").write_text(
-        "[placement_database]\nconnection = sqlite://\n"
-        "[placement]\nmax_allocation_candidates = 5\n"
-        "[gpu_filter]\nmax_sets_per_tree = 3\n"
-    )
-    monkeypatch.setenv("OS_PLACEMENT_CONFIG_DIR", str(tmp_path))
-    conf = wsgi._read_conf()
-    wsgi.wrap(Application(), conf)
-    assert conf.placement.max_allocation_candidates == 5
-    assert conf.gpu_filter.max_sets_per_tree == 3
+        extension._microversion(environ)

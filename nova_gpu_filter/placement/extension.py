@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The extension: equal devices in linear time, in front of Placement.
+
+How Placement is asked
+----------------------
+
+The client's request is turned into smaller ones (query.py). The first goes
+through the whole of Placement, with the client's headers: token, microversion
+and request id are checked, and the request is logged. The context that this
+leaves in the WSGI environment (placement/auth.py) serves the others, which go
+to Placement's handler alone: a token is validated once a request, and one
+request is one line in the log.
+
+``[placement]max_allocation_candidates`` would truncate the answer to an inner
+query: 1,000 candidates, breadth-first, on 1,000 hosts are one device a host,
+and four of one host then look impossible. Handlers read their options from
+``context.config``, which ``placement.handler.PlacementHandler`` sets to the
+configuration that it was made with. So where the option is set, what goes
+through the whole of Placement is the client's own query, made unanswerable by
+one more group in a tree that does not exist (which takes a few milliseconds),
+and all inner queries go to a handler whose configuration is the given one
+without that limit. A second ``deploy.deploy`` pipeline would validate each
+token twice, and changing the option itself would lift the limit from the
+requests that are not composed.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import json
+import time
+from typing import Any
+import zlib
+
+import microversion_parse
+from oslo_config import cfg
+from oslo_log import log as logging
+from placement import handler
+from placement import microversion
+
+from nova_gpu_filter.conf import placement_extension
+from nova_gpu_filter.placement import answer
+from nova_gpu_filter.placement import collector
+from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import counters
+from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import trees
+
+LOG = logging.getLogger(__name__)
+
+HEADER = ("X-GPU-Candidates", "composed")
+"""Tells in a response that the extension has composed it."""
+
+_PATH = "/allocation_candidates"
+_CONTEXT_KEY = "placement.context"
+"""Where placement/auth.py puts the request context."""
+
+
+def wrap(application: inner.Application, conf: cfg.ConfigOpts) -> "Wrapped":
+    """Wrap a Placement application.
+
+    :param application: what ``placement.deploy.loadapp(conf)`` returns.
+    :param conf: the configuration it was made with. Our options are
+        registered with it.
+    :returns: a WSGI application that answers requests for allocation
+        candidates with equal groups itself, and leaves all others to
+        ``application``.
+    """
+    placement_extension.register_opts(conf)
+    return Wrapped(application, conf)
+
+
+class Wrapped:
+    """A Placement application with the extension in front of it."""
+
+    def __init__(
+        self, application: inner.Application, conf: cfg.ConfigOpts
+    ) -> None:
+        """See :func:`wrap`."""
+        self._application = application
+        self._conf = conf
+        self._handler = handler.PlacementHandler(
+            config=_Overridden(conf, _INNER_OPTIONS)
+        )
+        self._is_usable = _are_options_good(conf)
+
+    def __call__(
+        self, environ: inner.Environ, start_response: inner.StartResponse
+    ) -> Iterable[bytes]:
+        """Answer one request."""
+        if (
+            self._is_usable
+            and environ.get("PATH_INFO") == _PATH
+            and environ.get("REQUEST_METHOD") == "GET"
+        ):
+            reply = self._try_to_compose(environ)
+            if reply is not None:
+                start_response(reply.status, reply.headers)
+                return [reply.body]
+        return self._application(environ, start_response)
+
+    def _try_to_compose(self, environ: inner.Environ) -> inner.Reply | None:
+        try:
+            with collector.paused():
+                return self._compose(environ)
+        except query.NotComposableError as exc:
+            reason = str(exc)
+        except Exception:
+            reason = "error"
+            LOG.exception(
+                "Cannot compose allocation candidates; the request is left to"
+                " Placement: GET %s?%s",
+                _PATH,
+                environ.get("QUERY_STRING", ""),
+            )
+        counters.counters.count_passed_through(reason)
+        return None
+
+    def _compose(self, environ: inner.Environ) -> inner.Reply:
+        """Answer a request for allocation candidates.
+
+        :raises NotComposableError: Placement shall answer it.
+        """
+        started = time.monotonic()
+        max_sets = self._conf.gpu_filter.max_sets_per_tree
+        if max_sets == 0:
+            raise query.NotComposableError("turned off")
+        query_string = environ.get("QUERY_STRING", "")
+        question = query.parse(query_string, _microversion(environ))
+        placement = inner.Conversation(
+            self._application,
+            self._handler,
+            self._conf.placement.max_allocation_candidates >= 0,
+            environ,
+        )
+        inner_body = placement.ask_first(question.inner)
+        found = json.loads(inner_body)
+        others = [
+            placement.ask(question.of_class(group_class))
+            for group_class in question.classes[1:]
+        ]
+        summaries = found["provider_summaries"]
+        provider_trees = trees.read(question, found, others)
+        room = trees.find_room(
+            question,
+            provider_trees,
+            summaries,
+            placement.who_could_give(question),
+        )
+        candidates = compose.Composer(
+            question=question,
+            summaries=summaries,
+            room=room,
+            max_sets=None if max_sets < 0 else max_sets,
+            seed=_seed(environ),
+        ).compose(provider_trees)
+        body = answer.encode(question, candidates, found, inner_body)
+        seconds = time.monotonic() - started
+        counters.counters.count_composed(len(candidates), seconds)
+        LOG.debug(
+            "Composed %d allocation candidates from %d provider trees with"
+            " %d inner queries in %.3f seconds for GET %s?%s",
+            len(candidates),
+            len(provider_trees),
+            placement.asked,
+            seconds,
+            _PATH,
+            query_string,
+        )
+        headers = [
+            (name, value)
+            for name, value in placement.headers
+            if name.lower() != "content-length"
+        ]
+        headers += [("Content-Length", str(len(body))), HEADER]
+        return inner.Reply("200 OK", headers, body)
+
+
+def _are_options_good(conf: cfg.ConfigOpts) -> bool:
+    """Whether our options can be read; tell the operator if they cannot.
+
+    Then every request is left to Placement: hosts without GPUs depend on it,
+    too, so a typo in our options must not stop it.
+    """
+    try:
+        conf.gpu_filter.max_sets_per_tree  # noqa: B018 (parses it)
+    except cfg.ConfigFileValueError as exc:
+        problem = str(exc)
+    else:
+        return True
+    # Not within "except": oslo.log would append the exception once more.
+    LOG.error(
+        "[gpu_filter]: %s. The GPU extension is off until this is mended and"
+        " Placement is started again.",
+        problem,
+    )
+    return False
+
+
+def _microversion(environ: inner.Environ) -> tuple[int, int]:
+    """Return the microversion that is asked for, as Placement reads it."""
+    try:
+        version = microversion_parse.extract_version(
+            microversion_parse.headers_from_wsgi_environ(environ),
+            microversion.SERVICE_TYPE,
+            microversion.VERSIONS,
+        )
+    except (ValueError, TypeError):
+        raise query.NotComposableError("bad microversion") from None
+    if version < query.MINIMUM_MICROVERSION:
+        raise query.NotComposableError(
+            "microversion below {}.{}".format(*query.MINIMUM_MICROVERSION)
+        )
+    return version.major, version.minor
+
+
+def _seed(environ: inner.Environ) -> int:
+    """Return what permutes equally good device sets.
+
+    Nova sends the id of the request that it works on, another one for each
+    server that is created. Without an id, equal questions have equal answers.
+    """
+    return zlib.crc32(environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "").encode())
+
+
+class _Overridden:
+    """A configuration, or a group of one, with other values for some options.
+
+    Not a copy: what changes in the original changes here.
+    """
+
+    def __init__(self, original: Any, values: Mapping[str, Any]) -> None:
+        """Take values for options, or mappings of them for groups."""
+        self._original = original
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        """Read an option or a group."""
+        if name not in self._values:
+            return getattr(self._original, name)
+        value = self._values[name]
+        if isinstance(value, Mapping):
+            return _Overridden(getattr(self._original, name), value)
+        return value
+
+
+_INNER_OPTIONS = {
+    "placement": {"max_allocation_candidates": -1},
+    # It cuts combinations of many groups short, and doubles the time of a
+    # question with few.
+    "workarounds": {"optimize_for_wide_provider_trees": False},
+}
