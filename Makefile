@@ -6,6 +6,8 @@ PYTHON ?= python3
 NEWEST = 34
 VENV = .venv
 BIN = $(VENV)/bin
+# The environment of "make cloud", which has all services beside Nova.
+CLOUD = .venvs/cloud
 # Test processes at a time, here and in tox.
 WORKERS ?= 2
 export WORKERS
@@ -13,6 +15,7 @@ export WORKERS
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test test-quick test-upstream bench clean \
+    cloud cloud-down cloud-venv constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
 help: ## List the targets.
@@ -39,11 +42,29 @@ test: ## Run every test that this machine can run, and the linters.
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
 	$(BIN)/python -m tests.upstream.placement
+
+cloud-venv: $(CLOUD)/.installed
+
+$(CLOUD)/.installed: cloud-requirements.txt setup.cfg requirements.txt test-requirements.txt constraints/cloud.txt
+	@echo "Making $(CLOUD): the services of a cloud, about two minutes."
+	$(PYTHON) -m venv $(CLOUD)
+	$(CLOUD)/bin/pip install --quiet --disable-pip-version-check \
+	    -c constraints/cloud.txt -r cloud-requirements.txt -e .
+	@touch $@
+
+cloud: ## Start a cloud of real services on 127.0.0.1; needs root on Debian.
+	@$(PYTHON) -m cloud.packages
+	@$(MAKE) --no-print-directory cloud-venv
+	@$(CLOUD)/bin/python -m cloud up $(ARGS)
+
+cloud-down: ## End it and remove its data.
+	@if [ -x $(CLOUD)/bin/python ]; then $(CLOUD)/bin/python -m cloud down; \
+	 else echo "There is no cloud."; fi
 
 bench: venv ## Measure us against stock Nova, side by side.
 	@$(BIN)/python -m bench $(ARGS)
@@ -66,6 +87,17 @@ PLACEMENT_33 = 15
 PLACEMENT_34 = 16
 # Linters and documentation are built once, beside the newest Nova.
 TOOLS_$(NEWEST) = tox -r lint-requirements.txt -r doc/requirements.txt
+
+constraints-cloud:
+	rm -rf .venvs/constraints-cloud
+	$(PYTHON) -m venv .venvs/constraints-cloud
+	.venvs/constraints-cloud/bin/pip install --quiet --disable-pip-version-check \
+	    -c constraints/nova-$(NEWEST).txt -r cloud-requirements.txt
+	( echo "# Versions of the services that \"make cloud\" runs, beside Nova $(NEWEST)."; \
+	  echo "# Made by \"make constraints-cloud\"; see CONTRIBUTING.rst."; \
+	  .venvs/constraints-cloud/bin/pip freeze --disable-pip-version-check \
+	) > constraints/cloud.txt
+	rm -rf .venvs/constraints-cloud
 
 constraints-31 constraints-32 constraints-33 constraints-34: constraints-%:
 	rm -rf .venvs/constraints-$*
