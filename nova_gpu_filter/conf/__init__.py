@@ -3,6 +3,7 @@
 """Every option of the product, one module an option group."""
 
 from nova_gpu_filter.conf import gpu_filter
+from nova_gpu_filter.conf import mix
 
 
 def register_opts(conf):
@@ -18,4 +19,4 @@ def list_opts():
     return gpu_filter.list_opts()
 
 
-request_mix = gpu_filter.request_mix
+request_mix = mix.read

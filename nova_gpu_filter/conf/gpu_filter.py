@@ -2,12 +2,9 @@
 
 """Options of the group ``[gpu_filter]``, read by nova-scheduler."""
 
-import functools
-
 from oslo_config import cfg
-from oslo_config import types
 
-from nova_gpu_filter import exception
+from nova_gpu_filter.conf import mix
 
 gpu_filter_group = cfg.OptGroup(
     "gpu_filter",
@@ -50,27 +47,7 @@ Related options:
   ``nova.scheduler.filters.all_filters``.
 """,
     ),
-    cfg.Opt(
-        "request_mix",
-        type=types.Dict(value_type=types.Float(min=0)),
-        default={"1": 0.4, "2": 0.2, "4": 0.2, "8": 0.2},
-        help="""
-The request sizes to keep hosts ready for: pairs of a number of devices and a
-weight, for example ``1:0.4,2:0.2,4:0.2,8:0.2``.
-
-Device sets that are equally well linked are told apart by what they leave:
-the fragmentation of a host is the number of its free devices that requests of
-these sizes could not use, averaged with these weights. A size with weight 0,
-or one that is not listed, is never kept free for. Weights need not sum to 1.
-Give the shares of the sizes among the requests of your cloud.
-
-Related options:
-
-* ``[gpu_filter]pool_matcher`` must be ``topology`` for the choice of devices.
-* ``[filter_scheduler]gpu_fragmentation_weight_multiplier`` weighs hosts by
-  the same measure.
-""",
-    ),
+    mix.option,
     cfg.FloatOpt(
         "in_flight_seconds",
         default=5.0,
@@ -153,29 +130,3 @@ def list_opts():
         (gpu_filter_group, gpu_filter_opts),
         ("filter_scheduler", filter_scheduler_opts),
     ]
-
-
-def request_mix(conf):
-    """Read ``[gpu_filter]request_mix``.
-
-    :returns: ((devices, weight), ...) by number of devices; weights sum to 1.
-    :raises BadRequestMix: a size is no positive number, or no weight is
-        above 0.
-    """
-    return _request_mix(tuple(sorted(conf.gpu_filter.request_mix.items())))
-
-
-@functools.lru_cache(maxsize=8)
-def _request_mix(pairs):
-    mix = {}
-    for size, weight in pairs:
-        if not size.isdecimal() or int(size) < 1:
-            raise exception.BadRequestMix(
-                problem=f"{size!r} is no number of devices"
-            )
-        if weight:
-            mix[int(size)] = weight
-    total = sum(mix.values())
-    if not total:
-        raise exception.BadRequestMix(problem="no weight is above 0")
-    return tuple((size, mix[size] / total) for size in sorted(mix))

@@ -4,6 +4,8 @@
 
 from oslo_config import cfg
 
+from nova_gpu_filter.conf import mix
+
 placement_extension_group = cfg.OptGroup(
     "gpu_filter",
     title="GPU filter options of the Placement extension",
@@ -47,6 +49,7 @@ Related options:
   extension answers; it stays in force for all others.
 """,
     ),
+    mix.option,
 ]
 
 

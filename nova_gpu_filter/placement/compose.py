@@ -16,6 +16,7 @@ from typing import TypeVar
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
+from nova_gpu_filter.topology import fragmentation
 
 _MOST_SEARCHED = 20_000
 """Sets that are tried in one tree to find one that leaves enough for the other
@@ -61,6 +62,8 @@ class Composer:
     """How many candidates of a tree are wanted; None for all."""
     seed: int
     """Permutes sets that are equally good."""
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
+    """Request sizes to expect."""
 
     def compose(self, found: Iterable[trees.Tree]) -> list[Candidate]:
         """Compose up to ``limit`` candidates, in turn from all trees.
@@ -285,6 +288,7 @@ class _TreeTask:
             if companions is None or most is None
             else max(most, _MOST_COMPANIONS),
             self._composer.seed,
+            self._composer.mix,
         )
         if not options:
             return options

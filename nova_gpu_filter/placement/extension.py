@@ -38,6 +38,8 @@ from oslo_log import log as logging
 from placement import handler
 from placement import microversion
 
+from nova_gpu_filter import exception
+from nova_gpu_filter.conf import mix
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import answer
 from nova_gpu_filter.placement import collector
@@ -154,6 +156,7 @@ class Wrapped:
             room=room,
             max_sets=None if max_sets < 0 else max_sets,
             seed=_seed(environ),
+            mix=mix.read(self._conf),
         ).compose(provider_trees)
         body = answer.encode(question, candidates, found, inner_body)
         seconds = time.monotonic() - started
@@ -185,7 +188,8 @@ def _are_options_good(conf: cfg.ConfigOpts) -> bool:
     """
     try:
         conf.gpu_filter.max_sets_per_tree  # noqa: B018 (parses it)
-    except cfg.ConfigFileValueError as exc:
+        mix.read(conf)
+    except (cfg.ConfigFileValueError, exception.BadRequestMix) as exc:
         problem = str(exc)
     else:
         return True

@@ -23,6 +23,7 @@ from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import companions
+from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import hosts
 from nova_gpu_filter.topology import topology as topologies
 
@@ -168,6 +169,7 @@ def choose(
     size: int,
     limit: int | None,
     seed: int,
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
 ) -> Sequence[IndexSet]:
     """Choose device sets: good ones first, few and diverse.
 
@@ -179,12 +181,15 @@ def choose(
     :param size: how many groups there are.
     :param limit: how many sets are wanted; None for all.
     :param seed: permutes sets that are equally good.
+    :param mix: request sizes to expect; tells equally linked sets apart.
     :returns: all different; empty only if no set fits.
     """
     if limit is not None and limit <= _MOST_KEPT:
-        return _choose_few(topology, shares, size, limit, seed)
+        return _choose_few(topology, shares, size, limit, seed, mix)
     return list(
-        itertools.islice(_ordered(topology, shares, size, limit, seed), limit)
+        itertools.islice(
+            _ordered(topology, shares, size, limit, seed, mix), limit
+        )
     )
 
 
@@ -195,10 +200,13 @@ def _choose_few(
     size: int,
     limit: int,
     seed: int,
+    mix: fragmentation.Mix,
 ) -> Sequence[IndexSet]:
     # All hosts of a kind with the same free devices ask this in one request.
     return tuple(
-        itertools.islice(_ordered(topology, shares, size, limit, seed), limit)
+        itertools.islice(
+            _ordered(topology, shares, size, limit, seed, mix), limit
+        )
     )
 
 
@@ -208,6 +216,7 @@ def _ordered(
     size: int,
     limit: int | None,
     seed: int,
+    mix: fragmentation.Mix,
 ) -> Iterator[IndexSet]:
     """Yield every set that fits, in the order of :func:`choose`.
 
@@ -216,7 +225,7 @@ def _ordered(
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     seen: set[IndexSet] = set()
     if free.bit_count() >= size:
-        for found in _of_different(topology, free, size, limit, seed):
+        for found in _of_different(topology, free, size, limit, seed, mix):
             seen.add(found)
             yield found
     # Of many devices the topology engine looks at a part of the sets only.
@@ -234,10 +243,13 @@ def _of_different(
     size: int,
     limit: int | None,
     seed: int,
+    mix: fragmentation.Mix,
 ) -> Iterator[IndexSet]:
     """Yield sets of different devices, a packing of them first."""
     if len(topology.levels) > 1 or topology.partitions:
-        for mask in choice.rank(topology, free, size).few(seed, limit):
+        for mask in choice.rank(topology, free, size, mix=mix).few(
+            seed, limit
+        ):
             yield tuple(topologies.devices_of(mask))
         return
     # Any device is as good as any other. A provider tree can have hundreds of

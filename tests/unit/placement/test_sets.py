@@ -69,6 +69,22 @@ def test_linked_devices_are_chosen_together(limit):
         assert set(chosen[:4]) == pairs
 
 
+def test_the_request_mix_tells_equally_linked_sets_apart():
+    pair_and_two = topology(*[["CUSTOM_GPU_LINK_NV4_0"]] * 2, [], [])
+
+    def first(**mix):
+        return {
+            sets.choose(pair_and_two, (1,) * 4, 1, 1, seed, **mix)[0]
+            for seed in range(30)
+        }
+
+    # By default a single device spares the pair; where nobody asks for two
+    # there is nothing to spare.
+    lone = first()
+    assert len(lone) == 2
+    assert first(mix=((1, 1.0),)) > lone
+
+
 def test_devices_without_a_share_are_not_chosen():
     shares = (1, 0, 1, 1, 0, 0, 1, 1)
     chosen = sets.choose(PAIRS, shares, 3, None, 0)
