@@ -13,6 +13,7 @@ from nova_gpu_filter.placement import sets
 from nova_gpu_filter.simulate import cloud
 from nova_gpu_filter.simulate import inventory
 from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import topology as topologies
 
 
@@ -40,7 +41,11 @@ def stock(host: cloud.Host, k: int, seed: int) -> list[int]:
 
 
 def composed(
-    host: cloud.Host, k: int, seed: int, most: int | None
+    host: cloud.Host,
+    k: int,
+    seed: int,
+    most: int | None,
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
 ) -> list[int]:
     """Choose the sets that our Placement extension would name.
 
@@ -49,6 +54,7 @@ def composed(
 
     :param seed: what the extension makes of the id of the request.
     :param most: sets a host; None for all.
+    :param mix: the ``[gpu_filter]request_mix`` of Placement.
     :returns: masks, good ones first.
     """
     if k == 1:
@@ -56,7 +62,7 @@ def composed(
     shares = tuple(host.free >> bit & 1 for bit in range(host.kind.gpus))
     return [
         topologies.mask_of(found)
-        for found in sets.choose(_seen(host.kind), shares, k, most, seed)
+        for found in sets.choose(_seen(host.kind), shares, k, most, seed, mix)
     ]
 
 

@@ -17,7 +17,9 @@ from nova.scheduler import filters
 from nova.scheduler import weights
 from nova.scheduler.filters import pci_passthrough_filter
 from nova.scheduler.weights import pci as pci_weigher
+from oslo_config import cfg
 
+from nova_gpu_filter import conf
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.scheduler import in_flight
 from nova_gpu_filter.scheduler import weights as gpu_weights
@@ -205,6 +207,7 @@ class GpuScheduler(_NovaScheduler):
         """
         self._filter = _ExplainingFilter()
         self._max_sets = max_sets_per_tree
+        self._mix = conf.request_mix(cfg.CONF)
         super().__init__(
             self._filter,
             _nova_weighers(weighers)
@@ -218,7 +221,7 @@ class GpuScheduler(_NovaScheduler):
         most = None
         if self._max_sets > 0:
             most = min(self._max_sets, max(1, MAX_PLACEMENT_RESULTS // hosts))
-        return candidates.composed(host, k, seed, most)
+        return candidates.composed(host, k, seed, most, self._mix)
 
     def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
         tally: collections.Counter[str] = collections.Counter()
