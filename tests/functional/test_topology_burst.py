@@ -36,19 +36,19 @@ def test_a_burst_onto_just_enough_gpus_gives_every_server_its_own(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-W", "ignore", "-m", "tests.functional.burst"),
-            *("1", "topology.conf", str(conf)),
+            *("2", "topology.conf", str(conf)),
         ],
         cwd=ROOT,
         env=os.environ | {"OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     servers = json.loads(done.stdout)
 
-    assert [server["status"] for server in servers] == ["ACTIVE"] * 6
+    assert [server["status"] for server in servers] == ["ACTIVE"] * 12
     assert all(server["is_partition"] for server in servers)
     assert all(s["gpus"] == s["in_placement"] for s in servers)
-    given = [address for server in servers for address in server["gpus"]]
-    assert len(given) == len(set(given)) == 8
+    given = [(s["host"], address) for s in servers for address in s["gpus"]]
+    assert len(given) == len(set(given)) == 16
