@@ -25,6 +25,7 @@ from nova.tests.fixtures import glance
 from nova.tests.functional.api import client
 
 from demo import machines
+from demo import scheduler_log
 from nova_gpu_filter.topology import hosts as host_topologies
 from nova_gpu_filter.topology import topology as topologies
 
@@ -34,7 +35,6 @@ _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 # Not less: asking takes time that what is asked for needs to run.
 
-_DECISION_LOGGERS = ("nova_gpu_filter", "nova.scheduler.manager")
 _PLACEMENT_MICROVERSION = "1.36"
 
 
@@ -81,28 +81,6 @@ class Provider:
     traits: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class LogLine:
-    """A line of the scheduler's log that explains a decision."""
-
-    level: str
-    logger: str
-    text: str
-
-
-class _Decisions(logging.Handler):
-    """Keeps what the scheduler and our filter log."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[LogLine] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(
-            LogLine(record.levelname, record.name, record.getMessage())
-        )
-
-
 class EmbeddedCloud(contextlib.AbstractContextManager):
     """Nova with libvirt computes on a fake libvirt, and Placement.
 
@@ -127,10 +105,10 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         :param extend_placement: run Placement behind our extension.
         :param log_handler: gets what all services log, from its level up.
         """
-        self._decisions = _Decisions()
+        self._decisions = scheduler_log.Recorder()
         handlers: list[tuple[str, int, logging.Handler]] = [
             (name, logging.DEBUG, self._decisions)
-            for name in _DECISION_LOGGERS
+            for name in scheduler_log.LOGGERS
         ]
         if log_handler is not None:
             handlers.append(("", log_handler.level, log_handler))
@@ -478,9 +456,9 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             if name not in self.hosts
         )
 
-    def decisions(self) -> "Decisions":
+    def decisions(self) -> scheduler_log.Decisions:
         """Start to note what the scheduler says of its decisions."""
-        return Decisions(self._decisions.lines)
+        return scheduler_log.Decisions(self._decisions.lines)
 
     # Helpers.
 
@@ -575,46 +553,6 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
                     recording(getattr(objects.PciDevice, name)),
                 )
             )
-
-
-class Decisions:
-    """The lines that the scheduler logged since this was made."""
-
-    def __init__(self, lines: list[LogLine]) -> None:
-        self._lines = lines
-        self._start = len(lines)
-
-    @property
-    def lines(self) -> list[LogLine]:
-        """All lines, in order."""
-        return self._lines[self._start :]
-
-    def summaries(self) -> list[str]:
-        """What our filter said once a request that lost hosts."""
-        return self._of("nova_gpu_filter", "INFO")
-
-    def refusals(self) -> list[str]:
-        """What our filter said of each host that it refused."""
-        return [
-            text
-            for text in self._of("nova_gpu_filter", "DEBUG")
-            if " refused: " in text
-        ]
-
-    def without_candidates(self) -> list[str]:
-        """What the scheduler said when Placement found nothing."""
-        return [
-            text
-            for text in self._of("nova.scheduler.manager", "INFO")
-            if "allocation candidates" in text
-        ]
-
-    def _of(self, logger: str, level: str) -> list[str]:
-        return [
-            line.text
-            for line in self.lines
-            if line.logger.startswith(logger) and line.level == level
-        ]
 
 
 def _address_in(provider_name: str) -> str:

@@ -3,7 +3,6 @@
 """Nova and Placement in this process, from the fixtures that they ship."""
 
 from collections.abc import Sequence
-import importlib.metadata
 import logging
 import pathlib
 
@@ -18,6 +17,7 @@ from nova.tests.functional.libvirt import base
 from oslo_config import fixture as config_fixture
 from placement import deploy
 
+from demo import nova_paths
 from nova_gpu_filter.placement import extension
 
 CONF = nova_conf.CONF
@@ -111,9 +111,9 @@ class Services(base.ServersTestBase):
             )
             if name:
                 self.useFixture(_LoggerLevel(name, logging.DEBUG))
-        paste_file = _api_paste_file()
-        if paste_file:
-            self.flags(api_paste_config=str(paste_file), group="wsgi")
+        self.flags(
+            api_paste_config=str(nova_paths.api_paste_file()), group="wsgi"
+        )
         self._conf_fixture = self.useFixture(config_fixture.Config(CONF))
         self.configure(self._nova_conf_files)
         self.placement.fixture.conf_fixture.set_config_files(
@@ -164,15 +164,3 @@ class _LoggerLevel(fixtures.Fixture):
     def _setUp(self) -> None:
         self.addCleanup(self._logger.setLevel, self._logger.level)
         self._logger.setLevel(self._level)
-
-
-def _api_paste_file() -> pathlib.Path | None:
-    """Find Nova's api-paste.ini among the files of the installed package.
-
-    A wheel lays it under the prefix of the environment; Nova's fixture looks
-    beside the package, where a source tree has it.
-    """
-    for path in importlib.metadata.files("nova") or ():
-        if path.name == "api-paste.ini":
-            return pathlib.Path(str(path.locate())).resolve()
-    return None

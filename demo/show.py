@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from demo import cloud as embedded
 from demo import record
+from demo import scheduler_log
 from nova_gpu_filter.topology import drawing
 
 NO_VALID_HOST = "No valid host was found."
@@ -156,7 +157,7 @@ def guest(
 
 
 def decision(
-    step: record.Step, decisions: embedded.Decisions, verbose: bool = True
+    step: record.Step, decisions: scheduler_log.Decisions, verbose: bool = True
 ) -> None:
     """Show what the scheduler logged of its decision."""
     step.quote(

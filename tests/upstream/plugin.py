@@ -22,8 +22,8 @@ from nova.scheduler.filters import pci_passthrough_filter
 from nova.tests import fixtures as nova_fixtures
 import pytest
 
+from demo import nova_paths
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
-from tests import nova_paths
 
 _calls: collections.Counter[str] = collections.Counter()
 """What our filter was asked, and what it did."""
