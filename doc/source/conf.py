@@ -51,6 +51,13 @@ man_pages = [
         7,
     ),
     (
+        "cli/nova-gpu-exporter",
+        "nova-gpu-exporter",
+        "serve metrics of the GPUs of a cloud to Prometheus",
+        ["nova-gpu-filter developers"],
+        1,
+    ),
+    (
         "cli/nova-gpu-host",
         "nova-gpu-host",
         "find, check and offer the GPUs of a compute node",

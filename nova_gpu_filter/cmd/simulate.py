@@ -10,7 +10,6 @@ import os
 import sys
 from typing import IO
 from typing import Any
-from typing import NoReturn
 import warnings
 
 with warnings.catch_warnings():
@@ -30,6 +29,7 @@ from rich import progress as rich_progress
 
 from nova_gpu_filter import conf
 from nova_gpu_filter import exception
+from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import errors
@@ -42,24 +42,11 @@ from nova_gpu_filter.topology import policy
 
 CONF = nova.conf.CONF
 
-EXIT_BAD_INPUT = 3
-"""As with nova-gpu-host: wrong usage, or input that cannot be used."""
-
 _SCHEDULERS = ("gpu", "stock")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Prints errors in one line and exits with 3."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(
-            EXIT_BAD_INPUT,
-            f"{self.prog}: {message}; see '{self.prog} --help'\n",
-        )
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="nova-gpu-simulate",
         description="Replay GPU servers on a cloud, through our filter and"
         " weighers and through Nova's own, side by side. Needs no service.",
@@ -179,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write(args, scenario.title, results)
     except (exception.GpuFilterError, OSError, cfg.Error) as exc:
         sys.stderr.write(f"{parser.prog}: {exc}\n")
-        return EXIT_BAD_INPUT
+        return arguments.EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write(f"{parser.prog}: stopped\n")
         return 130

@@ -2,14 +2,15 @@
 
 """``nova-gpu-status`` as it is typed, against a real Placement."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
 import sys
-import threading
-from wsgiref import simple_server
 
 import pytest
+
+from tests.functional import web as serving
 
 HOSTS = 2
 GPUS = 6
@@ -39,11 +40,6 @@ device_spec = {"vendor_id": "10de", "product_id": "2330",\
 """
 
 
-class _Quiet(simple_server.WSGIRequestHandler):
-    def log_message(self, *args):
-        """Write no line for each request."""
-
-
 @pytest.fixture(scope="module")
 def web():
     """Serve a Placement with and without the extension: URLs by name."""
@@ -70,21 +66,11 @@ def web():
                 *(device(host, number) for number in range(1, GPUS + 1)),
             )
         )
-        servers = {
-            name: simple_server.make_server(
-                "127.0.0.1", 0, application, handler_class=_Quiet
-            )
-            for name, application in placement.applications.items()
-        }
-        for server in servers.values():
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {
-            name: "http://{}:{}".format(*server.server_address)
-            for name, server in servers.items()
-        }
-        for server in servers.values():
-            server.shutdown()
-            server.server_close()
+        with contextlib.ExitStack() as stack:
+            yield {
+                name: stack.enter_context(serving.serve(application))
+                for name, application in placement.applications.items()
+            }
 
 
 def conf(url, text):

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``nova-gpu-exporter``."""
+
+import argparse
+from collections.abc import Sequence
+import logging
+import sys
+
+from keystoneauth1 import exceptions as ks_exc
+import pbr.version
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.cmd import arguments
+from nova_gpu_filter.exporter import settings
+
+DEFAULT_PORT = 9877
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="nova-gpu-exporter",
+        description="Serve metrics of the GPUs of a cloud to Prometheus, from"
+        " Placement, Nova and Keystone.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=pbr.version.VersionInfo("nova-gpu-filter").version_string(),
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="log each request, too"
+    )
+    cloud = parser.add_argument_group("which cloud")
+    cloud.add_argument(
+        "--os-cloud",
+        metavar="NAME",
+        help="a cloud of clouds.yaml; without it, OS_CLOUD or the other OS_*"
+        " variables of the environment",
+    )
+    cloud.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="how long to wait for an answer (default: %(default)s)",
+    )
+    what = parser.add_argument_group("what to tell")
+    what.add_argument(
+        "--nova-conf",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="the nova.conf of a controller, for [pci]alias and"
+        " [gpu_filter]request_mix; a directory stands for its .conf files;"
+        " can be repeated (default:"
+        f" {settings.DEFAULT_NOVA_CONF}, if it can be read)",
+    )
+    what.add_argument(
+        "--alias",
+        metavar="JSON",
+        action="append",
+        default=[],
+        help="a [pci]alias as it stands in nova.conf, for the capacity of"
+        " flavors that ask for it; can be repeated",
+    )
+    what.add_argument(
+        "--resource-class",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only devices of this resource class; can be repeated",
+    )
+    what.add_argument(
+        "--projects-at-once",
+        metavar="N",
+        type=int,
+        default=200,
+        help="ask Placement what N projects use with each reading, in turn; 0"
+        " for no usage by project (default: %(default)s)",
+    )
+    how = parser.add_argument_group("how to tell it")
+    how.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="listen here only; 0.0.0.0 or :: for all (default: %(default)s)",
+    )
+    how.add_argument(
+        "--port",
+        metavar="N",
+        type=int,
+        default=DEFAULT_PORT,
+        help="(default: %(default)s)",
+    )
+    how.add_argument(
+        "--certificate",
+        metavar="FILE",
+        help="PEM file: serve HTTPS with it and --key",
+    )
+    how.add_argument("--key", metavar="FILE", help="PEM file")
+    how.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="ask the services at most this often; scrapes in between get"
+        " the last answer (default: %(default)s)",
+    )
+    how.add_argument(
+        "--once",
+        action="store_true",
+        help="print the metrics and exit: 0, or 1 if a service gave no answer",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nova-gpu-exporter``.
+
+    :returns: 0 when it was stopped, 3 where it cannot start; with ``--once``
+        1 if a service gave no answer.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if bool(args.certificate) != bool(args.key):
+        parser.error("--certificate and --key belong together")
+    logging.basicConfig(
+        level=logging.DEBUG if args.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        # These libraries are an optional part of the package.
+        from openstack import exceptions as sdk_exc
+
+        from nova_gpu_filter.exporter import app
+    except ImportError as exc:
+        return _cannot_start(f"{exc}: pip install 'nova-gpu-filter[exporter]'")
+    try:
+        return app.run(args)
+    except (
+        exception.GpuFilterError,
+        ks_exc.ClientException,
+        sdk_exc.SDKException,
+    ) as exc:
+        return _cannot_start(exc)
+    except OSError as exc:
+        return _cannot_start(f"{args.address} port {args.port}: {exc}")
+
+
+def _cannot_start(why: object) -> int:
+    text = " ".join(str(why).split())
+    sys.stderr.write(f"nova-gpu-exporter: {text}\n")
+    return arguments.EXIT_BAD_INPUT

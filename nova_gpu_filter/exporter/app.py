@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Connect to a cloud, and serve its metrics."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+import openstack
+import prometheus_client
+
+from nova_gpu_filter.exporter import collector
+from nova_gpu_filter.exporter import projects
+from nova_gpu_filter.exporter import reading
+from nova_gpu_filter.exporter import settings
+from nova_gpu_filter.osc import plugin
+
+LOG = logging.getLogger(__name__)
+
+EXIT_INCOMPLETE = 1
+"""With --once: a service gave no answer."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the metrics until a signal comes, or print them once.
+
+    :returns: 0, or 1 with ``--once`` if a service gave no answer.
+    :raises GpuFilterError: a file or an alias cannot be used.
+    :raises SDKException: the cloud is not known.
+    :raises OSError: the port cannot be had.
+    """
+    reader = _reader(args)
+    if args.once:
+        return _print_once(reader)
+    return _serve(args, reader)
+
+
+def _reader(args: argparse.Namespace) -> reading.Reader:
+    """Connect to the cloud; nothing is asked yet."""
+    scope = settings.read_scope(
+        args.nova_conf, args.alias, args.resource_class
+    )
+    services = plugin.Services(
+        openstack.connect(
+            cloud=args.os_cloud,
+            api_timeout=args.timeout,
+            app_name="nova-gpu-exporter",
+        )
+    )
+    usage = None
+    if args.projects_at_once > 0:
+        usage = projects.UsageReader(
+            services.identity, services.placement, args.projects_at_once
+        )
+    return reading.Reader(services, scope, usage)
+
+
+def _registry(
+    reader: reading.Reader, interval_s: float
+) -> tuple[prometheus_client.CollectorRegistry, collector.Collector]:
+    registry = prometheus_client.CollectorRegistry()
+    ours = collector.Collector(reader.read, interval_s)
+    registry.register(ours)
+    return registry, ours
+
+
+def _print_once(reader: reading.Reader) -> int:
+    registry, ours = _registry(reader, float("inf"))
+    sys.stdout.write(prometheus_client.generate_latest(registry).decode())
+    return EXIT_INCOMPLETE if ours.has_failed else 0
+
+
+def _serve(args: argparse.Namespace, reader: reading.Reader) -> int:
+    registry, _ = _registry(reader, args.interval)
+    server, thread = prometheus_client.start_http_server(
+        args.port,
+        args.address,
+        registry,
+        certfile=args.certificate,
+        keyfile=args.key,
+    )
+    LOG.info("Listening on %s port %d", args.address, server.server_port)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    return 0

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What projects use, by resource class.
+
+Who has each device costs a request or two for each server, so that is not
+asked. Placement adds up what a project has: one request a project. In a large
+cloud that is still much, so only so many projects are asked each time, in
+turn; of the others the last answer is kept.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+from urllib import parse
+
+from nova_gpu_filter.fleet import service
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """What one project uses of one resource class."""
+
+    project: str
+    """UUID."""
+    name: str
+    resource_class: str
+    used: int
+
+
+class UsageReader:
+    """Asks Keystone for the projects, and Placement for what they use."""
+
+    def __init__(
+        self, identity: service.Get, placement: service.Get, at_once: int
+    ) -> None:
+        """Nothing is asked yet.
+
+        :param at_once: the most projects to ask Placement about each time.
+        """
+        self._identity = identity
+        self._placement = placement
+        self._at_once = at_once
+        self._name_by_project: dict[str, str] = {}
+        self._used_by_project: dict[str, Mapping[str, int]] = {}
+        self._asked_in: dict[str, int] = {}
+        self._turn = 0
+
+    def read_projects(self) -> None:
+        """Ask Keystone for all projects.
+
+        :raises FleetError: it does not tell.
+        """
+        self._name_by_project = dict(self._pages())
+        for project in self._used_by_project.keys() - self._name_by_project:
+            del self._used_by_project[project]
+            del self._asked_in[project]
+
+    def _pages(self) -> Iterator[tuple[str, str]]:
+        path: str | None = "/projects"
+        while path is not None:
+            body = self._identity(path)
+            for project in body["projects"]:
+                yield project["id"], project["name"]
+            path = (body.get("links") or {}).get("next")
+
+    def read_usage(self) -> tuple[Usage, ...]:
+        """Ask Placement about those that were not asked about for longest.
+
+        :returns: what is known of all projects, by UUID.
+        :raises FleetError: it does not tell.
+        """
+        self._turn += 1
+        next_ones = sorted(
+            self._name_by_project,
+            key=lambda project: (self._asked_in.get(project, 0), project),
+        )[: self._at_once]
+        for project, used in service.ask_all(self._ask, next_ones):
+            self._used_by_project[project] = used
+            self._asked_in[project] = self._turn
+        return tuple(
+            Usage(project, self._name_by_project[project], name, number)
+            for project, used in sorted(self._used_by_project.items())
+            for name, number in sorted(used.items())
+        )
+
+    def _ask(self, project: str) -> Mapping[str, int]:
+        query = parse.urlencode({"project_id": project})
+        used: Mapping[str, int] = self._placement(f"/usages?{query}")["usages"]
+        return used

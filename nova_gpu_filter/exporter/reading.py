@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the exporter knows of a cloud, and how it comes to know it."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import logging
+import time
+from typing import Any
+from typing import Final
+from typing import TypeVar
+
+from nova_gpu_filter.exporter import projects
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import capacity
+from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import summary
+from nova_gpu_filter.topology import fragmentation
+
+LOG = logging.getLogger(__name__)
+
+PLACEMENT: Final = "placement"
+NOVA: Final = "nova"
+KEYSTONE: Final = "keystone"
+SOURCES: Final = (PLACEMENT, NOVA, KEYSTONE)
+"""Services that are asked; each may fail by itself."""
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSummary:
+    """One host in numbers."""
+
+    name: str
+    is_disabled: bool
+    models: tuple[summary.ModelSummary, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What was found out at one time."""
+
+    hosts: tuple[HostSummary, ...] = ()
+    servers_by_flavor: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )
+    """How many more fit over the cloud, each flavor alone."""
+    usage: tuple[projects.Usage, ...] = ()
+    asked: tuple[str, ...] = ()
+    """The :data:`SOURCES` that were asked."""
+    failed: tuple[str, ...] = ()
+    """Of these, those that gave no answer."""
+    seconds: float = 0.0
+    """What it took."""
+    finished_at: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What of the cloud is of interest."""
+
+    alias_by_name: Mapping[str, aliases.Alias] = dataclasses.field(
+        default_factory=dict
+    )
+    """By name; flavors with others are passed over."""
+    resource_classes: frozenset[str] = frozenset()
+    """Empty for all devices."""
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
+
+
+class Reader:
+    """Reads a cloud as often as it is asked to; a failure is never raised."""
+
+    def __init__(
+        self,
+        services: Any,
+        scope: Scope,
+        usage: projects.UsageReader | None = None,
+    ) -> None:
+        """Nothing is asked yet.
+
+        :param services: has a ``fleet.service.Get`` as attribute ``placement``
+            and ``compute``.
+        :param usage: None for no usage by project.
+        """
+        self._services = services
+        self._scope = scope
+        self._usage = usage
+        self._told: dict[str, str] = {}
+
+    def read(self) -> Reading:
+        """Ask the services."""
+        started = time.monotonic()
+        failed: list[str] = []
+
+        def ask(source: str, what: Callable[[], _T], otherwise: _T) -> _T:
+            return self._ask(failed, source, what, otherwise)
+
+        asked = [PLACEMENT]
+        no_hosts: Sequence[model.Host] = ()
+        hosts = ask(PLACEMENT, self._read_hosts, no_hosts)
+        demands: Sequence[demand.Demand] = ()
+        usage: tuple[projects.Usage, ...] = ()
+        if self._scope.alias_by_name:
+            asked.append(NOVA)
+            demands = ask(NOVA, self._read_demands, ())
+        if self._usage is not None:
+            asked.append(KEYSTONE)
+            ask(KEYSTONE, self._usage.read_projects, None)
+            if PLACEMENT not in failed:
+                usage = ask(PLACEMENT, self._usage.read_usage, ())
+        summaries = tuple(map(self._summarize, hosts))
+        known = {
+            found.resource_class for host in summaries for found in host.models
+        }
+        return Reading(
+            hosts=summaries,
+            servers_by_flavor={}
+            if PLACEMENT in failed
+            else {
+                wanted.name: sum(
+                    capacity.how_many(host, wanted) for host in hosts
+                )
+                for wanted in demands
+            },
+            # A project uses other things as well.
+            usage=tuple(one for one in usage if one.resource_class in known),
+            asked=tuple(asked),
+            failed=tuple(failed),
+            seconds=time.monotonic() - started,
+            finished_at=time.time(),
+        )
+
+    def _ask(
+        self,
+        failed: list[str],
+        source: str,
+        ask: Callable[[], _T],
+        otherwise: _T,
+    ) -> _T:
+        """Ask a service; log a failure once, until it is another one."""
+        try:
+            answer = ask()
+        except Exception as exc:
+            failed.append(source)
+            text = str(exc)
+            if self._told.get(source) != text:
+                self._told[source] = text
+                LOG.error(
+                    "%s",
+                    text,
+                    # What is not ours to explain is a fault of this program.
+                    exc_info=not isinstance(exc, errors.FleetError),
+                )
+            return otherwise
+        if self._told.pop(source, None) is not None:
+            LOG.info("%s answers again", source.capitalize())
+        return answer
+
+    def _read_hosts(self) -> Sequence[model.Host]:
+        try:
+            hosts = placement.read_hosts(self._services.placement)
+        except errors.NoDevices:
+            # Computes may report none yet.
+            return ()
+        return hosts
+
+    def _read_demands(self) -> list[demand.Demand]:
+        return list(
+            self._demands(compute.read_flavors(self._services.compute))
+        )
+
+    def _demands(
+        self, flavors: Iterable[model.Flavor]
+    ) -> Iterator[demand.Demand]:
+        for flavor in flavors:
+            if aliases.ALIAS_KEY not in flavor.extra_specs:
+                continue
+            try:
+                yield demand.of(
+                    flavor, self._scope.alias_by_name, "the aliases"
+                )
+            except errors.BadFlavor as exc:
+                key = f"flavor {flavor.name}"
+                if self._told.get(key) != str(exc):
+                    self._told[key] = str(exc)
+                    LOG.warning("No capacity: %s", exc)
+
+    def _summarize(self, host: model.Host) -> HostSummary:
+        return HostSummary(
+            host.name,
+            host.is_disabled,
+            tuple(
+                found
+                for found in summary.of(host, self._scope.mix)
+                if not self._scope.resource_classes
+                or found.resource_class in self._scope.resource_classes
+            ),
+        )

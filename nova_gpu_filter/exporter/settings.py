@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is read once at start: aliases and request sizes, of a nova.conf."""
+
+from collections.abc import Sequence
+import logging
+import os
+
+from oslo_config import cfg
+
+from nova_gpu_filter import conf as gpu_conf
+from nova_gpu_filter.exporter import reading
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.topology import fragmentation
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_NOVA_CONF = "/etc/nova/nova.conf"
+
+
+def read_scope(
+    paths: Sequence[str],
+    alias_texts: Sequence[str],
+    resource_classes: Sequence[str],
+) -> reading.Scope:
+    """Read what of the cloud is of interest.
+
+    :param paths: files and directories; without any the usual nova.conf is
+        read, where there is one.
+    :param alias_texts: values of ``[pci]alias``, beside those of the files.
+    :raises GpuFilterError: a file cannot be read, an alias or the mix of
+        requests makes no sense.
+    """
+    if not paths and os.access(DEFAULT_NOVA_CONF, os.R_OK):
+        paths = [DEFAULT_NOVA_CONF]
+    known = aliases.parse(alias_texts, "--alias")
+    if paths:
+        options = nova_conf.read(*paths)
+        known = {**aliases.parse(options.aliases, options.source), **known}
+    if not known:
+        LOG.warning(
+            "No [pci]alias is known, so there is no capacity by flavor: give"
+            " the nova.conf of a controller with --nova-conf, or --alias"
+        )
+    return reading.Scope(known, frozenset(resource_classes), _read_mix(paths))
+
+
+def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:
+    conf = cfg.ConfigOpts()
+    gpu_conf.register_opts(conf)
+    conf(
+        [
+            argument
+            for path in paths
+            for argument in (
+                "--config-dir" if os.path.isdir(path) else "--config-file",
+                path,
+            )
+        ],
+        project="nova",
+        default_config_files=[],
+        default_config_dirs=[],
+    )
+    mix: fragmentation.Mix = gpu_conf.request_mix(conf)
+    return mix

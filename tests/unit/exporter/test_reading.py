@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whatever a service does, there is a reading, and one line in the log."""
+
+import logging
+import types
+from urllib import parse
+
+import pytest
+
+from nova_gpu_filter.exporter import projects
+from nova_gpu_filter.exporter import reading
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import errors
+from tests.unit.fleet import builders
+
+ALIASES = aliases.parse(
+    ['{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'], "test"
+)
+FLAVOR = {
+    "id": "1",
+    "name": "g4",
+    "vcpus": 8,
+    "ram": 1024,
+    "disk": 10,
+    "OS-FLV-EXT-DATA:ephemeral": 0,
+    "swap": "",
+    "extra_specs": {"pci_passthrough:alias": "h100:4"},
+}
+
+
+class Cloud:
+    """Services that answer for hosts, and fail when they are told to."""
+
+    def __init__(self, hosts, flavors=(FLAVOR,), used_by_project=None):
+        self.hosts = list(hosts)
+        self.flavors = list(flavors)
+        self.used_by_project = dict(used_by_project or {})
+        self.broken = {}
+        self.asked = []
+        self.services = types.SimpleNamespace(
+            placement=self.placement, compute=self.nova, identity=self.keystone
+        )
+
+    def reader(self, projects_at_once=10, **scope):
+        """Make a reader of this cloud."""
+        return reading.Reader(
+            self.services,
+            reading.Scope(**{"alias_by_name": ALIASES, **scope}),
+            projects.UsageReader(
+                self.keystone, self.placement, projects_at_once
+            ),
+        )
+
+    def _ask(self, service, path):
+        self.asked.append(path)
+        if service in self.broken:
+            raise self.broken[service]
+        url = parse.urlsplit(path)
+        return url.path, dict(parse.parse_qsl(url.query))
+
+    def placement(self, path):
+        """Answer as Placement, for as much as is asked."""
+        path, query = self._ask("placement", path)
+        if path == "/usages":
+            return {"usages": self.used_by_project[query["project_id"]]}
+        if path == "/resource_providers":
+            return {
+                "resource_providers": [
+                    {
+                        "uuid": provider.uuid,
+                        "name": provider.name,
+                        "root_provider_uuid": host.uuid,
+                    }
+                    for host in self.hosts
+                    for provider in (host, *host.devices)
+                ]
+            }
+        return {
+            "provider_summaries": {
+                uuid: {
+                    "resources": {
+                        name: {
+                            "capacity": amount.capacity,
+                            "used": amount.used,
+                        }
+                        for name, amount in amounts.items()
+                    },
+                    "traits": list(traits),
+                }
+                for host in self.hosts
+                for uuid, amounts, traits in (
+                    (host.uuid, host.amounts, host.traits),
+                    *(
+                        (
+                            device.uuid,
+                            {device.resource_class: device.amount},
+                            device.traits,
+                        )
+                        for device in host.devices
+                    ),
+                )
+            }
+        }
+
+    def nova(self, path):
+        """Answer as Nova."""
+        self._ask("nova", path)
+        return {"flavors": self.flavors}
+
+    def keystone(self, path):
+        """Answer as Keystone, one project a page."""
+        _, query = self._ask("keystone", path)
+        names = sorted(self.used_by_project)
+        at = int(query.get("at", 0))
+        following = f"/projects?at={at + 1}" if at + 1 < len(names) else None
+        return {
+            "projects": [
+                {"id": name, "name": name.upper()}
+                for name in names[at : at + 1]
+            ],
+            "links": {"next": following},
+        }
+
+
+def lines(caplog):
+    """List what was logged since the last time."""
+    found = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+@pytest.fixture
+def cloud():
+    return Cloud(
+        [
+            builders.machine("hgx-1", used=range(4)),
+            builders.machine("hgx-2"),
+        ],
+        used_by_project={
+            "p1": {builders.H100: 4, "VCPU": 8},
+            "p2": {"VCPU": 1},
+        },
+    )
+
+
+def test_a_cloud_is_read(cloud, caplog):
+    found = cloud.reader().read()
+    assert [host.name for host in found.hosts] == ["hgx-1", "hgx-2"]
+    assert found.servers_by_flavor == {"g4": 3}
+    assert found.usage == (projects.Usage("p1", "P1", builders.H100, 4),)
+    assert found.asked == reading.SOURCES
+    assert found.failed == ()
+    assert found.seconds >= 0
+    assert lines(caplog) == []
+
+
+def test_requests_do_not_grow_with_hosts(cloud):
+    cloud.reader().read()
+    few = len(cloud.asked)
+    cloud.hosts = [builders.machine(f"hgx-{n}") for n in range(40)]
+    cloud.asked.clear()
+    cloud.reader().read()
+    assert len(cloud.asked) == few == 7
+
+
+@pytest.mark.parametrize(
+    ("service", "hosts", "flavors", "usages"),
+    [
+        pytest.param("placement", 0, 0, 0, id="Placement"),
+        pytest.param("nova", 2, 0, 1, id="Nova"),
+        pytest.param("keystone", 2, 1, 0, id="Keystone"),
+    ],
+)
+def test_what_one_service_does_not_tell_is_left_out(
+    cloud, service, hosts, flavors, usages
+):
+    cloud.broken[service] = errors.Unreachable(service="It", error="down")
+    found = cloud.reader().read()
+    assert found.failed == (service,)
+    assert len(found.hosts) == hosts
+    assert len(found.servers_by_flavor) == flavors
+    assert len(found.usage) == usages
+
+
+def test_a_failure_is_one_line_until_it_is_another(cloud, caplog):
+    caplog.set_level(logging.INFO)
+    reader = cloud.reader()
+    cloud.broken["nova"] = errors.Unreachable(service="Nova", error="down")
+    for _ in range(3):
+        reader.read()
+    assert lines(caplog) == ["Nova cannot be reached: down"]
+    assert caplog.text == ""
+    cloud.broken["nova"] = errors.Unreachable(service="Nova", error="slow")
+    reader.read()
+    assert lines(caplog) == ["Nova cannot be reached: slow"]
+    cloud.broken.clear()
+    reader.read()
+    reader.read()
+    assert lines(caplog) == ["Nova answers again"]
+
+
+def test_an_error_of_our_own_is_logged_with_its_traceback(cloud, caplog):
+    cloud.broken["placement"] = KeyError("resource_providers")
+    found = cloud.reader().read()
+    assert found.failed == ("placement",)
+    assert "Traceback" in caplog.text
+
+
+def test_a_cloud_without_devices_is_no_failure(cloud, caplog):
+    cloud.hosts = []
+    found = cloud.reader().read()
+    assert (found.hosts, found.failed) == ((), ())
+    assert found.servers_by_flavor == {"g4": 0}
+    assert lines(caplog) == []
+
+
+def test_a_flavor_with_an_unknown_alias_is_named_once(cloud, caplog):
+    cloud.flavors.append(
+        {
+            **FLAVOR,
+            "name": "a1",
+            "extra_specs": {"pci_passthrough:alias": "l40s:1"},
+        }
+    )
+    reader = cloud.reader()
+    assert reader.read().servers_by_flavor == {"g4": 3}
+    reader.read()
+    [line] = lines(caplog)
+    assert "flavor a1 asks for alias l40s" in line
+
+
+def test_without_aliases_nova_is_not_asked(cloud):
+    found = cloud.reader(alias_by_name={}).read()
+    assert found.asked == ("placement", "keystone")
+    assert not [path for path in cloud.asked if "flavors" in path]
+
+
+def test_other_resource_classes_can_be_left_out(cloud):
+    cloud.hosts.append(
+        builders.host(
+            "nic-1",
+            [builders.device("nic-1", 0x10, resource_class="CUSTOM_NIC")],
+        )
+    )
+    found = cloud.reader(resource_classes=frozenset({builders.H100})).read()
+    assert {
+        one.resource_class for host in found.hosts for one in host.models
+    } == {builders.H100}
+
+
+def test_only_so_many_projects_are_asked_at_once_in_turn():
+    cloud = Cloud(
+        [builders.machine("hgx-1")],
+        used_by_project={f"p{n}": {builders.H100: n} for n in range(5)},
+    )
+    reader = cloud.reader(projects_at_once=2)
+    known = []
+    for _ in range(3):
+        cloud.asked.clear()
+        known.append([one.project for one in reader.read().usage])
+        asked = [path for path in cloud.asked if path.startswith("/usages")]
+        assert len(asked) == 2
+    assert known == [
+        ["p0", "p1"],
+        ["p0", "p1", "p2", "p3"],
+        ["p0", "p1", "p2", "p3", "p4"],
+    ]
+
+
+def test_a_project_that_is_gone_is_not_told_of(cloud):
+    reader = cloud.reader()
+    assert len(reader.read().usage) == 1
+    del cloud.used_by_project["p1"]
+    assert reader.read().usage == ()
