@@ -135,7 +135,8 @@ def of(
 def mix(
     hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
 ) -> list[int]:
-    """Count the servers of each flavor when they come one of each in turn.
+    """Count the servers of each flavor when they come one of each in turn,
+    those with most devices first.
 
     Each goes to a host that it fills best and takes the devices that our
     matcher would choose; a flavor that fits no more is left out of the turns.
@@ -158,9 +159,13 @@ def mix(
         )
         for wanted in demands
     ]
-    open_ = set(range(len(demands)))
+    # In each turn the large ones first: they find the fewest places.
+    open_ = sorted(
+        range(len(demands)),
+        key=lambda place: -sum(d.count for d in demands[place].devices),
+    )
     while open_:
-        for place in sorted(open_):
+        for place in list(open_):
             number = _next(rooms, fitting[place], demands[place])
             if number is None:
                 open_.remove(place)

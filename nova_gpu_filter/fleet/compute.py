@@ -3,6 +3,7 @@
 """Reads servers, flavors and images from Nova and Glance."""
 
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import re
@@ -98,7 +99,15 @@ def find_flavor(get: service.Get, name: str) -> model.Flavor:
 
     :raises Unknown: there is none.
     """
-    for flavor in read_flavors(get):
+    return choose_flavor(read_flavors(get), name)
+
+
+def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
+    """Choose the flavor of a name or id.
+
+    :raises Unknown: there is none.
+    """
+    for flavor in flavors:
         if name in (flavor.uuid, flavor.name):
             return flavor
     raise errors.Unknown(

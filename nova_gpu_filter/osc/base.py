@@ -11,8 +11,8 @@ from cliff import columns
 from osc_lib import exceptions
 from osc_lib.command import command
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
-from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import plugin
@@ -28,7 +28,7 @@ class GpuCommand(command.Command):
         """
         try:
             return super().run(parsed_args)
-        except errors.FleetError as exc:
+        except exception.GpuFilterError as exc:
             raise exceptions.CommandError(str(exc)) from exc
 
     @property

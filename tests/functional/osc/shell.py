@@ -97,7 +97,10 @@ class _OneByOne(adapter.Adapter):
     """An adapter for services on SQLite in memory, which is one connection
     for all threads."""
 
-    _lock = threading.Lock()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Not at import, when Nova may not have its green threads yet.
+        self._lock = threading.Lock()
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         """Ask when nobody else does."""

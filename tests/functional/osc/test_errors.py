@@ -19,6 +19,8 @@ COMMANDS = (
     "gpu device show hgx-1_0000:1b:00.0",
     "gpu host list",
     "gpu host show hgx-1",
+    "gpu topology show hgx-1",
+    "gpu capacity --flavor small",
 )
 
 

@@ -81,6 +81,24 @@ def test_a_host_counts_what_nova_has_free(openstack, cloud, servers):
     }
 
 
+def test_as_many_servers_start_as_capacity_says(openstack, cloud, servers):
+    alias = '{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'
+
+    def capacity():
+        (row,) = openstack("capacity", "--flavor", "any.2", "--alias", alias)
+        return row["Servers"]
+
+    number = capacity()
+    assert number == 6
+    started = cloud.boot_many("more", "any.2", number)
+    try:
+        assert {server.status for server in started} == {"ACTIVE"}
+        assert capacity() == 0
+    finally:
+        for server in started:
+            cloud.delete(server)
+
+
 @pytest.mark.parametrize("command", ["device list", "host list"])
 def test_a_user_without_permission_is_told(cloud, command):
     reader = shell.Shell(shell.adapters_of(cloud, "reader"))

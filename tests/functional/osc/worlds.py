@@ -202,3 +202,8 @@ def _claim(
         },
     )
     assert answer.status == 204, answer.body
+
+
+def alias_options() -> list[str]:
+    """Return the options that tell a command all aliases."""
+    return [part for alias in ALIASES for part in ("--alias", alias)]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``openstack gpu capacity``."""
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from osc_lib.command import command
+
+from nova_gpu_filter.fleet import capacity
+from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import base
+
+
+class ShowCapacity(command.Lister, base.GpuCommand):
+    """Count how many more servers of each flavor fit now.
+
+    Servers is the number if nothing else is started; In Mix the number when
+    all listed flavors take turns, one server each, the largest first. Counted
+    are vCPUs, memory and disk of the compute nodes, traits, devices and their
+    links. What Placement does not know is left out: NUMA cells, huge pages,
+    aggregates, server groups and quotas.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--flavor",
+            metavar="<flavor>",
+            action="append",
+            default=[],
+            help="only this flavor (name or id); can be given again (default:"
+            " all that ask for devices)",
+        )
+        parser.add_argument(
+            "--by-host",
+            action="store_true",
+            help="a line for each host on which a flavor fits",
+        )
+        aliases.add_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+        """Count."""
+        known = aliases.read(parsed_args)
+        flavors = compute.read_flavors(self.services.compute)
+        demands = self._demands(flavors, parsed_args.flavor, known)
+        found = capacity.of(self.read_hosts(), demands)
+        if parsed_args.by_host:
+            return ("Flavor", "Host", "Servers"), [
+                (fitting.wanted.name, host, number)
+                for fitting in found
+                for host, number in fitting.by_host
+            ]
+        return ("Flavor", "Devices", "Link", "Servers", "In Mix", "Hosts"), [
+            (
+                fitting.wanted.name,
+                devices_text(fitting.wanted),
+                link_text(fitting.wanted),
+                fitting.servers,
+                fitting.in_mix,
+                len(fitting.by_host),
+            )
+            for fitting in found
+        ]
+
+    @staticmethod
+    def _demands(
+        flavors: list[model.Flavor], names: list[str], known: aliases.Known
+    ) -> list[demand.Demand]:
+        if names:
+            return [
+                demand.of(
+                    compute.choose_flavor(flavors, name),
+                    known.by_name,
+                    known.source,
+                )
+                for name in names
+            ]
+        chosen = aliases.with_devices(flavors)
+        if not chosen:
+            raise errors.Unknown(
+                kind="flavor with",
+                name="pci_passthrough:alias",
+                hint="; name others with --flavor",
+            )
+        return aliases.demands(chosen, known)
+
+
+def devices_text(wanted: demand.Demand) -> str:
+    """Write the devices as the extra spec does: ``h100:4,cx7:4``."""
+    return ",".join(
+        f"{asked.alias.name}:{asked.count}" for asked in wanted.devices
+    )
+
+
+def link_text(wanted: demand.Demand) -> str:
+    """Write the link policy: ``nvlink``, ``nvlink preferred`` or nothing."""
+    policy = wanted.link_policy
+    if policy is None:
+        return ""
+    return policy.link.value + ("" if policy.required else " preferred")
