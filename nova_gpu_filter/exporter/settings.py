@@ -11,6 +11,7 @@ from oslo_config import cfg
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import nova_conf
 from nova_gpu_filter.topology import fragmentation
 
@@ -49,18 +50,21 @@ def read_scope(
 def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:
     conf = cfg.ConfigOpts()
     gpu_conf.register_opts(conf)
-    conf(
-        [
-            argument
-            for path in paths
-            for argument in (
-                "--config-dir" if os.path.isdir(path) else "--config-file",
-                path,
-            )
-        ],
-        project="nova",
-        default_config_files=[],
-        default_config_dirs=[],
-    )
-    mix: fragmentation.Mix = gpu_conf.request_mix(conf)
+    try:
+        conf(
+            [
+                argument
+                for path in paths
+                for argument in (
+                    "--config-dir" if os.path.isdir(path) else "--config-file",
+                    path,
+                )
+            ],
+            project="nova",
+            default_config_files=[],
+            default_config_dirs=[],
+        )
+        mix: fragmentation.Mix = gpu_conf.request_mix(conf)
+    except cfg.Error as exc:
+        raise errors.BadInput(source=", ".join(paths), reason=exc) from exc
     return mix

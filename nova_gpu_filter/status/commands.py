@@ -9,6 +9,7 @@ import functools
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import client
 from nova_gpu_filter.status import devices
@@ -75,9 +76,9 @@ def _run(command: "UpgradeCommands", row: _Row) -> results.Result:
                 "Not checked: Placement does not answer, see above."
             )
         return results.failure(str(exc))
-    except cfg.Error as exc:
-        # A value that is not of the option's type is found when it is read;
-        # the service would not start, either.
+    except (cfg.Error, exception.GpuFilterError) as exc:
+        # A value that is not of the option's type, or makes no sense, is found
+        # when it is read; the service would not start, either.
         return results.failure(str(exc))
 
 

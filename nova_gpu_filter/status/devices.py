@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.status import agreement
@@ -29,7 +30,7 @@ _FEW = 3
 def check_extension(node: Node) -> results.Result:
     """Look whether the Placement extension answers, everywhere."""
     if node.survey.composed == survey.PROBES:
-        return results.success()
+        return _check_options(node)
     if node.survey.composed:
         return results.warning(
             f"Of {survey.PROBES} answers of Placement, {node.survey.composed}"
@@ -56,6 +57,23 @@ def check_extension(node: Node) -> results.Result:
         " not be among its candidates: have its WSGI server run"
         f" {APPLICATION}."
     )
+
+
+def _check_options(node: Node) -> results.Result:
+    """Look whether the extension and the scheduler expect the same."""
+    if node.placement_conf is None:
+        return results.success()
+    try:
+        mix = limits.read(node.placement_conf).request_mix
+    except limits.UnreadableError as exc:
+        return results.warning(f"--placement-conf: {exc}.")
+    if mix != gpu_conf.request_mix(node.conf):
+        return results.warning(
+            "[gpu_filter]request_mix is another in nova.conf than in"
+            f" {node.placement_conf}, so Placement offers other devices than"
+            " the scheduler would choose: give both the same."
+        )
+    return results.success()
 
 
 def check_limits(node: Node) -> results.Result:

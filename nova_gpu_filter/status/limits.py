@@ -10,6 +10,8 @@ import dataclasses
 
 from oslo_config import cfg
 
+from nova_gpu_filter import conf as gpu_conf
+from nova_gpu_filter import exception
 from nova_gpu_filter.conf import placement_extension
 
 _OPTIONS = {
@@ -53,6 +55,8 @@ class Limits:
     """Keys of :data:`CURE` that are not as they should be."""
     max_sets_per_tree: int
     """Our own option; 0 turns the extension off."""
+    request_mix: tuple[tuple[int, float], ...]
+    """Our own option, as ``conf.request_mix`` reads it."""
 
 
 def read(path: str) -> Limits:
@@ -88,6 +92,7 @@ def read(path: str) -> Limits:
         return Limits(
             tuple(name for name in CURE if not good[name]),
             conf.gpu_filter.max_sets_per_tree,
+            gpu_conf.request_mix(conf),
         )
-    except (cfg.Error, ValueError) as exc:
+    except (cfg.Error, ValueError, exception.BadRequestMix) as exc:
         raise UnreadableError(f"{path} cannot be read: {exc}") from exc

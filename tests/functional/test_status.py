@@ -3,6 +3,7 @@
 """``nova-gpu-status`` as it is typed, against a real Placement."""
 
 import contextlib
+import itertools
 import json
 import pathlib
 import subprocess
@@ -42,7 +43,8 @@ device_spec = {"vendor_id": "10de", "product_id": "2330",\
 
 @pytest.fixture(scope="module")
 def web():
-    """Serve a Placement with and without the extension: URLs by name."""
+    """Serve a Placement with and without the extension, and with both in
+    turn: URLs by name."""
     from tests.functional.placement import service
 
     def device(host, number):
@@ -67,9 +69,17 @@ def web():
             )
         )
         with contextlib.ExitStack() as stack:
+            turns = itertools.cycle(placement.applications.values())
+
+            def mixed(environ, start_response):
+                return next(turns)(environ, start_response)
+
             yield {
                 name: stack.enter_context(serving.serve(application))
-                for name, application in placement.applications.items()
+                for name, application in (
+                    *placement.applications.items(),
+                    ("mixed", mixed),
+                )
             }
 
 
@@ -132,6 +142,13 @@ def test_a_stock_placement_is_told_from_ours(status, web):
     }
     assert done.returncode == 1
     assert f"up to {GPUS} devices" in checks(done)["Placement limits"][1]
+
+
+def test_one_api_of_two_without_the_extension_is_found(status, web):
+    done = status(conf(web["mixed"], CONTROLLER), "upgrade", "check", "--json")
+    code, details = checks(done)["Placement extension"]
+    assert code == 1
+    assert "Of 4 answers of Placement, 2 came with the extension" in details
 
 
 def test_a_compute_is_ready(status, web):

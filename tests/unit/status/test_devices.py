@@ -72,6 +72,34 @@ def test_an_extension_that_is_turned_off_is_told_so(surveyed, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("request_mix = 2:1, 4:1\n", Code.SUCCESS, None),
+        ("request_mix = 4:2, 2:2\n", Code.SUCCESS, None),
+        ("", Code.WARNING, "request_mix is another in nova.conf than in"),
+        ("request_mix = x\n", Code.WARNING, "--placement-conf: "),
+    ],
+)
+def test_the_extension_expects_what_the_scheduler_expects(
+    surveyed, tmp_path, text, code, words
+):
+    path = tmp_path / "placement.conf"
+    path.write_text(f"[gpu_filter]\n{text}")
+    node = surveyed(
+        [plain("a", 8)],
+        ALL,
+        text=f"{CONF}[gpu_filter]\nrequest_mix = 2:1,4:1\n",
+        placement_conf=str(path),
+    )
+    result = devices.check_extension(node)
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+@pytest.mark.parametrize(
     ("gpus", "composed", "text", "code", "words"),
     [
         pytest.param(
@@ -181,6 +209,18 @@ def test_links_that_cannot_be_read_are_named(surveyed):
     assert result.code is Code.WARNING
     assert "on a cannot be read" in result.details
     assert "CUSTOM_GPU_LINK_WARP_0" in result.details
+
+
+def test_good_limits_are_enough(surveyed, tmp_path):
+    path = tmp_path / "placement.conf"
+    lines = []
+    for cure in limits.CURE.values():
+        group, _, line = cure.partition("]")
+        lines += [f"{group}]", line]
+    path.write_text("\n".join(lines))
+    node = surveyed([plain("a", 8)], placement_conf=str(path))
+    result = devices.check_limits(node)
+    assert (result.code, result.details) == (Code.SUCCESS, None)
 
 
 def test_aliases_that_cannot_be_read_are_left_to_their_own_check(surveyed):

@@ -3,6 +3,7 @@
 import pytest
 
 from nova_gpu_filter.status import limits
+from nova_gpu_filter.topology import fragmentation
 
 GOOD = {
     "max_allocation_candidates": ("placement", "1000"),
@@ -31,7 +32,7 @@ def conf(tmp_path):
 
 
 def test_the_three_options_are_enough(conf):
-    assert limits.read(write(conf, GOOD)) == limits.Limits((), 16)
+    assert limits.read(write(conf, GOOD)).missing == ()
 
 
 def test_defaults_are_not_enough(conf):
@@ -62,9 +63,16 @@ def test_the_cures_are_what_is_looked_for(conf):
     assert limits.read(str(conf)).missing == ()
 
 
-def test_an_extension_that_is_turned_off_is_seen(conf):
-    path = write(conf, {"max_sets_per_tree": ("gpu_filter", "0")})
-    assert limits.read(path).max_sets_per_tree == 0
+def test_options_of_the_extension_are_read(conf):
+    defaults = limits.read(write(conf, {}))
+    assert defaults.max_sets_per_tree == 16
+    assert defaults.request_mix == fragmentation.DEFAULT_MIX
+    conf.write_text(
+        "[gpu_filter]\nmax_sets_per_tree = 0\nrequest_mix = 2:1,4:3\n"
+    )
+    found = limits.read(str(conf))
+    assert found.max_sets_per_tree == 0
+    assert found.request_mix == ((2, 0.25), (4, 0.75))
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,7 @@ def test_an_extension_that_is_turned_off_is_seen(conf):
         None,
         "no section\n",
         "[workarounds]\noptimize_for_wide_provider_trees = maybe\n",
+        "[gpu_filter]\nrequest_mix = one:1\n",
     ],
 )
 def test_what_cannot_be_read_is_named(conf, text):
