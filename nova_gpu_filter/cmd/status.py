@@ -24,6 +24,9 @@ from nova_gpu_filter.status import node
 
 CONF = nova.conf.CONF
 
+_EXIT_ERROR = 255
+"""Of oslo_upgradecheck: not to be taken for the result of a check."""
+
 _CLI_OPTS = [
     cfg.StrOpt(
         "role",
@@ -63,13 +66,20 @@ def _make_node() -> node.Node:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nova-gpu-status``.
 
-    :returns: 0 to 2, a code of oslo_upgradecheck; 255 for an error in a check.
+    :returns: 0 to 2, a code of oslo_upgradecheck; 255 where nothing
+        could be checked.
     """
     conf.register_opts(CONF)
     CONF.register_cli_opts(_CLI_OPTS)
-    return upgradecheck.main(
-        CONF,
-        project="nova",
-        upgrade_command=commands.UpgradeCommands(_make_node),
-        argv=list(sys.argv[1:] if argv is None else argv),
-    )
+    try:
+        return upgradecheck.main(
+            CONF,
+            project="nova",
+            upgrade_command=commands.UpgradeCommands(_make_node),
+            argv=list(sys.argv[1:] if argv is None else argv),
+        )
+    except cfg.Error as exc:
+        # A file that cannot be read: nothing was checked, which must not look
+        # like a warning.
+        sys.stderr.write(f"nova-gpu-status: {exc}\n")
+        return _EXIT_ERROR

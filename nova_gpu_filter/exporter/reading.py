@@ -23,6 +23,7 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import summary
+from nova_gpu_filter.osc import aliases as osc_aliases
 from nova_gpu_filter.topology import fragmentation
 
 LOG = logging.getLogger(__name__)
@@ -183,9 +184,7 @@ class Reader:
     def _demands(
         self, flavors: Iterable[model.Flavor]
     ) -> Iterator[demand.Demand]:
-        for flavor in flavors:
-            if aliases.ALIAS_KEY not in flavor.extra_specs:
-                continue
+        for flavor in osc_aliases.with_devices(flavors):
             try:
                 yield demand.of(
                     flavor, self._scope.alias_by_name, "the aliases"

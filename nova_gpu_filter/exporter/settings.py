@@ -13,11 +13,12 @@ from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.osc import aliases as osc_aliases
 from nova_gpu_filter.topology import fragmentation
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_NOVA_CONF = "/etc/nova/nova.conf"
+DEFAULT_NOVA_CONF = osc_aliases.DEFAULT_PATH
 
 
 def read_scope(

@@ -235,3 +235,15 @@ def test_wrong_usage_is_told(status, command):
     done = status("", *command)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", [None, "no assignment\n"])
+def test_a_file_that_cannot_be_read_is_no_result(status, tmp_path, text):
+    path = tmp_path / "other.conf"
+    if text is not None:
+        path.write_text(text)
+    done = status("", "upgrade", "check", before=("--config-file", path))
+    assert done.returncode == 255
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert str(path) in line
