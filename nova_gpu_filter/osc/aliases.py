@@ -41,8 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--nova-conf",
         metavar="<file>",
         action="append",
-        help="nova.conf with the aliases, or a directory of *.conf; can be"
-        f" given again, later ones win (default: {DEFAULT_PATH}, unless"
+        help="nova.conf with the aliases, or a directory of .conf files; can"
+        f" be given again, later ones win (default: {DEFAULT_PATH}, unless"
         " --alias is given)",
     )
     group.add_argument(

@@ -13,6 +13,7 @@ from osc_lib.command import command
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import plugin
@@ -43,6 +44,13 @@ class GpuCommand(command.Command):
     def read_hosts(self, name: str | None = None) -> tuple[model.Host, ...]:
         """Read all hosts with devices, or the one of a name."""
         return placement.read_hosts(self.services.placement, name)
+
+    def hosts_named(self, name: str) -> tuple[model.Host, ...]:
+        """Read a host that need not have devices: none or one."""
+        try:
+            return self.read_hosts(name)
+        except errors.Unknown:
+            return ()
 
     def read_owners(self, hosts: Iterable[model.Host]) -> "Owners":
         """Read who has the devices of some hosts."""
@@ -88,6 +96,14 @@ class Words(columns.FormattableColumn[list[str]]):
     def human_readable(self) -> str:
         """Write the words."""
         return ", ".join(self._value)
+
+
+class Lines(columns.FormattableColumn[list[str]]):
+    """A line each for people, a list for machines."""
+
+    def human_readable(self) -> str:
+        """Write the lines."""
+        return "\n".join(self._value)
 
 
 class Numbers(columns.FormattableColumn[Mapping[str, Any]]):

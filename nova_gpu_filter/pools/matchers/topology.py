@@ -10,8 +10,8 @@ from nova_gpu_filter.pools import devices as pool_devices
 from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
+from nova_gpu_filter.pools import shortage
 from nova_gpu_filter.pools.matchers import nova
-from nova_gpu_filter.topology import advice
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology.links import Requirement
@@ -258,16 +258,7 @@ def _link_refusal(
         specs=lead.specs,
         free=len(devices.names),
         candidates=candidates,
-        links=refusal.LinkShortage(
-            asked=policy.link.value,
-            largest=devices.named(
-                advice.largest_set(topology, everything, policy.link)
-            ),
-            would_fit=tuple(
-                requirement.value
-                for requirement in advice.requirements_that_fit(
-                    topology, everything, lead.count
-                )
-            ),
+        links=shortage.of(
+            topology, everything, devices.named, lead.count, policy.link
         ),
     )

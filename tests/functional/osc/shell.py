@@ -61,6 +61,7 @@ class Shell:
 
         :param adapters: has an adapter as attribute for each service.
         """
+        self.adapters = adapters
         self._services = plugin.Services(adapters)
 
     def run(self, *arguments: str) -> Result:

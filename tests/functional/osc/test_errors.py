@@ -21,6 +21,7 @@ COMMANDS = (
     "gpu host show hgx-1",
     "gpu topology show hgx-1",
     "gpu capacity --flavor small",
+    "gpu explain --flavor small",
 )
 
 

@@ -12,6 +12,7 @@ from demo import machines
 from tests.functional.osc import shell
 
 HOSTS = ("hgx-1", "hgx-2")
+ALIAS = '{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,8 @@ def test_a_host_counts_what_nova_has_free(openstack, cloud, servers):
 
 
 def test_as_many_servers_start_as_capacity_says(openstack, cloud, servers):
-    alias = '{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'
-
     def capacity():
-        (row,) = openstack("capacity", "--flavor", "any.2", "--alias", alias)
+        (row,) = openstack("capacity", "--flavor", "any.2", "--alias", ALIAS)
         return row["Servers"]
 
     number = capacity()
@@ -97,6 +96,30 @@ def test_as_many_servers_start_as_capacity_says(openstack, cloud, servers):
     finally:
         for server in started:
             cloud.delete(server)
+
+
+def test_the_reasons_are_those_that_the_filter_logs(cloud, servers):
+    cloud.create_flavor(
+        "odd", {"pci_passthrough:alias": "h100:3", "gpu:link": "fabric"}
+    )
+    decisions = cloud.decisions()
+    assert cloud.boot("odd-1", "odd", host=HOSTS[0]).status == "ERROR"
+    (logged,) = [line for line in decisions.refusals() if HOSTS[0] in line]
+
+    commands = shell.Shell(shell.adapters_of(cloud))
+    result = commands.run(
+        *("gpu", "explain", "--server", "odd-1", "--host", HOSTS[0]),
+        *("--alias", ALIAS, "-f", "json"),
+    )
+
+    assert result.code == 0
+    (row,) = json.loads(result.out)
+    (reason,) = row["Reason"]
+    assert reason in logged
+    assert reason.startswith("no free set with the links asked for: h100 asks")
+    assert {line.split()[1] for line in row["Blocked By"]} == {"two", "one"}
+    assert result.err.startswith("odd-1: ERROR: No valid host was found.")
+    assert "first to change: gpu:link=nvlink would fit on" in result.err
 
 
 @pytest.mark.parametrize("command", ["device list", "host list"])
