@@ -139,6 +139,16 @@ def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
     return image
 
 
+def read_hypervisors(get: service.Get) -> set[str]:
+    """Read the UUIDs of the compute nodes: those of their root providers."""
+    return {h["id"] for h in _pages(get, "/os-hypervisors", "hypervisors", {})}
+
+
+def read_migrations(get: service.Get) -> set[str]:
+    """Read the UUIDs of migrations."""
+    return {m["uuid"] for m in _pages(get, "/os-migrations", "migrations", {})}
+
+
 def _pages(
     get: service.Get, path: str, key: str, query: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
@@ -155,7 +165,9 @@ def _pages(
         links = {link["rel"] for link in answer.get(f"{key}_links", ())}
         if "next" not in links or not answer[key]:
             return
-        marker = {"marker": answer[key][-1]["id"]}
+        last = answer[key][-1]
+        # Of a migration the id is a number, and no marker.
+        marker = {"marker": last.get("uuid", last["id"])}
 
 
 def _server(data: Mapping[str, Any]) -> model.Server:

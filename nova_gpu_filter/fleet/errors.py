@@ -85,6 +85,10 @@ class NoAlias(BadFlavor):
         " '{\"name\": \"%(alias)s\", \"resource_class\": \"...\"}'"
     )
 
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.alias = values["alias"]
+
 
 class NotWritten(FleetError):
     """A file cannot be written."""

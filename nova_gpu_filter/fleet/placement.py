@@ -246,6 +246,23 @@ def _owner_asker(
     return ask
 
 
+def read_totals(
+    get: service.Get, devices: Iterable[model.Device]
+) -> dict[str, int]:
+    """Read the inventories of some devices, what is reserved included.
+
+    :returns: by UUID of the provider.
+    """
+    resource_classes = {d.uuid: d.resource_class for d in devices}
+
+    def ask(uuid: str) -> int:
+        found = get(f"/resource_providers/{uuid}/inventories")["inventories"]
+        inventory = found.get(resource_classes[uuid], {"total": 0})
+        return int(inventory["total"] * inventory.get("allocation_ratio", 1))
+
+    return dict(service.ask_all(ask, resource_classes))
+
+
 def owned_by(
     get: service.Get, consumer: str
 ) -> Iterator[tuple[str, model.Owner]]:

@@ -65,14 +65,23 @@ class Nova:
         self,
         servers: Iterable[Mapping[str, Any]],
         flavors: Iterable[Mapping[str, Any]] = (),
+        hypervisors: Iterable[str] = (),
     ) -> None:
         self.servers = list(servers)
+        self.hypervisors = list(hypervisors)
+        self.migrations: list[str] = []
         self.flavors = list(flavors)
 
     def get(self, path: str, **_kwargs: Any) -> Response:
         """Answer."""
         url = parse.urlsplit(path)
         query = dict(parse.parse_qsl(url.query))
+        if url.path == "/os-hypervisors":
+            found = [{"id": uuid} for uuid in self.hypervisors]
+            return Response(200, {"hypervisors": found})
+        if url.path == "/os-migrations":
+            found = [{"uuid": uuid} for uuid in self.migrations]
+            return Response(200, {"migrations": found})
         if url.path == "/flavors/detail":
             return Response(200, {"flavors": self.flavors})
         if url.path == "/servers/detail":

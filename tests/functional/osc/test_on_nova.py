@@ -122,6 +122,40 @@ def test_the_reasons_are_those_that_the_filter_logs(cloud, servers):
     assert "first to change: gpu:link=nvlink would fit on" in result.err
 
 
+def test_a_cloud_as_nova_made_it_has_no_drift(openstack, cloud, servers):
+    assert openstack("drift", "--alias", ALIAS) == []
+
+
+def test_what_nova_does_not_know_is_drift(openstack, cloud, servers):
+    placement = cloud.services.placement
+    device = cloud.devices(HOSTS[1])[0]
+    (listed,) = [
+        row
+        for row in openstack("device", "list", "--long")
+        if (row["Host"], row["Address"]) == (HOSTS[1], device.address)
+    ]
+    nobody = "3a9bd7b1-3a3c-4d0a-8a43-0f5ca1cbd2b6"
+    path = f"/allocations/{nobody}"
+    claim = {
+        "allocations": {
+            listed["Provider"]: {"resources": {listed["Resource Class"]: 1}}
+        },
+        "project_id": shell.PROJECT,
+        "user_id": "user",
+        "consumer_generation": None,
+    }
+    placement.put(path, claim, version="1.28")
+    try:
+        (finding,) = openstack("drift", "--alias", ALIAS)
+    finally:
+        placement.delete(path, version="1.28")
+    assert finding["Kind"] == "allocation without server"
+    assert finding["Subject"] == nobody
+    assert finding["Finding"].startswith(
+        f"has {HOSTS[1]}_{device.address.upper()}, but Nova has no such"
+    )
+
+
 @pytest.mark.parametrize("command", ["device list", "host list"])
 def test_a_user_without_permission_is_told(cloud, command):
     reader = shell.Shell(shell.adapters_of(cloud, "reader"))

@@ -152,6 +152,7 @@ def nova() -> adapters.Nova:
             }
             for number, (name, specs) in enumerate(EXTRA_SPECS.items())
         ],
+        [service.provider_uuid(host.name) for host in hosts()],
     )
 
 

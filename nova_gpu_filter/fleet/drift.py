@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What Placement, Nova, flavors and aliases disagree on."""
+
+import collections
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import enum
+
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import placement
+
+
+class Kind(enum.Enum):
+    """What kind of disagreement; the value is what operators read."""
+
+    ALIAS_WITHOUT_DEVICE = "alias without device"
+    FLAVOR = "flavor"
+    HOST_NOT_IN_NOVA = "host not in Nova"
+    NO_INVENTORY = "provider without inventory"
+    OTHER_THAN_PEERS = "other than its peers"
+    LINKS = "links cannot be read"
+    OVERUSED = "usage above inventory"
+    NO_SERVER = "allocation without server"
+    TOO_FEW = "server with too few devices"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One disagreement."""
+
+    kind: Kind
+    subject: str
+    """The provider, server, alias, flavor or host."""
+    text: str
+    """What is wrong, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """What was read of a cloud."""
+
+    hosts: Sequence[model.Host]
+    owners: placement.Owners
+    servers: Mapping[str, model.Server]
+    """All of them, by UUID."""
+    flavors: Sequence[model.Flavor]
+    hypervisors: Collection[str]
+    """UUIDs of the compute nodes that Nova knows."""
+    migrations: Collection[str]
+    """UUIDs of migrations: they hold allocations until they are done."""
+    totals: Mapping[str, int]
+    """Inventories of the devices with more usage than capacity, by UUID of
+    the provider: what is reserved is in them."""
+    aliases: Mapping[str, aliases.Alias]
+    alias_source: str
+    """Where they come from; without any, nothing is said of aliases."""
+
+
+def find(cloud: Cloud) -> list[Finding]:
+    """Find everything that is to be told, by kind."""
+    found = [
+        *_aliases(cloud),
+        *_flavors(cloud),
+        *_hosts(cloud),
+        *_peers(cloud.hosts),
+        *_overused(cloud),
+        *_consumers(cloud),
+        *_servers(cloud),
+    ]
+    order = list(Kind)
+    return sorted(found, key=lambda f: (order.index(f.kind), f.subject))
+
+
+def _aliases(cloud: Cloud) -> Iterator[Finding]:
+    for alias in cloud.aliases.values():
+        if any(
+            host.devices_of(alias.resource_class, alias.traits)
+            for host in cloud.hosts
+        ):
+            continue
+        traits = "".join(f" and {name}" for name in sorted(alias.traits))
+        yield Finding(
+            Kind.ALIAS_WITHOUT_DEVICE,
+            alias.name,
+            f"no provider has {alias.resource_class}{traits}: correct the"
+            " alias, or [pci]device_spec of the compute nodes",
+        )
+
+
+def _flavors(cloud: Cloud) -> Iterator[Finding]:
+    if not cloud.aliases:
+        return
+    for flavor in cloud.flavors:
+        if aliases.ALIAS_KEY not in flavor.extra_specs:
+            continue
+        try:
+            demand.of(flavor, cloud.aliases, cloud.alias_source)
+        except errors.NoAlias as exc:
+            yield Finding(
+                Kind.FLAVOR,
+                flavor.name,
+                f"asks for alias {exc.alias}, which is not in"
+                f" {cloud.alias_source}: nova-api refuses such servers",
+            )
+        except errors.FleetError as exc:
+            yield Finding(Kind.FLAVOR, flavor.name, str(exc))
+
+
+def _hosts(cloud: Cloud) -> Iterator[Finding]:
+    for host in cloud.hosts:
+        if host.uuid not in cloud.hypervisors:
+            yield Finding(
+                Kind.HOST_NOT_IN_NOVA,
+                host.name,
+                f"Nova has no compute node {host.uuid}: if the host is gone,"
+                " remove its providers (openstack resource provider delete),"
+                " children first",
+            )
+        for device in host.devices:
+            if device.resource_class is None:
+                yield Finding(
+                    Kind.NO_INVENTORY,
+                    device.name,
+                    "nothing can be allocated from it: the device is gone, or"
+                    " no longer in [pci]device_spec",
+                )
+        problem = linked.LinkedDevices.of(host.devices).problem
+        if problem is not None:
+            yield Finding(
+                Kind.LINKS,
+                host.name,
+                f"{problem}; the devices of this host count as not linked",
+            )
+
+
+def _peers(hosts: Iterable[model.Host]) -> Iterator[Finding]:
+    """Compare hosts that have devices at the same addresses.
+
+    They are machines of one kind, as far as Placement tells, so that equal
+    slots should have equal classes and traits.
+    """
+    alike: dict[tuple[str, ...], list[model.Host]] = {}
+    for host in hosts:
+        addresses = tuple(device.address for device in host.devices)
+        alike.setdefault(addresses, []).append(host)
+    for peers in alike.values():
+        # Of two it cannot be said which is right.
+        if len(peers) < 3:
+            continue
+        for slot in zip(*(host.devices for host in peers), strict=True):
+            yield from _slot(slot)
+
+
+def _slot(devices: Sequence[model.Device]) -> Iterator[Finding]:
+    """Compare the devices at one address of several hosts."""
+    there = [device for device in devices if device.resource_class]
+    for what, of in (
+        ("resource class", lambda d: d.resource_class),
+        ("traits", lambda d: ", ".join(sorted(d.traits))),
+    ):
+        tally = collections.Counter(map(of, there))
+        if len(tally) < 2:
+            continue
+        usual, number = tally.most_common(1)[0]
+        if number * 2 <= len(there):
+            continue  # no majority
+        for device in there:
+            if of(device) != usual:
+                yield Finding(
+                    Kind.OTHER_THAN_PEERS,
+                    device.name,
+                    f"{what} {of(device) or 'none'}; {number} of"
+                    f" {len(there)} hosts with the same addresses have"
+                    f" {usual or 'none'}: compare [pci]device_spec",
+                )
+        if what == "resource class":
+            return
+
+
+def is_overused(device: model.Device) -> bool:
+    """Whether more is used than can be had, so that the total must be
+    known: after a one-time use that is as it should be."""
+    return device.amount.used > device.amount.capacity
+
+
+def _overused(cloud: Cloud) -> Iterator[Finding]:
+    for device in _devices(cloud):
+        total = cloud.totals.get(device.uuid)
+        if total is not None and device.amount.used > total:
+            yield Finding(
+                Kind.OVERUSED,
+                device.name,
+                f"{device.amount.used} used of {total}: two servers may"
+                " believe that they have the device",
+            )
+
+
+def _consumers(cloud: Cloud) -> Iterator[Finding]:
+    devices_by_consumer: dict[str, list[str]] = {}
+    for device in _devices(cloud):
+        for owner in cloud.owners.get(device.uuid, ()):
+            devices_by_consumer.setdefault(owner.consumer, []).append(
+                device.name
+            )
+    for consumer, names in devices_by_consumer.items():
+        if consumer in cloud.servers or consumer in cloud.migrations:
+            continue
+        yield Finding(
+            Kind.NO_SERVER,
+            consumer,
+            f"has {', '.join(names)}, but Nova has no such server: see"
+            " nova-manage placement audit",
+        )
+
+
+def _servers(cloud: Cloud) -> Iterator[Finding]:
+    units: dict[str, dict[str, int]] = {}
+    for device in _devices(cloud):
+        for owner in cloud.owners.get(device.uuid, ()):
+            held = units.setdefault(owner.consumer, {})
+            name = str(device.resource_class)
+            held[name] = held.get(name, 0) + owner.amount
+    for server in cloud.servers.values():
+        # Without a host it has nothing; one that failed may have less.
+        if server.host is None or server.status in ("BUILD", "ERROR"):
+            continue
+        try:
+            asked = aliases.asks(server.flavor.extra_specs)
+        except ValueError:
+            continue
+        held = units.get(server.uuid, {})
+        if problem := _missing(asked, held, cloud.aliases):
+            yield Finding(
+                Kind.TOO_FEW,
+                server.name,
+                f"{problem} ({server.uuid} on {server.host})",
+            )
+
+
+def _missing(
+    asked: Iterable[aliases.Ask],
+    held: Mapping[str, int],
+    known: Mapping[str, aliases.Alias],
+) -> str | None:
+    """Say what a server lacks; of unknown aliases, only all together."""
+    asked = list(asked)
+    if all(ask.alias in known for ask in asked):
+        wanted: dict[str, int] = {}
+        for ask in asked:
+            name = known[ask.alias].resource_class
+            wanted[name] = wanted.get(name, 0) + ask.count
+        for name, count in wanted.items():
+            if held.get(name, 0) < count:
+                return (
+                    f"its flavor says {count} {name}, its allocation"
+                    f" {held.get(name, 0)}"
+                )
+        return None
+    count = sum(ask.count for ask in asked)
+    total = sum(held.values())
+    if total < count:
+        return f"its flavor says {count} devices, its allocation {total}"
+    return None
+
+
+def _devices(cloud: Cloud) -> Iterator[model.Device]:
+    for host in cloud.hosts:
+        yield from host.devices

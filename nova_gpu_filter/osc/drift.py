@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``openstack gpu drift``."""
+
+import argparse
+from collections.abc import Iterable
+import logging
+from typing import Any
+
+from osc_lib.command import command
+
+from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import drift
+from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import base
+
+LOG = logging.getLogger(__name__)
+
+
+class ListDrift(command.Lister, base.GpuCommand):
+    """List what Placement, Nova, flavors and aliases disagree on.
+
+    An empty list is a good one. All servers are read, and a request or two
+    are needed for each server with devices. Compute nodes are compared by
+    what they report, since no API shows [pci]device_spec or Nova's own PCI
+    devices.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the options."""
+        parser = super().get_parser(prog_name)
+        aliases.add_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+        """List the findings."""
+        known = aliases.read(parsed_args)
+        if not known.by_name:
+            LOG.warning(
+                "No alias in %s: flavors and aliases are not compared with"
+                " devices. Give --nova-conf or --alias.",
+                known.source,
+            )
+        found = drift.find(self._read(known))
+        return ("Kind", "Subject", "Finding"), [
+            (finding.kind.value, finding.subject, finding.text)
+            for finding in found
+        ]
+
+    def _read(self, known: aliases.Known) -> drift.Cloud:
+        ask_compute, ask_placement = (
+            self.services.compute,
+            self.services.placement,
+        )
+        hosts = self.read_hosts()
+        owners = placement.read_owners(ask_placement, hosts)
+        servers = {s.uuid: s for s in compute.read_all_servers(ask_compute)}
+        consumers = {o.consumer for found in owners.values() for o in found}
+        return drift.Cloud(
+            hosts=hosts,
+            owners=owners,
+            servers=servers,
+            flavors=compute.read_flavors(ask_compute),
+            hypervisors=compute.read_hypervisors(ask_compute),
+            migrations=compute.read_migrations(ask_compute)
+            if consumers - servers.keys()
+            else (),
+            totals=placement.read_totals(
+                ask_placement,
+                [
+                    device
+                    for host in hosts
+                    for device in host.devices
+                    if drift.is_overused(device)
+                ],
+            ),
+            aliases=known.by_name,
+            alias_source=known.source,
+        )
