@@ -7,6 +7,10 @@ import pathlib
 
 import pytest
 
+from nova_gpu_filter.cmd.host import app
+from tests import sysfs_trees
+from tests import tutorial
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -25,3 +29,30 @@ TOOL = _draw_pictures()
 def test_pictures_are_as_the_tools_draw_them(name, text):
     drawn = (TOOL.FOLDER / name).read_text()
     assert drawn == text, "run: python tools/draw_pictures.py"
+
+
+def test_the_commands_of_the_tutorial_run_on_a_compute_node(
+    tmp_path, monkeypatch, capsys
+):
+    host = sysfs_trees.hgx_h100(tmp_path / "host")
+    monkeypatch.chdir(tmp_path)
+    commands = tutorial.commands("nova-gpu-host")
+    assert len(commands) >= 8
+    for words in commands:
+        arguments, output = words[1:], None
+        if ">" in arguments:
+            *arguments, _, output = arguments
+        code = app.main(["--sysfs-root", str(host.root), *arguments])
+        said = capsys.readouterr()
+        # 1: check found what does not keep a server from starting.
+        assert code in ((0, 1) if arguments == ["check"] else (0,)), said.err
+        if output:
+            pathlib.Path(output).write_text(said.out)
+    assert (tmp_path / "gpu.conf").read_text().count("\ndevice_spec = ") == 8
+    assert '"name": "h100"' in said.out
+
+
+def test_every_command_of_the_tutorial_is_run_by_a_test():
+    # The others: tests/cloud/test_tutorial.py.
+    tested = tutorial.commands("nova-gpu-host", "nova-gpu-status", "openstack")
+    assert len(tested) == tutorial.PATH.read_text().count("   $ ")
