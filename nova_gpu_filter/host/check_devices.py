@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Can one device be passed through: driver, group, reset, SR-IOV, address.
+"""Can one device be passed through: driver, reset, SR-IOV, address.
 
-Sources: the kernel's drivers/vfio/vfio_iommu_type1.c and
-drivers/iommu/iommu.c (which groups are viable), Documentation/PCI/pci-iov-
-howto.rst and Documentation/ABI/testing/sysfs-bus-pci; Nova's
-nova/pci/manager.py and nova/virt/libvirt/driver.py (live migration).
+Sources: the kernel's Documentation/PCI/pci-iov-howto.rst and
+Documentation/ABI/testing/sysfs-bus-pci; Nova's nova/pci/manager.py and
+nova/virt/libvirt/driver.py (live migration).
 """
 
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import check_group
+from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.context import Context
@@ -20,33 +21,6 @@ from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
-
-# Drivers that let their device be given to a guest: vfio-pci and those that
-# add migration to it (drivers/vfio/pci in the kernel).
-VFIO_DRIVERS = frozenset(
-    {
-        "vfio-pci",
-        "hisi-acc-vfio-pci",
-        "mlx5_vfio_pci",
-        "mlx5-vfio-pci",
-        "nvgrace-gpu-vfio-pci",
-        "pds-vfio-pci",
-        "qat_vfio_pci",
-        "virtio-vfio-pci",
-        "virtiovf_vfio_pci",
-        "xe-vfio-pci",
-    }
-)
-# Those of them that can migrate their device.
-MIGRATION_DRIVERS = VFIO_DRIVERS - {"vfio-pci", "nvgrace-gpu-vfio-pci"}
-
-# Drivers that may stay on other members of a group: they do no DMA for
-# themselves (driver_managed_dma in the kernel).
-_HARMLESS = frozenset({"pci-stub", "pcieport", "shpchp"})
-
-_DISPLAY = frozenset(
-    {"nvidia", "nouveau", "nvidiafb", "amdgpu", "radeon", "i915", "xe"}
-)
 
 
 def check(
@@ -101,19 +75,6 @@ def _driver_evidence(function: Function | GroupMember) -> Evidence:
     )
 
 
-def bind_to_vfio(address: PciAddress, driver: str | None) -> tuple[str, ...]:
-    """Say how to bind a device to vfio-pci now."""
-    path = f"{reader.DEVICES}/{address}"
-    commands = ["modprobe vfio-pci"]
-    if driver == "nvidia":
-        commands.append("systemctl stop nvidia-persistenced")
-    commands.append(f"echo vfio-pci > {path}/driver_override")
-    if driver is not None:
-        commands.append(f"echo {address} > {path}/driver/unbind")
-    commands.append(f"echo {address} > /sys/bus/pci/drivers_probe")
-    return tuple(commands)
-
-
 _AT_BOOT = (
     "nova-gpu-host config --modprobe > /etc/modprobe.d/nova-gpu-host.conf"
 )
@@ -125,7 +86,7 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         *_console(context, gpu),
         *_drivers(context, gpu),
         *_boot(context, gpu),
-        *_group(context, gpu),
+        *check_group.check(context, gpu),
         *_sriov(context, gpu),
         *_reset(context, gpu),
         *_bars(context, gpu),
@@ -181,13 +142,17 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check what the functions of the card are bound to."""
     for function in context.host.card(gpu):
         driver = function.driver
-        if driver is None or driver in VFIO_DRIVERS or driver in _HARMLESS:
+        if (
+            driver is None
+            or driver in drivers.VFIO_DRIVERS
+            or driver in drivers.HARMLESS
+        ):
             continue
         is_gpu = function.kind is Kind.GPU
         what = "the GPU" if is_gpu else f"the card's {_name(function)}"
         why = (
             "libvirt cannot take it away from a running driver without risk"
-            if driver in _DISPLAY
+            if driver in drivers.DISPLAY
             else "the card's IOMMU group cannot be given to a guest"
         )
         if function is gpu and gpu.sriov_numvfs:
@@ -199,7 +164,7 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
             f"{what} is bound to {driver}, not to vfio-pci: {why}",
             device=str(function.address),
             evidence=(_driver_evidence(function),),
-            cures=bind_to_vfio(function.address, driver),
+            cures=drivers.bind_to_vfio(function.address, driver),
         )
 
 
@@ -244,83 +209,6 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
         )
 
 
-def _group(context: Context, function: Function) -> Iterator[Finding]:
-    """Check that the IOMMU group can be given away, and to whom."""
-    host = context.host
-    if function.iommu_group is None:
-        if host.members_by_group or context.tree.entries(reader.GROUPS):
-            yield Finding(
-                Severity.ERROR,
-                "group",
-                "the device is in no IOMMU group",
-                device=str(function.address),
-                evidence=(Evidence(f"{_path(function)}/iommu_group", None),),
-            )
-        return
-    card = {one.address for one in host.card(function)}
-    others = [
-        member
-        for member in host.members_by_group.get(function.iommu_group, ())
-        if not member.is_bridge and member.address not in card
-    ]
-    if not others:
-        return
-    in_use = [
-        member
-        for member in others
-        if member.driver is not None
-        and member.driver not in VFIO_DRIVERS
-        and member.driver not in _HARMLESS
-    ]
-    names = ", ".join(
-        f"{member.address} ({member.class_name or member.ids})"
-        for member in others
-    )
-    evidence = tuple(
-        Evidence(
-            f"{reader.GROUPS}/{function.iommu_group}/devices/{member.address}",
-            f"{member.ids} {member.driver or 'no driver'}",
-        )
-        for member in others
-    )
-    separate = (
-        "# switch on ACS in the firmware's setup, or move the card to a slot"
-        " with a root port of its own",
-    )
-    if in_use:
-        yield Finding(
-            Severity.ERROR,
-            "group",
-            f"IOMMU group {function.iommu_group} has other devices that the"
-            f" host uses: {names}; the kernel refuses to give away the group",
-            device=str(function.address),
-            evidence=evidence,
-            cures=(
-                *separate,
-                "# or, if the host can do without them, bind them to"
-                " vfio-pci:",
-                *(
-                    command
-                    for member in in_use
-                    for command in bind_to_vfio(member.address, member.driver)
-                ),
-            ),
-        )
-    else:
-        yield Finding(
-            Severity.WARNING,
-            "group",
-            f"IOMMU group {function.iommu_group} has other devices: {names};"
-            " two guests cannot have one each",
-            device=str(function.address),
-            evidence=evidence,
-            cures=(
-                *separate,
-                "# or offer only one of them, or flavors that ask for all",
-            ),
-        )
-
-
 def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
     if not gpu.is_pf:
         return
@@ -342,7 +230,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         vf
         for vf in context.host.vfs(gpu)
         if vf.driver is not None
-        and vf.driver not in VFIO_DRIVERS
+        and vf.driver not in drivers.VFIO_DRIVERS
         and vf.driver != "nvidia"
     ]
     yield Finding(
@@ -365,10 +253,12 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             f" {host_bound[0].driver}",
             device=str(gpu.address),
             evidence=(_driver_evidence(host_bound[0]),),
-            cures=bind_to_vfio(host_bound[0].address, host_bound[0].driver),
+            cures=drivers.bind_to_vfio(
+                host_bound[0].address, host_bound[0].driver
+            ),
         )
     for vf in context.host.vfs(gpu):
-        yield from _group(context, vf)
+        yield from check_group.check(context, vf)
 
 
 def _reset(context: Context, function: Function) -> Iterator[Finding]:
@@ -405,7 +295,7 @@ def _reset(context: Context, function: Function) -> Iterator[Finding]:
             for other in context.host.card(function)
             if other is not function
             and other.driver is not None
-            and other.driver not in VFIO_DRIVERS
+            and other.driver not in drivers.VFIO_DRIVERS
         ]
         if siblings:
             yield Finding(
@@ -441,7 +331,7 @@ def _bars(context: Context, gpu: Function) -> Iterator[Finding]:
 
 def _migration(context: Context, gpu: Function) -> Iterator[Finding]:
     vfs = list(context.host.vfs(gpu))
-    movable = [vf for vf in vfs if vf.driver in MIGRATION_DRIVERS]
+    movable = [vf for vf in vfs if vf.driver in drivers.MIGRATION_DRIVERS]
     if movable:
         yield Finding(
             Severity.NOTE,
@@ -468,7 +358,7 @@ def _shared_device(
 ) -> Iterator[Finding]:
     """Check an NVSwitch or a NIC, which the host commonly keeps."""
     driver = device.driver
-    if driver is not None and driver not in VFIO_DRIVERS:
+    if driver is not None and driver not in drivers.VFIO_DRIVERS:
         names = " ".join((*device.interfaces, *device.rdma_devices))
         what = "NVSwitch" if device.kind is Kind.NVSWITCH else "network card"
         yield Finding(
@@ -484,10 +374,12 @@ def _shared_device(
                 ),
             ),
             cures=(
-                bind_to_vfio(device.address, driver) if is_asked_for else ()
+                drivers.bind_to_vfio(device.address, driver)
+                if is_asked_for
+                else ()
             ),
         )
-    if is_asked_for or driver in VFIO_DRIVERS:
+    if is_asked_for or driver in drivers.VFIO_DRIVERS:
         yield from _address(device)
-        yield from _group(context, device)
+        yield from check_group.check(context, device)
         yield from _reset(context, device)

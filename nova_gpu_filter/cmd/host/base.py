@@ -141,6 +141,13 @@ def add_links(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`read_host` reads."""
+    add_root(parser)
+    add_names(parser)
+    add_links(parser)
+
+
 def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
     """Open the root directory that was asked for.
 

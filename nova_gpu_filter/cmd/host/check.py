@@ -52,9 +52,7 @@ class Check(base.HostCommand, lister.Lister):
     def get_parser(self, prog_name):
         """Describe the options."""
         parser = super().get_parser(prog_name)
-        base.add_root(parser)
-        base.add_names(parser)
-        base.add_links(parser)
+        base.add_host(parser)
         parser.add_argument(
             "--nova-conf",
             metavar="FILE",

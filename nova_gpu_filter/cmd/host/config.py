@@ -7,7 +7,7 @@ from cliff import command
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import binding
-from nova_gpu_filter.host import check_devices
+from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import fleet
 from nova_gpu_filter.host import fragment
@@ -31,9 +31,7 @@ class Config(base.HostCommand, command.Command):
     def get_parser(self, prog_name):
         """Describe the options."""
         parser = super().get_parser(prog_name)
-        base.add_root(parser)
-        base.add_names(parser)
-        base.add_links(parser)
+        base.add_host(parser)
         parser.add_argument(
             "inventory",
             metavar="INVENTORY",
@@ -248,7 +246,7 @@ class Config(base.HostCommand, command.Command):
         fixed = [
             str(one.address)
             for one in fragment.chosen(host, options)
-            if one.driver not in check_devices.MIGRATION_DRIVERS
+            if one.driver not in drivers.MIGRATION_DRIVERS
         ]
         if options.live_migratable and fixed:
             self.warn(

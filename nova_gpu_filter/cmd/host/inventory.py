@@ -129,9 +129,7 @@ class Inventory(base.HostCommand, lister.Lister):
     def get_parser(self, prog_name):
         """Describe the options."""
         parser = super().get_parser(prog_name)
-        base.add_root(parser)
-        base.add_names(parser)
-        base.add_links(parser)
+        base.add_host(parser)
         parser.add_argument(
             "--long", action="store_true", help="list more columns"
         )
@@ -229,9 +227,7 @@ class Show(base.HostCommand, show.ShowOne):
     def get_parser(self, prog_name):
         """Describe the options."""
         parser = super().get_parser(prog_name)
-        base.add_root(parser)
-        base.add_names(parser)
-        base.add_links(parser)
+        base.add_host(parser)
         parser.add_argument("address", help="PCI address of the device")
         return parser
 
