@@ -12,11 +12,11 @@ from collections.abc import Callable
 import re
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import attributes
 from nova_gpu_filter.host import chips
 from nova_gpu_filter.host import pci_ids
 from nova_gpu_filter.host import tree as tree_lib
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.inventory import Bar
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Inventory
@@ -39,12 +39,6 @@ _AMAZON = 0x1D0F
 _EFA = range(0xEFA0, 0xEFB0)
 
 _ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
-
-# include/linux/ioport.h
-_IORESOURCE_MEM = 0x200
-_IORESOURCE_PREFETCH = 0x2000
-_IORESOURCE_MEM_64 = 0x100000
-_STANDARD_BARS = 6
 
 
 def read(
@@ -83,22 +77,13 @@ def read(
         or "unknown",
         functions=functions,
         groups=_groups(tree, sights, functions, words),
-        numa_nodes=_node_list(tree.read("/sys/devices/system/node/online")),
+        numa_nodes=attributes.node_list(
+            tree.read("/sys/devices/system/node/online")
+        ),
         kernel=tree.read("/proc/sys/kernel/osrelease"),
         names_from=names.source or None,
         problems=tuple(problems),
     )
-
-
-def _node_list(text: str | None) -> tuple[int, ...]:
-    """Read a list of the kernel: ``0-1,4`` is (0, 1, 4)."""
-    nodes: list[int] = []
-    for part in (text or "").split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
-        if match:
-            first = int(match[1])
-            nodes.extend(range(first, int(match[2] or first) + 1))
-    return tuple(nodes)
 
 
 def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
@@ -277,12 +262,12 @@ def _function(
         driver_override=None if override in ("(null)", "") else override,
         sriov_totalvfs=number("sriov_totalvfs"),
         sriov_numvfs=number("sriov_numvfs"),
-        vf_product_id=_hex(text("sriov_vf_device")),
+        vf_product_id=attributes.hexadecimal(text("sriov_vf_device")),
         physfn=seen.physfn,
         vfs=_vfs(tree, path, files),
         mdev_types=_mdev_types(tree, path, files),
-        bars=_bars(text("resource")),
-        reset_methods=_reset_methods(text("reset_method"), files),
+        bars=attributes.bars(text("resource")),
+        reset_methods=attributes.reset_methods(text("reset_method"), files),
         pcie_link=_pcie_link(tree, path, files),
         root=root,
         bridges=bridges,
@@ -294,14 +279,6 @@ def _function(
         power_state=text("power_state"),
         is_boot_display=text("boot_vga") == "1",
     )
-
-
-def _hex(text: str | None) -> int | None:
-    """Read a number of ``sriov_vf_device``, which bears no ``0x``."""
-    try:
-        return int(text, 16) if text else None
-    except ValueError:
-        return None
 
 
 def _way(
@@ -352,46 +329,6 @@ def _mdev_types(
         )
         for name in tree.entries(folder)
     )
-
-
-def _bars(text: str | None) -> tuple[Bar, ...]:
-    """Read the first six lines of ``resource``: start, end and flags.
-
-    The ROM, the VFs' BARs and the windows of bridges come after them. Ports
-    (I/O BARs) take no memory address space, and are left out.
-    """
-    bars = []
-    for index, line in enumerate((text or "").splitlines()[:_STANDARD_BARS]):
-        try:
-            start, end, flags = (int(field, 16) for field in line.split())
-        except ValueError:
-            continue
-        if flags & _IORESOURCE_MEM and end > start:
-            bars.append(
-                Bar(
-                    index=index,
-                    size=end - start + 1,
-                    is_64bit=bool(flags & _IORESOURCE_MEM_64),
-                    is_prefetchable=bool(flags & _IORESOURCE_PREFETCH),
-                )
-            )
-    return tuple(bars)
-
-
-def _reset_methods(
-    text: str | None, files: frozenset[str]
-) -> tuple[str, ...] | None:
-    """Read how the kernel can reset the device.
-
-    ``reset_method`` came with Linux 5.15; before, the file ``reset`` tells
-    only that there is a way.
-    """
-    if text is not None:
-        return tuple(text.split())
-    if "reset" in files:
-        return ("unknown",)
-    # A sysfs that shows what every device has shows also this.
-    return () if "remove" in files or "rescan" in files else None
 
 
 def _pcie_link(
