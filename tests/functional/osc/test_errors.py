@@ -22,6 +22,7 @@ COMMANDS = (
     "gpu topology show hgx-1",
     "gpu capacity --flavor small",
     "gpu explain --flavor small",
+    "gpu flavor check small",
     'gpu drift --alias {"name":"h100","resource_class":"x"}',
 )
 

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is wrong with a flavor for GPUs, and the image that goes with it."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import enum
+import itertools
+import re
+
+from oslo_utils import strutils
+
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import capacity
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import guest_memory
+from nova_gpu_filter.fleet import layout
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import policy
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import mask_of
+
+
+class Severity(enum.Enum):
+    """How bad it is; the value is what operators read."""
+
+    ERROR = "error"
+    """Servers of the flavor cannot start."""
+    WARNING = "warning"
+    """They may not work, or not as meant."""
+    NOTE = "note"
+    """Good to know, or not to be known here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing to tell."""
+
+    severity: Severity
+    key: str
+    """The extra spec or image property that it is about."""
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A flavor, and all that is known beside it."""
+
+    flavor: model.Flavor
+    aliases: Mapping[str, aliases.Alias]
+    alias_source: str
+    hosts: Sequence[model.Host] = ()
+    products: Mapping[str, guest_memory.Product] = dataclasses.field(
+        default_factory=dict
+    )
+    """What inventories of hosts say of devices, by UUID of the provider."""
+    image: Mapping[str, str] | None = None
+    """Properties of the image; None where no image was given."""
+
+
+_CONSUMER = re.compile("geforce", re.IGNORECASE)
+
+
+def check(question: Question) -> list[Finding]:
+    """Find what is to be told of a flavor, errors first."""
+    found = list(_without_devices(question.flavor))
+    try:
+        wanted = demand.of(
+            question.flavor, question.aliases, question.alias_source
+        )
+    except errors.FleetError as exc:
+        found.append(Finding(Severity.ERROR, aliases.ALIAS_KEY, str(exc)))
+    else:
+        if wanted.devices:
+            found += _with_devices(question, wanted)
+    order = list(Severity)
+    return sorted(found, key=lambda finding: order.index(finding.severity))
+
+
+def _without_devices(flavor: model.Flavor) -> Iterator[Finding]:
+    specs = flavor.extra_specs
+    if aliases.ALIAS_KEY in specs:
+        return
+    if policy.LINK_KEY in specs:
+        yield Finding(
+            Severity.WARNING,
+            policy.LINK_KEY,
+            f"has no effect without {aliases.ALIAS_KEY}",
+        )
+    else:
+        yield Finding(
+            Severity.NOTE, aliases.ALIAS_KEY, "the flavor asks for no device"
+        )
+
+
+def _with_devices(
+    question: Question, wanted: demand.Demand
+) -> Iterator[Finding]:
+    yield from _asked_twice(question.flavor, wanted)
+    yield from _counts(question.hosts, wanted)
+    yield from _links(question.hosts, wanted)
+    yield from _numa(question, wanted)
+    yield from _consumer_cards(question, wanted)
+    yield from _guest_memory(question, wanted)
+
+
+def _asked_twice(
+    flavor: model.Flavor, wanted: demand.Demand
+) -> Iterator[Finding]:
+    """Find resources that both the alias and the flavor itself ask for."""
+    classes = {
+        asked.alias.resource_class: asked.alias.name
+        for asked in wanted.devices
+    }
+    for key in flavor.extra_specs:
+        group, colon, name = key.partition(":")
+        is_resource = re.fullmatch("resources[0-9A-Za-z_-]*", group)
+        if colon and is_resource and name in classes:
+            yield Finding(
+                Severity.ERROR,
+                key,
+                f"alias {classes[name]} asks for {name} as well, so that"
+                " servers would claim devices that they never get: remove this"
+                " extra spec",
+            )
+
+
+def _all_of(
+    host: model.Host, asked: demand.DeviceDemand
+) -> linked.LinkedDevices:
+    return linked.LinkedDevices.of(
+        host.devices_of(asked.alias.resource_class, asked.alias.traits)
+    )
+
+
+def _counts(
+    hosts: Sequence[model.Host], wanted: demand.Demand
+) -> Iterator[Finding]:
+    """Find aliases of which no host has enough devices, free or not."""
+    if not hosts:
+        return
+    for asked in wanted.devices:
+        most = max(
+            sum(
+                max(device.amount.capacity, device.amount.used)
+                for device in _all_of(host, asked).devices
+            )
+            for host in hosts
+        )
+        if most < asked.count:
+            yield Finding(
+                Severity.ERROR,
+                aliases.ALIAS_KEY,
+                f"{asked.alias.name}:{asked.count}, but no host has more than"
+                f" {most} {asked.alias.resource_class}",
+            )
+
+
+def _links(
+    hosts: Sequence[model.Host], wanted: demand.Demand
+) -> Iterator[Finding]:
+    link_policy, lead = wanted.link_policy, wanted.devices[0]
+    if link_policy is None:
+        return
+    if lead.count == 1 and link_policy.link is not Requirement.FABRIC:
+        yield Finding(
+            Severity.NOTE,
+            policy.LINK_KEY,
+            f"one {lead.alias.name} has no links: every device will do",
+        )
+        return
+    if not hosts:
+        return
+    for host in hosts:
+        found = _all_of(host, lead)
+        if capacity.sets(
+            found.topology,
+            found.topology.everything,
+            lead.count,
+            dataclasses.replace(link_policy, required=True),
+        ):
+            return
+    yield Finding(
+        Severity.ERROR if link_policy.required else Severity.WARNING,
+        policy.LINK_KEY,
+        f"no host has {lead.count} {lead.alias.name} with"
+        f" {link_policy.link.value}, even with all of them free"
+        + _partition_sizes(hosts, lead, link_policy),
+    )
+
+
+def _partition_sizes(
+    hosts: Sequence[model.Host],
+    lead: demand.DeviceDemand,
+    link_policy: policy.LinkPolicy,
+) -> str:
+    if link_policy.link is not Requirement.FABRIC:
+        return ""
+    sizes = sorted(
+        {size for host in hosts for size in _all_of(host, lead).partitions()}
+    )
+    if not sizes:
+        return "; no host has fabric partitions"
+    return f"; fabric partitions have {', '.join(map(str, sizes))} devices"
+
+
+def _numa(question: Question, wanted: demand.Demand) -> Iterator[Finding]:
+    """Find devices that must be on NUMA nodes too small for them."""
+    specs = question.flavor.extra_specs
+    lead = wanted.devices[0]
+    numa_policy = specs.get(
+        "hw:pci_numa_affinity_policy", lead.alias.numa_policy
+    )
+    nodes = _guest_nodes(specs)
+    if numa_policy != "required" or nodes is None or not question.hosts:
+        return
+    known = False
+    for host in question.hosts:
+        found = _all_of(host, lead)
+        numbers = layout.node_numbers(found.devices)
+        there = {number for number in numbers if number is not None}
+        known = known or bool(there)
+        for chosen in itertools.combinations(
+            sorted(there), min(nodes, len(there))
+        ):
+            near = mask_of(bit for bit, n in enumerate(numbers) if n in chosen)
+            if capacity.sets(
+                found.topology, near, lead.count, wanted.link_policy
+            ):
+                return
+    if known:
+        link = wanted.link_policy
+        with_link = f" with gpu:link={link.link.value}" if link else ""
+        yield Finding(
+            Severity.ERROR,
+            "hw:pci_numa_affinity_policy",
+            f"required, with {nodes} guest NUMA node{'s' * (nodes > 1)}: no"
+            f" host has {lead.count} {lead.alias.name}{with_link} on so few"
+            " NUMA nodes; set preferred, or raise hw:numa_nodes",
+        )
+
+
+def _guest_nodes(specs: Mapping[str, str]) -> int | None:
+    """Return how many NUMA nodes a guest has; None without NUMA topology.
+
+    Some extra specs give it one though nobody asked for nodes
+    (``numa_get_constraints`` in nova/virt/hardware.py).
+    """
+    text = specs.get("hw:numa_nodes", "")
+    if text.isdigit():
+        return int(text)
+    implied = "hw:mem_page_size" in specs or specs.get("hw:cpu_policy") in (
+        "dedicated",
+        "mixed",
+    )
+    return 1 if implied else None
+
+
+def _consumer_cards(
+    question: Question, wanted: demand.Demand
+) -> Iterator[Finding]:
+    names = sorted(
+        {
+            name
+            for device in _meant(question, wanted)
+            for name in _names(question, device)
+            if _CONSUMER.search(name)
+        }
+    )
+    specs, image = question.flavor.extra_specs, question.image or {}
+    hidden = (
+        specs.get("hide_hypervisor_id"),
+        specs.get("hw:hide_hypervisor_id"),
+        image.get("img_hide_hypervisor_id"),
+    )
+    if names and not any(map(strutils.bool_from_string, hidden)):
+        yield Finding(
+            Severity.WARNING,
+            "hw:hide_hypervisor_id",
+            f"{', '.join(names)}: NVIDIA's drivers before 465 do not start in"
+            " a guest on such cards unless the hypervisor is hidden; set it"
+            " to true",
+        )
+
+
+def _names(question: Question, device: model.Device) -> Iterator[str]:
+    product = question.products.get(device.uuid)
+    if product is not None and product.name is not None:
+        yield product.name
+    else:
+        yield device.model
+
+
+def _meant(
+    question: Question, wanted: demand.Demand
+) -> Iterator[model.Device]:
+    for host in question.hosts:
+        for asked in wanted.devices:
+            yield from _all_of(host, asked).devices
+
+
+def _guest_memory(
+    question: Question, wanted: demand.Demand
+) -> Iterator[Finding]:
+    """Compare the address space of guests with what devices take of it."""
+    largest: list[tuple[int, int]] = []
+    for asked in wanted.devices:
+        sizes = [
+            question.products[device.uuid].bar_bytes
+            for host in question.hosts
+            for device in _all_of(host, asked).devices
+            if device.uuid in question.products
+        ]
+        if not sizes:
+            yield Finding(
+                Severity.NOTE,
+                "hw:maxphysaddr_bits",
+                f"how much address space {asked.alias.name} takes is not"
+                " known: give the inventory of a host that has it with"
+                " --inventory (nova-gpu-host inventory -f json)",
+            )
+            return
+        largest.append((max(sizes), asked.count))
+    total = sum(size * count for size, count in largest)
+    image = question.image
+    for severity, key, text in guest_memory.problems(
+        total, question.flavor.ram_mb << 20, question.flavor.extra_specs, image
+    ):
+        yield Finding(Severity(severity), key, text)
