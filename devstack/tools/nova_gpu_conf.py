@@ -59,15 +59,20 @@ def compact_lines(variable, text):
     ]
 
 
-def load_nova(path):
+def load(path):
     """Read a nova.conf as a service of Nova does.
 
-    :returns: Nova's global configuration.
+    :returns: what the checks of nova-gpu-status are made for, whatever runs
+        here.
     :raises UsageError: Nova cannot read it.
     """
     import nova.conf
     from oslo_config import cfg
 
+    from nova_gpu_filter import conf
+    from nova_gpu_filter.status import node
+
+    conf.register_opts(nova.conf.CONF)
     try:
         nova.conf.CONF(
             [],
@@ -77,23 +82,21 @@ def load_nova(path):
         )
     except cfg.Error as exc:
         raise UsageError(f"{path}: {exc}") from exc
-    return nova.conf.CONF
+    return node.Node(nova.conf.CONF, frozenset(node.Role))
 
 
 def read_aliases(path):
     """Let Nova read its aliases.
 
-    :returns: {name: (NUMA policy, [spec, ...])}.
+    :returns: {name: [spec, ...]}.
     :raises UsageError: Nova refuses them.
     """
-    from nova import exception
-    from nova.pci import request
+    from nova_gpu_filter.status import pci
 
-    load_nova(path)
     try:
-        return request.get_alias_from_config()
-    except exception.NovaException as exc:
-        raise UsageError(f"{path}: [pci]alias: {exc}") from exc
+        return pci.read_aliases(load(path))
+    except pci.UnreadableError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
 
 
 def read_device_specs(path):
@@ -102,52 +105,31 @@ def read_device_specs(path):
     :returns: [nova.pci.devspec.PciDeviceSpec, ...].
     :raises UsageError: Nova refuses one.
     """
-    from nova import exception
-    from nova.pci import whitelist
+    from nova_gpu_filter.status import pci
 
-    conf = load_nova(path)
     try:
-        return whitelist.Whitelist(conf.pci.device_spec).specs
-    except exception.NovaException as exc:
-        raise UsageError(f"{path}: [pci]device_spec: {exc}") from exc
+        return pci.read_device_specs(load(path))
+    except pci.UnreadableError as exc:
+        raise UsageError(f"{path}: {exc}") from exc
 
 
 def check_scheduler(path):
-    """Load filters and weighers the way nova-scheduler does when it starts.
+    """Load filters, weighers and matcher the way nova-scheduler does.
 
-    :returns: the names of the enabled filters and of all weighers.
     :raises UsageError: nova-scheduler would not start.
     """
-    from nova.scheduler import filters
-    from nova.scheduler import weights
+    from nova_gpu_filter.status import results
+    from nova_gpu_filter.status import scheduler
 
-    options = load_nova(path).filter_scheduler
-    try:
-        available = {
-            found.__name__: found
-            for found in filters.HostFilterHandler().get_matching_classes(
-                options.available_filters
-            )
-        }
-        missing = [
-            name for name in options.enabled_filters if name not in available
-        ]
-        if missing:
-            raise UsageError(
-                f"{path}: [filter_scheduler]enabled_filters names "
-                f"{', '.join(missing)}, not among the filters of "
-                f"{', '.join(options.available_filters)}"
-            )
-        for name in options.enabled_filters:
-            available[name]()
-        weighers = weights.HostWeightHandler().get_matching_classes(
-            options.weight_classes
-        )
-    except UsageError:
-        raise
-    except Exception as exc:
-        raise UsageError(f"{path}: [filter_scheduler]: {exc}") from exc
-    return options.enabled_filters, sorted(cls.__name__ for cls in weighers)
+    node = load(path)
+    for check in (
+        scheduler.check_filter,
+        scheduler.check_weighers,
+        scheduler.check_matcher,
+    ):
+        found = check(node)
+        if found.code is results.Code.FAILURE:
+            raise UsageError(f"{path}: {found.details}")
 
 
 def check_placement(path):
@@ -185,9 +167,8 @@ def do_check(args):
         f"({', '.join(sorted(aliases)) or 'none'}), {len(specs)} device specs"
     )
     if args.scheduler:
-        enabled, weighers = check_scheduler(args.conf)
-        print(f"{args.conf}: filters {', '.join(enabled)}")
-        print(f"{args.conf}: weighers {', '.join(weighers)}")
+        check_scheduler(args.conf)
+        print(f"{args.conf}: filters, weighers and pool matcher are there")
     if args.placement:
         application = check_placement(args.placement)
         print(f"{args.placement}: {application}")
@@ -203,7 +184,7 @@ def do_resources(args):
     from nova.compute import pci_placement_translator as translator
 
     found = set()
-    for name, (_policy, specs) in read_aliases(args.conf).items():
+    for name, specs in read_aliases(args.conf).items():
         if re.fullmatch(r"[A-Za-z0-9._-]+", name):
             found.add(("request", f"{name}:1"))
         for spec in specs:

@@ -130,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    if not args.debug:
+        # It warns at each attempt of what we tell once.
+        logging.getLogger("keystoneauth").setLevel(logging.ERROR)
     try:
         # These libraries are an optional part of the package.
         from openstack import exceptions as sdk_exc

@@ -31,31 +31,33 @@ class _Cloud:
     def __call__(self, environ, start_response):
         """Answer one request."""
         path = environ["PATH_INFO"]
-        if self.is_broken:
-            return self._json(start_response, {}, "503 Service Unavailable")
-        if path.startswith("/compute/flavors"):
-            found = self._nova.get(path.removeprefix("/compute")).json()
+        url = "http://{HTTP_HOST}".format_map(environ)
+        status, headers = "200 OK", []
+        if path == "/identity/v3/auth/tokens":
+            status, headers = "201 Created", [("X-Subject-Token", "admin")]
+            found = _token(url)
+        elif self.is_broken:
+            status, found = "503 Service Unavailable", {}
+        elif path.startswith("/compute/v2.1/flavors"):
+            found = self._nova.get(path.removeprefix("/compute/v2.1")).json()
         elif path.startswith("/compute"):
             found = _version(
-                environ, "v2.1", version="2.96", min_version="2.1"
+                f"{url}{path}", "v2.1", version="2.96", min_version="2.1"
             )
-        elif path == "/identity/projects":
+        elif path == "/identity/v3/projects":
             found = {"projects": self._projects}
         elif path.startswith("/identity"):
-            found = _version(environ, "v3.14")
+            found = _version(f"{url}{path}", "v3.14")
         else:
             return self._placement(environ, start_response)
-        return self._json(start_response, found)
-
-    @staticmethod
-    def _json(start_response, body, status="200 OK"):
-        start_response(status, [("Content-Type", "application/json")])
-        return [json.dumps(body).encode()]
+        start_response(
+            status, [("Content-Type", "application/json"), *headers]
+        )
+        return [json.dumps(found).encode()]
 
 
-def _version(environ, name, **microversions):
+def _version(url, name, **microversions):
     """Write what a service says of itself, for discovery."""
-    url = "http://{HTTP_HOST}{PATH_INFO}".format_map(environ)
     return {
         "version": {
             "id": name,
@@ -63,6 +65,53 @@ def _version(environ, name, **microversions):
             "links": [{"rel": "self", "href": url}],
             **microversions,
         }
+    }
+
+
+def _token(url):
+    """Write what Keystone says of a token, with its catalog."""
+    domain = {"id": "default", "name": "Default"}
+    return {
+        "token": {
+            "methods": ["password"],
+            "expires_at": "2999-01-01T00:00:00.000000Z",
+            "user": {"id": "u", "name": "monitor", "domain": domain},
+            "project": {"id": "p", "name": "admin", "domain": domain},
+            "roles": [{"id": "r", "name": "admin"}],
+            "catalog": [
+                {
+                    "id": service,
+                    "type": service,
+                    "name": service,
+                    "endpoints": [
+                        {
+                            "id": service,
+                            "interface": "public",
+                            "region": "RegionOne",
+                            "region_id": "RegionOne",
+                            "url": f"{url}{path}",
+                        }
+                    ],
+                }
+                for service, path in (
+                    ("placement", ""),
+                    ("compute", "/compute/v2.1"),
+                    ("identity", "/identity/v3"),
+                )
+            ],
+        }
+    }
+
+
+def credentials(url):
+    """Write what logs in there."""
+    return {
+        "auth_url": f"{url}/identity/v3",
+        "username": "monitor",
+        "password": "secret",
+        "project_name": "admin",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
     }
 
 
@@ -91,19 +140,7 @@ def directory(cloud, tmp_path):
 
     with web.serve(cloud) as url:
         (tmp_path / "clouds.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "clouds": {
-                        "small": {
-                            "auth_type": "admin_token",
-                            "auth": {"endpoint": url, "token": "admin"},
-                            "compute_endpoint_override": f"{url}/compute",
-                            "identity_endpoint_override": f"{url}/identity",
-                            "placement_endpoint_override": url,
-                        }
-                    }
-                }
-            )
+            yaml.safe_dump({"clouds": {"small": {"auth": credentials(url)}}})
         )
         (tmp_path / "nova.conf").write_text(
             "[pci]\n" + "".join(f"alias = {text}\n" for text in worlds.ALIASES)
@@ -210,31 +247,58 @@ def test_what_cannot_start_says_why_in_a_line(directory, others, words):
     assert words in line
 
 
-def test_metrics_are_served_until_a_signal_comes(directory, cloud):
+def test_variables_of_the_environment_name_a_cloud(directory):
+    clouds = yaml.safe_load((directory / "clouds.yaml").read_text())["clouds"]
+    (directory / "clouds.yaml").unlink()
+    done = subprocess.run(
+        [COMMAND, "--once"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            f"OS_{name.upper()}": value
+            for name, value in clouds["small"]["auth"].items()
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert read(done.stdout)["nova_gpu_up"]["placement",] == 1
+
+
+@pytest.fixture
+def served(directory):
+    """Start the command, and give the process and its port."""
     with subprocess.Popen(
-        [*arguments(directory, "--port", "0", "--interval", "0")],
+        arguments(directory, "--port", "0", "--interval", "0"),
         cwd=directory,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        port = re.search(r"Listening on 127\.0\.0\.1 port (\d+)", line)[1]
+        try:
+            line = process.stderr.readline()
+            found = re.search(r"Listening on 127\.0\.0\.1 port (\d+)", line)
+            yield process, found[1]
+        finally:
+            process.kill()
 
-        def scrape():
-            url = f"http://127.0.0.1:{port}/metrics"
-            with urllib.request.urlopen(url) as response:
-                return read(response.read().decode())
 
-        assert scrape()["nova_gpu_errors"]["placement",] == 0
-        cloud.is_broken = True
-        found = scrape()
-        assert found["nova_gpu_errors"]["placement",] == 1
-        assert "nova_gpu_devices" not in found
-        cloud.is_broken = False
-        found = scrape()
-        assert found["nova_gpu_up"]["placement",] == 1
-        assert found["nova_gpu_errors"]["placement",] == 1
-        assert found["nova_gpu_devices"]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+def test_metrics_are_served_until_a_signal_comes(served, cloud):
+    process, port = served
+
+    def scrape():
+        url = f"http://127.0.0.1:{port}/metrics"
+        with urllib.request.urlopen(url) as response:
+            return read(response.read().decode())
+
+    assert scrape()["nova_gpu_errors"]["placement",] == 0
+    cloud.is_broken = True
+    found = scrape()
+    assert found["nova_gpu_errors"]["placement",] == 1
+    assert "nova_gpu_devices" not in found
+    cloud.is_broken = False
+    found = scrape()
+    assert found["nova_gpu_up"]["placement",] == 1
+    assert found["nova_gpu_errors"]["placement",] == 1
+    assert found["nova_gpu_devices"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
