@@ -263,6 +263,16 @@ def read_totals(
     return dict(service.ask_all(ask, resource_classes))
 
 
+def read_usages(get: service.Get, project: str) -> dict[str, int]:
+    """Read what a project uses, by resource class.
+
+    :param project: its UUID.
+    """
+    query = parse.urlencode({"project_id": project})
+    usages: dict[str, int] = get(f"/usages?{query}")["usages"]
+    return usages
+
+
 def owned_by(
     get: service.Get, consumer: str
 ) -> Iterator[tuple[str, model.Owner]]:

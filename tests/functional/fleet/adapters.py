@@ -94,3 +94,74 @@ class Nova:
             if url.path == f"/servers/{server['id']}":
                 return Response(200, {"server": server})
         return Response(404, {})
+
+
+class Keystone:
+    """Projects and limits, in the form of Keystone's API v3."""
+
+    SERVICE = "nova-id"
+
+    def __init__(
+        self,
+        projects: Mapping[str, str],
+        defaults: Iterable[tuple[str, int, str | None]] = (),
+        limits: Iterable[tuple[str, str, int, str | None]] = (),
+    ) -> None:
+        """Hold data.
+
+        :param projects: UUID -> name.
+        :param defaults: (resource, limit, region).
+        :param limits: (project, resource, limit, region).
+        """
+        self._projects = [
+            {"id": uuid, "name": name} for uuid, name in projects.items()
+        ]
+        self.defaults = [
+            {
+                "service_id": self.SERVICE,
+                "resource_name": resource,
+                "default_limit": limit,
+                "region_id": region,
+            }
+            for resource, limit, region in defaults
+        ]
+        self.limits = [
+            {
+                "service_id": self.SERVICE,
+                "project_id": project,
+                "resource_name": resource,
+                "resource_limit": limit,
+                "region_id": region,
+            }
+            for project, resource, limit, region in limits
+        ]
+
+    def get(self, path: str, **_kwargs: Any) -> Response:
+        """Answer."""
+        url = parse.urlsplit(path)
+        query = dict(parse.parse_qsl(url.query))
+        if url.path.startswith("/projects/"):
+            for project in self._projects:
+                if url.path == f"/projects/{project['id']}":
+                    return Response(200, {"project": project})
+            return Response(404, {})
+        answers: dict[str, Any] = {
+            "/projects": {
+                "projects": [
+                    project
+                    for project in self._projects
+                    if query.get("name", project["name"]) == project["name"]
+                ]
+            },
+            "/services": {"services": [{"id": self.SERVICE}]},
+            "/registered_limits": {
+                "registered_limits": self.defaults
+                + [
+                    # Another service may use the same names.
+                    {**limit, "service_id": "other-id", "default_limit": 77}
+                    for limit in self.defaults
+                ]
+            },
+            "/limits": {"limits": self.limits},
+        }
+        return Response(200, answers[url.path])

@@ -35,14 +35,18 @@ class _App(app.App):
 
     LOG = logging.getLogger("tests.openstack")
 
-    def __init__(self, services: plugin.Services, **streams: Any) -> None:
+    def __init__(
+        self, services: plugin.Services, region: str | None, **streams: Any
+    ) -> None:
         super().__init__(
             "openstack",
             "0",
             commandmanager.CommandManager("openstack.gpu.v1"),
             **streams,
         )
-        self.client_manager = types.SimpleNamespace(gpu=services)
+        self.client_manager = types.SimpleNamespace(
+            gpu=services, region_name=region
+        )
 
     def configure_logging(self) -> None:
         """Log to our standard error only, and warnings without their level,
@@ -62,12 +66,13 @@ class Shell:
         :param adapters: has an adapter as attribute for each service.
         """
         self.adapters = adapters
+        self.region: str | None = None
         self._services = plugin.Services(adapters)
 
     def run(self, *arguments: str) -> Result:
         """Run one command: ``run("gpu", "device", "list")``."""
         out, err = io.StringIO(), io.StringIO()
-        openstack = _App(self._services, stdout=out, stderr=err)
+        openstack = _App(self._services, self.region, stdout=out, stderr=err)
         try:
             code = openstack.run(list(arguments))
         except SystemExit as exc:  # of argparse

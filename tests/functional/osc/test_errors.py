@@ -23,6 +23,7 @@ COMMANDS = (
     "gpu capacity --flavor small",
     "gpu explain --flavor small",
     "gpu flavor check small",
+    'gpu quota --alias {"name":"h100","resource_class":"x"}',
     'gpu drift --alias {"name":"h100","resource_class":"x"}',
 )
 
@@ -45,7 +46,11 @@ def empty_placement():
 
 def _fails(asked, arguments):
     openstack = shell.Shell(
-        types.SimpleNamespace(placement=asked, compute=worlds.nova())
+        types.SimpleNamespace(
+            placement=asked,
+            compute=worlds.nova(),
+            identity=adapters.Keystone({worlds.PROJECT: "lab"}),
+        )
     )
     result = openstack.run(*arguments.split())
     assert (result.code, result.out) == (1, "")
@@ -57,9 +62,7 @@ def _fails(asked, arguments):
 def test_a_user_without_permission_is_told(placement, command):
     asked = adapters.PlacementAdapter(placement)
     asked.token = "someone"  # noqa: S105
-    assert "Placement refuses GET /resource_providers" in _fails(
-        asked, command
-    )
+    assert "Placement refuses GET /" in _fails(asked, command)
     assert "(HTTP 403): this needs a user whom its policy lets read" in _fails(
         asked, command
     )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads projects and unified limits from Keystone."""
+
+from typing import Any
+from urllib import parse
+
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import quota
+from nova_gpu_filter.fleet import service
+
+
+def read_projects(get: service.Get) -> dict[str, str]:
+    """Read all projects: UUID -> name."""
+    return {p["id"]: p["name"] for p in get("/projects")["projects"]}
+
+
+def find_project(get: service.Get, name: str) -> tuple[str, str]:
+    """Find a project: (UUID, name).
+
+    :param name: name or UUID.
+    :raises Unknown: there is none, or several domains have one of that name.
+    """
+    try:
+        project = get(f"/projects/{parse.quote(name, safe='')}")["project"]
+        return project["id"], project["name"]
+    except errors.NotFound:
+        pass
+    query = parse.urlencode({"name": name})
+    found = get(f"/projects?{query}")["projects"]
+    if len(found) == 1:
+        return found[0]["id"], found[0]["name"]
+    raise errors.Unknown(
+        kind="project",
+        name=name,
+        hint=""
+        if not found
+        else f": {len(found)} have that name; give a UUID",
+    )
+
+
+def read_limits(get: service.Get, region: str | None) -> quota.Limits:
+    """Read the unified limits of Nova.
+
+    :param region: of the cloud; limits of other regions are left out. None
+        where there is but one.
+    """
+    services = get("/services?type=compute")["services"]
+    ids = {found["id"] for found in services}
+
+    def ours(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        mine = [
+            limit
+            for limit in limits
+            if limit["service_id"] in ids
+            and (region is None or limit["region_id"] in (None, region))
+        ]
+        # A limit of the region goes over one of all regions.
+        return sorted(mine, key=lambda limit: limit["region_id"] is not None)
+
+    registered = get("/registered_limits")["registered_limits"]
+    own = get("/limits")["limits"]
+    return quota.Limits(
+        defaults={
+            limit["resource_name"]: limit["default_limit"]
+            for limit in ours(registered)
+        },
+        by_project={
+            (limit["project_id"], limit["resource_name"]): (
+                limit["resource_limit"]
+            )
+            for limit in ours(own)
+            if limit.get("project_id")
+        },
+    )
