@@ -11,9 +11,9 @@ from typing import Any
 
 from cliff import app
 from cliff import commandmanager
-from keystoneauth1 import adapter
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
+from openstack import connection as openstack_connection
 
 from nova_gpu_filter.osc import plugin
 
@@ -83,46 +83,39 @@ class Shell:
         return Result(code, out.getvalue(), err.getvalue())
 
 
-def adapters_of(cloud: Any, user: str | None = None) -> Any:
-    """Make keystoneauth adapters for an embedded cloud.
+def connection(
+    cloud: Any, user: str = "admin"
+) -> openstack_connection.Connection:
+    """Connect to an embedded cloud as OpenStackClient does.
 
-    :param user: of whom to ask; the administrator without it.
+    :param user: of whom to ask.
     """
-    placement, compute = cloud.services.placement, cloud.services.api
-    return types.SimpleNamespace(
-        placement=_adapter(
-            placement.fixture.endpoint, user or "admin", "placement"
+    return openstack_connection.Connection(
+        session=_OneByOne(
+            auth=token_endpoint.Token("http://unused", user),
+            # In place of Keystone's middleware: Placement takes the token for
+            # the user, Nova's fixture these.
+            additional_headers={
+                "X-Auth-User": user,
+                "X-Auth-Project-Id": PROJECT,
+                "X-Roles": user,
+            },
         ),
-        compute=_adapter(
-            compute.base_url, user or compute.auth_user, "compute"
-        ),
+        compute_endpoint_override=cloud.services.api.base_url,
+        placement_endpoint_override=cloud.services.placement.fixture.endpoint,
     )
 
 
-class _OneByOne(adapter.Adapter):
-    """An adapter for services on SQLite in memory, which is one connection
-    for all threads."""
+class _OneByOne(session.Session):
+    """A session for services on SQLite in memory, which is one connection for
+    all threads."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Not at import, when Nova may not have its green threads yet.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         """Ask when nobody else does."""
         with self._lock:
             return super().request(*args, **kwargs)
-
-
-def _adapter(url: str, user: str, service_type: str) -> adapter.Adapter:
-    return _OneByOne(
-        session.Session(auth=token_endpoint.Token(url, user)),
-        service_type=service_type,
-        # In place of Keystone's middleware: Placement takes the token for the
-        # user, Nova's fixture these.
-        additional_headers={
-            "X-Auth-User": user,
-            "X-Auth-Project-Id": PROJECT,
-            "X-Roles": user,
-        },
-    )

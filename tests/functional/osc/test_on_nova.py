@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""openstack gpu on a real Nova and Placement, through keystoneauth."""
+"""openstack gpu on a real Nova and Placement, through openstacksdk."""
 
 import json
 
@@ -42,7 +42,7 @@ def servers(cloud):
 @pytest.fixture
 def openstack(cloud, servers):
     """Return a function that runs a command and returns its JSON."""
-    commands = shell.Shell(shell.adapters_of(cloud))
+    commands = shell.Shell(shell.connection(cloud))
 
     def run(*arguments):
         result = commands.run("gpu", *arguments, "-f", "json")
@@ -106,7 +106,7 @@ def test_the_reasons_are_those_that_the_filter_logs(cloud, servers):
     assert cloud.boot("odd-1", "odd", host=HOSTS[0]).status == "ERROR"
     (logged,) = [line for line in decisions.refusals() if HOSTS[0] in line]
 
-    commands = shell.Shell(shell.adapters_of(cloud))
+    commands = shell.Shell(shell.connection(cloud))
     result = commands.run(
         *("gpu", "explain", "--server", "odd-1", "--host", HOSTS[0]),
         *("--alias", ALIAS, "-f", "json"),
@@ -158,7 +158,7 @@ def test_what_nova_does_not_know_is_drift(openstack, cloud, servers):
 
 @pytest.mark.parametrize("command", ["device list", "host list"])
 def test_a_user_without_permission_is_told(cloud, command):
-    reader = shell.Shell(shell.adapters_of(cloud, "reader"))
+    reader = shell.Shell(shell.connection(cloud, "reader"))
     result = reader.run("gpu", *command.split())
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("Placement refuses GET /resource_providers")
