@@ -49,6 +49,7 @@ _ROWS = (
     _Row("Aliases and device specs", agreement.check),
     _Row("PCI devices in Placement", pci.check_in_placement),
     _Row("Placement API", placement.check_api),
+    _Row("Devices reported before", placement.check_reported, _COMPUTE),
     _Row("Names in Placement", placement.check_names, _CONTROLLER, True),
     _Row("Placement extension", devices.check_extension, _CONTROLLER, True),
     _Row("Placement limits", devices.check_limits, _CONTROLLER, True),
@@ -71,11 +72,11 @@ def _run(command: "UpgradeCommands", row: _Row) -> results.Result:
     try:
         return row.check(node)
     except client.PlacementError as exc:
-        if row.of_placement:
-            return results.warning(
-                "Not checked: Placement does not answer, see above."
-            )
-        return results.failure(str(exc))
+        if row.check is placement.check_api:
+            return results.failure(str(exc))
+        return results.warning(
+            "Not checked: Placement does not answer, see above."
+        )
     except (cfg.Error, exception.GpuFilterError) as exc:
         # A value that is not of the option's type, or makes no sense, is found
         # when it is read; the service would not start, either.

@@ -5,6 +5,7 @@
 from collections.abc import Iterable
 
 import microversion_parse
+import os_traits
 
 from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import client
@@ -36,6 +37,41 @@ def check_api(node: Node) -> results.Result:
             " upgrade Placement."
         )
     return results.success()
+
+
+def check_reported(node: Node) -> results.Result:
+    """Look whether nova-compute is told to stop what cannot be stopped.
+
+    It does not start without ``report_in_placement`` when devices of its host
+    are in Placement (``ensure_tracking_was_not_enabled_before`` in
+    nova/compute/pci_placement_translator.py).
+
+    :raises PlacementError: it does not answer.
+    """
+    if node.conf.pci.report_in_placement:
+        return results.success()
+    body, _ = node.placement.get(
+        f"/resource_providers?required={os_traits.COMPUTE_MANAGED_PCI_DEVICE}"
+    )
+    own = _short(node.conf.host)
+    there = [
+        provider["name"]
+        for provider in body["resource_providers"]
+        # <hypervisor hostname>_<address>; the hypervisor may add a domain.
+        if _short(provider["name"].rpartition("_")[0]) == own
+    ]
+    if there:
+        return results.failure(
+            f"[pci]report_in_placement is not true, but Placement has"
+            f" {len(there)} PCI devices of this host, such as {there[0]}:"
+            " nova-compute does not start, since Nova cannot take them back."
+            " Write [pci]report_in_placement = true."
+        )
+    return results.success()
+
+
+def _short(hostname: str) -> str:
+    return hostname.partition(".")[0].lower()
 
 
 def check_names(node: Node) -> results.Result:

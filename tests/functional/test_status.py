@@ -53,7 +53,10 @@ def web():
             f"host{host}_0000:{number:02X}:00.0",
             f"host{host}",
             {RESOURCE_CLASS: service.Inventory(1)},
-            ("CUSTOM_GPU_LINK_NV18_0",) if linked else (),
+            (
+                "COMPUTE_MANAGED_PCI_DEVICE",
+                *(("CUSTOM_GPU_LINK_NV18_0",) if linked else ()),
+            ),
         )
 
     with service.Placement() as placement:
@@ -168,6 +171,28 @@ def test_a_name_that_placement_does_not_know_is_told(status, web):
         "[pci]alias h100 asks for CUSTOM_GPU_H200 and CUSTOM_NOWHERE, which"
         in checks(done)["Names in Placement"][1]
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("host0", 2), ("HOST1.example.org", 2), ("host", 0), ("other", 0)],
+)
+def test_what_a_compute_has_reported_it_must_go_on_to_report(
+    status, web, host, code
+):
+    text = COMPUTE.replace(
+        "report_in_placement = true", "report_in_placement = false"
+    ).replace("pci_in_placement = true", "pci_in_placement = false")
+    text = f"[DEFAULT]\nhost = {host}\n{text}"
+    done = status(
+        conf(web["ours"], text),
+        *("upgrade", "check", "--json"),
+        before=("--role", "compute"),
+    )
+    found = checks(done)["Devices reported before"]
+    assert found[0] == code
+    if code:
+        assert f"Placement has {GPUS} PCI devices of this host" in found[1]
 
 
 def test_a_failure_is_exit_code_2_and_a_table_for_people(status, web):
