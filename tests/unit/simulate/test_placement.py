@@ -4,6 +4,7 @@
 
 import pytest
 
+from nova_gpu_filter.fleet import errors as fleet_errors
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import placement
 
@@ -19,6 +20,7 @@ class _Placement:
         )
         self.capacity = {"c_0000:01:00.0": 4}
         self.used = {"a_0000:9b:00.0", "b_0000:1b:00.0", "b_10000:01:00.0"}
+        self.reserved = set()
         self.devices = [
             "a_0000:9b:00.0",
             "a_0000:1b:00.0",
@@ -38,23 +40,17 @@ class _Placement:
                 ]
             }
         if path.startswith("/allocation_candidates"):
-            assert path.endswith("?resources=CUSTOM_H100:1")
+            # Nothing is free on b, whatever is asked for.
             return {
                 "provider_summaries": {
-                    name: {
-                        "resources": {
-                            "CUSTOM_H100": {
-                                "capacity": self.capacity.get(name, 1),
-                                "used": int(name in self.used),
-                            }
-                        },
-                        "traits": self.traits.get(name, []),
-                    }
-                    for name in self.devices
+                    name: self._summary(name)
+                    for name in ["a", "c", *self.devices]
                     if name[0] != "b"
                 }
             }
         _, _, name, what = path.split("/")
+        if name == "b":
+            return {what: {} if what != "traits" else []}
         return {
             "inventories": {
                 "inventories": {"CUSTOM_H100": {"total": 1, "reserved": 0}}
@@ -62,6 +58,20 @@ class _Placement:
             "usages": {"usages": {"CUSTOM_H100": int(name in self.used)}},
             "traits": {"traits": self.traits.get(name, [])},
         }[what]
+
+    def _summary(self, name):
+        if len(name) == 1:
+            return {"resources": {}, "traits": []}
+        capacity = self.capacity.get(name, 1)
+        return {
+            "resources": {
+                "CUSTOM_H100": {
+                    "capacity": 0 if name in self.reserved else capacity,
+                    "used": int(name in self.used),
+                }
+            },
+            "traits": self.traits.get(name, []),
+        }
 
 
 @pytest.fixture
@@ -81,10 +91,16 @@ def test_hosts_have_their_links_and_what_is_used(api):
     ]
 
 
-def test_only_providers_of_full_hosts_are_asked_one_by_one(api):
+def test_full_hosts_are_asked_one_by_one(api):
     placement.read(api.get, ["CUSTOM_H100"])
     single = {path.split("/")[2] for path in api.asked if path.count("/") > 1}
-    assert single == {"b_0000:1b:00.0", "b_10000:01:00.0"}
+    assert single == {"b", "b_0000:1b:00.0", "b_10000:01:00.0"}
+
+
+def test_a_reserved_device_is_no_gpu_that_could_be_had(api):
+    api.reserved.add("a_0000:1b:00.0")
+    specs = placement.read(api.get, ["CUSTOM_H100"])
+    assert (specs[0].name, specs[0].kind.gpus, specs[0].used) == ("a", 1, 1)
 
 
 def test_traits_that_cannot_be_read_are_named_with_their_host(api):
@@ -94,6 +110,11 @@ def test_traits_that_cannot_be_read_are_named_with_their_host(api):
 
 
 def test_a_resource_class_that_no_host_has_is_named(api):
+    with pytest.raises(errors.BadScenario, match="no host has CUSTOM_B200"):
+        placement.read(api.get, ["CUSTOM_B200"])
+
+
+def test_a_cloud_without_devices_is_told(api):
     api.devices.clear()
-    with pytest.raises(errors.BadScenario, match="no host has CUSTOM_H100"):
+    with pytest.raises(fleet_errors.NoDevices, match="has no PCI devices"):
         placement.read(api.get, ["CUSTOM_H100"])
