@@ -71,4 +71,11 @@ man_pages = [
         ["nova-gpu-filter developers"],
         1,
     ),
+    (
+        "cli/openstack-gpu",
+        "openstack-gpu",
+        "see which GPUs a cloud has, who has them, and what still fits",
+        ["nova-gpu-filter developers"],
+        1,
+    ),
 ]
