@@ -10,9 +10,20 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
+from nova_gpu_filter.host import fragment
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
+
+_BY_IDS = (
+    "nova-gpu-host config --modprobe > /etc/modprobe.d/nova-gpu-host.conf"
+)
+# Where the host keeps a device of the same ids. A rule names the driver, but
+# does not load it.
+_BY_ADDRESS = (
+    "nova-gpu-host config --udev > /etc/udev/rules.d/70-nova-gpu-host.rules",
+    "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +56,16 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
         tuple(one for one in functions if one.ids not in kept),
         tuple(one for one in functions if one.ids in kept),
     )
+
+
+def commands(
+    context: Context, gpu: Function, function: Function
+) -> tuple[str, ...]:
+    """Say what binds a function of a GPU's card at boot, as commands."""
+    chosen = fragment.chosen(context.host, fragment.Options())
+    if function in plan(context, (*chosen, gpu)).by_address:
+        return _BY_ADDRESS
+    return (_BY_IDS, *context.rebuild_initramfs())
 
 
 def cmdline(context: Context, chosen: Sequence[Function]) -> str:

@@ -10,6 +10,7 @@ nova/virt/libvirt/driver.py (live migration).
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import binding
 from nova_gpu_filter.host import check_group
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import reader
@@ -73,11 +74,6 @@ def _driver_evidence(function: Function | GroupMember) -> Evidence:
     return Evidence(
         f"{reader.DEVICES}/{function.address}/driver", function.driver
     )
-
-
-_AT_BOOT = (
-    "nova-gpu-host config --modprobe > /etc/modprobe.d/nova-gpu-host.conf"
-)
 
 
 def _device(context: Context, gpu: Function) -> Iterator[Finding]:
@@ -205,7 +201,7 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
             text,
             device=str(function.address),
             evidence=tuple(evidence),
-            cures=(_AT_BOOT, *context.rebuild_initramfs()),
+            cures=binding.commands(context, gpu, function),
         )
 
 

@@ -319,6 +319,20 @@ def test_a_device_bound_now_and_lost_at_the_next_boot_is_warned_of(
     )
 
 
+def test_a_device_like_one_that_the_host_keeps_is_bound_by_its_address(
+    build, check
+):
+    host = build("hgx_h100")
+    host.remove("/etc/modprobe.d/vfio.conf")
+    host.write("/sys/bus/pci/devices/0000:10:00.0/boot_vga", 1)
+    finding = one(check(host), "boot", "0000:0f:00.0")
+    assert finding.cures == (
+        "nova-gpu-host config --udev"
+        " > /etc/udev/rules.d/70-nova-gpu-host.rules",
+        "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
+    )
+
+
 def test_a_race_between_modules_at_boot_is_warned_of(build, check):
     host = build("hgx_h100")
     host.write("/etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2330")
