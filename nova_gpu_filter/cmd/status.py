@@ -3,14 +3,8 @@
 """The command ``nova-gpu-status``."""
 
 from collections.abc import Sequence
-import os
 import sys
 import warnings
-
-# Parts of Nova patch threads and sockets when they are imported, which they
-# complain about where others were first. One check after the other needs no
-# green threads.
-os.environ.setdefault("OS_NOVA_DISABLE_EVENTLET_PATCHING", "true")
 
 with warnings.catch_warnings():
     # What Nova is built on announces the end of eventlet at import, which is
