@@ -74,7 +74,8 @@ def find_server(get: service.Get, name: str) -> model.Server:
         if server["name"] == name
     ]
     if len(found) == 1:
-        return _server(found[0])
+        # Lists of older Nova have no faults.
+        return _server(get(f"/servers/{found[0]['id']}")["server"])
     raise errors.Unknown(
         kind="server",
         name=name,
@@ -121,12 +122,10 @@ def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
     :raises Unknown: there is none, or several have that name.
     """
     try:
-        image: Mapping[str, Any] = get(
-            f"/v2/images/{parse.quote(name, safe='')}"
-        )
+        image: Mapping[str, Any] = get(f"/images/{parse.quote(name, safe='')}")
     except errors.NotFound:
         query = parse.urlencode({"name": name})
-        images = get(f"/v2/images?{query}")["images"]
+        images = get(f"/images?{query}")["images"]
         if len(images) == 1:
             return dict(images[0])
         raise errors.Unknown(

@@ -29,7 +29,7 @@ def test_output_is_as_it_was_reviewed(small_cloud, golden, name, arguments):
 
 class _Glance:
     def get(self, path, **_kwargs):
-        assert path == "/v2/images/cuda"
+        assert path == "/images/cuda"
         return adapters.Response(
             200, {"id": "1", "trait:CUSTOM_CUDA": "required", "tags": []}
         )

@@ -45,11 +45,11 @@ def hgx_inventory(tmp_path):
 class _Glance:
     def get(self, path, **_kwargs):
         properties = {
-            "/v2/images/good": {
+            "/images/good": {
                 "hw_firmware_type": "uefi",
                 "hw_machine_type": "q35",
             },
-            "/v2/images/bad": {"hw_machine_type": "pc"},
+            "/images/bad": {"hw_machine_type": "pc"},
         }.get(path)
         if properties is None:
             return adapters.Response(

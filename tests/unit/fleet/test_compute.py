@@ -142,9 +142,9 @@ def test_a_flavor_that_is_not_there_is_told():
 
 
 def _images(path):
-    if path == "/v2/images/one":
+    if path == "/images/one":
         return {"id": "one"}
-    if path.startswith("/v2/images?name="):
+    if path.startswith("/images?name="):
         name = path.partition("=")[2]
         return {"images": {"b": [{"id": "2"}], "c": [{}, {}]}.get(name, [])}
     raise errors.NotFound(service="Glance", path=path)
