@@ -8,11 +8,11 @@ cloud that is still much, so only so many projects are asked each time, in
 turn; of the others the last answer is kept.
 """
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 from urllib import parse
 
+from nova_gpu_filter.fleet import identity as identity_
 from nova_gpu_filter.fleet import service
 
 
@@ -50,18 +50,10 @@ class UsageReader:
 
         :raises FleetError: it does not tell.
         """
-        self._name_by_project = dict(self._pages())
+        self._name_by_project = identity_.read_projects(self._identity)
         for project in self._used_by_project.keys() - self._name_by_project:
             del self._used_by_project[project]
             del self._asked_in[project]
-
-    def _pages(self) -> Iterator[tuple[str, str]]:
-        path: str | None = "/projects"
-        while path is not None:
-            body = self._identity(path)
-            for project in body["projects"]:
-                yield project["id"], project["name"]
-            path = (body.get("links") or {}).get("next")
 
     def read_usage(self) -> tuple[Usage, ...]:
         """Ask Placement about those that were not asked about for longest.

@@ -11,8 +11,17 @@ from nova_gpu_filter.fleet import service
 
 
 def read_projects(get: service.Get) -> dict[str, str]:
-    """Read all projects: UUID -> name."""
-    return {p["id"]: p["name"] for p in get("/projects")["projects"]}
+    """Read all projects, page by page where Keystone gives pages.
+
+    :returns: UUID -> name.
+    """
+    projects: dict[str, str] = {}
+    path: str | None = "/projects"
+    while path is not None:
+        body = get(path)
+        projects.update((p["id"], p["name"]) for p in body["projects"])
+        path = (body.get("links") or {}).get("next")
+    return projects
 
 
 def find_project(get: service.Get, name: str) -> tuple[str, str]:
