@@ -14,7 +14,7 @@ export WORKERS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-quick test-upstream bench clean \
+.PHONY: help venv demo test test-quick test-upstream test-hardware bench clean \
     cloud cloud-down cloud-venv constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
@@ -66,12 +66,15 @@ cloud-down: ## End it and remove its data.
 	@if [ -x $(CLOUD)/bin/python ]; then $(CLOUD)/bin/python -m cloud down; \
 	 else echo "There is no cloud."; fi
 
+test-hardware: venv ## Run nova-gpu-host on emulated machines with a real kernel (root).
+	@$(BIN)/python -m tests.hardware $(ARGS)
+
 bench: venv ## Measure us against stock Nova, side by side.
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove every environment and build product.
 	rm -rf $(VENV) .venvs .tox build dist *.egg-info doc/build releasenotes/build \
-	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage cover \
+	    .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage cover \
 	    etc/nova-gpu-filter/*.conf.sample
 
 # Constraints. What else may be installed beside a Nova series is OpenStack's

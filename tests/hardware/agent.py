@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Runs in a machine: does what the tests ask over a serial port.
+
+A question and an answer are one line of JSON each. ``{"host": [...]}`` runs
+nova-gpu-host in this process, which saves a start of Python; ``{"shell":
+"..."}`` runs a command; ``{"end": true}`` ends the agent, and so the machine.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pkgutil
+import subprocess
+import time
+import traceback
+
+from nova_gpu_filter.cmd import host as commands
+from nova_gpu_filter.cmd.host import app
+
+PORT = "/dev/vport0p1"
+BOOTED = "/run/booted"
+"""A file that process 1 makes when the drivers are loaded."""
+SHELL_SECONDS = 540
+
+
+def _host(arguments: list[str]) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = app.main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def _shell(command: str) -> tuple[int, str, str]:
+    try:
+        done = subprocess.run(
+            ["/bin/bash", "-c", command],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SHELL_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as error:
+        return 124, str(error.stdout), str(error.stderr)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _answer(question: dict) -> tuple[int, str, str]:
+    try:
+        if "host" in question:
+            return _host(question["host"])
+        return _shell(question["shell"])
+    except Exception:
+        return -1, "", traceback.format_exc()
+
+
+def _warm() -> None:
+    """Import all that the first command would import."""
+    for module in pkgutil.iter_modules(commands.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"{commands.__name__}.{module.name}")
+    _host(["check", "--help"])
+
+
+def main() -> None:
+    """Answer until the end is asked for."""
+    _warm()
+    while not os.path.exists(BOOTED):
+        time.sleep(0.1)
+    descriptor = os.open(PORT, os.O_RDWR)
+    with open(descriptor, "r+b", buffering=0) as port:
+        _say(port, {"ready": os.uname().release})
+        rest = b""
+        while True:
+            while b"\n" not in rest:
+                rest += port.read(65536) or b""
+            line, _, rest = rest.partition(b"\n")
+            question = json.loads(line)
+            if "end" in question:
+                return
+            code, out, err = _answer(question)
+            _say(port, {"code": code, "out": out, "err": err})
+
+
+def _say(port: io.RawIOBase, answer: dict) -> None:
+    data = json.dumps(answer).encode() + b"\n"
+    while data:
+        data = data[port.write(data) or 0 :]
+
+
+if __name__ == "__main__":
+    main()

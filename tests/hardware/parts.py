@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Gets what machines are made of: QEMU, a kernel, its modules, udev.
+
+QEMU and a compiler are installed when they are missing. Everything else is
+unpacked from Debian packages into a directory of its own, so that neither a
+kernel nor a service is added to the machine that runs the tests. What was
+made is used again until a source of it changes.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+from tests.hardware import qemu
+from tests.hardware import site
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = pathlib.Path(__file__).resolve().parent
+CACHE = REPOSITORY / ".cache" / "hardware"
+
+# Program -> package.
+_INSTALLED = {
+    qemu.BINARY: "qemu-system-x86",
+    "gcc": "gcc",
+    "make": "make",
+}
+_UNPACKED = (
+    "busybox-static",
+    "kmod",
+    "libkmod2",
+    "libsystemd-shared",
+    "libudev1",
+    "pci.ids",
+    "udev",
+)
+_TO_BUILD = ("libc6-dev",)
+
+# The guest's kernel has these modules, and what they depend on: what it needs
+# to run, VFIO, and drivers that take devices of the machines. The real drivers
+# of our GPUs and NICs would wait for firmware that is not there.
+_FIRST = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p")
+_MODULES = (*_FIRST, "vfio_pci", "vfio_iommu_type1", "snd_hda_intel")
+
+
+class NotHere(Exception):
+    """This machine cannot run the tests; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Where everything is."""
+
+    cache: pathlib.Path
+
+    @property
+    def extras(self) -> pathlib.Path:
+        """The unpacked packages, which guests see at /extras."""
+        return self.cache / "extras"
+
+    @property
+    def busybox(self) -> pathlib.Path:
+        """A static busybox."""
+        return self.extras / "bin" / "busybox"
+
+    @property
+    def library(self) -> pathlib.Path:
+        """What is preloaded into QEMU."""
+        return self.cache / "emulated.so"
+
+    @property
+    def initrd(self) -> pathlib.Path:
+        """The root file system of guests, without /etc."""
+        return self.cache / "initrd"
+
+    @property
+    def release(self) -> str:
+        """The version of the guests' kernel."""
+        (place,) = (self.extras / "lib" / "modules").iterdir()
+        return place.name
+
+    @property
+    def kernel(self) -> pathlib.Path:
+        """The guests' kernel."""
+        return self.extras / "boot" / f"vmlinuz-{self.release}"
+
+
+def shares(parts: Parts) -> tuple[qemu.Share, ...]:
+    """List what guests see of this machine, read-only."""
+    wanted = ("/usr", sys.base_prefix, str(REPOSITORY))
+    paths: list[str] = []
+    for path in sorted(map(os.path.realpath, wanted)):
+        if not any(
+            os.path.commonpath((path, known)) == known for known in paths
+        ):
+            paths.append(path)
+    return (
+        *(
+            qemu.Share(f"share{number}", path)
+            for number, path in enumerate(paths)
+        ),
+        qemu.Share("extras", str(parts.extras)),
+    )
+
+
+def get() -> Parts:
+    """Get everything, from the cache where it is there.
+
+    :raises NotHere: it cannot be had on this machine.
+    """
+    if platform.machine() != "x86_64" or not shutil.which("dpkg-deb"):
+        raise NotHere("this is no Debian-like x86-64 machine")
+    if os.geteuid() != 0:
+        raise NotHere("only root may do this")
+    _install()
+    parts = Parts(CACHE)
+    mark = CACHE / "made-of"
+    key = _key(shares(parts))
+    if mark.exists() and mark.read_text() == key:
+        return parts
+    shutil.rmtree(CACHE, ignore_errors=True)
+    CACHE.mkdir(parents=True)
+    _make(parts)
+    mark.write_text(key)
+    return parts
+
+
+def _key(seen: tuple[qemu.Share, ...]) -> str:
+    made_of = hashlib.sha256(f"{seen} {site.key()}".encode())
+    for path in sorted(SOURCES.rglob("*")):
+        if (
+            path.suffix in (".c", ".sh")
+            or path.name in ("parts.py", "site.py")
+            or path.parent.name == "bin"
+        ):
+            made_of.update(path.read_bytes())
+    return made_of.hexdigest()
+
+
+def _run(*command: object, cwd: pathlib.Path | None = None, **more) -> str:
+    """Run a command.
+
+    :raises NotHere: it fails.
+    """
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=cwd, capture_output=True, text=True, check=False, **more
+    )
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise NotHere(f"'{' '.join(words[:4])}' failed: {' '.join(last)}")
+    return done.stdout
+
+
+_APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+
+
+def _apt(*command: str, cwd: pathlib.Path | None = None) -> str:
+    """Run apt, the second time with fresh lists."""
+    try:
+        return _run(*command, cwd=cwd, env=_APT)
+    except NotHere:
+        _run("apt-get", "update", env=_APT)
+        return _run(*command, cwd=cwd, env=_APT)
+
+
+def _install() -> None:
+    missing = [
+        package
+        for program, package in _INSTALLED.items()
+        if not shutil.which(program)
+    ]
+    if missing:
+        print(f"Installing {' '.join(missing)}.", flush=True)
+        _apt(
+            *("apt-get", "install", "--yes", "--no-install-recommends"),
+            *(*missing, *_TO_BUILD),
+        )
+
+
+def _kernel_packages() -> list[str]:
+    text = _apt("apt-cache", "depends", "linux-image-amd64")
+    match = re.search(r"Depends: linux-image-(\d\S+)-amd64", text)
+    if match is None:
+        raise NotHere("the distribution has no kernel named linux-image-amd64")
+    version = match[1]
+    headers = f"linux-headers-{version}-amd64"
+    needed = re.findall(
+        r"Depends: (linux-(?:headers|kbuild)\S+)",
+        _run("apt-cache", "depends", headers, env=_APT),
+    )
+    return [f"linux-image-{version}-amd64", headers, *needed]
+
+
+def _make(parts: Parts) -> None:
+    print(
+        f"Making {CACHE.relative_to(REPOSITORY)}: a kernel and what goes"
+        " with it, about a minute.",
+        flush=True,
+    )
+    build = CACHE / "build"
+    packages = CACHE / "packages"
+    packages.mkdir()
+    _apt("apt-get", "download", *_UNPACKED, *_kernel_packages(), cwd=packages)
+    for package in sorted(packages.iterdir()):
+        is_kernels = package.name.startswith("linux-")
+        target = build if is_kernels else parts.extras
+        _run("dpkg-deb", "-x", package, target)
+    shutil.rmtree(packages)
+    _make_links_relative(parts.extras)
+    # Names come from pci.ids, if a test asks for it: it is faster to read.
+    shutil.rmtree(parts.extras / "lib" / "udev" / "hwdb.d")
+    _make_modules(parts, build)
+    shutil.rmtree(build)
+    _run(
+        *("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror"),
+        *("-o", parts.library, SOURCES / "emulated.c"),
+    )
+    _run(
+        *("gcc", "-m32", "-O1", "-Wall", "-Werror", "-ffreestanding"),
+        *("-fno-pie", "-fno-stack-protector", "-fcf-protection=none"),
+        *("-nostdlib", "-static", "-Wl,-Ttext=0x100000,--build-id=none"),
+        *("-Wl,-z,noexecstack", "-o", parts.extras / "boot" / "payload"),
+        SOURCES / "payload.c",
+    )
+    _make_initrd(parts)
+
+
+def _make_links_relative(root: pathlib.Path) -> None:
+    """Have links stay in the directory: /sbin/modprobe leads to /bin/kmod."""
+    for path in root.rglob("*"):
+        if path.is_symlink() and os.readlink(path).startswith("/"):
+            target = f"{root}{os.readlink(path)}"
+            path.unlink()
+            path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def _make_modules(parts: Parts, build: pathlib.Path) -> None:
+    (modules,) = (build / "lib" / "modules").iterdir()
+    release = modules.name
+    depmod = (parts.extras / "sbin" / "depmod", "-b")
+    _run(*depmod, build, release)
+    taken = parts.extras / "lib" / "modules" / release
+    for path in _with_dependencies(modules, _MODULES):
+        (taken / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(modules / path, taken / path)
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        shutil.copyfile(modules / name, taken / name)
+    (taken / "modules.order").write_text("")
+    boot = parts.extras / "boot"
+    boot.mkdir()
+    image = f"vmlinuz-{release}"
+    shutil.copyfile(build / "boot" / image, boot / image)
+    stub = build / "nvidia"
+    stub.mkdir()
+    shutil.copy(SOURCES / "nvidia.c", stub)
+    (stub / "Makefile").write_text("obj-m := nvidia.o\n")
+    (headers,) = (build / "usr" / "src").glob("linux-headers-*-amd64")
+    # It includes the makefile of the common headers by its installed path.
+    makefile = headers / "Makefile"
+    makefile.write_text(
+        makefile.read_text().replace("/usr/src/", f"{build}/usr/src/")
+    )
+    _run("make", "-C", headers, f"M={stub}", "modules", "CC=gcc")
+    (taken / "updates").mkdir()
+    shutil.copy(stub / "nvidia.ko", taken / "updates")
+    _run(*depmod, parts.extras, release)
+
+
+def _with_dependencies(
+    modules: pathlib.Path, wanted: tuple[str, ...]
+) -> list[str]:
+    """List the files of modules, each after those that it needs."""
+    needs = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        path, _, rest = line.partition(":")
+        needs[path] = rest.split()
+    by_name = {
+        pathlib.PurePath(path).stem.replace("-", "_"): path for path in needs
+    }
+    found: list[str] = []
+    for name in wanted:
+        path = by_name[name]
+        # modules.dep names the nearest first.
+        for one in (*reversed(needs[path]), path):
+            if one not in found:
+                found.append(one)
+    return found
+
+
+def _make_initrd(parts: Parts) -> None:
+    """Make the root file system that is packed as initramfs."""
+    root = CACHE / "root"
+    for name in ("bin", "guest/lib", "guest/load", "lib"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(parts.busybox, root / "bin")
+    for name in ("sh", "bash"):
+        (root / "bin" / name).symlink_to(f"/usr/bin/{name}")
+    (root / "lib64").symlink_to("usr/lib64")
+    shutil.copytree(SOURCES / "bin", root / "guest" / "bin")
+    shutil.copy(SOURCES / "pack.sh", root / "guest")
+    shutil.copy(SOURCES / "init.sh", root / "init")
+    (root / "init").chmod(0o755)
+    modules = parts.extras / "lib" / "modules" / parts.release
+    lines = []
+    for path in _with_dependencies(modules, _FIRST):
+        shutil.copy(modules / path, root / "guest" / "load")
+        lines.append(f"/guest/load/{pathlib.PurePath(path).name}\n")
+    (root / "guest" / "modules").write_text("".join(lines))
+    _write_guest_files(parts, root / "guest")
+    with open(parts.initrd, "wb") as file:
+        subprocess.run(
+            [
+                *(str(parts.busybox), "sh", "-c"),
+                *('"$0" find . | "$0" cpio -o -H newc', str(parts.busybox)),
+            ],
+            cwd=root,
+            check=True,
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+        )
+    shutil.rmtree(root)
+
+
+def _write_guest_files(parts: Parts, guest: pathlib.Path) -> None:
+    seen = shares(parts)
+    (guest / "shares").write_text(
+        "".join(
+            f"{share.tag} {'/extras' if share.tag == 'extras' else share.path}"
+            " ro,cache=loose\n"
+            for share in seen
+        )
+        + "state /state rw\n"
+    )
+    site.copy(guest / "site")
+    # Of Python itself, not of its environment, which is left at home.
+    python = pathlib.Path(sys.base_prefix, "bin", "python3")
+    (guest / "agent").write_text(
+        f"cd {REPOSITORY} || fail 'there is no {REPOSITORY}'\n"
+        f"export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/guest/site\n"
+        f"{python} -m tests.hardware.agent >/dev/console 2>&1\n"
+    )
+    command = guest / "bin" / "nova-gpu-host"
+    command.write_text(
+        "#!/bin/busybox sh\n"
+        f'exec {python} -m nova_gpu_filter.cmd.host "$@"\n'
+    )
+    command.chmod(0o755)
