@@ -33,11 +33,11 @@ class _Cloud:
         path = environ["PATH_INFO"]
         url = "http://{HTTP_HOST}".format_map(environ)
         status, headers = "200 OK", []
-        if path == "/identity/v3/auth/tokens":
+        if self.is_broken:
+            status, found = "503 Service Unavailable", {}
+        elif path == "/identity/v3/auth/tokens":
             status, headers = "201 Created", [("X-Subject-Token", "admin")]
             found = _token(url)
-        elif self.is_broken:
-            status, found = "503 Service Unavailable", {}
         elif path.startswith("/compute/v2.1/flavors"):
             found = self._nova.get(path.removeprefix("/compute/v2.1")).json()
         elif path.startswith("/compute"):
@@ -267,7 +267,7 @@ def test_variables_of_the_environment_name_a_cloud(directory):
 
 @pytest.fixture
 def served(directory):
-    """Start the command, and give the process and its port."""
+    """Start the command; give the process, and a function that scrapes it."""
     with subprocess.Popen(
         arguments(directory, "--port", "0", "--interval", "0"),
         cwd=directory,
@@ -277,19 +277,19 @@ def served(directory):
         try:
             line = process.stderr.readline()
             found = re.search(r"Listening on 127\.0\.0\.1 port (\d+)", line)
-            yield process, found[1]
+            url = f"http://127.0.0.1:{found[1]}/metrics"
+
+            def scrape():
+                with urllib.request.urlopen(url) as response:
+                    return read(response.read().decode())
+
+            yield process, scrape
         finally:
             process.kill()
 
 
 def test_metrics_are_served_until_a_signal_comes(served, cloud):
-    process, port = served
-
-    def scrape():
-        url = f"http://127.0.0.1:{port}/metrics"
-        with urllib.request.urlopen(url) as response:
-            return read(response.read().decode())
-
+    process, scrape = served
     assert scrape()["nova_gpu_errors"]["placement",] == 0
     cloud.is_broken = True
     found = scrape()
@@ -302,3 +302,13 @@ def test_metrics_are_served_until_a_signal_comes(served, cloud):
     assert found["nova_gpu_devices"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+def test_a_cloud_that_is_down_at_first_is_read_later(served, cloud):
+    _, scrape = served
+    cloud.is_broken = True
+    assert set(scrape()["nova_gpu_up"].values()) == {0}
+    cloud.is_broken = False
+    found = scrape()
+    assert set(found["nova_gpu_up"].values()) == {1}
+    assert found["nova_gpu_devices"]
