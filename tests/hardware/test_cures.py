@@ -6,7 +6,6 @@ import dataclasses
 
 from tests.hardware import cures
 from tests.hardware import machines
-from tests.hardware.machines import Ports
 from tests.hardware.machines import Root
 
 
