@@ -39,6 +39,7 @@ class Cure:
     rank: int
     """The smaller, the less it costs anybody."""
     text: str
+    """Completes "it would fit": ``without train-1``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _cures(
             host, traits=host.traits - {model.DISABLED_TRAIT}
         )
         if capacity.how_many(enabled, wanted):
-            yield Cure(0, "enable nova-compute")
+            yield Cure(0, "with nova-compute enabled")
         return
     yield from _other_flavors(host, wanted)
     yield from _freed(host, wanted, owners_of)
@@ -210,19 +211,19 @@ def _other_flavors(host: model.Host, wanted: demand.Demand) -> Iterator[Cure]:
                 wanted, link_policy=LinkPolicy(requirement)
             )
             if capacity.how_many(host, weaker):
-                yield Cure(1, f"gpu:link={requirement.value}")
+                yield Cure(1, f"with gpu:link={requirement.value}")
                 break
         else:
             without = dataclasses.replace(wanted, link_policy=None)
             if capacity.how_many(host, without):
-                yield Cure(2, "no gpu:link")
+                yield Cure(2, "without gpu:link")
     for count in range(lead.count - 1, 0, -1):
         smaller = dataclasses.replace(
             wanted,
             devices=(dataclasses.replace(lead, count=count), *others),
         )
         if capacity.how_many(host, smaller):
-            yield Cure(4, f"{lead.alias.name}:{count}")
+            yield Cure(4, f"with {lead.alias.name}:{count}")
             break
 
 
@@ -285,7 +286,7 @@ def first_change(verdicts: Iterable[Verdict]) -> str | None:
     _, _, host, text = min(found)
     alike = len({entry[2] for entry in found if entry[3] == text})
     more = f" (and on {alike - 1} more)" if alike > 1 else ""
-    return f"{text} would fit on {host}{more}"
+    return f"it would fit on {host}{more} {text}"
 
 
 def summarize(verdicts: Sequence[Verdict]) -> str:

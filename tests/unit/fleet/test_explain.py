@@ -45,7 +45,11 @@ def test_the_words_are_those_of_the_filter():
         " gpu:link=pxb, gpu:link=phb, gpu:link=node",
     )
     assert verdict.blockers == ("0000:1b:00.0 one", "0000:9d:00.0 two")
-    assert _cures(verdict) == ["gpu:link=nvlink", "without one", "h100:2"]
+    assert _cures(verdict) == [
+        "with gpu:link=nvlink",
+        "without one",
+        "with h100:2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,14 +79,14 @@ def test_the_words_are_those_of_the_filter():
             (0, 1, 2, 3, 4, 6),
             {"devices": "h100:2", "gpu__link": "node"},
             {},
-            ["no gpu:link", "h100:1"],
+            ["without gpu:link", "with h100:1"],
         ),
         (
             PAIRS,
             (0, 2, 4, 6),
             {"devices": "h100:2", "gpu__link": "nvlink"},
             {2: "x", 4: "y"},
-            ["gpu:link=node", "without x", "h100:1"],
+            ["with gpu:link=node", "without x", "with h100:1"],
         ),
         # More of something else than the host has: no device helps.
         (HGX, (0,), {"devices": "h100:8", "vcpus": 300}, {0: "a"}, []),
@@ -133,7 +137,7 @@ def test_aliases_may_be_too_much_together_only():
     assert verdict.reasons == (
         "its aliases together ask for more devices than are free",
     )
-    assert _cures(verdict) == ["h100:1"]
+    assert _cures(verdict) == ["with h100:1"]
 
 
 def test_a_disabled_host_has_to_be_enabled_first():
@@ -141,7 +145,7 @@ def test_a_disabled_host_has_to_be_enabled_first():
     host = dataclasses.replace(host, traits=frozenset({model.DISABLED_TRAIT}))
     verdict = _explain(host, wanted("h100:1"))
     assert verdict.reasons == ("nova-compute is disabled",)
-    assert _cures(verdict) == ["enable nova-compute"]
+    assert _cures(verdict) == ["with nova-compute enabled"]
 
 
 def test_reserved_devices_are_blockers_without_owner():
@@ -169,12 +173,12 @@ def _verdict(host, servers=0, *cures):
         ),
         (
             [
-                _verdict("a", 0, (4, "h100:2"), (3, "without x")),
-                _verdict("b", 0, (1, "gpu:link=pix")),
-                _verdict("c", 0, (1, "gpu:link=pix")),
+                _verdict("a", 0, (4, "with h100:2"), (3, "without x")),
+                _verdict("b", 0, (1, "with gpu:link=pix")),
+                _verdict("c", 0, (1, "with gpu:link=pix")),
             ],
-            "fits on none of 3 hosts; first to change: gpu:link=pix would fit"
-            " on b (and on 1 more)",
+            "fits on none of 3 hosts; first to change: it would fit on b (and"
+            " on 1 more) with gpu:link=pix",
         ),
         ([_verdict("a")], "fits on none of 1 hosts; no single change helps"),
     ],
