@@ -9,6 +9,27 @@ from tests.hardware import machines
 from tests.hardware.machines import Root
 
 
+def test_k2_boards_are_ready_after_what_the_tool_says_and_stay_so(boot):
+    guest = boot(machines.K2_WORKSTATION)
+    cured, left = cures.follow(guest)
+    assert left == set()
+    assert ("warning", "boot", "gpu0") in cured
+    assert {one for one in cured if one[1] == "driver"} == {
+        ("error", "driver", f"gpu{number}") for number in range(4)
+    }
+    guest.reboot()
+    assert cures.check(guest) == (0, {})
+    drivers = guest.shell(
+        "readlink /sys/bus/pci/drivers/vfio-pci/*:*/driver"
+    ).split()
+    assert len(drivers) == 4
+
+    # A setting that the initramfs does not have yet.
+    guest.shell("echo 'blacklist nouveau' > /etc/modprobe.d/late.conf")
+    assert set(cures.check(guest)[1]) == {("warning", "initramfs", None)}
+    assert cures.follow(guest) == ([("warning", "initramfs", None)], set())
+
+
 def test_an_iommu_that_is_switched_off_is_on_after_the_cure(boot):
     guest = boot(machines.IOMMU_OFF)
     _, found = cures.check(guest)
