@@ -15,7 +15,7 @@ export WORKERS
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test test-quick test-upstream test-hardware bench clean \
-    cloud cloud-down cloud-venv constraints-cloud \
+    cloud cloud-down cloud-venv test-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
 help: ## List the targets.
@@ -39,6 +39,7 @@ demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 test: ## Run every test that this machine can run, and the linters.
 	@$(MAKE) --no-print-directory test-quick
 	@$(MAKE) --no-print-directory test-upstream
+	@$(MAKE) --no-print-directory test-cloud
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
@@ -47,6 +48,12 @@ test-quick: venv ## Run unit and functional tests on the newest Nova.
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
 	$(BIN)/python -m tests.upstream.placement
+
+test-cloud: ## Run end-to-end tests on it; started and ended if it is not up.
+	@if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1); then \
+	    $(MAKE) --no-print-directory cloud-venv && \
+	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud $(CLOUD_TESTS); \
+	 else echo "test-cloud: skipped: $$reason"; fi
 
 cloud-venv: $(CLOUD)/.installed
 

@@ -177,9 +177,6 @@ class Configs:
                 "my_ip": "127.0.0.1",
                 "transport_url": self.queue,
                 "state_path": str(self._state.data_of("nova")),
-                # Nova's way to tell a service that is down, in seconds.
-                "report_interval": 5,
-                "service_down_time": 20,
             },
             "oslo_concurrency": {
                 "lock_path": str(self._state.data_of("nova") / "lock")
@@ -229,6 +226,9 @@ class Configs:
                 "compute_driver": "libvirt.LibvirtDriver",
                 "vif_plugging_is_fatal": "false",
                 "vif_plugging_timeout": 0,
+                # Seconds. With this task Nova frees the devices of a server
+                # that was deleted after a cold migration.
+                "update_resources_interval": 10,
             },
             "vnc": {"enabled": "false"},
             "libvirt": {"virt_type": "kvm"},

@@ -31,6 +31,8 @@ HOSTS = {"hgx-1": HGX_H100, "hgx-2": HGX_H100}
 ALIASES = {"10de:2330": "h100", "10de:11bf": "a1"}
 """Short names for the devices of our own inventories."""
 
+_STORES = ("mariadb", "epmd", "rabbitmq")
+
 Report = Callable[[str], None]
 
 
@@ -98,8 +100,17 @@ class Cloud:
 
     def down(self) -> None:
         """End everything, last started first, and remove its data."""
-        for name in reversed(self.processes.names):
-            self._report(f"ending {name}")
+        names = self.processes.names[::-1]
+        if names:
+            self._report(f"Ending {', '.join(names)} ...")
+        # Those that lose nothing are not waited for long, and not for each
+        # other; then those that they use.
+        stores = [name for name in names if name in _STORES]
+        self.processes.stop(
+            *(name for name in names if name not in stores),
+            patience_seconds=10,
+        )
+        for name in stores:
             self.processes.stop(name)
         for name in ("data", "etc"):
             shutil.rmtree(self.state.directory / name, ignore_errors=True)
@@ -218,8 +229,7 @@ class Cloud:
 
     def restart(self, *names: str) -> None:
         """End services as ``systemctl`` does, and start them again."""
-        for name in names:
-            self.processes.stop(name)
+        self.processes.stop(*names)
         for name in names:
             service = self._service(name)
             self.processes.start(name, service.argv, service.env)

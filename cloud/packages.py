@@ -3,8 +3,9 @@
 """MariaDB and RabbitMQ from Debian, without starting their services.
 
 Needs nothing but the standard library: ``python -m cloud.packages`` tells
-whether this machine can run the cloud before anything is installed for it. It
-exits with 0, or with 1 and a line that says why not.
+whether this machine can run the cloud before anything is installed for it, and
+``--ensure`` installs what is missing. It exits with 0, or with 1 and a line
+that says why not.
 """
 
 from collections.abc import Iterator
@@ -54,7 +55,11 @@ def ensure() -> None:
     missing = _missing()
     if not missing:
         return
-    print(f"Installing Debian packages: {' '.join(missing)}", flush=True)
+    print(
+        f"Installing Debian packages: {' '.join(missing)}",
+        file=sys.stderr,
+        flush=True,
+    )
     with _no_service_starts():
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *missing)
@@ -105,6 +110,6 @@ def _no_service_starts() -> Iterator[None]:
 
 if __name__ == "__main__":
     try:
-        check()
+        ensure() if sys.argv[1:] == ["--ensure"] else check()
     except errors.UnavailableError as error:
         sys.exit(str(error))

@@ -95,43 +95,46 @@ class Processes:
             and _start_time(record["pid"]) == record["started"]
         )
 
-    def stop(self, name: str, patience_seconds: float = 30.0) -> None:
-        """End a process with SIGTERM, or with SIGKILL when it does not end.
+    def stop(self, *names: str, patience_seconds: float = 30.0) -> None:
+        """End processes side by side, in this order, and forget them.
 
-        What is left of its group is killed. The record goes.
+        With SIGTERM, or with SIGKILL those that do not end for it. What is
+        left of their groups is killed.
         """
-        self.end(name, signal.SIGTERM, patience_seconds)
+        self.end(*names, patience_seconds=patience_seconds)
         with self._state.lock:
-            self._state.data["processes"].pop(name, None)
+            for name in names:
+                self._state.data["processes"].pop(name, None)
             self._state.save()
 
     def kill(self, name: str) -> None:
         """End a process and its group with SIGKILL; the record stays."""
-        self.end(name, signal.SIGKILL)
+        self.end(name, number=signal.SIGKILL)
 
     def end(
         self,
-        name: str,
-        number: signal.Signals,
+        *names: str,
+        number: signal.Signals = signal.SIGTERM,
         patience_seconds: float = 30.0,
     ) -> None:
-        """Send a signal and wait until the process is gone."""
-        if self.is_alive(name):
-            pid = self.pid(name)
+        """Send a signal to processes and wait until they are gone."""
+        alive = [name for name in names if self.is_alive(name)]
+        for name in alive:
             if number is signal.SIGKILL:
-                _signal_group(pid, number)
+                _signal_group(self.pid(name), number)
             else:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            deadline = time.monotonic() + patience_seconds
+                    os.kill(self.pid(name), number)
+        deadline = time.monotonic() + patience_seconds
+        for name in alive:
             while self.is_alive(name) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
-            # Workers that their parent has left behind.
-            _signal_group(pid, signal.SIGKILL)
+            # Workers that their parent has left behind, too.
+            _signal_group(self.pid(name), signal.SIGKILL)
             while self.is_alive(name):
                 time.sleep(_POLL_SECONDS)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+                os.waitpid(self.pid(name), os.WNOHANG)
 
     def wait(
         self,

@@ -77,7 +77,7 @@ def test_what_a_process_has_started_ends_with_it(running, number):
     child = int(wait_for_output(running, "a"))
     assert is_there(child)
 
-    running.end("a", number)
+    running.end("a", number=number)
 
     deadline = time.monotonic() + 30
     while is_there(child) and time.monotonic() < deadline:

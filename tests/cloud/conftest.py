@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Starts the cloud for the tests; each test leaves it as it was."""
+
+import importlib.metadata
+import os
+import time
+
+import pytest
+
+from cloud import control
+from cloud import errors
+from tests.cloud import report
+from tests.cloud import user as users
+from tests.cloud import views
+from tests.cloud import waiting
+
+REPORT = "report.txt"
+_CASES: dict[str, report.Case] = {}
+_CONTROL_PLANE = ("nova-api", "nova-conductor", "nova-scheduler")
+_PACKAGES = ("nova", "openstack-placement", "keystone", "neutron", "glance")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note when everything began."""
+    config.stash[_BEGIN] = time.monotonic()
+
+
+_BEGIN = pytest.StashKey[float]()
+
+
+def _case(node: str) -> report.Case:
+    name = node.partition("::")[2].removeprefix("test_").replace("_", " ")
+    return _CASES.setdefault(node, report.Case(name))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what came of a test."""
+    case = _case(report.nodeid)
+    case.seconds += report.duration
+    if report.when == "call" or report.outcome != "passed":
+        case.outcome = report.outcome
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table, and write it into the directory of the cloud."""
+    if not _CASES:
+        return
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES
+    )
+    text = report.text(
+        _CASES.values(),
+        (
+            "End-to-end tests of nova-gpu-filter on real services.",
+            f"{versions}; {os.cpu_count()} CPUs.",
+            f"All of it: {time.monotonic() - config.stash[_BEGIN]:.0f} s.",
+        ),
+    )
+    terminalreporter.section("report")
+    terminalreporter.write(text)
+    (control.Cloud().state.directory / REPORT).write_text(text)
+
+
+@pytest.fixture(scope="session")
+def cloud(request):
+    """A cloud that is up; ended again unless it was up before."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(line, flush=True)
+
+    cloud = control.Cloud(report=say)
+    if cloud.is_up:
+        yield cloud
+        return
+    with cloud.state.exclusive():
+        cloud.up()
+    yield cloud
+    with cloud.state.exclusive():
+        cloud.down()
+
+
+@pytest.fixture(scope="session")
+def user(cloud):
+    """The administrator."""
+    return users.User(cloud)
+
+
+@pytest.fixture
+def note(request):
+    """Adds a line to the report."""
+    return _case(request.node.nodeid).notes.append
+
+
+@pytest.fixture(autouse=True)
+def _leave_it_clean(cloud, user):
+    """Check that a test found the cloud empty, and leaves it so."""
+    assert user.servers() == {}
+    yield
+    assert user.delete(user.servers()) == []
+    assert not cloud.dead
+    assert_nothing_held(cloud)
+
+
+def assert_nothing_held(cloud) -> None:
+    """Wait until no device is held; nova-compute mends in periodic tasks."""
+
+    def is_free() -> bool:
+        view = views.look(cloud)
+        held = {**view.nova, **view.placement, **view.libvirt}
+        return not held and view.pools == len(view.states)
+
+    assert waiting.until(is_free), views.look(cloud)
+
+
+def assert_audit_is_clean(cloud) -> None:
+    """Let Nova look for allocations that belong to nothing."""
+    try:
+        cloud.bootstrap.nova_manage("placement", "audit")
+    except errors.CloudError as error:
+        raise AssertionError(str(error)) from error
+
+
+@pytest.fixture
+def control_plane(cloud):
+    """Changes nova.conf of the control plane, and puts it back at the end."""
+
+    def change(changes=None, *more: str) -> None:
+        cloud.files.write("nova/nova.conf", changes)
+        cloud.restart(*_CONTROL_PLANE, *more)
+
+    yield change
+    change()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A service is killed while servers are being built."""
+
+import collections
+import signal
+import time
+
+import pytest
+
+from cloud import bootstrap
+from tests.cloud import conftest
+from tests.cloud import views
+from tests.cloud import waiting
+
+BURST = 6
+
+
+@pytest.mark.parametrize(
+    ("service", "number"),
+    [
+        ("nova-scheduler", signal.SIGKILL),
+        ("nova-conductor", signal.SIGKILL),
+        ("placement", signal.SIGKILL),
+        ("nova-compute@hgx-1", signal.SIGKILL),
+        ("mariadb", signal.SIGTERM),
+        ("rabbitmq", signal.SIGTERM),
+    ],
+    ids=lambda value: value.name if isinstance(value, int) else value,
+)
+def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
+    cloud, user, note, service, number
+):
+    def strike():
+        # When some requests are under way and others are still to come.
+        time.sleep(1.5)
+        cloud.processes.end(service, number=number)
+        cloud.processes.start_again(service)
+        cloud.wait(service)
+
+    begin = time.monotonic()
+    uuids = user.boot_at_once([bootstrap.flavor(1)] * BURST, meanwhile=strike)
+    taken = [uuid for uuid in uuids if uuid is not None]
+    servers = user.settle(taken, patience_seconds=90)
+    counted = collections.Counter(server["status"] for server in servers)
+    counted["not taken by the API"] = uuids.count(None)
+    settled = time.monotonic() - begin
+
+    # No device has two servers (views.look would fail), and the servers that
+    # run have theirs. A host that a server was sent on from may still be
+    # written down as its holder in Nova's database.
+    view = views.look(cloud)
+    for server in servers:
+        if server["status"] == "ACTIVE":
+            held = view.of(server["id"], "libvirt")
+            assert len(held) == 1
+            assert held == view.of(server["id"], "placement")
+            assert set(held) <= set(view.of(server["id"]))
+
+    assert user.delete(user.servers()) == []
+    forgotten = restart_hosts_that_forget(cloud)
+    conftest.assert_nothing_held(cloud)
+    conftest.assert_audit_is_clean(cloud)
+    # Every GPU of the cloud can be had again.
+    whole = [
+        user.boot(f"later-{number}", bootstrap.flavor(8)) for number in (1, 2)
+    ]
+    assert [server["status"] for server in whole] == ["ACTIVE"] * 2
+    assert views.look(cloud).disagreements() == []
+    note(
+        f"of {BURST} servers: "
+        + ", ".join(f"{n} {what}" for what, n in counted.items() if n)
+        + f"; settled after {settled:.0f} s; later boots work"
+    )
+    if forgotten:
+        note(f"restarted, as Nova did not free GPUs: {', '.join(forgotten)}")
+
+
+def restart_hosts_that_forget(cloud):
+    """Start nova-compute anew where Nova alone would not free a device.
+
+    nova-compute frees a device in memory and in the database. Where the
+    second was lost with a message, the device is free for all that matters
+    but for the row in the database, until the service is started again.
+
+    :returns: the hosts.
+    """
+    waiting.until(lambda: not views.look(cloud).nova, patience_seconds=45)
+    view = views.look(cloud)
+    assert not view.libvirt
+    hosts = sorted({host for host, _ in view.nova})
+    if hosts:
+        cloud.restart(*(f"nova-compute@{host}" for host in hosts))
+    return hosts
