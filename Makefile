@@ -36,10 +36,11 @@ demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 	@$(BIN)/python -m demo $(ARGS)
 
 # One after the other also under "make -j": the suites share the processors.
-test: ## Run every test that this machine can run, and the linters.
+# Those that need root and change the machine are asked for by name:
+# test-cloud, test-hardware.
+test: ## Run every test that needs no root, and the linters.
 	@$(MAKE) --no-print-directory test-quick
 	@$(MAKE) --no-print-directory test-upstream
-	@$(MAKE) --no-print-directory test-cloud
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
@@ -49,7 +50,7 @@ test-upstream: venv ## Run the suites of Nova and Placement with our parts in pl
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
 	$(BIN)/python -m tests.upstream.placement
 
-test-cloud: ## Run end-to-end tests on it; started and ended if it is not up.
+test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	@if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
 	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud $(CLOUD_TESTS); \
