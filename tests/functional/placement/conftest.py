@@ -25,8 +25,8 @@ def fresh_placement():
 
     started = []
 
-    def start(options):
-        running = service.Placement(options)
+    def start(options, database=None):
+        running = service.Placement(options, database)
         running.setUp()
         started.append(running)
         return running
