@@ -41,6 +41,7 @@ from placement import microversion
 from nova_gpu_filter import exception
 from nova_gpu_filter.conf import mix
 from nova_gpu_filter.conf import placement_extension
+from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
 from nova_gpu_filter.placement import collector
 from nova_gpu_filter.placement import compose
@@ -66,11 +67,11 @@ def wrap(application: inner.Application, conf: cfg.ConfigOpts) -> "Wrapped":
     :param conf: the configuration it was made with. Our options are
         registered with it.
     :returns: a WSGI application that answers requests for allocation
-        candidates with equal groups itself, and leaves all others to
-        ``application``.
+        candidates with equal groups itself, tries writes of allocations again
+        where they lost a race, and leaves all else to ``application``.
     """
     placement_extension.register_opts(conf)
-    return Wrapped(application, conf)
+    return Wrapped(allocation_writes.Repeater(application, conf), conf)
 
 
 class Wrapped:

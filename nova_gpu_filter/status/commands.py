@@ -53,6 +53,7 @@ _ROWS = (
     _Row("Names in Placement", placement.check_names, _CONTROLLER, True),
     _Row("Placement extension", devices.check_extension, _CONTROLLER, True),
     _Row("Placement limits", devices.check_limits, _CONTROLLER, True),
+    _Row("Races in Placement", devices.check_races, _CONTROLLER, True),
     _Row("Links of devices", devices.check_links, _CONTROLLER, True),
 )
 

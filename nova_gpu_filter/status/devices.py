@@ -107,6 +107,38 @@ def check_limits(node: Node) -> results.Result:
     return results.success()
 
 
+def check_races(node: Node) -> results.Result:
+    """Look whether Placement alone could give a device to two servers."""
+    if node.survey.composed == survey.PROBES:
+        return results.success("The extension sees to them.")
+    if not node.survey.most:
+        return results.success("Placement has no devices.")
+    why = (
+        "Without the extension Placement can give one device to servers that"
+        " are created at the same time, of which nova-compute then refuses"
+        " all but one"
+    )
+    if node.placement_conf is None:
+        return results.warning(
+            f"{why}. See that its placement.conf has {limits.ONE_TRY};"
+            " --placement-conf FILE lets this command look."
+        )
+    try:
+        read = limits.read(node.placement_conf)
+    except limits.UnreadableError as exc:
+        return results.warning(f"--placement-conf: {exc}.")
+    if read.max_sets_per_tree == 0:
+        return results.success(
+            "The extension sees to them, though it composes no answers."
+        )
+    if read.tries > 1:
+        return results.warning(
+            f"{why}. Write {limits.ONE_TRY} in {node.placement_conf}, or use"
+            " the extension."
+        )
+    return results.success()
+
+
 def check_links(node: Node) -> results.Result:
     """Look for hosts whose devices have no links that we know of."""
     try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The options of Placement that bound its work without the extension.
+"""The options of Placement that matter where the extension does not run.
 
 Read from a placement.conf where one is given; no API shows them. Names and
 defaults are those of placement/conf/placement.py and workarounds.py.
@@ -17,6 +17,7 @@ from nova_gpu_filter.conf import placement_extension
 _OPTIONS = {
     "placement": [
         cfg.IntOpt("max_allocation_candidates", default=-1),
+        cfg.IntOpt("allocation_conflict_retry_count", default=10),
         cfg.StrOpt(
             "allocation_candidates_generation_strategy",
             default="depth-first",
@@ -42,6 +43,9 @@ CURE = {
 }
 """The option of placement.conf, and the line to write."""
 
+ONE_TRY = "[placement]allocation_conflict_retry_count = 1"
+"""The line that keeps Placement from trying a write again by itself."""
+
 
 class UnreadableError(Exception):
     """The file cannot be read; the message says why."""
@@ -53,6 +57,8 @@ class Limits:
 
     missing: tuple[str, ...]
     """Keys of :data:`CURE` that are not as they should be."""
+    tries: int
+    """How often a write of allocations is tried."""
     max_sets_per_tree: int
     """Our own option; 0 turns the extension off."""
     request_mix: tuple[tuple[int, float], ...]
@@ -91,6 +97,7 @@ def read(path: str) -> Limits:
         }
         return Limits(
             tuple(name for name in CURE if not good[name]),
+            conf.placement.allocation_conflict_retry_count,
             conf.gpu_filter.max_sets_per_tree,
             gpu_conf.request_mix(conf),
         )

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from cloud import bootstrap
-from cloud import configs
 from tests.cloud import conftest
+from tests.cloud import stock
 from tests.cloud import views
 from tests.cloud import waiting
 
@@ -104,32 +104,6 @@ def second_scheduler(cloud, user):
             user.compute.delete_service(service)
 
 
-STOCK = {
-    "filter_scheduler": {
-        "enabled_filters": ",".join(
-            name.replace("GpuPciPassthroughFilter", "PciPassthroughFilter")
-            for name in configs.FILTERS
-        ),
-        "available_filters": "nova.scheduler.filters.all_filters",
-        "weight_classes": "nova.scheduler.weights.all_weighers",
-    }
-}
-
-
-@contextlib.contextmanager
-def stock(cloud):
-    """Run the scheduler and Placement without anything of ours."""
-    cloud.files.write("nova/nova.conf", STOCK)
-    cloud.processes.stop("placement")
-    cloud.start("placement", cloud.services.stock_placement())
-    cloud.restart("nova-scheduler")
-    try:
-        yield
-    finally:
-        cloud.files.write("nova/nova.conf")
-        cloud.restart("placement", "nova-scheduler")
-
-
 def test_bursts_on_two_hosts_fail_far_less_often_than_with_stock(
     cloud, user, note
 ):
@@ -151,7 +125,7 @@ def test_bursts_on_two_hosts_fail_far_less_often_than_with_stock(
     ours_with_one = failures()
     with second_scheduler(cloud, user):
         ours_with_two = failures()
-    with stock(cloud):
+    with stock.placement_and_scheduler(cloud):
         stock_with_one = failures()
         with second_scheduler(cloud, user):
             stock_with_two = failures()

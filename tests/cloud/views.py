@@ -97,7 +97,8 @@ def look(cloud: control.Cloud) -> View:
                 continue
             for address in hostdevs(guest["xml"]):
                 assert (host, address) not in libvirt, (
-                    f"{address} of {host} is in two guests"
+                    f"{address} of {host} is in the guests of"
+                    f" {libvirt[host, address]} and {server}"
                 )
                 libvirt[host, address] = server
     pools = 0

@@ -141,6 +141,7 @@ def test_a_stock_placement_is_told_from_ours(status, web):
     assert problems(done) == {
         "Placement extension",
         "Placement limits",
+        "Races in Placement",
         "Links of devices",
     }
     assert done.returncode == 1
@@ -220,7 +221,7 @@ def test_without_placement_the_rest_is_checked(status):
 def test_the_limits_are_read_from_a_placement_conf(status, web, tmp_path):
     path = tmp_path / "placement.conf"
     path.write_text(
-        "[placement]\n"
+        "[placement]\nallocation_conflict_retry_count = 1\n"
         "max_allocation_candidates = 1000\n"
         "allocation_candidates_generation_strategy = breadth-first\n"
         "[workarounds]\noptimize_for_wide_provider_trees = true\n"

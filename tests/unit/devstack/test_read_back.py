@@ -182,6 +182,7 @@ def test_what_the_plugin_writes_passes_nova_gpu_status(machine):
         "Names in Placement",
         "Placement extension",
         "Placement limits",
+        "Races in Placement",
         "Links of devices",
     }
 

@@ -166,6 +166,70 @@ def test_all_three_options_are_named_where_no_file_can_be_read(surveyed):
     assert all(cure in result.details for cure in limits.CURE.values())
 
 
+@pytest.mark.parametrize(
+    ("gpus", "composed", "text", "code", "words"),
+    [
+        pytest.param(
+            8, ALL, None, Code.SUCCESS, "The extension sees", id="ours"
+        ),
+        pytest.param(
+            0, 0, None, Code.SUCCESS, "no devices", id="nothing to give"
+        ),
+        pytest.param(
+            1,
+            0,
+            None,
+            Code.WARNING,
+            "--placement-conf FILE lets this command look",
+            id="one GPU a host, unknown options",
+        ),
+        pytest.param(
+            8,
+            3,
+            "[placement]\n",
+            Code.WARNING,
+            "Write [placement]allocation_conflict_retry_count = 1 in ",
+            id="one API of several without it",
+        ),
+        pytest.param(
+            8,
+            0,
+            "[placement]\nallocation_conflict_retry_count = 1\n",
+            Code.SUCCESS,
+            None,
+            id="stock, one try",
+        ),
+        pytest.param(
+            8,
+            0,
+            "[gpu_filter]\nmax_sets_per_tree = 0\n",
+            Code.SUCCESS,
+            "composes no answers",
+            id="ours, turned off",
+        ),
+        pytest.param(
+            8, 0, "no configuration\n", Code.WARNING, "--placement-conf: "
+        ),
+    ],
+)
+def test_placement_gives_no_device_twice(
+    surveyed, tmp_path, gpus, composed, text, code, words
+):
+    path = None
+    if text is not None:
+        path = tmp_path / "placement.conf"
+        path.write_text(text)
+    result = devices.check_races(
+        surveyed(
+            [plain("a", gpus)] if gpus else [],
+            composed,
+            placement_conf=path and str(path),
+        )
+    )
+    assert result.code is code, result.details
+    assert result.details is words or words in result.details
+
+
 def test_hosts_with_links_are_fine(surveyed):
     node = surveyed([builders.machine("a"), builders.machine("b")])
     result = devices.check_links(node)
