@@ -2,6 +2,7 @@
 
 """Starts the cloud for the tests; each test leaves it as it was."""
 
+import contextlib
 import importlib.metadata
 import os
 import time
@@ -99,6 +100,13 @@ def note(request):
 @pytest.fixture(autouse=True)
 def _leave_it_clean(cloud, user):
     """Check that a test found the cloud empty, and leaves it so."""
+    with left_clean(cloud, user):
+        yield
+
+
+@contextlib.contextmanager
+def left_clean(cloud, user):
+    """Check that the cloud is empty, and empty it at the end."""
     assert user.servers() == {}
     yield
     assert user.delete(user.servers()) == []

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What operators type, on a cloud where one server has 4 GPUs and one has 1.
+
+All tests of this module look at the same servers, which are booted once.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import urllib.request
+import uuid
+
+from lxml import etree
+from prometheus_client import parser
+import pytest
+
+from cloud import bootstrap
+from cloud import files
+from cloud import services
+from tests.cloud import conftest
+from tests.cloud import views
+
+RESOURCE_CLASS = "CUSTOM_GPU_H100_SXM5_80GB"
+GPUS = {"hgx-1": 8, "hgx-2": 8}
+USED = {"hgx-1": 4, "hgx-2": 1}
+FREE = {host: GPUS[host] - USED[host] for host in GPUS}
+SIZES = (1, 2, 4, 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_it_clean(cloud, user):
+    """Empty the cloud after the module, and not after each test."""
+    with conftest.left_clean(cloud, user):
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class _Servers:
+    """UUIDs of what was booted, and what each has been given."""
+
+    four: str
+    one: str
+    failed: str
+    """For it no host has enough left."""
+    addresses: dict[str, list[str]]
+    """PCI addresses of the GPUs of a server, as libvirt has them."""
+
+
+@pytest.fixture(scope="module")
+def servers(cloud, user, _leave_it_clean):
+    """Boot the servers."""
+    uuids = {}
+    for name, gpus, host, status in (
+        ("four", 4, "hgx-1", "ACTIVE"),
+        ("one", 1, "hgx-2", "ACTIVE"),
+        ("failed", 8, None, "ERROR"),
+    ):
+        server = user.boot(name, bootstrap.flavor(gpus), host)
+        assert server["status"] == status
+        uuids[name] = server["id"]
+    view = views.look(cloud)
+    assert view.disagreements() == []
+    return _Servers(
+        **uuids,
+        addresses={
+            name: [address for _, address in view.of(uuid, "libvirt")]
+            for name, uuid in uuids.items()
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def gpu(user):
+    """Run ``openstack gpu`` and return its JSON."""
+
+    def run(*arguments):
+        return user.openstack("gpu", *arguments, "-f", "json")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def aliases(cloud):
+    """Name the file with the aliases, as an option."""
+    return ("--nova-conf", str(cloud.files.path("nova/nova.conf")))
+
+
+def test_devices_are_listed_with_what_is_free_and_who_has_the_rest(
+    user, gpu, servers
+):
+    everything = gpu("device", "list")
+    free = gpu("device", "list", "--free")
+    of_four = gpu("device", "list", "--server", "four")
+    of_host = gpu("device", "list", "--host", "hgx-2")
+
+    assert len(everything) == sum(GPUS.values())
+    assert {device["State"] for device in everything} == {"free", "used"}
+    assert [d for d in everything if d["State"] == "free"] == free
+    assert len(free) == sum(FREE.values())
+    assert [device["Address"] for device in of_four] == (
+        servers.addresses["four"]
+    )
+    assert {device["Host"] for device in of_four} == {"hgx-1"}
+    [project] = {server["tenant_id"] for server in user.servers().values()}
+    assert {
+        (device["Server"], device["Project"], device["Address"])
+        for device in of_host
+        if device["Server"]
+    } == {("one", project, *servers.addresses["one"])}
+    assert len(of_host) == GPUS["hgx-2"]
+
+
+def test_a_device_is_shown_with_its_links_and_its_server(gpu, servers):
+    [address] = servers.addresses["one"]
+    device = gpu("device", "show", f"hgx-2_{address}")
+    assert (device["state"], device["server"]) == ("used", "one")
+    assert device["resource_class"] == RESOURCE_CLASS
+    assert set(device["linked_to"].values()) == {"NV18"}
+    assert len(device["linked_to"]) == GPUS["hgx-2"] - 1
+    assert gpu("device", "show", device["provider"]) == device
+
+
+def test_hosts_are_listed_and_shown_in_numbers(gpu, servers):
+    rows = {row["Host"]: row for row in gpu("host", "list")}
+    assert {host: row["Total"] for host, row in rows.items()} == GPUS
+    assert {host: row["Used"] for host, row in rows.items()} == USED
+    assert {host: row["Free"] for host, row in rows.items()} == FREE
+    assert rows["hgx-1"]["Largest Set"]["fabric"] == 4
+    assert rows["hgx-2"]["Largest Set"]["nvlink"] == 7
+    assert rows["hgx-2"]["Partitions"]["8"] == {"intact": 0, "total": 1}
+
+    shown = gpu("host", "show", "hgx-1")
+    assert shown["servers"] == {"four": 4}
+    prefix = RESOURCE_CLASS.removeprefix("CUSTOM_").lower()
+    assert shown[f"{prefix}_free"] == FREE["hgx-1"]
+
+
+def test_a_host_is_drawn_in_the_terminal_and_as_svg(user, servers, tmp_path):
+    text = user.openstack("gpu", "topology", "show", "hgx-1")
+    rows = [line for line in text.splitlines() if " four " in line]
+    assert [row.split()[0] for row in rows] == servers.addresses["four"]
+
+    path = tmp_path / "hgx-2.svg"
+    user.openstack("gpu", "topology", "show", "hgx-2", "--svg", str(path))
+    drawn = etree.parse(path).getroot()
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    [address] = servers.addresses["one"]
+    titles = [title.text for title in drawn.iter("{*}title")]
+    assert [t for t in titles if t.startswith(address) and ", one," in t]
+    assert len([t for t in titles if ", free," in t]) == FREE["hgx-2"]
+
+
+def test_capacity_is_what_the_free_gpus_hold(gpu, aliases, servers):
+    flavors = [
+        part for gpus in SIZES for part in ("--flavor", bootstrap.flavor(gpus))
+    ]
+    counted = {
+        row["Flavor"]: row["Servers"]
+        for row in gpu("capacity", *flavors, *aliases)
+    }
+    assert counted == {
+        bootstrap.flavor(gpus): sum(free // gpus for free in FREE.values())
+        for gpus in SIZES
+    }
+
+
+def test_a_flavor_that_fits_nowhere_is_explained_by_who_has_the_gpus(
+    gpu, aliases, servers
+):
+    rows = gpu("explain", "--flavor", bootstrap.flavor(8), *aliases)
+    assert [(row["Host"], row["Servers"]) for row in rows] == [
+        ("hgx-1", 0),
+        ("hgx-2", 0),
+    ]
+    for row, name in zip(rows, ("four", "one"), strict=True):
+        assert row["Blocked By"] == [
+            f"{address} {name}" for address in servers.addresses[name]
+        ]
+        assert f"without {name}" in row["Would Fit"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fitting"),
+    [
+        ("four", "four: ACTIVE on hgx-1 with {addresses}$", 2),
+        ("failed", "failed: ERROR: No valid host", 0),
+    ],
+)
+def test_a_server_is_explained_with_what_became_of_it(
+    user, aliases, servers, name, pattern, fitting
+):
+    done = user.try_openstack(
+        *("gpu", "explain", "--server", name, *aliases, "-f", "json")
+    )
+    assert done.returncode == 0, done.stderr
+    addresses = " ".join(servers.addresses[name])
+    first, second = done.stderr.splitlines()[:2]
+    assert re.match(pattern.format(addresses=re.escape(addresses)), first)
+    assert second.startswith(f"{bootstrap.flavor(4 if fitting else 8)}: ")
+    rows = json.loads(done.stdout)
+    assert sum(row["Servers"] for row in rows) == fitting
+
+
+def send(user, method, path, body=None):
+    """Ask Placement for something that it cannot refuse."""
+    reply = user.placement.request(
+        path, method, json=body, raise_exc=False, microversion="1.36"
+    )
+    assert reply.ok, reply.text
+    return reply
+
+
+@pytest.fixture
+def consumer_of_nothing(user, gpu, servers):
+    """Give a free device to a consumer that is no server."""
+    device = gpu("device", "list", "--free", "--long")[-1]
+    consumer = str(uuid.uuid4())
+    send(
+        user,
+        "PUT",
+        f"/allocations/{consumer}",
+        {
+            "allocations": {
+                device["Provider"]: {"resources": {RESOURCE_CLASS: 1}}
+            },
+            "project_id": "gone",
+            "user_id": "gone",
+            "consumer_generation": None,
+        },
+    )
+    yield consumer
+    send(user, "DELETE", f"/allocations/{consumer}")
+
+
+@pytest.fixture
+def host_that_is_gone(user):
+    """Leave providers of a host that Nova does not know."""
+    root, device = (str(uuid.uuid4()) for _ in range(2))
+    host = "gone-1"
+    address = "0000:1B:00.0"
+    for body in (
+        {"uuid": root, "name": host},
+        {
+            "uuid": device,
+            "name": f"{host}_{address}",
+            "parent_provider_uuid": root,
+        },
+    ):
+        send(user, "POST", "/resource_providers", body)
+    yield host, f"{host}_{address}"
+    for provider in (device, root):
+        send(user, "DELETE", f"/resource_providers/{provider}")
+
+
+@pytest.fixture
+def server_with_too_few(user, servers):
+    """Take one of four devices from a server in Placement, and give it back.
+
+    nova-compute would not: it writes no allocations of servers.
+    """
+    path = f"/allocations/{servers.four}"
+    full = send(user, "GET", path).json()
+    devices = [
+        provider
+        for provider, held in full["allocations"].items()
+        if RESOURCE_CLASS in held["resources"]
+    ]
+    few = {
+        **full,
+        "allocations": {
+            provider: held
+            for provider, held in full["allocations"].items()
+            if provider != devices[0]
+        },
+    }
+    send(user, "PUT", path, few)
+    yield "four"
+    generation = send(user, "GET", path).json()["consumer_generation"]
+    send(user, "PUT", path, {**full, "consumer_generation": generation})
+
+
+def test_a_cloud_in_order_has_no_drift_but_an_alias_of_other_hosts(
+    gpu, aliases, servers
+):
+    # The aliases are those of all inventories, also of hosts not started.
+    assert [
+        (row["Kind"], row["Subject"]) for row in gpu("drift", *aliases)
+    ] == [("alias without device", "a1")]
+
+
+def test_drift_is_told_by_kind_and_subject(
+    gpu,
+    aliases,
+    consumer_of_nothing,
+    host_that_is_gone,
+    server_with_too_few,
+    note,
+):
+    host, provider = host_that_is_gone
+    unmatched = {"name": "h900", "resource_class": "CUSTOM_GPU_H900"}
+    found = gpu("drift", *aliases, "--alias", json.dumps(unmatched))
+    assert [(row["Kind"], row["Subject"]) for row in found] == [
+        ("alias without device", "a1"),
+        ("alias without device", "h900"),
+        ("host not in Nova", host),
+        ("provider without inventory", provider),
+        ("allocation without server", consumer_of_nothing),
+        ("server with too few devices", server_with_too_few),
+    ]
+    note(f"{len(found)} findings of drift")
+
+
+def test_a_flavor_is_checked_against_the_hosts_there_are(
+    cloud, user, aliases, servers
+):
+    inventory = str(cloud.files.path("nova/hgx-1.inventory.json"))
+
+    def check(flavor):
+        done = user.try_openstack(
+            *("gpu", "flavor", "check", flavor, "--image", bootstrap.IMAGE),
+            *("--inventory", inventory, *aliases, "-f", "json"),
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, {
+            (row["Severity"], row["Key"]) for row in json.loads(done.stdout)
+        }
+
+    # Eight H100 do not fit into what a guest has of address space.
+    code, found = check(bootstrap.flavor(8))
+    assert code == 0
+    assert ("warning", "hw:maxphysaddr_mode") in found
+    many = user.flavor("gpu.h100.9", {"pci_passthrough:alias": "h100:9"})
+    code, found = check(many)
+    assert code == 1
+    assert ("error", "pci_passthrough:alias") in found
+
+
+def test_quota_is_the_registered_limit_less_what_the_project_has(
+    user, aliases, servers
+):
+    resource = f"class:{RESOURCE_CLASS}"
+    made = user.openstack(
+        *("registered", "limit", "create", "--service", "nova"),
+        *("--default-limit", "12", resource, "-f", "json"),
+    )
+    try:
+        done = user.try_openstack("gpu", "quota", *aliases, "-f", "json")
+    finally:
+        user.openstack("registered", "limit", "delete", made["id"])
+    assert done.returncode == 0, done.stderr
+    rows = [
+        (row["Project"], row["Limit"], row["Used"], row["Left"])
+        for row in json.loads(done.stdout)
+        if row["Resource Class"] == RESOURCE_CLASS
+    ]
+    assert rows == [("admin", "12", 5, 7)]
+    # Only the other alias has no limit.
+    [line] = done.stderr.splitlines()
+    assert "registered limit create" in line
+    assert resource not in line
+
+
+def test_the_controller_is_checked(cloud, servers, tmp_path):
+    # Without the aliases of hosts that are not here.
+    lines = cloud.files.path("nova/nova.conf").read_text().splitlines()
+    good = [line for line in lines if '"a1"' not in line]
+    unknown = {"name": "h900", "resource_class": "CUSTOM_GPU_H900"}
+    place = good.index("[pci]") + 1
+    other = [*good[:place], f"alias = {json.dumps(unknown)}", *good[place:]]
+
+    def check(name, lines):
+        path = tmp_path / name
+        path.write_text("\n".join(lines))
+        done = subprocess.run(
+            [
+                str(services.BIN / "nova-gpu-status"),
+                *("--config-file", str(path), "upgrade", "check"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        found = re.findall(
+            r"^\| Check: (.*?) +\|\n\| Result: (\w+) ",
+            done.stdout,
+            re.MULTILINE,
+        )
+        return done.returncode, dict(found), done.stdout
+
+    code, found, text = check("good.conf", good)
+    assert set(found.values()) == {"Success"}, text
+    assert {"Scheduler filter", "Placement extension"} <= found.keys()
+    assert code == 0
+    code, found, text = check("other.conf", other)
+    assert [name for name, result in found.items() if result != "Success"] == [
+        "Names in Placement"
+    ]
+    assert "CUSTOM_GPU_H900" in text
+    assert code == 1
+
+
+def test_metrics_are_scraped_over_http(cloud, servers):
+    command = [
+        str(services.BIN / "nova-gpu-exporter"),
+        *("--nova-conf", str(cloud.files.path("nova/nova.conf"))),
+        *("--port", "0"),
+    ]
+    environment = {**os.environ, **files.environment(cloud.state)}
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                command, env=environment, stderr=subprocess.PIPE, text=True
+            )
+        )
+        stack.callback(process.terminate)
+        line = process.stderr.readline()
+        found = re.search(r"Listening on 127\.0\.0\.1 port (\d+)", line)
+        assert found, line
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{found[1]}/metrics", timeout=120
+        ) as reply:
+            text = reply.read().decode()
+    assert process.returncode == 0
+
+    def values(name, *labels):
+        return {
+            tuple(sample.labels[label] for label in labels): sample.value
+            for family in parser.text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        }
+
+    assert values("nova_gpu_devices", "host", "state") == {
+        (host, state): number
+        for host in GPUS
+        for state, number in (
+            ("free", FREE[host]),
+            ("used", USED[host]),
+            ("reserved", 0),
+        )
+    }
+    assert values("nova_gpu_project_devices_used", "project_name") == {
+        ("admin",): sum(USED.values())
+    }
+    capacity = values("nova_gpu_flavor_capacity", "flavor")
+    assert capacity[bootstrap.flavor(4),] == 2
+    assert capacity[bootstrap.flavor(8),] == 0
+    assert set(values("nova_gpu_up", "service").values()) == {1}
