@@ -238,7 +238,7 @@ HGX = Machine(
 
 CASCADE = Machine(
     "cascade",
-    # Two switches below a third, and a GPU beside them at the same root.
+    # Two switches and a NIC below a third, and a GPU at the same root.
     roots=(
         Root(
             (
@@ -255,6 +255,7 @@ CASCADE = Machine(
                                         _one("nic0", CONNECTX),
                                     )
                                 ),
+                                _one("nic1", CONNECTX),
                             )
                         ),
                     )
@@ -266,8 +267,8 @@ CASCADE = Machine(
     links=(
         ("PIX", "gpu0 gpu1"),
         ("PIX", "gpu2 nic0"),
-        ("PXB", "gpu0 gpu1 gpu2 nic0"),
-        ("PHB", "gpu0 gpu1 gpu2 gpu3 nic0"),
+        ("PXB", "gpu0 gpu1 gpu2 nic0 nic1"),
+        ("PHB", "gpu0 gpu1 gpu2 gpu3 nic0 nic1"),
     ),
     # QEMU's switches have no ACS. What is below one of them and a root port
     # that has is apart for the kernel all the same; below two it is not.
