@@ -13,6 +13,7 @@ import threading
 
 from nova.tests.fixtures import libvirt as fakelibvirt
 
+from cloud import domain_xml
 from nova_gpu_filter.host import inventory as inventories
 
 _MEMORY_KB = 256 * 1024 * 1024
@@ -114,8 +115,34 @@ class Connection(fakelibvirt.Connection):
 
     def _mark_running(self, dom: fakelibvirt.Domain) -> None:
         with self._lock:
+            self._refuse_devices_in_use(dom)
             super()._mark_running(dom)
             self._keep(dom)
+
+    def _refuse_devices_in_use(self, dom: fakelibvirt.Domain) -> None:
+        """Do not start a domain with a device that is in use.
+
+        As virHostdevPreparePCIDevices of libvirt, src/hypervisor/virhostdev.c.
+
+        :raises libvirtError: it is in use, be it by this domain.
+        """
+        user_by_address: dict[str, str] = {}
+        for running in self._running_vms.values():
+            xml = self._xml.get(running.UUIDString(), "")
+            if xml and running is not dom:
+                for address in domain_xml.hostdevs(xml):
+                    user_by_address[address] = running.name()
+        for address in domain_xml.hostdevs(self._xml[dom.UUIDString()]):
+            if address in user_by_address:
+                dom._state = fakelibvirt.VIR_DOMAIN_SHUTOFF
+                raise fakelibvirt.make_libvirtError(
+                    fakelibvirt.libvirtError,
+                    "Requested operation is not valid: PCI device"
+                    f" {address} is in use by driver QEMU, domain"
+                    f" {user_by_address[address]}",
+                    error_code=fakelibvirt.VIR_ERR_OPERATION_INVALID,
+                )
+            user_by_address[address] = dom.name()
 
     def _mark_not_running(self, dom: fakelibvirt.Domain) -> None:
         with self._lock:

@@ -52,10 +52,12 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     view = views.look(cloud)
     for server in servers:
         if server["status"] == "ACTIVE":
-            held = view.of(server["id"], "libvirt")
+            held = view.of(server["id"], "placement")
             assert len(held) == 1
-            assert held == view.of(server["id"], "placement")
             assert set(held) <= set(view.of(server["id"]))
+            more = set(view.of(server["id"], "libvirt")) ^ set(held)
+            counted["with more than theirs"] += bool(more)
+            assert more <= devices_of_hosts_before(view, server["id"], *held)
 
     assert user.delete(user.servers()) == []
     forgotten = restart_hosts_that_forget(cloud)
@@ -74,6 +76,21 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     )
     if forgotten:
         note(f"restarted, as Nova did not free GPUs: {', '.join(forgotten)}")
+
+
+def devices_of_hosts_before(view, server, held):
+    """List the devices that Nova gives a guest as it had them elsewhere.
+
+    A host whose claim fails, as Placement is away, frees the device in memory;
+    the row in the database keeps its owner until the host can save it
+    (``ResourceTracker._update`` asks Placement first). The next host gives
+    the guest all devices that the database has for the server, so one with
+    the address of that device as well. libvirt refuses it if it is in use.
+    """
+    host, _ = held
+    return {
+        (host, address) for other, address in view.of(server) if other != host
+    }
 
 
 def restart_hosts_that_forget(cloud):

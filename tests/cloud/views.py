@@ -6,16 +6,15 @@ Read from the databases and from the files of the guests: hundreds of
 questions to the APIs would take longer than what they ask about.
 """
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
 import json
 
-from lxml import etree
 import pymysql
 
 from cloud import control
+from cloud import domain_xml
 
 _DATA = "nova_object.data"
 """Where a versioned object has its fields, as JSON."""
@@ -95,10 +94,11 @@ def look(cloud: control.Cloud) -> View:
         for server, guest in cloud.guests(host).items():
             if not guest["running"]:
                 continue
-            for address in hostdevs(guest["xml"]):
-                assert (host, address) not in libvirt, (
-                    f"{address} of {host} is in the guests of"
-                    f" {libvirt[host, address]} and {server}"
+            for address in domain_xml.hostdevs(guest["xml"]):
+                other = libvirt.get((host, address))
+                assert other is None, (
+                    f"{address} of {host} is in the guests of {other} and"
+                    f" {server}; Nova has {nova}"
                 )
                 libvirt[host, address] = server
     pools = 0
@@ -108,18 +108,6 @@ def look(cloud: control.Cloud) -> View:
         for pool in json.loads(text or "{}").get(_DATA, {}).get("objects", ()):
             pools += pool[_DATA]["count"]
     return View(nova, placement, libvirt, states, pools)
-
-
-def hostdevs(xml: str) -> Iterator[str]:
-    """Yield the addresses of the PCI devices in the XML of a domain."""
-    for source in etree.fromstring(xml).findall(
-        "devices/hostdev/source/address"
-    ):
-        domain, bus, slot, function = (
-            int(source.get(part), 16)
-            for part in ("domain", "bus", "slot", "function")
-        )
-        yield f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
 
 
 def rows(cloud: control.Cloud, query: str) -> list[tuple]:
