@@ -15,8 +15,8 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import service
 
-_PAGE: Final = 1000
-"""Nova's default of [api]max_limit."""
+PAGE: Final = 1000
+"""Servers in one answer: Nova's default of [api]max_limit."""
 _FEW: Final = 50
 """Up to so many servers are asked for one by one."""
 
@@ -158,7 +158,7 @@ def _pages(
     """
     marker: dict[str, str] = {}
     while True:
-        asked = parse.urlencode({**query, "limit": _PAGE, **marker})
+        asked = parse.urlencode({**query, "limit": PAGE, **marker})
         answer = get(f"{path}?{asked}")
         yield from answer[key]
         links = {link["rel"] for link in answer.get(f"{key}_links", ())}

@@ -16,7 +16,7 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import ownership
 
 
 class Kind(enum.Enum):
@@ -49,7 +49,7 @@ class Cloud:
     """What was read of a cloud."""
 
     hosts: Sequence[model.Host]
-    owners: placement.Owners
+    owners: ownership.Owners
     servers: Mapping[str, model.Server]
     """All of them, by UUID."""
     flavors: Sequence[model.Flavor]

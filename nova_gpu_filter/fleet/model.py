@@ -74,6 +74,9 @@ class Device:
     """None for a provider without inventory."""
     amount: Amount
     traits: frozenset[str]
+    generation: int = 0
+    """Of the resource provider; another one when what it has, or who has
+    something of it, has changed."""
 
     @property
     def state(self) -> State:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads the hosts with devices, and who has them, from Placement.
+"""Reads the hosts with devices from Placement.
 
 Inventories, usages and traits cost three requests a provider, far too many for
 thousands of devices. But ``GET /allocation_candidates`` tells all three of
@@ -19,7 +19,6 @@ import dataclasses
 import re
 from typing import Any
 from typing import Final
-from typing import TypeAlias
 from urllib import parse
 
 from nova_gpu_filter.fleet import errors
@@ -30,9 +29,6 @@ _EVERY_HOST_HAS: Final = ("MEMORY_MB", "VCPU", "DISK_GB")
 _ADDRESS: Final = re.compile(
     "[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}[.][0-7]", re.IGNORECASE
 )
-
-Owners: TypeAlias = Mapping[str, tuple[model.Owner, ...]]
-"""Who has a device, by the UUID of its provider; not those without owner."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,6 +193,7 @@ def _hosts(
                     resource_class,
                     amount,
                     summary.traits,
+                    providers[uuid]["generation"],
                 )
             )
     for root in sorted(by_root, key=lambda root: providers[root]["name"]):
@@ -209,41 +206,6 @@ def _hosts(
             summaries[root].amounts,
             tuple(by_root[root]),
         )
-
-
-def read_owners(get: service.Get, hosts: Iterable[model.Host]) -> Owners:
-    """Read who has the used devices of some hosts.
-
-    One or two requests a server: a device tells its consumers, and a consumer
-    all of its devices, and its project.
-    """
-    owners: dict[str, list[model.Owner]] = {}
-    for _, found in service.ask_all(_owner_asker(get), hosts):
-        for uuid, owner in found:
-            owners.setdefault(uuid, []).append(owner)
-    return {uuid: tuple(found) for uuid, found in owners.items()}
-
-
-def _owner_asker(
-    get: service.Get,
-) -> Callable[[model.Host], list[tuple[str, model.Owner]]]:
-    def ask(host: model.Host) -> list[tuple[str, model.Owner]]:
-        of_host: list[tuple[str, model.Owner]] = []
-        left = {d.uuid: d.amount.used for d in host.devices if d.amount.used}
-        known: set[str] = set()
-        for device in host.devices:
-            if left.get(device.uuid, 0) <= 0:
-                continue
-            path = f"/resource_providers/{device.uuid}/allocations"
-            for consumer in get(path)["allocations"].keys() - known:
-                known.add(consumer)
-                for uuid, owner in owned_by(get, consumer):
-                    if uuid in left:
-                        left[uuid] -= owner.amount
-                        of_host.append((uuid, owner))
-        return of_host
-
-    return ask
 
 
 def read_totals(
@@ -271,23 +233,3 @@ def read_usages(get: service.Get, project: str) -> dict[str, int]:
     query = parse.urlencode({"project_id": project})
     usages: dict[str, int] = get(f"/usages?{query}")["usages"]
     return usages
-
-
-def owned_by(
-    get: service.Get, consumer: str
-) -> Iterator[tuple[str, model.Owner]]:
-    """Read what a server has.
-
-    :returns: (UUID of the provider, what it has there) of each provider: the
-        host itself as well. Nothing for a consumer that is not known.
-    """
-    found = get(f"/allocations/{consumer}")
-    for uuid, allocation in found["allocations"].items():
-        yield (
-            uuid,
-            model.Owner(
-                consumer,
-                found.get("project_id", ""),
-                sum(allocation["resources"].values()),
-            ),
-        )

@@ -15,6 +15,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import plugin
 
@@ -54,7 +55,18 @@ class GpuCommand(command.Command):
 
     def read_owners(self, hosts: Iterable[model.Host]) -> "Owners":
         """Read who has the devices of some hosts."""
-        owners = placement.read_owners(self.services.placement, hosts)
+        hosts = list(hosts)
+        used = sum(d.amount.used for host in hosts for d in host.devices)
+        if used > compute.PAGE:
+            # All servers are read anyway then; first, it spares questions.
+            servers = list(compute.read_all_servers(self.services.compute))
+            owners = ownership.read(
+                self.services.placement,
+                hosts,
+                ownership.likely(servers, hosts),
+            )
+            return Owners(owners, {s.uuid: s for s in servers})
+        owners = ownership.read(self.services.placement, hosts)
         consumers = {o.consumer for found in owners.values() for o in found}
         return Owners(
             owners, compute.read_servers(self.services.compute, consumers)
@@ -66,7 +78,7 @@ class Owners:
 
     def __init__(
         self,
-        owners: placement.Owners,
+        owners: ownership.Owners,
         servers: Mapping[str, model.Server],
     ) -> None:
         self._owners = owners

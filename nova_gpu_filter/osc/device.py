@@ -13,7 +13,7 @@ from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
@@ -101,12 +101,9 @@ class ListDevice(command.Lister, base.GpuCommand):
             server = compute.find_server(
                 self.services.compute, parsed_args.server
             )
-            of_server = {
-                uuid
-                for uuid, _ in placement.owned_by(
-                    self.services.placement, server.uuid
-                )
-            }
+            of_server = ownership.of_consumer(
+                self.services.placement, server.uuid
+            )
             host_name = host_name or server.host
             if not of_server or server.host is None:
                 return

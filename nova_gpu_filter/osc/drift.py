@@ -11,6 +11,7 @@ from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
+from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import aliases
 from nova_gpu_filter.osc import base
@@ -21,8 +22,8 @@ LOG = logging.getLogger(__name__)
 class ListDrift(command.Lister, base.GpuCommand):
     """List what Placement, Nova, flavors and aliases disagree on.
 
-    An empty list is a good one. All servers are read, and a request or two
-    are needed for each server with devices. Compute nodes are compared by
+    An empty list is a good one. All servers are read, and a request is
+    needed for each server with devices. Compute nodes are compared by
     what they report, since no API shows [pci]device_spec or Nova's own PCI
     devices.
     """
@@ -56,8 +57,10 @@ class ListDrift(command.Lister, base.GpuCommand):
             self.services.placement,
         )
         hosts = self.read_hosts()
-        owners = placement.read_owners(ask_placement, hosts)
         servers = {s.uuid: s for s in compute.read_all_servers(ask_compute)}
+        owners = ownership.read(
+            ask_placement, hosts, ownership.likely(servers.values(), hosts)
+        )
         consumers = {o.consumer for found in owners.values() for o in found}
         return drift.Cloud(
             hosts=hosts,

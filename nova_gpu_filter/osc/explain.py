@@ -15,7 +15,7 @@ from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.osc import aliases
 from nova_gpu_filter.osc import base
 
@@ -99,9 +99,7 @@ class Explain(command.Lister, base.GpuCommand):
         line = f"{server.name}: {server.status}"
         if server.host is not None:
             line += f" on {server.host}"
-            owned = dict(
-                placement.owned_by(self.services.placement, server.uuid)
-            )
+            owned = ownership.of_consumer(self.services.placement, server.uuid)
             addresses = [
                 device.address
                 for host in self.hosts_named(server.host)

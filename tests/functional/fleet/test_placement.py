@@ -2,8 +2,6 @@
 
 """Hosts, devices and owners read from a real Placement."""
 
-import uuid
-
 import pytest
 
 from nova_gpu_filter.fleet import errors
@@ -150,53 +148,3 @@ def test_a_cloud_without_devices_is_told(placement, get):
     placement.replace_providers([_root("a")])
     with pytest.raises(errors.NoDevices, match="Placement has no PCI devices"):
         reader.read_hosts(get)
-
-
-def test_owners_are_read_with_a_few_requests(placement, get, adapter):
-    placement.replace_providers(
-        [_root("a"), *(_gpu("a", bus) for bus in range(1, 9)), _root("b")]
-    )
-
-    def claim(project, buses):
-        consumer = str(uuid.uuid4())
-        answer = placement.stock(
-            f"/allocations/{consumer}",
-            method="PUT",
-            body={
-                "allocations": {
-                    service.provider_uuid("a"): {"resources": {"VCPU": 1}},
-                    **{
-                        service.provider_uuid(f"a_0000:{bus:02X}:00.0"): {
-                            "resources": {GPU: 1}
-                        }
-                        for bus in buses
-                    },
-                },
-                "project_id": project,
-                "user_id": "user",
-                "consumer_generation": None,
-                "consumer_type": "INSTANCE",
-            },
-        )
-        assert answer.status == 204, answer.body
-        return consumer
-
-    big, small = claim("one", range(1, 7)), claim("two", [8])
-    claim("three", [])
-    hosts = reader.read_hosts(get)
-    adapter.asked.clear()
-    owners = reader.read_owners(get, hosts)
-    by_address = {
-        device.address: owners[device.uuid]
-        for device in hosts[0].devices
-        if device.uuid in owners
-    }
-    assert {
-        address: [(o.consumer, o.project, o.amount) for o in found]
-        for address, found in by_address.items()
-    } == {
-        **{f"0000:0{bus}:00.0": [(big, "one", 1)] for bus in range(1, 7)},
-        "0000:08:00.0": [(small, "two", 1)],
-    }
-    assert len(adapter.asked) == 4
-    assert dict(reader.owned_by(get, str(uuid.uuid4()))) == {}

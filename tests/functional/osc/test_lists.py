@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from nova_gpu_filter.fleet import compute
 from tests.functional.osc import worlds
 from tests.functional.placement import service
 
@@ -30,6 +31,19 @@ def test_output_is_as_it_was_reviewed(small_cloud, golden, name, arguments):
     result = small_cloud.run(*arguments.split())
     assert (result.code, result.err) == (0, "")
     golden(name, result.out)
+
+
+def test_of_a_large_cloud_each_server_is_asked_once(
+    small_cloud, golden, monkeypatch
+):
+    placement = small_cloud.adapters.placement
+    monkeypatch.setattr(compute, "PAGE", 1)
+    placement.asked.clear()
+    result = small_cloud.run("gpu", "device", "list", "--long", "-f", "json")
+    golden("device-list-long.json", result.out)
+    assert len(
+        [path for path in placement.asked if "allocations" in path]
+    ) == (len(worlds.SERVERS))
 
 
 def _addresses(small_cloud, *arguments):

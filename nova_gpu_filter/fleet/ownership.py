@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads who has devices from Placement, and remembers it.
+
+No question tells it of several providers: a provider tells its consumers, and
+a consumer tells all of its providers and its project. That is one or two
+questions for each server, so an answer is kept for as long as it holds.
+
+It holds while the generation of the provider and its usage are the same, and
+both of all providers are in the two answers that a cloud is read with.
+Placement raises the generation whenever something is allocated from the
+provider (``_set_allocations`` in placement/objects/allocation.py); what is
+only deleted is missing from the usage.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import TypeAlias
+
+from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import service
+
+Owners: TypeAlias = Mapping[str, tuple[model.Owner, ...]]
+"""Who has a device, by the UUID of its provider; not those without owner."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Entry:
+    """Who has something of a provider."""
+
+    generation: int
+    """Of the provider, when it was asked."""
+    owners: tuple[model.Owner, ...]
+
+    @property
+    def amount(self) -> int:
+        return sum(owner.amount for owner in self.owners)
+
+
+_Entries: TypeAlias = Mapping[str, _Entry]
+"""By the UUID of the provider."""
+
+
+def read(
+    get: service.Get,
+    hosts: Iterable[model.Host],
+    consumers: Iterable[str] = (),
+) -> Owners:
+    """Read who has the used devices of some hosts.
+
+    :param consumers: see :meth:`Book.read`.
+    """
+    return Book(get).read(hosts, consumers=consumers)
+
+
+def likely(
+    servers: Iterable[model.Server], hosts: Iterable[model.Host]
+) -> Iterator[str]:
+    """Choose the servers that should have devices of some hosts.
+
+    :returns: their UUIDs.
+    """
+    names = {host.name for host in hosts}
+    for server in servers:
+        if (
+            server.host in names
+            and aliases.ALIAS_KEY in server.flavor.extra_specs
+        ):
+            yield server.uuid
+
+
+def of_consumer(get: service.Get, consumer: str) -> dict[str, model.Owner]:
+    """Read what a server has: of the host itself as well as devices.
+
+    :returns: by the UUID of the provider; empty for a consumer that is not
+        known.
+    """
+    return {
+        uuid: owner
+        for uuid, entry in _entries(get, consumer).items()
+        for owner in entry.owners
+    }
+
+
+def _entries(get: service.Get, consumer: str) -> _Entries:
+    found = get(f"/allocations/{consumer}")
+    return {
+        uuid: _Entry(
+            allocation["generation"],
+            (model.Owner(consumer, found["project_id"], _amount(allocation)),),
+        )
+        for uuid, allocation in found["allocations"].items()
+    }
+
+
+def _amount(allocation: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(allocation["resources"].values())
+
+
+def _used(host: model.Host) -> dict[str, int]:
+    """Count what is used, by provider; it may have several classes."""
+    used: dict[str, int] = {}
+    for device in host.devices:
+        if device.amount.used:
+            used[device.uuid] = used.get(device.uuid, 0) + device.amount.used
+    return used
+
+
+class Book:
+    """What was learned of who has devices."""
+
+    def __init__(self, get: service.Get) -> None:
+        """Nothing is known yet.
+
+        :param get: asks Placement; several threads use it at once.
+        """
+        self._get = get
+        self._known: dict[str, _Entry] = {}
+        self._asked_in: dict[str, int] = {}
+        self._turn = 0
+
+    def read(
+        self,
+        hosts: Iterable[model.Host],
+        at_most: int | None = None,
+        consumers: Iterable[str] = (),
+    ) -> Owners:
+        """Read who has the used devices of some hosts.
+
+        :param at_most: ask only about so many devices, or VFs, and about the
+            others another time; hosts that were not asked about for longest
+            come first. At most two questions each. None for all.
+        :param consumers: servers that may have some of them. Each is asked at
+            once, which spares the question to one of its devices.
+        :returns: of the devices of which it is known; what was known and may
+            be another by now is left out.
+        """
+        hosts = list(hosts)
+        self._turn += 1
+        fresh = self._ask_consumers(hosts, consumers)
+        stale = [
+            (host, missing)
+            for host in hosts
+            if (missing := self._missing(host, fresh))
+        ]
+        if at_most is not None:
+            stale = self._first(stale, at_most)
+        for (host, _), found in service.ask_all(self._ask_host, stale):
+            self._known.update(found)
+            self._asked_in[host.uuid] = self._turn
+            fresh |= found.keys()
+        return self._told(hosts, fresh)
+
+    def _ask_consumers(
+        self, hosts: Sequence[model.Host], consumers: Iterable[str]
+    ) -> set[str]:
+        def ask(consumer: str) -> _Entries:
+            return _entries(self._get, consumer)
+
+        devices = {uuid for host in hosts for uuid in _used(host)}
+        found: dict[str, _Entry] = {}
+        for _, entries in service.ask_all(ask, consumers):
+            for uuid in devices & entries.keys():
+                found[uuid] = _joined(found.get(uuid), entries[uuid])
+        self._known.update(found)
+        return set(found)
+
+    def _missing(self, host: model.Host, fresh: set[str]) -> dict[str, int]:
+        """Find the devices to ask about, and how much of each is used."""
+        used = _used(host)
+        return {
+            device.uuid: used[device.uuid]
+            for device in host.devices
+            if device.uuid in used
+            and not self._holds(device, used[device.uuid], fresh)
+        }
+
+    def _holds(self, device: model.Device, used: int, fresh: set[str]) -> bool:
+        entry = self._known.get(device.uuid)
+        return (
+            entry is not None
+            and entry.amount == used
+            and (device.uuid in fresh or entry.generation == device.generation)
+        )
+
+    def _first(
+        self,
+        stale: list[tuple[model.Host, dict[str, int]]],
+        at_most: int,
+    ) -> list[tuple[model.Host, dict[str, int]]]:
+        """Choose whom to ask about this time: one host at least."""
+        stale.sort(key=lambda pair: self._asked_in.get(pair[0].uuid, 0))
+        chosen = []
+        for host, missing in stale:
+            chosen.append((host, missing))
+            at_most -= sum(missing.values())
+            if at_most <= 0:
+                break
+        return chosen
+
+    def _ask_host(
+        self, question: tuple[model.Host, dict[str, int]]
+    ) -> _Entries:
+        _, missing = question
+        found: dict[str, _Entry] = {}
+        asked: dict[str, _Entries] = {}
+        for uuid, used in missing.items():
+            if uuid in found and found[uuid].amount == used:
+                continue
+            answer = self._get(f"/resource_providers/{uuid}/allocations")
+            owners = []
+            for consumer, allocation in answer["allocations"].items():
+                amount = _amount(allocation)
+                owner = self._owner(uuid, consumer, amount)
+                if owner is None:
+                    if consumer not in asked:
+                        asked[consumer] = _entries(self._get, consumer)
+                        for other in missing.keys() & asked[consumer].keys():
+                            found[other] = _joined(
+                                found.get(other), asked[consumer][other]
+                            )
+                    if uuid not in asked[consumer]:
+                        continue  # It is gone by now.
+                    [owner] = asked[consumer][uuid].owners
+                owners.append(owner)
+            found[uuid] = _Entry(
+                answer["resource_provider_generation"], tuple(owners)
+            )
+        return found
+
+    def _owner(
+        self, uuid: str, consumer: str, amount: int
+    ) -> model.Owner | None:
+        """Find an owner that is known and has as much as before."""
+        entry = self._known.get(uuid)
+        for owner in entry.owners if entry else ():
+            if owner.consumer == consumer and owner.amount == amount:
+                return owner
+        return None
+
+    def _told(self, hosts: Iterable[model.Host], fresh: set[str]) -> Owners:
+        """Return what is known for sure, and forget what is gone."""
+        owners: dict[str, tuple[model.Owner, ...]] = {}
+        known: dict[str, _Entry] = {}
+        uuids = set()
+        for host in hosts:
+            uuids.add(host.uuid)
+            used = _used(host)
+            for device in host.devices:
+                entry = self._known.get(device.uuid)
+                if entry is None or device.uuid not in used:
+                    continue
+                known[device.uuid] = entry
+                if entry.owners and (
+                    device.uuid in fresh
+                    or self._holds(device, used[device.uuid], fresh)
+                ):
+                    owners[device.uuid] = entry.owners
+        self._known = known
+        self._asked_in = {
+            uuid: turn
+            for uuid, turn in self._asked_in.items()
+            if uuid in uuids
+        }
+        return owners
+
+
+def _joined(known: _Entry | None, entry: _Entry) -> _Entry:
+    """Add an owner to those of a provider that are known."""
+    if known is None:
+        return entry
+    return _Entry(
+        min(known.generation, entry.generation),
+        (*known.owners, *entry.owners),
+    )
