@@ -104,6 +104,18 @@ fewest free devices. Requests without devices are kept off hosts with many.
         + _MULTIPLIER_HELP % {"name": "gpu_fragmentation_weight_multiplier"},
     ),
     cfg.FloatOpt(
+        "gpu_in_flight_weight_multiplier",
+        default=100.0,
+        help="""
+Multiplier of GpuInFlightWeigher, which prefers hosts whose offered devices no
+other request of the last moments claims first
+(``[gpu_filter]in_flight_seconds``). The default is more than the others add up
+to, and less than those of Nova's weighers that avoid hosts which fail: a
+request that loses its race on every host fails, however good the hosts are.
+"""
+        + _MULTIPLIER_HELP % {"name": "gpu_in_flight_weight_multiplier"},
+    ),
+    cfg.FloatOpt(
         "gpu_topology_weight_multiplier",
         default=3.0,
         help="""

@@ -29,7 +29,7 @@ class HostPools(NamedTuple):
     """
     taken: Mapping[str, int] = types.MappingProxyType({})
     """Provider of free devices -> other requests that may claim them any
-    moment.
+    moment, more for those that will try here first.
 
     Only for the order of candidates: never refuse because of them.
     """

@@ -28,7 +28,7 @@ def from_pci_stats(
 
     :param with_sockets: also read the CPU socket of each host NUMA cell, for
         requests with NUMA cells and the policy ``socket``.
-    :param taken: provider -> other requests that may claim it any moment.
+    :param taken: see :class:`nova_gpu_filter.pools.matcher.HostPools`.
     """
     sockets = {}
     if with_sockets and pci_stats.numa_topology is not None:

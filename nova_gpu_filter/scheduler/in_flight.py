@@ -6,15 +6,36 @@ import collections
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import threading
 import time
+import weakref
+
+FIRST = 1000
+"""How much an instance counts that claims on a host first, or may do so,
+beside those that try another host before: more than any number of them."""
+
+_memories: "weakref.WeakSet[InFlight]" = weakref.WeakSet()
+
+
+def holding(instance_uuid: str | None) -> "InFlight | None":
+    """Find the memory that has an offer for an instance.
+
+    Filters and weighers of a scheduler are made apart from each other.
+    """
+    for memory in list(_memories):
+        if instance_uuid in memory:
+            return memory
+    return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Offer:
     expiry: float
     devices_by_host: Mapping[str, frozenset[str]]
+    first_host: str | None
+    """Where the scheduler claims first; None as long as it is not known."""
 
 
 class InFlight:
@@ -24,7 +45,7 @@ class InFlight:
     tries no second one on that host. Until the host state shows the claim,
     every other request sees the same devices as free, and would be offered
     the same first candidate. What is remembered here is only ever used to put
-    other devices first; it decides nothing about which hosts pass.
+    other devices or hosts first; it decides nothing about which hosts pass.
 
     An instance is settled, and forgotten, when its devices on some host are no
     longer free: that is where it went, and it will not claim elsewhere.
@@ -46,6 +67,11 @@ class InFlight:
         self._offer_by_instance: collections.OrderedDict[str, _Offer] = (
             collections.OrderedDict()
         )
+        _memories.add(self)
+
+    def __contains__(self, instance_uuid: str | None) -> bool:
+        """Whether anything is remembered of an instance."""
+        return instance_uuid in self._offer_by_instance
 
     def __bool__(self) -> bool:
         """Whether anything may be remembered, cheaply."""
@@ -63,17 +89,54 @@ class InFlight:
         if not self._seconds:
             return
         expiry = self._clock() + self._seconds
+        # Hosts are not weighed where there is only one.
+        first = (
+            next(iter(devices_by_host)) if len(devices_by_host) == 1 else None
+        )
         with self._lock:
             self._offer_by_instance[instance_uuid] = _Offer(
-                expiry, devices_by_host
+                expiry, devices_by_host, first
             )
             self._offer_by_instance.move_to_end(instance_uuid)
             self._forget_expired()
+
+    def choose(
+        self, instance_uuid: str, hosts: Sequence[str]
+    ) -> frozenset[str]:
+        """Note the host on which an instance claims first.
+
+        It is the first one whose devices nobody else claims first, or the
+        first one of all.
+
+        :param hosts: host state UUIDs, best first.
+        :returns: the hosts whose devices others claim first.
+        """
+        with self._lock:
+            self._forget_expired()
+            offer = self._offer_by_instance.get(instance_uuid)
+            if offer is None or not hosts:
+                return frozenset()
+            contested = frozenset(
+                other.first_host
+                for key, other in self._offer_by_instance.items()
+                if key != instance_uuid
+                and other.first_host in offer.devices_by_host
+                and not offer.devices_by_host[other.first_host].isdisjoint(
+                    other.devices_by_host[other.first_host]
+                )
+            )
+            first = next((h for h in hosts if h not in contested), hosts[0])
+            self._offer_by_instance[instance_uuid] = dataclasses.replace(
+                offer, first_host=first
+            )
+        return contested
 
     def taken(
         self, instance_uuid: str, host: str, free: Collection[str]
     ) -> Mapping[str, int]:
         """Count for devices of a host how many others may claim them.
+
+        Those that try another host before count 1, the rest :data:`FIRST`.
 
         :param instance_uuid: who asks; its own devices are not listed.
         :param free: what the host state shows as free; an instance of which
@@ -89,12 +152,14 @@ class InFlight:
                 if other == instance_uuid or not devices:
                     continue
                 if devices.issubset(free):
-                    taken.update(devices)
+                    count = FIRST if offer.first_host in (None, host) else 1
+                    for device in devices:
+                        taken[device] += count
                 else:
                     # Not forgotten here: a request that read the host state
                     # before may still see them as free.
                     self._offer_by_instance[other] = dataclasses.replace(
-                        offer, devices_by_host={host: devices}
+                        offer, devices_by_host={host: devices}, first_host=host
                     )
         return taken
 

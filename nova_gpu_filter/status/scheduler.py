@@ -21,9 +21,11 @@ ALL_FILTERS = "nova_gpu_filter.scheduler.filters.all_filters"
 ALL_WEIGHERS = "nova_gpu_filter.scheduler.weights.all_weighers"
 WEIGHERS = {
     "GpuFragmentationWeigher": "gpu_fragmentation_weight_multiplier",
+    "GpuInFlightWeigher": "gpu_in_flight_weight_multiplier",
     "GpuTopologyWeigher": "gpu_topology_weight_multiplier",
 }
 """Our weighers, and the options of ``[filter_scheduler]`` that weigh them."""
+LAST_WEIGHER = "GpuInFlightWeigher"
 
 
 def check_filter(node: Node) -> results.Result:
@@ -98,12 +100,12 @@ def check_weighers(node: Node) -> results.Result:
     """Look whether our weighers take part."""
     options = node.conf.filter_scheduler
     try:
-        loaded = {
+        loaded = [
             cls.__name__
             for cls in weights.HostWeightHandler().get_matching_classes(
                 options.weight_classes
             )
-        }
+        ]
     except Exception as exc:  # whatever a module raises when it is imported
         return results.failure(
             f"[filter_scheduler]weight_classes cannot be loaded, and"
@@ -115,6 +117,13 @@ def check_weighers(node: Node) -> results.Result:
             f"[filter_scheduler]weight_classes is without"
             f" {' and '.join(missing)}, so hosts are not compared by their"
             f" links: add {ALL_WEIGHERS}."
+        )
+    if loaded[-1] != LAST_WEIGHER:
+        return results.warning(
+            "[filter_scheduler]weight_classes has others after"
+            f" {LAST_WEIGHER}, which goes by the sum of all before it, so more"
+            " requests of one moment race for the same host: name"
+            f" {ALL_WEIGHERS} last."
         )
     off = [name for name in WEIGHERS.values() if not options[name]]
     if off:

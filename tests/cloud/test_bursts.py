@@ -66,14 +66,16 @@ def fill(user, fillers):
 
 
 @pytest.mark.parametrize(
-    ("count", "gpus"),
-    [(8, 1), (4, 2)],
-    ids=["8 servers with 1 GPU", "4 servers with 2 GPUs"],
+    ("count", "gpus", "fillers"),
+    [
+        (10, 1, [("hgx-1", 4), ("hgx-2", 2)]),
+        (6, 2, [("hgx-2", 4)]),
+    ],
+    ids=["10 servers with 1 GPU", "6 servers with 2 GPUs"],
 )
-def test_a_burst_that_fills_a_host_has_no_false_no_valid_host(
-    cloud, user, note, count, gpus
+def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
+    cloud, user, note, count, gpus, fillers
 ):
-    fillers = [("hgx-2", 8)]
     fill(user, fillers)
     begin = time.monotonic()
     failed = [
@@ -104,33 +106,30 @@ def second_scheduler(cloud, user):
             user.compute.delete_service(service)
 
 
-def test_bursts_on_two_hosts_fail_far_less_often_than_with_stock(
+def test_bursts_with_two_schedulers_fail_far_less_often_than_with_stock(
     cloud, user, note
 ):
-    """Nova tries one candidate a host, so a race that is lost is a failure.
+    """Neither scheduler knows what the other is about to claim.
 
-    Which of two hosts a server will go to is not known when the filter orders
-    their candidates, so some races stay.
+    Nova tries one candidate a host, so some races stay lost. A ratio of five
+    is the aim, and what many rounds show; in few rounds it scatters.
     """
     fillers = [("hgx-1", 4), ("hgx-2", 2)]
     fill(user, fillers)
     asked = COMPARED_ROUNDS * 10
 
     def failures():
-        return sum(
-            burst(cloud, user, bootstrap.flavor(1), 10, fillers)
-            for _ in range(COMPARED_ROUNDS)
-        )
-
-    ours_with_one = failures()
-    with second_scheduler(cloud, user):
-        ours_with_two = failures()
-    with stock.placement_and_scheduler(cloud):
-        stock_with_one = failures()
         with second_scheduler(cloud, user):
-            stock_with_two = failures()
-    note(f"false 'No valid host' of {asked}, 10 servers at once on 10 GPUs:")
-    note(f"one scheduler: {ours_with_one}, stock Nova {stock_with_one}")
-    note(f"two schedulers: {ours_with_two}, stock Nova {stock_with_two}")
-    assert ours_with_one * 2 <= stock_with_one
-    assert ours_with_two * 2 <= stock_with_two
+            return sum(
+                burst(cloud, user, bootstrap.flavor(1), 10, fillers)
+                for _ in range(COMPARED_ROUNDS)
+            )
+
+    ours = failures()
+    with stock.placement_and_scheduler(cloud):
+        theirs = failures()
+    note(
+        f"false 'No valid host' of {asked}, 10 servers at once on 10 GPUs:"
+        f" {ours}, stock Nova {theirs}"
+    )
+    assert ours * 2 <= theirs

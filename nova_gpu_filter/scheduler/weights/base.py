@@ -16,8 +16,8 @@ from nova_gpu_filter.scheduler import device_requests
 CONF = cfg.CONF
 
 
-class _DeviceWeigher(weights.BaseHostWeigher):
-    """Weighs hosts by the devices that they offer; higher weights win."""
+class _Weigher(weights.BaseHostWeigher):
+    """Has a multiplier among our options; higher weights win."""
 
     multiplier_name: ClassVar[str]
     """Option in ``[filter_scheduler]``, and key of aggregate metadata."""
@@ -33,6 +33,10 @@ class _DeviceWeigher(weights.BaseHostWeigher):
             self.multiplier_name,
             CONF.filter_scheduler[self.multiplier_name],
         )
+
+
+class _DeviceWeigher(_Weigher):
+    """Weighs hosts by the devices that they offer."""
 
     def weigh_objects(self, weighed_obj_list, weight_properties):
         """Weigh all hosts of one request, whose requests are read once."""

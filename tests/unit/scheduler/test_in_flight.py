@@ -24,6 +24,7 @@ def memory(clock):
     return in_flight.InFlight(seconds=5, clock=clock)
 
 
+FIRST = in_flight.FIRST
 FREE = {"gpu0", "gpu1", "gpu2", "gpu3"}
 
 
@@ -33,7 +34,7 @@ def offer(memory, instance, *devices, host="host"):
 
 def test_what_one_instance_was_offered_is_taken_for_others(memory):
     offer(memory, "a", "gpu0", "gpu1")
-    assert memory.taken("b", "host", FREE) == {"gpu0": 1, "gpu1": 1}
+    assert memory.taken("b", "host", FREE) == {"gpu0": FIRST, "gpu1": FIRST}
     assert memory.taken("a", "host", FREE) == {}
     assert memory.taken("b", "another", FREE) == {}
 
@@ -41,21 +42,24 @@ def test_what_one_instance_was_offered_is_taken_for_others(memory):
 def test_offers_of_several_instances_add_up(memory):
     offer(memory, "a", "gpu0")
     offer(memory, "b", "gpu2")
-    assert memory.taken("c", "host", FREE) == {"gpu0": 1, "gpu2": 1}
-    assert memory.taken("b", "host", FREE) == {"gpu0": 1}
+    assert memory.taken("c", "host", FREE) == {"gpu0": FIRST, "gpu2": FIRST}
+    assert memory.taken("b", "host", FREE) == {"gpu0": FIRST}
 
 
 def test_it_counts_how_many_instances_were_offered_a_device(memory):
     offer(memory, "a", "gpu0", "gpu1")
     offer(memory, "b", "gpu1")
-    assert memory.taken("c", "host", FREE) == {"gpu0": 1, "gpu1": 2}
+    assert memory.taken("c", "host", FREE) == {
+        "gpu0": FIRST,
+        "gpu1": 2 * FIRST,
+    }
 
 
 def test_a_new_offer_replaces_the_old_one(memory):
     offer(memory, "a", "gpu0")
     offer(memory, "a", "gpu1", host="another")
     assert memory.taken("b", "host", FREE) == {}
-    assert memory.taken("b", "another", FREE) == {"gpu1": 1}
+    assert memory.taken("b", "another", FREE) == {"gpu1": FIRST}
 
 
 def test_an_instance_that_has_claimed_on_one_host_is_forgotten_on_others(
@@ -73,7 +77,59 @@ def test_what_was_claimed_stays_taken_for_those_who_read_the_host_before(
 ):
     offer(memory, "a", "gpu0")
     memory.taken("b", "host", FREE - {"gpu0"})
-    assert memory.taken("c", "host", FREE) == {"gpu0": 1}
+    assert memory.taken("c", "host", FREE) == {"gpu0": FIRST}
+
+
+def test_the_host_that_is_tried_first_counts_more(memory):
+    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
+    memory.remember("a", {"one": one, "two": two})
+    assert memory.taken("b", "one", one) == {"gpu0": FIRST}
+    assert memory.taken("b", "two", two) == {"gpu9": FIRST}
+    assert memory.choose("a", ["two", "one"]) == frozenset()
+    assert memory.taken("b", "one", one) == {"gpu0": 1}
+    assert memory.taken("b", "two", two) == {"gpu9": FIRST}
+
+
+def test_a_host_that_somebody_else_tries_first_is_contested(memory):
+    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
+    for instance in "abc":
+        memory.remember(instance, {"one": one, "two": two})
+    assert memory.choose("a", ["one", "two"]) == frozenset()
+    assert memory.choose("b", ["one", "two"]) == {"one"}
+    # Nothing is left for the third, who takes what is best then.
+    assert memory.choose("c", ["two", "one"]) == {"one", "two"}
+    assert memory.taken("x", "one", one) == {"gpu0": FIRST + 2}
+    assert memory.taken("x", "two", two) == {"gpu9": 2 * FIRST + 1}
+
+
+def test_other_devices_of_a_host_are_not_contested(memory):
+    two = frozenset({"gpu9"})
+    memory.remember("a", {"one": frozenset({"gpu0"}), "two": two})
+    memory.remember("b", {"one": frozenset({"gpu1"}), "two": two})
+    memory.choose("a", ["one", "two"])
+    assert memory.choose("b", ["one", "two"]) == frozenset()
+
+
+def test_the_host_where_an_instance_went_is_the_one_it_tried_first(memory):
+    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
+    memory.remember("a", {"one": one, "two": two})
+    memory.choose("a", ["one", "two"])
+    assert memory.taken("b", "two", FREE) == {}
+    memory.remember("b", {"one": one, "two": two})
+    assert memory.choose("b", ["two", "one"]) == {"two"}
+
+
+@pytest.mark.parametrize("hosts", [[], ["one"]])
+def test_nothing_is_chosen_for_an_instance_without_offer(memory, hosts):
+    assert memory.choose("nobody", hosts) == frozenset()
+
+
+def test_the_memory_that_holds_an_offer_is_found(memory, clock):
+    another = in_flight.InFlight(seconds=5, clock=clock)
+    offer(another, "found", "gpu0")
+    assert in_flight.holding("found") is another
+    assert in_flight.holding("not-there") is None
+    assert in_flight.holding(None) is None
 
 
 def test_offers_are_forgotten_in_time(memory, clock):
@@ -81,7 +137,7 @@ def test_offers_are_forgotten_in_time(memory, clock):
     clock.now += 3
     offer(memory, "b", "gpu1")
     clock.now += 3
-    assert memory.taken("c", "host", FREE) == {"gpu1": 1}
+    assert memory.taken("c", "host", FREE) == {"gpu1": FIRST}
     clock.now += 3
     assert memory.taken("c", "host", FREE) == {}
 

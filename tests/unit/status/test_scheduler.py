@@ -161,7 +161,8 @@ def test_our_filter_stands_before_numa_topology_filter(
         pytest.param(
             (),
             Code.WARNING,
-            "without GpuFragmentationWeigher and GpuTopologyWeigher",
+            "without GpuFragmentationWeigher and GpuInFlightWeigher and"
+            " GpuTopologyWeigher, so",
             id="Nova's own only",
         ),
         pytest.param(
@@ -170,8 +171,17 @@ def test_our_filter_stands_before_numa_topology_filter(
                 ".gpu_topology.GpuTopologyWeigher",
             ),
             Code.WARNING,
-            "without GpuFragmentationWeigher, so",
+            "without GpuFragmentationWeigher and GpuInFlightWeigher, so",
             id="one of them",
+        ),
+        pytest.param(
+            (
+                "weight_classes = nova_gpu_filter.scheduler.weights"
+                ".all_weighers,nova.scheduler.weights.all_weighers",
+            ),
+            Code.WARNING,
+            "has others after GpuInFlightWeigher",
+            id="Nova's own last",
         ),
         pytest.param(
             (WEIGHERS, "gpu_topology_weight_multiplier = 0"),

@@ -12,13 +12,17 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import pytest
 
 from nova_gpu_filter import conf
+from nova_gpu_filter.scheduler import in_flight
+from nova_gpu_filter.scheduler import weights as gpu_weights
 from nova_gpu_filter.scheduler.weights import gpu_fragmentation
+from nova_gpu_filter.scheduler.weights import gpu_in_flight
 from nova_gpu_filter.scheduler.weights import gpu_topology
 from tests import machines
 from tests import pools
 
 WEIGHERS = {
     "fragmentation": gpu_fragmentation.GpuFragmentationWeigher,
+    "in_flight": gpu_in_flight.GpuInFlightWeigher,
     "topology": gpu_topology.GpuTopologyWeigher,
 }
 
@@ -159,3 +163,61 @@ def test_hosts_that_cannot_be_read_are_no_error(config, weigher):
     assert len(order(weigher, [host("none"), vfs], 2)) == 2
     if weigher == "topology":
         assert len(order(weigher, [foreign, vfs], 2)) == 2
+
+
+def weigh(hosts, instance):
+    """Weigh as nova does, with fragmentation before requests in flight."""
+    spec_obj = asking(1)
+    spec_obj.instance_uuid = instance
+    weighed = weights.HostWeightHandler().get_weighed_objects(
+        [WEIGHERS["fragmentation"](), WEIGHERS["in_flight"]()],
+        hosts,
+        spec_obj,
+    )
+    return [host.obj.host for host in weighed]
+
+
+@pytest.fixture
+def two_hosts():
+    """The fuller one is better; each offers its first device."""
+    machine = machines.hgx_h100()
+    hosts = [
+        host("empty", pools.of(machine), first=[0]),
+        host("fuller", pools.of(machine, [0, 1]), first=[0]),
+    ]
+    for state in hosts:
+        state.uuid = getattr(uuids, state.host)
+    return hosts
+
+
+def offer(memory, hosts, instance):
+    memory.remember(instance, {h.uuid: frozenset(["gpu0"]) for h in hosts})
+
+
+def test_requests_for_one_device_go_to_two_hosts(config, two_hosts):
+    memory = in_flight.InFlight(seconds=60)
+    for instance in (uuids.first, uuids.second, uuids.third):
+        offer(memory, two_hosts, instance)
+    assert weigh(two_hosts, uuids.first) == ["fuller", "empty"]
+    assert weigh(two_hosts, uuids.second) == ["empty", "fuller"]
+    # Both devices are somebody's by now: the better host is as good as any.
+    assert weigh(two_hosts, uuids.third) == ["fuller", "empty"]
+
+
+def test_nobody_is_moved_where_nothing_is_known(config, two_hosts):
+    assert weigh(two_hosts, uuids.unknown) == ["fuller", "empty"]
+
+
+def test_a_multiplier_of_zero_leaves_the_order_and_notes_nothing(
+    config, two_hosts
+):
+    config.config(group="filter_scheduler", gpu_in_flight_weight_multiplier=0)
+    memory = in_flight.InFlight(seconds=60)
+    for instance in (uuids.first, uuids.second):
+        offer(memory, two_hosts, instance)
+        assert weigh(two_hosts, instance) == ["fuller", "empty"]
+    assert memory.choose(uuids.first, [uuids.fuller]) == frozenset()
+
+
+def test_it_stands_last_among_ours():
+    assert gpu_weights.all_weighers()[-1] is gpu_in_flight.GpuInFlightWeigher

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""GPU in flight weigher: let requests of one moment go to several hosts."""
+
+from nova_gpu_filter.scheduler import device_requests
+from nova_gpu_filter.scheduler import in_flight
+from nova_gpu_filter.scheduler.weights import base
+
+
+class GpuInFlightWeigher(base._Weigher):
+    """Prefers hosts whose offered devices no other request claims first.
+
+    The scheduler tries one allocation candidate a host, so a request that
+    loses the race for its devices on one host after the other fails, though
+    there were devices for it. This weigher has to stand last: it sees what the
+    others made of the hosts, and notes which host will be tried first, so that
+    the next request is offered other devices there, or another host.
+    """
+
+    multiplier_name = "gpu_in_flight_weight_multiplier"
+    # Not normalized: where all hosts are alike, none is preferred anyway.
+    minval = 0.0
+    maxval = 1.0
+
+    def weigh_objects(self, weighed_obj_list, weight_properties):
+        """Return 0 for hosts whose devices others claim first, else 1."""
+        instance_uuid = device_requests.instance_uuid(weight_properties)
+        memory = in_flight.holding(instance_uuid)
+        if memory is None or not all(
+            self.weight_multiplier(host.obj) for host in weighed_obj_list
+        ):
+            return [0.0] * len(weighed_obj_list)
+        best_first = sorted(
+            weighed_obj_list, key=lambda host: host.weight, reverse=True
+        )
+        contested = memory.choose(
+            instance_uuid, [host.obj.uuid for host in best_first]
+        )
+        return [
+            0.0 if host.obj.uuid in contested else 1.0
+            for host in weighed_obj_list
+        ]
+
+    def _weigh_object(self, obj, weight_properties):
+        raise NotImplementedError("hosts are weighed together")
