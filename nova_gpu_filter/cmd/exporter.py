@@ -79,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
         help="ask Placement what N projects use with each reading, in turn; 0"
         " for no usage by project (default: %(default)s)",
     )
+    what.add_argument(
+        "--owner-requests",
+        metavar="N",
+        type=int,
+        default=200,
+        help="ask Placement at most N times with each reading who has devices,"
+        " until it is known of all, and then of those that changed hands; 0"
+        " for no usage by project and host (default: %(default)s)",
+    )
     how = parser.add_argument_group("how to tell it")
     how.add_argument(
         "--address",

@@ -54,7 +54,7 @@ def _reader(args: argparse.Namespace) -> reading.Reader:
         usage = projects.UsageReader(
             services.identity, services.placement, args.projects_at_once
         )
-    return reading.Reader(services, scope, usage)
+    return reading.Reader(services, scope, usage, args.owner_requests)
 
 
 def _registry(

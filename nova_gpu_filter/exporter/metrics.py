@@ -71,6 +71,12 @@ PROJECT: Final = Gauge(
     "Devices that a project uses.",
     ("project", "project_name", "resource_class"),
 )
+HOST_PROJECT: Final = Gauge(
+    "nova_gpu_host_project_devices_used",
+    "Devices of a host that a project uses; without a project, those of which"
+    " it is not known yet. Their sum is what is used.",
+    (*_MODEL, "project", "project_name"),
+)
 UP: Final = Gauge(
     "nova_gpu_up",
     "1 if the service answered the last time it was asked, 0 if not.",
@@ -100,6 +106,7 @@ ALL: Final = (
     DISABLED,
     CAPACITY,
     PROJECT,
+    HOST_PROJECT,
     UP,
     ERRORS,
     DURATION,
@@ -143,8 +150,8 @@ def add_reading(families: Families, found: reading.Reading) -> None:
     """Translate a reading. The count of errors is not in it."""
     for host in found.hosts:
         families.add(DISABLED, float(host.is_disabled), host.name)
-        for one in host.models:
-            _add_model(families, host.name, one)
+        for found_model in host.models:
+            _add_model(families, host.name, found_model)
     for flavor, servers in found.servers_by_flavor.items():
         families.add(CAPACITY, servers, flavor)
     for usage in found.usage:
@@ -154,6 +161,13 @@ def add_reading(families: Families, found: reading.Reading) -> None:
             usage.project,
             usage.name,
             usage.resource_class,
+        )
+    for one in found.usage_by_host:
+        families.add(
+            HOST_PROJECT,
+            one.used,
+            *(one.host, one.resource_class, one.model),
+            *(one.project, found.names.get(one.project, "")),
         )
     for source in found.asked:
         families.add(UP, float(source not in found.failed), source)

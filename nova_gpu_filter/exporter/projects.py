@@ -2,10 +2,9 @@
 
 """What projects use, by resource class.
 
-Who has each device costs a request or two for each server, so that is not
-asked. Placement adds up what a project has: one request a project. In a large
-cloud that is still much, so only so many projects are asked each time, in
-turn; of the others the last answer is kept.
+Placement adds up what a project has: one request a project. In a large cloud
+that is much, so only so many projects are asked each time, in turn; of the
+others the last answer is kept.
 """
 
 from collections.abc import Mapping
@@ -44,6 +43,11 @@ class UsageReader:
         self._used_by_project: dict[str, Mapping[str, int]] = {}
         self._asked_in: dict[str, int] = {}
         self._turn = 0
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The names of the projects, by UUID, as last told."""
+        return self._name_by_project
 
     def read_projects(self) -> None:
         """Ask Keystone for all projects.

@@ -14,6 +14,7 @@ from typing import Any
 from typing import Final
 from typing import TypeVar
 
+from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import capacity
@@ -21,6 +22,7 @@ from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import summary
 from nova_gpu_filter.osc import aliases as osc_aliases
@@ -56,6 +58,9 @@ class Reading:
     )
     """How many more fit over the cloud, each flavor alone."""
     usage: tuple[projects.Usage, ...] = ()
+    usage_by_host: tuple[host_usage.HostUsage, ...] = ()
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Of projects, by UUID, as far as they are known."""
     asked: tuple[str, ...] = ()
     """The :data:`SOURCES` that were asked."""
     failed: tuple[str, ...] = ()
@@ -87,16 +92,21 @@ class Reader:
         services: Any,
         scope: Scope,
         usage: projects.UsageReader | None = None,
+        owner_requests: int = 0,
     ) -> None:
         """Nothing is asked yet.
 
         :param services: has a ``fleet.service.Get`` as attribute ``placement``
             and ``compute``.
         :param usage: None for no usage by project.
+        :param owner_requests: how often to ask Placement each time who has
+            devices; 0 for no usage by project and host.
         """
         self._services = services
         self._scope = scope
         self._usage = usage
+        self._owner_requests = owner_requests
+        self._book = ownership.Book(services.placement)
         self._told: dict[str, str] = {}
 
     def read(self) -> Reading:
@@ -120,6 +130,9 @@ class Reader:
             ask(KEYSTONE, self._usage.read_projects, None)
             if PLACEMENT not in failed:
                 usage = ask(PLACEMENT, self._usage.read_usage, ())
+        owners: ownership.Owners | None = None
+        if self._owner_requests > 0 and PLACEMENT not in failed:
+            owners = ask(PLACEMENT, lambda: self._read_owners(hosts), None)
         summaries = tuple(map(self._summarize, hosts))
         known = {
             found.resource_class for host in summaries for found in host.models
@@ -136,6 +149,15 @@ class Reader:
             },
             # A project uses other things as well.
             usage=tuple(one for one in usage if one.resource_class in known),
+            usage_by_host=()
+            if owners is None
+            else tuple(
+                usage
+                for host in summaries
+                for found in host.models
+                for usage in host_usage.of(host.name, found, owners)
+            ),
+            names={} if self._usage is None else self._usage.names,
             asked=tuple(asked),
             failed=tuple(failed),
             seconds=time.monotonic() - started,
@@ -175,6 +197,9 @@ class Reader:
             # Computes may report none yet.
             return ()
         return hosts
+
+    def _read_owners(self, hosts: Sequence[model.Host]) -> ownership.Owners:
+        return self._book.read(hosts, self._owner_requests)
 
     def _read_demands(self) -> list[demand.Demand]:
         return list(

@@ -43,6 +43,8 @@ class _Entry:
 
 _Entries: TypeAlias = Mapping[str, _Entry]
 """By the UUID of the provider."""
+_Question: TypeAlias = tuple[model.Host, Mapping[str, int]]
+"""A host, and what is used of those of its devices that are in question."""
 
 
 def read(
@@ -131,9 +133,9 @@ class Book:
     ) -> Owners:
         """Read who has the used devices of some hosts.
 
-        :param at_most: ask only about so many devices, or VFs, and about the
-            others another time; hosts that were not asked about for longest
-            come first. At most two questions each. None for all.
+        :param at_most: ask only so many questions, and the others another
+            time; hosts that were not asked about for longest come first. One
+            host is asked about however many it takes. None for all.
         :param consumers: servers that may have some of them. Each is asked at
             once, which spares the question to one of its devices.
         :returns: of the devices of which it is known; what was known and may
@@ -147,12 +149,21 @@ class Book:
             for host in hosts
             if (missing := self._missing(host, fresh))
         ]
-        if at_most is not None:
-            stale = self._first(stale, at_most)
-        for (host, _), found in service.ask_all(self._ask_host, stale):
-            self._known.update(found)
-            self._asked_in[host.uuid] = self._turn
-            fresh |= found.keys()
+        stale.sort(key=lambda pair: self._asked_in.get(pair[0].uuid, 0))
+        left = at_most
+        while stale:
+            number = _how_many(stale, left)
+            if not number and left != at_most:
+                break
+            now, stale = stale[: number or 1], stale[number or 1 :]
+            for (host, _), (found, asked) in service.ask_all(
+                self._ask_host, now
+            ):
+                self._known.update(found)
+                self._asked_in[host.uuid] = self._turn
+                fresh |= found.keys()
+                if left is not None:
+                    left -= asked
         return self._told(hosts, fresh)
 
     def _ask_consumers(
@@ -187,31 +198,18 @@ class Book:
             and (device.uuid in fresh or entry.generation == device.generation)
         )
 
-    def _first(
-        self,
-        stale: list[tuple[model.Host, dict[str, int]]],
-        at_most: int,
-    ) -> list[tuple[model.Host, dict[str, int]]]:
-        """Choose whom to ask about this time: one host at least."""
-        stale.sort(key=lambda pair: self._asked_in.get(pair[0].uuid, 0))
-        chosen = []
-        for host, missing in stale:
-            chosen.append((host, missing))
-            at_most -= sum(missing.values())
-            if at_most <= 0:
-                break
-        return chosen
-
-    def _ask_host(
-        self, question: tuple[model.Host, dict[str, int]]
-    ) -> _Entries:
+    def _ask_host(self, question: _Question) -> tuple[_Entries, int]:
+        """Ask about the devices of a host; also return how many questions
+        that took."""
         _, missing = question
         found: dict[str, _Entry] = {}
         asked: dict[str, _Entries] = {}
+        of_devices = 0
         for uuid, used in missing.items():
             if uuid in found and found[uuid].amount == used:
                 continue
             answer = self._get(f"/resource_providers/{uuid}/allocations")
+            of_devices += 1
             owners = []
             for consumer, allocation in answer["allocations"].items():
                 amount = _amount(allocation)
@@ -230,7 +228,7 @@ class Book:
             found[uuid] = _Entry(
                 answer["resource_provider_generation"], tuple(owners)
             )
-        return found
+        return found, of_devices + len(asked)
 
     def _owner(
         self, uuid: str, consumer: str, amount: int
@@ -267,6 +265,21 @@ class Book:
             if uuid in uuids
         }
         return owners
+
+
+def _how_many(questions: Iterable[_Question], at_most: int | None) -> int:
+    """Count the hosts that cannot take more questions than there may be.
+
+    A device takes one, and each of its owners one.
+    """
+    number = 0
+    for _, missing in questions:
+        if at_most is not None:
+            at_most -= len(missing) + sum(missing.values())
+            if at_most < 0:
+                break
+        number += 1
+    return number
 
 
 def _joined(known: _Entry | None, entry: _Entry) -> _Entry:

@@ -446,6 +446,9 @@ def test_metrics_are_scraped_over_http(cloud, servers):
     assert values("nova_gpu_project_devices_used", "project_name") == {
         ("admin",): sum(USED.values())
     }
+    assert values(
+        "nova_gpu_host_project_devices_used", "host", "project_name"
+    ) == {(host, "admin"): used for host, used in USED.items()}
     capacity = values("nova_gpu_flavor_capacity", "flavor")
     assert capacity[bootstrap.flavor(4),] == 2
     assert capacity[bootstrap.flavor(8),] == 0

@@ -201,6 +201,14 @@ def test_the_metrics_of_a_cloud_are_printed(directory):
             ("CUSTOM_NIC_CONNECTX_7", 1),
         )
     }
+    used_by_host = {
+        (labels[0], labels[2], labels[3]): used
+        for labels, used in found["nova_gpu_host_project_devices_used"].items()
+    }
+    assert used_by_host == {
+        (host, "6f70656e737461636b20342065766572", "research"): used
+        for host, used in (("hgx-1", 3), ("hgx-2", 4), ("pix-1", 1))
+    }
     assert set(found["nova_gpu_up"].values()) == {1}
 
 

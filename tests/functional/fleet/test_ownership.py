@@ -241,14 +241,34 @@ def test_only_so_much_is_asked_at_once_and_the_rest_another_time(cloud):
     known = []
     for number in (4, 5, 6):
         hosts = cloud.hosts()
-        known.append({place[0] for place in told(hosts, book.read(hosts, 4))})
+        known.append({place[0] for place in told(hosts, book.read(hosts, 9))})
         assert cloud.asked == 8
         # What changes on the first host does not keep the others waiting.
         cloud.claim("two", ("a", number, 1))
     assert known == [{"a"}, {"a", "b"}, {"a", "b", "c"}]
     hosts = cloud.hosts()
-    assert len(book.read(hosts, 4)) == 15
+    assert len(book.read(hosts, 9)) == 15
     assert cloud.asked == 6
+
+
+def test_hosts_with_few_servers_take_few_of_the_questions(cloud):
+    for host in HOSTS:
+        cloud.claim("one", *((host, number, 1) for number in range(7)))
+    hosts = cloud.hosts()
+    # 14 for 7 servers, which it might have been.
+    assert len(ownership.Book(cloud.get).read(hosts, 18)) == 21
+    assert cloud.asked == 6
+    hosts = cloud.hosts()
+    assert len(ownership.Book(cloud.get).read(hosts, 17)) == 14
+
+
+def test_a_host_that_takes_more_questions_is_asked_about_alone(cloud):
+    for host in HOSTS:
+        for number in range(4):
+            cloud.claim("one", (host, number, 1))
+    hosts = cloud.hosts()
+    assert len(ownership.Book(cloud.get).read(hosts, 1)) == 4
+    assert cloud.asked == 8
 
 
 def test_what_may_be_another_by_now_is_left_out(cloud):

@@ -4,6 +4,7 @@ import prometheus_client
 from prometheus_client import parser
 import pytest
 
+from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import metrics
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.exporter import reading
@@ -88,6 +89,21 @@ def test_what_projects_use_and_what_fits_is_told():
     )
     assert found["nova_gpu_flavor_capacity", "g8"] == 3
     assert found["nova_gpu_project_devices_used", "uuid", "research"] == 5
+
+
+def test_what_projects_use_of_a_host_is_told():
+    usages = [
+        host_usage.HostUsage("hgx-1", builders.H100, "GPU_H100", project, n)
+        for project, n in (("uuid", 5), (host_usage.NOT_KNOWN, 2))
+    ]
+    found = samples(
+        reading.Reading(
+            usage_by_host=tuple(usages), names={"uuid": "research"}
+        )
+    )
+    name = "nova_gpu_host_project_devices_used"
+    assert found[name, "uuid", "research"] == 5
+    assert found[name, "", ""] == 2
 
 
 def test_a_service_that_failed_is_down_and_others_are_up():

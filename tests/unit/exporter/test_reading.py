@@ -36,13 +36,16 @@ class Cloud:
         self.hosts = list(hosts)
         self.flavors = list(flavors)
         self.used_by_project = dict(used_by_project or {})
+        self.owners = {}
+        """UUID of a device -> (consumer, project)."""
+        self.generation = 1
         self.broken = {}
         self.asked = []
         self.services = types.SimpleNamespace(
             placement=self.placement, compute=self.nova, identity=self.keystone
         )
 
-    def reader(self, projects_at_once=10, **scope):
+    def reader(self, projects_at_once=10, owner_requests=0, **scope):
         """Make a reader of this cloud."""
         return reading.Reader(
             self.services,
@@ -50,6 +53,7 @@ class Cloud:
             projects.UsageReader(
                 self.keystone, self.placement, projects_at_once
             ),
+            owner_requests,
         )
 
     def _ask(self, service, path):
@@ -64,6 +68,31 @@ class Cloud:
         path, query = self._ask("placement", path)
         if path == "/usages":
             return {"usages": self.used_by_project[query["project_id"]]}
+        if path.endswith("/allocations"):
+            return {
+                "resource_provider_generation": self.generation,
+                "allocations": {
+                    consumer: {"resources": {builders.H100: 1}}
+                    for uuid, (consumer, _) in self.owners.items()
+                    if uuid in path
+                },
+            }
+        if path.startswith("/allocations/"):
+            found = {
+                uuid: project
+                for uuid, (consumer, project) in self.owners.items()
+                if consumer in path
+            }
+            return {
+                "allocations": {
+                    uuid: {
+                        "generation": self.generation,
+                        "resources": {builders.H100: 1},
+                    }
+                    for uuid in found
+                },
+                "project_id": next(iter(found.values())),
+            }
         if path == "/resource_providers":
             return {
                 "resource_providers": [
@@ -71,6 +100,7 @@ class Cloud:
                         "uuid": provider.uuid,
                         "name": provider.name,
                         "root_provider_uuid": host.uuid,
+                        "generation": self.generation,
                     }
                     for host in self.hosts
                     for provider in (host, *host.devices)
@@ -273,3 +303,67 @@ def test_a_project_that_is_gone_is_not_told_of(cloud):
     assert len(reader.read().usage) == 1
     del cloud.used_by_project["p1"]
     assert reader.read().usage == ()
+
+
+@pytest.fixture
+def owned():
+    """Two full hosts; of each, a project has one GPU and another seven."""
+    cloud = Cloud(
+        [builders.machine(f"hgx-{n}", used=range(8)) for n in (1, 2)],
+        used_by_project={"p1": {builders.H100: 2}, "p2": {builders.H100: 14}},
+    )
+    for host in cloud.hosts:
+        for number, device in enumerate(host.devices):
+            cloud.owners[device.uuid] = (
+                (f"small-{host.name}", "p1")
+                if number == 0
+                else (f"large-{host.name}", "p2")
+            )
+    return cloud
+
+
+def by_host(found):
+    """List usage by host: (host, project, used)."""
+    return [(one.host, one.project, one.used) for one in found.usage_by_host]
+
+
+def test_usage_by_host_adds_up_to_what_is_used(owned):
+    found = owned.reader(owner_requests=20).read()
+    assert by_host(found) == [
+        (host, project, used)
+        for host in ("hgx-1", "hgx-2")
+        for project, used in (("p1", 1), ("p2", 7))
+    ]
+    assert found.names == {"p1": "P1", "p2": "P2"}
+    [models] = {(one.resource_class, one.model) for one in found.usage_by_host}
+    assert models == (builders.H100, "GPU_H100")
+
+
+def test_owners_are_asked_about_a_few_at_a_time(owned):
+    reader = owned.reader(owner_requests=16)
+    first = reader.read()
+    owned.asked.clear()
+    assert by_host(first)[-1] == ("hgx-2", "", 8)
+    assert by_host(first)[:-1] == [("hgx-1", "p1", 1), ("hgx-1", "p2", 7)]
+    assert "" not in [project for _, project, _ in by_host(reader.read())]
+    questions = [path for path in owned.asked if "/allocations" in path]
+    # One of a device and one of its server, for two servers.
+    assert len(questions) == 4
+
+
+def test_owners_that_placement_does_not_tell_are_left_out(owned):
+    reader = owned.reader(owner_requests=20)
+    reader.read()
+    owned.generation = 2
+    owned.owners.clear()
+    del owned.used_by_project["p2"]
+    found = reader.read()
+    assert by_host(found) == [("hgx-1", "", 8), ("hgx-2", "", 8)]
+    owned.broken["placement"] = errors.Unreachable(service="P", error="down")
+    assert by_host(reader.read()) == []
+
+
+def test_usage_by_host_can_be_turned_off(owned):
+    found = owned.reader(owner_requests=0).read()
+    assert found.usage_by_host == ()
+    assert not [path for path in owned.asked if "/allocations" in path]
