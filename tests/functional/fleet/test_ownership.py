@@ -4,6 +4,7 @@
 
 import collections
 import random
+import threading
 import uuid
 
 import pytest
@@ -231,6 +232,43 @@ def test_of_a_device_with_vfs_only_new_owners_are_asked(cloud):
         ("three", 1),
     }
     assert cloud.asked == 2
+
+
+def test_an_owner_that_has_more_by_now_is_asked_again(cloud):
+    consumer = cloud.claim("one", ("a", 7, 2))
+    book = ownership.Book(cloud.get)
+    book.read(cloud.hosts())
+    cloud.write(
+        f"/allocations/{consumer}",
+        "PUT",
+        {**cloud.body("one", [("a", 7, 3)]), "consumer_generation": 1},
+    )
+    hosts = cloud.hosts()
+    assert told(hosts, book.read(hosts)) == {("a", 7): {(consumer, "one", 3)}}
+
+
+def test_what_changes_between_two_answers_is_asked_about_next_time(cloud):
+    first = cloud.claim("one", ("a", 7, 1))
+    second = cloud.claim("two", ("a", 7, 1))
+    third = str(uuid.uuid4())
+    has_changed = threading.Event()
+
+    def get(path):
+        if path.endswith(second):
+            assert has_changed.wait(60)
+        answer = cloud.get(path)
+        if path.endswith(first) and not has_changed.is_set():
+            cloud.free(first)
+            cloud.claim("three", ("a", 7, 1), consumer=third)
+            has_changed.set()
+        return answer
+
+    book = ownership.Book(get)
+    book.read(cloud.hosts(), consumers=[first, second])
+    hosts = cloud.hosts()
+    assert told(hosts, book.read(hosts)) == {
+        ("a", 7): {(second, "two", 1), (third, "three", 1)}
+    }
 
 
 def test_only_so_much_is_asked_at_once_and_the_rest_another_time(cloud):
