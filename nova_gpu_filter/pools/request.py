@@ -247,6 +247,17 @@ class DeviceRequests:
     """Whether nova-compute will take the first devices that match, whatever
     the allocation says, as it does when it moves a server."""
 
+    def rp_uuids_in(self, mapping: ProviderMapping | None) -> frozenset[str]:
+        """Collect the providers that a candidate gives, of all requests.
+
+        :param mapping: see :meth:`DeviceRequest.rp_uuids_in`.
+        """
+        return frozenset(
+            rp_uuid
+            for asked in self.requests
+            for rp_uuid in asked.rp_uuids_in(mapping)
+        )
+
     @classmethod
     def from_nova(
         cls,

@@ -5,11 +5,13 @@
 import collections
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 import threading
 import time
+import types
+from typing import NamedTuple
 import weakref
 
 FIRST = 1000
@@ -28,6 +30,15 @@ def holding(instance_uuid: str | None) -> "InFlight | None":
         if instance_uuid in memory:
             return memory
     return None
+
+
+class Choice(NamedTuple):
+    """How to keep an instance out of the way of others."""
+
+    places: Mapping[str, int] = types.MappingProxyType({})
+    """Host -> which candidate to claim, where that is not the first one."""
+    contested: frozenset[str] = frozenset()
+    """Hosts on which others claim devices of every candidate first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,35 +112,51 @@ class InFlight:
             self._forget_expired()
 
     def choose(
-        self, instance_uuid: str, hosts: Sequence[str]
-    ) -> frozenset[str]:
-        """Note the host on which an instance claims first.
+        self, instance_uuid: str, hosts: Mapping[str, Iterable[frozenset[str]]]
+    ) -> Choice:
+        """Settle where an instance claims first, and what.
 
-        It is the first one whose devices nobody else claims first, or the
-        first one of all.
+        It is the first host that has a candidate whose devices nobody else
+        claims first, or the first one of all.
 
-        :param hosts: host state UUIDs, best first.
-        :returns: the hosts whose devices others claim first.
+        :param hosts: host state UUID -> providers of the devices of each
+            candidate, best first; read only where the first one is contested.
         """
         with self._lock:
             self._forget_expired()
             offer = self._offer_by_instance.get(instance_uuid)
             if offer is None or not hosts:
-                return frozenset()
-            contested = frozenset(
-                other.first_host
-                for key, other in self._offer_by_instance.items()
-                if key != instance_uuid
-                and other.first_host in offer.devices_by_host
-                and not offer.devices_by_host[other.first_host].isdisjoint(
-                    other.devices_by_host[other.first_host]
-                )
-            )
-            first = next((h for h in hosts if h not in contested), hosts[0])
+                return Choice()
+            claimed = self._claimed_first_by_others(instance_uuid)
+            devices_by_host = dict(offer.devices_by_host)
+            places, contested = {}, set()
+            for host, candidates in hosts.items():
+                if claimed[host].isdisjoint(devices_by_host.get(host, ())):
+                    continue
+                for place, devices in enumerate(candidates):
+                    if claimed[host].isdisjoint(devices):
+                        places[host], devices_by_host[host] = place, devices
+                        break
+                else:
+                    contested.add(host)
+            first = next((h for h in hosts if h not in contested), None)
             self._offer_by_instance[instance_uuid] = dataclasses.replace(
-                offer, first_host=first
+                offer,
+                devices_by_host=devices_by_host,
+                first_host=first or next(iter(hosts)),
             )
-        return contested
+        return Choice(places, frozenset(contested))
+
+    def _claimed_first_by_others(
+        self, instance_uuid: str
+    ) -> Mapping[str, set[str]]:
+        claimed: dict[str, set[str]] = collections.defaultdict(set)
+        for other, offer in self._offer_by_instance.items():
+            if other != instance_uuid and offer.first_host is not None:
+                claimed[offer.first_host] |= offer.devices_by_host[
+                    offer.first_host
+                ]
+        return claimed
 
     def taken(
         self, instance_uuid: str, host: str, free: Collection[str]

@@ -41,7 +41,7 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     begin = time.monotonic()
     uuids = user.boot_at_once([bootstrap.flavor(1)] * BURST, meanwhile=strike)
     taken = [uuid for uuid in uuids if uuid is not None]
-    servers = user.settle(taken, patience_seconds=90)
+    servers = user.settle(taken, patience_seconds=75)
     counted = collections.Counter(server["status"] for server in servers)
     counted["not taken by the API"] = uuids.count(None)
     settled = time.monotonic() - begin

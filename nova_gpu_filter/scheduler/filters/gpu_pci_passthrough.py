@@ -193,11 +193,13 @@ class GpuPciPassthroughFilter(
     def _offer(host_state, question) -> None:
         """Note which devices the instance would claim on this host."""
         mapping = host_state.allocation_candidates[0]["mappings"]
-        devices = frozenset(
-            rp_uuid
-            for asked in question.requests.requests
-            for rp_uuid in asked.rp_uuids_in(mapping)
-        )
+        # Of several VFs behind one provider there is one for others, too.
+        shared = {
+            pool.get("rp_uuid")
+            for pool in host_state.pci_stats.pools
+            if pool["count"] > 1
+        }
+        devices = question.requests.rp_uuids_in(mapping) - shared
         if devices:
             question.offered[host_state.uuid] = devices
 

@@ -80,48 +80,85 @@ def test_what_was_claimed_stays_taken_for_those_who_read_the_host_before(
     assert memory.taken("c", "host", FREE) == {"gpu0": FIRST}
 
 
+ONE, TWO = frozenset({"gpu0"}), frozenset({"gpu9"})
+
+
 def test_the_host_that_is_tried_first_counts_more(memory):
-    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
-    memory.remember("a", {"one": one, "two": two})
-    assert memory.taken("b", "one", one) == {"gpu0": FIRST}
-    assert memory.taken("b", "two", two) == {"gpu9": FIRST}
-    assert memory.choose("a", ["two", "one"]) == frozenset()
-    assert memory.taken("b", "one", one) == {"gpu0": 1}
-    assert memory.taken("b", "two", two) == {"gpu9": FIRST}
+    memory.remember("a", {"one": ONE, "two": TWO})
+    assert memory.taken("b", "one", ONE) == {"gpu0": FIRST}
+    assert memory.taken("b", "two", TWO) == {"gpu9": FIRST}
+    choice = memory.choose("a", {"two": [TWO], "one": [ONE]})
+    assert (choice.places, choice.contested) == ({}, frozenset())
+    assert memory.taken("b", "one", ONE) == {"gpu0": 1}
+    assert memory.taken("b", "two", TWO) == {"gpu9": FIRST}
 
 
 def test_a_host_that_somebody_else_tries_first_is_contested(memory):
-    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
     for instance in "abc":
-        memory.remember(instance, {"one": one, "two": two})
-    assert memory.choose("a", ["one", "two"]) == frozenset()
-    assert memory.choose("b", ["one", "two"]) == {"one"}
-    # Nothing is left for the third, who takes what is best then.
-    assert memory.choose("c", ["two", "one"]) == {"one", "two"}
-    assert memory.taken("x", "one", one) == {"gpu0": FIRST + 2}
-    assert memory.taken("x", "two", two) == {"gpu9": 2 * FIRST + 1}
+        memory.remember(instance, {"one": ONE, "two": TWO})
+    contested = [
+        memory.choose("a", {"one": [ONE], "two": [TWO]}).contested,
+        memory.choose("b", {"one": [ONE], "two": [TWO]}).contested,
+        # Nothing is left for the third, who takes what is best then.
+        memory.choose("c", {"two": [TWO], "one": [ONE]}).contested,
+    ]
+    assert contested == [frozenset(), {"one"}, {"one", "two"}]
+    assert memory.taken("x", "one", ONE) == {"gpu0": FIRST + 2}
+    assert memory.taken("x", "two", TWO) == {"gpu9": 2 * FIRST + 1}
 
 
-def test_other_devices_of_a_host_are_not_contested(memory):
-    two = frozenset({"gpu9"})
-    memory.remember("a", {"one": frozenset({"gpu0"}), "two": two})
-    memory.remember("b", {"one": frozenset({"gpu1"}), "two": two})
-    memory.choose("a", ["one", "two"])
-    assert memory.choose("b", ["one", "two"]) == frozenset()
+def test_another_candidate_of_a_host_is_chosen_before_another_host(memory):
+    other = frozenset({"gpu1"})
+    for instance in "ab":
+        memory.remember(instance, {"one": ONE, "two": TWO})
+    memory.choose("a", {"one": [ONE, other], "two": [TWO]})
+    choice = memory.choose("b", {"one": [ONE, other], "two": [TWO]})
+    assert (choice.places, choice.contested) == ({"one": 1}, frozenset())
+    assert memory.taken("x", "one", FREE) == {"gpu0": FIRST, "gpu1": FIRST}
+
+
+def test_candidates_are_read_only_where_it_matters(memory):
+    def unread():
+        raise AssertionError
+        yield
+
+    memory.remember("a", {"one": ONE})
+    memory.remember("b", {"one": frozenset({"gpu1"}), "two": TWO})
+    choice = memory.choose("b", {"one": unread(), "two": unread()})
+    assert (choice.places, choice.contested) == ({}, frozenset())
 
 
 def test_the_host_where_an_instance_went_is_the_one_it_tried_first(memory):
-    one, two = frozenset({"gpu0"}), frozenset({"gpu9"})
-    memory.remember("a", {"one": one, "two": two})
-    memory.choose("a", ["one", "two"])
+    memory.remember("a", {"one": ONE, "two": TWO})
+    memory.choose("a", {"one": [ONE], "two": [TWO]})
     assert memory.taken("b", "two", FREE) == {}
-    memory.remember("b", {"one": one, "two": two})
-    assert memory.choose("b", ["two", "one"]) == {"two"}
+    memory.remember("b", {"one": ONE, "two": TWO})
+    choice = memory.choose("b", {"two": [TWO], "one": [ONE]})
+    assert choice.contested == {"two"}
 
 
-@pytest.mark.parametrize("hosts", [[], ["one"]])
+@pytest.mark.parametrize("hosts", [{}, {"one": [ONE]}])
 def test_nothing_is_chosen_for_an_instance_without_offer(memory, hosts):
-    assert memory.choose("nobody", hosts) == frozenset()
+    assert memory.choose("nobody", hosts) == in_flight.Choice()
+
+
+def test_threads_that_weigh_at_once_choose_different_devices(memory):
+    """As many as there are candidates on two hosts, all offered the same."""
+    instances = [f"i{number}" for number in range(16)]
+    hosts = {
+        host: [frozenset({f"{host}-gpu{n}"}) for n in range(8)]
+        for host in ("one", "two")
+    }
+    for instance in instances:
+        memory.remember(instance, {h: sets[0] for h, sets in hosts.items()})
+
+    def choose(instance):
+        choice = memory.choose(instance, hosts)
+        host = next(h for h in hosts if h not in choice.contested)
+        return hosts[host][choice.places.get(host, 0)]
+
+    with futures.ThreadPoolExecutor(8) as executor:
+        assert len(set(executor.map(choose, instances))) == 16
 
 
 def test_the_memory_that_holds_an_offer_is_found(memory, clock):

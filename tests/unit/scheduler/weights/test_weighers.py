@@ -165,10 +165,14 @@ def test_hosts_that_cannot_be_read_are_no_error(config, weigher):
         assert len(order(weigher, [foreign, vfs], 2)) == 2
 
 
-def weigh(hosts, instance):
+def weigh(hosts, instance, moved=False):
     """Weigh as nova does, with fragmentation before requests in flight."""
     spec_obj = asking(1)
     spec_obj.instance_uuid = instance
+    if moved:
+        spec_obj.requested_destination = objects.Destination(
+            cell=objects.CellMapping()
+        )
     weighed = weights.HostWeightHandler().get_weighed_objects(
         [WEIGHERS["fragmentation"](), WEIGHERS["in_flight"]()],
         hosts,
@@ -204,6 +208,28 @@ def test_requests_for_one_device_go_to_two_hosts(config, two_hosts):
     assert weigh(two_hosts, uuids.third) == ["fuller", "empty"]
 
 
+@pytest.mark.parametrize(
+    ("moved", "expected"), [(False, "gpu1"), (True, "gpu0")]
+)
+def test_another_candidate_comes_first_where_there_is_one(
+    config, two_hosts, moved, expected
+):
+    """But not for a server that moves, which gets the first devices anyway."""
+    memory = in_flight.InFlight(seconds=60)
+    fuller = two_hosts[1]
+    fuller.allocation_candidates.append(
+        {"mappings": {f"{uuids.req}-0": ["gpu1"]}}
+    )
+    for instance in (uuids.first, uuids.second):
+        offer(memory, two_hosts, instance)
+    weigh(two_hosts, uuids.first)
+    order = weigh(two_hosts, uuids.second, moved=moved)
+    assert order[0] == ("empty" if moved else "fuller")
+    first = fuller.allocation_candidates[0]["mappings"]
+    assert first[f"{uuids.req}-0"] == [expected]
+    assert len(fuller.allocation_candidates) == 2
+
+
 def test_nobody_is_moved_where_nothing_is_known(config, two_hosts):
     assert weigh(two_hosts, uuids.unknown) == ["fuller", "empty"]
 
@@ -216,7 +242,8 @@ def test_a_multiplier_of_zero_leaves_the_order_and_notes_nothing(
     for instance in (uuids.first, uuids.second):
         offer(memory, two_hosts, instance)
         assert weigh(two_hosts, instance) == ["fuller", "empty"]
-    assert memory.choose(uuids.first, [uuids.fuller]) == frozenset()
+    choice = memory.choose(uuids.first, {uuids.fuller: [{"gpu0"}]})
+    assert choice == in_flight.Choice()
 
 
 def test_it_stands_last_among_ours():
