@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from tests.hardware import conftest
 from tests.hardware import parts
 
 
@@ -18,10 +17,14 @@ def main() -> int:
     except parts.NotHere as reason:
         print(f"make test-hardware: SKIPPED, {reason}.")
         return 0
-    os.environ[conftest.SWITCH] = "1"
+    os.environ[parts.SWITCH] = "1"
     return pytest.main(
-        # One process, since each machine takes two processors.
-        ["-q", "-p", "no:xdist", str(parts.SOURCES), *sys.argv[1:]]
+        [
+            *("-q", "-n", os.environ.get("WORKERS", "2")),
+            # Else those with one test come last, which take longest.
+            "--no-loadscope-reorder",
+            *(str(parts.SOURCES), *sys.argv[1:]),
+        ]
     )
 
 

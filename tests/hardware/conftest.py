@@ -3,23 +3,45 @@
 """Boots the machines; "make test-hardware" runs these tests, nobody else."""
 
 import os
+import re
 
 import pytest
+import xdist.scheduler
 
 from tests.hardware import facts as facts_lib
 from tests.hardware import guest as guest_lib
 from tests.hardware import machines
 from tests.hardware import parts as parts_lib
 
-SWITCH = "NOVA_GPU_HARDWARE"
-
 
 def pytest_ignore_collect() -> bool | None:
-    """Leave all out but for ``python -m tests.hardware``, which sets SWITCH.
+    """Leave all out but for ``python -m tests.hardware``, which sets it.
 
     A machine takes a minute and a gigabyte: too much for every change.
     """
-    return None if SWITCH in os.environ else True
+    return None if parts_lib.SWITCH in os.environ else True
+
+
+class ByMachine(xdist.scheduler.LoadScopeScheduling):
+    """Gives a worker all tests that use the same machine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        # Those of test_cures.py boot one of their own each.
+        machine = re.search(r"\[(.*)\]", name)
+        if machine:
+            return machine[1]
+        return name if file.endswith("test_cures.py") else file
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no worker ends much later."""
+    items.sort(key=lambda item: "facts" in item.fixturenames)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Have xdist know of machines."""
+    return ByMachine(config, log)
 
 
 @pytest.fixture(scope="session")

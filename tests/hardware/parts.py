@@ -24,6 +24,8 @@ from tests.hardware import site
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = pathlib.Path(__file__).resolve().parent
 CACHE = REPOSITORY / ".cache" / "hardware"
+SWITCH = "NOVA_GPU_HARDWARE"
+"""Set in the environment where machines may be booted."""
 
 # Program -> package.
 _INSTALLED = {
@@ -41,12 +43,28 @@ _UNPACKED = (
     "udev",
 )
 _TO_BUILD = ("libc6-dev",)
+# These are unpacked with what they need and this machine lacks.
+_LIBVIRT = (
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "python3-libvirt",
+)
 
 # The guest's kernel has these modules, and what they depend on: what it needs
 # to run, VFIO, and drivers that take devices of the machines. The real drivers
 # of our GPUs and NICs would wait for firmware that is not there.
 _FIRST = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p")
-_MODULES = (*_FIRST, "vfio_pci", "vfio_iommu_type1", "snd_hda_intel")
+_MODULES = (
+    *_FIRST,
+    "vfio_pci",
+    "vfio_iommu_type1",
+    "snd_hda_intel",
+    # Lays the packages over /usr.
+    "overlay",
+)
+
+# Of Python itself, not of its environment, which is left at home.
+PYTHON = pathlib.Path(sys.base_prefix, "bin", "python3")
 
 
 class NotHere(Exception):
@@ -93,7 +111,7 @@ class Parts:
 
 def shares(parts: Parts) -> tuple[qemu.Share, ...]:
     """List what guests see of this machine, read-only."""
-    wanted = ("/usr", sys.base_prefix, str(REPOSITORY))
+    wanted = ("/usr", sys.base_prefix, sys.prefix, str(REPOSITORY))
     paths: list[str] = []
     for path in sorted(map(os.path.realpath, wanted)):
         if not any(
@@ -198,6 +216,15 @@ def _kernel_packages() -> list[str]:
     return [f"linux-image-{version}-amd64", headers, *needed]
 
 
+def _lacking(*packages: str) -> list[str]:
+    """List what apt would install with these packages, and them."""
+    said = _apt(
+        *("apt-get", "install", "--simulate", "--no-install-recommends"),
+        *packages,
+    )
+    return re.findall(r"^Inst (\S+)", said, re.MULTILINE)
+
+
 def _make(parts: Parts) -> None:
     print(
         f"Making {CACHE.relative_to(REPOSITORY)}: a kernel and what goes"
@@ -207,7 +234,8 @@ def _make(parts: Parts) -> None:
     build = CACHE / "build"
     packages = CACHE / "packages"
     packages.mkdir()
-    _apt("apt-get", "download", *_UNPACKED, *_kernel_packages(), cwd=packages)
+    wanted = {*_UNPACKED, *_lacking(*_LIBVIRT), *_kernel_packages()}
+    _apt("apt-get", "download", *sorted(wanted), cwd=packages)
     for package in sorted(packages.iterdir()):
         is_kernels = package.name.startswith("linux-")
         target = build if is_kernels else parts.extras
@@ -339,16 +367,14 @@ def _write_guest_files(parts: Parts, guest: pathlib.Path) -> None:
         + "state /state rw\n"
     )
     site.copy(guest / "site")
-    # Of Python itself, not of its environment, which is left at home.
-    python = pathlib.Path(sys.base_prefix, "bin", "python3")
     (guest / "agent").write_text(
         f"cd {REPOSITORY} || fail 'there is no {REPOSITORY}'\n"
         f"export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/guest/site\n"
-        f"{python} -m tests.hardware.agent >/dev/console 2>&1\n"
+        f"{PYTHON} -m tests.hardware.agent >/dev/console 2>&1\n"
     )
     command = guest / "bin" / "nova-gpu-host"
     command.write_text(
         "#!/bin/busybox sh\n"
-        f'exec {python} -m nova_gpu_filter.cmd.host "$@"\n'
+        f'exec {PYTHON} -m nova_gpu_filter.cmd.host "$@"\n'
     )
     command.chmod(0o755)
