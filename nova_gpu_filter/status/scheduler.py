@@ -115,8 +115,8 @@ def check_weighers(node: Node) -> results.Result:
     if missing:
         return results.warning(
             f"[filter_scheduler]weight_classes is without"
-            f" {' and '.join(missing)}, so hosts are not compared by their"
-            f" links: add {ALL_WEIGHERS}."
+            f" {' and '.join(missing)}, so hosts are compared by less than"
+            f" they could be: name {ALL_WEIGHERS} last."
         )
     if loaded[-1] != LAST_WEIGHER:
         return results.warning(
