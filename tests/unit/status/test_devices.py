@@ -40,6 +40,20 @@ def surveyed(make_node):
     return make
 
 
+@pytest.fixture
+def placement_conf(tmp_path):
+    """Return a function that writes a placement.conf, unless it gets None."""
+
+    def write(text):
+        if text is None:
+            return None
+        path = tmp_path / "placement.conf"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("gpus", "composed", "code", "words"),
     [
@@ -145,16 +159,12 @@ def test_the_extension_expects_what_the_scheduler_expects(
     ],
 )
 def test_placement_has_limits_where_it_needs_them(
-    surveyed, tmp_path, gpus, composed, text, code, words
+    surveyed, placement_conf, gpus, composed, text, code, words
 ):
-    path = None
-    if text is not None:
-        path = tmp_path / "placement.conf"
-        path.write_text(text)
     node = surveyed(
         [plain("a", 1), plain("b", gpus)],
         composed,
-        placement_conf=path and str(path),
+        placement_conf=placement_conf(text),
     )
     result = devices.check_limits(node)
     assert result.code is code
@@ -213,17 +223,13 @@ def test_all_three_options_are_named_where_no_file_can_be_read(surveyed):
     ],
 )
 def test_placement_gives_no_device_twice(
-    surveyed, tmp_path, gpus, composed, text, code, words
+    surveyed, placement_conf, gpus, composed, text, code, words
 ):
-    path = None
-    if text is not None:
-        path = tmp_path / "placement.conf"
-        path.write_text(text)
     result = devices.check_races(
         surveyed(
             [plain("a", gpus)] if gpus else [],
             composed,
-            placement_conf=path and str(path),
+            placement_conf=placement_conf(text),
         )
     )
     assert result.code is code, result.details
