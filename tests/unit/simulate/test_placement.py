@@ -35,7 +35,12 @@ class _Placement:
         if path == "/resource_providers":
             return {
                 "resource_providers": [
-                    {"uuid": name, "name": name, "root_provider_uuid": name[0]}
+                    {
+                        "uuid": name,
+                        "name": name,
+                        "generation": 1,
+                        "root_provider_uuid": name[0],
+                    }
                     for name in ["a", "b", "c", *self.devices]
                 ]
             }
