@@ -11,6 +11,8 @@ CLOUD = .venvs/cloud
 # Test processes at a time, here and in tox.
 WORKERS ?= 2
 export WORKERS
+# How often a case of "make test-cloud" is tried again.
+CLOUD_RERUNS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -52,7 +54,7 @@ test-upstream: venv ## Run the suites of Nova and Placement with our parts in pl
 test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	@if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
-	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud $(CLOUD_TESTS); \
+	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud --reruns $(CLOUD_RERUNS) $(CLOUD_TESTS); \
 	 else echo "test-cloud: skipped: $$reason"; fi
 
 cloud-venv: $(CLOUD)/.installed

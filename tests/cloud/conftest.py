@@ -41,6 +41,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     case.seconds += report.duration
     if report.when == "call" or report.outcome != "passed":
         case.outcome = report.outcome
+    if report.outcome == "rerun":
+        lines = report.longreprtext.splitlines()
+        why = next((line[1:] for line in lines if line[:2] == "E "), lines[-1])
+        case.notes.append(f"tried again, as it failed: {why.strip()}")
 
 
 def pytest_terminal_summary(
