@@ -64,8 +64,8 @@ and ends early for an instance that is seen to have its devices.
 
 Set it to about the time that a request needs from the scheduler until its
 host has claimed the devices. Until it is over, GPUs of a server that was
-created and deleted again are still offered last. 0 turns it off. Each scheduler process has its
-own memory.
+created and deleted again are still offered last. 0 turns it off. Each
+scheduler process has its own memory.
 
 Related options:
 
