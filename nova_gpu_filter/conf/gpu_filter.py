@@ -113,6 +113,9 @@ other request of the last moments claims first
 (``[gpu_filter]in_flight_seconds``). The default is more than the others add up
 to, and less than those of Nova's weighers that avoid hosts which fail: a
 request that loses its race on every host fails, however good the hosts are.
+
+It settles the whole order of the hosts: 0 for one of them, by the metadata of
+an aggregate, turns it off for the requests that this host is weighed for.
 """
         + _MULTIPLIER_HELP % {"name": "gpu_in_flight_weight_multiplier"},
     ),

@@ -153,9 +153,10 @@ class InFlight:
         claimed: dict[str, set[str]] = collections.defaultdict(set)
         for other, offer in self._offer_by_instance.items():
             if other != instance_uuid and offer.first_host is not None:
-                claimed[offer.first_host] |= offer.devices_by_host[
-                    offer.first_host
-                ]
+                # It was offered nothing there where nothing can be contested.
+                claimed[offer.first_host] |= offer.devices_by_host.get(
+                    offer.first_host, frozenset()
+                )
         return claimed
 
     def taken(

@@ -137,6 +137,21 @@ def test_the_host_where_an_instance_went_is_the_one_it_tried_first(memory):
     assert choice.contested == {"two"}
 
 
+@pytest.mark.parametrize(
+    ("hosts", "contested"),
+    [
+        ({"shared": [ONE], "one": [ONE]}, set()),
+        ({"one": [ONE], "shared": [ONE]}, {"one"}),
+    ],
+)
+def test_a_host_may_pass_without_an_offer(memory, hosts, contested):
+    """As one whose devices are the VFs of one provider, enough for all."""
+    for instance in "ab":
+        memory.remember(instance, {"one": ONE, "two": TWO})
+    memory.choose("a", hosts)
+    assert memory.choose("b", hosts).contested == contested
+
+
 @pytest.mark.parametrize("hosts", [{}, {"one": [ONE]}])
 def test_nothing_is_chosen_for_an_instance_without_offer(memory, hosts):
     assert memory.choose("nobody", hosts) == in_flight.Choice()
