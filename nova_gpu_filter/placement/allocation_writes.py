@@ -19,65 +19,34 @@ CPU and memory from its root provider.
 
 Here a request is tried once in its transaction, and the whole of it again if
 it lost a race, as often as ``[placement]allocation_conflict_retry_count``
-says.
+says. For that it goes to a Placement of its own, in which this option is 1.
 """
 
 from collections.abc import Iterable
-import contextvars
-import dataclasses
 import random
 import threading
 import time
-from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
+from placement import deploy
 from placement import exception
-from placement.objects import allocation
 import webob
 
 from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import overrides
 
 LOG = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 0.05
-"""Before a request is tried again; a write takes a few milliseconds."""
+"""Before a request is tried a third time; a write takes milliseconds."""
 
+_ONE_TRY = {"placement": {"allocation_conflict_retry_count": 1}}
 
-@dataclasses.dataclass(slots=True)
-class _Attempt:
-    """One try of a request, in a transaction of its own."""
-
-    has_lost_race: bool = False
-
-
-# Set while a request is tried by us. Placement without the extension may run
-# in the same process, as in our tests, and has to stay as it is.
-_attempt: contextvars.ContextVar[_Attempt | None] = contextvars.ContextVar(
-    "attempt", default=None
-)
-
-_stock_replace_all = allocation.replace_all
-
-
-def _replace_all(context: Any, alloc_list: list[Any]) -> None:
-    """Do what ``placement.objects.allocation.replace_all`` does, but once.
-
-    :raises ResourceProviderConcurrentUpdateDetected: another request was
-        faster.
-    """
-    attempt = _attempt.get()
-    if attempt is None:
-        _stock_replace_all(context, alloc_list)
-        return
-    try:
-        allocation._set_allocations(context, alloc_list)
-    except exception.ResourceProviderConcurrentUpdateDetected:
-        attempt.has_lost_race = True
-        raise
-
-
-allocation.replace_all = _replace_all
+_LOST_RACE = str(exception.ResourceProviderConcurrentUpdateDetected()).encode()
+"""Part of the answer to a write that lost. The error code of these answers,
+``placement.concurrent_update``, also stands for a client that sent an old
+generation, and is left out below microversion 1.23."""
 
 
 class Repeater:
@@ -88,11 +57,14 @@ class Repeater:
     ) -> None:
         """Wrap an application.
 
-        :param application: the whole of Placement.
+        :param application: the whole of Placement, for all other requests.
         :param conf: its configuration.
         """
         self._application = application
         self._conf = conf
+        self._writer: inner.Application = deploy.deploy(
+            overrides.Overridden(conf, _ONE_TRY)
+        )
         self._turn = threading.Lock()
 
     def __call__(
@@ -106,8 +78,8 @@ class Repeater:
         return [reply.body]
 
     def _write(self, request: webob.Request) -> inner.Reply:
-        reply, has_lost_race = self._try(request)
-        if not has_lost_race:
+        reply = self._try(request)
+        if not _lost_race(reply):
             return reply
         # Those that lost go one by one, or they would race again.
         with self._turn:
@@ -116,8 +88,11 @@ class Repeater:
     def _repeat(
         self, request: webob.Request, reply: inner.Reply
     ) -> inner.Reply:
-        most = self._conf.placement.allocation_conflict_retry_count
+        most = max(1, self._conf.placement.allocation_conflict_retry_count)
         for tried in range(1, most):
+            if tried > 1:
+                # To another process, whose requests wait for no turn of ours.
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311
             LOG.debug(
                 "%s %s: another request was faster, %d of %d tries",
                 request.method,
@@ -125,32 +100,27 @@ class Repeater:
                 tried,
                 most,
             )
-            reply, has_lost_race = self._try(request)
-            if not has_lost_race:
+            reply = self._try(request)
+            if not _lost_race(reply):
                 return reply
-            # To another process, whose requests do not wait for their turn.
-            time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311
         LOG.warning(
             "%s %s: other requests were faster %d times; the client is told"
             " so, with status %s. Where that is frequent, raise"
             " [placement]allocation_conflict_retry_count.",
             request.method,
             request.path_info,
-            max(1, most),
+            most,
             reply.status,
         )
         return reply
 
-    def _try(self, request: webob.Request) -> tuple[inner.Reply, bool]:
-        """Answer a request, and say whether it lost a race."""
-        attempt = _Attempt()
-        token = _attempt.set(attempt)
-        try:
-            # The copy has a body of its own to be read.
-            reply = inner.call(self._application, request.copy().environ)
-        finally:
-            _attempt.reset(token)
-        return reply, attempt.has_lost_race
+    def _try(self, request: webob.Request) -> inner.Reply:
+        # The copy has a body of its own to be read.
+        return inner.call(self._writer, request.copy().environ)
+
+
+def _lost_race(reply: inner.Reply) -> bool:
+    return reply.status.startswith("409 ") and _LOST_RACE in reply.body
 
 
 def _writes_allocations(environ: inner.Environ) -> bool:

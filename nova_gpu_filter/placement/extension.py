@@ -26,10 +26,8 @@ requests that are not composed.
 """
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 import json
 import time
-from typing import Any
 import zlib
 
 import microversion_parse
@@ -47,6 +45,7 @@ from nova_gpu_filter.placement import collector
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import counters
 from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import overrides
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import trees
 
@@ -67,8 +66,10 @@ def wrap(application: inner.Application, conf: cfg.ConfigOpts) -> "Wrapped":
     :param conf: the configuration it was made with. Our options are
         registered with it.
     :returns: a WSGI application that answers requests for allocation
-        candidates with equal groups itself, tries writes of allocations again
-        where they lost a race, and leaves all else to ``application``.
+        candidates with equal groups itself, has writes of allocations tried
+        again where they lost a race, by a pipeline that ``placement.deploy``
+        makes with the same configuration, and leaves all else to
+        ``application``. Middleware of your own belongs around it.
     """
     placement_extension.register_opts(conf)
     return Wrapped(allocation_writes.Repeater(application, conf), conf)
@@ -84,7 +85,7 @@ class Wrapped:
         self._application = application
         self._conf = conf
         self._handler = handler.PlacementHandler(
-            config=_Overridden(conf, _INNER_OPTIONS)
+            config=overrides.Overridden(conf, _INNER_OPTIONS)
         )
         self._is_usable = _are_options_good(conf)
 
@@ -227,27 +228,6 @@ def _seed(environ: inner.Environ) -> int:
     server that is created. Without an id, equal questions have equal answers.
     """
     return zlib.crc32(environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "").encode())
-
-
-class _Overridden:
-    """A configuration, or a group of one, with other values for some options.
-
-    Not a copy: what changes in the original changes here.
-    """
-
-    def __init__(self, original: Any, values: Mapping[str, Any]) -> None:
-        """Take values for options, or mappings of them for groups."""
-        self._original = original
-        self._values = values
-
-    def __getattr__(self, name: str) -> Any:
-        """Read an option or a group."""
-        if name not in self._values:
-            return getattr(self._original, name)
-        value = self._values[name]
-        if isinstance(value, Mapping):
-            return _Overridden(getattr(self._original, name), value)
-        return value
 
 
 _INNER_OPTIONS = {

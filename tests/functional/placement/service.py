@@ -2,6 +2,7 @@
 
 """A real Placement in memory, stock and wrapped, and providers in it."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
@@ -177,13 +178,18 @@ class Placement(fixtures.Fixture):
             response.status_int, dict(response.headers), response.body
         )
 
-    def allocate(self, candidate: Mapping[str, Any]) -> str:
+    def allocate(
+        self,
+        candidate: Mapping[str, Any],
+        ask: Callable[..., Response] | None = None,
+    ) -> str:
         """Claim an allocation candidate; return the consumer.
 
+        :param ask: :meth:`stock`, unless given, or :meth:`ours`.
         :raises AssertionError: it was refused.
         """
         consumer = str(uuid.uuid4())
-        response = self.stock(
+        response = (ask or self.stock)(
             f"/allocations/{consumer}",
             method="PUT",
             body={
@@ -197,6 +203,15 @@ class Placement(fixtures.Fixture):
         )
         assert response.status == 204, response.body
         return consumer
+
+    def allocations(self, consumer: str) -> dict[str, Any]:
+        """Return what a consumer has, as a candidate states it."""
+        response = self.stock(f"/allocations/{consumer}")
+        assert response.status == 200, response.body
+        return {
+            provider: {"resources": allocation["resources"]}
+            for provider, allocation in response.json["allocations"].items()
+        }
 
     def free(self, consumer: str) -> None:
         """Give back what a consumer has."""

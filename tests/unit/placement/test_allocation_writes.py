@@ -1,62 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import io
+import json
 import logging
 from unittest import mock
 
-from oslo_config import cfg
-from placement import conf as placement_conf
 from placement import exception
-from placement.objects import allocation
 import pytest
 
 from nova_gpu_filter.placement import allocation_writes
 
-
-@pytest.fixture
-def conf():
-    """The options of Placement, with three tries a write."""
-    config = cfg.ConfigOpts()
-    placement_conf.register_opts(config)
-    config.set_default("connection", "sqlite://", group="placement_database")
-    config([], default_config_files=[])
-    config.set_override(
-        "allocation_conflict_retry_count", 3, group="placement"
-    )
-    yield config
-    # Configurations of one process share groups, with what was overridden.
-    config.clear_override("allocation_conflict_retry_count", group="placement")
+CAPACITY = "Unable to allocate inventory: no room"
+GENERATION = "consumer generation conflict - expected 1 but got null"
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr(allocation_writes.time, "sleep", mock.Mock())
+def pauses(monkeypatch):
+    """The pauses that were made, which take no time."""
+    sleep = mock.Mock()
+    monkeypatch.setattr(allocation_writes.time, "sleep", sleep)
+    return sleep.mock_calls
 
 
 class Placement:
-    """A Placement whose first writes lose their races."""
+    """A Placement whose first writes fail, as a rule for a lost race."""
 
-    def __init__(self, monkeypatch, lost):
-        self.lost = lost
+    def __init__(self, failing, why=None):
+        self.failing = failing
+        self.why = why or str(
+            exception.ResourceProviderConcurrentUpdateDetected()
+        )
         self.bodies = []
-        self.tries = 0
-        monkeypatch.setattr(allocation, "_set_allocations", self._set)
-
-    def _set(self, context, alloc_list):
-        self.tries += 1
-        if self.tries <= self.lost:
-            raise exception.ResourceProviderConcurrentUpdateDetected()
 
     def __call__(self, environ, start_response):
         length = int(environ.get("CONTENT_LENGTH") or 0)
         self.bodies.append(environ["wsgi.input"].read(length))
-        try:
-            allocation.replace_all(None, [])
-        except exception.ConcurrentUpdateDetected:
-            start_response("409 Conflict", [("X-Try", str(self.tries))])
-            return [b"lost"]
-        start_response("204 No Content", [("X-Try", str(self.tries))])
+        headers = [("X-Try", str(len(self.bodies)))]
+        if len(self.bodies) <= self.failing:
+            start_response("409 Conflict", headers)
+            return [json.dumps({"errors": [{"detail": self.why}]}).encode()]
+        start_response("204 No Content", headers)
         return []
+
+
+@pytest.fixture
+def repeat(monkeypatch, conf):
+    """Give a function that puts a Repeater in front of a Placement."""
+    conf.set_override("allocation_conflict_retry_count", 3, group="placement")
+
+    def make(writer, application=None):
+        monkeypatch.setattr(
+            allocation_writes.deploy, "deploy", mock.Mock(return_value=writer)
+        )
+        return allocation_writes.Repeater(application or mock.Mock(), conf)
+
+    return make
 
 
 def send(application, method="PUT", path="/allocations/1", body=b"{}"):
@@ -82,28 +80,28 @@ WRITES = [
 @pytest.mark.parametrize(("method", "path"), WRITES)
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_write_that_lost_is_sent_again_whole(
-    monkeypatch, conf, method, path, lost
+    repeat, pauses, method, path, lost
 ):
-    placement = Placement(monkeypatch, lost)
-    answer = send(
-        allocation_writes.Repeater(placement, conf), method, path, b'{"a": 1}'
-    )
+    placement = Placement(lost)
+    answer = send(repeat(placement), method, path, b'{"a": 1}')
     assert answer == ("204 No Content", {"X-Try": str(lost + 1)}, b"")
     assert placement.bodies == [b'{"a": 1}'] * (lost + 1)
+    assert len(pauses) == max(0, lost - 1)
 
 
 @pytest.mark.parametrize(("tries", "expected"), [(0, 1), (1, 1), (3, 3)])
 def test_the_client_is_told_when_all_tries_were_lost(
-    monkeypatch, conf, caplog, tries, expected
+    repeat, conf, caplog, tries, expected
 ):
     conf.set_override(
         "allocation_conflict_retry_count", tries, group="placement"
     )
-    placement = Placement(monkeypatch, lost=99)
+    placement = Placement(failing=99)
     with caplog.at_level(logging.WARNING):
-        answer = send(allocation_writes.Repeater(placement, conf))
-    assert answer == ("409 Conflict", {"X-Try": str(expected)}, b"lost")
-    assert placement.tries == expected
+        status, headers, body = send(repeat(placement))
+    assert (status, headers) == ("409 Conflict", {"X-Try": str(expected)})
+    assert b"Please retry your update" in body
+    assert len(placement.bodies) == expected
     [record] = caplog.records
     assert (
         f"PUT /allocations/1: other requests were faster {expected} times"
@@ -112,14 +110,10 @@ def test_the_client_is_told_when_all_tries_were_lost(
     assert "[placement]allocation_conflict_retry_count" in record.getMessage()
 
 
-def test_a_conflict_that_is_no_race_is_not_repeated(monkeypatch, conf):
-    placement = Placement(monkeypatch, lost=0)
-    monkeypatch.setattr(
-        allocation,
-        "_set_allocations",
-        mock.Mock(side_effect=exception.ConcurrentUpdateDetected()),
-    )
-    status, _, _ = send(allocation_writes.Repeater(placement, conf))
+@pytest.mark.parametrize("why", [CAPACITY, GENERATION])
+def test_a_conflict_that_is_no_race_is_not_repeated(repeat, why):
+    placement = Placement(failing=1, why=why)
+    status, _, _ = send(repeat(placement))
     assert status == "409 Conflict"
     assert len(placement.bodies) == 1
 
@@ -133,30 +127,29 @@ def test_a_conflict_that_is_no_race_is_not_repeated(monkeypatch, conf):
         ("POST", "/resource_providers"),
     ],
 )
-def test_other_requests_reach_placement_as_they_are(conf, method, path):
+def test_other_requests_reach_placement_as_they_are(repeat, method, path):
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
     start_response = mock.Mock()
-    application = mock.Mock(return_value=[b"stock"])
-    answer = allocation_writes.Repeater(application, conf)(
-        environ, start_response
-    )
+    writer, application = mock.Mock(), mock.Mock(return_value=[b"stock"])
+    answer = repeat(writer, application)(environ, start_response)
     assert answer == [b"stock"]
     [asked] = application.mock_calls
     assert asked.args == (environ, start_response)
     assert asked.args[0] is environ
+    assert not writer.mock_calls
 
 
-def test_placement_without_the_extension_stays_as_it_is(monkeypatch):
-    stock = mock.Mock()
-    monkeypatch.setattr(allocation_writes, "_stock_replace_all", stock)
-    allocation.replace_all("context", ["allocation"])
-    stock.assert_called_once_with("context", ["allocation"])
+def test_placement_tries_once_and_is_not_changed(repeat, conf):
+    repeat(Placement(failing=0))
+    [made] = allocation_writes.deploy.deploy.mock_calls
+    [writer_conf] = made.args
+    assert writer_conf.placement.allocation_conflict_retry_count == 1
+    assert conf.placement.allocation_conflict_retry_count == 3
 
 
-def test_requests_that_lost_wait_for_their_turn(monkeypatch, conf):
+def test_requests_that_lost_wait_for_their_turn(repeat, monkeypatch):
     """While one is sent again, another that loses is not."""
-    placement = Placement(monkeypatch, lost=1)
-    repeater = allocation_writes.Repeater(placement, conf)
+    repeater = repeat(Placement(failing=1))
     held = []
     stock_try = repeater._try
 

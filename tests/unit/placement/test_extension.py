@@ -2,28 +2,10 @@
 
 from unittest import mock
 
-from oslo_config import cfg
-from placement import conf as placement_conf
 import pytest
 
 from nova_gpu_filter.placement import extension
 from nova_gpu_filter.placement import query
-
-
-@pytest.fixture
-def conf():
-    """The options of Placement with their defaults."""
-    config = cfg.ConfigOpts()
-    placement_conf.register_opts(config)
-    config.set_default("connection", "sqlite://", group="placement_database")
-    config([], default_config_files=[])
-    yield config
-    # Configurations of one process share groups, with what was overridden.
-    for option in (
-        "max_allocation_candidates",
-        "randomize_allocation_candidates",
-    ):
-        config.clear_override(option, group="placement")
 
 
 class Application:
@@ -66,20 +48,6 @@ def test_what_is_not_ours_reaches_placement_as_it_is(conf, method, path):
 def test_our_options_are_registered_with_those_of_placement(conf):
     extension.wrap(Application(), conf)
     assert conf.gpu_filter.max_sets_per_tree == 16
-
-
-def test_inner_queries_have_other_options_and_follow_changes(conf):
-    inner = extension._Overridden(conf, extension._INNER_OPTIONS)
-    conf.set_override("max_allocation_candidates", 7, group="placement")
-    conf.set_override(
-        "randomize_allocation_candidates", True, group="placement"
-    )
-    assert inner.placement.max_allocation_candidates == -1
-    assert inner.placement.randomize_allocation_candidates is True
-    assert conf.placement.max_allocation_candidates == 7
-    assert inner.api.auth_strategy == conf.api.auth_strategy
-    with pytest.raises(cfg.NoSuchOptError):
-        inner.no_such_group  # noqa: B018
 
 
 @pytest.mark.parametrize(
