@@ -8,6 +8,7 @@ Each check raises PlacementError where Placement does not answer.
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.fleet import linked
@@ -110,7 +111,7 @@ def check_limits(node: Node) -> results.Result:
 def check_races(node: Node) -> results.Result:
     """Look whether Placement alone could give a device to two servers."""
     if node.survey.composed == survey.PROBES:
-        return results.success("The extension sees to them.")
+        return _check_tries_of_extension(node)
     if not node.survey.most:
         return results.success("Placement has no devices.")
     why = (
@@ -137,6 +138,20 @@ def check_races(node: Node) -> results.Result:
             " the extension."
         )
     return results.success()
+
+
+def _check_tries_of_extension(node: Node) -> results.Result:
+    """Look for the option of Placement alone, left over beside ours."""
+    if node.placement_conf is not None:
+        # Where it cannot be read, the check of the limits says so.
+        with contextlib.suppress(limits.UnreadableError):
+            if limits.read(node.placement_conf).tries < 2:
+                return results.warning(
+                    "The extension sees to them, but may not try again what"
+                    " lost a race, so that Nova has to: take"
+                    f" {limits.TRIES} out of {node.placement_conf}."
+                )
+    return results.success("The extension sees to them.")
 
 
 def check_links(node: Node) -> results.Result:

@@ -43,7 +43,10 @@ CURE = {
 }
 """The option of placement.conf, and the line to write."""
 
-ONE_TRY = "[placement]allocation_conflict_retry_count = 1"
+TRIES = "[placement]allocation_conflict_retry_count"
+"""How often a write of allocations is tried."""
+
+ONE_TRY = f"{TRIES} = 1"
 """The line that keeps Placement from trying a write again by itself."""
 
 

@@ -183,6 +183,30 @@ def test_all_three_options_are_named_where_no_file_can_be_read(surveyed):
             8, ALL, None, Code.SUCCESS, "The extension sees", id="ours"
         ),
         pytest.param(
+            8,
+            ALL,
+            "[placement]\n",
+            Code.SUCCESS,
+            "The extension sees",
+            id="ours, tries by default",
+        ),
+        pytest.param(
+            8,
+            ALL,
+            "no configuration\n",
+            Code.SUCCESS,
+            "The extension sees",
+            id="ours, unreadable",
+        ),
+        pytest.param(
+            8,
+            ALL,
+            "[placement]\nallocation_conflict_retry_count = 1\n",
+            Code.WARNING,
+            "take [placement]allocation_conflict_retry_count out of ",
+            id="ours, stock's remedy left over",
+        ),
+        pytest.param(
             0, 0, None, Code.SUCCESS, "no devices", id="nothing to give"
         ),
         pytest.param(
