@@ -26,7 +26,7 @@ DEVICE = "CUSTOM_DEVICE"
 @pytest.fixture
 def placement(cloud):
     """Placement on MariaDB, with one host that has single devices."""
-    views.rows(cloud, f"CREATE DATABASE {DATABASE}")
+    views.rows(cloud, f"CREATE OR REPLACE DATABASE {DATABASE}")
     url = (
         f"mysql+pymysql://openstack:{cloud.state.password}@127.0.0.1:"
         f"{cloud.state.port('mariadb')}/{DATABASE}?charset=utf8mb4"

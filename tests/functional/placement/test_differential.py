@@ -169,7 +169,9 @@ def test_every_candidate_can_be_claimed(placement, case, max_sets):
     placement.replace_providers(world)
     _, ours = _ask(placement, query, max_sets)
     for candidate in ours["allocation_requests"][:6]:
-        placement.free(placement.allocate(candidate))
+        consumer = placement.allocate(candidate)
+        assert placement.allocations(consumer) == candidate["allocations"]
+        placement.free(consumer)
 
 
 def test_a_candidate_too_many_is_refused(placement):

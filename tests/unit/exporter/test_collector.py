@@ -91,4 +91,6 @@ def test_a_registry_takes_it_without_reading_the_cloud():
         raise AssertionError("the cloud was asked")
 
     registry = prometheus_client.CollectorRegistry()
-    registry.register(collector.Collector(read, INTERVAL_S))
+    made = collector.Collector(read, INTERVAL_S)
+    registry.register(made)
+    assert not made.has_failed

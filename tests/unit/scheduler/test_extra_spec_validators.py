@@ -17,7 +17,7 @@ import pytest
     ],
 )
 def test_nova_accepts_the_documented_values(name, value):
-    validators.validate(name, value)
+    assert validators.validate(name, value) is None
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,8 @@ class TestBurst:
 
     def test_that_is_larger_than_the_host_still_passes_it(self, gpu_filter):
         for number in range(6):
-            self.boot(gpu_filter, number)
+            [devices] = self.boot(gpu_filter, number)
+            assert len(devices) == 2
 
     def test_leaves_other_hosts_alone_once_a_claim_is_seen(self, gpu_filter):
         both = (self.host("a"), self.host("b"))
