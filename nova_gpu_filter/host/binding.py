@@ -119,18 +119,31 @@ def _modprobe(context: Context, made: Plan) -> Iterator[str]:
 
 
 def udev(context: Context, chosen: Sequence[Function]) -> str:
-    """Write rules for /etc/udev/rules.d, by address."""
+    """Write rules for /etc/udev/rules.d, by address.
+
+    Those of physical devices hold for the event of any PCI device: a driver
+    takes all devices that it knows as soon as one of them has it loaded, and
+    events of several devices are worked on at the same time. ``[pci/ADDRESS]``
+    names an attribute of another device (systemd, src/udev/udev-rules.c,
+    TK_A_ATTR). VFs are not there yet then, which udev would complain about.
+    """
     made = plan(context, chosen)
     lines = [
         "# Written by nova-gpu-host config --udev, for a file before"
         " 80-drivers.rules,",
-        "# such as /etc/udev/rules.d/70-nova-gpu-host.rules.",
+        "# such as /etc/udev/rules.d/70-nova-gpu-host.rules. With each PCI",
+        "# device that appears, since its driver may take these as well.",
     ]
     for function in sorted(
         (*made.by_ids, *made.by_address), key=lambda one: one.address
     ):
         lines.append(
-            f'ACTION=="add", SUBSYSTEM=="pci", KERNEL=="{function.address}",'
-            ' ATTR{driver_override}="vfio-pci"'
+            'ACTION=="add", SUBSYSTEM=="pci", '
+            + (
+                f'ATTR{{[pci/{function.address}]driver_override}}="vfio-pci"'
+                if function.physfn is None
+                else f'KERNEL=="{function.address}",'
+                ' ATTR{driver_override}="vfio-pci"'
+            )
         )
     return "\n".join(lines) + "\n"

@@ -84,8 +84,8 @@ def test_the_console_of_the_same_ids_is_not_taken(tmp_path, setting):
     context, chosen = setting(host)
     assert "ids=" not in binding.modprobe(context, chosen)
     assert "ids=" not in binding.cmdline(context, chosen)
-    assert 'KERNEL=="0000:01:00.0"' not in binding.udev(context, chosen)
-    assert 'KERNEL=="0000:02:00.0"' in binding.udev(context, chosen)
+    assert "[pci/0000:01:00.0]" not in binding.udev(context, chosen)
+    assert "[pci/0000:02:00.0]" in binding.udev(context, chosen)
 
 
 @pytest.mark.parametrize(

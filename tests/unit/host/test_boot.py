@@ -142,6 +142,13 @@ IDS = "options vfio-pci ids=10de:11bf,10de:0fbb disable_vga=1"
         ),
         (
             {
+                "/etc/udev/rules.d/70-vfio.rules": 'SUBSYSTEM=="pci",'
+                ' ATTR{[pci/0000:85:00.0]driver_override}="vfio-pci"'
+            },
+            (),
+        ),
+        (
+            {
                 "/etc/udev/rules.d/70-vfio.rules": 'ATTR{vendor}=="0x10de",'
                 ' ATTR{device}=="0x11bf", ATTR{driver_override}="vfio-pci"'
             },
