@@ -22,21 +22,40 @@ def pytest_ignore_collect() -> bool | None:
     return None if parts_lib.SWITCH in os.environ else True
 
 
+def _scope(nodeid: str) -> str:
+    """Tell what a test shares a machine with."""
+    file, _, name = nodeid.partition("::")
+    # Those of test_cures.py without one of these boot their own.
+    machine = re.search(r"\[(.*)\]", name)
+    if machine:
+        return machine[1]
+    return name if file.endswith("test_cures.py") else file
+
+
 class ByMachine(xdist.scheduler.LoadScopeScheduling):
     """Gives a worker all tests that use the same machine."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, name = nodeid.partition("::")
-        # Those of test_cures.py boot one of their own each.
-        machine = re.search(r"\[(.*)\]", name)
-        if machine:
-            return machine[1]
-        return name if file.endswith("test_cures.py") else file
+        return _scope(nodeid)
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest, so that no worker ends much later."""
-    items.sort(key=lambda item: "facts" in item.fixturenames)
+    """Begin with what takes longest, so that no worker ends much later.
+
+    What a machine says of itself is asked before it is cured.
+    """
+    cured = {
+        _scope(item.nodeid)
+        for item in items
+        if "facts" not in item.fixturenames
+    }
+    items.sort(
+        key=lambda item: (
+            "machine" in item.fixturenames,
+            _scope(item.nodeid) not in cured,
+            "facts" not in item.fixturenames,
+        )
+    )
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -53,14 +72,20 @@ def parts():
 @pytest.fixture(
     scope="session", params=machines.MACHINES, ids=lambda one: one.name
 )
-def facts(request, parts, tmp_path_factory):
-    """What each machine says of itself after its first boot."""
+def machine(request, parts):
+    """Each machine in turn, booted."""
     guest = guest_lib.Guest(request.param, parts)
     try:
         guest.boot()
-        return facts_lib.take(guest, tmp_path_factory.mktemp("capture"))
+        yield guest
     finally:
         guest.remove()
+
+
+@pytest.fixture(scope="session")
+def facts(machine, tmp_path_factory):
+    """What each machine says of itself after its first boot."""
+    return facts_lib.take(machine, tmp_path_factory.mktemp("capture"))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 """Does what ``nova-gpu-host check`` says, to the letter."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import json
 from typing import Any
@@ -12,6 +13,8 @@ from tests.hardware.guest import Guest
 
 Complaint = tuple[str, str, str | None]
 """(severity, check, name of the device or None)"""
+
+_REBOOT = "reboot"
 
 
 def complaints(
@@ -37,35 +40,44 @@ def check(guest: Guest, *options: str) -> tuple[int, dict[Complaint, Any]]:
     return answer.code, found
 
 
-def apply(guest: Guest, cure: list[str]) -> bool:
-    """Type the commands of a cure; sentences, which begin with #, are not.
+def commands(cures: Iterable[list[str]]) -> list[str]:
+    """List what is to be typed, each command once, a reboot at the end.
 
-    :returns: whether there was a command at all.
+    Sentences for the operator begin with #; they are left out.
     """
-    typed = False
-    for line in cure:
-        if line.startswith("#"):
-            continue
-        typed = True
-        if line == "reboot":
+    lines = dict.fromkeys(
+        line for cure in cures for line in cure if not line.startswith("#")
+    )
+    return sorted(lines, key=lambda line: line == _REBOOT)
+
+
+def type_in(guest: Guest, lines: Iterable[str]) -> None:
+    """Type commands on a machine; each has to succeed."""
+    for line in lines:
+        if line == _REBOOT:
             guest.reboot()
         else:
             guest.shell(line)
-    return typed
 
 
 def follow(guest: Guest, *options: str) -> tuple[list[Complaint], set]:
-    """Cure one complaint after the other until no command is left to type.
+    """Cure all complaints, and what is found then, until none has a command.
 
     :returns: what was cured, in this order, and what is left.
     """
     cured: list[Complaint] = []
     while True:
         _, found = check(guest, *options)
-        for complaint, one in found.items():
-            if apply(guest, one["Cure"]):
-                assert complaint not in cured, f"its cure does not help: {one}"
-                cured.append(complaint)
-                break
-        else:
+        for complaint in cured:
+            assert complaint not in found, (
+                f"its cure does not help: {found[complaint]}"
+            )
+        curable = {
+            complaint: one["Cure"]
+            for complaint, one in found.items()
+            if commands([one["Cure"]])
+        }
+        if not curable:
             return cured, set(found)
+        type_in(guest, commands(curable.values()))
+        cured += curable

@@ -14,8 +14,7 @@ from tests.hardware import qemu
 from tests.hardware.machines import Machine
 
 _LIST = (
-    "cd /sys/bus/pci/devices && for one in *; do"
-    " echo $one $(cat $one/subsystem_vendor $one/subsystem_device); done"
+    "cd /sys/bus/pci/devices && grep '' */subsystem_vendor */subsystem_device"
 )
 
 
@@ -63,11 +62,16 @@ class Facts:
 
 def addresses(guest: guest_lib.Guest) -> dict[str, str]:
     """Find the devices by the subsystem ids that they were given."""
-    found = {}
+    ids: dict[str, dict[str, int]] = {}
     for line in guest.shell(_LIST).splitlines():
-        address, vendor, product = line.split()
-        if int(vendor, 16) == qemu.SUBSYSTEM_VENDOR:
-            found[int(product, 16)] = address
+        path, _, value = line.rpartition(":")
+        address, _, name = path.partition("/")
+        ids.setdefault(address, {})[name] = int(value, 16)
+    found = {
+        one["subsystem_device"]: address
+        for address, one in ids.items()
+        if one["subsystem_vendor"] == qemu.SUBSYSTEM_VENDOR
+    }
     return {
         device.name: found[qemu.subsystem(guest.machine, device)]
         for device in guest.machine.devices

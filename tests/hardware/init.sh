@@ -7,6 +7,8 @@
 
 export PATH=/guest/bin:/extras/sbin:/extras/bin:/usr/sbin:/usr/bin:/sbin:/bin
 busybox=/bin/busybox
+# By its path: else busybox takes its own, which knows no softdep.
+modprobe=/guest/bin/modprobe
 
 fail() {
     echo "init: $*" >/dev/console
@@ -40,7 +42,7 @@ done
 # Those that are there already are kept.
 $busybox ln -s /usr/lib/* /lib/ 2>/dev/null
 $busybox ln -s /extras/usr/lib/*/*.so* /guest/lib/
-echo /guest/bin/modprobe >/proc/sys/kernel/modprobe
+echo $modprobe >/proc/sys/kernel/modprobe
 $busybox ip link set lo up
 $busybox hostname "$($busybox cat /state/etc/hostname)"
 
@@ -56,7 +58,7 @@ $busybox mount -o bind /state/boot /boot
 $busybox mount -o bind /packed/modprobe.d /etc/modprobe.d
 $busybox cat /packed/initramfs-tools/modules |
     while read -r module; do
-        modprobe "$module"
+        $modprobe "$module"
     done
 LD_LIBRARY_PATH=/guest/lib
 export LD_LIBRARY_PATH
@@ -67,7 +69,7 @@ unset LD_LIBRARY_PATH
 $busybox umount /etc/modprobe.d
 $busybox cat /etc/modules-load.d/*.conf 2>/dev/null |
     while read -r module; do
-        modprobe "$module"
+        $modprobe "$module"
     done
 
 : >/run/booted
