@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import urllib.request
 import uuid
@@ -257,30 +258,36 @@ def host_that_is_gone(user):
 
 
 @pytest.fixture
-def server_with_too_few(user, servers):
+def server_with_too_few(cloud, user, servers):
     """Take one of four devices from a server in Placement, and give it back.
 
-    nova-compute would not: it writes no allocations of servers.
+    Its nova-compute stands still meanwhile: it would give the device back by
+    itself (nova/compute/pci_placement_translator.py, update_allocations).
     """
     path = f"/allocations/{servers.four}"
-    full = send(user, "GET", path).json()
-    devices = [
-        provider
-        for provider, held in full["allocations"].items()
-        if RESOURCE_CLASS in held["resources"]
-    ]
-    few = {
-        **full,
-        "allocations": {
-            provider: held
+    nova_compute = cloud.processes.pid("nova-compute@hgx-1")
+    os.kill(nova_compute, signal.SIGSTOP)
+    try:
+        full = send(user, "GET", path).json()
+        devices = [
+            provider
             for provider, held in full["allocations"].items()
-            if provider != devices[0]
-        },
-    }
-    send(user, "PUT", path, few)
-    yield "four"
-    generation = send(user, "GET", path).json()["consumer_generation"]
-    send(user, "PUT", path, {**full, "consumer_generation": generation})
+            if RESOURCE_CLASS in held["resources"]
+        ]
+        few = {
+            **full,
+            "allocations": {
+                provider: held
+                for provider, held in full["allocations"].items()
+                if provider != devices[0]
+            },
+        }
+        send(user, "PUT", path, few)
+        yield "four"
+        generation = send(user, "GET", path).json()["consumer_generation"]
+        send(user, "PUT", path, {**full, "consumer_generation": generation})
+    finally:
+        os.kill(nova_compute, signal.SIGCONT)
 
 
 def test_a_cloud_in_order_has_no_drift_but_an_alias_of_other_hosts(
