@@ -38,12 +38,12 @@ demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 	@$(BIN)/python -m demo $(ARGS)
 
 # One after the other also under "make -j": the suites share the processors.
-# Those that need root and change the machine are asked for by name:
-# test-cloud, test-hardware.
-test: ## Run every test that needs no root, and the linters.
+test: ## Run every test, and the linters.
 	@$(MAKE) --no-print-directory test-quick
 	@$(MAKE) --no-print-directory test-upstream
 	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
+	@$(MAKE) --no-print-directory test-hardware
+	@$(MAKE) --no-print-directory test-cloud
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional
