@@ -60,11 +60,12 @@ test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 
 cloud-venv: $(CLOUD)/.installed
 
+# Services compile what they import, on all processors; pip all, on one.
 $(CLOUD)/.installed: cloud-requirements.txt setup.cfg requirements.txt test-requirements.txt constraints/cloud.txt
 	@echo "Making $(CLOUD): the services of a cloud, about two minutes."
 	$(PYTHON) -m venv $(CLOUD)
 	$(CLOUD)/bin/pip install --quiet --disable-pip-version-check \
-	    -c constraints/cloud.txt -r cloud-requirements.txt -e .
+	    --no-compile -c constraints/cloud.txt -r cloud-requirements.txt -e .
 	@touch $@
 
 cloud: ## Start a cloud of real services on 127.0.0.1; needs root on Debian.
