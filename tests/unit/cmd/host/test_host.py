@@ -407,7 +407,7 @@ def test_config_writes_a_file_and_keeps_the_old_one(run, root, tmp_path):
     [
         ("--cmdline", "intel_iommu=on iommu=pt vfio-pci.ids=10de:11bf"),
         ("--modprobe", "options vfio-pci ids=10de:11bf"),
-        ("--udev", '[pci/0000:85:00.0]driver_override'),
+        ("--udev", "[pci/0000:85:00.0]driver_override"),
     ],
 )
 def test_settings_for_boot_are_printed(run, root, option, words):
