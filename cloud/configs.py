@@ -177,6 +177,12 @@ class Configs:
                 "my_ip": "127.0.0.1",
                 "transport_url": self.queue,
                 "state_path": str(self._state.data_of("nova")),
+                # Seconds. A nova-conductor that ends loses the reports of
+                # compute hosts that reach it in its last second; such a host
+                # reports again only when rpc_response_timeout (60) is over,
+                # and would count as down (60), so that its servers are
+                # deleted without it.
+                "service_down_time": 180,
             },
             "oslo_concurrency": {
                 "lock_path": str(self._state.data_of("nova") / "lock")
