@@ -53,7 +53,7 @@ test-upstream: venv ## Run the suites of Nova and Placement with our parts in pl
 	$(BIN)/python -m tests.upstream.placement
 
 test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
-	@if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1); then \
+	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
 	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud --reruns $(CLOUD_RERUNS) $(CLOUD_TESTS); \
 	 else echo "test-cloud: skipped: $$reason"; fi

@@ -55,11 +55,7 @@ def ensure() -> None:
     missing = _missing()
     if not missing:
         return
-    print(
-        f"Installing Debian packages: {' '.join(missing)}",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"Installing Debian packages: {' '.join(missing)} ...", flush=True)
     with _no_service_starts():
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *missing)
