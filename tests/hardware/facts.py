@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
-import tarfile
 from typing import Any
 
+from tests import captures
 from tests.hardware import guest as guest_lib
 from tests.hardware import qemu
 from tests.hardware.machines import Machine
@@ -99,12 +99,5 @@ def take(guest: guest_lib.Guest, directory: pathlib.Path) -> Facts:
         json.loads(inventory.out),
         guest.host("check", "-f", "json", "--all"),
         config,
-        _unpack(guest.state / "capture.tar.gz", directory),
+        captures.unpack(guest.state / "capture.tar.gz", directory),
     )
-
-
-def _unpack(archive: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
-    with tarfile.open(archive) as file:
-        file.extractall(directory, filter="data")
-    (root,) = directory.iterdir()
-    return root

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import io
-import tarfile
 
 import pytest
 
@@ -12,6 +11,7 @@ from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import readiness
 from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.context import Context
+from tests import captures
 from tests import smi_files
 from tests import sysfs_trees
 from tests.unit.host import test_linking
@@ -21,15 +21,12 @@ NAMES = pci_ids.parse("pci.ids", sysfs_trees.PCI_IDS.encode())
 
 def captured(root, tmp_path, sources=None, name="x.tar"):
     """Capture the files below ``root`` and unpack them elsewhere."""
-    file = io.BytesIO()
-    capture.write(
-        tree.Tree(str(root)), sources or linking.Sources(), file, name
-    )
-    file.seek(0)
-    with tarfile.open(fileobj=file) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="tar")
-    (top,) = (tmp_path / "unpacked").iterdir()
-    return top
+    path = tmp_path / "capture"
+    with path.open("wb") as file:
+        capture.write(
+            tree.Tree(str(root)), sources or linking.Sources(), file, name
+        )
+    return captures.unpack(path, tmp_path / "unpacked")
 
 
 def examine(root):

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 
 import pytest
 import yaml
 
 from nova_gpu_filter.cmd.host import app
+from tests import captures
 from tests import sysfs_trees
 from tests.unit.host import test_linking
 
@@ -425,13 +425,13 @@ def test_a_capture_can_be_examined_elsewhere(run, root, tmp_path):
     code, _, errors = run("--sysfs-root", place, "capture", path)
     assert code == 0
     assert str(path) in errors
-    with tarfile.open(path) as archive:
-        archive.extractall(tmp_path / "elsewhere", filter="tar")
+    elsewhere = captures.unpack(path, tmp_path / "elsewhere")
     names = ("--pci-ids", place / "usr/share/hwdata/pci.ids")
     command = ("inventory", "--topology", *names)
-    assert run(
-        "--sysfs-root", tmp_path / "elsewhere" / "k2-1", *command
-    ) == run("--sysfs-root", place, *command)
+    assert elsewhere.name == "k2-1"
+    assert run("--sysfs-root", elsewhere, *command) == run(
+        "--sysfs-root", place, *command
+    )
 
 
 def test_a_captured_nvidia_smi_is_used_by_itself(run, root, tmp_path):
@@ -442,12 +442,8 @@ def test_a_captured_nvidia_smi_is_used_by_itself(run, root, tmp_path):
         *("--sysfs-root", place, "capture", path),
         *("--nvidia-smi-topo", tmp_path / "topo"),
     )
-    with tarfile.open(path) as archive:
-        archive.extractall(tmp_path / "elsewhere", filter="tar")
-    _, output, _ = run(
-        *("--sysfs-root", tmp_path / "elsewhere" / "a100-1"),
-        *("inventory", "--topology"),
-    )
+    elsewhere = captures.unpack(path, tmp_path / "elsewhere")
+    _, output, _ = run(*("--sysfs-root", elsewhere, "inventory", "--topology"))
     assert "NV12  GPU0 GPU1" in output
 
 
