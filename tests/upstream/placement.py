@@ -9,6 +9,7 @@ of a name chooses tests.
 
 import argparse
 from collections.abc import Iterator
+import os
 import sys
 import unittest
 from unittest import mock
@@ -105,6 +106,8 @@ def main() -> int:
     parser.add_argument("-k", default="", help="part of the names of tests")
     parser.add_argument("-v", action="store_true", help="name every test")
     arguments = parser.parse_args()
+    # Of oslotest: the log is shown with the tests that fail only.
+    os.environ.setdefault("OS_LOG_CAPTURE", "1")
     base = (
         test_allocation_candidates.TestWideTreeAllocationCandidateExplosionBase
     )
@@ -116,9 +119,9 @@ def main() -> int:
     ):
         loader = unittest.TestLoader()
         suite = loader.loadTestsFromNames(SUITES)
-        # The runner takes tests out of the suite as it goes.
-        tests = list(_tests(suite))
-        for test in tests:
+        for test in _tests(suite):
+            if test.id() in COUNTS_ORDERS:
+                unittest.expectedFailure(test)
             # Not taken out: gabbi's tests of a file belong together.
             if arguments.k not in test.id():
                 test.setUp = mock.Mock(
@@ -136,14 +139,7 @@ def main() -> int:
     if not snapshot.composed and not arguments.k:
         print("ERROR: nothing was composed, this run says nothing")
         return 1
-    failed = {test.id() for test, _ in (*result.failures, *result.errors)}
-    ran = {test.id() for test in tests if arguments.k in test.id()}
-    unexpected = failed ^ (COUNTS_ORDERS & ran)
-    for name in sorted(failed & COUNTS_ORDERS):
-        print(f"{name} fails, as it has to")
-    for name in sorted(unexpected):
-        print(f"ERROR: {name} {'fails' if name in failed else 'passes'}")
-    return 1 if unexpected else 0
+    return 0 if result.wasSuccessful() else 1
 
 
 if __name__ == "__main__":
