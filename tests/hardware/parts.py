@@ -241,6 +241,7 @@ def _make(parts: Parts) -> None:
         target = build if is_kernels else parts.extras
         _run("dpkg-deb", "-x", package, target)
     shutil.rmtree(packages)
+    _merge_libraries(parts.extras)
     _make_links_relative(parts.extras)
     # Names come from pci.ids, if a test asks for it: it is faster to read.
     shutil.rmtree(parts.extras / "lib" / "udev" / "hwdb.d")
@@ -258,6 +259,17 @@ def _make(parts: Parts) -> None:
         SOURCES / "payload.c",
     )
     _make_initrd(parts)
+
+
+def _merge_libraries(root: pathlib.Path) -> None:
+    """Have all libraries in /usr/lib, where /lib of a system leads to.
+
+    Packages of Debian 12 still have files in both.
+    """
+    for directory in (root / "lib").glob("*-linux-gnu"):
+        merged = root / "usr" / "lib" / directory.name
+        shutil.copytree(directory, merged, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(directory)
 
 
 def _make_links_relative(root: pathlib.Path) -> None:
