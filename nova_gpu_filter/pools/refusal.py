@@ -64,6 +64,9 @@ CAUSE_BY_DROP = {
 """What to tell when this drop left fewer devices than were asked for."""
 
 
+_OF_THE_REQUEST = frozenset((Cause.BAD_EXTRA_SPEC,))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class LinkShortage:
     """Which links the free devices of a host do not have."""
@@ -157,14 +160,21 @@ def summarize(refusals: Iterable[Refusal], hosts: int) -> str:
     """Say in one line how many of ``hosts`` were refused, and why.
 
     For example ``0 of 40 hosts: 31 too few free devices, 9 no PCI devices``:
-    the most frequent cause first.
+    the most frequent cause first. What is wrong with the request itself is
+    the same on all hosts, and is said here.
     """
-    tally = collections.Counter(refusal.cause for refusal in refusals)
+    tally = collections.Counter(
+        (
+            refusal.cause.value,
+            refusal.detail if refusal.cause in _OF_THE_REQUEST else None,
+        )
+        for refusal in refusals
+    )
     passed = f"{hosts - tally.total()} of {hosts} hosts"
     causes = ", ".join(
-        f"{count} {cause.value}"
-        for cause, count in sorted(
-            tally.items(), key=lambda item: (-item[1], item[0].value)
+        f"{count} {cause}" + (f" ({detail})" if detail else "")
+        for (cause, detail), count in sorted(
+            tally.items(), key=lambda item: (-item[1], item[0][0])
         )
     )
     return f"{passed}: {causes}" if causes else passed

@@ -74,7 +74,7 @@ class DeviceRequest:
     alias_name: str | None
     """The ``[pci]alias``; None for a Neutron port."""
     count: int
-    """Devices asked for, at least 1 in practice."""
+    """Devices asked for; 0 where a flavor says so, which Nova accepts."""
     specs: tuple[tuple[tuple[str, Any], ...], ...]
     """Alternatives, each a tuple of (property, value in lower case)."""
     numa_policy: str

@@ -94,6 +94,8 @@ class FreeTwins:
 
     def count_representatives(self, k: int) -> int:
         """Count the representatives of sets of k devices."""
+        if k > sum(len(lowest) - 1 for _, lowest in self._lowest):
+            return 0
         # Coefficients of the product of 1 + x + ... + x^n over the classes.
         counts = [1] + [0] * k
         for _, lowest in self._lowest:

@@ -58,7 +58,8 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
             )
         match = super().match(host, requests, mappings)
         lead = requests.requests[0]
-        if not match.accepted or lead.alias_name is None:
+        # Nova accepts a flavor that asks for 0 devices (h100:0), too.
+        if not match.accepted or lead.alias_name is None or not lead.count:
             return match
         order = _Order(host, requests)
         refused = order.refuse_move()

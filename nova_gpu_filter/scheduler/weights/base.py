@@ -8,12 +8,14 @@ from typing import ClassVar
 from nova.scheduler import utils
 from nova.scheduler import weights
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from nova_gpu_filter import conf
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.scheduler import device_requests
 
 CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
 
 
 class _Weigher(weights.BaseHostWeigher):
@@ -39,9 +41,22 @@ class _DeviceWeigher(_Weigher):
     """Weighs hosts by the devices that they offer."""
 
     def weigh_objects(self, weighed_obj_list, weight_properties):
-        """Weigh all hosts of one request, whose requests are read once."""
-        requests = _requests(weight_properties)
-        return [self._weigh(host.obj, requests) for host in weighed_obj_list]
+        """Weigh all hosts of one request, whose requests are read once.
+
+        What cannot be weighed is logged, and all hosts are alike then: an
+        exception would fail the request.
+        """
+        try:
+            requests = _requests(weight_properties)
+            return [
+                self._weigh(host.obj, requests) for host in weighed_obj_list
+            ]
+        except Exception:
+            LOG.exception(
+                "%s failed, so that it prefers no host. Please report this.",
+                type(self).__name__,
+            )
+            return [0.0] * len(weighed_obj_list)
 
     def _weigh_object(self, obj, weight_properties):
         return self._weigh(obj, _requests(weight_properties))

@@ -2,6 +2,7 @@
 
 """GPU fragmentation weigher: keep hosts ready for large requests."""
 
+from nova_gpu_filter.scheduler import host_pools
 from nova_gpu_filter.scheduler.weights import base
 from nova_gpu_filter.scheduler.weights import offer
 from nova_gpu_filter.topology import fragmentation
@@ -38,7 +39,7 @@ class GpuFragmentationWeigher(base._DeviceWeigher):
 
 def _free_devices(host_state) -> int:
     """Count free devices, but not those that are for networks."""
-    if not host_state.pci_stats:
+    if not host_pools.is_readable(host_state.pci_stats):
         return 0
     return sum(
         pool["count"]

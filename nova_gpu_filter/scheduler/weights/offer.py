@@ -26,12 +26,12 @@ def of(host_state, requests: request.DeviceRequests) -> Offer | None:
     Without PCI in Placement nova-compute takes the devices: then the best set
     stands for them.
 
-    :returns: None where the devices cannot be told apart or do not suffice,
-        so that there is nothing to weigh.
+    :returns: None where none are asked for, the devices cannot be told apart
+        or do not suffice, so that there is nothing to weigh.
     """
     lead = requests.requests[0]
     pci_stats = host_state.pci_stats
-    if not pci_stats or not host_pools.is_readable(pci_stats):
+    if not lead.count or not host_pools.is_readable(pci_stats):
         return None
     usable = devices.usable(pci_stats.pools, lead)
     candidates = host_state.allocation_candidates

@@ -40,6 +40,15 @@ def test_summary_counts_hosts_by_cause_the_most_frequent_first():
     )
 
 
+def test_summary_says_what_is_wrong_with_the_request():
+    detail = "flavor gpu.2: gpu:link = 'nvlnk': must be one of nvlink, pix"
+    refused = refusal.Refusal(refusal.Cause.BAD_EXTRA_SPEC, detail=detail)
+    assert refusal.summarize([refused, refused], 2) == (
+        "0 of 2 hosts: 2 flavor with a bad gpu:link or gpu:link_policy"
+        f" ({detail})"
+    )
+
+
 def test_summary_without_refusals_is_the_number_of_hosts():
     assert refusal.summarize([], 3) == "3 of 3 hosts"
 

@@ -161,8 +161,29 @@ def test_hosts_that_cannot_be_read_are_no_error(config, weigher):
     foreign.pci_stats = object()
     vfs = host("vfs", pools.of(machines.hgx_h100(), [0], count=4), [0, 0])
     assert len(order(weigher, [host("none"), vfs], 2)) == 2
-    if weigher == "topology":
-        assert len(order(weigher, [foreign, vfs], 2)) == 2
+    assert len(order(weigher, [foreign, vfs], 2)) == 2
+    assert len(order(weigher, [foreign, vfs], 0)) == 2
+
+
+@pytest.mark.parametrize("weigher", ["fragmentation", "topology"])
+def test_a_flavor_that_asks_for_no_device_makes_all_hosts_alike(
+    config, weigher
+):
+    spec_obj = asking(1)
+    spec_obj.pci_requests.requests[0].count = 0  # pci_passthrough:alias=h100:0
+    hosts = [host(name, pools.of(machines.hgx_h100())) for name in "ab"]
+    weighed = [weights.WeighedHost(state, 0) for state in hosts]
+    a, b = WEIGHERS[weigher]().weigh_objects(weighed, spec_obj)
+    assert a == b
+
+
+@pytest.mark.parametrize("weigher", ["fragmentation", "topology"])
+def test_what_fails_is_logged_and_prefers_no_host(config, weigher, caplog):
+    spec_obj = asking(2)
+    spec_obj.instance_uuid = "no UUID"
+    weighed = [weights.WeighedHost(host(name), 0) for name in "ab"]
+    assert WEIGHERS[weigher]().weigh_objects(weighed, spec_obj) == [0, 0]
+    assert type(WEIGHERS[weigher]()).__name__ in caplog.text
 
 
 def weigh(hosts, instance, moved=False):
