@@ -49,6 +49,22 @@ Related options:
   extension answers; it stays in force for all others.
 """,
     ),
+    cfg.BoolOpt(
+        "retry_allocation_writes",
+        default=True,
+        help="""
+Send a write of allocations again as a whole when another request was faster.
+
+Placement 13 to 16 tries such a write again within the same database
+transaction, which does not see what the other request wrote: the same device
+can then be given to several servers. With this option each try is a
+transaction of its own, as many as
+``[placement]allocation_conflict_retry_count`` says.
+
+``False`` leaves these requests to Placement as it is. Do that only with a
+Placement that has been mended.
+""",
+    ),
     mix.option,
 ]
 

@@ -20,6 +20,12 @@ CPU and memory from its root provider.
 Here a request is tried once in its transaction, and the whole of it again if
 it lost a race, as often as ``[placement]allocation_conflict_retry_count``
 says. For that it goes to a Placement of its own, in which this option is 1.
+
+The body belongs to Placement: nothing of it is read here. A try whose answer
+tells of a lost race has authenticated the client and has read the body; WebOb
+has then left what it read in the WSGI environment of this try, as a file that
+can be read again (``make_body_seekable`` in webob/request.py), and the next
+try gets that file.
 """
 
 from collections.abc import Iterable
@@ -31,7 +37,6 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from placement import deploy
 from placement import exception
-import webob
 
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
@@ -42,6 +47,10 @@ _LONGEST_PAUSE_SECONDS = 0.05
 """Before a request is tried a third time; a write takes milliseconds."""
 
 _ONE_TRY = {"placement": {"allocation_conflict_retry_count": 1}}
+
+_IS_KEPT = "webob.is_body_seekable"
+_BODY = ("wsgi.input", "CONTENT_LENGTH", _IS_KEPT)
+"""Where WebOb keeps a body that it has read, and says that it has."""
 
 _LOST_RACE = str(exception.ResourceProviderConcurrentUpdateDetected()).encode()
 """Part of the answer to a write that lost. The error code of these answers,
@@ -58,7 +67,7 @@ class Repeater:
         """Wrap an application.
 
         :param application: the whole of Placement, for all other requests.
-        :param conf: its configuration.
+        :param conf: its configuration, with our options.
         """
         self._application = application
         self._conf = conf
@@ -71,52 +80,64 @@ class Repeater:
         self, environ: inner.Environ, start_response: inner.StartResponse
     ) -> Iterable[bytes]:
         """Answer one request."""
-        if not _writes_allocations(environ):
+        if (
+            not _writes_allocations(environ)
+            or not self._conf.gpu_filter.retry_allocation_writes
+        ):
             return self._application(environ, start_response)
-        reply = self._write(webob.Request(environ))
+        reply = self._write(environ)
         start_response(reply.status, reply.headers)
         return [reply.body]
 
-    def _write(self, request: webob.Request) -> inner.Reply:
-        reply = self._try(request)
-        if not _lost_race(reply):
+    def _write(self, environ: inner.Environ) -> inner.Reply:
+        # Middleware writes into the environment of its try.
+        tried = dict(environ)
+        reply = inner.call(self._writer, tried)
+        if not _lost_race(reply) or not tried.get(_IS_KEPT):
             return reply
         # Those that lost go one by one, or they would race again.
         with self._turn:
-            return self._repeat(request, reply)
+            return self._repeat(environ, tried, reply)
 
     def _repeat(
-        self, request: webob.Request, reply: inner.Reply
+        self,
+        environ: inner.Environ,
+        tried: inner.Environ,
+        reply: inner.Reply,
     ) -> inner.Reply:
+        """Try a write again that has lost a race.
+
+        :param environ: of the client, as it came.
+        :param tried: that of the first try.
+        :param reply: the answer to it.
+        """
         most = max(1, self._conf.placement.allocation_conflict_retry_count)
-        for tried in range(1, most):
-            if tried > 1:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        for count in range(1, most):
+            if count > 1:
                 # To another process, whose requests wait for no turn of ours.
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311
             LOG.debug(
                 "%s %s: another request was faster, %d of %d tries",
-                request.method,
-                request.path_info,
-                tried,
+                method,
+                path,
+                count,
                 most,
             )
-            reply = self._try(request)
+            tried = environ | {key: tried[key] for key in _BODY}
+            reply = inner.call(self._writer, tried)
             if not _lost_race(reply):
                 return reply
         LOG.warning(
             "%s %s: other requests were faster %d times; the client is told"
             " so, with status %s. Where that is frequent, raise"
             " [placement]allocation_conflict_retry_count.",
-            request.method,
-            request.path_info,
+            method,
+            path,
             most,
             reply.status,
         )
         return reply
-
-    def _try(self, request: webob.Request) -> inner.Reply:
-        # The copy has a body of its own to be read.
-        return inner.call(self._writer, request.copy().environ)
 
 
 def _lost_race(reply: inner.Reply) -> bool:

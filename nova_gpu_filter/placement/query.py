@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import re
+import sys
 import urllib.parse
 
 MINIMUM_MICROVERSION = (1, 34)
@@ -24,14 +25,16 @@ _GROUP_KEY = re.compile(
     r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64})?"
 )
 _RESOURCES = re.compile(
-    r"[A-Z0-9_]+:[1-9][0-9]{0,9}(,[A-Z0-9_]+:[1-9][0-9]*)*"
+    r"[A-Z0-9_]+:[1-9][0-9]{0,9}(,[A-Z0-9_]+:[1-9][0-9]{0,9})*"
 )
 _ALL_TRAITS = re.compile(r"!?[A-Z0-9_]+(,!?[A-Z0-9_]+)*")
 _ANY_TRAITS = re.compile(r"in:[A-Z0-9_]+(,[A-Z0-9_]+)*")
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _AGGREGATES = re.compile(rf"!?({_UUID}|in:{_UUID}(,{_UUID})*)")
 _IN_TREE = re.compile(_UUID)
-_LIMIT = re.compile(r"[1-9][0-9]*")
+_LIMIT = re.compile(r"[1-9][0-9]{0,99}")
+# Python reads numbers of 4,300 digits (sys.set_int_max_str_digits), and what
+# counts candidates ends at sys.maxsize. No answer has as many as that.
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -214,7 +217,7 @@ def _limit(wide: Mapping[str, Sequence[str]]) -> int | None:
         return None
     if len(values) != 1 or not _LIMIT.fullmatch(values[0]):
         raise NotComposableError("malformed query")
-    return int(values[0])
+    return min(int(values[0]), sys.maxsize)
 
 
 def _find_classes(

@@ -87,6 +87,18 @@ def test_a_bad_query_has_the_error_of_placement(hgx, text):
     assert errors(ours) == errors(stock)
 
 
+@pytest.mark.parametrize("digits", [19, 100, 4300, 5000])
+def test_a_limit_of_many_digits_is_no_error_of_ours(hgx, digits, caplog):
+    path = f"/allocation_candidates?{query(2)}&limit={'9' * digits}"
+    stock = hgx.stock(path)
+    caplog.clear()
+    ours = hgx.ours(path)
+    assert ours.status == stock.status
+    if ours.is_composed:
+        assert len(device_sets(ours)) == 3 * 6
+    assert not [r for r in caplog.records if r.name.startswith("nova_gpu")]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -5,9 +5,10 @@ from placement import conf as placement_conf
 import pytest
 
 CHANGED = (
-    "allocation_conflict_retry_count",
-    "max_allocation_candidates",
-    "randomize_allocation_candidates",
+    ("placement", "allocation_conflict_retry_count"),
+    ("placement", "max_allocation_candidates"),
+    ("placement", "randomize_allocation_candidates"),
+    ("gpu_filter", "retry_allocation_writes"),
 )
 
 
@@ -20,5 +21,6 @@ def conf():
     config([], default_config_files=[])
     yield config
     # Configurations of one process share groups, with what was overridden.
-    for option in CHANGED:
-        config.clear_override(option, group="placement")
+    for group, option in CHANGED:
+        if group in config and option in config[group]:
+            config.clear_override(option, group=group)

@@ -7,7 +7,9 @@ from unittest import mock
 
 from placement import exception
 import pytest
+import webob
 
+from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import allocation_writes
 
 CAPACITY = "Unable to allocate inventory: no room"
@@ -33,8 +35,7 @@ class Placement:
         self.bodies = []
 
     def __call__(self, environ, start_response):
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        self.bodies.append(environ["wsgi.input"].read(length))
+        self.bodies.append(webob.Request(environ).body)
         headers = [("X-Try", str(len(self.bodies)))]
         if len(self.bodies) <= self.failing:
             start_response("409 Conflict", headers)
@@ -47,6 +48,7 @@ class Placement:
 def repeat(monkeypatch, conf):
     """Give a function that puts a Repeater in front of a Placement."""
     conf.set_override("allocation_conflict_retry_count", 3, group="placement")
+    placement_extension.register_opts(conf)
 
     def make(writer, application=None):
         monkeypatch.setattr(
@@ -147,17 +149,34 @@ def test_placement_tries_once_and_is_not_changed(repeat, conf):
     assert conf.placement.allocation_conflict_retry_count == 3
 
 
-def test_requests_that_lost_wait_for_their_turn(repeat, monkeypatch):
+def test_requests_that_lost_wait_for_their_turn(repeat):
     """While one is sent again, another that loses is not."""
-    repeater = repeat(Placement(failing=1))
+    placement = Placement(failing=1)
     held = []
-    stock_try = repeater._try
 
-    def note(request):
+    def note(environ, start_response):
         held.append(repeater._turn.locked())
-        return stock_try(request)
+        return placement(environ, start_response)
 
-    monkeypatch.setattr(repeater, "_try", note)
+    repeater = repeat(note)
     send(repeater)
     assert held == [False, True]
     assert not repeater._turn.locked()
+
+
+def test_a_write_whose_body_was_not_kept_is_not_sent_again(repeat):
+    def lose(environ, start_response):
+        environ["wsgi.input"].read()
+        return Placement(1)(environ | {"CONTENT_LENGTH": "0"}, start_response)
+
+    status, _, _ = send(repeat(lose))
+    assert status == "409 Conflict"
+
+
+def test_without_the_option_writes_reach_placement_as_they_are(repeat, conf):
+    writer, application = mock.Mock(), mock.Mock(return_value=[b"stock"])
+    repeater = repeat(writer, application)
+    conf.set_override("retry_allocation_writes", False, group="gpu_filter")
+    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/allocations/1"}
+    assert repeater(environ, mock.Mock()) == [b"stock"]
+    assert not writer.mock_calls

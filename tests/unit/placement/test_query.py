@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import sys
 import urllib.parse
 
 import pytest
@@ -159,6 +160,12 @@ def test_limit_is_read():
     assert parse(*gpus("_1", "_2"), POLICY).limit is None
 
 
+@pytest.mark.parametrize("digits", ["9223372036854775808", "9" * 100])
+def test_a_limit_that_no_index_reaches_is_the_greatest_that_one_does(digits):
+    limit = parse(*gpus("_1", "_2"), POLICY, f"limit={digits}").limit
+    assert limit == sys.maxsize
+
+
 def test_the_inner_query_has_one_group_of_the_first_class():
     question = parse(
         "limit=10",
@@ -228,6 +235,7 @@ def test_encoded_queries_are_understood_and_passed_on_as_they_were():
         ([*gpus("_1", "_2"), "group_policy=some"], "malformed"),
         ([*gpus("_1", "_2"), POLICY, "limit=0"], "malformed"),
         ([*gpus("_1", "_2"), POLICY, "limit=many"], "malformed"),
+        ([*gpus("_1", "_2"), POLICY, f"limit={'9' * 5000}"], "malformed"),
         ([*gpus("_1", "_2"), POLICY, "limit=1", "limit=2"], "malformed"),
         ([*gpus("_1", "_2"), POLICY, "required_1=%FF"], "malformed"),
         ([*gpus("_1", "_2"), POLICY, "required_1="], "malformed"),
@@ -241,6 +249,10 @@ def test_encoded_queries_are_understood_and_passed_on_as_they_were():
         ),
         (["resources_1=G:0", "resources_2=G:0", POLICY], "malformed"),
         (["resources_1=G", "resources_2=G", POLICY], "malformed"),
+        (
+            [f"resources_{i}=A:1,B:{'9' * 5000}" for i in (1, 2)] + [POLICY],
+            "malformed",
+        ),
         (["resources_1=G:1,G:2", "resources_2=G:1", POLICY], "malformed"),
         (
             [
