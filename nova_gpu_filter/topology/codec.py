@@ -27,20 +27,25 @@ LINK_TRAIT_PREFIX: Final = "CUSTOM_GPU_LINK_"
 FABRIC_TRAIT_PREFIX: Final = "CUSTOM_GPU_FABRIC_"
 
 _ALLOWED: Final = (
-    f"allowed are <type>:<group> with a type of nv1 to nv{links.MAX_BONDED},"
-    " pix, pxb, phb or node, and fabric:<id>/<size>; group, id and size are"
-    " numbers"
+    f"allowed are <type>:<group> with a type of {links.TYPES.lower()} or node,"
+    " and fabric:<id>/<size>; group, id and size are numbers"
 )
 _ALLOWED_TRAITS: Final = (
-    f"allowed are {LINK_TRAIT_PREFIX}<type>_<group> with a type of NV1 to"
-    f" NV{links.MAX_BONDED}, PIX, PXB, PHB or NODE, and"
-    f" {FABRIC_TRAIT_PREFIX}<id>_<size>; group, id and size are numbers"
+    f"allowed are {LINK_TRAIT_PREFIX}<type>_<group> with a type of"
+    f" {links.TYPES} or NODE, and {FABRIC_TRAIT_PREFIX}<id>_<size>; group, id"
+    " and size are numbers"
 )
 # One way to write each number, and a trait that stays far below the 255
 # characters that Placement allows.
 _NUMBER: Final = r"(0|[1-9][0-9]{0,8})"
 # nvidia-smi's SYS and X are left out: they say nothing of a group.
-_TYPE: Final = "(nv[1-9][0-9]?|pix|pxb|phb|node)"
+_TYPE: Final = "({})".format(
+    "|".join(
+        kind.lower() + ("[1-9][0-9]?" if most else "")
+        for kind, most in links.DIRECT_KINDS
+    )
+    + "|pix|pxb|phb|node"
+)
 _LINK_TOKEN: Final = re.compile(f"{_TYPE}:{_NUMBER}")
 _FABRIC_TOKEN: Final = re.compile(f"fabric:{_NUMBER}/{_NUMBER}")
 _LINK_TRAIT: Final = re.compile(

@@ -17,6 +17,12 @@ device_links = st.builds(
             st.sampled_from(
                 [links.NODE, links.PHB, links.PXB, links.PIX]
                 + [links.nvlink(n) for n in (1, 2, 12, 18, 99)]
+                + list(
+                    map(
+                        links.parse,
+                        ("xgmi1", "xgmi4", "hccs", "gaudi", "roce"),
+                    )
+                )
             ),
             st.integers(0, 999_999_999),
         ),
@@ -66,6 +72,21 @@ def test_example_of_the_documentation():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "trait"),
+    [
+        ("xgmi1:0", "CUSTOM_GPU_LINK_XGMI1_0"),
+        ("hccs:3", "CUSTOM_GPU_LINK_HCCS_3"),
+        ("gaudi:0", "CUSTOM_GPU_LINK_GAUDI_0"),
+        ("roce:0", "CUSTOM_GPU_LINK_ROCE_0"),
+    ],
+)
+def test_links_of_other_vendors(text, trait):
+    mine = codec.parse_text("gpu", text)
+    assert codec.format_traits(mine) == (trait,)
+    assert codec.format_text(codec.parse_traits("gpu", [trait])) == text
+
+
 def test_order_spaces_and_case_do_not_matter():
     assert codec.format_text(
         codec.parse_text("gpu", "Fabric:1/4, PIX:2 ,fabric:0/8,nv2:1,NV4:7")
@@ -81,6 +102,8 @@ def test_order_spaces_and_case_do_not_matter():
         ("nv0:1", "'nv0:1'", "allowed are"),
         ("nv100:1", "'nv100:1'", "allowed are"),
         ("nv:1", "'nv:1'", "allowed are"),
+        ("xgmi:1", "'xgmi:1'", "allowed are"),
+        ("hccs1:1", "'hccs1:1'", "allowed are"),
         ("sys:1", "'sys:1'", "allowed are"),
         ("x:1", "'x:1'", "allowed are"),
         ("pix:-1", "'pix:-1'", "allowed are"),

@@ -15,14 +15,20 @@ def test_links_compare_as_in_the_legend_of_nvidia_smi():
     assert found == BEST_FIRST
 
 
-@pytest.mark.parametrize("name", BEST_FIRST)
+OF_OTHER_VENDORS = ["XGMI1", "XGMI4", "HCCS", "GAUDI", "ROCE"]
+
+
+@pytest.mark.parametrize("name", [*BEST_FIRST, *OF_OTHER_VENDORS])
 def test_names_round_trip_in_any_case(name):
     assert links.name(links.parse(name)) == name
     assert links.parse(name.lower()) == links.parse(name)
 
 
-@pytest.mark.parametrize("name", ["", "NV", "NV0", "NV100", "NV018", "QPI"])
-def test_names_that_nvidia_smi_does_not_use_are_errors(name):
+@pytest.mark.parametrize(
+    "name",
+    ["", "NV", "NV0", "NV100", "NV018", "QPI", "XGMI", "XGMI0", "HCCS1"],
+)
+def test_names_that_no_vendor_uses_are_errors(name):
     with pytest.raises(ValueError, match="is no link type: must be NV1 to"):
         links.parse(name)
 
@@ -35,3 +41,20 @@ def test_impossible_numbers_of_nvlinks_are_errors(bonded):
 
 def test_bonded_nvlinks_have_their_name():
     assert links.name(links.nvlink(18)) == "NV18"
+
+
+@pytest.mark.parametrize("name", OF_OTHER_VENDORS)
+def test_direct_links_of_every_vendor_are_as_good_as_nvlink(name):
+    link = links.parse(name)
+    assert links.is_direct(link)
+    assert links.PIX < link < links.SELF
+    assert link >= links.Requirement.NVLINK.floor
+
+
+@pytest.mark.parametrize("name", ["SYS", "NODE", "PHB", "PXB", "PIX", "X"])
+def test_ways_over_pcie_are_no_direct_links(name):
+    assert not links.is_direct(links.parse(name))
+
+
+def test_more_bonded_links_are_better():
+    assert links.parse("XGMI4") > links.parse("XGMI1")
