@@ -35,6 +35,25 @@ gpus = [n for name, n in sum(held, []) if name[:7] in ("CUSTOM_", "PGPU")]
 print(sum(gpus))'
 }
 
+# Print why a server does not run, as Nova's API says it, and which service's
+# log has more: the scheduler's where it found no host, nova-compute's where
+# one tried.
+function fault_of {
+    openstack server show "$1" -f json 2>/dev/null | python3 -c '
+import json, sys
+try:
+    server = json.load(sys.stdin)
+except ValueError:
+    sys.exit("Nova has not created it, see above")
+fault = server.get("fault") or {}
+message = fault.get("message") or "status " + str(server.get("status"))
+host = server.get("OS-EXT-SRV-ATTR:host") or "the hosts that tried"
+place = "nova-compute on " + host
+if "No valid host" in message:
+    place = "nova-scheduler"
+print(f"{message} (more in the log of {place})")' 2>&1
+}
+
 function check_flavor {
     local flavor=$1
     local server=gpu-boot-check-$flavor
@@ -55,9 +74,11 @@ print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
                 "allocated ${allocated:-an unknown number of} devices" >&2
         fi
     else
-        echo "$flavor: no server; the log of nova-scheduler says why" >&2
+        echo "$flavor: no server: $(fault_of "$server")" >&2
     fi
-    openstack server delete --wait "$server" || result=1
+    if openstack server show "$server" > /dev/null 2>&1; then
+        openstack server delete --wait "$server" || result=1
+    fi
     return "$result"
 }
 

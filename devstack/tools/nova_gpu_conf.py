@@ -177,16 +177,15 @@ def do_check(args):
 def do_resources(args):
     """Print what flavors can ask for, and the names that Placement needs.
 
-    That is one device of each alias that can stand in the name of a flavor,
-    and the resource classes and traits of all aliases. Placement knows the
-    standard ones.
+    That is each alias that can stand in the name of a flavor, and the resource
+    classes and traits of all aliases. Placement knows the standard ones.
     """
     from nova.compute import pci_placement_translator as translator
 
     found = set()
     for name, specs in read_aliases(args.conf).items():
         if re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            found.add(("request", f"{name}:1"))
+            found.add(("alias", name))
         for spec in specs:
             resource_class = translator.get_resource_class(
                 spec.get("resource_class"),
@@ -197,7 +196,7 @@ def do_resources(args):
             for trait in translator.get_traits(spec.get("traits", "")):
                 found.add(("trait", trait))
     for kind, name in sorted(found):
-        if kind == "request" or name.startswith("CUSTOM_"):
+        if kind == "alias" or name.startswith("CUSTOM_"):
             print(kind, name)
 
 

@@ -5,7 +5,7 @@
 # them, in a sandbox: with DevStack's own function files where DEVSTACK_DIR
 # names a checkout, with stand_in.sh otherwise.
 #
-# drive.sh SANDBOX stack|unstack|clean|call [COMMAND]
+# drive.sh SANDBOX fetch|stack|unstack|clean|call [COMMAND]
 
 # The variables are DevStack's, as are the files that it finds at run time:
 # shellcheck disable=SC1090,SC1091,SC2034
@@ -174,7 +174,8 @@ function load_settings {
 }
 
 function stack {
-    mkdir -p "$DEST/async" "$SANDBOX/etc/nova" "$SANDBOX/etc/placement"
+    mkdir -p "$DEST/async" "$SANDBOX/etc/nova" "$SANDBOX/etc/placement" \
+        "$DEST/nova/nova/virt"
     load_settings
     run_phase stack pre-install
     create_nova_conf
@@ -222,6 +223,10 @@ case $ACTION in
         set -o errexit
         stack
         ;;
+    fetch)
+        set -o errexit
+        fetch_plugins
+        ;;
     call)
         set -o errexit
         mkdir -p "$DEST/async"
@@ -233,7 +238,6 @@ case $ACTION in
         run_phase unstack
         ;;
     clean)
-        # clean.sh reads no override-defaults.
         load_libs
         "$0" "$SANDBOX" unstack
         load_plugin_settings

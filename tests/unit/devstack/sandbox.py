@@ -155,6 +155,18 @@ class Sandbox:
         """Let the plugin ask Nova, which takes seconds each time."""
         (self.path / "with-nova").touch()
 
+    def use_host_tool(self, root):
+        """Let the plugin call the real nova-gpu-host.
+
+        :param root: where the sysfs of a built machine is.
+        """
+        self.command(
+            "venv/bin/nova-gpu-host",
+            f'PYTHONPATH="{REPO}" exec "{sys.executable}" -W ignore -c '
+            '"import sys; from nova_gpu_filter.cmd.host import app;'
+            f'sys.exit(app.main())" "$@" --sysfs-root "{root}"',
+        )
+
     def set(self, **variables):
         """Set variables of localrc; a list is written as JSON."""
         self.localrc.update(variables)
@@ -174,7 +186,7 @@ class Sandbox:
     def run(self, action, command=None, check=True, **environment):
         """Run drive.sh.
 
-        :param action: stack, unstack, clean, or call with a command.
+        :param action: fetch, stack, unstack, clean, or call with a command.
         :param check: fail the test where it fails.
         :returns: subprocess.CompletedProcess; stdout holds both streams.
         """
@@ -202,6 +214,26 @@ class Sandbox:
         if check:
             assert done.returncode == 0, done.stdout
         return done
+
+    def status(self):
+        """Let nova-gpu-status say what it finds: {check: (code, details)}.
+
+        There is no Placement.
+        """
+        command = pathlib.Path(sys.executable).with_name("nova-gpu-status")
+        done = subprocess.run(
+            [
+                *(command, "--config-file", self.etc("nova/nova.conf")),
+                *("--role", "both", "upgrade", "check", "--json"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        return {
+            each["check"]: (each["result"], each["details"])
+            for each in json.loads(done.stdout)["checks"]
+        }
 
     @property
     def calls(self):

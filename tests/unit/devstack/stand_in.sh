@@ -230,6 +230,20 @@ function define_plugin {
     :
 }
 
+# A directory that is there is never fetched into, be it empty.
+function fetch_plugins {
+    local plugin
+    for plugin in ${DEVSTACK_PLUGINS//,/ }; do
+        if [[ ! -d ${GITDIR[$plugin]} ]]; then
+            git clone -q --no-checkout "${GITREPO[$plugin]}" \
+                "${GITDIR[$plugin]}" || die $LINENO "git clone failed"
+            git -C "${GITDIR[$plugin]}" fetch -q origin \
+                "${GITBRANCH[$plugin]}" || die $LINENO "git fetch failed"
+            git -C "${GITDIR[$plugin]}" checkout -q FETCH_HEAD
+        fi
+    done
+}
+
 function _each_plugin {
     local plugin file=$1
     shift
@@ -294,6 +308,7 @@ function async_wait {
 
 # What they assign when they are sourced, whatever was there before.
 function stand_in_libs {
+    NOVA_DIR=$DEST/nova
     NOVA_BIN_DIR=$DEVSTACK_VENV/bin
     NOVA_FILTERS=ComputeFilter,ComputeCapabilitiesFilter
     NOVA_FILTERS+=,ImagePropertiesFilter,SameHostFilter,DifferentHostFilter

@@ -17,7 +17,9 @@ case "$*" in
     "flavor show "*) cat "$SANDBOX/flavor.json" ;;
     "image list "*) printf 'image-1\nimage-2\n' ;;
     "server create "*) exit $(cat "$SANDBOX/create") ;;
-    "server show "*) echo 11111111-2222-3333-4444-555555555555 ;;
+    "server show "*json*) cat "$SANDBOX/server.json" ;;
+    "server show "*) test -e "$SANDBOX/server.json" || exit 1
+        echo 11111111-2222-3333-4444-555555555555 ;;
     "resource provider allocation show "*) cat "$SANDBOX/allocation.json" ;;
 esac
 """
@@ -28,6 +30,7 @@ def cloud(tmp_path):
     machine = sandbox.Sandbox(tmp_path)
     machine.command("bin/openstack", CLOUD)
     (tmp_path / "create").write_text("0")
+    (tmp_path / "server.json").write_text("{}")
     (tmp_path / "flavor.json").write_text(
         json.dumps({"properties": {"pci_passthrough:alias": "h100:4,cx7:2"}})
     )
@@ -78,9 +81,67 @@ def test_a_device_too_few_in_placement_fails(cloud):
     assert "server delete" in cloud.calls[-1]
 
 
-def test_a_server_that_does_not_boot_fails_and_is_deleted(cloud):
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        pytest.param(
+            {
+                "status": "ERROR",
+                "fault": {
+                    "code": 500,
+                    "message": "No valid host was found. There are not enough"
+                    " hosts available.",
+                },
+            },
+            "No valid host was found. There are not enough hosts available."
+            " (more in the log of nova-scheduler)",
+            id="the scheduler found no host",
+        ),
+        pytest.param(
+            {
+                "status": "ERROR",
+                "OS-EXT-SRV-ATTR:host": "gpu1",
+                "fault": {"code": 500, "message": "PciDeviceVanished"},
+            },
+            "PciDeviceVanished (more in the log of nova-compute on gpu1)",
+            id="nova-compute failed",
+        ),
+        pytest.param(
+            {
+                "status": "ERROR",
+                "OS-EXT-SRV-ATTR:host": None,
+                "fault": {
+                    "code": 500,
+                    "message": "Exceeded maximum number of retries.",
+                },
+            },
+            "Exceeded maximum number of retries. (more in the log of"
+            " nova-compute on the hosts that tried)",
+            id="nova-compute failed on every host",
+        ),
+        pytest.param(
+            {"status": "BUILD"},
+            "status BUILD (more in the log of nova-compute on the hosts that"
+            " tried)",
+            id="the client gave up",
+        ),
+    ],
+)
+def test_a_server_that_does_not_boot_fails_with_its_fault(
+    cloud, server, message
+):
     (cloud.path / "create").write_text("1")
+    (cloud.path / "server.json").write_text(json.dumps(server))
     done = check(cloud)
     assert done.returncode == 1
-    assert "the log of nova-scheduler says why" in done.stdout
+    assert f"gpu-h100-4-cx7-2: no server: {message}\n" in done.stdout
     assert "server delete" in cloud.calls[-1]
+
+
+def test_a_server_that_nova_refuses_to_create_is_not_deleted(cloud):
+    (cloud.path / "create").write_text("1")
+    (cloud.path / "server.json").unlink()
+    done = check(cloud)
+    assert done.returncode == 1
+    assert "no server: Nova has not created it, see above" in done.stdout
+    assert not [c for c in cloud.calls if "server delete" in c]

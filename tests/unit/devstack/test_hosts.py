@@ -2,9 +2,6 @@
 
 """Compute nodes: what nova-gpu-host writes, the fake driver, vfio-pci."""
 
-from importlib import metadata
-import sys
-
 import pytest
 
 from tests import sysfs_trees
@@ -95,6 +92,75 @@ def test_the_fake_driver_is_asked_for_no_devices(automatic):
     assert "compute_driver = fake.FakeDriverWithoutFakeNodes" in (
         automatic.options("nova/nova-cpu.conf", "DEFAULT")
     )
+
+
+@pytest.fixture
+def without_gpus(machine):
+    """Make a machine whose GPUs are those of our fake driver."""
+    machine.localrc = {"VIRT_DRIVER": "fake", "NOVA_GPU_FAKE_DRIVER": "True"}
+    return machine
+
+
+DRIVER = "dest/nova/nova/virt/nova_gpu_fake.py"
+
+
+def test_one_variable_gives_a_fake_host_eight_gpus_and_an_alias(without_gpus):
+    without_gpus.ask_nova()
+    without_gpus.set(NOVA_GPU_CHECK="False")
+    without_gpus.run("stack")
+    assert "compute_driver = nova_gpu_fake.GpuFakeDriver" in (
+        without_gpus.options("nova/nova-cpu.conf", "DEFAULT")
+    )
+    assert (without_gpus.path / DRIVER).samefile(
+        sandbox.PLUGIN / "fake/nova_gpu_fake.py"
+    )
+    assert len(without_gpus.device_specs("nova/nova-cpu.conf")) == 8
+    assert set(without_gpus.aliases()) == {"h100"}
+    assert (without_gpus.path / "flavors/gpu-h100-1").exists()
+    assert not asked(without_gpus)
+
+
+def test_unstack_gives_the_fake_driver_of_nova_back(without_gpus):
+    without_gpus.run("stack")
+    without_gpus.run("unstack")
+    assert not (without_gpus.path / DRIVER).is_symlink()
+    assert "compute_driver = fake.FakeDriverWithoutFakeNodes" in (
+        without_gpus.options("nova/nova-cpu.conf", "DEFAULT")
+    )
+
+
+def test_a_fake_host_may_offer_other_devices(without_gpus):
+    without_gpus.set(NOVA_GPU_DEVICE_SPEC=sandbox.DEVICE_SPEC)
+    without_gpus.run("stack")
+    assert len(without_gpus.device_specs("nova/nova-cpu.conf")) == 2
+    assert set(without_gpus.aliases()) == {"h100"}
+
+
+def test_a_controller_of_fake_hosts_gets_the_alias_alone(without_gpus):
+    without_gpus.role = "controller"
+    without_gpus.run("stack")
+    assert set(without_gpus.aliases()) == {"h100"}
+    assert without_gpus.device_specs() == []
+    assert not (without_gpus.path / DRIVER).exists()
+
+
+def test_gpus_of_the_fake_driver_on_another_driver_stop_stack(without_gpus):
+    without_gpus.set(VIRT_DRIVER="libvirt")
+    done = without_gpus.run("stack", check=False)
+    assert done.returncode != 0
+    assert "needs VIRT_DRIVER=fake, not libvirt" in done.stdout
+    assert not [c for c in without_gpus.calls if c.startswith("pip_install")]
+
+
+def test_a_nova_without_checkout_cannot_have_our_driver(without_gpus):
+    done = without_gpus.run(
+        "call",
+        "mkdir -p $NOVA_CONF_DIR; create_nova_conf; NOVA_DIR=/nowhere;"
+        "_nova_gpu_configure_compute",
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "/nowhere/nova/virt is not there" in done.stdout
 
 
 def test_the_fake_driver_may_have_device_specs(machine):
@@ -213,26 +279,19 @@ def test_a_device_that_vfio_does_not_get_stops_stack(host):
     ) in done.stdout
 
 
-def test_auto_understands_what_the_real_nova_gpu_host_writes(automatic):
-    commands = metadata.entry_points(group="nova_gpu_filter.host")
-    if "config" not in commands.names:
-        pytest.skip("nova-gpu-host config is not installed")
-    root = automatic.path / "host"
-    sysfs_trees.hgx_h100(root)
-    automatic.command(
-        "venv/bin/nova-gpu-host",
-        f'PYTHONPATH="{sandbox.REPO}" exec "{sys.executable}" -W ignore -c '
-        '"import sys; from nova_gpu_filter.cmd.host import app;'
-        'sys.exit(app.main())" "$@"',
+def test_auto_understands_what_the_real_nova_gpu_host_writes(machine):
+    sysfs_trees.hgx_h100(machine.path / "host")
+    machine.use_host_tool(machine.path / "host")
+    machine.set(
+        NOVA_GPU_DEVICE_SPEC="auto",
+        NOVA_GPU_PCI_ALIAS="auto",
+        NOVA_GPU_HOST_ARGS="--resource-class CUSTOM_GPU",
     )
-    automatic.set(
-        NOVA_GPU_HOST_ARGS=f"--sysfs-root {root} --resource-class CUSTOM_GPU"
-    )
-    automatic.run("stack")
-    specs = automatic.device_specs("nova/nova-cpu.conf")
+    machine.run("stack")
+    specs = machine.device_specs("nova/nova-cpu.conf")
     assert len(specs) == 8
     assert {spec.get_tags()["resource_class"] for spec in specs} == {
         "CUSTOM_GPU"
     }
-    [(_policy, [alias])] = automatic.aliases().values()
+    [(_policy, [alias])] = machine.aliases().values()
     assert alias["resource_class"] == "CUSTOM_GPU"

@@ -45,24 +45,6 @@ def test_no_variable_is_named_that_there_is_not(text):
     assert set(re.findall(r"NOVA_GPU_\w+", text)) <= set(VARIABLES)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
-def test_a_sample_can_be_stacked(machine, sample):
-    machine.local_conf = sample.read_text()
-    (machine.path / "compute.conf").write_text(
-        '[pci]\ndevice_spec = {"vendor_id": "10de", "product_id": "2330"}\n'
-    )
-    machine.run("stack")
-    assert set(machine.aliases()) == {"h100"}
-    specs = 0 if sample.stem == "controller" else 1
-    assert len(machine.device_specs()) == specs
-
-
-@pytest.mark.parametrize("role", sandbox.ROLES)
-def test_there_is_a_sample_for_each_role(role):
-    assert f"{role}.conf" in {each.name for each in SAMPLES}
-    assert f"``{role}.conf``" in README
-
-
 @pytest.mark.parametrize(
     "name", ["NOVA_GPU_ALL_FILTERS", "NOVA_GPU_ALL_WEIGHERS"]
 )

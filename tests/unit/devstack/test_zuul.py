@@ -18,6 +18,7 @@ from tests.unit.devstack import test_names
 # openstack/devstack (.zuul.yaml).
 JOBS_OF_OTHERS = {
     "build-openstack-releasenotes",
+    "devstack",
     "devstack-tempest",
     "openstack-tox-docs",
     "openstack-tox-pep8",
@@ -36,6 +37,8 @@ ATTRIBUTES = {
     "parent",
     "post-run",
     "required-projects",
+    "roles",
+    "run",
     "timeout",
     "vars",
     "voting",
@@ -120,19 +123,28 @@ def test_the_playbooks_and_nodes_of_a_job_exist(job):
     for name in ("pre-run", "run", "post-run"):
         for path in [job[name]] if isinstance(job.get(name), str) else []:
             plays = yaml.safe_load((sandbox.REPO / path).read_text())
-            assert all(play["hosts"] and play["tasks"] for play in plays)
+            assert all(
+                play["hosts"] and (play.get("tasks") or play["roles"])
+                for play in plays
+            )
     assert job.get("nodeset", "openstack-two-node-noble") in NODESETS
 
 
-def test_a_playbook_runs_a_script_that_exists():
-    [path] = sandbox.REPO.glob("playbooks/**/*.yaml")
-    command = yaml.safe_load(path.read_text())[0]["tasks"][0][
+@pytest.mark.parametrize(
+    "path",
+    sandbox.REPO.glob("playbooks/**/*.yaml"),
+    ids=lambda path: path.parent.name,
+)
+def test_a_playbook_runs_a_script_that_exists(path):
+    command = yaml.safe_load(path.read_text())[-1]["tasks"][0][
         "ansible.builtin.shell"
     ]["cmd"]
     name = re.search(r"nova-gpu-filter/(\S+)", command).group(1)
     assert (sandbox.REPO / name).stat().st_mode & 0o111
     assert str(path.relative_to(sandbox.REPO)) in {
-        job.get("post-run") for job in JOBS.values()
+        job.get(phase)
+        for job in JOBS.values()
+        for phase in ("run", "post-run")
     }
 
 
@@ -146,7 +158,7 @@ def test_the_tox_environment_of_a_job_exists(job):
     envlist = inherited(job)["vars"].get("tox_envlist")
     if job["parent"] == "nova-gpu-filter-tox":
         assert envlist in known
-    elif "devstack" in job["name"]:
+    elif job["parent"] != "devstack" and "devstack" in job["name"]:
         # Tempest's own.
         assert envlist == "all"
 
@@ -227,6 +239,28 @@ def test_every_node_with_nova_compute_has_the_plugin():
         == job["vars"]["devstack_plugins"]
     )
     assert "nova-gpu-filter" in job["vars"]["devstack_plugins"]
+
+
+def test_a_job_boots_gpu_servers_on_hosts_that_report_gpus(machine):
+    """And votes, so that no change breaks the scheduling of them."""
+    name = "nova-gpu-filter-devstack-gpus"
+    assert name in pipeline("gate")
+    [(_group, localrc)] = localrcs(JOBS[name])
+    machine.localrc = {key: str(value) for key, value in localrc.items()}
+    machine.ask_nova()
+    machine.run("stack")
+    assert len(machine.device_specs("nova/nova-cpu.conf")) == 8
+    assert {each.name for each in (machine.path / "flavors").iterdir()} == {
+        f"gpu-h100-{count}" for count in (1, 2, 4, 8)
+    }
+    assert JOBS[name]["run"]
+
+
+def test_a_job_names_the_branch_of_the_plugin():
+    for job in JOBS.values():
+        plugins = inherited(job)["vars"].get("devstack_plugins", {})
+        if "nova-gpu-filter" in plugins:
+            assert plugins["nova-gpu-filter"].endswith(" main")
 
 
 def test_the_flavors_that_tempest_is_given_are_ones_that_are_made():
