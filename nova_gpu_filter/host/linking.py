@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import functools
+import itertools
 
 from nova_gpu_filter.host import baseboards
 from nova_gpu_filter.host import errors
@@ -26,6 +27,9 @@ NVIDIA = 0x10DE
 
 # NVLink came with Pascal.
 _BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
+
+# A complete order of 16 GPUs is found in a few hundred, if there is one.
+_MOST_STEPS = 20_000
 
 _HOW_TO_OBTAIN = (
     "save 'nvidia-smi topo -m' and 'nvidia-smi -q', and give them with"
@@ -274,58 +278,195 @@ def _from_topo(
                     f"{topo[0]}: nvidia-smi could not tell the link of"
                     f" {other.address} and {one.address}"
                 )
-            elif link > links.PIX:
-                nvlinks[pair] = (link, topo[0])
             else:
-                nvlinks[pair] = (None, topo[0])
-                _compare(host, topo[0], one, other, link, is_sure, notes)
-        for nic, link in _nic_links(host, matrix, a):
-            _compare(host, topo[0], one, nic, link, is_sure, notes)
-
-
-def _nic_links(
-    host: Inventory, matrix: smi.TopoMatrix, gpu: int
-) -> Iterator[tuple[Function, Link]]:
-    """Yield the network cards that a GPU's row names, and their links.
-
-    Where all pairs of GPUs have NVLinks, only these tell about places.
-    """
-    nics = {name: nic for nic in host.nics for name in nic.rdma_devices}
-    for column, name in enumerate(matrix.nics, start=matrix.gpus):
-        link = matrix.cells[gpu][column]
-        if name in nics and link is not None:
-            yield nics[name], link
+                nvlinks[pair] = (
+                    link if links.is_direct(link) else None,
+                    topo[0],
+                )
+    _compare(host, topo[0], matrix, gpus, is_sure, notes)
 
 
 def _compare(
     host: Inventory,
     source: str,
-    one: Function,
-    other: Function,
-    link: Link,
+    matrix: smi.TopoMatrix,
+    gpus: Sequence[Function],
     is_sure: bool,
     notes: list[str],
 ) -> None:
-    """Hold a PCIe link of nvidia-smi against sysfs.
+    """Hold the PCIe links of nvidia-smi against sysfs.
 
-    Another order or another host shows in them. PIX against PXB, or PHB
-    against NODE, does not: virtual machines and firmware differ in these.
+    A virtual machine, its firmware or a driver can show them otherwise than
+    they are, alike for all GPUs. So they speak against a file only if the
+    GPUs in another order fit better, if it has no NUMA affinity by which to
+    know the host, or if a network card is on another NUMA node.
+
+    :param is_sure: ``nvidia-smi -q`` says which GPU has which index.
+    :raises BadInput: the file is of another host, or in another order.
     """
-    ours = pcie.relation(one, other, host.numa_nodes)
-    if ours is None or _distance(ours) == _distance(link):
+    comparison = _Comparison(host, matrix, gpus)
+    order = tuple(range(len(gpus)))
+    contradictions = comparison.contradictions(order)
+    if not contradictions:
         return
-    said = (
-        f"{other.address} and {one.address} are {links.name(link)}"
-        f" ({_distance(link)}), but {links.name(ours)} in sysfs"
-    )
     if not is_sure:
-        raise errors.BadInput(
-            source=source,
-            reason=f"{said}: this file is of another host, or the GPUs were"
-            " numbered in another order; give 'nvidia-smi -q' of the same"
-            " time with --nvidia-smi-q",
+        is_known = all(
+            None not in (matrix.numa[index], gpu.numa_node)
+            for index, gpu in enumerate(gpus)
         )
-    notes.append(f"{source}: {said}; sysfs is taken")
+        if (
+            not is_known
+            or comparison.has_card_on_another_node()
+            or comparison.fits_better_than(order)
+        ):
+            raise errors.BadInput(
+                source=source,
+                reason=f"{contradictions[0]}: this file is of another host,"
+                " or the GPUs were numbered in another order; give"
+                " 'nvidia-smi -q' of the same time with --nvidia-smi-q",
+            )
+    notes.extend(
+        f"{source}: {said}; sysfs is taken" for said in contradictions
+    )
+
+
+class _Comparison:
+    """The PCIe links of a matrix beside those that sysfs shows."""
+
+    def __init__(
+        self,
+        host: Inventory,
+        matrix: smi.TopoMatrix,
+        gpus: Sequence[Function],
+    ) -> None:
+        self._numa = matrix.numa
+        self._gpus = gpus
+        # Where all pairs of GPUs have NVLinks, only NICs show their places.
+        by_name = {name: nic for nic in host.nics for name in nic.rdma_devices}
+        nics = {
+            column: by_name[name]
+            for column, name in enumerate(matrix.nics, start=matrix.gpus)
+            if name in by_name
+        }
+        self._others = (*gpus, *nics.values())
+        columns = (*range(matrix.gpus), *nics)
+        self._said = [
+            [_pcie_only(matrix.cells[row][column]) for column in columns]
+            for row in range(matrix.gpus)
+        ]
+        self._ours = [
+            [self._relation(host, one, other) for other in self._others]
+            for one in gpus
+        ]
+
+    @staticmethod
+    def _relation(
+        host: Inventory, one: Function, other: Function
+    ) -> Link | None:
+        link = pcie.relation(one, other, host.numa_nodes)
+        if link == links.SYS and None in (one.numa_node, other.numa_node):
+            # Two root buses, and sysfs does not say on which nodes.
+            return None
+        return link
+
+    def _difference(
+        self, row: int, column: int, one: int, other: int
+    ) -> tuple[Link, Link] | None:
+        """Give what nvidia-smi and what sysfs says, if these exclude another.
+
+        :param row: of the matrix; so is ``column``.
+        :param one: device that is thought to be there; so is ``other``.
+        """
+        said, ours = self._said[row][column], self._ours[one][other]
+        if said is None or ours is None or _distance(said) == _distance(ours):
+            return None
+        return said, ours
+
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        for row in range(len(self._gpus)):
+            yield from ((row, column) for column in range(row))
+            yield from (
+                (row, column)
+                for column in range(len(self._gpus), len(self._others))
+            )
+
+    def contradictions(self, order: Sequence[int]) -> list[str]:
+        """Give a sentence for each pair whose links differ.
+
+        :param order: which of the GPUs has index 0, 1 and so on.
+        """
+        found = []
+        for row, column in self._pairs():
+            one = order[row]
+            other = order[column] if column < len(order) else column
+            difference = self._difference(row, column, one, other)
+            if difference is not None:
+                said, ours = difference
+                found.append(
+                    f"{self._others[other].address} and"
+                    f" {self._others[one].address} are {links.name(said)}"
+                    f" ({_distance(said)}), but {links.name(ours)} in sysfs"
+                )
+        return found
+
+    def has_card_on_another_node(self) -> bool:
+        """Whether a card that is beside a GPU is said to be on another node,
+        or the other way round.
+        """
+        return any(
+            (self._said[row][column] == links.SYS)
+            != (self._ours[row][column] == links.SYS)
+            for row, column in self._pairs()
+            if column >= len(self._gpus)
+            and None not in (self._said[row][column], self._ours[row][column])
+        )
+
+    def fits_better_than(self, order: tuple[int, ...]) -> bool:
+        """Whether two GPUs exchanged, or some order, contradict sysfs less."""
+        least = len(self.contradictions(order))
+        for a, b in itertools.combinations(order, 2):
+            exchanged = list(order)
+            exchanged[a], exchanged[b] = b, a
+            if (
+                all(map(self._is_allowed, range(len(order)), exchanged))
+                and len(self.contradictions(exchanged)) < least
+            ):
+                return True
+        self._steps_left = _MOST_STEPS
+        return self._can_complete([])
+
+    def _is_allowed(self, row: int, gpu: int) -> bool:
+        node = self._numa[row]
+        ours = self._gpus[gpu].numa_node
+        return None in (node, ours) or node == ours
+
+    def _can_complete(self, order: list[int]) -> bool:
+        """Whether an order that begins so contradicts sysfs nowhere."""
+        row = len(order)
+        if row == len(self._gpus):
+            return True
+        for gpu in range(len(self._gpus)):
+            if gpu in order or not self._is_allowed(row, gpu):
+                continue
+            if not self._steps_left:
+                return False
+            self._steps_left -= 1
+            placed = [*order, gpu]
+            if any(
+                self._difference(row, column, gpu, placed[column])
+                for column in range(row)
+            ) or any(
+                self._difference(row, column, gpu, column)
+                for column in range(len(self._gpus), len(self._others))
+            ):
+                continue
+            if self._can_complete(placed):
+                return True
+        return False
+
+
+def _pcie_only(link: Link | None) -> Link | None:
+    return None if link is None or link > links.PIX else link
 
 
 def _from_board(

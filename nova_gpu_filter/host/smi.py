@@ -20,9 +20,15 @@ from nova_gpu_filter.topology.links import Link
 # Escape sequences of a terminal: nvidia-smi underlines the heading.
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _GPU = re.compile(r"GPU([0-9]{1,3})")
-_NIC = re.compile(r"(?:NIC[0-9]+|[a-z][a-z0-9]*_\S+)")
+# NIC0, or the name of an RDMA device: mlx5_0, rocep23s0f0, ibp75s0, irdma0.
+# The kernel lets a name be anything (ib_device_rename in
+# drivers/infiniband/core/device.c); rdma-core's begin with a letter.
+_NIC = re.compile(r"(?!GPU)[A-Za-z][\w.:-]{0,63}", re.ASCII)
 _LEGEND = re.compile(r"\s*(NIC[0-9]+):\s+(\S+)")
 _CPU_COLUMN = re.compile(r"\s*(?:CPU Affinity|CPU_Affinity)", re.IGNORECASE)
+_AFFINITY_COLUMNS = re.compile(
+    r"CPU[ _]Affinity|NUMA[ _]Affinity|GPU NUMA ID", re.IGNORECASE
+)
 
 # Names of drivers before 2017, and what they are called now.
 _OLD_NAMES = {"SOC": "SYS", "PSB": "PIX"}
@@ -212,20 +218,25 @@ def _name(link: Link | None) -> str:
     return "unknown" if link is None else links.name(link)
 
 
-def _numa(heading: str, rest: str) -> int | None:
-    """Read the NUMA affinity, the column after that of the CPUs."""
-    if "NUMA Affinity" not in heading:
+def _numa(heading: str, tail: str) -> int | None:
+    """Read the NUMA affinity, the column after that of the CPUs.
+
+    A cell can be empty: that of the CPUs where none is near, all of them
+    where the driver does not know.
+    """
+    columns = _AFFINITY_COLUMNS.findall(heading)
+    if len(columns) < 2 or not columns[1].upper().startswith("NUMA"):
         return None
-    # An empty cell is kept where the columns are divided by tabs.
-    parts = (
-        rest.strip("\n").lstrip(" ").lstrip("\t").split("\t")
-        if "\t" in rest.strip()
-        else rest.split()
-    )
-    if len(parts) < 2:
+    if "\t" in tail:
+        cells = [cell.strip() for cell in tail.split("\t")[1:]]
+    else:
+        # Spaces do not show which of the cells is empty.
+        cells = tail.split()
+        if len(cells) != len(columns):
+            return None
+    if len(cells) < 2:
         return None
-    text = parts[1].strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+    return int(cells[1]) if re.fullmatch(r"[0-9]{1,5}", cells[1]) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

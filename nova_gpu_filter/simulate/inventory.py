@@ -2,6 +2,7 @@
 
 """The hosts of a simulated cloud, from CSV, JSON or YAML."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -135,18 +136,21 @@ def read_csv(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     return rows
 
 
-def csv_rows(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+def csv_rows(
+    path: str, columns: Mapping[str, str], optional: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Read a CSV file with a header; leave out what is empty.
 
     :param columns: our name -> name in the file, where they differ.
+    :param optional: our names of columns that need not be there.
     :raises BadScenario: it cannot be read, or a column is missing.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             there = reader.fieldnames or ()
-            for name in columns.values():
-                if name not in there:
+            for ours, name in columns.items():
+                if name not in there and ours not in optional:
                     raise errors.BadScenario(
                         source=path,
                         problem=f"no column {name!r}; columns are"

@@ -261,8 +261,9 @@ def _trace_runs(
     loads: list[float] | None,
     seed: int,
 ) -> list[Run]:
+    path = os.path.join(directory, str(data["file"]))
     trace = workload.read_trace(
-        os.path.join(directory, str(data["file"])),
+        path,
         data.get("columns") or {},
         data.get("fractional"),
     )
@@ -275,6 +276,14 @@ def _trace_runs(
                 functools.partial(trace.fill, requested=requested, seed=seed),
             )
         )
+    if not trace.has_times:
+        if not runs:
+            raise errors.BadScenario(
+                source=path,
+                problem="no times of arrival, which all but filling"
+                " (requested) needs",
+            )
+        return runs
     for load_ in loads or ():
         runs.append(
             Run(

@@ -18,6 +18,7 @@ from nova_gpu_filter.topology import policy
 
 DISTRIBUTIONS: Final = ("exponential", "fixed")
 FRACTIONAL: Final = ("drop", "round_up")
+_TIMES: Final = ("arrival", "duration", "departure")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Trace:
 
     arrivals: tuple[Arrival, ...]
     """By time."""
+    has_times: bool = True
+    """False: only :meth:`fill` makes sense, which needs none."""
 
     def at_load(
         self, capacity: int, load: float, arrivals: int, seed: int
@@ -228,7 +231,8 @@ def read_trace(
 
     Columns are ``arrival`` and ``duration`` (or ``departure``) in one unit,
     ``gpus``, and if wanted ``model``, ``link`` and ``link_policy``. Servers
-    without GPUs are passed over; those without a duration stay.
+    without GPUs are passed over; those without a duration stay. If the file
+    has no arrivals at all, all servers have time 0.
 
     :param columns: our name -> name in the file, where they differ.
     :param fractional: how to treat servers that ask for a part of one GPU:
@@ -244,7 +248,8 @@ def read_trace(
             problem=f"treat: must be one of {', '.join(FRACTIONAL)}",
         )
     found = []
-    rows = inventory.csv_rows(path, columns)
+    rows = inventory.csv_rows(path, columns, _TIMES)
+    has_times = any("arrival" in row for row in rows)
     for number, row in enumerate(rows, start=2):
         try:
             if not int(row.get("gpus", 0)):
@@ -253,12 +258,18 @@ def read_trace(
                 part = float(row[fractional["column"]])
                 if part < float(fractional["whole"]):
                     continue
-            found.append(_arrival(row))
+            found.append(
+                _arrival(row)
+                if has_times
+                else Arrival(0.0, math.inf, read_flavor(row))
+            )
         except (KeyError, TypeError, ValueError) as exc:
             raise _bad_row(f"{path}, line {number}", exc) from exc
     if not found:
         raise errors.BadScenario(source=path, problem="no servers with GPUs")
-    return Trace(tuple(sorted(found, key=lambda arrival: arrival.time)))
+    return Trace(
+        tuple(sorted(found, key=lambda arrival: arrival.time)), has_times
+    )
 
 
 def _arrival(row: Mapping[str, Any]) -> Arrival:

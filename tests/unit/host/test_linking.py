@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import smi
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
@@ -134,6 +135,98 @@ def test_a_matrix_of_another_host_or_order_is_refused(
         read_links(build(machine), topo=("topo.txt", topo))
     assert message in str(raised.value)
     assert str(raised.value).startswith("topo.txt: ")
+
+
+def make_host_of(matrix, directory, numa=None):
+    """A host with the GPUs of a matrix, each at a root port of its own."""
+    host = sysfs_trees.Host(directory)
+    host.nodes(8)
+    for index in range(matrix.gpus):
+        bus = 16 * index + 1
+        port = host.bridge(
+            f"0000:{bus - 1:02x}:01.1", f"pci0000:{bus - 1:02x}", None
+        )
+        host.add(
+            sysfs_trees.Pci(
+                f"0000:{bus:02x}:00.0",
+                port,
+                "10de:20f1",
+                0x030200,
+                numa=(numa or matrix.numa)[index],
+                driver="nvidia",
+            )
+        )
+    return host
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in smi_files.TOPO_FILES if "dgx1" not in name]
+)
+def test_a_real_matrix_whose_numa_column_fits_is_accepted(
+    name, tmp_path, read_links
+):
+    path = smi_files.SMI / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    matrix = smi.parse_topo(name, path.read_text())
+    # sysfs shows none of the PCIe switches, as in a virtual machine.
+    host = make_host_of(matrix, tmp_path)
+    found = read_links(host, topo=(name, path.read_text()))
+    for a, b in itertools.combinations(range(matrix.gpus), 2):
+        link = matrix.gpu_link(a, b)
+        if links.is_direct(link):
+            assert found.matrix[a][b] == link
+    other = [(node + 1) % 8 for node in matrix.numa]
+    with pytest.raises(errors.BadInput, match="this file is of another host"):
+        read_links(
+            make_host_of(matrix, tmp_path / "other", other),
+            topo=(name, path.read_text()),
+        )
+
+
+SWITCHES = smi_files.topo(
+    [
+        "X PIX NODE NODE",
+        "PIX X NODE NODE",
+        "NODE NODE X PIX",
+        "NODE NODE PIX X",
+    ],
+    (0, 0, 0, 0),
+)
+
+
+@pytest.mark.parametrize(
+    "switches", ["aabb", "abab", "abba", "aaab", "abcd", "aaaa"]
+)
+def test_gpus_in_another_order_are_found_below_their_switches(
+    switches, tmp_path, read_links
+):
+    host = sysfs_trees.Host(tmp_path)
+    host.nodes(2)
+    ports = {
+        name: host.bridge(f"0000:{bus}0:01.1", f"pci0000:{bus}0", None)
+        for bus, name in enumerate(sorted(set(switches)), start=1)
+    }
+    for index, name in enumerate(switches):
+        # On one switch each letter; addresses in the order of the letters.
+        host.add(
+            sysfs_trees.Pci(
+                f"0000:{20 + index}:00.0",
+                ports[name],
+                "10de:20f1",
+                0x030200,
+                numa=0,
+                driver="nvidia",
+            )
+        )
+    if switches in ("abab", "abba"):
+        with pytest.raises(errors.BadInput, match="in another order"):
+            read_links(host, topo=("topo.txt", SWITCHES))
+    else:
+        notes = read_links(host, topo=("topo.txt", SWITCHES)).notes
+        assert any("sysfs is taken" in note for note in notes) == (
+            switches != "aabb"
+        )
 
 
 def test_network_cards_show_that_a_matrix_is_of_another_host(

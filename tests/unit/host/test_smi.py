@@ -172,6 +172,61 @@ def test_the_same_matrix_is_read_however_it_was_saved(text):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "NIC0",
+        "mlx5_0",
+        "mlx5_bond_0",
+        "rocep23s0f0",
+        "ibp75s0",
+        "irdma0",
+        "bnxt_re0",
+        "rdmap0s6",
+        "rocep1s0-1",
+        "ib0.1",
+    ],
+)
+def test_names_of_rdma_devices_are_columns_of_cards(name):
+    text = smi_files.topo(["X NV12 PIX", "NV12 X SYS"])
+    text = text.replace("GPU1\tCPU", f"GPU1\t{name}\tCPU")
+    assert smi.parse_topo("x", text).nics == (name,)
+
+
+HEADINGS = "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"
+
+
+@pytest.mark.parametrize(
+    ("headings", "tail", "node"),
+    [
+        (HEADINGS, "\t0-55\t1\t\tN/A", 1),
+        (HEADINGS, "\t0-55\t1\tN/A", 1),
+        (HEADINGS, "\t\t1\t\tN/A", 1),
+        (HEADINGS, "\t\t\t\t1", None),
+        (HEADINGS, "\t\t\t1", None),
+        (HEADINGS, "\t\t\tN/A", None),
+        (HEADINGS, "\t\t0-1\t\t1", None),
+        (HEADINGS, "   0-55   1   N/A", 1),
+        (HEADINGS, "   0   1   2", 1),
+        (HEADINGS, "   1   N/A", None),
+        (HEADINGS, "   0-55   1", None),
+        (HEADINGS, "   1", None),
+        (HEADINGS[:2], "\t\t1", 1),
+        (HEADINGS[:2], "   0-55   1", 1),
+        (HEADINGS[:2], "   1", None),
+        (HEADINGS[::2], "\t0-55\t1", None),
+        (HEADINGS[::2], "   0-55   1", None),
+        (HEADINGS[:1], "   0-55   1", None),
+    ],
+)
+def test_an_empty_cell_is_not_filled_from_the_next_column(
+    headings, tail, node
+):
+    gap = "\t" if "\t" in tail else "   "
+    text = f"{gap}{gap.join(['GPU0', *headings])}\nGPU0{gap} X {tail}\n"
+    assert smi.parse_topo("x", text).numa == (node,)
+
+
+@pytest.mark.parametrize(
     ("cell", "link"),
     [
         ("SOC", links.SYS),

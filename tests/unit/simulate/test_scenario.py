@@ -188,3 +188,39 @@ def test_the_openb_trace_is_read_with_a_topology_for_each_model(name):
         "v100-4",
     }
     assert [run.label for run in made.runs] == ["filled to 1.3", "load 1.2"]
+
+
+NO_TIMES = "name,num_gpu,gpu_milli\np0,1,1000\np1,8,1000\n"
+
+
+def test_a_trace_without_times_fills_a_cloud(tmp_path):
+    path = tmp_path / "pods.csv"
+    path.write_text(NO_TIMES)
+    made = scenario.load(
+        str(SHIPPED / "openb-whole.yaml"),
+        workload_file=str(path),
+        inventory_file=str(_nodes(tmp_path)),
+    )
+    (run,) = made.runs
+    assert run.label == "filled to 1.3"
+    assert {arrival.flavor.gpus for arrival in run.arrivals(100)} == {1, 8}
+
+
+def test_a_trace_without_times_cannot_be_replayed(tmp_path):
+    path = tmp_path / "pods.csv"
+    path.write_text(NO_TIMES)
+    data = {
+        "inventory": {"hosts": [{"gpus": 8}]},
+        "workload": {
+            "file": str(path),
+            "columns": {"arrival": "creation_time", "gpus": "num_gpu"},
+        },
+    }
+    with pytest.raises(errors.BadScenario, match=r"pods\.csv: no times of"):
+        scenario.make(data, "s.yaml")
+
+
+def _nodes(directory):
+    path = directory / "nodes.csv"
+    path.write_text("sn,gpu,model\nn0,8,A10\n")
+    return path
