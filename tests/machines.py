@@ -67,6 +67,17 @@ def hgx_h100() -> Topology:
     return nested(8, ("NV18", [range(8)]), numa=SOCKETS_4_4)
 
 
+def hgx_h100_pcie_switches() -> Topology:
+    return on_pcie_switches(hgx_h100())
+
+
+def on_pcie_switches(host: Topology) -> Topology:
+    """Put two of 8 GPUs on each PCIe switch, two switches on each socket."""
+    return Topology.from_matrix(
+        host.links, host.partitions, host.numa, pcie_pix_node_sys().ways
+    )
+
+
 def hgx_h200() -> Topology:
     return hgx_h100()
 
@@ -212,6 +223,7 @@ MACHINES_OF_8: tuple[Callable[[], Topology], ...] = (
     dgx1_v100,
     hgx_a100,
     hgx_h100_partitions,
+    hgx_h100_pcie_switches,
     hgx_h200_partitions,
     redstone_a100,
     bridge_pairs_h100_nvl,

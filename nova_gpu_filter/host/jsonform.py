@@ -14,6 +14,7 @@ from nova_gpu_filter.host import chips
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import pcie
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
@@ -263,6 +264,7 @@ def _read(
             )
             for a in devices
         ),
+        ways=pcie.ways(devices, host.numa_nodes),
         nvlink_known=frozenset(
             PciAddress.parse(text) for text in data["nvlink_known"]
         ),

@@ -67,6 +67,8 @@ class HostLinks:
     matrix: tuple[tuple[Link | None, ...], ...]
     """The best link known of each pair; None where not even the way over
     PCIe is."""
+    ways: tuple[tuple[Link | None, ...], ...]
+    """The way over PCIe of each pair, which also those with NVLinks have."""
     nvlink_known: frozenset[PciAddress] = frozenset()
     """GPUs of which we know whether they have NVLinks to one another."""
     nvlink_from: tuple[str, ...] = ()
@@ -98,15 +100,17 @@ class HostLinks:
         partition of which a GPU is not chosen keeps its size.
         """
         place = {device.address: i for i, device in enumerate(chosen)}
-        matrix = [
+        rows = [self.place[device.address] for device in chosen]
+        matrix, ways = (
             [
-                links.SYS
-                if (link := self.between(a.address, b.address)) is None
-                else link
-                for b in chosen
+                [
+                    links.SYS if (link := known[a][b]) is None else link
+                    for b in rows
+                ]
+                for a in rows
             ]
-            for a in chosen
-        ]
+            for known in (self.matrix, self.ways)
+        )
         partitions = []
         for partition in self.partitions:
             mask = 0
@@ -120,7 +124,7 @@ class HostLinks:
                     )
                 )
         return Topology.from_matrix(
-            matrix, partitions, [device.numa_node for device in chosen]
+            matrix, partitions, [device.numa_node for device in chosen], ways
         )
 
     def device_links(
@@ -150,10 +154,8 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     """
     sources = sources or Sources()
     devices = host.devices
-    known = [
-        [pcie.relation(a, b, host.numa_nodes) for b in devices]
-        for a in devices
-    ]
+    ways = pcie.ways(devices, host.numa_nodes)
+    known = list(map(list, ways))
     query = (
         smi.parse_query(*sources.query) if sources.query is not None else ()
     )
@@ -191,7 +193,8 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     notes.extend(_unknown(host, covered))
     return HostLinks(
         devices=devices,
-        matrix=tuple(tuple(row) for row in known),
+        matrix=tuple(map(tuple, known)),
+        ways=ways,
         nvlink_known=frozenset(covered),
         nvlink_from=tuple(origins),
         module_ids=tuple(sorted(module_ids.items())),

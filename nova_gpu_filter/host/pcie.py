@@ -8,6 +8,7 @@ same, also for devices that NVML does not see.
 """
 
 from collections.abc import Collection
+from collections.abc import Sequence
 
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
@@ -40,6 +41,15 @@ def relation(
     ):
         return links.NODE
     return links.SYS
+
+
+def ways(
+    devices: Sequence[Function], numa_nodes: Collection[int]
+) -> tuple[tuple[Link | None, ...], ...]:
+    """Tell the PCIe connection of each pair, rows in device order."""
+    return tuple(
+        tuple(relation(a, b, numa_nodes) for b in devices) for a in devices
+    )
 
 
 def _shared(a: tuple[PciAddress, ...], b: tuple[PciAddress, ...]) -> int:

@@ -40,7 +40,7 @@ class Choice(ranking.Ranking):
         if limit is None:
             limit = math.comb(self.topology.n, self.k)
         masks = dict.fromkeys(self._disjoint(seed))
-        for near in self.topology.masks_by_numa_node().values():
+        for near in self.topology.local_masks():
             if len(masks) < limit and near & self.free:
                 masks.update(
                     dict.fromkeys(self._on(near & self.free).ordered(seed, 1))
@@ -94,10 +94,11 @@ def rank(
     """Rank the sets of k of the free devices of a host.
 
     The order is: the policy; whole fabric partitions, where the host lists
-    any of size k; the weakest link; the sum of the links; the least increase
-    of fragmentation. All sets of up to 16 devices are looked at, of more
-    devices at most :data:`enumeration.MAX_SETS`; a set that satisfies the
-    policy is found if there is one.
+    any of size k; the weakest link; the sum of the links; the same two of the
+    ways over PCIe; the least increase of fragmentation. All sets of up to 16
+    devices are looked at, of more devices at most
+    :data:`enumeration.MAX_SETS`; a set that satisfies the policy is found if
+    there is one.
 
     :param free: mask of the free devices.
     :param k: devices of a set.

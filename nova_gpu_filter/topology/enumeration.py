@@ -3,6 +3,7 @@
 """The sets of k free devices to choose from, one for each kind."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import itertools
 from typing import Final
 from typing import NamedTuple
@@ -28,6 +29,10 @@ class LinkedSet(NamedTuple):
     mask: int
     weakest: Link
     total: int
+    farthest: Link
+    """The worst way over PCIe."""
+    nearness: int
+    """Sum of the ways over PCIe."""
 
 
 def all_sets(
@@ -38,8 +43,18 @@ def all_sets(
     :param free: mask of the free devices.
     :returns: representatives, see :class:`FreeTwins`; low devices first.
     """
-    matrix = topology.links
-    near = topology.neighbors(floor)
+    return _linked_sets(topology, free, twins, k, topology.neighbors(floor))
+
+
+def _linked_sets(
+    topology: Topology,
+    free: int,
+    twins: FreeTwins,
+    k: int,
+    near: Sequence[int],
+) -> Iterator[LinkedSet]:
+    """Generate one set of each kind whose devices are all near each other."""
+    matrix, ways = topology.links, topology.ways
     previous = twins.previous
 
     def extend(
@@ -48,6 +63,8 @@ def all_sets(
         candidates: int,
         weakest: Link,
         total: int,
+        farthest: Link,
+        nearness: int,
     ) -> Iterator[LinkedSet]:
         missing = k - len(devices)
         while candidates.bit_count() >= missing:
@@ -56,15 +73,19 @@ def all_sets(
             device = low.bit_length() - 1
             if previous[device] & ~mask:
                 continue  # its twin would do as well, and comes first
-            row = matrix[device]
+            row, ways_row = matrix[device], ways[device]
             worst, sum_ = weakest, total
+            worst_way, way_sum = farthest, nearness
             for other in devices:
-                link = row[other]
+                link, way = row[other], ways_row[other]
                 sum_ += link
+                way_sum += way
                 if link < worst:
                     worst = link
+                if way < worst_way:
+                    worst_way = way
             if missing == 1:
-                yield LinkedSet(mask | low, worst, sum_)
+                yield LinkedSet(mask | low, worst, sum_, worst_way, way_sum)
             else:
                 yield from extend(
                     mask | low,
@@ -72,24 +93,28 @@ def all_sets(
                     candidates & near[device],
                     worst,
                     sum_,
+                    worst_way,
+                    way_sum,
                 )
 
-    return extend(0, (), free, links.SELF, 0)
+    return extend(0, (), free, links.SELF, 0, links.SELF, 0)
 
 
 def best_first(
     topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
 ) -> Iterator[LinkedSet]:
     """Generate as :func:`all_sets` does, but in the order of the weakest
-    link, so that whoever stops early has seen the best."""
-    for level in topology.levels:
+    link, of equals by its way over PCIe, so that whoever stops early has seen
+    the best."""
+    better: Sequence[int] = (0,) * topology.n
+    for level, near in topology.near_by_level():
         if level < floor:
             return
-        near = topology.neighbors(level)
         for component in cliques.components(near, free):
-            for found in all_sets(topology, component, twins, k, level):
-                if found.weakest == level:
+            for found in _linked_sets(topology, component, twins, k, near):
+                if not cliques.is_clique(better, found.mask):
                     yield found
+        better = near
 
 
 def look(
@@ -111,8 +136,13 @@ def look(
 
 def linked_set(topology: Topology, mask: int) -> LinkedSet:
     """Say of one set what its links come to."""
-    devices = devices_of(mask)
-    pairs = [
-        topology.links[a][b] for a, b in itertools.combinations(devices, 2)
-    ]
-    return LinkedSet(mask, min(pairs, default=links.SELF), sum(pairs))
+    pairs = list(itertools.combinations(devices_of(mask), 2))
+    links_ = [topology.links[a][b] for a, b in pairs]
+    ways = [topology.ways[a][b] for a, b in pairs]
+    return LinkedSet(
+        mask,
+        min(links_, default=links.SELF),
+        sum(links_),
+        min(ways, default=links.SELF),
+        sum(ways),
+    )

@@ -2,6 +2,7 @@
 
 """From a pair matrix to the link groups of each device, and back."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
 
@@ -17,9 +18,10 @@ def compose(
 ) -> topology.Topology:
     """Make the topology that the links of its devices describe.
 
-    A pair has the best link of which both name the same group. Without a
-    common group it is ``NODE`` when both are known to be on one NUMA node,
-    unless both name ``node`` groups, which then know better; else ``SYS``.
+    A pair has the best links, direct and over PCIe, of which both name the
+    same group. Without a common group over PCIe that way is ``NODE`` when both
+    are known to be on one NUMA node, unless both name ``node`` groups, which
+    then know better; else ``SYS``.
 
     :param devices: (name for messages, links, NUMA node) in device order.
     :raises LinkTextError: the devices contradict each other about the size
@@ -31,14 +33,21 @@ def compose(
         any(link == links.NODE for link, _ in mine) for mine in groups
     ]
     matrix = [[links.SELF] * len(devices) for _ in devices]
+    ways = [[links.SELF] * len(devices) for _ in devices]
     for a, b in itertools.combinations(range(len(devices)), 2):
-        link = max((link for link, _ in groups[a] & groups[b]), default=None)
-        if link is None:
-            same_node = numa[a] is not None and numa[a] == numa[b]
-            told = knows_node[a] and knows_node[b]
-            link = links.NODE if same_node and not told else links.SYS
-        matrix[a][b] = matrix[b][a] = link
-    return topology.Topology.from_matrix(matrix, _partitions(devices), numa)
+        common = {link for link, _ in groups[a] & groups[b]}
+        told = knows_node[a] and knows_node[b]
+        way = max(
+            (link for link in common if not links.is_direct(link)),
+            default=links.SYS
+            if told
+            else topology.way_of_nodes(numa[a], numa[b]),
+        )
+        ways[a][b] = ways[b][a] = way
+        matrix[a][b] = matrix[b][a] = max(common | {way})
+    return topology.Topology.from_matrix(
+        matrix, _partitions(devices), numa, ways
+    )
 
 
 def _partitions(
@@ -79,11 +88,10 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
     :returns: one a device, in device order.
     """
     groups: list[list[tuple[Link, int]]] = [[] for _ in range(host.n)]
-    for link in host.levels:
-        if link != links.SYS:
-            for number, mask in enumerate(_cliques(host, link)):
-                for device in topology.devices_of(mask):
-                    groups[device].append((link, number))
+    for matrix, link in _levels(host):
+        for number, mask in enumerate(_cliques(matrix, link)):
+            for device in topology.devices_of(mask):
+                groups[device].append((link, number))
     _deny_numa(host, groups)
     return [
         DeviceLinks(
@@ -98,21 +106,34 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
     ]
 
 
-def _cliques(host: topology.Topology, link: Link) -> list[int]:
+def _levels(
+    host: topology.Topology,
+) -> Iterator[tuple[topology.Matrix, Link]]:
+    """Yield the links to describe, and where, best first."""
+    for matrix, is_direct in ((host.links, True), (host.ways, False)):
+        found = {
+            matrix[a][b] for a, b in itertools.combinations(range(host.n), 2)
+        }
+        for link in sorted(found - {links.SYS}, reverse=True):
+            if links.is_direct(link) == is_direct:
+                yield matrix, link
+
+
+def _cliques(matrix: topology.Matrix, link: Link) -> list[int]:
     """Cover the pairs that have exactly this link with sets of devices whose
     pairs have all at least this link.
 
     Each set grows from the first pair not yet covered, by the device that
     covers most further pairs, the lowest of equals.
     """
-    near = host.neighbors(link)
+    near = topology.neighbors_in(matrix, link)
     # Per device its partners by pairs that are still to be covered.
     open_ = [
         topology.mask_of(b for b, other in enumerate(row) if other == link)
-        for row in host.links
+        for row in matrix
     ]
     cliques = []
-    for first in range(host.n):
+    for first in range(len(matrix)):
         while open_[first]:
             low = open_[first] & -open_[first]
             clique = 1 << first | low
@@ -148,7 +169,7 @@ def _deny_numa(
     )
     for a, b in itertools.combinations(range(host.n), 2):
         if (
-            host.links[a][b] == links.SYS
+            host.ways[a][b] == links.SYS
             and host.numa[a] is not None
             and host.numa[a] == host.numa[b]
         ):

@@ -39,11 +39,15 @@ class Score(NamedTuple):
     counts before the sum."""
     total: int
     """Sum of the links of all pairs."""
+    farthest: Link
+    """Worst way over PCIe of a pair: tells equal direct links apart."""
+    nearness: int
+    """Sum of the ways over PCIe of all pairs."""
     spared: float
     """F before less F after: minus the increase of fragmentation, in GPUs."""
 
 
-_LinkScore: TypeAlias = tuple[bool, bool, Link, int]
+_LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
 """A score but for ``spared``, which is computed when it decides."""
 
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
@@ -149,6 +153,8 @@ class Ranking:
             whole or not self.topology.lists_partitions(self.k),
             linked.weakest,
             linked.total,
+            linked.farthest,
+            linked.nearness,
         )
 
     def tiers(self) -> Iterator[Tier]:
@@ -263,7 +269,7 @@ class Ranking:
         if score is None:
             return None
         sets: Sequence[int] = ()
-        for tier in self._tiers(score[:4]):
+        for tier in self._tiers(score[:6]):
             if tier.score == score:
                 sets = tier.sets
         index = bisect.bisect_left(sets, mask)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import itertools
+from typing import TypeAlias
 
+from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
@@ -28,6 +30,16 @@ def mask_of(devices: Iterable[int]) -> int:
     for device in devices:
         mask |= 1 << device
     return mask
+
+
+Matrix: TypeAlias = tuple[tuple[Link, ...], ...]
+"""What each pair of devices has, rows in device order."""
+
+
+def way_of_nodes(a: int | None, b: int | None) -> Link:
+    """Return the way over PCIe of two devices of which nothing else is known
+    than their NUMA nodes."""
+    return links.NODE if a is not None and a == b else links.SYS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -55,8 +67,9 @@ class Topology:
     are one key of every cache.
     """
 
-    links: tuple[tuple[Link, ...], ...]
-    """Symmetric matrix of the pairs, :data:`links.SELF` on its diagonal."""
+    links: Matrix
+    """Best link of each pair: symmetric, :data:`links.SELF` on its diagonal.
+    """
     partitions: tuple[FabricPartition, ...] = ()
     """In the order of their ids, each with at least one visible device."""
     numa: tuple[int | None, ...] = ()
@@ -64,6 +77,9 @@ class Topology:
 
     Only says where devices are; what it means for a pair is in ``links``.
     """
+    ways: Matrix = ()
+    """Way over PCIe of each pair, which also those with a direct link have;
+    where they have none, the same as in ``links``."""
     _hash: int = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,13 +89,17 @@ class Topology:
             of devices that do not exist.
         """
         n = len(self.links)
-        if any(len(row) != n for row in self.links):
-            raise ValueError(f"the link matrix of {n} devices is not square")
+        for matrix in (self.links, self.ways):
+            _check_matrix(matrix, n)
         for a, b in itertools.combinations(range(n), 2):
-            if self.links[a][b] != self.links[b][a]:
-                raise ValueError(f"links of pair {a}, {b} differ by direction")
-        if any(self.links[a][a] != links.SELF for a in range(n)):
-            raise ValueError("the diagonal of the link matrix is not SELF")
+            link, way = self.links[a][b], self.ways[a][b]
+            if links.is_direct(way) or (
+                link != way and not links.is_direct(link)
+            ):
+                raise ValueError(
+                    f"pair {a}, {b} has {links.name(link)}, but over PCIe"
+                    f" {links.name(way)}"
+                )
         if len(self.numa) != n:
             raise ValueError(f"{len(self.numa)} NUMA nodes, {n} devices")
         for partition in self.partitions:
@@ -88,7 +108,9 @@ class Topology:
             if partition.mask.bit_count() > partition.size:
                 raise ValueError(f"{partition} has more devices than its size")
         object.__setattr__(
-            self, "_hash", hash((self.links, self.partitions, self.numa))
+            self,
+            "_hash",
+            hash((self.links, self.ways, self.partitions, self.numa)),
         )
 
     def __hash__(self) -> int:
@@ -101,24 +123,33 @@ class Topology:
         matrix: Sequence[Sequence[Link]],
         partitions: Iterable[FabricPartition] = (),
         numa: Sequence[int | None] | None = None,
+        ways: Sequence[Sequence[Link]] | None = None,
     ) -> "Topology":
         """Make a topology of a pair matrix, whatever its diagonal says.
 
-        :param matrix: rows in device order.
+        :param matrix: the best link of each pair, rows in device order.
         :param partitions: in any order.
         :param numa: NUMA nodes in device order; None when nothing is known.
+        :param ways: the way over PCIe of each pair; None to take that of
+            pairs with direct links from their NUMA nodes.
         :raises ValueError: see :meth:`__post_init__`.
         """
-        return cls(
-            links=tuple(
-                tuple(
-                    links.SELF if a == b else link
+        nodes = (None,) * len(matrix) if numa is None else tuple(numa)
+        if ways is None:
+            ways = [
+                [
+                    way_of_nodes(nodes[a], nodes[b])
+                    if links.is_direct(link)
+                    else link
                     for b, link in enumerate(row)
-                )
+                ]
                 for a, row in enumerate(matrix)
-            ),
+            ]
+        return cls(
+            links=_with_self(matrix),
             partitions=tuple(sorted(partitions)),
-            numa=(None,) * len(matrix) if numa is None else tuple(numa),
+            numa=nodes,
+            ways=_with_self(ways),
         )
 
     @property
@@ -133,8 +164,18 @@ class Topology:
 
     @property
     def levels(self) -> tuple[Link, ...]:
-        """The links that occur between two devices, best first."""
+        """The best links of two devices that occur, best first."""
         return _levels(self)
+
+    def near_by_level(
+        self,
+    ) -> tuple[tuple[Link, tuple[int, ...]], ...]:
+        """List the pairs of (best link, way over PCIe) that occur, best first.
+
+        :returns: for each the link, and for each device the mask of those it
+            has as good a pair with, or a better one.
+        """
+        return _near_by_level(self)
 
     def weakest(self, mask: int) -> Link:
         """Return the worst link of a set: the speed of a ring through it.
@@ -172,6 +213,20 @@ class Topology:
             and not partition.mask & ~free
         ]
 
+    def local_masks(self) -> list[int]:
+        """List the sets of all devices of a NUMA node, as far as known.
+
+        Nodes are told by their numbers, or by links: devices between which no
+        way goes from one NUMA node to another.
+        """
+        masks = dict.fromkeys(self.masks_by_numa_node().values())
+        if None in self.numa:
+            near = neighbors_in(self.ways, links.NODE)
+            masks.update(
+                dict.fromkeys(cliques.components(near, self.everything))
+            )
+        return list(masks)
+
     def masks_by_numa_node(self) -> dict[int, int]:
         """Group the devices whose NUMA node is known; nodes ascending."""
         masks: dict[int, int] = {}
@@ -188,9 +243,54 @@ def _levels(topology: Topology) -> tuple[Link, ...]:
     return tuple(sorted(found, reverse=True))
 
 
+@functools.lru_cache(maxsize=1024)
+def _near_by_level(
+    topology: Topology,
+) -> tuple[tuple[Link, tuple[int, ...]], ...]:
+    both = [
+        list(zip(row, ways, strict=True))
+        for row, ways in zip(topology.links, topology.ways, strict=True)
+    ]
+    pairs = itertools.combinations(range(topology.n), 2)
+    levels = {both[a][b] for a, b in pairs}
+    return tuple(
+        (
+            level[0],
+            tuple(
+                mask_of(b for b, pair in enumerate(row) if pair >= level)
+                & ~(1 << a)
+                for a, row in enumerate(both)
+            ),
+        )
+        for level in sorted(levels, reverse=True)
+    )
+
+
 @functools.lru_cache(maxsize=4096)
 def _neighbors(topology: Topology, floor: Link) -> tuple[int, ...]:
+    return neighbors_in(topology.links, floor)
+
+
+def neighbors_in(matrix: Matrix, floor: Link) -> tuple[int, ...]:
+    """Return for each device those that have ``floor`` or better with it."""
     return tuple(
         mask_of(b for b, link in enumerate(row) if link >= floor and b != a)
-        for a, row in enumerate(topology.links)
+        for a, row in enumerate(matrix)
     )
+
+
+def _with_self(matrix: Sequence[Sequence[Link]]) -> Matrix:
+    return tuple(
+        tuple(links.SELF if a == b else link for b, link in enumerate(row))
+        for a, row in enumerate(matrix)
+    )
+
+
+def _check_matrix(matrix: Matrix, n: int) -> None:
+    if len(matrix) != n or any(len(row) != n for row in matrix):
+        raise ValueError(f"the link matrix of {n} devices is not square")
+    for a, b in itertools.combinations(range(n), 2):
+        if matrix[a][b] != matrix[b][a]:
+            raise ValueError(f"links of pair {a}, {b} differ by direction")
+    if any(matrix[a][a] != links.SELF for a in range(n)):
+        raise ValueError("the diagonal of the link matrix is not SELF")

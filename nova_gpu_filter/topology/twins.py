@@ -33,9 +33,9 @@ def classes(topology: Topology) -> tuple[int, ...]:
 
 
 def _are_twins(topology: Topology, a: int, b: int) -> bool:
-    row_a, row_b = topology.links[a], topology.links[b]
     if any(
-        row_a[other] != row_b[other]
+        matrix[a][other] != matrix[b][other]
+        for matrix in (topology.links, topology.ways)
         for other in range(topology.n)
         if other not in (a, b)
     ):

@@ -114,7 +114,7 @@ def test_pools_of_nova_carry_the_tags_that_we_write(hgx, read_options):
     assert sorted(by_address) == sorted(sysfs_trees.HGX_H100_GPUS)
     pool = by_address["0000:0f:00.0"]
     assert pool["gpu_links"] == (
-        "nv18:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
+        "nv18:0,pix:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
     )
     assert (pool["dev_type"], pool["count"]) == ("type-PF", 1)
     topology = hosts.from_pools(
@@ -123,7 +123,9 @@ def test_pools_of_nova_carry_the_tags_that_we_write(hgx, read_options):
             for address, pool in sorted(by_address.items())
         ]
     )
-    assert topology == machines.hgx_h100_partitions()
+    assert topology == machines.on_pcie_switches(
+        machines.hgx_h100_partitions()
+    )
 
 
 def test_traits_that_we_write_make_the_same_topology(hgx):
@@ -143,7 +145,9 @@ def test_traits_that_we_write_make_the_same_topology(hgx):
             for one in devices
         ]
     )
-    assert topology == machines.hgx_h100_partitions()
+    assert topology == machines.on_pcie_switches(
+        machines.hgx_h100_partitions()
+    )
 
 
 def test_nova_makes_of_class_and_traits_what_stands_there(hgx, read_options):
@@ -161,6 +165,8 @@ def test_nova_makes_of_class_and_traits_what_stands_there(hgx, read_options):
         "CUSTOM_GPU_ARCHITECTURE_HOPPER",
         "CUSTOM_GPU_CUDA_COMPUTE_CAPABILITY_V9_0",
         "CUSTOM_GPU_LINK_NV18_0",
+        "CUSTOM_GPU_LINK_PIX_0",
+        "CUSTOM_GPU_LINK_NODE_0",
         "CUSTOM_GPU_FABRIC_0_8",
         "CUSTOM_GPU_FABRIC_2_4",
         "CUSTOM_GPU_FABRIC_5_2",

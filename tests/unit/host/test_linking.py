@@ -73,10 +73,10 @@ def test_a_matrix_of_nvidia_smi_is_joined_in_pci_order(build, read_links):
         ).items()
     }
     assert texts == {
-        "0000:01:00.0": "nv12:0",
-        "0000:21:00.0": "nv12:0",
-        "0000:81:00.0": "nv12:1",
-        "0000:a1:00.0": "nv12:1",
+        "0000:01:00.0": "nv12:0,node:0",
+        "0000:21:00.0": "nv12:0,node:0",
+        "0000:81:00.0": "nv12:1,node:1",
+        "0000:a1:00.0": "nv12:1,node:1",
     }
     assert host_links.notes == ()
 
@@ -285,7 +285,9 @@ def test_gpu_links_of_an_hgx_host_are_those_of_the_machine(build, read_links):
         fabric=FABRIC,
     )
     topology = gpu_topology(host_links)
-    assert topology == machines.hgx_h100_partitions()
+    assert topology == machines.on_pcie_switches(
+        machines.hgx_h100_partitions()
+    )
     chosen = [d for d in host_links.devices if d.kind.value == "gpu"]
     described = host_links.device_links(chosen)
     again = groups.compose(
@@ -296,7 +298,7 @@ def test_gpu_links_of_an_hgx_host_are_those_of_the_machine(build, read_links):
     )
     assert again == topology
     assert codec.format_text(described[chosen[0].address]) == (
-        "nv18:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
+        "nv18:0,pix:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
     )
 
 

@@ -9,6 +9,7 @@ components, no bounds.
 import functools
 import itertools
 
+from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Requirement
 
 
@@ -19,8 +20,16 @@ def sets_of(free, k):
 
 
 def links_in(topology, mask):
+    return _pairs_in(topology, topology.links, mask)
+
+
+def ways_in(topology, mask):
+    return _pairs_in(topology, topology.ways, mask)
+
+
+def _pairs_in(topology, matrix, mask):
     return [
-        topology.links[a][b]
+        matrix[a][b]
         for a in range(topology.n)
         for b in range(a)
         if mask >> a & 1 and mask >> b & 1
@@ -28,7 +37,7 @@ def links_in(topology, mask):
 
 
 def weakest(topology, mask):
-    return min(links_in(topology, mask), default=1000)
+    return min(links_in(topology, mask), default=links.SELF)
 
 
 def is_whole(topology, mask):
@@ -93,6 +102,8 @@ def score(topology, free, mask, policy, mix):
         is_whole(topology, mask) or not lists_size(topology, k),
         weakest(topology, mask),
         sum(links_in(topology, mask)),
+        min(ways_in(topology, mask), default=links.SELF),
+        sum(ways_in(topology, mask)),
         round(before - after, 9),
     )
 

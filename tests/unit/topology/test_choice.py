@@ -40,10 +40,6 @@ def assert_agrees(topology, free, k, policy=None, mix=DEFAULT_MIX):
     expected = reference.tiers(topology, free, k, policy, mix)
     assert ranking.exact
     found = [(tier.score, list(tier.sets)) for tier in ranking.tiers()]
-    # One device has no links, so its weakest is whatever is best of all.
-    if k == 1:
-        assert {tuple(score)[2] for score, _ in found} <= {links.SELF}
-        found = [((*score[:2], 1000, *score[3:]), s) for score, s in found]
     assert found == expected
     ordered = ranking.ordered(seed=7)
     at = 0
@@ -115,10 +111,12 @@ def test_best_set_of_16_has_the_best_links_there_are(machine):
     for k in range(1, 17):
         free = mask_of(rng.sample(range(16), rng.randint(k, 16)))
         best = choice.rank(topology, free, k).best
-        assert (min(best.weakest, 1000 if k > 1 else 0), best.total) == max(
+        assert best[2:6] == max(
             (
-                reference.weakest(topology, mask) if k > 1 else 0,
+                reference.weakest(topology, mask),
                 sum(reference.links_in(topology, mask)),
+                min(reference.ways_in(topology, mask), default=links.SELF),
+                sum(reference.ways_in(topology, mask)),
             )
             for mask in reference.sets_of(free, k)
         )
@@ -131,15 +129,21 @@ def hosts(draw):
         [links.SYS, links.NODE, links.PIX, links.nvlink(1), links.nvlink(2)]
     )
     matrix = [[links.SYS] * n for _ in range(n)]
+    ways = [[links.SYS] * n for _ in range(n)]
     for a, b in itertools.combinations(range(n), 2):
-        matrix[a][b] = matrix[b][a] = draw(some_links)
+        link = matrix[a][b] = matrix[b][a] = draw(some_links)
+        ways[a][b] = ways[b][a] = (
+            draw(st.sampled_from([links.SYS, links.NODE, links.PIX]))
+            if links.is_direct(link)
+            else link
+        )
     masks = draw(st.lists(st.integers(1, (1 << n) - 1), max_size=6))
     hidden = st.sampled_from([0, 0, 0, 1])
     partitions = [
         FabricPartition(id_, mask.bit_count() + draw(hidden), mask)
         for id_, mask in enumerate(masks)
     ]
-    return Topology.from_matrix(matrix, partitions)
+    return Topology.from_matrix(matrix, partitions, ways=ways)
 
 
 @settings(deadline=None, max_examples=150)
@@ -259,6 +263,38 @@ def test_few_sets_have_one_on_each_numa_node():
             0b11001111,
             2,
             [0b11000000],
+        ),
+        (
+            "two of eight behind NVSwitches are on one socket",
+            machines.hgx_h100,
+            0b11111111,
+            2,
+            [
+                mask_of(pair)
+                for socket in (range(4), range(4, 8))
+                for pair in itertools.combinations(socket, 2)
+            ],
+        ),
+        (
+            "four of eight behind NVSwitches are a socket",
+            machines.hgx_a100,
+            0b11111111,
+            4,
+            [0b00001111, 0b11110000],
+        ),
+        (
+            "two of eight behind NVSwitches are on one PCIe switch",
+            machines.hgx_h100_pcie_switches,
+            0b11111111,
+            2,
+            [0b00000011, 0b00001100, 0b00110000, 0b11000000],
+        ),
+        (
+            "two of a DGX-1 have two NVLinks on one socket",
+            machines.dgx1_v100,
+            0b10011001,
+            2,
+            [0b00001001, 0b10010000],
         ),
         (
             "a set with a weak pair loses, however fast its other pairs",

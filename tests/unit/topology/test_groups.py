@@ -21,8 +21,14 @@ def hosts(draw):
         [links.SYS, links.NODE, links.PIX, links.nvlink(1), links.nvlink(2)]
     )
     matrix = [[links.SYS] * n for _ in range(n)]
+    ways = [[links.SYS] * n for _ in range(n)]
     for a, b in itertools.combinations(range(n), 2):
-        matrix[a][b] = matrix[b][a] = draw(some_links)
+        link = matrix[a][b] = matrix[b][a] = draw(some_links)
+        ways[a][b] = ways[b][a] = (
+            draw(st.sampled_from([links.SYS, links.NODE, links.PXB]))
+            if links.is_direct(link)
+            else link
+        )
     masks = draw(st.lists(st.integers(1, (1 << n) - 1), max_size=4))
     partitions = [
         FabricPartition(id_, mask.bit_count() + draw(st.integers(0, 2)), mask)
@@ -31,7 +37,7 @@ def hosts(draw):
     numa = draw(
         st.lists(st.sampled_from([None, 0, 0, 1]), min_size=n, max_size=n)
     )
-    return Topology.from_matrix(matrix, partitions, numa)
+    return Topology.from_matrix(matrix, partitions, numa, ways)
 
 
 def named(host, knows_numa=True):
@@ -50,6 +56,7 @@ def test_links_of_any_host_round_trip(host):
 def test_links_of_any_host_round_trip_without_numa_nodes(host):
     found = groups.compose(named(host, knows_numa=False))
     assert found.links == host.links
+    assert found.ways == host.ways
     assert found.partitions == host.partitions
 
 
@@ -61,40 +68,47 @@ def test_links_of_free_devices_are_those_of_the_whole_host(host, free):
     assert found.links == tuple(
         tuple(host.links[a][b] for b in devices) for a in devices
     )
+    assert found.ways == tuple(
+        tuple(host.ways[a][b] for b in devices) for a in devices
+    )
 
 
 @pytest.mark.parametrize(
     ("machine", "texts"),
     [
-        (machines.hgx_a100, ["nv12:0"] * 8),
+        (machines.hgx_a100, [f"nv12:0,node:{i // 4}" for i in range(8)]),
+        (
+            machines.hgx_h100_pcie_switches,
+            [f"nv18:0,pix:{i // 2},node:{i // 4}" for i in range(8)],
+        ),
         (
             machines.hgx_h100_partitions,
             [
-                "nv18:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1",
-                "nv18:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:13/1",
-                "nv18:0,fabric:0/8,fabric:2/4,fabric:6/2,fabric:12/1",
-                "nv18:0,fabric:0/8,fabric:2/4,fabric:6/2,fabric:14/1",
-                "nv18:0,fabric:0/8,fabric:1/4,fabric:3/2,fabric:7/1",
-                "nv18:0,fabric:0/8,fabric:1/4,fabric:3/2,fabric:9/1",
-                "nv18:0,fabric:0/8,fabric:1/4,fabric:4/2,fabric:8/1",
-                "nv18:0,fabric:0/8,fabric:1/4,fabric:4/2,fabric:10/1",
+                "nv18:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1",
+                "nv18:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:13/1",
+                "nv18:0,node:0,fabric:0/8,fabric:2/4,fabric:6/2,fabric:12/1",
+                "nv18:0,node:0,fabric:0/8,fabric:2/4,fabric:6/2,fabric:14/1",
+                "nv18:0,node:1,fabric:0/8,fabric:1/4,fabric:3/2,fabric:7/1",
+                "nv18:0,node:1,fabric:0/8,fabric:1/4,fabric:3/2,fabric:9/1",
+                "nv18:0,node:1,fabric:0/8,fabric:1/4,fabric:4/2,fabric:8/1",
+                "nv18:0,node:1,fabric:0/8,fabric:1/4,fabric:4/2,fabric:10/1",
             ],
         ),
         (
             machines.one_bridge_pair,
-            ["nv12:0", "nv12:0", "node:0", "node:0"],
+            ["nv12:0,node:0", "nv12:0,node:0", "node:1", "node:1"],
         ),
         (
             machines.dgx1_v100,
             [
-                "nv2:0,nv2:1,nv1:0",
-                "nv2:2,nv2:3,nv1:0",
-                "nv2:2,nv2:4,nv1:0,nv1:1",
-                "nv2:0,nv2:4,nv1:0,nv1:2",
-                "nv2:1,nv2:5,nv1:3",
-                "nv2:3,nv2:6,nv1:3",
-                "nv2:6,nv2:7,nv1:1,nv1:3",
-                "nv2:5,nv2:7,nv1:2,nv1:3",
+                "nv2:0,nv2:1,nv1:0,node:0",
+                "nv2:2,nv2:3,nv1:0,node:0",
+                "nv2:2,nv2:4,nv1:0,nv1:1,node:0",
+                "nv2:0,nv2:4,nv1:0,nv1:2,node:0",
+                "nv2:1,nv2:5,nv1:3,node:1",
+                "nv2:3,nv2:6,nv1:3,node:1",
+                "nv2:6,nv2:7,nv1:1,nv1:3,node:1",
+                "nv2:5,nv2:7,nv1:2,nv1:3,node:1",
             ],
         ),
         (
@@ -121,8 +135,8 @@ def test_groups_have_no_device_that_adds_nothing():
     ]
 
 
-def pair(a, b, numa=(None, None)):
-    host = groups.compose(
+def compose_pair(a, b, numa):
+    return groups.compose(
         [
             (str(index), codec.parse_text(str(index), text), numa[index])
             if text
@@ -130,7 +144,10 @@ def pair(a, b, numa=(None, None)):
             for index, text in enumerate((a, b))
         ]
     )
-    return links.name(host.links[0][1])
+
+
+def pair(a, b, numa):
+    return links.name(compose_pair(a, b, numa).links[0][1])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +169,25 @@ def pair(a, b, numa=(None, None)):
 def test_link_of_a_pair(a, b, numa, link):
     assert pair(a, b, numa) == link
     assert pair(b, a, numa[::-1]) == link
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "numa", "way"),
+    [
+        # Without groups over PCIe, as tags were written at first.
+        ("nv18:0", "nv18:0", (0, 0), "NODE"),
+        ("nv18:0", "nv18:0", (0, 1), "SYS"),
+        ("nv18:0", "nv18:0", (None, None), "SYS"),
+        ("nv12:0,node:0", "nv12:0,node:0", (None, None), "NODE"),
+        ("nv12:0,pix:1,node:0", "nv12:0,pix:1,node:0", (0, 0), "PIX"),
+        ("nv18:0,node:0", "nv18:0,node:1", (None, None), "SYS"),
+        ("nv18:0,node:0", "nv18:0,node:1", (0, 0), "SYS"),
+    ],
+)
+def test_way_over_pcie_of_a_pair_with_a_direct_link(a, b, numa, way):
+    host = compose_pair(a, b, numa)
+    assert links.is_direct(host.links[0][1])
+    assert links.name(host.ways[0][1]) == way
 
 
 @pytest.mark.parametrize(

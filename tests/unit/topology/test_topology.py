@@ -66,4 +66,29 @@ SELF = links.SELF
 )
 def test_impossible_hosts_are_errors(matrix, partitions, numa, message):
     with pytest.raises(ValueError, match=message):
-        Topology(matrix, partitions, numa)
+        Topology(matrix, partitions, numa, matrix)
+
+
+@pytest.mark.parametrize(
+    ("link", "way"), [("NV4", "NV2"), ("PIX", "NODE"), ("SYS", "PIX")]
+)
+def test_a_pair_without_direct_link_has_one_way(link, way):
+    def matrix(name):
+        between = links.parse(name)
+        return ((SELF, between), (between, SELF))
+
+    with pytest.raises(ValueError, match=f"0, 1 has {link}, but over PCIe"):
+        Topology(matrix(link), (), (0, 0), matrix(way))
+
+
+@pytest.mark.parametrize(
+    "numa", [(0, 0, 1, 1), (None,) * 4, (0, 0, None, None)]
+)
+def test_numa_nodes_are_also_told_by_ways_over_pcie(numa):
+    told = machines.hgx_h100().ways[2:6]
+    host = Topology.from_matrix(
+        [[links.nvlink(4)] * 4] * 4,
+        numa=numa,
+        ways=[row[2:6] for row in told],
+    )
+    assert host.local_masks() == [0b0011, 0b1100]

@@ -10,7 +10,7 @@ from tests.unit.topology import reference
 @pytest.mark.parametrize(
     ("machine", "classes"),
     [
-        (machines.dgx2_v100, [0xFFFF]),
+        (machines.dgx2_v100, [0x00FF, 0xFF00]),
         (machines.hgx_h100_partitions, [0b11, 0b1100, 0b110000, 0b11000000]),
         (machines.bridge_pairs_out_of_order, [0x05, 0x0A, 0x90, 0x60]),
         (machines.uneven_numa, [0b111111, 0b11000000]),
