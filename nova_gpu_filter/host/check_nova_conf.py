@@ -11,8 +11,6 @@ from collections.abc import Iterator
 import functools
 import re
 
-import os_traits
-
 from nova_gpu_filter.host import device_spec
 from nova_gpu_filter.host import nova_conf
 from nova_gpu_filter.host.address import PciAddress
@@ -304,6 +302,8 @@ def _resource_class(function: Function, spec: DeviceSpec) -> str:
 
 @functools.cache
 def _standard_traits() -> frozenset[str]:
+    import os_traits
+
     return frozenset(os_traits.get_traits())
 
 

@@ -7,8 +7,6 @@ import dataclasses
 import functools
 import re
 
-import os_traits
-
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
@@ -104,6 +102,8 @@ def alias_name(function: Function, choices: Choices) -> str:
 
 @functools.cache
 def _standard() -> frozenset[str]:
+    import os_traits
+
     return frozenset(os_traits.get_traits(prefix="HW_GPU_"))
 
 

@@ -4,29 +4,41 @@
 
 import dataclasses
 import os
-
-from oslo_config import cfg
+import typing
 
 from nova_gpu_filter.host import errors
 
-# Names, places and former names as in nova/conf/pci.py of Nova 34.
-_OPTIONS = [
-    cfg.MultiStrOpt(
-        "device_spec",
-        default=[],
-        deprecated_opts=[
-            cfg.DeprecatedOpt("passthrough_whitelist", group="pci"),
-            cfg.DeprecatedOpt("pci_passthrough_whitelist", group="DEFAULT"),
-        ],
-    ),
-    cfg.MultiStrOpt(
-        "alias",
-        default=[],
-        deprecated_name="pci_alias",
-        deprecated_group="DEFAULT",
-    ),
-    cfg.BoolOpt("report_in_placement", default=False),
-]
+if typing.TYPE_CHECKING:
+    from oslo_config import cfg
+
+
+def _options() -> "list[cfg.Opt]":
+    """Make the options, with names, places and former names of Nova 34.
+
+    They are those of nova/conf/pci.py. oslo.config is slow to import, and most
+    commands read no nova.conf.
+    """
+    from oslo_config import cfg
+
+    return [
+        cfg.MultiStrOpt(
+            "device_spec",
+            default=[],
+            deprecated_opts=[
+                cfg.DeprecatedOpt("passthrough_whitelist", group="pci"),
+                cfg.DeprecatedOpt(
+                    "pci_passthrough_whitelist", group="DEFAULT"
+                ),
+            ],
+        ),
+        cfg.MultiStrOpt(
+            "alias",
+            default=[],
+            deprecated_name="pci_alias",
+            deprecated_group="DEFAULT",
+        ),
+        cfg.BoolOpt("report_in_placement", default=False),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +78,10 @@ def read(*paths: str) -> PciOptions:
             raise errors.FileUnreadable(
                 path=path, error=f"{error.strerror or error}{hint}"
             ) from None
+    from oslo_config import cfg
+
     conf = cfg.ConfigOpts()
-    conf.register_opts(_OPTIONS, group="pci")
+    conf.register_opts(_options(), group="pci")
     source = ", ".join(paths)
     try:
         conf(

@@ -4,10 +4,10 @@
 
 from collections.abc import Sequence
 import dataclasses
+import html
 from typing import Final
 from typing import Generic
 from typing import TypeVar
-from xml.sax import saxutils
 
 TEXT: Final = "#1f2429"
 FAINT: Final = "#5b6570"
@@ -58,7 +58,7 @@ def escape(text: str) -> str:
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
         for character in text
     )
-    return saxutils.escape(printable, {'"': "&quot;"})
+    return html.escape(printable, quote=False).replace('"', "&quot;")
 
 
 def text(

@@ -3,20 +3,25 @@
 """The application: global options, and exit codes that can be relied on."""
 
 import argparse
+from collections.abc import Iterator
 from collections.abc import Sequence
+from importlib import metadata
+import inspect
 import io
+import os
 import sys
+from typing import Any
 from typing import NoReturn
 
-from cliff import app
-from cliff import commandmanager
-import pbr.version
-
 NAMESPACE = "nova_gpu_filter.host"
+"""The entry points of the commands, by their names."""
 
 EXIT_BAD_INPUT = 3
 """Wrong usage, or input that cannot be used. 1 and 2 are answers of
-``check``, so neither argparse nor cliff may use them for errors."""
+``check``, so argparse may not use them for errors."""
+_EXIT_INTERRUPTED = 130
+_EXIT_BROKEN_PIPE = 141
+"""128 and the number of the signal, as shells give them."""
 
 
 def tell_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
@@ -31,29 +36,67 @@ def tell_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
     parser.error = error  # type: ignore[method-assign]
 
 
-class HostApp(app.App):
-    """A cliff application that keeps 1 and 2 for ``check``."""
+class _Help(argparse.Action):
+    """Print the help, with the commands, which are loaded for it only."""
+
+    def __call__(self, parser: Any, *_arguments: Any, **_named: Any) -> None:
+        parser.epilog = "commands:\n" + "\n".join(
+            f"  {name:<10} {summary}" for name, summary in _summaries()
+        )
+        parser.print_help()
+        parser.exit()
+
+
+def _commands() -> dict[str, metadata.EntryPoint]:
+    return {each.name: each for each in metadata.entry_points(group=NAMESPACE)}
+
+
+def _summaries() -> Iterator[tuple[str, str]]:
+    for name, entry_point in sorted(_commands().items()):
+        text = inspect.getdoc(entry_point.load()) or ""
+        yield name, text.partition("\n")[0].rstrip(".")
+
+
+class HostApp:
+    """What commands need of the application.
+
+    :ivar options: the global options, when they have been read.
+    """
 
     NAME = "nova-gpu-host"
 
-    def __init__(self, **streams) -> None:
-        super().__init__(
+    def __init__(self) -> None:
+        self.stdout = sys.stdout
+        self.stderr = sys.stderr
+        self.options = argparse.Namespace()
+        self.parser = self._make_parser()
+
+    def _make_parser(self) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=self.NAME,
             description="Find the GPUs of a compute node, check that they can"
             " be passed through, and write the nova.conf. Reading needs no"
-            " root.",
-            version=pbr.version.VersionInfo(
-                "nova-gpu-filter"
-            ).version_string(),
-            command_manager=commandmanager.CommandManager(NAMESPACE),
-            deferred_help=True,
-            **streams,
+            " root. 'COMMAND --help' explains a command.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
         )
-        self.command_has_run = False
-
-    def build_option_parser(self, description, version, argparse_kwargs=None):
-        """Add the root of the files, which every command reads."""
-        parser = super().build_option_parser(
-            description, version, argparse_kwargs
+        parser.add_argument(
+            "-h",
+            "--help",
+            action=_Help,
+            nargs=0,
+            help="print this help and exit",
+        )
+        parser.add_argument(
+            "--version",
+            action="version",
+            version=f"%(prog)s {metadata.version('nova-gpu-filter')}",
+            help="print the version and exit",
+        )
+        parser.add_argument(
+            "--debug",
+            action="store_true",
+            help="print tracebacks of unexpected errors",
         )
         parser.add_argument(
             "--sysfs-root",
@@ -62,37 +105,16 @@ class HostApp(app.App):
             help="read the host's files (/sys, /proc, /etc ...) below DIR,"
             " for example where a capture was unpacked; default /",
         )
+        # A command, and all that follows it.
+        parser.add_argument(
+            "command", nargs=argparse.PARSER, help=argparse.SUPPRESS
+        )
+        parser.usage = (
+            f"{self.NAME} [-h] [--version] [--debug] [--sysfs-root DIR]"
+            " COMMAND ..."
+        )
         tell_usage_in_one_line(parser)
         return parser
-
-    def prepare_to_run_command(self, cmd) -> None:
-        """Note that what now fails is the command."""
-        self.command_has_run = cmd.__class__.__module__.startswith(
-            "nova_gpu_filter."
-        )
-
-    def interact(self) -> None:
-        """Print the help: there is no shell of this application."""
-        self.parser.print_help(self.stderr)
-
-    def run_subcommand(self, argv):
-        """Run a command; an unknown one is wrong usage."""
-        try:
-            self.command_manager.find_command(argv)
-        except ValueError:
-            known = ", ".join(
-                sorted(
-                    name
-                    for name, _ in self.command_manager
-                    if name not in ("complete",)
-                )
-            )
-            self.stderr.write(
-                f"{self.NAME}: '{argv[0]}' is no command; commands are"
-                f" {known}\n"
-            )
-            return EXIT_BAD_INPUT
-        return super().run_subcommand(argv)
 
     def run(self, argv: Sequence[str]) -> int:
         """Run the application.
@@ -100,12 +122,34 @@ class HostApp(app.App):
         :returns: the exit code of the command, 3 for errors.
         """
         try:
-            result = super().run(list(argv))
+            self.options = self.parser.parse_args(argv)
+            name, *arguments = self.options.command
+            return self._run_command(name, arguments)
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
-        if result == 1 and not self.command_has_run:
+        except KeyboardInterrupt:
+            return _EXIT_INTERRUPTED
+        except BrokenPipeError:
+            # Or Python would complain when it flushes it at exit.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            return _EXIT_BROKEN_PIPE
+
+    def _run_command(self, name: str, arguments: Sequence[str]) -> int:
+        known = _commands()
+        if name == "help":
+            name, arguments = (*arguments, "")[0], ["--help"]
+            if not name:
+                return self.run(arguments)
+        if name not in known:
+            self.stderr.write(
+                f"{self.NAME}: '{name}' is no command; commands are"
+                f" {', '.join(sorted(known))}\n"
+            )
             return EXIT_BAD_INPUT
-        return result
+        command = known[name].load()(self)
+        parser = command.get_parser(f"{self.NAME} {name}")
+        return command.run(parser.parse_args(arguments))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -40,7 +40,7 @@ def read_file(path: str) -> str:
 
 
 class HostCommand:
-    """Mixed into a cliff command: turns errors into one line and exit 3."""
+    """Mixed into a command: turns errors into one line and exit 3."""
 
     app: Any
 

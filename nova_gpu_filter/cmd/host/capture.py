@@ -5,9 +5,8 @@
 import os
 import sys
 
-from cliff import command
-
 from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import errors
 

@@ -2,10 +2,9 @@
 
 """``nova-gpu-host check``."""
 
-from cliff import columns
-from cliff import lister
-
 from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.cmd.host import command
+from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import check_nova_conf
 from nova_gpu_filter.host import errors
@@ -18,25 +17,7 @@ from nova_gpu_filter.host.context import Context
 _VERDICTS = {0: "READY", 1: "READY, WITH WARNINGS", 2: "NOT READY"}
 
 
-class _Lines(columns.FormattableColumn):
-    """Lines of text: a list for programs, one cell for people."""
-
-    def __init__(self, lines) -> None:
-        super().__init__(list(lines))
-
-    def __iter__(self):
-        return iter(self._value)
-
-    def human_readable(self) -> str:
-        """Give the lines as one text."""
-        return "\n".join(self._value)
-
-    def machine_readable(self):
-        """Give the lines as a list."""
-        return self._value
-
-
-class Check(base.HostCommand, lister.Lister):
+class Check(base.HostCommand, command.Lister):
     """Check whether the GPUs can be passed through, and how to mend it.
 
     Every finding has a severity, the device, the evidence (a file and its
@@ -46,8 +27,8 @@ class Check(base.HostCommand, lister.Lister):
     cannot be read.
     """
 
-    formatter_namespace = "nova_gpu_filter.host.check_formatter"
-    formatter_default = "report"
+    printers = command.Lister.printers | {"report": report.print_report}
+    default_form = "report"
 
     def get_parser(self, prog_name):
         """Describe the options."""
@@ -120,8 +101,8 @@ class Check(base.HostCommand, lister.Lister):
                 finding.check,
                 finding.device or "",
                 finding.summary,
-                _Lines(str(evidence) for evidence in finding.evidence),
-                _Lines(finding.cures),
+                [str(evidence) for evidence in finding.evidence],
+                list(finding.cures),
             )
             for finding in shown
         ]
@@ -137,19 +118,16 @@ class Check(base.HostCommand, lister.Lister):
             )
         return address
 
-    def produce_output(self, parsed_args, column_names, data):
+    def produce_output(self, parsed_args, names, rows):
         """Print the findings, and for people the verdict."""
-        if parsed_args.formatter == "report" and not parsed_args.columns:
-            self.formatter.emit_list(
-                column_names, data, self.app.stdout, parsed_args
-            )
-            self._print_verdict()
-            return 0
-        if parsed_args.formatter == "report":
+        if parsed_args.formatter == "report" and parsed_args.columns:
             raise errors.BadInput(
                 source="-c", reason="columns can be chosen with -f table"
             )
-        return super().produce_output(parsed_args, column_names, data)
+        super().produce_output(parsed_args, names, rows)
+        if parsed_args.formatter == "report":
+            self._print_verdict()
+        return 0
 
     def _print_verdict(self) -> None:
         write = self.app.stdout.write

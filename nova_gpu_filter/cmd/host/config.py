@@ -2,9 +2,8 @@
 
 """``nova-gpu-host config``."""
 
-from cliff import command
-
 from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import binding
 from nova_gpu_filter.host import drivers

@@ -5,11 +5,8 @@
 import json
 import os
 
-from cliff import lister
-from cliff import show
-import yaml
-
 from nova_gpu_filter.cmd.host import base
+from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import errors
@@ -117,7 +114,7 @@ def _long_row(function) -> tuple[str, ...]:
     )
 
 
-class Inventory(base.HostCommand, lister.Lister):
+class Inventory(base.HostCommand, command.Lister):
     """List GPUs, NVSwitches and RDMA NICs.
 
     Further functions of a card that has a GPU (audio, USB) are listed with
@@ -207,6 +204,8 @@ class Inventory(base.HostCommand, lister.Lister):
                 self.app.stdout.write(json.dumps(document, indent=2) + "\n")
                 return 0
             if parsed_args.formatter == "yaml":
+                import yaml
+
                 yaml.safe_dump(
                     jsonform.write(*self._read),
                     self.app.stdout,
@@ -217,7 +216,7 @@ class Inventory(base.HostCommand, lister.Lister):
         return super().produce_output(parsed_args, column_names, data)
 
 
-class Show(base.HostCommand, show.ShowOne):
+class Show(base.HostCommand, command.ShowOne):
     """Show everything about one device.
 
     The address may be short (85:00.0). The first row says what lspci -nn

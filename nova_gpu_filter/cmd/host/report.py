@@ -4,46 +4,38 @@
 
 import textwrap
 
-from cliff.formatters import base
-
 _WIDTH = 79
 _INDENT = "    "
 
 
-class ReportFormatter(base.ListFormatter):
-    """The default form of ``check``; one paragraph a finding.
+def print_report(_names, rows, _options, stdout):
+    """Print the rows of ``check``, one paragraph a finding.
 
     The same finding about several devices is one paragraph.
+
+    :param rows: each is severity, check, device, finding, evidence, cure.
     """
-
-    def add_argument_group(self, parser):
-        """Add no options."""
-
-    def emit_list(self, column_names, data, stdout, parsed_args):
-        """Print the rows: severity, check, device, finding, evidence, cure."""
-        paragraphs = {}
-        for severity, check, device, summary, evidence, cures in data:
-            devices, seen, commands = paragraphs.setdefault(
-                (severity, check, summary), ([], [], [])
-            )
-            if device:
-                devices.append(device)
-            # The same command twice is one command.
-            seen += [line for line in evidence if line not in seen]
-            commands += [line for line in cures if line not in commands]
-        for (severity, check, summary), parts in paragraphs.items():
-            devices, seen, commands = parts
-            heading = " ".join((severity.upper(), check, *devices))
-            lines = textwrap.wrap(
-                heading, _WIDTH, subsequent_indent=_INDENT * 2
-            )
-            lines += textwrap.wrap(
-                summary,
-                _WIDTH,
-                initial_indent=_INDENT,
-                subsequent_indent=_INDENT,
-            )
-            lines += [f"{_INDENT}seen: {line}" for line in seen]
-            # Commands are not wrapped, so that they can be copied.
-            lines += [f"{_INDENT}cure: {line}" for line in commands]
-            stdout.write("\n".join(lines) + "\n\n")
+    paragraphs = {}
+    for severity, check, device, summary, evidence, cures in rows:
+        devices, seen, commands = paragraphs.setdefault(
+            (severity, check, summary), ([], [], [])
+        )
+        if device:
+            devices.append(device)
+        # The same command twice is one command.
+        seen += [line for line in evidence if line not in seen]
+        commands += [line for line in cures if line not in commands]
+    for (severity, check, summary), parts in paragraphs.items():
+        devices, seen, commands = parts
+        heading = " ".join((severity.upper(), check, *devices))
+        lines = textwrap.wrap(heading, _WIDTH, subsequent_indent=_INDENT * 2)
+        lines += textwrap.wrap(
+            summary,
+            _WIDTH,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
+        )
+        lines += [f"{_INDENT}seen: {line}" for line in seen]
+        # Commands are not wrapped, so that they can be copied.
+        lines += [f"{_INDENT}cure: {line}" for line in commands]
+        stdout.write("\n".join(lines) + "\n\n")
