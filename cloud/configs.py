@@ -8,6 +8,7 @@ Everything is as a deployer would leave it, but for what is needed to live on
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import os
 import pathlib
 import shutil
 import sys
@@ -41,6 +42,30 @@ FILTERS = (
     "GpuPciPassthroughFilter",
     "NUMATopologyFilter",
 )
+
+WORKERS = {
+    "scheduler": 4,
+    "conductor": 2,
+    "placement": 2,
+    "nova": 2,
+    "neutron": 2,
+    "glance": 2,
+    # Its cache is in the memory of the process.
+    "keystone": 1,
+}
+"""Processes of each service; an environment variable sets another number."""
+
+
+def workers(service: str) -> int:
+    """Say how many workers a service has.
+
+    :param service: a key of :data:`WORKERS`; ``CLOUD_<SERVICE>_WORKERS`` in
+        the environment overrides it.
+    """
+    return int(
+        os.environ.get(f"CLOUD_{service.upper()}_WORKERS", WORKERS[service])
+    )
+
 
 _SHARE = pathlib.Path(sys.prefix) / "etc"
 """Where wheels lay down the files that packages ship."""
@@ -208,8 +233,8 @@ class Configs:
         return everywhere | {
             "database": {"connection": self.database("nova")},
             "api_database": {"connection": self.database("nova_api")},
-            "scheduler": {"workers": 1},
-            "conductor": {"workers": 1},
+            "scheduler": {"workers": workers("scheduler")},
+            "conductor": {"workers": workers("conductor")},
             "filter_scheduler": {
                 **everywhere["filter_scheduler"],
                 "available_filters": [

@@ -218,11 +218,13 @@ class Services:
             f"wsgi_app = {application!r}\n"
             f"bind = '127.0.0.1:{self._state.port(name)}'\n"
             "worker_class = 'gthread'\n"
-            "workers = 1\n"
+            f"workers = {configs.workers(name)}\n"
             "threads = 16\n"
             "timeout = 600\n"
             "graceful_timeout = 5\n"
-            "keepalive = 60\n"
+            # Seconds, as Apache has it. With more, workers of nova-scheduler
+            # share a connection to Placement that their parent has opened.
+            "keepalive = 5\n"
             "control_socket_disable = True\n"
         )
         return Service(

@@ -48,28 +48,30 @@ Related options:
 """,
     ),
     mix.option,
-    cfg.FloatOpt(
-        "in_flight_seconds",
-        default=5.0,
+    cfg.IntOpt(
+        "candidates_to_try",
+        default=64,
         min=0,
         help="""
-How long the filter remembers which devices it offered an instance first, in
-seconds.
+How many claims a request may try before Nova gives up: the number of hosts,
+and of further device sets on them, that the filter lists at most.
 
-Until Nova's view of a host shows what an instance has claimed, every other
-request sees the same devices as free. Those that are offered to one instance
-are offered to others last in the meantime, so that a burst of requests does
-not race for one set. It changes the order only, never whether a host passes,
-and ends early for an instance that is seen to have its devices.
-
-Set it to about the time that a request needs from the scheduler until its
-host has claimed the devices. Until it is over, GPUs of a server that was
-created and deleted again are still offered last. 0 turns it off. Each
-scheduler process has its own memory.
+Nova claims one allocation candidate of a host, and then goes on to the next
+host. Requests of one moment see the same devices as free; one that loses every
+claim fails with "No valid host", though there are free devices. So the filter
+lists each host again, once for each further set of devices, behind all hosts:
+sets without common devices and then others, as many for each host. Where as
+many hosts have passed, none is listed again. A lost
+claim takes about as long as a request to Placement. 0 turns it off.
 
 Related options:
 
 * ``[gpu_filter]pool_matcher`` must be ``topology``.
+* ``[filter_scheduler]weight_classes`` must contain
+  ``nova_gpu_filter.scheduler.weights.all_weighers``, of which
+  ``GpuFurtherSetWeigher`` puts further sets behind all hosts.
+* With ``[filter_scheduler]host_subset_size`` above the number of hosts that
+  have passed, none is listed again.
 """,
     ),
 ]
@@ -103,21 +105,6 @@ request does the least damage: the one whose fragmentation
 fewest free devices. Requests without devices are kept off hosts with many.
 """
         + _MULTIPLIER_HELP % {"name": "gpu_fragmentation_weight_multiplier"},
-    ),
-    cfg.FloatOpt(
-        "gpu_in_flight_weight_multiplier",
-        default=100.0,
-        help="""
-Multiplier of GpuInFlightWeigher, which prefers hosts whose offered devices no
-other request of the last moments claims first
-(``[gpu_filter]in_flight_seconds``). The default is more than the others add up
-to, and less than those of Nova's weighers that avoid hosts which fail: a
-request that loses its race on every host fails, however good the hosts are.
-
-It settles the whole order of the hosts: 0 for one of them, by the metadata of
-an aggregate, turns it off for the requests that this host is weighed for.
-"""
-        + _MULTIPLIER_HELP % {"name": "gpu_in_flight_weight_multiplier"},
     ),
     cfg.FloatOpt(
         "gpu_topology_weight_multiplier",

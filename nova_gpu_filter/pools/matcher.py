@@ -27,12 +27,6 @@ class HostPools(NamedTuple):
 
     Only read for numa_policy ``socket`` with NUMA cells.
     """
-    taken: Mapping[str, int] = types.MappingProxyType({})
-    """Provider of free devices -> other requests that may claim them any
-    moment, more for those that will try here first.
-
-    Only for the order of candidates: never refuse because of them.
-    """
 
 
 class Match(NamedTuple):
@@ -59,7 +53,7 @@ class PoolMatcher(abc.ABC):
     orders = True
     """Whether the matcher chooses the order of the candidates.
 
-    If not, the filter does not work out :attr:`HostPools.taken` for it.
+    Then the filter lists a host again for its further device sets, too.
     """
 
     @abc.abstractmethod

@@ -2,9 +2,6 @@
 
 """Translate a host state of nova into what a pool matcher reads."""
 
-from collections.abc import Mapping
-import types
-
 from nova.pci import stats
 
 from nova_gpu_filter.pools import matcher
@@ -20,18 +17,15 @@ def is_readable(pci_stats) -> bool:
 
 
 def from_pci_stats(
-    pci_stats: stats.PciDeviceStats,
-    with_sockets: bool = False,
-    taken: Mapping[str, int] = types.MappingProxyType({}),
+    pci_stats: stats.PciDeviceStats, with_sockets: bool = False
 ) -> matcher.HostPools:
     """View the free devices of a host state; nothing is copied.
 
     :param with_sockets: also read the CPU socket of each host NUMA cell, for
         requests with NUMA cells and the policy ``socket``.
-    :param taken: see :class:`nova_gpu_filter.pools.matcher.HostPools`.
     """
     sockets = {}
     if with_sockets and pci_stats.numa_topology is not None:
         cells = pci_stats.numa_topology.cells
         sockets = {cell.id: cell.socket for cell in cells}
-    return matcher.HostPools(pci_stats.pools, sockets, taken)
+    return matcher.HostPools(pci_stats.pools, sockets)

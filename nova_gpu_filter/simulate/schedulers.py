@@ -21,7 +21,6 @@ from oslo_config import cfg
 
 from nova_gpu_filter import conf
 from nova_gpu_filter.pools import refusal
-from nova_gpu_filter.scheduler import in_flight
 from nova_gpu_filter.scheduler import weights as gpu_weights
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 from nova_gpu_filter.simulate import candidates
@@ -247,9 +246,6 @@ class _ExplainingFilter(gpu_pci_passthrough.GpuPciPassthroughFilter):
     def __init__(self) -> None:
         super().__init__()
         self.refusals: list[refusal.Refusal] = []
-        # Servers of a simulation arrive one after the other, and their claims
-        # show at once, whatever the clock on the wall says meanwhile.
-        self._in_flight = in_flight.InFlight(0)
 
     def filter_all(self, filter_obj_list, spec_obj):
         self.refusals = []

@@ -60,8 +60,15 @@ _RENAMED = (
 )
 
 
+_REMOVED = (
+    ("gpu_filter", "in_flight_seconds"),
+    ("filter_scheduler", "gpu_in_flight_weight_multiplier"),
+)
+"""(group, name) of options that we had, and that have nothing to set now."""
+
+
 def check(node: Node) -> results.Result:
-    """Look for option names of 2016."""
+    """Look for option names of 2016, and for those that are no more."""
     problems = []
     for path in _files(node.conf):
         sections = _read(path)
@@ -82,6 +89,13 @@ def check(node: Node) -> results.Result:
                         f"{where} is not read any more: write {old.today}."
                     )
                 )
+        problems += [
+            results.success(
+                f"{path}: [{group}]{name} is not read any more: remove it."
+            )
+            for group, name in _REMOVED
+            if name in sections.get(group, {})
+        ]
     return results.of(problems)
 
 

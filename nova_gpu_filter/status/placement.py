@@ -3,6 +3,7 @@
 """Whether Placement answers, and knows what the aliases ask for."""
 
 from collections.abc import Iterable
+import re
 
 import microversion_parse
 import os_traits
@@ -12,6 +13,9 @@ from nova_gpu_filter.status import client
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
+
+_LONG_SECONDS = 15
+"""Longer than nova-scheduler takes from its start to its first request."""
 
 
 def check_api(node: Node) -> results.Result:
@@ -37,6 +41,30 @@ def check_api(node: Node) -> results.Result:
             " upgrade Placement."
         )
     return results.success()
+
+
+def check_workers(node: Node) -> results.Result:
+    """Look whether workers of nova-scheduler would share a connection.
+
+    Its parent asks for the versions of Placement before it forks
+    (``SchedulerManager.__init__``), and keeps the connection. A worker that
+    asks before Placement has closed it reads the answers of others.
+
+    :raises PlacementError: it does not answer.
+    """
+    workers = node.conf.scheduler.workers
+    _, headers = node.placement.get("/")
+    # Apache names its time; who names none cannot be told from here.
+    found = re.search(r"timeout=(\d+)", headers.get("Keep-Alive", ""))
+    if workers == 1 or not found or int(found[1]) <= _LONG_SECONDS:
+        return results.success()
+    return results.warning(
+        f"Placement keeps connections open for {found[1]} seconds, so that"
+        " the workers of nova-scheduler share one when they start, and the"
+        " first requests can fail with JSONDecodeError or IncompleteRead:"
+        " let its web server close them sooner (KeepAliveTimeout 5), or set"
+        " [scheduler]workers = 1."
+    )
 
 
 def check_reported(node: Node) -> results.Result:

@@ -21,11 +21,10 @@ ALL_FILTERS = "nova_gpu_filter.scheduler.filters.all_filters"
 ALL_WEIGHERS = "nova_gpu_filter.scheduler.weights.all_weighers"
 WEIGHERS = {
     "GpuFragmentationWeigher": "gpu_fragmentation_weight_multiplier",
-    "GpuInFlightWeigher": "gpu_in_flight_weight_multiplier",
     "GpuTopologyWeigher": "gpu_topology_weight_multiplier",
 }
 """Our weighers, and the options of ``[filter_scheduler]`` that weigh them."""
-LAST_WEIGHER = "GpuInFlightWeigher"
+FURTHER_SET_WEIGHER = "GpuFurtherSetWeigher"
 
 
 def check_filter(node: Node) -> results.Result:
@@ -116,14 +115,7 @@ def check_weighers(node: Node) -> results.Result:
         return results.warning(
             f"[filter_scheduler]weight_classes is without"
             f" {' and '.join(missing)}, so hosts are compared by less than"
-            f" they could be: name {ALL_WEIGHERS} last."
-        )
-    if loaded[-1] != LAST_WEIGHER:
-        return results.warning(
-            "[filter_scheduler]weight_classes has others after"
-            f" {LAST_WEIGHER}, which goes by the sum of all before it, so more"
-            " requests of one moment race for the same host: name"
-            f" {ALL_WEIGHERS} last."
+            f" they could be: add {ALL_WEIGHERS}."
         )
     off = [name for name in WEIGHERS.values() if not options[name]]
     if off:
@@ -134,6 +126,44 @@ def check_weighers(node: Node) -> results.Result:
             )
         )
     return results.success()
+
+
+def check_lost_claims(node: Node) -> results.Result:
+    """Look whether a request that loses its claims tries other devices.
+
+    See ``_with_views`` of the filter for what it takes.
+    """
+    options = node.conf.filter_scheduler
+    if FILTER not in options.enabled_filters:
+        return results.does_not_apply(f"{FILTER} is not enabled.")
+    loaded = weights.HostWeightHandler().get_matching_classes(
+        options.weight_classes
+    )
+    problems = []
+    if FURTHER_SET_WEIGHER not in {cls.__name__ for cls in loaded}:
+        problems.append(
+            results.warning(
+                "[filter_scheduler]weight_classes is without"
+                f" {FURTHER_SET_WEIGHER}, so a server whose devices another"
+                " one takes first may get \"No valid host\" though there are"
+                f" others: add {ALL_WEIGHERS}."
+            )
+        )
+    if not node.conf.gpu_filter.candidates_to_try:
+        problems.append(
+            results.success(
+                "[gpu_filter]candidates_to_try is 0, which turns it off."
+            )
+        )
+    if options.host_subset_size > 1:
+        problems.append(
+            results.success(
+                "[filter_scheduler]host_subset_size is"
+                f" {options.host_subset_size}: where fewer hosts have free"
+                " devices, no other devices are tried after a lost claim."
+            )
+        )
+    return results.of(problems)
 
 
 def check_matcher(node: Node) -> results.Result:

@@ -51,8 +51,8 @@ _LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
 """A score but for ``spared``, which is computed when it decides."""
 
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
-"""A negated score, so that the best is the least; then the index of the set
-among its equals, and their number."""
+"""A negated score, so that the best is the least, and whether the set is in no
+packing; then the index of the set among its equals, and their number."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +62,12 @@ class Tier:
     score: Score
     sets: Sequence[int]
     """Masks in ascending order."""
+    packing: tuple[int, ...]
+    """Disjoint ones of them, also ascending, which come before the others.
+
+    Requests of one moment, each of which takes one of its own choice, then
+    take the same devices or none in common, and leave whole sets.
+    """
 
 
 class Ranking:
@@ -174,10 +180,10 @@ class Ranking:
         for representative in self._groups.get(link_score, ()):
             spared = self._spared(representative)
             by_spared.setdefault(spared, []).append(representative)
-        tiers = [
-            Tier(Score(*link_score, spared), self._expand(by_spared[spared]))
-            for spared in sorted(by_spared, reverse=True)
-        ]
+        tiers = []
+        for spared in sorted(by_spared, reverse=True):
+            sets = self._expand(by_spared[spared])
+            tiers.append(Tier(Score(*link_score, spared), sets, _pack(sets)))
         self._tiers_by_link_score[link_score] = tiers
         return tiers
 
@@ -221,7 +227,8 @@ class Ranking:
         return Score(*links_, self._spared(representative))
 
     def ordered(self, seed: int, limit: int | None = None) -> list[int]:
-        """List the sets, best first, equals permuted by the seed.
+        """List the sets, best first, equals permuted by the seed: those
+        of a packing, then the others.
 
         :param seed: keeps its order; the int of an instance's UUID, say.
         :param limit: number of sets; None for all (that were looked at).
@@ -236,13 +243,21 @@ class Ranking:
             for tier in self._tiers(link_score):
                 if missing <= 0:
                     return masks
-                sets = tier.sets
-                if len(sets) == 1:  # the most frequent case
-                    masks.append(sets[0])
+                packing = tier.packing
+                if len(tier.sets) == 1:  # the most frequent case
+                    masks.append(packing[0])
                     missing -= 1
-                else:
-                    masks += pick(sets, missing)
-                    missing -= len(sets)
+                    continue
+                masks += pick(packing, missing)
+                missing -= len(packing)
+                if missing > 0 and len(tier.sets) > len(packing):
+                    others = [
+                        mask
+                        for mask in pick(tier.sets, missing + len(packing))
+                        if mask not in packing
+                    ][:missing]
+                    masks += others
+                    missing -= len(others)
         return masks
 
     def order(self, masks: Iterable[int], seed: int) -> list[int]:
@@ -269,11 +284,25 @@ class Ranking:
         if score is None:
             return None
         sets: Sequence[int] = ()
+        packing: tuple[int, ...] = ()
         for tier in self._tiers(score[:6]):
             if tier.score == score:
-                sets = tier.sets
-        index = bisect.bisect_left(sets, mask)
+                sets, packing = tier.sets, tier.packing
         negated = tuple(-part for part in score)
+        if mask in packing:
+            return (*negated, 0), packing.index(mask), len(packing)
+        index = bisect.bisect_left(sets, mask)
         if index < len(sets) and sets[index] == mask:
-            return negated, index, len(sets)
-        return negated, len(sets), len(sets) + 1  # was not looked at
+            return (*negated, 1), index, len(sets)
+        return (*negated, 1), len(sets), len(sets) + 1  # was not looked at
+
+
+def _pack(sets: Iterable[int]) -> tuple[int, ...]:
+    """Pick disjoint sets, the first that fit."""
+    packing = []
+    packed = 0
+    for mask in sets:
+        if not mask & packed:
+            packing.append(mask)
+            packed |= mask
+    return tuple(packing)

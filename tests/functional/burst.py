@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boot many servers at once on just enough GPUs; print what came of it.
+"""Boot servers at once on just enough GPUs, twice; print what came of it.
 
 To be run in a process of its own, with Nova's services in real threads::
 
     OS_NOVA_DISABLE_EVENTLET_PATCHING=1 \\
         python -m tests.functional.burst HOSTS CONF...
 
-For each host there are two servers with 2 GPUs and four with 1, all asked for
-at once. What is printed is JSON: for each server its flavor, status, host,
+For each host there are two servers with 2 GPUs, asked for at once, and then
+four with 1. What is printed is JSON: for each server its flavor, status, host,
 GPUs, GPUs in Placement, and whether these are a whole fabric partition.
 """
 
@@ -25,7 +25,7 @@ from demo import machines
 
 FLAVORS = {"one": {"pci_passthrough:alias": "h100:1"}}
 FLAVORS["two"] = {"pci_passthrough:alias": "h100:2", "gpu:link": "fabric"}
-SERVERS_OF_A_HOST = ("two", "one", "one") * 2
+BURSTS_OF_A_HOST = (("two",) * 2, ("one",) * 4)
 
 
 def main(hosts: int, *conf_files: str) -> None:
@@ -35,21 +35,22 @@ def main(hosts: int, *conf_files: str) -> None:
             cloud.add_compute(f"hgx-{number}", machines.hgx_h100())
         for name, extra_specs in FLAVORS.items():
             cloud.create_flavor(name, extra_specs)
-        flavors = SERVERS_OF_A_HOST * hosts
-        with futures.ThreadPoolExecutor(len(flavors)) as pool:
-            servers = list(
-                pool.map(
-                    lambda item: cloud.boot(f"server-{item[0]}", item[1]),
-                    enumerate(flavors),
-                )
-            )
+        servers = []
+        for flavors in BURSTS_OF_A_HOST:
+            servers += _boot_at_once(cloud, flavors * hosts)
         json.dump(
-            [
-                _described(cloud, server, flavor)
-                for server, flavor in zip(servers, flavors, strict=True)
-            ],
-            sys.stdout,
+            [_described(cloud, *server) for server in servers], sys.stdout
         )
+
+
+def _boot_at_once(cloud, flavors):
+    """Boot servers; return each with its flavor."""
+    with futures.ThreadPoolExecutor(len(flavors)) as pool:
+        servers = pool.map(
+            lambda item: cloud.boot(f"{item[1]}-{item[0]}", item[1]),
+            enumerate(flavors),
+        )
+        return list(zip(servers, flavors, strict=True))
 
 
 def _described(cloud, server, flavor):

@@ -14,11 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 NOVA = importlib.metadata.version("nova")
 
-# Longer than the burst takes on a machine that is busy with other things.
 CONF = """
-[gpu_filter]
-in_flight_seconds = 120
-
 [quota]
 instances = -1
 cores = -1

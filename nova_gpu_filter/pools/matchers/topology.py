@@ -15,8 +15,6 @@ from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology.links import Requirement
-from nova_gpu_filter.topology.topology import devices_of
-from nova_gpu_filter.topology.topology import mask_of
 
 
 class TopologyPoolMatcher(nova.NovaPoolMatcher):
@@ -154,41 +152,18 @@ class _Order:
             self._devices.topology.everything
         ):
             unordered = []
-        ordered = self._best_first(sets)
+        ordered = self._ranked(list(sets), sets)
         if self._first_fit is not None:
             ordered.sort(key=lambda index: sets[index] != self._first_fit)
         if len(self._requests.requests) > 1:
             ordered = self._companions_first(ordered, sets, mappings)
         return ordered + unordered
 
-    def _best_first(self, sets: dict[int, int]) -> list[int]:
-        """Sort by how many others may take their devices, then by rank."""
-        others = [0] * len(self._devices.names)
-        for rp_uuid, count in self._host.taken.items():
-            bit = self._devices.bit_by_rp_uuid.get(rp_uuid)
-            if bit is not None:
-                others[bit] = count
-        indexes_by_others: dict[int, list[int]] = {}
-        for index, mask in sets.items():
-            most = max(others[bit] for bit in devices_of(mask))
-            indexes_by_others.setdefault(most, []).append(index)
-        ordered = []
-        for most, indexes in sorted(indexes_by_others.items()):
-            busier = mask_of(
-                bit for bit, count in enumerate(others) if count > most
-            )
-            ordered += self._ranked(indexes, sets, busier)
-        return ordered
-
-    def _ranked(
-        self, indexes: list[int], sets: dict[int, int], taken: int
-    ) -> list[int]:
-        if not indexes:
-            return []
+    def _ranked(self, indexes: list[int], sets: dict[int, int]) -> list[int]:
         topology = self._devices.topology
         ranking = choice.rank(
             topology,
-            topology.everything & ~taken,
+            topology.everything,
             self._lead.count,
             self._requests.link_policy,
             self._requests.request_mix,

@@ -2,13 +2,12 @@
 
 """The scheduler filter, a drop-in for nova's PciPassthroughFilter."""
 
-from collections.abc import Mapping
 import contextvars
 import dataclasses
-import threading
 
 from nova.scheduler import filters
 from nova.scheduler import utils
+from nova.scheduler import weights
 from oslo_config import cfg
 from oslo_log import log as logging
 
@@ -18,7 +17,8 @@ from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.scheduler import device_requests
 from nova_gpu_filter.scheduler import host_pools
-from nova_gpu_filter.scheduler import in_flight
+from nova_gpu_filter.scheduler import views
+from nova_gpu_filter.scheduler.weights import gpu_further_set
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
@@ -32,10 +32,6 @@ class _Question:
     requests: request.DeviceRequests
     instance_uuid: str | None
     refusals: list[refusal.Refusal] = dataclasses.field(default_factory=list)
-    offered: dict[str, frozenset[str]] = dataclasses.field(
-        default_factory=dict
-    )
-    """Host state UUID -> providers of the devices of its first candidate."""
 
     @classmethod
     def about(cls, spec_obj) -> "_Question":
@@ -80,12 +76,21 @@ class GpuPciPassthroughFilter(
         conf.register_opts(CONF)
         conf.request_mix(CONF)
         self._matcher = loader.load(CONF.gpu_filter.pool_matcher)
-        self._in_flight = in_flight.InFlight(CONF.gpu_filter.in_flight_seconds)
-        self._one_at_a_time = threading.Lock()
+        # Without their weigher, views would be compared with other hosts.
+        self._lists_views = self._matcher.orders and any(
+            issubclass(weigher, gpu_further_set.GpuFurtherSetWeigher)
+            for weigher in weights.HostWeightHandler().get_matching_classes(
+                CONF.filter_scheduler.weight_classes
+            )
+        )
 
     def filter_all(self, filter_obj_list, spec_obj):
-        """Return the hosts that pass, and log why the others do not."""
-        host_states = list(filter_obj_list)
+        """Return the hosts that pass, and log why the others do not.
+
+        After them they stand again, once for each further device set, see
+        :mod:`nova_gpu_filter.scheduler.views`.
+        """
+        host_states = views.without(filter_obj_list)
         # The same for all hosts, so it is asked here, not for each.
         if not device_requests.asks_for_devices(
             spec_obj
@@ -94,19 +99,11 @@ class GpuPciPassthroughFilter(
         question = _Question.about(spec_obj)
         token = _question.set(question)
         try:
-            # Two runs at once could offer the same devices to two instances.
-            # Nothing here waits for anything but the processor, of which
-            # Python gives one thread its turn at a time anyway.
-            with self._one_at_a_time:
-                passed = [
-                    host_state
-                    for host_state in host_states
-                    if self.host_passes(host_state, spec_obj)
-                ]
-                if question.offered and question.instance_uuid:
-                    self._in_flight.remember(
-                        question.instance_uuid, question.offered
-                    )
+            passed = [
+                host_state
+                for host_state in host_states
+                if self.host_passes(host_state, spec_obj)
+            ]
         finally:
             _question.reset(token)
         if question.refusals:
@@ -116,7 +113,23 @@ class GpuPciPassthroughFilter(
                 refusal.summarize(question.refusals, len(host_states)),
                 instance_uuid=question.instance_uuid,
             )
-        return passed
+        return self._with_views(passed, question.requests)
+
+    def _with_views(self, host_states, requests):
+        """Add what to claim when others have the first choice of a host."""
+        # A server that moves gets the first devices, whatever is claimed. And
+        # a random one of so many must be one of the hosts.
+        if (
+            not self._lists_views
+            or requests.first_fit
+            or CONF.filter_scheduler.host_subset_size > len(host_states)
+        ):
+            return host_states
+        return views.add(
+            host_states,
+            lambda candidate: requests.rp_uuids_in(candidate["mappings"]),
+            CONF.gpu_filter.candidates_to_try,
+        )
 
     def host_passes(self, host_state, spec_obj):
         """Return whether a host has the devices; drop unfit candidates."""
@@ -148,9 +161,7 @@ class GpuPciPassthroughFilter(
         candidates = host_state.allocation_candidates
         try:
             match = self._matcher.match(
-                host_pools.from_pci_stats(
-                    pci_stats, taken=self._taken(host_state, question)
-                ),
+                host_pools.from_pci_stats(pci_stats),
                 question.requests,
                 [candidate["mappings"] for candidate in candidates],
             )
@@ -166,42 +177,8 @@ class GpuPciPassthroughFilter(
             return self._ask_nova(host_state, question.spec_obj)
         host_state.allocation_candidates = accepted
         if accepted:
-            if self._matcher.orders:
-                self._offer(host_state, question)
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
-
-    def _taken(self, host_state, question) -> Mapping[str, int]:
-        """Count the other instances that may claim devices any moment."""
-        if (
-            not self._matcher.orders
-            or not self._in_flight
-            or question.instance_uuid is None
-        ):
-            return {}
-        return self._in_flight.taken(
-            question.instance_uuid,
-            host_state.uuid,
-            {
-                pool.get("rp_uuid")
-                for pool in host_state.pci_stats.pools
-                if pool["count"]
-            },
-        )
-
-    @staticmethod
-    def _offer(host_state, question) -> None:
-        """Note which devices the instance would claim on this host."""
-        mapping = host_state.allocation_candidates[0]["mappings"]
-        # Of several VFs behind one provider there is one for others, too.
-        shared = {
-            pool.get("rp_uuid")
-            for pool in host_state.pci_stats.pools
-            if pool["count"] > 1
-        }
-        devices = question.requests.rp_uuids_in(mapping) - shared
-        if devices:
-            question.offered[host_state.uuid] = devices
 
     def _ask_nova(self, host_state, spec_obj) -> refusal.Refusal | None:
         """Decide exactly as nova's filter does."""

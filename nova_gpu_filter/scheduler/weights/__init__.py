@@ -3,16 +3,12 @@
 """Scheduler weighers, for ``[filter_scheduler]weight_classes``."""
 
 from nova_gpu_filter.scheduler import plugins
-from nova_gpu_filter.scheduler.weights import gpu_in_flight
 
 NAMESPACE = "nova_gpu_filter.scheduler.weights"
 
 
 def all_weighers() -> list[type]:
     """List our weighers, and those that others put into our namespace.
-
-    GpuInFlightWeigher is the last of them, as it goes by what all others say;
-    so this function has to be named last.
 
     To be named in nova.conf beside nova's own::
 
@@ -22,7 +18,4 @@ nova_gpu_filter.scheduler.weights.all_weighers
 
     :raises PluginBroken: a weigher cannot be imported.
     """
-    return sorted(
-        plugins.load_classes(NAMESPACE),
-        key=lambda weigher: weigher is gpu_in_flight.GpuInFlightWeigher,
-    )
+    return plugins.load_classes(NAMESPACE)

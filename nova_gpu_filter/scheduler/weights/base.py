@@ -13,13 +13,17 @@ from oslo_log import log as logging
 from nova_gpu_filter import conf
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.scheduler import device_requests
+from nova_gpu_filter.scheduler import views
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
 
-class _Weigher(weights.BaseHostWeigher):
-    """Has a multiplier among our options; higher weights win."""
+class _DeviceWeigher(weights.BaseHostWeigher):
+    """Weighs hosts by the devices that they offer; higher weights win.
+
+    The multiplier is one of our options.
+    """
 
     multiplier_name: ClassVar[str]
     """Option in ``[filter_scheduler]``, and key of aggregate metadata."""
@@ -36,10 +40,6 @@ class _Weigher(weights.BaseHostWeigher):
             CONF.filter_scheduler[self.multiplier_name],
         )
 
-
-class _DeviceWeigher(_Weigher):
-    """Weighs hosts by the devices that they offer."""
-
     def weigh_objects(self, weighed_obj_list, weight_properties):
         """Weigh all hosts of one request, whose requests are read once.
 
@@ -49,7 +49,9 @@ class _DeviceWeigher(_Weigher):
         try:
             requests = _requests(weight_properties)
             return [
-                self._weigh(host.obj, requests) for host in weighed_obj_list
+                # Views count as their host, or they would compete with it.
+                self._weigh(views.host_of(host.obj), requests)
+                for host in weighed_obj_list
             ]
         except Exception:
             LOG.exception(

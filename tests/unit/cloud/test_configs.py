@@ -56,3 +56,11 @@ def test_compute_hosts_are_not_told_of_any_database(files):
     files.write("nova/nova-compute.conf")
     text = files.path("nova/nova-compute.conf").read_text()
     assert "mysql" not in text
+
+
+def test_services_have_several_workers_as_in_production(files, monkeypatch):
+    monkeypatch.setenv("CLOUD_SCHEDULER_WORKERS", "8")
+    files.write("nova/nova.conf")
+    text = files.path("nova/nova.conf").read_text()
+    assert "[scheduler]\nworkers = 8\n" in text
+    assert "[conductor]\nworkers = 2\n" in text

@@ -164,7 +164,6 @@ def test_one_object_will_do_for_a_list(machine):
         ("NOVA_GPU_PCI_ALIAS", '["a1"]', "not a list of JSON objects"),
         ("NOVA_GPU_DEVICE_SPEC", '[{"a": ]', "is not JSON: Expecting value"),
         ("NOVA_GPU_TOPOLOGY_WEIGHT", "high", "must be a number, not high"),
-        ("NOVA_GPU_IN_FLIGHT_WEIGHT", "on", "IN_FLIGHT_WEIGHT must be a num"),
         ("USE_VENV", "True", "does not work with USE_VENV"),
     ],
 )
@@ -323,14 +322,12 @@ def test_each_weigher_can_be_given_a_weight(machine):
     machine.set(
         NOVA_GPU_FRAGMENTATION_WEIGHT="0.5",
         NOVA_GPU_TOPOLOGY_WEIGHT="2.0",
-        NOVA_GPU_IN_FLIGHT_WEIGHT="0",
     )
     machine.run("stack")
     lines = machine.options("nova/nova.conf", "filter_scheduler")
     assert {
         "gpu_fragmentation_weight_multiplier = 0.5",
         "gpu_topology_weight_multiplier = 2.0",
-        "gpu_in_flight_weight_multiplier = 0",
     } <= set(lines)
     machine.run("unstack")
     assert (

@@ -139,17 +139,6 @@ def test_a_model_keeps_servers_on_hosts_of_that_model():
             assert chosen.host.kind.model == model
 
 
-def test_the_memory_of_offers_does_not_disturb_servers_in_turn():
-    # In a simulation a second of the clock is many servers: what was offered
-    # to one must not look taken to the next.
-    scheduler = schedulers.GpuScheduler()
-    cloud = _hgx(1, used=[1, 2, 3, 4, 5, 6, 7])
-    flavor = workload.Flavor(1)
-    assert scheduler.choose(flavor, cloud).mask == 1
-    assert scheduler.choose(flavor, cloud).mask == 1
-    assert not scheduler._filter._in_flight
-
-
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_composed_candidates_are_distinct_sets_with_a_whole_partition_first(
     k,

@@ -117,3 +117,16 @@ def test_files_of_a_directory_are_read_too(make_node, tmp_path):
     result = option_names.check(Node(nova.conf.CONF, node.roles))
     assert "50-gpu.conf: [DEFAULT]pci_alias" in result.details
     assert "scheduler_default_filters" not in result.details
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("gpu_filter", "in_flight_seconds"),
+        ("filter_scheduler", "gpu_in_flight_weight_multiplier"),
+    ],
+)
+def test_an_option_that_is_no_more_is_named(make_node, group, name):
+    result = option_names.check(make_node(f"[{group}]\n{name} = 1\n"))
+    assert result.code is Code.SUCCESS
+    assert f"[{group}]{name} is not read any more: remove it" in result.details

@@ -161,8 +161,7 @@ def test_our_filter_stands_before_numa_topology_filter(
         pytest.param(
             (),
             Code.WARNING,
-            "without GpuFragmentationWeigher and GpuInFlightWeigher and"
-            " GpuTopologyWeigher, so",
+            "without GpuFragmentationWeigher and GpuTopologyWeigher, so",
             id="Nova's own only",
         ),
         pytest.param(
@@ -171,17 +170,8 @@ def test_our_filter_stands_before_numa_topology_filter(
                 ".gpu_topology.GpuTopologyWeigher",
             ),
             Code.WARNING,
-            "without GpuFragmentationWeigher and GpuInFlightWeigher, so",
+            "without GpuFragmentationWeigher, so",
             id="one of them",
-        ),
-        pytest.param(
-            (
-                "weight_classes = nova_gpu_filter.scheduler.weights"
-                ".all_weighers,nova.scheduler.weights.all_weighers",
-            ),
-            Code.WARNING,
-            "has others after GpuInFlightWeigher",
-            id="Nova's own last",
         ),
         pytest.param(
             (WEIGHERS, "gpu_topology_weight_multiplier = 0"),
@@ -199,6 +189,42 @@ def test_our_filter_stands_before_numa_topology_filter(
 )
 def test_the_weighers_take_part(make_node, lines, code, words):
     result = scheduler.check_weighers(make_node(options(*lines)))
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
+
+
+OURS = enabled("GpuPciPassthroughFilter")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        pytest.param(OURS + WEIGHERS, Code.SUCCESS, None, id="as documented"),
+        pytest.param(
+            OURS, Code.WARNING, "without GpuFurtherSetWeigher", id="stock's"
+        ),
+        pytest.param(
+            OURS + WEIGHERS + "host_subset_size = 3",
+            Code.SUCCESS,
+            "host_subset_size is 3: where fewer hosts",
+            id="a random host of three",
+        ),
+        pytest.param(
+            OURS + WEIGHERS + "[gpu_filter]\ncandidates_to_try = 0",
+            Code.SUCCESS,
+            "candidates_to_try is 0",
+            id="turned off",
+        ),
+        pytest.param(
+            enabled("ComputeFilter"), Code.SUCCESS, "Does not apply", id="no"
+        ),
+    ],
+)
+def test_what_follows_a_lost_claim(make_node, text, code, words):
+    result = scheduler.check_lost_claims(make_node(text))
     assert result.code is code, result.details
     if words is None:
         assert result.details is None

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import collections
 import itertools
 
 import pytest
@@ -50,9 +49,9 @@ def link(value, required=True):
     return policy.LinkPolicy(policy.Requirement(value), required)
 
 
-def match(host_pools, mappings, *requests, taken=(), **choice):
+def match(host_pools, mappings, *requests, **choice):
     return topology.TopologyPoolMatcher().match(
-        matcher.HostPools(host_pools, taken=collections.Counter(taken)),
+        matcher.HostPools(host_pools),
         request.DeviceRequests(requests, **choice),
         mappings,
     )
@@ -188,49 +187,6 @@ def test_a_bad_policy_refuses_the_host_and_names_the_flavor():
     )
     assert answer.refusal.cause is refusal.Cause.BAD_EXTRA_SPEC
     assert "flavor g: gpu:link = 'nvlnk'" in refusal.describe(answer.refusal)
-
-
-class TestDevicesInFlight:
-    MAPPINGS = all_candidates(range(8), 2)
-
-    def host(self):
-        return pools.of(machines.bridge_pairs_h100_nvl())
-
-    def test_come_last(self):
-        others = [f"gpu{n}" for n in (0, 1, 2, 3, 4, 5)]
-        assert chosen(self.host(), self.MAPPINGS, asking(2), taken=others) == {
-            6,
-            7,
-        }
-
-    def test_that_fewer_instances_may_take_come_before_others(self):
-        others = [f"gpu{n}" for n in range(8)] + [
-            f"gpu{n}" for n in (0, 1, 4, 5, 6, 7)
-        ]
-        assert chosen(self.host(), self.MAPPINGS, asking(2), taken=others) == {
-            2,
-            3,
-        }
-
-    def test_never_refuse_a_host(self):
-        everything = [f"gpu{n}" for n in range(8)]
-        answer = match(
-            self.host(),
-            self.MAPPINGS,
-            asking(2),
-            taken=everything,
-            link_policy=link("nvlink"),
-        )
-        assert len(answer.accepted) == 8
-
-    def test_change_the_order_only(self):
-        answer = match(self.host(), self.MAPPINGS, asking(2), taken=["gpu4"])
-        assert sorted(answer.accepted) == list(range(len(self.MAPPINGS)))
-
-    def test_do_not_break_what_they_leave_whole(self):
-        # gpu0 is on its way out: its partner is the lone one now.
-        mappings = all_candidates(range(8), 1)
-        assert chosen(self.host(), mappings, asking(1), taken=["gpu0"]) == {1}
 
 
 class TestMoves:

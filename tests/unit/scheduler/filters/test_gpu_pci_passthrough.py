@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from concurrent import futures
 import contextvars
 import logging
 from unittest import mock
@@ -51,13 +50,6 @@ def candidate(*rp_uuids):
     return {
         "mappings": {f"{uuids.req}-{n}": [u] for n, u in enumerate(rp_uuids)}
     }
-
-
-def first_devices(state):
-    return frozenset(
-        rp_uuid
-        for (rp_uuid,) in state.allocation_candidates[0]["mappings"].values()
-    )
 
 
 def asking(count, **hints):
@@ -161,68 +153,6 @@ def test_requests_in_parallel_do_not_share_their_refusals(gpu_filter, caplog):
         " 0 of 2 hosts",
         " 0 of 1 hosts",
     ]
-
-
-class TestBurst:
-    """Requests that run before any host state shows what one has claimed."""
-
-    FREE = 8
-
-    def host(self, name="a"):
-        candidates = [
-            candidate(f"gpu{a}", f"gpu{b}")
-            for a in range(self.FREE)
-            for b in range(self.FREE)
-            if a != b
-        ]
-        state = host(name, self.FREE, candidates)
-        state.uuid = getattr(uuids, name)
-        return state
-
-    def boot(self, gpu_filter, number, *states):
-        """Return the devices that the scheduler would claim on each host."""
-        spec_obj = asking(2)
-        spec_obj.instance_uuid = getattr(uuids, f"instance{number}")
-        states = states or (self.host(),)
-        assert gpu_filter.filter_all(states, spec_obj) == list(states)
-        return [first_devices(state) for state in states]
-
-    def test_does_not_race_for_one_set_of_devices(self, gpu_filter):
-        with futures.ThreadPoolExecutor(4) as executor:
-            claimed = [
-                devices
-                for (devices,) in executor.map(
-                    lambda number: self.boot(gpu_filter, number), range(4)
-                )
-            ]
-        assert len(frozenset().union(*claimed)) == self.FREE
-
-    def test_that_is_larger_than_the_host_still_passes_it(self, gpu_filter):
-        for number in range(6):
-            [devices] = self.boot(gpu_filter, number)
-            assert len(devices) == 2
-
-    def test_leaves_other_hosts_alone_once_a_claim_is_seen(self, gpu_filter):
-        both = (self.host("a"), self.host("b"))
-        on_a, on_b = self.boot(gpu_filter, 0, *both)
-        pools_of_a = both[0].pci_stats.pools
-        for pool in [p for p in pools_of_a if p["rp_uuid"] in on_a]:
-            pools_of_a.remove(pool)
-        both[0].allocation_candidates = self.host().allocation_candidates
-        both[1].allocation_candidates = self.host().allocation_candidates
-        self.boot(gpu_filter, 1, *both)
-        assert not gpu_filter._in_flight.taken(
-            uuids.instance1, both[1].uuid, {f"gpu{n}" for n in range(8)}
-        )
-        assert on_b
-
-    def test_can_be_left_to_chance(self):
-        conf.register_opts(gpu_pci_passthrough.CONF)
-        with config_fixture.Config(gpu_pci_passthrough.CONF) as config:
-            config.config(group="gpu_filter", in_flight_seconds=0)
-            careless = gpu_pci_passthrough.GpuPciPassthroughFilter()
-        self.boot(careless, 0)
-        assert not careless._in_flight
 
 
 class TestStatisticsOfAnotherKind:

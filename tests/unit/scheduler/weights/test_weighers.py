@@ -12,17 +12,16 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import pytest
 
 from nova_gpu_filter import conf
-from nova_gpu_filter.scheduler import in_flight
+from nova_gpu_filter.scheduler import views
 from nova_gpu_filter.scheduler import weights as gpu_weights
 from nova_gpu_filter.scheduler.weights import gpu_fragmentation
-from nova_gpu_filter.scheduler.weights import gpu_in_flight
+from nova_gpu_filter.scheduler.weights import gpu_further_set
 from nova_gpu_filter.scheduler.weights import gpu_topology
 from tests import machines
 from tests import pools
 
 WEIGHERS = {
     "fragmentation": gpu_fragmentation.GpuFragmentationWeigher,
-    "in_flight": gpu_in_flight.GpuInFlightWeigher,
     "topology": gpu_topology.GpuTopologyWeigher,
 }
 
@@ -165,7 +164,7 @@ def test_hosts_that_cannot_be_read_are_no_error(config, weigher):
     assert len(order(weigher, [foreign, vfs], 0)) == 2
 
 
-@pytest.mark.parametrize("weigher", ["fragmentation", "topology"])
+@pytest.mark.parametrize("weigher", WEIGHERS)
 def test_a_flavor_that_asks_for_no_device_makes_all_hosts_alike(
     config, weigher
 ):
@@ -177,7 +176,7 @@ def test_a_flavor_that_asks_for_no_device_makes_all_hosts_alike(
     assert a == b
 
 
-@pytest.mark.parametrize("weigher", ["fragmentation", "topology"])
+@pytest.mark.parametrize("weigher", WEIGHERS)
 def test_what_fails_is_logged_and_prefers_no_host(config, weigher, caplog):
     spec_obj = asking(2)
     spec_obj.instance_uuid = "no UUID"
@@ -186,86 +185,45 @@ def test_what_fails_is_logged_and_prefers_no_host(config, weigher, caplog):
     assert type(WEIGHERS[weigher]()).__name__ in caplog.text
 
 
-def weigh(hosts, instance, moved=False):
-    """Weigh as nova does, with fragmentation before requests in flight."""
-    spec_obj = asking(1)
-    spec_obj.instance_uuid = instance
-    if moved:
-        spec_obj.requested_destination = objects.Destination(
-            cell=objects.CellMapping()
-        )
-    weighed = weights.HostWeightHandler().get_weighed_objects(
-        [WEIGHERS["fragmentation"](), WEIGHERS["in_flight"]()],
+def with_views(hosts):
+    """List hosts and their views as the filter does."""
+    return views.add(
         hosts,
-        spec_obj,
+        lambda candidate: frozenset(candidate["mappings"][f"{uuids.req}-0"]),
+        64,
     )
-    return [host.obj.host for host in weighed]
 
 
-@pytest.fixture
-def two_hosts():
-    """The fuller one is better; each offers its first device."""
-    machine = machines.hgx_h100()
-    hosts = [
-        host("empty", pools.of(machine), first=[0]),
-        host("fuller", pools.of(machine, [0, 1]), first=[0]),
-    ]
-    for state in hosts:
-        state.uuid = getattr(uuids, state.host)
-    return hosts
+def test_hosts_are_weighed_as_if_there_were_no_views(config):
+    def hosts():
+        found = [
+            host("empty", pools.of(machines.hgx_h100())),
+            host("fuller", pools.of(machines.hgx_h100_partitions(), [0, 1])),
+            host("other", pools.of(machines.dgx1_v100())),
+        ]
+        for state in found:
+            state.allocation_candidates = [
+                {"mappings": {f"{uuids.req}-0": [f"gpu{device}"]}}
+                for device in range(len(state.pci_stats.pools))
+            ]
+        return found
+
+    def weigh(states):
+        return [
+            (weighed.obj.host, weighed.weight)
+            for weighed in weights.HostWeightHandler().get_weighed_objects(
+                [weigher() for weigher in gpu_weights.all_weighers()],
+                states,
+                asking(1),
+            )
+        ]
+
+    alone = weigh(hosts())
+    among = weigh(with_views(hosts()))
+    assert len(among) == 8 + 2 + 8
+    assert among[:3] == alone
+    assert all(weight < -900 for _, weight in among[3:])
 
 
-def offer(memory, hosts, instance):
-    memory.remember(instance, {h.uuid: frozenset(["gpu0"]) for h in hosts})
-
-
-def test_requests_for_one_device_go_to_two_hosts(config, two_hosts):
-    memory = in_flight.InFlight(seconds=60)
-    for instance in (uuids.first, uuids.second, uuids.third):
-        offer(memory, two_hosts, instance)
-    assert weigh(two_hosts, uuids.first) == ["fuller", "empty"]
-    assert weigh(two_hosts, uuids.second) == ["empty", "fuller"]
-    # Both devices are somebody's by now: the better host is as good as any.
-    assert weigh(two_hosts, uuids.third) == ["fuller", "empty"]
-
-
-@pytest.mark.parametrize(
-    ("moved", "expected"), [(False, "gpu1"), (True, "gpu0")]
-)
-def test_another_candidate_comes_first_where_there_is_one(
-    config, two_hosts, moved, expected
-):
-    """But not for a server that moves, which gets the first devices anyway."""
-    memory = in_flight.InFlight(seconds=60)
-    fuller = two_hosts[1]
-    fuller.allocation_candidates.append(
-        {"mappings": {f"{uuids.req}-0": ["gpu1"]}}
-    )
-    for instance in (uuids.first, uuids.second):
-        offer(memory, two_hosts, instance)
-    weigh(two_hosts, uuids.first)
-    order = weigh(two_hosts, uuids.second, moved=moved)
-    assert order[0] == ("empty" if moved else "fuller")
-    first = fuller.allocation_candidates[0]["mappings"]
-    assert first[f"{uuids.req}-0"] == [expected]
-    assert len(fuller.allocation_candidates) == 2
-
-
-def test_nobody_is_moved_where_nothing_is_known(config, two_hosts):
-    assert weigh(two_hosts, uuids.unknown) == ["fuller", "empty"]
-
-
-def test_a_multiplier_of_zero_leaves_the_order_and_notes_nothing(
-    config, two_hosts
-):
-    config.config(group="filter_scheduler", gpu_in_flight_weight_multiplier=0)
-    memory = in_flight.InFlight(seconds=60)
-    for instance in (uuids.first, uuids.second):
-        offer(memory, two_hosts, instance)
-        assert weigh(two_hosts, instance) == ["fuller", "empty"]
-    choice = memory.choose(uuids.first, {uuids.fuller: [{"gpu0"}]})
-    assert choice == in_flight.Choice()
-
-
-def test_it_stands_last_among_ours():
-    assert gpu_weights.all_weighers()[-1] is gpu_in_flight.GpuInFlightWeigher
+def test_the_weigher_of_views_is_one_of_ours():
+    assert gpu_further_set.GpuFurtherSetWeigher in gpu_weights.all_weighers()
