@@ -42,8 +42,14 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
     """
     bound: dict[str, Function] = {}
     for function in chosen:
+        if function.vgpu_type is not None:
+            # Its own driver is the one that gives it to guests.
+            continue
+        bound[str(function.address)] = function
         for one in context.host.card(function):
-            bound[str(one.address)] = one
+            # Another port of a network card is a device of its own.
+            if one.kind is Kind.FUNCTION and not one.is_needed_by_host:
+                bound[str(one.address)] = one
     kept = {
         function.ids
         for function in context.host.functions

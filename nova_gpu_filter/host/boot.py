@@ -239,6 +239,11 @@ class Boot:
                 ]
         return tuple(found)
 
+    def vfio_setting(self, function: Function) -> Evidence | None:
+        """Find what gives a device to a driver of VFIO at boot."""
+        ids = (function.vendor_id, function.product_id)
+        return self.override(function) or self.vfio_ids.get(ids)
+
     def override(self, function: Function) -> Evidence | None:
         """Find what sets driver_override to vfio-pci for a device at boot."""
         path = f"/etc/driverctl.d/pci-{function.address}"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import binding
 from nova_gpu_filter.host import check_group
+from nova_gpu_filter.host import check_host_use
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host.address import PciAddress
@@ -22,6 +23,7 @@ from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.inventory import Use
 
 
 def check(
@@ -34,10 +36,10 @@ def check(
     host = context.host
     gpus = host.gpus
     # The display of the console is for the host, unless it has no other GPU
-    # or the operator names it.
-    consoles = [gpu for gpu in gpus if gpu.is_boot_display]
-    candidates = [gpu for gpu in gpus if gpu not in consoles] or consoles
-    if not gpus:
+    # or the operator names it. The graphics of its BMC are no GPU at all.
+    real = [gpu for gpu in gpus if not _is_of_bmc(gpu)]
+    candidates = [gpu for gpu in real if not gpu.is_needed_by_host] or real
+    if not real:
         yield Finding(
             Severity.ERROR,
             "devices",
@@ -49,17 +51,28 @@ def check(
             continue
         if gpu in candidates or only:
             yield from _device(context, gpu)
+        elif _is_of_bmc(gpu):
+            yield from check_host_use.check(context, gpu, False)
         else:
             yield Finding(
                 Severity.NOTE,
                 "console",
                 "this is the display of the host's console, and is left to it",
                 device=str(gpu.address),
-                evidence=(_evidence(context, gpu, "boot_vga"),),
+                evidence=check_host_use.evidence(gpu),
             )
     for device in (*host.nvswitches, *host.nics):
-        if not only or device.address in only:
-            yield from _shared_device(context, device, bool(only))
+        if only and device.address not in only:
+            continue
+        if device.is_needed_by_host and not device.sriov_numvfs:
+            yield from check_host_use.check(context, device, bool(only))
+            if not only:
+                continue
+        yield from _shared_device(context, device, bool(only))
+
+
+def _is_of_bmc(gpu: Function) -> bool:
+    return any(one.use is Use.BMC for one in gpu.host_uses)
 
 
 def _path(function: Function) -> str:
@@ -119,14 +132,16 @@ def _address(gpu: Function) -> Iterator[Finding]:
 
 
 def _console(context: Context, gpu: Function) -> Iterator[Finding]:
-    if gpu.is_boot_display:
+    if _is_of_bmc(gpu):
+        yield from check_host_use.check(context, gpu, True)
+    elif gpu.is_boot_display:
         yield Finding(
             Severity.WARNING,
             "console",
             "the host's console is on this GPU: it goes dark when a guest"
             " gets it",
             device=str(gpu.address),
-            evidence=(_evidence(context, gpu, "boot_vga"),),
+            evidence=check_host_use.evidence(gpu),
             cures=(
                 "# make another display the primary one in the firmware's"
                 " setup, or use a serial console (console=ttyS0)",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import functools
 import re
 
+from nova_gpu_filter.host import check_host_use
 from nova_gpu_filter.host import device_spec
 from nova_gpu_filter.host import nova_conf
 from nova_gpu_filter.host.address import PciAddress
@@ -21,6 +22,7 @@ from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import hosts
 
@@ -207,6 +209,7 @@ def _too_much(
     options: nova_conf.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     yield from _pf_with_vfs(options, spec, matched)
+    yield from _needed_by_host(options, spec, matched)
     kinds = {
         "network cards": [
             function for function in matched if function.kind is Kind.NIC
@@ -224,9 +227,6 @@ def _too_much(
             for function in matched
             if function.kind is None
             and function.base_class not in (0x0600, 0x0604)
-        ],
-        "the display of the host's console": [
-            function for function in matched if function.is_boot_display
         ],
     }
     gpus = [function for function in matched if function.kind is Kind.GPU]
@@ -253,6 +253,41 @@ def _too_much(
             Severity.WARNING,
             f"Nova ignores devices in PCI domains above ffff: {_few(ignored)}",
             spec.text,
+        )
+
+
+def _needed_by_host(
+    options: nova_conf.PciOptions, spec: DeviceSpec, matched: list[Function]
+) -> Iterator[Finding]:
+    """Find what the host itself needs among what is given away.
+
+    However it is named: who names it on purpose wants to know, too.
+    """
+    reasons: dict[str, list[Function]] = {}
+    for function in matched:
+        if function.is_needed_by_host:
+            reasons.setdefault(function.why_needed, []).append(function)
+    for reason, functions in reasons.items():
+        is_console = all(
+            one.use is Use.CONSOLE for one in functions[0].host_uses
+        )
+        yield Finding(
+            Severity.WARNING,
+            _CHECK,
+            "this device_spec matches too much: the display of the host's"
+            f" console: {_few(functions)}"
+            if is_console
+            else "this device_spec takes what the host itself needs:"
+            f" {_few(functions)}: {reason}",
+            evidence=(
+                Evidence(options.source, spec.text),
+                *check_host_use.evidence(functions[0]),
+            ),
+            cures=(
+                "# name the devices for guests only: nova-gpu-host config"
+                " writes their device_spec",
+                *check_host_use.cures(functions[0]),
+            ),
         )
 
 
@@ -426,7 +461,7 @@ def _left_out(
     offered = {function.address for function, _ in taken}
     offered |= {function.physfn for function, _ in taken if function.physfn}
     for gpu in host.gpus:
-        if gpu.address not in offered and not gpu.is_boot_display:
+        if gpu.address not in offered and not gpu.is_needed_by_host:
             yield _finding(
                 options,
                 Severity.WARNING,

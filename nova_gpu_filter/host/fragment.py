@@ -16,6 +16,8 @@ from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.topology import codec
 
+_FEW = 4
+
 MARK = "# Written by nova-gpu-host config"
 """The first line of what we write, by which we know our own files."""
 
@@ -41,25 +43,90 @@ class Options:
 def chosen(host: Inventory, options: Options) -> tuple[Function, ...]:
     """Choose the devices to offer, in address order.
 
-    The display of the console is not offered unless it is named. VFs are in
+    What the host itself needs is not offered unless it is named. VFs are in
     the place of their GPU where it has any.
     """
+    return tuple(
+        function
+        for function in _wanted(host, options)
+        if _obstacle(function, options) is None
+    )
+
+
+def left_out(
+    host: Inventory, options: Options
+) -> Iterator[tuple[str, tuple[Function, ...]]]:
+    """Yield what would be offered otherwise: the reason, and the devices."""
+    found: dict[str, list[Function]] = {}
+    for function in _wanted(host, options):
+        reason = _obstacle(function, options)
+        if reason is not None:
+            found.setdefault(reason, []).append(function)
+    for reason, functions in found.items():
+        yield reason, tuple(functions)
+
+
+def _obstacle(function: Function, options: Options) -> str | None:
+    """Say why a device is not offered; None: it is."""
+    if function.vgpu_type == 0:
+        return "the VF has no vGPU type: write one to nvidia/current_vgpu_type"
+    if function.physfn is not None and function.mdev_types:
+        return (
+            "the VF carries mediated devices: nova-compute offers them by"
+            " [devices]enabled_mdev_types"
+        )
+    if not options.only and function.is_needed_by_host:
+        return f"the host needs it: {function.why_needed}"
+    return None
+
+
+def notes(host: Inventory, options: Options) -> Iterator[str]:
+    """Yield what an operator should know of the choice, one line each."""
+    for reason, functions in left_out(host, options):
+        addresses = " ".join(str(one.address) for one in functions[:_FEW])
+        more = len(functions) - _FEW
+        yield (
+            f"left out: {addresses}"
+            f"{f' and {more} more' if more > 0 else ''} ({reason})"
+        )
+    for pf, types in vgpu_types(chosen(host, options)).items():
+        if len(types) > 1:
+            yield (
+                f"the VFs of {pf} have different vGPU types"
+                f" ({', '.join(map(str, sorted(types)))}), and Nova has one"
+                " resource class a PF: a server may get any of them; give all"
+                " VFs of a PF one type"
+            )
+
+
+def vgpu_types(functions: Iterable[Function]) -> dict[PciAddress, set[int]]:
+    """Collect the vGPU types of VFs that have one, keyed by their PF."""
+    found: dict[PciAddress, set[int]] = {}
+    for function in functions:
+        if function.physfn is not None and function.vgpu_type:
+            found.setdefault(function.physfn, set()).add(function.vgpu_type)
+    return found
+
+
+def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
     found: list[Function] = []
     for device in host.devices:
         if options.only:
             if device.address not in options.only:
                 continue
-        elif device.kind is Kind.GPU:
-            if device.is_boot_display:
-                continue
         elif not (
-            (device.kind is Kind.NIC and options.nics)
+            device.kind is Kind.GPU
+            or (device.kind is Kind.NIC and options.nics)
             or (device.kind is Kind.NVSWITCH and options.nvswitches)
         ):
             continue
         vfs = tuple(host.vfs(device))
         found.extend(vfs or (device,))
-        if options.whole_cards and device.kind is Kind.GPU:
+        if (
+            options.whole_cards
+            and device.kind is Kind.GPU
+            and _obstacle(device, options) is None
+        ):
             found.extend(
                 other
                 for other in host.card(device)
@@ -90,7 +157,11 @@ def device_spec(
         spec["traits"] = ",".join(traits)
     if device_links is not None and (text := codec.format_text(device_links)):
         spec["gpu_links"] = text
-    if options.managed is not None:
+    if function.vgpu_type is not None:
+        # NVIDIA's driver is the VFIO driver of such a VF, and libvirt must
+        # not bind it to another (Nova's admin/pci-passthrough, managed).
+        spec["managed"] = "no"
+    elif options.managed is not None:
         spec["managed"] = options.managed
     if options.live_migratable:
         spec["live_migratable"] = "yes"
@@ -120,6 +191,8 @@ def _lines(
     if options.links:
         for note in host_links.notes:
             yield from comment(note)
+    for note in notes(host, options):
+        yield from comment(note)
     yield ""
     yield "[pci]"
     if options.report_in_placement:

@@ -22,6 +22,28 @@ class Kind(enum.Enum):
     """Another function of a card with one of the above: audio, USB."""
 
 
+class Use(enum.Enum):
+    """What the host itself uses a function for."""
+
+    BMC = "bmc"
+    """It is the graphics of the BMC."""
+    MANAGEMENT = "management"
+    CONSOLE = "console"
+    NETWORK = "network"
+    DISK = "disk"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostUse:
+    """One use that the host makes of a function, and where it was seen."""
+
+    use: Use
+    text: str
+    """``ens9f0np0 is in bond0``."""
+    path: str
+    content: str | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bar:
     """A base address register: memory, or ports, that the device asks for."""
@@ -86,6 +108,9 @@ class Function:
     """The PF, for a VF."""
     vfs: tuple[PciAddress, ...] = ()
     mdev_types: tuple[MdevType, ...] = ()
+    vgpu_type: int | None = None
+    """The vGPU type of a VF of NVIDIA's vendor-specific VFIO; 0: it has none
+    yet; None: the driver has no such types."""
     bars: tuple[Bar, ...] = ()
     reset_methods: tuple[str, ...] | None = None
     """As the kernel would try them; empty: there is none."""
@@ -101,6 +126,9 @@ class Function:
     modalias: str | None = None
     power_state: str | None = None
     is_boot_display: bool = False
+    """Whether the host's console is on it."""
+    host_uses: tuple[HostUse, ...] = ()
+    """What the host itself uses it for: not to be given away."""
 
     @property
     def is_pf(self) -> bool:
@@ -110,6 +138,18 @@ class Function:
         (nova/virt/libvirt/host.py), as soon as ``sriov_totalvfs`` is not 0.
         """
         return bool(self.sriov_totalvfs)
+
+    @property
+    def is_needed_by_host(self) -> bool:
+        """Whether the host itself uses it, so that no guest should get it."""
+        return self.is_boot_display or bool(self.host_uses)
+
+    @property
+    def why_needed(self) -> str:
+        """What the host uses it for, in words."""
+        return "; ".join(
+            dict.fromkeys(one.text for one in self.host_uses)
+        ) or ("the host's console is on it" if self.is_boot_display else "")
 
     @property
     def nova_type(self) -> str:

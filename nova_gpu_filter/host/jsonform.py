@@ -152,6 +152,7 @@ def _function(
             }
             for mdev in function.mdev_types
         ],
+        "vgpu_type": function.vgpu_type,
         "bars": [
             {
                 "index": bar.index,
@@ -184,6 +185,15 @@ def _function(
         "modalias": function.modalias,
         "power_state": function.power_state,
         "boot_display": function.is_boot_display,
+        "host_uses": [
+            {
+                "use": one.use.value,
+                "text": one.text,
+                "path": one.path,
+                "content": one.content,
+            }
+            for one in function.host_uses
+        ],
     }
 
 
@@ -337,6 +347,7 @@ def _read_function(data: Mapping[str, Any]) -> inventory.Function:
             )
             for entry in data["mdev_types"]
         ),
+        vgpu_type=data.get("vgpu_type"),
         bars=tuple(
             inventory.Bar(
                 entry["index"],
@@ -368,4 +379,14 @@ def _read_function(data: Mapping[str, Any]) -> inventory.Function:
         modalias=data["modalias"],
         power_state=data["power_state"],
         is_boot_display=data["boot_display"],
+        # Inventories of before do not have it.
+        host_uses=tuple(
+            inventory.HostUse(
+                inventory.Use(entry["use"]),
+                entry["text"],
+                entry["path"],
+                entry["content"],
+            )
+            for entry in data.get("host_uses", ())
+        ),
     )

@@ -9,20 +9,24 @@ All of them can be read without root.
 
 import collections
 from collections.abc import Callable
+from collections.abc import Iterator
 import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import attributes
 from nova_gpu_filter.host import chips
+from nova_gpu_filter.host import host_use
 from nova_gpu_filter.host import pci_ids
 from nova_gpu_filter.host import tree as tree_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.inventory import HostUse
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import MdevType
 from nova_gpu_filter.host.inventory import PcieLink
+from nova_gpu_filter.host.inventory import Use
 
 DEVICES = "/sys/bus/pci/devices"
 GROUPS = "/sys/kernel/iommu_groups"
@@ -59,8 +63,9 @@ def read(
     words = _Words(names)
     sights, problems = _look(tree)
     kinds = _kinds(sights)
+    host_uses = host_use.HostUses(tree)
     functions = tuple(
-        _function(tree, seen, kinds.get(seen.address), words)
+        _function(tree, seen, kinds.get(seen.address), words, host_uses)
         for seen in sights
         if everything or seen.address in kinds
     )
@@ -220,7 +225,11 @@ class _Words:
 
 
 def _function(
-    tree: tree_lib.Tree, seen: _Sight, kind: Kind | None, words: _Words
+    tree: tree_lib.Tree,
+    seen: _Sight,
+    kind: Kind | None,
+    words: _Words,
+    host_uses: host_use.HostUses,
 ) -> Function:
     assert seen.class_code is not None
     assert seen.ids is not None
@@ -241,6 +250,16 @@ def _function(
     numa = number("numa_node")
     root, bridges = _way(tree, path)
     name = words.product(vendor, product)
+    uses = (
+        *host_uses.find(
+            seen.address,
+            vendor,
+            product,
+            seen.class_code,
+            is_vf=seen.physfn is not None,
+        ),
+        *_boot_vga(seen, text("boot_vga")),
+    )
     return Function(
         address=seen.address,
         kind=kind,
@@ -266,6 +285,7 @@ def _function(
         physfn=seen.physfn,
         vfs=_vfs(tree, path, files),
         mdev_types=_mdev_types(tree, path, files),
+        vgpu_type=_vgpu_type(tree, seen),
         bars=attributes.bars(text("resource")),
         reset_methods=attributes.reset_methods(text("reset_method"), files),
         pcie_link=_pcie_link(tree, path, files),
@@ -277,8 +297,19 @@ def _function(
         ),
         modalias=text("modalias"),
         power_state=text("power_state"),
-        is_boot_display=text("boot_vga") == "1",
+        is_boot_display=any(one.use is Use.CONSOLE for one in uses),
+        host_uses=uses,
     )
+
+
+def _boot_vga(seen: _Sight, value: str | None) -> Iterator[HostUse]:
+    if value == "1":
+        yield HostUse(
+            Use.CONSOLE,
+            "the host's console is on it",
+            f"{seen.path}/boot_vga",
+            value,
+        )
 
 
 def _way(
@@ -329,6 +360,18 @@ def _mdev_types(
         )
         for name in tree.entries(folder)
     )
+
+
+def _vgpu_type(tree: tree_lib.Tree, seen: _Sight) -> int | None:
+    """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
+
+    Source: NVIDIA's Virtual GPU Software User Guide, "Creating an NVIDIA vGPU
+    on a Linux with KVM Hypervisor that Uses a Vendor-Specific VFIO
+    Framework"; Nova's admin/virtual-gpu tells such VFs by the same directory.
+    """
+    if seen.physfn is None or "nvidia" not in seen.files:
+        return None
+    return tree.number(f"{seen.path}/nvidia/current_vgpu_type") or 0
 
 
 def _pcie_link(

@@ -148,6 +148,10 @@ class Check(base.HostCommand, command.Lister):
                 for one in own
             ):
                 verdict = "left to the console"
+            elif any(one.check == "host-use" for one in own) and (
+                gpu.address not in self._only
+            ):
+                verdict = "left to the host"
             else:
                 verdict = _VERDICTS[findings.exit_code(own + common)].lower()
             write(f"{gpu.address}  {gpu.product or gpu.ids}: {verdict}\n")

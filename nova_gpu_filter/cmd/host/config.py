@@ -222,10 +222,21 @@ class Config(base.HostCommand, command.Command):
                 )
         if not any(fragment.chosen(host, options) for host, _ in hosts):
             names = ", ".join(host.hostname for host, _ in hosts)
+            reasons = [
+                note
+                for host, _ in hosts
+                for note in fragment.notes(host, options)
+            ]
             raise errors.BadInput(
                 source=names,
-                reason="there is no device to offer (the display of the"
-                " console is offered only if it is named with --device)",
+                reason="; ".join(
+                    (
+                        "there is no device to offer (what the host needs"
+                        " itself, such as the display of the console, is"
+                        " offered only if it is named with --device)",
+                        *reasons,
+                    )
+                ),
             )
 
     def _compute(self, parsed_args, options):
@@ -242,10 +253,13 @@ class Config(base.HostCommand, command.Command):
             self.warn(f"not read: {problem}")
         for note in host_links.notes:
             self.warn(note)
+        for note in fragment.notes(host, options):
+            self.warn(note)
         fixed = [
             str(one.address)
             for one in fragment.chosen(host, options)
             if one.driver not in drivers.MIGRATION_DRIVERS
+            and one.vgpu_type is None
         ]
         if options.live_migratable and fixed:
             self.warn(
@@ -271,6 +285,8 @@ class Config(base.HostCommand, command.Command):
         tree, host, host_links = base.read_host(self, parsed_args)
         self._require([(host, host_links)], options)
         context = Context(tree, host, host_links)
+        for note in fragment.notes(host, options):
+            self.warn(note)
         chosen = fragment.chosen(host, options)
         if parsed_args.cmdline:
             return binding.cmdline(context, chosen)

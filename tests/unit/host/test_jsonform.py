@@ -49,6 +49,7 @@ FUNCTIONS = st.builds(
     mdev_types=st.lists(
         st.builds(inventory.MdevType, TEXT, TEXT, NUMBER), max_size=2
     ).map(tuple),
+    vgpu_type=NUMBER,
     bars=st.lists(
         st.builds(
             inventory.Bar,
@@ -69,6 +70,16 @@ FUNCTIONS = st.builds(
     modalias=OPTIONAL,
     power_state=OPTIONAL,
     is_boot_display=st.booleans(),
+    host_uses=st.lists(
+        st.builds(
+            inventory.HostUse,
+            st.sampled_from(inventory.Use),
+            TEXT,
+            TEXT,
+            OPTIONAL,
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 HOSTS = st.builds(
     inventory.Inventory,
