@@ -20,6 +20,7 @@ from typing import IO
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import boot
+from nova_gpu_filter.host import capture_use
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import tree as tree_lib
@@ -189,6 +190,8 @@ def _entries(
             yield _Entry(path)
     for unit in tree.entries("/sys/class/iommu"):
         yield _Entry(f"/sys/class/iommu/{unit}")
+    for path, content, target in capture_use.entries(tree):
+        yield _Entry(path, content, target)
     yield from _proc(tree)
     yield from _settings(tree)
     yield from _kernel(tree, modaliases)
@@ -217,7 +220,16 @@ def _device(
     for folder in _NAMES:
         if folder in files:
             for one in tree.entries(f"{place}/{folder}"):
-                yield _Entry(f"{place}/{folder}/{one}")
+                if folder == "net":
+                    for entry in capture_use.interface(
+                        tree, f"{place}/{folder}/{one}"
+                    ):
+                        yield _Entry(*entry)
+                else:
+                    yield _Entry(f"{place}/{folder}/{one}")
+    if "nvidia" in files and "physfn" in files:
+        yield _Entry(f"{place}/nvidia")
+        yield from _file(tree, f"{place}/nvidia/current_vgpu_type")
     types = f"{place}/mdev_supported_types"
     for one in tree.entries(types) if "mdev_supported_types" in files else ():
         yield from _file(tree, f"{types}/{one}/name")

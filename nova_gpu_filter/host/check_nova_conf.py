@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import functools
 import re
 
+from nova_gpu_filter.host import check_aliases
 from nova_gpu_filter.host import check_host_use
+from nova_gpu_filter.host import check_vgpu
 from nova_gpu_filter.host import device_spec
 from nova_gpu_filter.host import nova_conf
 from nova_gpu_filter.host.address import PciAddress
@@ -48,6 +50,7 @@ def check(
             "[pci]",
             ("nova-gpu-host config",),
         )
+        yield from check_aliases.check(options, host, ())
         return
     specs: list[DeviceSpec] = []
     for text in options.device_specs:
@@ -72,6 +75,8 @@ def check(
     yield from _providers(options, taken)
     yield from _links(options, taken)
     yield from _left_out(options, host, taken)
+    yield from check_vgpu.check(options, taken)
+    yield from check_aliases.check(options, host, taken)
 
 
 def _finding(
@@ -140,6 +145,15 @@ def _spec(
             " nova-compute does not start",
             spec.text,
             ("# name the device by its address",),
+        )
+    if spec.doubled:
+        yield _finding(
+            options,
+            Severity.WARNING,
+            f"{', '.join(spec.doubled)} stands twice in this device_spec: the"
+            " last one counts",
+            spec.text,
+            ("# write each key once",),
         )
     yield from _tags(options, spec)
     if not matched:

@@ -68,6 +68,8 @@ class DeviceSpec:
     devname: str | None
     fields: Mapping[str, str | re.Pattern[str] | None]
     tags: Mapping[str, Any]
+    doubled: tuple[str, ...] = ()
+    """Keys that stand in it twice; JSON takes the last."""
 
     @property
     def exact_address(self) -> address_lib.PciAddress | None:
@@ -128,6 +130,10 @@ class DeviceSpec:
                 return False
         return True
 
+    def tag(self, name: str) -> bool | None:
+        """Read a tag that is yes or no; None: it is not there."""
+        return boolean(self.tags.get(name))
+
     @property
     def traits(self) -> tuple[str, ...]:
         """The names in the tag ``traits``, spaces and all."""
@@ -141,17 +147,46 @@ def parse(text: str) -> Iterator[DeviceSpec]:
     :raises SpecError: Nova would refuse it.
     """
     try:
-        data = json.loads(text)
+        data, doubled = load(text)
     except ValueError as error:
         raise SpecError(f"not JSON: {error}") from None
     entries = data if isinstance(data, list) else [data]
     for entry in entries:
         if not isinstance(entry, dict):
             raise SpecError("neither a JSON object nor a list of objects")
-        yield _parse(text, entry)
+        yield _parse(text, entry, doubled)
 
 
-def _parse(text: str, entry: dict[str, Any]) -> DeviceSpec:
+def load(text: str) -> tuple[Any, tuple[str, ...]]:
+    """Read JSON.
+
+    :returns: the data, and the keys that stand twice in one object.
+    :raises ValueError: it is no JSON.
+    """
+    doubled: dict[str, None] = {}
+
+    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        doubled.update(
+            dict.fromkeys(name for name in names if names.count(name) > 1)
+        )
+        return dict(pairs)
+
+    data = json.loads(text, object_pairs_hook=make)
+    return data, tuple(doubled)
+
+
+def boolean(value: Any) -> bool | None:
+    """Read yes or no as oslo.utils does; None: it is neither."""
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    return False if word in _FALSE else None
+
+
+def _parse(
+    text: str, entry: dict[str, Any], doubled: tuple[str, ...]
+) -> DeviceSpec:
     devname = entry.get("devname")
     address = entry.get("address")
     if devname and address:
@@ -171,6 +206,7 @@ def _parse(text: str, entry: dict[str, Any]) -> DeviceSpec:
         tags={
             key: value for key, value in entry.items() if key not in SELECTORS
         },
+        doubled=doubled,
     )
 
 

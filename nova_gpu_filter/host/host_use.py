@@ -34,13 +34,15 @@ ADDRESS6 = "/proc/net/if_inet6"
 MOUNTS = "/proc/self/mountinfo"
 SWAPS = "/proc/swaps"
 IOMEM = "/proc/iomem"
+FRAME_BUFFER = "/sys/class/graphics/fb0"
+DRM = "/sys/class/drm"
 CONSOLES = "/sys/class/tty/console/active"
 
 _IFF_UP = 0x1
 _GLOBAL_SCOPE = "00"
-_DEFAULT = "00000000"
+DEFAULT = "00000000"
 # fe80::/10 and ff00::/8 are routes of every interface that is up.
-_EVERY_INTERFACE = re.compile(r"(fe[89ab]|ff)", re.I)
+EVERY_INTERFACE = re.compile(r"(fe[89ab]|ff)", re.I)
 
 # Members of what is put together of several disks. ZFS leaves no holder in
 # sysfs; others do once they are assembled (util-linux, libblkid/src/
@@ -51,7 +53,7 @@ _MEMBER_TYPES = frozenset({"ceph_bluestore", "bcache", "crypto_LUKS"})
 # Names of resources that a firmware's frame buffer has in /proc/iomem:
 # drivers/firmware/sysfb.c, drivers/video/fbdev/{efifb,vesafb,simplefb}.c,
 # drivers/gpu/drm/sysfb (simpledrm, efidrm, vesadrm).
-_FRAME_BUFFERS = re.compile(
+FRAME_BUFFERS = re.compile(
     r"\b(BOOTFB|efifb|vesafb|simplefb|simpledrm|efidrm|vesadrm)\b", re.I
 )
 
@@ -130,18 +132,18 @@ class HostUses:
 
     def _frame_buffers(self) -> Iterator[tuple[PciAddress, str, str]]:
         # The kernel binds its text console to the first one.
-        path = "/sys/class/graphics/fb0"
+        path = FRAME_BUFFER
         address = self._nearest(f"{path}/device") or self._nearest(path)
         if address is not None:
             yield address, f"{path}/device", str(address)
 
     def _boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
-        for name in self._tree.entries("/sys/class/drm"):
-            path = f"/sys/class/drm/{name}/boot_display"
+        for name in self._tree.entries(DRM):
+            path = f"{DRM}/{name}/boot_display"
             if re.fullmatch(r"card\d+", name) and (
                 self._tree.read(path) == "1"
             ):
-                address = self._nearest(f"/sys/class/drm/{name}")
+                address = self._nearest(f"{DRM}/{name}")
                 if address is not None:
                     yield address, path, "1"
 
@@ -154,7 +156,7 @@ class HostUses:
             name = line.partition(" : ")[2].strip()
             while above and above[-1][0] >= depth:
                 above.pop()
-            if _FRAME_BUFFERS.search(name):
+            if FRAME_BUFFERS.search(name):
                 for _, address in reversed(above):
                     if address is not None:
                         yield address, IOMEM, f"{address} ... {name}"
@@ -278,14 +280,14 @@ class HostUses:
         for line in (self._tree.read(ROUTE) or "").splitlines()[1:]:
             fields = line.split()
             if len(fields) > 1:
-                yield ROUTE, fields[0], fields[1] == _DEFAULT
+                yield ROUTE, fields[0], fields[1] == DEFAULT
 
     def _routes_of_ipv6(self) -> Iterator[tuple[str, str, bool]]:
         for line in (self._tree.read(ROUTE6) or "").splitlines():
             fields = line.split()
             # Destination, length, source, length, next hop, metric,
             # references, uses, flags, device.
-            if len(fields) >= 10 and not _EVERY_INTERFACE.match(fields[0]):
+            if len(fields) >= 10 and not EVERY_INTERFACE.match(fields[0]):
                 yield ROUTE6, fields[-1], fields[1] == "00"
 
     @functools.cached_property
@@ -324,12 +326,10 @@ class HostUses:
         if address is not None:
             yield address
             return
-        match = re.match(
-            r"(.*/nvme-subsystem/[^/]+)/", self._tree.resolve(path) or ""
-        )
-        for entry in self._tree.entries(match[1]) if match else ():
-            if match and re.fullmatch(r"nvme\d+", entry):
-                address = self._nearest(f"{match[1]}/{entry}")
+        folder = subsystem(self._tree.resolve(path) or "")
+        for entry in self._tree.entries(folder) if folder else ():
+            if re.fullmatch(r"nvme\d+", entry):
+                address = self._nearest(f"{folder}/{entry}")
                 if address is not None:
                     yield address
 
@@ -390,6 +390,12 @@ class HostUses:
     def _swaps(self) -> frozenset[str]:
         lines = (self._tree.read(SWAPS) or "").splitlines()[1:]
         return frozenset(line.split()[0] for line in lines if line.split())
+
+
+def subsystem(place: str) -> str | None:
+    """Find the NVMe subsystem that a block device is in; None: in none."""
+    match = re.match(r"(.*/nvme-subsystem/[^/]+)/", place)
+    return match[1] if match else None
 
 
 def _number(text: str | None) -> int:

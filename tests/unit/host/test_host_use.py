@@ -4,11 +4,14 @@
 
 import pytest
 
+from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Use
+from tests import captures
 from tests import sysfs_trees
 from tests.sysfs_trees import Host
 from tests.sysfs_trees import Pci
@@ -372,22 +375,51 @@ def serial_console(host):
     host.link("/sys/class/tty/ttyS4/device", GPU_PLACE)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        boot_vga,
-        frame_buffer,
-        firmware_frame_buffer,
-        boot_display,
-        memory_of_the_frame_buffer,
-        serial_console,
-    ],
-)
+CONSOLES = [
+    boot_vga,
+    frame_buffer,
+    firmware_frame_buffer,
+    boot_display,
+    memory_of_the_frame_buffer,
+    serial_console,
+]
+
+
+@pytest.mark.parametrize("write", CONSOLES)
 def test_the_console_is_known_by_each_file_that_the_kernel_has(host, write):
     write(host)
     gpu = function(host, GPU)
     assert gpu.is_boot_display
     assert [use.use for use in gpu.host_uses] == [Use.CONSOLE]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(write for write, _ in NETWORK_IN_USE),
+        *(write for write, _ in DISKS_IN_USE),
+        *CONSOLES,
+    ],
+)
+def test_a_capture_knows_the_same_uses(host, tmp_path, write):
+    write(host)
+    path = tmp_path / "capture.tar"
+    with path.open("wb") as file:
+        capture.write(
+            tree.Tree(str(host.root)), linking.Sources(), file, "x.tar"
+        )
+    top = captures.unpack(path, tmp_path / "unpacked")
+    before, after = (
+        {
+            one.address: [(use.use, use.text) for use in one.host_uses]
+            for one in reader.read(
+                tree.Tree(str(root)), everything=True
+            ).functions
+        }
+        for root in (host.root, top)
+    )
+    assert any(before.values())
+    assert after == before
 
 
 def test_a_second_frame_buffer_is_no_console(host):

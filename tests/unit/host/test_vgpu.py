@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""VFs that may be given away, and aliases that reach them."""
+
+import json
+
+import pytest
+
+from nova_gpu_filter.host import check_nova_conf
+from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.findings import Severity
+from tests.sysfs_trees import GIB
+from tests.sysfs_trees import MIB
+from tests.sysfs_trees import Host
+from tests.sysfs_trees import Pci
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+PF = "0001:c8:00.0"
+
+
+def rtx_pro(root, types, mdev=()):
+    """An RTX PRO 6000 whose VFs have these vGPU types."""
+    host = Host(root)
+    host.nodes(1)
+    host.iommu()
+    host.bridge("0001:c7:00.0", "pci0001:c7", 60)
+    common = {
+        "parent": "0001:c7:00.0",
+        "ids": "10de:2bb5",
+        "class_code": 0x030200,
+        "driver": "nvidia",
+    }
+    host.add(
+        Pci(
+            PF,
+            group=61,
+            bars=(64 * MIB, 128 * GIB, 32 * MIB),
+            totalvfs=48,
+            vf_ids="10de:2bb5",
+            **common,
+        )
+    )
+    for number, vgpu_type in enumerate(types, 2):
+        address = f"0001:c8:{number >> 3:02x}.{number & 7}"
+        host.add(
+            Pci(
+                address,
+                group=100 + number,
+                bars=(16 * MIB, 4 * GIB),
+                physfn=PF,
+                mdev=mdev,
+                **common,
+            )
+        )
+        if vgpu_type is not None:
+            host.write(
+                f"/sys/bus/pci/devices/{address}/nvidia/current_vgpu_type",
+                vgpu_type,
+            )
+    return host
+
+
+def read(host):
+    return reader.read(tree.Tree(str(host.root)))
+
+
+def offered(host):
+    return [
+        str(one.address)
+        for one in fragment.chosen(read(host), fragment.Options())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("types", "addresses"),
+    [
+        ([1519, 0, 1519], ["0001:c8:00.2", "0001:c8:00.4"]),
+        ([0, 0], []),
+        ([1519], ["0001:c8:00.2"]),
+        # Without the directory they are VFs as any.
+        ([None, None], ["0001:c8:00.2", "0001:c8:00.3"]),
+    ],
+)
+def test_vfs_with_a_vgpu_type_are_offered(tmp_path, types, addresses):
+    assert offered(rtx_pro(tmp_path, types)) == addresses
+
+
+def test_vfs_with_mediated_devices_are_not_offered(tmp_path):
+    types = (("nvidia-742", "GRID A40-4Q", 1),)
+    assert offered(rtx_pro(tmp_path, [None], mdev=types)) == []
+
+
+@pytest.mark.parametrize("managed", [None, "yes", "no"])
+def test_a_vgpu_is_never_managed(tmp_path, managed):
+    host = read(rtx_pro(tmp_path, [1519]))
+    options = fragment.Options(managed=managed)
+    (vf,) = fragment.chosen(host, options)
+    assert fragment.device_spec(vf, None, options)["managed"] == "no"
+
+
+def test_different_types_on_one_pf_are_told(tmp_path):
+    host = read(rtx_pro(tmp_path, [1519, 1520, 0]))
+    text = fragment.write(host, linking.join(host), fragment.Options())
+    assert "different vGPU types (1519, 1520)" in text
+    assert "one resource class a PF" in text
+    assert text.count("device_spec = ") == 2
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Check a nova.conf against the files of a host."""
+
+    def check_options(host, *lines):
+        files = tree.Tree(str(host.root))
+        path = tmp_path / "nova.conf"
+        path.write_text("[pci]\n" + "".join(f"{line}\n" for line in lines))
+        return [
+            (one.severity, one.summary)
+            for one in check_nova_conf.check(
+                reader.read(files),
+                reader.read(files, everything=True).functions,
+                nova_conf.read(str(path)),
+            )
+        ]
+
+    return check_options
+
+
+def spec(address="0001:c8:00.2", **tags):
+    return f"device_spec = {json.dumps({'address': address, **tags})}"
+
+
+def alias(device_type=None, **more):
+    data = {
+        "name": "a",
+        "vendor_id": "10de",
+        "product_id": "2bb5",
+        **({"device_type": device_type} if device_type else {}),
+        **more,
+    }
+    return f"alias = {json.dumps(data)}"
+
+
+def only(found, *words):
+    """The finding whose summary has these words."""
+    (finding,) = [
+        one for one in found if all(word in one[1] for word in words)
+    ]
+    return finding[0]
+
+
+@pytest.mark.parametrize("tags", [{}, {"managed": "yes"}, {"managed": "1"}])
+def test_a_managed_vgpu_is_an_error(tmp_path, check, tags):
+    found = check(rtx_pro(tmp_path, [1519]), spec(**tags))
+    assert only(found, '"managed": "no"') is ERROR
+
+
+@pytest.mark.parametrize("managed", ["no", "false", "0"])
+def test_a_vgpu_as_it_should_be_is_quiet(tmp_path, check, managed):
+    host = rtx_pro(tmp_path, [1519])
+    assert check(host, spec(managed=managed), alias("type-VF")) == []
+
+
+def test_a_vf_without_type_is_a_warning(tmp_path, check):
+    found = check(rtx_pro(tmp_path, [0]), spec(managed="no"))
+    assert only(found, "without a vGPU type") is WARNING
+
+
+def test_specs_of_different_types_on_one_pf_are_told(tmp_path, check):
+    host = rtx_pro(tmp_path, [1519, 1520])
+    found = check(host, spec(managed="no"), spec("0001:c8:00.3", managed="no"))
+    assert only(found, "different vGPU types") is WARNING
+
+
+@pytest.mark.parametrize("value", ["yes", "no"])
+def test_live_migratable_has_demands_in_any_value(tmp_path, check, value):
+    host = rtx_pro(tmp_path, [1519])
+    found = check(host, spec(managed="no", live_migratable=value))
+    assert found == [
+        (
+            NOTE,
+            "with the tag live_migratable, whatever its value, nova-compute"
+            " starts only with libvirt 10.0.0 and QEMU 8.2.2 or newer",
+        )
+    ]
+
+
+def test_an_unmanaged_device_needs_its_driver(tmp_path, check):
+    host = rtx_pro(tmp_path, [])
+    found = check(host, spec(PF, managed="no"))
+    assert only(found, "nobody binds these") is ERROR
+
+
+# Machine -> devices, then alias -> what is told of it.
+@pytest.mark.parametrize(
+    ("machine", "ids", "device_type", "severity"),
+    [
+        ("hgx_h100", "10de:2330", "type-PF", None),
+        ("hgx_h100", "10de:2330", "type-PCI", ERROR),
+        ("hgx_h100", "10de:2330", "type-VF", ERROR),
+        ("hgx_h100", "10de:2330", None, ERROR),
+        ("k2_host", "10de:11bf", "type-PCI", None),
+        ("k2_host", "10de:11bf", None, None),
+        ("k2_host", "10de:11bf", "type-PF", ERROR),
+        ("dgx1_v100", "10de:1db1", "type-PCI", None),
+        ("flex_with_vfs", "8086:56c0", "type-VF", None),
+        ("flex_with_vfs", "8086:56c0", None, None),
+        ("flex_with_vfs", "8086:56c0", "type-PCI", ERROR),
+    ],
+)
+@pytest.mark.parametrize("is_offered", [True, False])
+def test_aliases_are_compared_with_the_hardware(
+    build, check, machine, ids, device_type, severity, is_offered
+):
+    host = build(machine)
+    vendor, product = ids.split(":")
+    asked = alias(device_type, vendor_id=vendor, product_id=product)
+    lines = (
+        fragment.write(
+            inventory := read(host),
+            linking.join(inventory),
+            fragment.Options(),
+        ).splitlines()[1:]
+        if is_offered
+        else []
+    )
+    found = [
+        one
+        for one in check(
+            host, *(one for one in lines if one.startswith("dev")), asked
+        )
+        if "alias" in one[1]
+    ]
+    assert [one[0] for one in found] == ([severity] if severity else [])
+
+
+def test_an_alias_for_other_hosts_is_a_note(build, check):
+    found = check(
+        build("k2_host"),
+        'device_spec = {"vendor_id": "10de", "product_id": "11bf"}',
+        alias(vendor_id="1002", product_id="74a1"),
+        alias(name="k2", product_id="11bf"),
+    )
+    assert [one[0] for one in found] == [NOTE]
+
+
+def test_devices_that_no_alias_asks_for_are_counted(build, check):
+    found = check(
+        build("k2_host"),
+        'device_spec = {"vendor_id": "10de", "product_id": "11bf"}',
+        alias(vendor_id="1002", product_id="74a1"),
+    )
+    assert only(found, "no alias of this file asks for 2 of the 2") is WARNING
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'device_spec = {"vendor_id": "10de", "vendor_id": "10de",'
+        ' "product_id": "11bf"}',
+        'device_spec = {"product_id": "11bf", "address": {"bus": "8.",'
+        ' "bus": ".*"}}',
+        'alias = {"name": "a", "vendor_id": "10de", "product_id": "10de",'
+        ' "product_id": "11bf"}',
+    ],
+)
+def test_a_key_that_stands_twice_is_told(build, check, line):
+    other = 'device_spec = {"vendor_id": "10de", "product_id": "11bf"}'
+    found = check(
+        build("k2_host"), *([] if line.startswith("dev") else [other]), line
+    )
+    assert only(found, "stands twice") is WARNING
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "a", "vendor_id": "10de"',
+        "[]",
+        '{"vendor_id": "10de", "product_id": "11bf"}',
+        '{"name": "a", "vendor_id": "10d", "product_id": "11bf"}',
+        '{"name": "a", "vendor_id": 4318, "product_id": "11bf"}',
+        '{"name": "a", "devicetype": "type-PF"}',
+        '{"name": "a", "device_type": "type-pf"}',
+        '{"name": "a", "numa_policy": "strict"}',
+        '{"name": "a", "live_migratable": "maybe"}',
+    ],
+)
+def test_what_nova_refuses_is_an_error(build, check, text):
+    found = check(
+        build("k2_host"),
+        'device_spec = {"vendor_id": "10de", "product_id": "11bf"}',
+        f"alias = {text}",
+    )
+    assert only(found, "Nova refuses this alias") is ERROR
+
+
+def test_one_name_has_one_device_type(build, check):
+    found = check(
+        build("k2_host"),
+        'device_spec = {"vendor_id": "10de", "product_id": "11bf"}',
+        alias("type-PCI", product_id="11bf"),
+        alias("type-PF", product_id="2330"),
+    )
+    assert only(found, "is there with device_type") is ERROR
+
+
+def test_live_migratable_of_an_alias_is_one_of_the_specs(tmp_path, check):
+    host = rtx_pro(tmp_path, [1519])
+    found = check(
+        host,
+        spec(managed="no", live_migratable="no"),
+        alias("type-VF", live_migratable="yes"),
+    )
+    assert only(found, "asks for live_migratable yes") is ERROR
+
+
+def test_an_alias_that_reaches_some_of_its_devices_is_told(tmp_path, check):
+    host = rtx_pro(tmp_path, [1519])
+    host.add(
+        Pci(
+            "0001:c9:00.0",
+            "0001:c7:00.0",
+            "10de:2bb5",
+            0x030200,
+            group=300,
+            driver="vfio-pci",
+            totalvfs=48,
+        )
+    )
+    found = check(
+        host,
+        spec(managed="no"),
+        spec("0001:c9:00.0"),
+        alias("type-VF"),
+    )
+    assert only(found, "gets 1 of the 2 devices") is WARNING
