@@ -120,11 +120,37 @@ def check_device_specs(node: Node) -> results.Result:
             )
         if LINKS_TAG in tags:
             problems.extend(_check_links(tags))
+    problems.extend(_check_post_copy(node, specs))
     return results.of(
         problems,
         otherwise="nova-gpu-host check --nova-conf holds them against the"
         " hardware.",
     )
+
+
+def _check_post_copy(
+    node: Node, specs: list[devspec.PciDeviceSpec]
+) -> list[results.Result]:
+    """Look for post-copy beside devices that can be live-migrated.
+
+    QEMU refuses to migrate such a server if the switch to post-copy is
+    allowed (Nova's admin/pci-passthrough, "Post-copy limitation").
+    """
+    can_move = any(
+        # Nova writes the tag as true or false, whatever the word was.
+        spec.get_tags().get("live_migratable") == "true"
+        for spec in specs
+    )
+    if can_move and node.conf.libvirt.live_migration_permit_post_copy:
+        return [
+            results.warning(
+                "[libvirt]live_migration_permit_post_copy is true, and a"
+                " [pci]device_spec has live_migratable: QEMU refuses to"
+                " live-migrate servers with such a device. Write"
+                " [libvirt]live_migration_permit_post_copy = false."
+            )
+        ]
+    return []
 
 
 def _check_links(tags: dict[str, str]) -> list[results.Result]:

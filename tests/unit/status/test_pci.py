@@ -211,6 +211,30 @@ def test_device_specs_are_what_nova_reads(make_node, text, code, words):
     assert words in result.details
 
 
+POST_COPY = "\n[libvirt]\nlive_migration_permit_post_copy = true\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "more", "code"),
+    [
+        ({"live_migratable": "yes"}, POST_COPY, Code.WARNING),
+        ({"live_migratable": "1"}, POST_COPY, Code.WARNING),
+        ({"live_migratable": "no"}, POST_COPY, Code.SUCCESS),
+        ({}, POST_COPY, Code.SUCCESS),
+        ({"live_migratable": "yes"}, "", Code.SUCCESS),
+    ],
+)
+def test_post_copy_and_devices_that_can_be_migrated_exclude_each_other(
+    make_node, tag, more, code
+):
+    text = specs({"vendor_id": "10de", "product_id": "2bb5", **tag})
+    found = pci.check_device_specs(make_node(text + more, COMPUTE))
+    assert found.code is code
+    assert ("post_copy = false" in (found.details or "")) is (
+        code is Code.WARNING
+    )
+
+
 @pytest.mark.parametrize(
     ("report", "asks", "matcher", "roles", "code", "words"),
     [
