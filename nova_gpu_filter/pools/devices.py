@@ -19,6 +19,10 @@ LOG = logging.getLogger(__name__)
 LINKS_TAG = "gpu_links"
 """Tag of a device spec: the links of a device, see topology.codec."""
 
+MOST_COMPARED = 64
+"""Most devices of a host that are compared by their links: the work grows with
+the square of their number, and no host that is known has more."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Devices:
@@ -54,6 +58,16 @@ class Devices:
         return tuple(
             name for bit, name in enumerate(self.names) if mask >> bit & 1
         )
+
+
+def are_comparable(
+    pools: Iterable[request.Pool], *requests: request.DeviceRequest
+) -> bool:
+    """Whether the devices that any of the requests may use are few enough."""
+    found = sum(
+        any(asked.drop(pool) is None for asked in requests) for pool in pools
+    )
+    return found <= MOST_COMPARED
 
 
 def usable(

@@ -2,10 +2,14 @@
 
 """What to tell when the free devices have no set as a flavor asks."""
 
+from typing import Final
+
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
+
+_MOST_STEPS: Final = 1 << 12
 
 
 def largest_set(
@@ -18,7 +22,7 @@ def largest_set(
     """
     if requirement is not Requirement.FABRIC:
         near = topology.neighbors(requirement.floor)
-        return cliques.largest(near, free)
+        return cliques.largest(near, free, cliques.Steps(_MOST_STEPS))
     whole = (
         mask
         for size in {partition.size for partition in topology.partitions}

@@ -6,20 +6,44 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 
-def of_size(near: Sequence[int], within: int, k: int) -> Iterator[int]:
+class Steps:
+    """How much more work a search may do, so that no host takes for ever.
+
+    Links without any order, on tens of devices, have searches that would not
+    end: these stop with what they have found.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        """Devices to look at, or pairs of them; negative when it is over."""
+
+    def take(self, number: int = 1) -> bool:
+        """Take some steps; say whether they were left."""
+        self.left -= number
+        return self.left >= 0
+
+
+def of_size(
+    near: Sequence[int], within: int, k: int, steps: Steps
+) -> Iterator[int]:
     """Generate the sets of k devices that are all near each other.
 
     :param near: for each device the mask of its neighbors.
     :param within: devices to choose from.
+    :param steps: a step is a device that is looked at.
     :returns: masks, those with low devices first.
     """
     if k == 0:
         yield 0
         return
-    while within.bit_count() >= k:
+    while within.bit_count() >= k and steps.take():
         low = within & -within
         within ^= low
-        for rest in of_size(near, within & near[low.bit_length() - 1], k - 1):
+        for rest in of_size(
+            near, within & near[low.bit_length() - 1], k - 1, steps
+        ):
             yield low | rest
 
 
@@ -49,13 +73,15 @@ def is_clique(near: Sequence[int], mask: int) -> bool:
     return True
 
 
-def largest(near: Sequence[int], within: int) -> int:
+def largest(near: Sequence[int], within: int, steps: Steps) -> int:
     """Find a largest set of devices that are all near each other.
 
     Branch and bound with a greedy coloring: devices of one color are pairwise
     not near, so a set has at most as many devices as there are colors.
 
-    :returns: its mask; always the same one of equals.
+    :param steps: a step is a device that is looked at.
+    :returns: its mask; always the same one of equals. The largest that was
+        found, where steps do not suffice.
     """
     best = 0
 
@@ -64,7 +90,10 @@ def largest(near: Sequence[int], within: int) -> int:
         if clique.bit_count() > best.bit_count():
             best = clique
         for device, colors in reversed(_coloring(near, candidates)):
-            if clique.bit_count() + colors <= best.bit_count():
+            if (
+                clique.bit_count() + colors <= best.bit_count()
+                or not steps.take()
+            ):
                 return
             extend(clique | 1 << device, candidates & near[device])
             candidates ^= 1 << device

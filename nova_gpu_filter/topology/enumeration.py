@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
+import sys
 from typing import Final
 from typing import NamedTuple
 
@@ -16,11 +17,14 @@ from nova_gpu_filter.topology.topology import devices_of
 from nova_gpu_filter.topology.twins import FreeTwins
 
 MAX_SETS: Final = 12870
-"""Most sets that are looked at: 8 of 16, the largest choice of 16 devices.
+"""Most sets that are kept: 8 of 16, the largest choice of 16 devices.
 
 Twins count once (see :mod:`nova_gpu_filter.topology.twins`), so that larger
 hosts mostly stay below it too.
 """
+
+MAX_STEPS: Final = 1 << 16
+"""Most pairs of devices that are looked at: about 30 ms."""
 
 
 class LinkedSet(NamedTuple):
@@ -43,7 +47,9 @@ def all_sets(
     :param free: mask of the free devices.
     :returns: representatives, see :class:`FreeTwins`; low devices first.
     """
-    return _linked_sets(topology, free, twins, k, topology.neighbors(floor))
+    steps = cliques.Steps(sys.maxsize)
+    near = topology.neighbors(floor)
+    return _linked_sets(topology, free, twins, k, near, steps)
 
 
 def _linked_sets(
@@ -52,8 +58,12 @@ def _linked_sets(
     twins: FreeTwins,
     k: int,
     near: Sequence[int],
+    steps: cliques.Steps,
 ) -> Iterator[LinkedSet]:
-    """Generate one set of each kind whose devices are all near each other."""
+    """Generate one set of each kind whose devices are all near each other.
+
+    :param steps: a step is a pair that is looked at.
+    """
     matrix, ways = topology.links, topology.ways
     previous = twins.previous
 
@@ -67,7 +77,8 @@ def _linked_sets(
         nearness: int,
     ) -> Iterator[LinkedSet]:
         missing = k - len(devices)
-        while candidates.bit_count() >= missing:
+        cost = 1 + len(devices)
+        while candidates.bit_count() >= missing and steps.take(cost):
             low = candidates & -candidates
             candidates ^= low
             device = low.bit_length() - 1
@@ -107,11 +118,15 @@ def best_first(
     link, of equals by its way over PCIe, so that whoever stops early has seen
     the best."""
     better: Sequence[int] = (0,) * topology.n
-    for level, near in topology.near_by_level():
-        if level < floor:
-            return
+    levels = [by for by in topology.near_by_level() if by[0] >= floor]
+    for _, near in levels:
+        # Each has its share: sets with bad links are found at once, as sets
+        # with good links may not be where there are none.
+        steps = cliques.Steps(MAX_STEPS // len(levels))
         for component in cliques.components(near, free):
-            for found in _linked_sets(topology, component, twins, k, near):
+            for found in _linked_sets(
+                topology, component, twins, k, near, steps
+            ):
                 if not cliques.is_clique(better, found.mask):
                     yield found
         better = near
@@ -123,10 +138,11 @@ def look(
     """Find the sets to choose from.
 
     :returns: the sets, and whether these are all. If not, they are the first
-        :data:`MAX_SETS` in the order of the weakest link: that of the first
-        is the best there is, and one is found where one exists.
+        :data:`MAX_SETS` in the order of the weakest link that are found in
+        :data:`MAX_STEPS`; that of the first is the best there is unless the
+        links have no order at all.
     """
-    if twins.count_representatives(k) <= MAX_SETS:
+    if twins.count_representatives(k) * k <= MAX_STEPS:
         return list(all_sets(topology, free, twins, k, floor)), True
     found = itertools.islice(
         best_first(topology, free, twins, k, floor), MAX_SETS

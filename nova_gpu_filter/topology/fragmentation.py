@@ -58,6 +58,13 @@ class Fragmentation:
             (k, weight, packing.by_default(topology, k)) for k, weight in mix
         ]
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether F is; else it takes too long to compare many sets by it."""
+        return all(
+            packed is None or packed.is_exact for *_, packed in self._packings
+        )
+
     def fragmentation(self, free: int) -> float:
         """Return F when these devices are free."""
         known = self._memo.get(free)

@@ -19,6 +19,8 @@ do, and are not all linked with each other, it is what a greedy choice finds.
 """
 
 _MEMO_ENTRIES: Final = 1 << EXACT_DEVICES
+_MOST_STEPS: Final = 1 << 12
+"""Of one greedy choice, or one search for a set; see cliques.Steps."""
 
 
 def offered(topology: Topology, k: int) -> Link | None:
@@ -34,7 +36,12 @@ def offered(topology: Topology, k: int) -> Link | None:
         level
         for level in topology.levels
         if any(
-            cliques.of_size(topology.neighbors(level), topology.everything, k)
+            cliques.of_size(
+                topology.neighbors(level),
+                topology.everything,
+                k,
+                cliques.Steps(_MOST_STEPS),
+            )
         )
     )
 
@@ -51,6 +58,11 @@ class Packing(abc.ABC):
     def __init__(self, k: int) -> None:
         self._k = k
         self._memo: dict[int, int] = {}
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether :meth:`count` is; else it takes long as well."""
+        return True
 
     @abc.abstractmethod
     def count(self, free: int) -> int:
@@ -140,6 +152,13 @@ class _LinkedSets(Packing):
             for mask in cliques.components(self._near, topology.everything)
         ]
 
+    @property
+    def is_exact(self) -> bool:
+        return all(
+            all_linked or component.bit_count() <= EXACT_DEVICES
+            for component, all_linked in self._components
+        )
+
     def count(self, free: int) -> int:
         k = self._k
         sets = 0
@@ -158,14 +177,19 @@ class _LinkedSets(Packing):
 
     def _greedy(self, free: int) -> int:
         sets = 0
-        while mask := next(cliques.of_size(self._near, free, self._k), 0):
+        steps = cliques.Steps(_MOST_STEPS)
+        while mask := next(
+            cliques.of_size(self._near, free, self._k, steps), 0
+        ):
             free ^= mask
             sets += 1
         return sets
 
     def _completions(self, low: int, rest: int) -> Iterable[int]:
         near = rest & self._near[low.bit_length() - 1]
-        return cliques.of_size(self._near, near, self._k - 1)
+        return cliques.of_size(
+            self._near, near, self._k - 1, cliques.Steps(_MEMO_ENTRIES)
+        )
 
 
 @functools.lru_cache(maxsize=4096)

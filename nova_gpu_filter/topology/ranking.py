@@ -44,7 +44,8 @@ class Score(NamedTuple):
     nearness: int
     """Sum of the ways over PCIe of all pairs."""
     spared: float
-    """F before less F after: minus the increase of fragmentation, in GPUs."""
+    """F before less F after: minus the increase of fragmentation, in GPUs. 0
+    on hosts where F is not exact."""
 
 
 _LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
@@ -188,6 +189,8 @@ class Ranking:
         return tiers
 
     def _spared(self, mask: int) -> float:
+        if not self._fragmentation.is_exact:
+            return 0.0
         measure = self._fragmentation.fragmentation
         # The same damage is the same number, however the floats add up.
         return round(measure(self.free) - measure(self.free ^ mask), 9)

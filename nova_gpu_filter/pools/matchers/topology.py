@@ -59,6 +59,8 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         # Nova accepts a flavor that asks for 0 devices (h100:0), too.
         if not match.accepted or lead.alias_name is None or not lead.count:
             return match
+        if not pool_devices.are_comparable(host.pools, lead):
+            return _without_order(host, requests, mappings, match.accepted)
         order = _Order(host, requests)
         refused = order.refuse_move()
         if refused is not None:
@@ -175,15 +177,7 @@ class _Order:
 
     def _satisfied(self, mask: int) -> bool:
         """Whether any ``count`` of these devices satisfy a required policy."""
-        policy = self._requests.link_policy
-        if policy is None or not policy.required:
-            return True
-        topology = self._devices.topology
-        if policy.link is Requirement.FABRIC:
-            return mask in topology.whole_partitions(
-                self._lead.count, topology.everything
-            )
-        return topology.weakest(mask) >= policy.link.floor
+        return _satisfies(self._requests, self._devices, mask)
 
     def _companions_first(
         self,
@@ -197,7 +191,9 @@ class _Order:
             for asked in self._requests.requests[1:]
             if asked.alias_name is not None
         ]
-        if not others:
+        if not others or not pool_devices.are_comparable(
+            self._host.pools, self._lead, *others
+        ):
             return ordered
         both = pool_devices.usable(self._host.pools, self._lead, *others)
         cross = both.topology.links
@@ -216,6 +212,63 @@ class _Order:
         for _, same in itertools.groupby(ordered, key=sets.__getitem__):
             found += sorted(same, key=distance)
         return found
+
+
+def _satisfies(
+    requests: request.DeviceRequests, devices: pool_devices.Devices, mask: int
+) -> bool:
+    """Whether any ``count`` of some devices satisfy a required policy."""
+    policy = requests.link_policy
+    if policy is None or not policy.required:
+        return True
+    topology = devices.topology
+    if policy.link is Requirement.FABRIC:
+        return mask in topology.whole_partitions(
+            requests.requests[0].count, topology.everything
+        )
+    return topology.weakest(mask) >= policy.link.floor
+
+
+def _without_order(
+    host: matcher.HostPools,
+    requests: request.DeviceRequests,
+    mappings: Sequence[request.ProviderMapping | None],
+    accepted: Sequence[int],
+) -> matcher.Match:
+    """Keep Nova's order on a host with too many devices to compare.
+
+    A required policy is asked of the devices of each candidate; it refuses
+    candidates of which it cannot be known what nova-compute will take.
+    """
+    policy, lead = requests.link_policy, requests.requests[0]
+    if policy is None or not policy.required:
+        return matcher.Match(accepted)
+    pool_by_rp_uuid = {pool.get("rp_uuid"): pool for pool in host.pools}
+
+    def satisfies(mapping: request.ProviderMapping | None) -> bool:
+        rp_uuids = set(lead.rp_uuids_in(mapping))
+        if len(rp_uuids) != lead.count or requests.first_fit:
+            return False
+        devices = pool_devices.usable(
+            [pool_by_rp_uuid[rp_uuid] for rp_uuid in rp_uuids], lead
+        )
+        return _satisfies(requests, devices, devices.topology.everything)
+
+    kept = [index for index in accepted if satisfies(mappings[index])]
+    if kept:
+        return matcher.Match(kept)
+    return matcher.Match(
+        (),
+        refusal.Refusal(
+            refusal.Cause.LINK,
+            request=lead.name,
+            asked=lead.count,
+            candidates=len(accepted),
+            detail=f"none of the {len(accepted)} allocation candidates has"
+            f" gpu:link={policy.link.value}, and the host has more than"
+            f" {pool_devices.MOST_COMPARED} devices, too many to compare",
+        ),
+    )
 
 
 def _link_refusal(

@@ -33,6 +33,8 @@ def of(host_state, requests: request.DeviceRequests) -> Offer | None:
     pci_stats = host_state.pci_stats
     if not lead.count or not host_pools.is_readable(pci_stats):
         return None
+    if not devices.are_comparable(pci_stats.pools, lead):
+        return None
     usable = devices.usable(pci_stats.pools, lead)
     candidates = host_state.allocation_candidates
     mapping = candidates[0]["mappings"] if candidates else None

@@ -35,11 +35,13 @@ def test_cliques_are_those_of_brute_force(near, within):
             for mask in reference.sets_of(within, k)
             if all_near(near, mask)
         ]
-        assert sorted(cliques.of_size(near, within, k)) == sorted(expected)
+        assert sorted(
+            cliques.of_size(near, within, k, cliques.Steps(1 << 20))
+        ) == sorted(expected)
         assert all(cliques.is_clique(near, mask) for mask in expected)
         if expected:
             sizes.add(k)
-    largest = cliques.largest(near, within)
+    largest = cliques.largest(near, within, cliques.Steps(1 << 20))
     assert largest & ~within == 0
     assert all_near(near, largest)
     assert largest.bit_count() == max(sizes)

@@ -37,7 +37,7 @@ def test_bound_on_the_sets_is_kept():
     ranking = choice.rank(topology, topology.everything, 8)
     assert not ranking.exact
     sets = ranking.ordered(1)
-    assert len(sets) == len(set(sets)) == enumeration.MAX_SETS
+    assert 1000 < len(sets) == len(set(sets)) <= enumeration.MAX_SETS
 
 
 @pytest.mark.parametrize(
