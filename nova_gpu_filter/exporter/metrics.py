@@ -61,6 +61,12 @@ DISABLED: Final = Gauge(
     "1 if nova-compute is disabled, so that no server is built, 0 if not.",
     ("host",),
 )
+DOWN: Final = Gauge(
+    "nova_gpu_host_down",
+    "1 if nova-compute is down, forced down or gone, so that no server is"
+    " built, 0 if not.",
+    ("host",),
+)
 CAPACITY: Final = Gauge(
     "nova_gpu_flavor_capacity",
     "Servers of a flavor that still fit over the cloud, if no other is built.",
@@ -104,6 +110,7 @@ ALL: Final = (
     FRAGMENTATION,
     LINKS_KNOWN,
     DISABLED,
+    DOWN,
     CAPACITY,
     PROJECT,
     HOST_PROJECT,
@@ -150,6 +157,7 @@ def add_reading(families: Families, found: reading.Reading) -> None:
     """Translate a reading. The count of errors is not in it."""
     for host in found.hosts:
         families.add(DISABLED, float(host.is_disabled), host.name)
+        families.add(DOWN, float(host.is_down), host.name)
         for found_model in host.models:
             _add_model(families, host.name, found_model)
     for flavor, servers in found.servers_by_flavor.items():
@@ -179,7 +187,7 @@ def _add_model(
     families: Families, host: str, found: summary.ModelSummary
 ) -> None:
     labels = (host, found.resource_class, found.model)
-    for state in ("free", "used", "reserved"):
+    for state in ("free", "used", "reserved", "unavailable"):
         families.add(DEVICES, getattr(found.counts, state), *labels, state)
     for requirement, size in found.largest_by_link.items():
         families.add(LARGEST, size, *labels, requirement.value)

@@ -19,6 +19,7 @@ from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
@@ -45,6 +46,7 @@ class HostSummary:
 
     name: str
     is_disabled: bool
+    is_down: bool
     models: tuple[summary.ModelSummary, ...]
 
 
@@ -120,10 +122,11 @@ class Reader:
         asked = [PLACEMENT]
         no_hosts: Sequence[model.Host] = ()
         hosts = ask(PLACEMENT, self._read_hosts, no_hosts)
+        asked.append(NOVA)
+        hosts = ask(NOVA, lambda: self._add_services(hosts), hosts)
         demands: Sequence[demand.Demand] = ()
         usage: tuple[projects.Usage, ...] = ()
-        if self._scope.alias_by_name:
-            asked.append(NOVA)
+        if self._scope.alias_by_name and NOVA not in failed:
             demands = ask(NOVA, self._read_demands, ())
         if self._usage is not None:
             asked.append(KEYSTONE)
@@ -198,6 +201,13 @@ class Reader:
             return ()
         return hosts
 
+    def _add_services(
+        self, hosts: Sequence[model.Host]
+    ) -> Sequence[model.Host]:
+        """Ask which hosts take servers."""
+        get = self._services.compute
+        return compute_services.assign(get, hosts, compute_services.read(get))
+
     def _read_owners(self, hosts: Sequence[model.Host]) -> ownership.Owners:
         return self._book.read(hosts, self._owner_requests)
 
@@ -224,6 +234,7 @@ class Reader:
         return HostSummary(
             host.name,
             host.is_disabled,
+            host.is_down,
             tuple(
                 found
                 for found in summary.of(host, self._scope.mix)

@@ -15,10 +15,8 @@ import re
 from typing import Any
 from typing import Final
 
-import os_resource_classes
-import os_traits
-
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.nova_rules import names
 
 ALIAS_KEY: Final = "pci_passthrough:alias"
 """Extra spec of a flavor: ``<alias>:<number>``, separated by commas."""
@@ -117,41 +115,13 @@ def _parse(data: Any) -> Alias:
     }
     return Alias(
         name,
-        resource_class_of(resource_class, ids[0], ids[1]),
-        traits_of(data.get("traits", "")),
+        names.resource_class_of(resource_class, ids[0], ids[1]),
+        names.normalize_traits(data.get("traits", "")),
         data.get("numa_policy") or "legacy",
         tuple(
             (key, value.lower()) for key, value in properties.items() if value
         ),
     )
-
-
-def resource_class_of(
-    name: str | None, vendor_id: str | None, product_id: str | None
-) -> str:
-    """Write a resource class as Nova does for Placement.
-
-    :param name: the tag ``resource_class``; without it the ids are used.
-    """
-    if not name:
-        return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
-    name = name.upper()
-    if name in os_resource_classes.STANDARDS or (
-        os_resource_classes.is_custom(name)
-    ):
-        return name
-    return str(os_resource_classes.normalize_name(name))
-
-
-def traits_of(text: str) -> frozenset[str]:
-    """Write the traits of a tag ``traits`` as Nova does for Placement."""
-    if not text:
-        return frozenset()
-    standard, rest = os_traits.check_traits(text.split(","))
-    return frozenset(standard) | {
-        name if os_traits.is_custom(name) else os_traits.normalize_name(name)
-        for name in map(str.upper, rest)
-    }
 
 
 def asks(extra_specs: Mapping[str, str]) -> tuple[Ask, ...]:

@@ -9,6 +9,7 @@ pages, aggregates, server groups, quotas.
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -38,12 +39,33 @@ def how_many(host: model.Host, wanted: demand.Demand) -> int:
 
 
 def may_be_used(host: model.Host, wanted: demand.Demand) -> bool:
-    """Whether the compute node is enabled and has the traits asked for."""
+    """Whether the compute node takes servers and has the traits asked for."""
     return (
-        not host.is_disabled
-        and wanted.required <= host.traits
+        not host.obstacles
+        and wanted.required <= _traits(host, wanted)
         and not wanted.forbidden & host.traits
     )
+
+
+def _traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
+    """Return the traits that can meet those required of the host.
+
+    A provider counts if the server takes something of it (granular request
+    syntax of Placement): devices do for ``resources:<class>`` in a flavor.
+    """
+    classes = {name for name, _ in wanted.amounts} - host.amounts.keys()
+    return host.traits.union(
+        *(
+            device.traits
+            for name in classes
+            for device in host.devices_of(name)
+        )
+    )
+
+
+def missing_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
+    """Return the traits asked for that are not there."""
+    return wanted.required - _traits(host, wanted)
 
 
 def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
@@ -52,7 +74,11 @@ def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
         if amount is not None:
             yield amount.free // number
         elif resource_class not in SHARED:
-            yield 0
+            # Placement takes one provider for it, whichever of the tree.
+            yield sum(
+                device.free // number
+                for device in host.devices_of(resource_class)
+            )
 
 
 def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
@@ -80,7 +106,7 @@ def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
 
 def units(devices: Iterable[model.Device]) -> int:
     """Count what can be allocated of some devices: VFs one by one."""
-    return sum(device.amount.free for device in devices)
+    return sum(device.free for device in devices)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -203,10 +229,23 @@ def without(host: model.Host, wanted: demand.Demand) -> model.Host:
                 amount, used=amount.used + number
             )
     left = dataclasses.replace(host, amounts=amounts)
+    for resource_class, number in wanted.amounts:
+        if resource_class not in amounts:
+            left = _take_of_one(left, resource_class, number)
     for place, asked in enumerate(wanted.devices):
         policy = wanted.link_policy if place == 0 else None
         left = _take(left, asked, policy)
     return left
+
+
+def _take_of_one(
+    host: model.Host, resource_class: str, number: int
+) -> model.Host:
+    """Take what a flavor asks for by ``resources:<class>`` of one device."""
+    for device in host.devices_of(resource_class):
+        if device.free >= number:
+            return _use(host, {device.uuid: number})
+    return host
 
 
 def _take(
@@ -227,6 +266,10 @@ def _take(
             for bit, device in enumerate(found.devices)
             if best[0] >> bit & 1
         }
+    return _use(host, taken)
+
+
+def _use(host: model.Host, taken: Mapping[str, int]) -> model.Host:
     return dataclasses.replace(
         host,
         devices=tuple(
@@ -248,6 +291,6 @@ def _take_units(devices: Iterable[model.Device], count: int) -> dict[str, int]:
     taken = {}
     for device in devices:
         if count and device.is_free:
-            taken[device.uuid] = min(count, device.amount.free)
+            taken[device.uuid] = min(count, device.free)
             count -= taken[device.uuid]
     return taken

@@ -79,10 +79,16 @@ def find_server(get: service.Get, name: str) -> model.Server:
     raise errors.Unknown(
         kind="server",
         name=name,
-        hint=""
+        hint=errors.hint_of(name, _some_names(get))
         if not found
         else f": {len(found)} have that name; give a UUID",
     )
+
+
+def _some_names(get: service.Get) -> set[str]:
+    """Read the names of servers, of the newest where there are many."""
+    answer = get(f"/servers?all_tenants=true&limit={PAGE}")
+    return {server["name"] for server in answer["servers"]}
 
 
 def read_flavors(get: service.Get) -> list[model.Flavor]:
@@ -108,11 +114,14 @@ def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
 
     :raises Unknown: there is none.
     """
+    flavors = list(flavors)
     for flavor in flavors:
         if name in (flavor.uuid, flavor.name):
             return flavor
     raise errors.Unknown(
-        kind="flavor", name=name, hint="; see openstack flavor list --all"
+        kind="flavor",
+        name=name,
+        hint=errors.hint_of(name, [flavor.name for flavor in flavors]),
     )
 
 
@@ -131,11 +140,32 @@ def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
         raise errors.Unknown(
             kind="image",
             name=name,
-            hint=""
+            hint=errors.hint_of(name, _image_names(get))
             if not images
             else f": {len(images)} have that name; give a UUID",
         ) from None
     return image
+
+
+def _image_names(get: service.Get) -> set[str]:
+    return {image["name"] or "" for image in get("/images")["images"]}
+
+
+def read_quota(get: service.Get, project: str) -> dict[str, tuple[int, int]]:
+    """Read what Nova itself limits for a project: resource -> (limit, used).
+
+    :returns: empty for a user who may not see it.
+    """
+    try:
+        path = f"/os-quota-sets/{parse.quote(project, safe='')}/detail"
+        found = get(path)["quota_set"]
+    except (errors.NotAllowed, errors.NotFound):
+        return {}
+    return {
+        name: (value["limit"], value["in_use"] + value["reserved"])
+        for name, value in found.items()
+        if isinstance(value, dict)
+    }
 
 
 def read_hypervisors(get: service.Get) -> set[str]:
@@ -143,9 +173,23 @@ def read_hypervisors(get: service.Get) -> set[str]:
     return {h["id"] for h in _pages(get, "/os-hypervisors", "hypervisors", {})}
 
 
-def read_migrations(get: service.Get) -> set[str]:
-    """Read the UUIDs of migrations."""
-    return {m["uuid"] for m in _pages(get, "/os-migrations", "migrations", {})}
+def read_migrations(
+    get: service.Get, server: str | None = None
+) -> Iterator[model.Migration]:
+    """Read migrations, the newest first, page by page.
+
+    :param server: UUID of the one server whose migrations to read.
+    """
+    query = {} if server is None else {"instance_uuid": server}
+    for data in _pages(get, "/os-migrations", "migrations", query):
+        yield model.Migration(
+            uuid=data["uuid"],
+            server=data["instance_uuid"],
+            kind=data["migration_type"],
+            status=data["status"],
+            source=data["source_node"],
+            target=data["dest_node"],
+        )
 
 
 def _pages(
@@ -187,6 +231,7 @@ def _server(data: Mapping[str, Any]) -> model.Server:
             extra_specs=flavor.get("extra_specs", {}),
         ),
         fault=(data.get("fault") or {}).get("message"),
+        zone=data.get("OS-EXT-AZ:availability_zone") or None,
     )
 
 

@@ -61,6 +61,8 @@ def of(
         amounts = _amounts(flavor)
     except ValueError as exc:
         raise errors.BadFlavor(flavor=flavor.name, problem=exc) from exc
+    if asked and not known:
+        raise errors.NoAliases(source=source)
     for ask in asked:
         if ask.alias not in known:
             raise errors.NoAlias(

@@ -14,6 +14,7 @@ import enum
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
@@ -55,8 +56,8 @@ class Cloud:
     flavors: Sequence[model.Flavor]
     hypervisors: Collection[str]
     """UUIDs of the compute nodes that Nova knows."""
-    migrations: Collection[str]
-    """UUIDs of migrations: they hold allocations until they are done."""
+    holders: holders.Holders
+    """Who the owners are; migrations hold allocations until they are done."""
     totals: Mapping[str, int]
     """Inventories of the devices with more usage than capacity, by UUID of
     the provider: what is reserved is in them."""
@@ -212,7 +213,8 @@ def _consumers(cloud: Cloud) -> Iterator[Finding]:
                 device.name
             )
     for consumer, names in devices_by_consumer.items():
-        if consumer in cloud.servers or consumer in cloud.migrations:
+        holder = cloud.holders.holder(consumer)
+        if holder.server is not None or holder.migration is not None:
             continue
         yield Finding(
             Kind.NO_SERVER,
@@ -229,6 +231,7 @@ def _servers(cloud: Cloud) -> Iterator[Finding]:
             held = units.setdefault(owner.consumer, {})
             name = str(device.resource_class)
             held[name] = held.get(name, 0) + owner.amount
+    short = holders.shorten_uuids(cloud.servers.values())
     for server in cloud.servers.values():
         # Without a host it has nothing; one that failed may have less.
         if server.host is None or server.status in ("BUILD", "ERROR"):
@@ -241,7 +244,7 @@ def _servers(cloud: Cloud) -> Iterator[Finding]:
         if problem := _missing(asked, held, cloud.aliases):
             yield Finding(
                 Kind.TOO_FEW,
-                server.name,
+                holders.label_server(server, short),
                 f"{problem} ({server.uuid} on {server.host})",
             )
 

@@ -2,7 +2,17 @@
 
 """What can keep us from knowing a cloud: one clear line each."""
 
+from collections.abc import Iterable
+import difflib
+from typing import Final
+
 from nova_gpu_filter import exception
+
+_SUGGESTIONS: Final = 3
+_TOO_SHORT: Final = 2
+"""So many letters are in any name."""
+_LISTED: Final = 10
+"""Most names that a message lists."""
 
 
 class FleetError(exception.GpuFilterError):
@@ -63,6 +73,29 @@ class Unknown(FleetError):
     message = "no %(kind)s '%(name)s'%(hint)s"
 
 
+def hint_of(name: str, known: Iterable[str], what: str = "known") -> str:
+    """Suggest what may have been meant by a name that is not there.
+
+    :param known: all names that are.
+    :returns: the nearest of them, else all if they are few; a clause to end a
+        message with, empty if there is nothing to suggest.
+    """
+    others = sorted(set(known) - {name})
+    folded = {other.casefold(): other for other in others}
+    near = difflib.get_close_matches(
+        name.casefold(), folded, n=_SUGGESTIONS, cutoff=0.5
+    )
+    if not near and len(name) > _TOO_SHORT:
+        near = [other for other in folded if name.casefold() in other]
+    if near:
+        names = [folded[other] for other in near[:_SUGGESTIONS]]
+        return f"; did you mean {' or '.join(names)}?"
+    if not others:
+        return ""
+    more = ", ..." if len(others) > _LISTED else ""
+    return f"; {what}: {', '.join(others[:_LISTED])}{more}"
+
+
 class BadAlias(FleetError):
     """A ``[pci]alias`` cannot be used."""
 
@@ -75,14 +108,18 @@ class BadFlavor(FleetError):
     message = "flavor %(flavor)s: %(problem)s"
 
 
+class NoAliases(FleetError):
+    """No alias is known at all."""
+
+    message = "%(source)s: give --nova-conf <file> or --alias <json>"
+
+
 class NoAlias(BadFlavor):
     """A flavor asks for an alias that we were not told of."""
 
     message = (
         "flavor %(flavor)s asks for alias %(alias)s, which is not in"
-        " %(source)s. No API shows aliases: give the nova.conf of a controller"
-        " with --nova-conf, or --alias"
-        " '{\"name\": \"%(alias)s\", \"resource_class\": \"...\"}'"
+        " %(source)s: give --nova-conf <file> or --alias <json>"
     )
 
     def __init__(self, **values: object) -> None:

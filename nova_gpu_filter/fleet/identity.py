@@ -2,12 +2,18 @@
 
 """Reads projects and unified limits from Keystone."""
 
+import collections
+from collections.abc import Collection
 from typing import Any
+from typing import Final
 from urllib import parse
 
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import service
+
+_FEW: Final = 50
+"""Up to so many projects are asked for one by one."""
 
 
 def read_projects(get: service.Get) -> dict[str, str]:
@@ -22,6 +28,35 @@ def read_projects(get: service.Get) -> dict[str, str]:
         projects.update((p["id"], p["name"]) for p in body["projects"])
         path = (body.get("links") or {}).get("next")
     return projects
+
+
+def read_names(get: service.Get, uuids: Collection[str]) -> dict[str, str]:
+    """Read what some projects are called, for people.
+
+    Projects of several domains may share a name: these get the beginning of
+    their UUID beside it. One that is gone, or that we may not see, keeps its
+    UUID.
+
+    :returns: UUID -> name.
+    """
+    if len(uuids) > _FEW:
+        names = read_projects(get)
+        found = {uuid: names.get(uuid, uuid) for uuid in uuids}
+    else:
+
+        def ask(uuid: str) -> str:
+            try:
+                path = f"/projects/{parse.quote(uuid, safe='')}"
+                return str(get(path)["project"]["name"])
+            except (errors.NotFound, errors.NotAllowed):
+                return uuid
+
+        found = dict(service.ask_all(ask, sorted(uuids)))
+    number = collections.Counter(found.values())
+    return {
+        uuid: name if number[name] == 1 else f"{name} ({uuid[:8]})"
+        for uuid, name in found.items()
+    }
 
 
 def find_project(get: service.Get, name: str) -> tuple[str, str]:
@@ -42,26 +77,38 @@ def find_project(get: service.Get, name: str) -> tuple[str, str]:
     raise errors.Unknown(
         kind="project",
         name=name,
-        hint=""
+        hint=errors.hint_of(name, read_projects(get).values())
         if not found
         else f": {len(found)} have that name; give a UUID",
     )
 
 
-def read_limits(get: service.Get, region: str | None) -> quota.Limits:
+def read_limits(
+    get: service.Get, region: str | None, service_ids: Collection[str]
+) -> quota.Limits:
     """Read the unified limits of Nova.
+
+    Members of a project see its own, and those that are registered.
 
     :param region: of the cloud; limits of other regions are left out. None
         where there is but one.
+    :param service_ids: of Nova in Keystone, from the catalog; empty if these
+        are not known: Keystone is asked then, if we may, and else the limits
+        of all services count.
     """
-    services = get("/services?type=compute")["services"]
-    ids = {found["id"] for found in services}
+    ids = set(service_ids)
+    if not ids:
+        try:
+            services = get("/services?type=compute")["services"]
+            ids = {found["id"] for found in services}
+        except errors.NotAllowed:
+            pass
 
     def ours(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [
             limit
             for limit in limits
-            if limit["service_id"] in ids
+            if (not ids or limit["service_id"] in ids)
             and (region is None or limit["region_id"] in (None, region))
         ]
         # A limit of the region goes over one of all regions.

@@ -72,9 +72,10 @@ def check(question: Question) -> list[Finding]:
         wanted = demand.of(
             question.flavor, question.aliases, question.alias_source
         )
-    except errors.FleetError as exc:
+    except errors.BadFlavor as exc:
         found.append(Finding(Severity.ERROR, aliases.ALIAS_KEY, str(exc)))
     else:
+        found += _claims(question.hosts, wanted, question.flavor)
         if wanted.devices:
             found += _with_devices(question, wanted)
     order = list(Severity)
@@ -127,6 +128,39 @@ def _asked_twice(
                 " servers would claim devices that they never get: remove this"
                 " extra spec",
             )
+
+
+def find_claims(
+    hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
+) -> Iterator[tuple[str, str]]:
+    """Find devices that servers would claim in Placement and never get.
+
+    Nova makes PCI requests, and so guests with devices, of aliases only.
+
+    :returns: (extra spec, what is wrong with it).
+    """
+    by_alias = {asked.alias.resource_class for asked in wanted.devices}
+    classes = {name for host in hosts for name in host.resource_classes}
+    for key in flavor.extra_specs:
+        group, colon, name = key.partition(":")
+        if (
+            colon
+            and re.fullmatch("resources[0-9A-Za-z_-]*", group)
+            and name in classes - by_alias
+        ):
+            yield (
+                key,
+                f"claims {name} in Placement, but no {aliases.ALIAS_KEY} asks"
+                " for it: guests would get no device; ask for it by an alias"
+                " instead",
+            )
+
+
+def _claims(
+    hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
+) -> Iterator[Finding]:
+    for key, text in find_claims(hosts, wanted, flavor):
+        yield Finding(Severity.WARNING, key, text)
 
 
 def _all_of(

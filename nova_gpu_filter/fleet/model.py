@@ -32,6 +32,32 @@ class State(enum.Enum):
     """By the operator, or after its one-time use."""
     NO_INVENTORY = "no inventory"
     """Placement has a provider, but nothing to allocate from it."""
+    UNAVAILABLE = "unavailable"
+    """Nobody has it, but nova-compute of its host is down or disabled."""
+
+
+class Obstacle(enum.Enum):
+    """Why nothing is built on a host; the value is what people read."""
+
+    DISABLED = "disabled"
+    DOWN = "down"
+    """nova-compute has not reported for ``[DEFAULT]service_down_time``."""
+    FORCED_DOWN = "forced down"
+    """By the operator, whatever nova-compute reports."""
+    UNKNOWN = "not in Nova"
+    """Placement has a compute node that Nova does not know."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ComputeService:
+    """The nova-compute of a host, as Nova's API describes it."""
+
+    host: str
+    """``[DEFAULT]host``: mostly, but not always, the hypervisor hostname."""
+    zone: str
+    """Availability zone."""
+    obstacles: tuple[Obstacle, ...] = ()
+    disabled_reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +103,8 @@ class Device:
     generation: int = 0
     """Of the resource provider; another one when what it has, or who has
     something of it, has changed."""
+    is_available: bool = True
+    """Whether its host takes servers."""
 
     @property
     def state(self) -> State:
@@ -84,13 +112,23 @@ class Device:
         if self.resource_class is None:
             return State.NO_INVENTORY
         if self.amount.used:
-            return State.PARTLY if self.amount.free else State.USED
-        return State.FREE if self.amount.capacity else State.RESERVED
+            return State.PARTLY if self.free else State.USED
+        if not self.amount.capacity:
+            return State.RESERVED
+        return State.FREE if self.is_available else State.UNAVAILABLE
+
+    @property
+    def free(self) -> int:
+        """How much of it servers can still get; nothing on a host that takes
+        none."""
+        if self.resource_class is None or not self.is_available:
+            return 0
+        return self.amount.free
 
     @property
     def is_free(self) -> bool:
         """Whether a server can still get something of it."""
-        return self.resource_class is not None and self.amount.free > 0
+        return self.free > 0
 
     @property
     def model(self) -> str:
@@ -100,6 +138,19 @@ class Device:
         where Nova made the resource class of them, else the resource class.
         """
         return _model(self.resource_class, self.traits)
+
+    @property
+    def other_traits(self) -> tuple[str, ...]:
+        """Its traits but those that say its links, sorted."""
+        return tuple(
+            sorted(
+                trait
+                for trait in self.traits
+                if not trait.startswith(
+                    (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
+                )
+            )
+        )
 
     @property
     def links(self) -> str:
@@ -141,11 +192,62 @@ class Host:
     """Of its root provider, by resource class: VCPU, MEMORY_MB, DISK_GB."""
     devices: tuple[Device, ...]
     """In the order of their addresses."""
+    service: ComputeService | None = None
+    """None where Nova was not asked, or could not be."""
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """Why nothing is built on it; empty for a host that takes servers."""
+        found = () if self.service is None else self.service.obstacles
+        if DISABLED_TRAIT in self.traits and Obstacle.DISABLED not in found:
+            return (Obstacle.DISABLED, *found)
+        return found
 
     @property
     def is_disabled(self) -> bool:
         """Whether its nova-compute is disabled, so that nothing is built."""
-        return DISABLED_TRAIT in self.traits
+        return Obstacle.DISABLED in self.obstacles
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no nova-compute reports from it, as far as Nova knows."""
+        return bool(
+            {
+                Obstacle.DOWN,
+                Obstacle.FORCED_DOWN,
+                Obstacle.UNKNOWN,
+            }.intersection(self.obstacles)
+        )
+
+    @property
+    def status(self) -> str:
+        """What people read: ``enabled``, or why nothing is built."""
+        return ", ".join(o.value for o in self.obstacles) or "enabled"
+
+    def with_service(self, service: ComputeService | None) -> "Host":
+        """Return the host with what Nova says of its nova-compute.
+
+        Devices of a host that takes no servers are not available.
+        """
+        host = dataclasses.replace(self, service=service)
+        is_available = not host.obstacles
+        if all(d.is_available is is_available for d in host.devices):
+            return host
+        return dataclasses.replace(
+            host,
+            devices=tuple(
+                dataclasses.replace(device, is_available=is_available)
+                for device in host.devices
+            ),
+        )
+
+    def without_obstacles(self) -> "Host":
+        """Return the host as it is when its nova-compute takes servers."""
+        host = dataclasses.replace(self, traits=self.traits - {DISABLED_TRAIT})
+        service = self.service and dataclasses.replace(
+            self.service, obstacles=()
+        )
+        return host.with_service(service)
 
     @functools.cached_property
     def resource_classes(self) -> tuple[str, ...]:
@@ -183,6 +285,33 @@ class Server:
     flavor: "Flavor"
     """As it was when the server was made."""
     fault: str | None = None
+    zone: str | None = None
+    """Availability zone; before it has a host, the one that was asked for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Migration:
+    """A server on its way from one host to another.
+
+    What it had on the source is allocated to the migration until it is
+    confirmed, or has failed.
+    """
+
+    uuid: str
+    server: str
+    """UUID."""
+    kind: str
+    """``resize``, ``migration``, ``live-migration`` or ``evacuation``."""
+    status: str
+    """``finished`` while it waits to be confirmed."""
+    source: str | None
+    """Hypervisor hostname."""
+    target: str | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits to be confirmed or reverted."""
+        return self.status == "finished"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,6 +88,17 @@ def of_consumer(get: service.Get, consumer: str) -> dict[str, model.Owner]:
     }
 
 
+def read_consumers(
+    get: service.Get, provider: str
+) -> dict[str, dict[str, int]]:
+    """Read what consumers have of one provider, by resource class."""
+    found = get(f"/resource_providers/{provider}/allocations")["allocations"]
+    return {
+        consumer: dict(allocation["resources"])
+        for consumer, allocation in found.items()
+    }
+
+
 def _entries(get: service.Get, consumer: str) -> _Entries:
     found = get(f"/allocations/{consumer}")
     return {

@@ -75,11 +75,15 @@ def _root(get: service.Get, name: str) -> str:
     for provider in get(f"/resource_providers?{query}")["resource_providers"]:
         root: str = provider["root_provider_uuid"]
         return root
+    providers = {
+        provider["uuid"]: provider
+        for provider in get("/resource_providers")["resource_providers"]
+    }
+    roots = {root for _, (root, _) in _devices(providers)}
     raise errors.Unknown(
         kind="host",
         name=name,
-        hint=" in Placement; it is the hypervisor hostname, see openstack"
-        " hypervisor list",
+        hint=errors.hint_of(name, [providers[r]["name"] for r in roots]),
     )
 
 
@@ -205,7 +209,7 @@ def _hosts(
             summaries[root].traits,
             summaries[root].amounts,
             tuple(by_root[root]),
-        )
+        ).with_service(None)
 
 
 def read_totals(

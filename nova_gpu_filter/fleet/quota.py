@@ -9,6 +9,7 @@ import dataclasses
 from typing import Final
 
 from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import demand
 
 PREFIX: Final = "class:"
 """Of resource classes, where Nova looks for limits (nova/limit/placement.py).
@@ -46,6 +47,79 @@ class Quota:
         if self.limit is None or self.limit < 0:
             return None
         return max(self.limit - self.used, 0)
+
+    @property
+    def over(self) -> int:
+        """How much more is used than the limit allows."""
+        if self.limit is None or self.limit < 0:
+            return 0
+        return max(self.used - self.limit, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortage:
+    """A limit that one more server would be above."""
+
+    resource: str
+    """``class:CUSTOM_GPU_H100``, or ``cores``, ``ram``, ``instances``."""
+    limit: int
+    used: int
+    asked: int
+
+
+def find_shortages(
+    wanted: demand.Demand,
+    project: str,
+    limits: Limits,
+    usages: Mapping[str, int],
+    legacy: Mapping[str, tuple[int, int]],
+) -> list[Shortage]:
+    """Find the limits that one more server of a project would be above.
+
+    :param usages: of the project, by resource class.
+    :param legacy: what Nova itself counts: resource -> (limit, used).
+    """
+    amounts = dict(wanted.amounts)
+    asked_by_name = {
+        "instances": 1,
+        "cores": amounts.get("VCPU", 0) + amounts.get("PCPU", 0),
+        "ram": amounts.get("MEMORY_MB", 0),
+    }
+    found = [
+        Shortage(name, *legacy[name], asked)
+        for name, asked in asked_by_name.items()
+        if name in legacy
+    ]
+    for asked in wanted.devices:
+        name = asked.alias.resource_class
+        amounts[name] = amounts.get(name, 0) + asked.count
+    for name, number in amounts.items():
+        resource = PREFIX + name
+        limit = limits.by_project.get(
+            (project, resource), limits.defaults.get(resource)
+        )
+        if limit is not None:
+            found.append(
+                Shortage(resource, limit, usages.get(name, 0), number)
+            )
+    return [
+        short
+        for short in found
+        if short.limit >= 0
+        and short.asked
+        and short.used + short.asked > short.limit
+    ]
+
+
+def classes_with_limits(limits: Limits) -> dict[str, tuple[str, ...]]:
+    """List the custom resource classes that have limits, without aliases."""
+    names = {*limits.defaults, *(name for _, name in limits.by_project)}
+    return {
+        name.removeprefix(PREFIX): ()
+        for name in sorted(names)
+        if name.startswith(f"{PREFIX}CUSTOM_")
+        or name in (f"{PREFIX}PGPU", f"{PREFIX}VGPU")
+    }
 
 
 def names_by_class(

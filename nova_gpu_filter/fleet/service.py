@@ -112,6 +112,24 @@ def _detail(response: Any) -> str:
     return str(getattr(response, "reason", "") or "no reason given")
 
 
+class Together:
+    """Asks questions that do not wait for each other at the same time."""
+
+    def __enter__(self) -> "Together":
+        self._pool = futures.ThreadPoolExecutor(WORKERS)
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def ask(self, what: Callable[[], _B]) -> Callable[[], _B]:
+        """Begin to ask.
+
+        :returns: waits for the answer, or raises what asking has raised.
+        """
+        return self._pool.submit(what).result
+
+
 def ask_all(
     ask: Callable[[_A], _B], questions: Iterable[_A]
 ) -> Iterator[tuple[_A, _B]]:

@@ -19,7 +19,9 @@ class Counts:
     free: int
     used: int
     reserved: int
-    """Neither free nor used: kept back, or given out once already."""
+    """Kept back, or given out once already."""
+    unavailable: int = 0
+    """Neither used nor reserved, on a host that takes no servers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ def count(devices: Iterable[model.Device]) -> Counts:
 
     Those without inventory do not count.
     """
-    total = free = used = reserved = 0
+    total = free = used = reserved = unavailable = 0
     for device in devices:
         if device.resource_class is None:
             continue
@@ -58,10 +60,11 @@ def count(devices: Iterable[model.Device]) -> Counts:
         # With all of it reserved, Placement tells no number: one, if unused.
         there = max(amount.capacity, amount.used, 1)
         total += there
-        free += amount.free
+        free += device.free
+        unavailable += amount.free - device.free
         used += amount.used
         reserved += there - amount.free - amount.used
-    return Counts(total, free, used, reserved)
+    return Counts(total, free, used, reserved, unavailable)
 
 
 def of(

@@ -8,8 +8,6 @@ providers; the errors that stop nova-compute).
 """
 
 from collections.abc import Iterator
-import functools
-import re
 
 from nova_gpu_filter.host import check_aliases
 from nova_gpu_filter.host import check_host_use
@@ -25,6 +23,7 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import hosts
 
@@ -343,25 +342,11 @@ def _pf_with_vfs(
 
 
 def _resource_class(function: Function, spec: DeviceSpec) -> str:
-    name = spec.tags.get("resource_class")
-    if not name:
-        return f"CUSTOM_PCI_{function.vendor_id:04X}_{function.product_id:04X}"
-    return _normalized(str(name))
-
-
-@functools.cache
-def _standard_traits() -> frozenset[str]:
-    import os_traits
-
-    return frozenset(os_traits.get_traits())
-
-
-def _normalized(name: str) -> str:
-    """Write a name as os_traits.normalize_name does, for comparing."""
-    name = name.upper()
-    if name.startswith("CUSTOM_") or name in _standard_traits():
-        return name
-    return "CUSTOM_" + re.sub(r"[^A-Z0-9_]+", "_", name)
+    return names.resource_class_of(
+        str(spec.tags.get("resource_class") or ""),
+        f"{function.vendor_id:04x}",
+        f"{function.product_id:04x}",
+    )
 
 
 def _providers(
@@ -383,7 +368,7 @@ def _providers(
     for pf, members in by_pf.items():
         classes = sorted({_resource_class(*member) for member in members})
         traits = {
-            frozenset(_normalized(name) for name in spec.traits)
+            names.normalize_traits(",".join(spec.traits))
             for _, spec in members
         }
         for what, several in (

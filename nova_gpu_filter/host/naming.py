@@ -10,6 +10,7 @@ import re
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.nova_rules import names as nova_names
 
 _PREFIXES = {
     Kind.GPU: "GPU",
@@ -79,8 +80,7 @@ def resource_class(function: Function, choices: Choices) -> str | None:
     """
     name = _chosen(choices.resource_classes, function)
     if name is not None:
-        name = symbol(name)
-        return name if name.startswith("CUSTOM_") else f"CUSTOM_{name}"
+        return nova_names.normalize_resource_class(symbol(name))
     if function.product is None or function.kind is None:
         return None
     suffix = "_VF" if function.physfn is not None else ""

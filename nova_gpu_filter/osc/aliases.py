@@ -27,7 +27,9 @@ class Known:
 
     by_name: Mapping[str, aliases.Alias]
     source: str
-    """Where they come from, for messages."""
+    """Where they come from, for messages; if there are none, why."""
+    paths: tuple[str, ...] = ()
+    """The nova.conf files that were read."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,14 +71,16 @@ def read(parsed_args: argparse.Namespace) -> Known:
     paths = parsed_args.nova_conf
     if not paths and not texts:
         if not os.path.exists(DEFAULT_PATH):
-            return Known({}, f"{DEFAULT_PATH}, which is not here")
+            return Known({}, f"{DEFAULT_PATH} is not here")
         paths = [DEFAULT_PATH]
     if paths:
         options = nova_conf.read(*paths)
         texts += options.aliases
         sources.append(options.source)
     source = " and ".join(sources)
-    return Known(aliases.parse(texts, source), source)
+    if not texts:
+        source = f"{source} has no [pci]alias"
+    return Known(aliases.parse(texts, source), source, tuple(paths or ()))
 
 
 def demands(

@@ -3,8 +3,10 @@
 """What the commands have in common."""
 
 import argparse
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+import logging
 from typing import Any
 
 from cliff import columns
@@ -14,10 +16,14 @@ from osc_lib.command import command
 from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import holders
+from nova_gpu_filter.fleet import hosts
+from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import plugin
+
+LOG = logging.getLogger(__name__)
 
 
 class GpuCommand(command.Command):
@@ -44,7 +50,7 @@ class GpuCommand(command.Command):
 
     def read_hosts(self, name: str | None = None) -> tuple[model.Host, ...]:
         """Read all hosts with devices, or the one of a name."""
-        return placement.read_hosts(self.services.placement, name)
+        return hosts.read(self.services.placement, self.services.compute, name)
 
     def hosts_named(self, name: str) -> tuple[model.Host, ...]:
         """Read a host that need not have devices: none or one."""
@@ -53,53 +59,33 @@ class GpuCommand(command.Command):
         except errors.Unknown:
             return ()
 
-    def read_owners(self, hosts: Iterable[model.Host]) -> "Owners":
+    def read_holders(self, hosts: Iterable[model.Host]) -> holders.Holders:
         """Read who has the devices of some hosts."""
         hosts = list(hosts)
         used = sum(d.amount.used for host in hosts for d in host.devices)
         if used > compute.PAGE:
             # All servers are read anyway then; first, it spares questions.
-            servers = list(compute.read_all_servers(self.services.compute))
+            servers = {
+                server.uuid: server
+                for server in compute.read_all_servers(self.services.compute)
+            }
             owners = ownership.read(
                 self.services.placement,
                 hosts,
-                ownership.likely(servers, hosts),
+                ownership.likely(servers.values(), hosts),
             )
-            return Owners(owners, {s.uuid: s for s in servers})
+            return holders.read(self.services.compute, owners, servers)
         owners = ownership.read(self.services.placement, hosts)
-        consumers = {o.consumer for found in owners.values() for o in found}
-        return Owners(
-            owners, compute.read_servers(self.services.compute, consumers)
-        )
+        return holders.read(self.services.compute, owners)
 
-
-class Owners:
-    """Who has devices, by name where Nova knows one."""
-
-    def __init__(
-        self,
-        owners: ownership.Owners,
-        servers: Mapping[str, model.Server],
-    ) -> None:
-        self._owners = owners
-        self._servers = servers
-
-    def of(self, device: model.Device) -> tuple[model.Owner, ...]:
-        """List the owners of a device."""
-        return self._owners.get(device.uuid, ())
-
-    def name(self, owner: model.Owner) -> str:
-        """Name an owner: the server, else the UUID of the consumer."""
-        server = self._servers.get(owner.consumer)
-        return owner.consumer if server is None else server.name
-
-    def names(self, device: model.Device) -> list[str]:
-        """Name the owners of a device."""
-        return [self.name(owner) for owner in self.of(device)]
-
-    def projects(self, device: model.Device) -> list[str]:
-        """List the projects that have a device."""
-        return list(dict.fromkeys(owner.project for owner in self.of(device)))
+    def read_project_names(self, uuids: Collection[str]) -> dict[str, str]:
+        """Read what projects are called; their UUIDs, if Keystone does not
+        answer."""
+        try:
+            return identity.read_names(self.services.identity, uuids)
+        except errors.FleetError as exc:
+            LOG.debug("Projects are shown by their UUIDs: %s", exc)
+            return {uuid: uuid for uuid in uuids}
 
 
 class Words(columns.FormattableColumn[list[str]]):
@@ -125,6 +111,25 @@ class Numbers(columns.FormattableColumn[Mapping[str, Any]]):
         """Write names and numbers."""
         return ", ".join(
             f"{key} {value}" for key, value in self._value.items()
+        )
+
+
+def check_model(found: Iterable[model.Host], name: str | None) -> None:
+    """Refuse a model that no device has.
+
+    :raises Unknown: the message lists those that there are.
+    """
+    devices = [device for host in found for device in host.devices]
+    if name is not None and not any(is_named(d, name) for d in devices):
+        known = {
+            f"{device.model} ({device.resource_class})"
+            for device in devices
+            if device.resource_class
+        }
+        raise errors.Unknown(
+            kind="model or resource class",
+            name=name,
+            hint=f"; known: {', '.join(sorted(known))}",
         )
 
 

@@ -3,14 +3,21 @@
 """The commands ``openstack gpu device``."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
 from typing import Any
+from typing import Final
+from urllib import parse
 
+from cliff import columns
+import os_traits
 from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
@@ -33,12 +40,82 @@ def _links(device: model.Device) -> tuple[str, str]:
     return ",".join(others), ",".join(nodes)
 
 
+class _Links(columns.FormattableColumn[str]):
+    """The tag ``gpu_links``; for people, ``nv18:0 fabric:0/8,2/4``."""
+
+    def human_readable(self) -> str:
+        """Write the links, then the partitions."""
+        text: str = self._value
+        head, fabric, tail = text.partition("fabric:")
+        rest = tail.replace("fabric:", "")
+        return f"{head.rstrip(',')} {fabric}{rest}".strip()
+
+
+class _Traits(columns.FormattableColumn[list[str]]):
+    """Traits; for people, without those that other columns say."""
+
+    def human_readable(self) -> str:
+        """Write a trait a line."""
+        return "\n".join(
+            trait
+            for trait in self._value
+            if trait != os_traits.COMPUTE_MANAGED_PCI_DEVICE
+            and not trait.startswith(model.MODEL_TRAIT_PREFIX)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One device, and what its columns are made of."""
+
+    host: model.Host
+    device: model.Device
+    holders: holders.Holders | None
+    """None where it was not asked who has it."""
+    project_names: Mapping[str, str]
+
+    @property
+    def servers(self) -> str:
+        """Who has it."""
+        if self.holders is None:
+            return ""
+        return ", ".join(self.holders.labels(self.device))
+
+    @property
+    def projects(self) -> str:
+        """Which projects have it."""
+        if self.holders is None:
+            return ""
+        return ", ".join(
+            self.project_names.get(uuid, uuid)
+            for uuid in self.holders.projects(self.device)
+        )
+
+
+_COLUMNS: Final[Mapping[str, Callable[[_Row], Any]]] = {
+    "Host": lambda row: row.host.name,
+    "Address": lambda row: row.device.address,
+    "Model": lambda row: row.device.model,
+    "NUMA": lambda row: _links(row.device)[1],
+    "Links": lambda row: _Links(_links(row.device)[0]),
+    "State": lambda row: row.device.state.value,
+    "Server": lambda row: row.servers,
+    "Project": lambda row: row.projects,
+    "Resource Class": lambda row: row.device.resource_class,
+    "Traits": lambda row: _Traits(list(row.device.other_traits)),
+    "Provider": lambda row: row.device.uuid,
+}
+_ALWAYS: Final = ("Host", "Address", "Model", "NUMA", "Links", "State")
+_OF_OWNERS: Final = ("Server", "Project")
+
+
 class ListDevice(command.Lister, base.GpuCommand):
     """List the PCI devices that Placement knows, and what is free of them.
 
-    Who has a device costs a request or two for each server, so it is told
-    with --long, --host or --server only. NUMA is the number of a group: the
-    devices of one host with the same number are on one NUMA node.
+    Who has a device costs a request or two for each server, so it is listed
+    with --long, --host or --server only, or if a column of it is chosen with
+    -c. NUMA is the number of a group: the devices of one host with the same
+    number are on one NUMA node.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -62,12 +139,14 @@ class ListDevice(command.Lister, base.GpuCommand):
         parser.add_argument(
             "--server",
             metavar="<server>",
-            help="only those of this server (name or UUID)",
+            help="only those of this server (name or UUID); of a resize that"
+            " waits to be confirmed, those of both ends",
         )
         parser.add_argument(
             "--long",
             action="store_true",
-            help="also show owners, resource classes and traits",
+            help="also show owners, resource classes, providers, and the"
+            " traits that are no links",
         )
         return parser
 
@@ -75,78 +154,67 @@ class ListDevice(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the devices."""
-        found = list(self._chosen(parsed_args))
-        with_owners = bool(
-            parsed_args.long or parsed_args.host or parsed_args.server
-        )
-        names = ["Host", "Address", "Model", "NUMA", "Links", "State"]
-        owners = None
-        if with_owners:
+        names = _column_names(parsed_args)
+        found = self._chosen(parsed_args)
+        held = None
+        project_names: Mapping[str, str] = {}
+        if set(_OF_OWNERS) & set(names):
             hosts = {host.uuid: host for host, _ in found}
-            owners = self.read_owners(hosts.values())
-            names += ["Server", "Project"]
-        if parsed_args.long:
-            names += ["Resource Class", "Traits", "Provider"]
-        return tuple(names), [
-            self._row(host, device, owners, parsed_args.long)
-            for host, device in found
+            held = self.read_holders(hosts.values())
+            if "Project" in names:
+                project_names = self.read_project_names(held.all_projects)
+        rows = [
+            _Row(host, device, held, project_names) for host, device in found
+        ]
+        return names, [
+            tuple(_COLUMNS[name](row) for name in names) for row in rows
         ]
 
     def _chosen(
         self, parsed_args: argparse.Namespace
-    ) -> Iterator[tuple[model.Host, model.Device]]:
-        of_server = None
-        host_name = parsed_args.host
+    ) -> list[tuple[model.Host, model.Device]]:
+        of_server: Mapping[str, model.Owner] | None = None
         if parsed_args.server:
-            server = compute.find_server(
-                self.services.compute, parsed_args.server
+            of_server = self._of_server(parsed_args.server)
+            if not of_server:
+                return []
+        hosts = self.read_hosts(parsed_args.host)
+        base.check_model(hosts, parsed_args.model)
+        return [
+            (host, device)
+            for host in hosts
+            for device in host.devices
+            if (of_server is None or device.uuid in of_server)
+            and (not parsed_args.free or device.is_free)
+            and (
+                parsed_args.model is None
+                or base.is_named(device, parsed_args.model)
             )
-            of_server = ownership.of_consumer(
-                self.services.placement, server.uuid
-            )
-            host_name = host_name or server.host
-            if not of_server or server.host is None:
-                return
-        for host in self.read_hosts(host_name):
-            for device in host.devices:
-                if (
-                    (of_server is None or device.uuid in of_server)
-                    and (not parsed_args.free or device.is_free)
-                    and (
-                        parsed_args.model is None
-                        or base.is_named(device, parsed_args.model)
-                    )
-                ):
-                    yield host, device
-
-    @staticmethod
-    def _row(
-        host: model.Host,
-        device: model.Device,
-        owners: base.Owners | None,
-        long: bool,
-    ) -> tuple[Any, ...]:
-        text, node = _links(device)
-        row: list[Any] = [
-            host.name,
-            device.address,
-            device.model,
-            node,
-            text,
-            device.state.value,
         ]
-        if owners is not None:
-            row += [
-                ", ".join(owners.names(device)),
-                ", ".join(owners.projects(device)),
-            ]
-        if long:
-            row += [
-                device.resource_class,
-                base.Words(sorted(device.traits)),
-                device.uuid,
-            ]
-        return tuple(row)
+
+    def _of_server(self, name: str) -> dict[str, model.Owner]:
+        """Read what a server has, on both ends of a resize."""
+        server = compute.find_server(self.services.compute, name)
+        consumers = holders.read_consumers_of(self.services.compute, server)
+        found: dict[str, model.Owner] = {}
+        for consumer in consumers:
+            found |= ownership.of_consumer(self.services.placement, consumer)
+        return found
+
+
+def _column_names(parsed_args: argparse.Namespace) -> tuple[str, ...]:
+    """Choose what to show; what is named with -c or to sort by, always."""
+    if parsed_args.long:
+        return tuple(_COLUMNS)
+    named = {*(parsed_args.columns or ()), *(parsed_args.sort_columns or ())}
+    with_owners = parsed_args.host or parsed_args.server
+    return tuple(
+        name
+        for name in _COLUMNS
+        if name in _ALWAYS
+        or name in named
+        or (with_owners and name in _OF_OWNERS)
+    )
 
 
 class ShowDevice(command.ShowOne, base.GpuCommand):
@@ -167,7 +235,9 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Show the device."""
         host, device = self._find(parsed_args.device)
-        owners = self.read_owners([host])
+        held = self.read_holders([host])
+        project_names = self.read_project_names(set(held.projects(device)))
+        row = _Row(host, device, held, project_names)
         text, node = _links(device)
         shown = {
             "host": host.name,
@@ -177,8 +247,8 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             "state": device.state.value,
             "capacity": device.amount.capacity,
             "used": device.amount.used,
-            "server": ", ".join(owners.names(device)),
-            "project": ", ".join(owners.projects(device)),
+            "server": row.servers,
+            "project": row.projects,
             "numa": node,
             "links": text,
             "linked_to": base.Numbers(_neighbors(host, device)),
@@ -190,41 +260,59 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
     def _find(self, text: str) -> tuple[model.Host, model.Device]:
         name, underscore, address = text.rpartition("_")
         if not underscore:
-            name, address = self._host_of(text), ""
-        for host in self.read_hosts(name):
+            name, address = self._host_of(text) or text, ""
+        known: list[model.Device] = []
+        for host in self._hosts_like(name):
             for device in host.devices:
-                if device.uuid == text or device.address == address.lower():
+                is_there = host.name == name and (
+                    device.address == address.lower()
+                )
+                if device.uuid == text or is_there:
                     return host, device
-        raise _unknown(text)
+                known.append(device)
+        raise _unknown(text, known)
 
-    def _host_of(self, uuid: str) -> str:
+    def _hosts_like(self, name: str) -> tuple[model.Host, ...]:
+        """Read a host; all of them, if there is none of that name."""
+        try:
+            return self.read_hosts(name)
+        except errors.Unknown:
+            return self.read_hosts()
+
+    def _host_of(self, uuid: str) -> str | None:
         """Find the host of a provider."""
         get = self.services.placement
         try:
-            provider = get(f"/resource_providers/{uuid}")
+            path = f"/resource_providers/{parse.quote(uuid, safe='')}"
+            provider = get(path)
         except errors.NotFound:
-            raise _unknown(uuid) from None
+            return None
         root = get(f"/resource_providers/{provider['root_provider_uuid']}")
         return str(root["name"])
 
 
-def _unknown(text: str) -> errors.Unknown:
+def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
+    names = [f"{d.name.rpartition('_')[0]}_{d.address}" for d in known]
     return errors.Unknown(
-        kind="device",
-        name=text,
-        hint="; give <host>_<address>, such as hgx-1_0000:1b:00.0, or the UUID"
-        " of its resource provider",
+        kind="device", name=text, hint=errors.hint_of(text, names)
     )
 
 
 def _neighbors(host: model.Host, device: model.Device) -> dict[str, str]:
-    """Name the links of a device, by the address of the other device."""
+    """Name the links of a device, by the address of the other device: the
+    direct one, and the way over PCIe, as far as they are known."""
     found = linked.LinkedDevices.of(host.devices)
     bit = found.devices.index(device)
-    return {
-        other.address: links.name(link)
-        for other, link in zip(
-            found.devices, found.topology.links[bit], strict=True
-        )
-        if links.SYS < link < links.SELF
-    }
+    topology = found.topology
+    neighbors = {}
+    for other, link, way in zip(
+        found.devices, topology.links[bit], topology.ways[bit], strict=True
+    ):
+        known = [
+            links.name(one)
+            for one in dict.fromkeys((link, way))
+            if links.SYS < one < links.SELF
+        ]
+        if known:
+            neighbors[other.address] = " ".join(known)
+    return neighbors

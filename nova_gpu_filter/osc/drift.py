@@ -11,6 +11,7 @@ from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.osc import aliases
@@ -41,8 +42,8 @@ class ListDrift(command.Lister, base.GpuCommand):
         known = aliases.read(parsed_args)
         if not known.by_name:
             LOG.warning(
-                "No alias in %s: flavors and aliases are not compared with"
-                " devices. Give --nova-conf or --alias.",
+                "%s: flavors and aliases are not compared; give --nova-conf"
+                " <file> or --alias <json>",
                 known.source,
             )
         found = drift.find(self._read(known))
@@ -61,16 +62,14 @@ class ListDrift(command.Lister, base.GpuCommand):
         owners = ownership.read(
             ask_placement, hosts, ownership.likely(servers.values(), hosts)
         )
-        consumers = {o.consumer for found in owners.values() for o in found}
+        held = holders.read(ask_compute, owners, servers)
         return drift.Cloud(
             hosts=hosts,
             owners=owners,
             servers=servers,
             flavors=compute.read_flavors(ask_compute),
             hypervisors=compute.read_hypervisors(ask_compute),
-            migrations=compute.read_migrations(ask_compute)
-            if consumers - servers.keys()
-            else (),
+            holders=held,
             totals=placement.read_totals(
                 ask_placement,
                 [

@@ -4,7 +4,9 @@
 
 import argparse
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+import logging
 from typing import Any
 from typing import Final
 
@@ -13,11 +15,23 @@ from osc_lib.command import command
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import explain
+from nova_gpu_filter.fleet import holders
+from nova_gpu_filter.fleet import holdings
+from nova_gpu_filter.fleet import identity
+from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import placing
+from nova_gpu_filter.fleet import quota
+from nova_gpu_filter.fleet import service
 from nova_gpu_filter.osc import aliases
 from nova_gpu_filter.osc import base
+from nova_gpu_filter.osc import scheduler_rules
+
+LOG = logging.getLogger(__name__)
 
 _MOST_OWNED: Final = 32
 """Hosts of which owners are asked for, unless one is named: it costs requests
@@ -27,10 +41,11 @@ for every server on them."""
 class Explain(command.Lister, base.GpuCommand):
     """Explain for each host why a server fits on it, or why not.
 
-    The hosts nearest to a fit come first. Blocked By names the devices that
-    are not free, and the servers that have them; each entry of Would Fit is a
-    change that is enough on its own. What to change first is said on standard
-    error. Works before a server is started, and after it has failed.
+    The hosts nearest to a fit come first. Reason is what keeps the server out,
+    Blocked By who would have to give something back; each entry of Would Fit
+    is a change that is enough on its own. All of these were tried in a copy of
+    the host. What to change first is said on standard error. Works before a
+    server is started, and after it has failed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -53,6 +68,19 @@ class Explain(command.Lister, base.GpuCommand):
             metavar="<image>",
             help="with the traits that this image requires (name or id)",
         )
+        parser.add_argument(
+            "--project",
+            metavar="<project>",
+            help="of this project (name or UUID): its quota, and aggregates"
+            " that are kept for projects, count (default: that of the server,"
+            " else your own)",
+        )
+        parser.add_argument(
+            "--availability-zone",
+            metavar="<zone>",
+            help="in this availability zone (default: the one that a failed"
+            " server asked for, else any)",
+        )
         parser.add_argument("--host", metavar="<host>", help="only this host")
         aliases.add_options(parser)
         return parser
@@ -62,24 +90,41 @@ class Explain(command.Lister, base.GpuCommand):
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """Explain."""
         known = aliases.read(parsed_args)
-        image = (
-            compute.find_image(self.services.image, parsed_args.image)
-            if parsed_args.image
-            else {}
-        )
-        if parsed_args.server:
-            server = compute.find_server(
-                self.services.compute, parsed_args.server
+        services = self.services
+        with service.Together() as together:
+            hosts = together.ask(lambda: self.read_hosts(parsed_args.host))
+            aggregates = together.ask(
+                lambda: placing.read_aggregates(services.compute)
             )
-            self._tell(server)
-            flavor = server.flavor
-        else:
-            flavor = compute.find_flavor(
-                self.services.compute, parsed_args.flavor
+            image = (
+                compute.find_image(services.image, parsed_args.image)
+                if parsed_args.image
+                else {}
             )
-        wanted = demand.of(flavor, known.by_name, known.source, image)
-        hosts = self.read_hosts(parsed_args.host)
-        verdicts = self._verdicts(hosts, wanted)
+            server = None
+            if parsed_args.server:
+                server = compute.find_server(
+                    services.compute, parsed_args.server
+                )
+                flavor = server.flavor
+            else:
+                flavor = compute.find_flavor(
+                    services.compute, parsed_args.flavor
+                )
+            wanted = demand.of(flavor, known.by_name, known.source, image)
+            if server is not None:
+                self._report(server)
+            for key, text in lint.find_claims(hosts(), wanted, flavor):
+                LOG.warning("%s: %s %s", flavor.name, key, text)
+            request = self._request(parsed_args, server, flavor, wanted)
+            rules = scheduler_rules.read(known.paths)
+            gates = {
+                host.uuid: placing.find_gates(
+                    host, request, aggregates(), rules
+                )
+                for host in hosts()
+            }
+            verdicts = self._verdicts(hosts(), wanted, gates)
         self.app.stderr.write(
             f"{flavor.name}: {explain.summarize(verdicts)}\n"
         )
@@ -94,7 +139,7 @@ class Explain(command.Lister, base.GpuCommand):
             for verdict in verdicts
         ]
 
-    def _tell(self, server: model.Server) -> None:
+    def _report(self, server: model.Server) -> None:
         """Say what became of the server."""
         line = f"{server.name}: {server.status}"
         if server.host is not None:
@@ -111,30 +156,101 @@ class Explain(command.Lister, base.GpuCommand):
             line += f": {' '.join(server.fault.split())}"
         self.app.stderr.write(f"{line}\n")
 
+    def _request(
+        self,
+        parsed_args: argparse.Namespace,
+        server: model.Server | None,
+        flavor: model.Flavor,
+        wanted: demand.Demand,
+    ) -> placing.Request:
+        """Work out who asks, and what quota that leaves."""
+        own = self.services.own_project
+        if parsed_args.project and parsed_args.project not in (own or ()):
+            project, name = identity.find_project(
+                self.services.identity, parsed_args.project
+            )
+        elif server is not None and not parsed_args.project:
+            project = server.project
+            name = self.read_project_names([project])[project]
+        elif own is not None:
+            project, name = own
+        else:
+            return placing.Request(
+                wanted, flavor.extra_specs, zone=parsed_args.availability_zone
+            )
+        zone = parsed_args.availability_zone
+        if zone is None and server is not None and server.host is None:
+            zone = server.zone
+        return placing.Request(
+            wanted,
+            flavor.extra_specs,
+            project,
+            name,
+            zone,
+            tuple(self._shortages(wanted, project)),
+        )
+
+    def _shortages(
+        self, wanted: demand.Demand, project: str
+    ) -> list[quota.Shortage]:
+        services = self.services
+        region = getattr(self.app.client_manager, "region_name", None)
+        with service.Together() as together:
+            limits = together.ask(
+                lambda: identity.read_limits(
+                    services.identity, region, services.nova_ids
+                )
+            )
+            legacy = together.ask(
+                lambda: compute.read_quota(services.compute, project)
+            )
+            usages = placement.read_usages(services.placement, project)
+            try:
+                known = limits()
+            except errors.FleetError as exc:
+                LOG.debug("Limits are not known: %s", exc)
+                known = quota.Limits({}, {})
+            return quota.find_shortages(
+                wanted, project, known, usages, legacy()
+            )
+
     def _verdicts(
-        self, hosts: Sequence[model.Host], wanted: demand.Demand
+        self,
+        hosts: Sequence[model.Host],
+        wanted: demand.Demand,
+        gates: Mapping[str, Sequence[explain.Gate]],
     ) -> list[explain.Verdict]:
         asked = sorted(
-            (host for host in hosts if not capacity.how_many(host, wanted)),
+            (
+                host
+                for host in hosts
+                if not capacity.how_many(host.without_obstacles(), wanted)
+            ),
             key=lambda host: (-_near(host, wanted), host.name),
         )[:_MOST_OWNED]
-        owners = self.read_owners(asked)
-
-        def owners_of(device: model.Device) -> list[tuple[str, int]]:
-            return [
-                (owners.name(owner), owner.amount)
-                for owner in owners.of(device)
-            ]
-
-        verdicts = [explain.of(host, wanted, owners_of) for host in hosts]
-        return sorted(
-            verdicts,
-            key=lambda verdict: (
-                -verdict.servers,
-                min((cure.rank for cure in verdict.cures), default=99),
-                verdict.host,
-            ),
+        of_hosts = holdings.read_of_hosts(
+            self.services.placement, asked, wanted
         )
+        held = self.read_holders(asked)
+        others = {c for found in of_hosts.values() for c in found}
+        held = held.with_more(
+            holders.read_holders(
+                self.services.compute, others - held.consumers
+            )
+        )
+        asked_uuids = {host.uuid for host in asked}
+        verdicts = [
+            explain.of(
+                host,
+                wanted,
+                holdings.of(host, held, of_hosts.get(host.uuid, {}))
+                if host.uuid in asked_uuids
+                else [],
+                gates[host.uuid],
+            )
+            for host in hosts
+        ]
+        return sorted(verdicts, key=explain.sort_key)
 
 
 def _near(host: model.Host, wanted: demand.Demand) -> int:
@@ -144,5 +260,7 @@ def _near(host: model.Host, wanted: demand.Demand) -> int:
         devices = host.devices_of(
             asked.alias.resource_class, asked.alias.traits
         )
-        found += len(devices) + len(host.devices) * capacity.units(devices)
+        found += len(devices) + len(host.devices) * sum(
+            device.amount.free for device in devices
+        )
     return found

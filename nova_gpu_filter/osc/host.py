@@ -10,15 +10,12 @@ from typing import Any
 from cliff import columns
 from osc_lib.command import command
 
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import summary
 from nova_gpu_filter.osc import base
 
 _UNITS = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
-
-
-def _status(host: model.Host) -> str:
-    return "disabled" if host.is_disabled else "enabled"
 
 
 class _Largest(columns.FormattableColumn[Mapping[str, int]]):
@@ -67,7 +64,8 @@ class ListHost(command.Lister, base.GpuCommand):
     Largest Set is how many free devices can be had of which all pairs have at
     least that link. Partitions are the fabric partitions that are wholly free,
     of those that there are, by size. F is the fragmentation: the free devices
-    that expected requests could not use.
+    that expected requests could not use. On a host whose nova-compute is down
+    or disabled nothing is free; what nobody has there is Unavailable.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -84,6 +82,8 @@ class ListHost(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the hosts."""
+        hosts = self.read_hosts()
+        base.check_model(hosts, parsed_args.model)
         return (
             "Host",
             "Status",
@@ -92,26 +92,31 @@ class ListHost(command.Lister, base.GpuCommand):
             "Free",
             "Used",
             "Reserved",
+            "Unavailable",
             "Largest Set",
             "Partitions",
             "F",
         ), [
             (
                 host.name,
-                _status(host),
+                host.status,
                 found.model,
                 found.counts.total,
                 found.counts.free,
                 found.counts.used,
                 found.counts.reserved,
+                found.counts.unavailable,
                 _largest(found),
                 _Partitions(found.partitions),
                 base.number(found.fragmentation),
             )
-            for host in self.read_hosts()
+            for host in hosts
             for found in summary.of(host)
             if parsed_args.model is None
-            or base.is_named(found.linked.devices[0], parsed_args.model)
+            or any(
+                base.is_named(device, parsed_args.model)
+                for device in found.linked.devices
+            )
         ]
 
 
@@ -131,12 +136,16 @@ class ShowHost(command.ShowOne, base.GpuCommand):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Show the host."""
         (host,) = self.read_hosts(parsed_args.host)
-        owners = self.read_owners([host])
+        held = self.read_holders([host])
         shown: dict[str, Any] = {
             "host": host.name,
             "provider": host.uuid,
-            "status": _status(host),
+            "status": host.status,
         }
+        if host.service is not None:
+            shown["zone"] = host.service.zone
+            if host.service.disabled_reason:
+                shown["disabled_reason"] = host.service.disabled_reason
         for resource_class, name in _UNITS.items():
             amount = host.amounts.get(resource_class)
             if amount is not None:
@@ -149,21 +158,22 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                 f"{prefix}_free": found.counts.free,
                 f"{prefix}_used": found.counts.used,
                 f"{prefix}_reserved": found.counts.reserved,
+                f"{prefix}_unavailable": found.counts.unavailable,
                 f"{prefix}_largest_set": _largest(found),
                 f"{prefix}_partitions": _Partitions(found.partitions),
                 f"{prefix}_fragmentation": base.number(found.fragmentation),
             }
-        shown["servers"] = base.Numbers(_devices_by_server(host, owners))
+        shown["servers"] = base.Numbers(_devices_by_server(host, held))
         return tuple(shown), tuple(shown.values())
 
 
 def _devices_by_server(
-    host: model.Host, owners: base.Owners
+    host: model.Host, held: holders.Holders
 ) -> dict[str, int]:
     """Count the devices of each server."""
     found: dict[str, int] = {}
     for device in host.devices:
-        for owner in owners.of(device):
-            name = owners.name(owner)
+        for owner in held.owners_of(device):
+            name = held.label(owner.consumer)
             found[name] = found.get(name, 0) + owner.amount
     return found

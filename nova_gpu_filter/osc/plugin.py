@@ -3,6 +3,7 @@
 """What OpenStackClient loads: see the docs of osc-lib, "Plugins"."""
 
 import argparse
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -17,13 +18,39 @@ DEFAULT_API_VERSION = "1"
 class Services:
     """The services of the cloud that we ask, each when it is first needed."""
 
-    def __init__(self, adapters: Any) -> None:
+    def __init__(
+        self, adapters: Any, access: Callable[[], Any] = lambda: None
+    ) -> None:
         """Nothing is asked yet.
 
         :param adapters: has keystoneauth adapters as attributes: a
             ``Connection`` of openstacksdk.
+        :param access: returns the ``AccessInfo`` of the token; None where the
+            user has none.
         """
         self._adapters = adapters
+        self._access = access
+
+    @property
+    def own_project(self) -> tuple[str, str] | None:
+        """(UUID, name) of the project that the user works in; None without
+        one."""
+        access = self._access()
+        if access is None or not access.project_id:
+            return None
+        return access.project_id, access.project_name or access.project_id
+
+    @property
+    def nova_ids(self) -> frozenset[str]:
+        """UUIDs of Nova in Keystone, by the catalog of the token."""
+        access = self._access()
+        if access is None or not access.has_service_catalog():
+            return frozenset()
+        return frozenset(
+            found["id"]
+            for found in access.service_catalog.catalog
+            if found.get("type") == "compute" and "id" in found
+        )
 
     @functools.cached_property
     def placement(self) -> service.Get:
@@ -69,7 +96,9 @@ class _Adapter:
 
 def make_client(instance: Any) -> Services:
     """Return what commands find as ``client_manager.gpu``."""
-    return Services(instance.sdk_connection)
+    return Services(
+        instance.sdk_connection, lambda: getattr(instance, "auth_ref", None)
+    )
 
 
 def build_option_parser(

@@ -4,6 +4,7 @@
 
 import argparse
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from osc_lib.command import command
@@ -21,9 +22,11 @@ class ShowQuota(command.Lister, base.GpuCommand):
     """List limits and usage of the resource classes of aliases, by project.
 
     Limits are Keystone's unified limits; a * is one that the project has of
-    its own. Without --project, projects that have neither a limit of their
-    own nor any of these devices are left out; each project costs a request.
-    What has to be registered is said on standard error.
+    its own. Over is what a project uses above its limit. Without --project,
+    projects that have neither a limit of their own nor any of these devices
+    are left out; each project costs a request. A member of a project sees its
+    own. Without aliases, resource classes are those that have limits. What has
+    to be registered is said on standard error.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -44,36 +47,33 @@ class ShowQuota(command.Lister, base.GpuCommand):
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the quota."""
         known = aliases.read(parsed_args)
-        if not known.by_name:
-            raise errors.Unknown(
-                kind="alias in",
-                name=known.source,
-                hint=": give the nova.conf of a controller with --nova-conf,"
-                " or --alias",
+        keystone, services = self.services.identity, self.services
+        region = getattr(self.app.client_manager, "region_name", None)
+        with service.Together() as together:
+            limits = together.ask(
+                lambda: identity.read_limits(
+                    keystone, region, services.nova_ids
+                )
             )
-        classes = quota.names_by_class(known.by_name.values())
-        keystone = self.services.identity
-        limits = identity.read_limits(
-            keystone, getattr(self.app.client_manager, "region_name", None)
-        )
-        if parsed_args.project:
-            projects = dict(
-                identity.find_project(keystone, name)
-                for name in parsed_args.project
-            )
-        else:
-            projects = identity.read_projects(keystone)
+            projects = self._projects(parsed_args.project)
+            classes = quota.names_by_class(known.by_name.values())
+            if not known.by_name:
+                classes = quota.classes_with_limits(limits())
+            if not classes:
+                raise errors.NoAliases(source=known.source)
         shown = []
         for uuid, usages in service.ask_all(
-            lambda uuid: placement.read_usages(self.services.placement, uuid),
+            lambda uuid: placement.read_usages(services.placement, uuid),
             sorted(projects, key=lambda uuid: projects[uuid]),
         ):
             rows = list(
-                quota.of_project(uuid, projects[uuid], classes, limits, usages)
+                quota.of_project(
+                    uuid, projects[uuid], classes, limits(), usages
+                )
             )
-            if parsed_args.project or any(r.is_own or r.used for r in rows):
+            if len(projects) == 1 or any(r.is_own or r.used for r in rows):
                 shown += rows
-        for line in quota.to_register(classes, limits):
+        for line in quota.to_register(classes, limits()):
             self.app.stderr.write(f"No limit is registered: {line}\n")
         return (
             "Project",
@@ -82,6 +82,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
             "Limit",
             "Used",
             "Left",
+            "Over",
         ), [
             (
                 row.project,
@@ -90,9 +91,28 @@ class ShowQuota(command.Lister, base.GpuCommand):
                 _limit(row),
                 row.used,
                 "" if row.left is None else row.left,
+                f"{row.over} above limit" if row.over else "",
             )
             for row in shown
         ]
+
+    def _projects(self, names: Sequence[str]) -> dict[str, str]:
+        """Read the projects to show: those named, else all that we may see,
+        which for a member is its own."""
+        own = self.services.own_project
+        if names:
+            return dict(
+                own
+                if own is not None and name in own
+                else identity.find_project(self.services.identity, name)
+                for name in names
+            )
+        try:
+            return identity.read_projects(self.services.identity)
+        except errors.NotAllowed:
+            if own is None:
+                raise
+            return dict([own])
 
 
 def _limit(row: quota.Quota) -> str:

@@ -40,11 +40,11 @@ class ShowTopology(base.GpuCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Draw the host."""
         (host,) = self.read_hosts(parsed_args.host)
-        owners = self.read_owners([host])
+        held = self.read_holders([host])
         names = {
-            device.uuid: ", ".join(owners.names(device))
+            device.uuid: ", ".join(held.labels(device))
             for device in host.devices
-            if owners.of(device)
+            if held.owners_of(device)
         }
         if parsed_args.svg:
             _write(parsed_args.svg, svg.draw(host, names))

@@ -38,7 +38,9 @@ class _Cloud:
         elif path == "/identity/v3/auth/tokens":
             status, headers = "201 Created", [("X-Subject-Token", "admin")]
             found = _token(url)
-        elif path.startswith("/compute/v2.1/flavors"):
+        elif path.startswith(
+            ("/compute/v2.1/flavors", "/compute/v2.1/os-services")
+        ):
             found = self._nova.get(path.removeprefix("/compute/v2.1")).json()
         elif path.startswith("/compute"):
             found = _version(

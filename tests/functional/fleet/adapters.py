@@ -69,8 +69,26 @@ class Nova:
     ) -> None:
         self.servers = list(servers)
         self.hypervisors = list(hypervisors)
-        self.migrations: list[str] = []
+        self.migrations: list[Mapping[str, Any]] = []
         self.flavors = list(flavors)
+        self.services: list[dict[str, Any]] = []
+        self.aggregates: list[Mapping[str, Any]] = []
+        self.quota_set: Mapping[str, Any] = {}
+
+    def add_services(self, hosts: Iterable[str]) -> "Nova":
+        """Have a nova-compute on each host, enabled and up."""
+        self.services += [
+            {
+                "host": host,
+                "zone": "nova",
+                "status": "enabled",
+                "state": "up",
+                "forced_down": False,
+                "disabled_reason": None,
+            }
+            for host in hosts
+        ]
+        return self
 
     def get(self, path: str, **_kwargs: Any) -> Response:
         """Answer."""
@@ -80,11 +98,22 @@ class Nova:
             found = [{"id": uuid} for uuid in self.hypervisors]
             return Response(200, {"hypervisors": found})
         if url.path == "/os-migrations":
-            found = [{"uuid": uuid} for uuid in self.migrations]
+            wanted = query.get("instance_uuid")
+            found = [
+                migration
+                for migration in self.migrations
+                if wanted in (None, migration["instance_uuid"])
+            ]
             return Response(200, {"migrations": found})
+        if url.path == "/os-services":
+            return Response(200, {"services": self.services})
+        if url.path == "/os-aggregates":
+            return Response(200, {"aggregates": self.aggregates})
+        if url.path.startswith("/os-quota-sets/"):
+            return Response(200, {"quota_set": self.quota_set})
         if url.path == "/flavors/detail":
             return Response(200, {"flavors": self.flavors})
-        if url.path == "/servers/detail":
+        if url.path in ("/servers", "/servers/detail"):
             name = query.get("name", "").replace("\\", "")
             return Response(
                 200,

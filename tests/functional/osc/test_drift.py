@@ -50,7 +50,16 @@ def test_accidents_are_found(shaken_cloud, golden):
 
 
 def test_a_migration_may_have_what_its_server_had(shaken_cloud):
-    shaken_cloud.adapters.compute.migrations = [worlds.consumer("train-3")]
+    shaken_cloud.adapters.compute.migrations = [
+        {
+            "uuid": worlds.consumer("train-3"),
+            "instance_uuid": worlds.consumer("train-1"),
+            "migration_type": "resize",
+            "status": "finished",
+            "source_node": "hgx-2",
+            "dest_node": "hgx-1",
+        }
+    ]
     result = shaken_cloud.run("gpu", "drift", *worlds.alias_options())
     assert result.code == 0
     assert "allocation without server" not in result.out
@@ -60,7 +69,6 @@ def test_without_aliases_it_is_told_what_is_not_compared(small_cloud):
     result = small_cloud.run("gpu", "drift", "-f", "json")
     assert (result.code, result.out) == (0, "[]\n")
     assert result.err == (
-        "No alias in /etc/nova/nova.conf, which is not here: flavors and"
-        " aliases are not compared with devices. Give --nova-conf or"
-        " --alias.\n"
+        "/etc/nova/nova.conf is not here: flavors and aliases are not"
+        " compared; give --nova-conf <file> or --alias <json>\n"
     )

@@ -96,7 +96,7 @@ def test_a_cloud_without_placement_is_told(command):
     [
         ("gpu device list", "Placement has no PCI devices: no provider below"),
         ("gpu host list", "Placement has no PCI devices: no provider below"),
-        ("gpu host show a", "no host 'a' in Placement"),
+        ("gpu host show a", "no host 'a'\n"),
     ],
 )
 def test_an_empty_cloud_is_told(empty_placement, command, line):

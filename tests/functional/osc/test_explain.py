@@ -49,13 +49,13 @@ def test_traits_of_an_image_count(small_cloud):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--flavor", "x"), "no flavor 'x'; see openstack flavor list"),
+        (("--flavor", "x"), "no flavor 'x'; known: h100.1, h100.1.fabric,"),
         (("--server", "x"), "no server 'x'"),
         (
             ("--flavor", "h100.1"),
             "flavor h100.1 asks for alias h100, which is not in",
         ),
-        (("--flavor", "small", "--host", "x"), "no host 'x' in Placement"),
+        (("--flavor", "small", "--host", "x"), "no host 'x'; known: hgx-1"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(small_cloud, arguments, line):

@@ -50,6 +50,7 @@ class _Glance:
                 "hw_machine_type": "q35",
             },
             "/images/bad": {"hw_machine_type": "pc"},
+            "/images": {"images": [{"name": "good"}, {"name": "bad"}]},
         }.get(path)
         if properties is None:
             return adapters.Response(
@@ -104,7 +105,7 @@ def test_an_error_ends_with_exit_code_1(small_cloud):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("x",), "no flavor 'x'; see openstack flavor list"),
+        (("x",), "no flavor 'x'; known: h100.1"),
         (("small", "--image", "x"), "no image 'x'"),
         (
             ("small", "--inventory", "/nowhere"),

@@ -71,7 +71,6 @@ def test_devices_of_a_server(small_cloud):
         ("gpu_l40s", 8),
         ("CUSTOM_GPU_L40S", 8),
         ("10de:11bf", 2),
-        ("l40", 0),
     ],
 )
 def test_devices_of_a_model(small_cloud, model, number):
@@ -84,6 +83,8 @@ def test_free_devices(small_cloud):
     used = {f"hgx-1 0000:{bus}:00.0" for bus in ("1b", "43", "9d")}
     used |= {f"hgx-2 0000:{bus}:00.0" for bus in ("1b", "43", "52", "61")}
     used |= {"pix-1 0000:10:00.0", "pix-1 0000:11:00.0"}
+    # Nobody has these, but nova-compute of their host is disabled.
+    used |= {"plain-1 0000:85:00.0", "plain-1 0000:86:00.0"}
     assert set(everything) - set(free) == used
 
 
@@ -107,24 +108,35 @@ def test_a_device_is_named_by_uuid_or_by_host_and_address(small_cloud, name):
     [
         (
             "gpu device show 0000:1b:00.0",
-            "no device '0000:1b:00.0'; give <host>_<address>, such as"
-            " hgx-1_0000:1b:00.0, or the UUID of its resource provider",
+            "no device '0000:1b:00.0'; did you mean pix-1_0000:1b:00.0 or"
+            " hgx-2_0000:1b:00.0 or hgx-1_0000:1b:00.0?",
         ),
         (
             "gpu device show hgx-1_0000:aa:00.0",
-            "no device 'hgx-1_0000:aa:00.0'; give <host>_<address>, such as"
-            " hgx-1_0000:1b:00.0, or the UUID of its resource provider",
+            "no device 'hgx-1_0000:aa:00.0'; did you mean hgx-1_0000:df:00.0"
+            " or hgx-1_0000:d1:00.0 or hgx-1_0000:c3:00.0?",
         ),
         (
             "gpu device list --host nowhere",
-            "no host 'nowhere' in Placement; it is the hypervisor hostname,"
-            " see openstack hypervisor list",
+            "no host 'nowhere'; known: hgx-1, hgx-2, pix-1, plain-1",
         ),
-        ("gpu device list --server nobody", "no server 'nobody'"),
+        ("gpu host show hgx1", "no host 'hgx1'; did you mean hgx-1 or hgx-2?"),
+        (
+            "gpu device list --server nobody",
+            "no server 'nobody'; known: render, train-1, train-2, train-3",
+        ),
+        *(
+            (
+                f"gpu {what} list --model h100",
+                "no model or resource class 'h100'; known: 10de:11bf"
+                " (CUSTOM_PCI_10DE_11BF), GPU_H100 (CUSTOM_GPU_H100), L40S"
+                " (CUSTOM_GPU_L40S), NIC_CONNECTX_7 (CUSTOM_NIC_CONNECTX_7)",
+            )
+            for what in ("host", "device")
+        ),
         (
             "gpu host show nowhere",
-            "no host 'nowhere' in Placement; it is the hypervisor hostname,"
-            " see openstack hypervisor list",
+            "no host 'nowhere'; known: hgx-1, hgx-2, pix-1, plain-1",
         ),
     ],
 )

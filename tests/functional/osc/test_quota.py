@@ -97,12 +97,16 @@ def test_what_is_not_registered_is_told_with_the_command(quota):
 @pytest.mark.parametrize(
     ("arguments", "aliases", "line"),
     [
-        (("--project", "x"), worlds.ALIASES[:1], "no project 'x'"),
+        (
+            ("--project", "x"),
+            worlds.ALIASES[:1],
+            "no project 'x'; known: idle, lab, other",
+        ),
         (
             (),
             (),
-            "no alias in '/etc/nova/nova.conf, which is not here': give the"
-            " nova.conf of a controller with --nova-conf, or --alias",
+            "/etc/nova/nova.conf is not here: give --nova-conf <file> or"
+            " --alias <json>",
         ),
     ],
 )
@@ -120,4 +124,4 @@ def test_a_user_who_may_not_read_limits_is_told(small_cloud):
     small_cloud.adapters.identity = Closed()
     result = small_cloud.run("gpu", "quota", "--alias", worlds.ALIASES[0])
     assert result.code == 1
-    assert result.err.startswith("Keystone refuses GET /services")
+    assert result.err.startswith("Keystone refuses GET /projects")

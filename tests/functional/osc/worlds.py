@@ -153,7 +153,7 @@ def nova() -> adapters.Nova:
             for number, (name, specs) in enumerate(EXTRA_SPECS.items())
         ],
         [service.provider_uuid(host.name) for host in hosts()],
-    )
+    ).add_services(host.name for host in hosts())
 
 
 def _providers(found: Iterable[model.Host]) -> Iterator[service.Provider]:

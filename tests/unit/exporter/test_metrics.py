@@ -37,7 +37,7 @@ def samples(found):
 def summarize(host):
     """Make what the reader makes of a host."""
     return reading.HostSummary(
-        host.name, host.is_disabled, tuple(summary.of(host))
+        host.name, host.is_disabled, host.is_down, tuple(summary.of(host))
     )
 
 

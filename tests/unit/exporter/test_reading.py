@@ -40,6 +40,7 @@ class Cloud:
         """UUID of a device -> (consumer, project)."""
         self.generation = 1
         self.broken = {}
+        self.down = set()
         self.asked = []
         self.services = types.SimpleNamespace(
             placement=self.placement, compute=self.nova, identity=self.keystone
@@ -135,7 +136,19 @@ class Cloud:
 
     def nova(self, path):
         """Answer as Nova."""
-        self._ask("nova", path)
+        path, _ = self._ask("nova", path)
+        if path == "/os-services":
+            return {
+                "services": [
+                    {
+                        "host": host.name,
+                        "zone": "nova",
+                        "status": "enabled",
+                        "state": "down" if host.name in self.down else "up",
+                    }
+                    for host in self.hosts
+                ]
+            }
         return {"flavors": self.flavors}
 
     def keystone(self, path):
@@ -191,7 +204,7 @@ def test_requests_do_not_grow_with_hosts(cloud):
     cloud.hosts = [builders.machine(f"hgx-{n}") for n in range(40)]
     cloud.asked.clear()
     cloud.reader().read()
-    assert len(cloud.asked) == few == 7
+    assert len(cloud.asked) == few == 8
 
 
 @pytest.mark.parametrize(
@@ -260,9 +273,18 @@ def test_a_flavor_with_an_unknown_alias_is_named_once(cloud, caplog):
     assert "flavor a1 asks for alias l40s" in line
 
 
-def test_without_aliases_nova_is_not_asked(cloud):
+def test_nothing_counts_on_a_host_that_is_down(cloud):
+    cloud.down.add("hgx-2")
+    found = cloud.reader().read()
+    assert found.servers_by_flavor == {"g4": 1}
+    assert [host.is_down for host in found.hosts] == [False, True]
+    [summary] = found.hosts[1].models
+    assert (summary.counts.free, summary.counts.unavailable) == (0, 8)
+
+
+def test_without_aliases_nova_is_not_asked_for_flavors(cloud):
     found = cloud.reader(alias_by_name={}).read()
-    assert found.asked == ("placement", "keystone")
+    assert found.asked == ("placement", "nova", "keystone")
     assert not [path for path in cloud.asked if "flavors" in path]
 
 

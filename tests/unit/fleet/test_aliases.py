@@ -4,7 +4,6 @@
 
 import json
 
-from nova.compute import pci_placement_translator
 import pytest
 
 from nova_gpu_filter.fleet import aliases
@@ -38,7 +37,7 @@ def test_an_alias_by_class_needs_no_ids():
     assert found["h100"] == aliases.Alias(
         "h100",
         "CUSTOM_GPU_H100",
-        aliases.traits_of("hw_gpu_api_vulkan,fast"),
+        frozenset({"CUSTOM_HW_GPU_API_VULKAN", "CUSTOM_FAST"}),
         "required",
         (("dev_type", "type-pf"),),
     )
@@ -70,24 +69,6 @@ def test_two_specs_of_one_name_are_refused():
     with pytest.raises(errors.BadAlias, match="there is another alias 'a'"):
         aliases.parse(specs, "nova.conf")
     assert len(aliases.parse([specs[0], specs[0]], "nova.conf")) == 1
-
-
-@pytest.mark.parametrize(
-    "name", ["CUSTOM_H100", "gpu-h100", "PGPU", "pgpu", "custom_a b", None]
-)
-def test_resource_classes_are_those_of_nova(name):
-    ids = ("10de", "2330")
-    assert aliases.resource_class_of(
-        name, *ids
-    ) == pci_placement_translator.get_resource_class(name, *ids)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "CUSTOM_A", "custom_a,b", "HW_GPU_API_VULKAN,a b", "nv-link,PGPU"],
-)
-def test_traits_are_those_of_nova(text):
-    assert aliases.traits_of(text) == pci_placement_translator.get_traits(text)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def test_traits_come_from_flavor_and_image():
         (
             {"devices": "b200:1"},
             errors.NoAlias,
-            "flavor f asks for alias b200, which is not in nova.conf. No API",
+            "flavor f asks for alias b200, which is not in nova.conf:"
+            " give --nova-conf <file> or --alias <json>",
         ),
         (
             {"devices": "h100"},

@@ -41,7 +41,7 @@ class _Nova:
         self.asked.append(path)
         url = parse.urlsplit(path)
         query = dict(parse.parse_qsl(url.query))
-        if url.path == "/servers/detail":
+        if url.path in ("/servers", "/servers/detail"):
             assert query["all_tenants"] == "true"
             ids = [server["id"] for server in self.servers]
             marker = query.get("marker")
@@ -101,7 +101,7 @@ def test_a_server_is_found_by_name_or_uuid(name):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("x", "no server 'x'"),
+        ("x", "no server 'x'; known: a, b"),
         ("c", "no server 'c': 2 have that name; give a UUID"),
     ],
 )
@@ -137,13 +137,15 @@ def test_a_flavor_is_found_by_name_or_id(name):
 
 
 def test_a_flavor_that_is_not_there_is_told():
-    with pytest.raises(errors.Unknown, match="no flavor 'x'; see openstack"):
+    with pytest.raises(errors.Unknown, match="no flavor 'x'; known: train"):
         compute.find_flavor(_flavors, "x")
 
 
 def _images(path):
     if path == "/images/one":
         return {"id": "one"}
+    if path == "/images":
+        return {"images": [{"name": "cuda"}]}
     if path.startswith("/images?name="):
         name = path.partition("=")[2]
         return {"images": {"b": [{"id": "2"}], "c": [{}, {}]}.get(name, [])}
@@ -158,7 +160,7 @@ def test_an_image_is_found_by_name_or_id(name, expected):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("x", "no image 'x'"),
+        ("x", "no image 'x'; known: cuda"),
         ("c", "no image 'c': 2 have that name; give a UUID"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import drift
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import model
 from tests.unit.fleet import builders
 
@@ -40,12 +41,14 @@ def _cloud(hosts, **changes):
         "servers": {"one": _server("one", f"h100:{number}")} if owners else {},
         "flavors": [_flavor(pci_passthrough__alias="h100:1")],
         "hypervisors": {host.uuid for host in hosts},
-        "migrations": (),
         "totals": {},
         "aliases": {"h100": H100},
         "alias_source": "nova.conf",
     }
-    return drift.Cloud(**{**read, **changes})
+    read |= changes
+    servers = read["servers"].values()
+    known = [holders.Holder(server.uuid, server) for server in servers]
+    return drift.Cloud(**{"holders": holders.Holders(owners, known), **read})
 
 
 def _found(cloud):
@@ -181,7 +184,12 @@ def test_an_allocation_without_server():
     ((kind, subject, text),) = _found(cloud)
     assert (kind, subject) == ("allocation without server", "one")
     assert text.startswith("has a_0000:1B:00.0, a_0000:43:00.0, but Nova has")
-    assert _found(dataclasses.replace(cloud, migrations={"one"})) == []
+    migration = model.Migration("one", "s", "resize", "finished", "a", "b")
+    moving = holders.Holder("one", None, migration)
+    cloud = dataclasses.replace(
+        cloud, holders=holders.Holders(cloud.owners, [moving])
+    )
+    assert _found(cloud) == []
 
 
 @pytest.mark.parametrize(

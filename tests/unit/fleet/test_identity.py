@@ -47,7 +47,7 @@ def test_a_project_is_found_by_name_or_uuid(name):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("none", "no project 'none'"),
+        ("none", "no project 'none'; did you mean one?"),
         ("same", "no project 'same': 2 have that name; give a UUID"),
     ],
 )
@@ -94,7 +94,7 @@ def _limits(path):
     [("north", 1, 6), ("south", 2, 5), ("east", 2, 6), (None, 1, 5)],
 )
 def test_limits_are_those_of_nova_in_the_region(region, default, own):
-    assert identity.read_limits(_limits, region) == quota.Limits(
+    assert identity.read_limits(_limits, region, ()) == quota.Limits(
         {"class:A": default, "servers": 4}, {("p", "class:A"): own}
     )
 

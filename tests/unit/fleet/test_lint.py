@@ -67,7 +67,7 @@ _ALIAS = "pci_passthrough:alias"
             {"devices": "x:1"},
             "error",
             _ALIAS,
-            "flavor f asks for alias x, which is not in nova.conf.",
+            "flavor f asks for alias x, which is not in nova.conf:",
         ),
         (
             {"devices": "h100:9"},

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What each server has of a host, as what could be given back."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Final
+
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import holders
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.fleet import service
+
+CONFIRM: Final = 0
+"""Ranks of giving back: the smaller, the less it costs anybody."""
+REMOVE: Final = 3
+RELEASE: Final = 5
+NO_WAY: Final = 9
+
+
+@dataclasses.dataclass(frozen=True)
+class Holding:
+    """What one holder has of one host."""
+
+    label: str
+    """``train-1``, ``infer-2 (resize, source)``, ``reserved``."""
+    cure: str | None
+    """What would give it back: ``without train-1``; None if we do not know."""
+    rank: int
+    devices: Mapping[str, int]
+    """UUID of the provider -> amount."""
+    amounts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Of the host itself, by resource class."""
+
+
+def of(
+    host: model.Host,
+    held: holders.Holders,
+    of_host: Mapping[str, Mapping[str, int]],
+) -> list[Holding]:
+    """List what everybody has of a host, with what is reserved.
+
+    :param of_host: what consumers have of the host itself, see
+        :func:`read_of_hosts`; empty where that does not matter.
+    """
+    by_consumer: dict[str, dict[str, int]] = {c: {} for c in of_host}
+    reserved: dict[str, int] = {}
+    unknown: dict[str, int] = {}
+    for device in host.devices:
+        owners = held.owners_of(device)
+        for owner in owners:
+            by_consumer.setdefault(owner.consumer, {})[device.uuid] = (
+                owner.amount
+            )
+        missing = device.amount.used - sum(o.amount for o in owners)
+        if missing > 0:
+            unknown[device.uuid] = missing
+        if device.resource_class and not (
+            device.amount.capacity or device.amount.used
+        ):
+            reserved[device.uuid] = 1
+    found = [
+        _holding(held.holder(consumer), held.label(consumer), devices, amounts)
+        for consumer, devices in by_consumer.items()
+        for amounts in (of_host.get(consumer, {}),)
+    ]
+    if reserved:
+        number = len(reserved)
+        found.append(
+            Holding(
+                model.State.RESERVED.value,
+                f"with {number} reserved device{'s' * (number > 1)} released",
+                RELEASE,
+                reserved,
+            )
+        )
+    if unknown:
+        found.append(Holding(model.State.USED.value, None, NO_WAY, unknown))
+    return found
+
+
+def _holding(
+    holder: holders.Holder,
+    label: str,
+    devices: Mapping[str, int],
+    amounts: Mapping[str, int],
+) -> Holding:
+    migration = holder.migration
+    if holder.is_source and migration is not None and migration.waits:
+        name = label.partition(" (")[0]
+        return Holding(
+            label,
+            f"with the {migration.kind} of {name} confirmed",
+            CONFIRM,
+            devices,
+            amounts,
+        )
+    return Holding(label, f"without {label}", REMOVE, devices, amounts)
+
+
+def read_of_hosts(
+    get: service.Get, hosts: Sequence[model.Host], wanted: demand.Demand
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Read what consumers have of hosts that have too little for a server.
+
+    :returns: UUID of the host -> consumer -> resource class -> amount; without
+        the hosts on which it does not matter.
+    """
+    short = [
+        host.uuid
+        for host in hosts
+        if any(
+            host.amounts[name].free < number
+            for name, number in wanted.amounts
+            if name in host.amounts
+        )
+    ]
+
+    def ask(uuid: str) -> dict[str, dict[str, int]]:
+        return ownership.read_consumers(get, uuid)
+
+    return dict(service.ask_all(ask, short))

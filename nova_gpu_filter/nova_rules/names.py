@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Names of resource classes and traits, as Nova writes them for Placement.
+
+The rules are ``get_resource_class`` and ``get_traits`` of
+nova/compute/pci_placement_translator.py; tests compare with these.
+
+The lists of standard names are read when the first name is: they take longer
+to import than all of a command of the host tool that needs none.
+"""
+
+
+def normalize_resource_class(name: str) -> str:
+    """Write a resource class that an operator has named.
+
+    Standard ones stay as they are (``PGPU``), others get ``CUSTOM_``.
+    """
+    import os_resource_classes
+
+    name = name.upper()
+    if name in os_resource_classes.STANDARDS or (
+        os_resource_classes.is_custom(name)
+    ):
+        return name
+    return str(os_resource_classes.normalize_name(name))
+
+
+def resource_class_of(
+    name: str | None, vendor_id: str | None, product_id: str | None
+) -> str:
+    """Write the resource class of a device.
+
+    :param name: the tag ``resource_class``; without it the ids are used, of 4
+        hexadecimal digits each.
+    """
+    if not name:
+        return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
+    return normalize_resource_class(name)
+
+
+def normalize_traits(text: str) -> frozenset[str]:
+    """Write the traits of a tag ``traits``, which commas separate."""
+    if not text:
+        return frozenset()
+    import os_traits
+
+    standard, others = os_traits.check_traits(text.split(","))
+    return frozenset(standard) | {
+        name if os_traits.is_custom(name) else os_traits.normalize_name(name)
+        for name in map(str.upper, others)
+    }

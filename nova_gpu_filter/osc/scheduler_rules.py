@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What nova.conf says of aggregates, for ``openstack gpu explain``."""
+
+from collections.abc import Iterable
+import os
+
+from oslo_config import cfg
+
+from nova_gpu_filter.fleet import placing
+
+# Defaults as in nova/conf/scheduler.py of Nova 34.
+_SCHEDULER = [
+    cfg.BoolOpt("limit_tenants_to_placement_aggregate", default=False),
+    cfg.BoolOpt("placement_aggregate_required_for_tenants", default=False),
+    cfg.BoolOpt("enable_isolated_aggregate_filtering", default=False),
+]
+_FILTER_SCHEDULER = [cfg.ListOpt("enabled_filters")]
+
+
+def read(paths: Iterable[str]) -> placing.Rules:
+    """Read the rules from nova.conf files that could be read before.
+
+    :param paths: none of them if no nova.conf is known.
+    """
+    arguments = []
+    for path in paths:
+        kind = "--config-dir" if os.path.isdir(path) else "--config-file"
+        arguments += [kind, path]
+    if not arguments:
+        return placing.Rules()
+    conf = cfg.ConfigOpts()
+    conf.register_opts(_SCHEDULER, group="scheduler")
+    conf.register_opts(_FILTER_SCHEDULER, group="filter_scheduler")
+    conf(
+        arguments,
+        project="nova",
+        default_config_files=[],
+        default_config_dirs=[],
+    )
+    return placing.Rules(
+        filters=frozenset(conf.filter_scheduler.enabled_filters or ()),
+        limits_tenants=conf.scheduler.limit_tenants_to_placement_aggregate,
+        requires_tenants=(
+            conf.scheduler.placement_aggregate_required_for_tenants
+        ),
+        isolates_traits=conf.scheduler.enable_isolated_aggregate_filtering,
+    )
