@@ -70,8 +70,9 @@ def fill(user, fillers):
     [
         (10, 1, [("hgx-1", 4), ("hgx-2", 2)]),
         (6, 2, [("hgx-2", 4)]),
+        (16, 1, []),
     ],
-    ids=["10 servers with 1 GPU", "6 servers with 2 GPUs"],
+    ids=lambda value: str(value) if isinstance(value, int) else "fillers",
 )
 def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
     cloud, user, note, count, gpus, fillers
@@ -95,7 +96,7 @@ def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
 
 @contextlib.contextmanager
 def second_scheduler(cloud, user):
-    """Run a second scheduler process beside the first."""
+    """Run a second nova-scheduler, with its workers, beside the first."""
     name = f"nova-scheduler@{SECOND}"
     cloud.start(name)
     try:
@@ -106,14 +107,10 @@ def second_scheduler(cloud, user):
             user.compute.delete_service(service)
 
 
-def test_bursts_with_two_schedulers_fail_far_less_often_than_with_stock(
+def test_bursts_with_two_schedulers_have_no_false_no_valid_host(
     cloud, user, note
 ):
-    """Neither scheduler knows what the other is about to claim.
-
-    Nova tries one candidate a host, so some races stay lost. A ratio of five
-    is the aim, and what many rounds show; in few rounds it scatters.
-    """
+    """No worker knows what the others claim; with stock many fail."""
     fillers = [("hgx-1", 4), ("hgx-2", 2)]
     fill(user, fillers)
     asked = COMPARED_ROUNDS * 10
@@ -132,4 +129,4 @@ def test_bursts_with_two_schedulers_fail_far_less_often_than_with_stock(
         f"false 'No valid host' of {asked}, 10 servers at once on 10 GPUs:"
         f" {ours}, stock Nova {theirs}"
     )
-    assert ours * 2 <= theirs
+    assert ours == 0
