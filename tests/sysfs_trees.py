@@ -68,6 +68,7 @@ PCI_IDS = """\
 	20f1  GA100 [A100 PCIe 40GB]
 	22a3  GH100 [H100 NVSwitch]
 	2330  GH100 [H100 SXM5 80GB]
+	2941  GB100 [HGX GB200]
 	1db1  GV100GL [Tesla V100 SXM2 16GB]
 15b3  Mellanox Technologies
 	1021  MT2910 Family [ConnectX-7]
@@ -452,7 +453,7 @@ def hgx_h100(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
                 revision=0xA1,
                 numa=1,
                 group=310 + number,
-                driver="nvidia",
+                driver="nvidia-nvswitch",
                 bars=(32 * MIB,),
                 link=("16.0 GT/s PCIe", 2),
             )
@@ -726,7 +727,49 @@ def dgx1_v100(root: pathlib.Path) -> Host:
     return host
 
 
+def gb200_tray(
+    root: pathlib.Path, driver: str = "nvgrace_gpu_vfio_pci"
+) -> Host:
+    """A GB200 compute tray: arm64, four GPUs in four PCI domains."""
+    host = Host(root, "gb200-1")
+    host.nodes(2)
+    host.write("/proc/sys/kernel/osrelease", "6.14.0-1015-nvidia-64k")
+    host.write("/sys/firmware/acpi/tables/IORT", b"IORT")
+    host.mkdir("/sys/class/iommu/smmu3.0x0000000011000000")
+    host.write(
+        "/proc/cpuinfo",
+        "processor\t: 0\nBogoMIPS\t: 2000.00\nFeatures\t: fp asimd\n"
+        "CPU implementer\t: 0x41\nCPU part\t: 0xd4f\n",
+    )
+    host.write("/proc/cmdline", "root=/dev/nvme0n1p2 iommu.passthrough=1")
+    host.write("/proc/meminfo", "Hugepagesize:     524288 kB\n")
+    host.vfio()
+    for index, domain in enumerate(("0008", "0009", "0018", "0019")):
+        port = host.bridge(
+            f"{domain}:00:00.0", f"pci{domain}:00", 10 + index, "10de:22b1"
+        )
+        host.add(
+            Pci(
+                f"{domain}:01:00.0",
+                port,
+                "10de:2941",
+                0x030200,
+                subsystem="10de:2046",
+                revision=0xA1,
+                numa=index // 2,
+                group=20 + index,
+                driver=driver,
+                bars=(16 * MIB, 256 * GIB, 32 * MIB),
+                totalvfs=16,
+                vf_ids="10de:2941",
+                link=("32.0 GT/s PCIe", 16),
+            )
+        )
+    return host
+
+
 MACHINES = {
+    "gb200_tray": gb200_tray,
     "k2_host": k2_host,
     "hgx_h100": hgx_h100,
     "a100_bridge_pairs": a100_bridge_pairs,

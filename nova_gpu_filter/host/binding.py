@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
+from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import fragment
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.inventory import Function
@@ -21,8 +22,7 @@ _BY_IDS = (
 # Where the host keeps a device of the same ids. A rule names the driver, but
 # does not load it.
 _BY_ADDRESS = (
-    "nova-gpu-host config --udev > /etc/udev/rules.d/70-nova-gpu-host.rules",
-    "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
+    "nova-gpu-host config --udev > /etc/udev/rules.d/70-nova-gpu-host.rules"
 )
 
 
@@ -58,9 +58,15 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
         and not (function.physfn is not None and str(function.physfn) in bound)
     }
     functions = sorted(bound.values(), key=lambda one: one.address)
+
+    def is_by_address(one: Function) -> bool:
+        # Only vfio-pci takes ids; its variants want driver_override
+        # (PCI_DRIVER_OVERRIDE_DEVICE_VFIO in include/linux/pci.h).
+        return one.ids in kept or drivers.vfio_driver(one.ids) != drivers.VFIO
+
     return Plan(
-        tuple(one for one in functions if one.ids not in kept),
-        tuple(one for one in functions if one.ids in kept),
+        tuple(one for one in functions if not is_by_address(one)),
+        tuple(one for one in functions if is_by_address(one)),
     )
 
 
@@ -70,7 +76,11 @@ def commands(
     """Say what binds a function of a GPU's card at boot, as commands."""
     chosen = fragment.chosen(context.host, fragment.Options())
     if function in plan(context, (*chosen, gpu)).by_address:
-        return _BY_ADDRESS
+        wanted = drivers.vfio_driver(function.ids)
+        return (
+            _BY_ADDRESS,
+            f"echo {wanted} > /etc/modules-load.d/{wanted}.conf",
+        )
     return (_BY_IDS, *context.rebuild_initramfs())
 
 
@@ -104,20 +114,28 @@ def _modprobe(context: Context, made: Plan) -> Iterator[str]:
         yield f"# {command.removeprefix('# ')}"
     if made.by_ids:
         yield f"options vfio-pci ids={','.join(_ids(made.by_ids))}"
-    drivers: dict[str, None] = {}
+    first: dict[str, dict[str, None]] = {}
     for function in (*made.by_ids, *made.by_address):
-        drivers.update(dict.fromkeys(context.boot.candidates(function)))
-    for driver in drivers:
-        yield f"softdep {driver} pre: vfio-pci"
+        for driver in context.boot.candidates(function):
+            if driver not in drivers.VFIO_DRIVERS:
+                first.setdefault(driver, {}).setdefault(
+                    drivers.vfio_driver(function.ids)
+                )
+    for driver, before in first.items():
+        yield f"softdep {driver} pre: {' '.join(before)}"
     if any(one.kind is Kind.GPU for one in made.by_ids) and (
-        "nouveau" in drivers
+        "nouveau" in first
     ):
         yield "blacklist nouveau"
     for ids in _ids(made.by_address):
         number = sum(one.ids == ids for one in made.by_address)
         yield (
             f"# {number} devices [{ids}] are bound by their addresses, since"
-            " the host keeps another of the same ids:"
+            + (
+                " the host keeps another of the same ids:"
+                if drivers.vfio_driver(ids) == drivers.VFIO
+                else f" {drivers.vfio_driver(ids)} takes no ids:"
+            )
         )
         yield "# see nova-gpu-host config --udev."
     if not made.by_ids and not made.by_address:
@@ -143,13 +161,14 @@ def udev(context: Context, chosen: Sequence[Function]) -> str:
     for function in sorted(
         (*made.by_ids, *made.by_address), key=lambda one: one.address
     ):
+        wanted = drivers.vfio_driver(function.ids)
         lines.append(
             'ACTION=="add", SUBSYSTEM=="pci", '
             + (
-                f'ATTR{{[pci/{function.address}]driver_override}}="vfio-pci"'
+                f"ATTR{{[pci/{function.address}]driver_override}}=\"{wanted}\""
                 if function.physfn is None
                 else f'KERNEL=="{function.address}",'
-                ' ATTR{driver_override}="vfio-pci"'
+                f' ATTR{{driver_override}}="{wanted}"'
             )
         )
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ import fnmatch
 import functools
 import re
 
+from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import tree as tree_lib
 from nova_gpu_filter.host.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
@@ -234,7 +235,7 @@ class Boot:
                     Evidence(path, line.strip())
                     for line in text.splitlines()
                     if "driver_override" in line
-                    and "vfio-pci" in line
+                    and re.search("vfio[-_]pci", line)
                     and not line.lstrip().startswith("#")
                 ]
         return tuple(found)
@@ -247,8 +248,9 @@ class Boot:
     def override(self, function: Function) -> Evidence | None:
         """Find what sets driver_override to vfio-pci for a device at boot."""
         path = f"/etc/driverctl.d/pci-{function.address}"
-        if self._tree.read(path) == "vfio-pci":
-            return Evidence(path, "vfio-pci")
+        content = self._tree.read(path)
+        if content in drivers.VFIO_DRIVERS:
+            return Evidence(path, content)
         for rule in self._rules:
             if _rule_matches(rule.content or "", function):
                 return rule

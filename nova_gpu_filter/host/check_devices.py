@@ -153,6 +153,7 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check what the functions of the card are bound to."""
     for function in context.host.card(gpu):
         driver = function.driver
+        yield from _vfio_driver(context, function)
         if (
             driver is None
             or driver in drivers.VFIO_DRIVERS
@@ -172,10 +173,45 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR,
             "driver",
-            f"{what} is bound to {driver}, not to vfio-pci: {why}",
+            f"{what} is bound to {driver}, not to"
+            f" {drivers.vfio_driver(function.ids)}: {why}",
             device=str(function.address),
             evidence=(_driver_evidence(function),),
-            cures=drivers.bind_to_vfio(function.address, driver),
+            cures=drivers.bind_to_vfio(function.address, driver, function.ids),
+        )
+
+
+def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
+    """Check which of the VFIO drivers a function has, or is to get."""
+    wanted = drivers.vfio_driver(function.ids)
+    override = function.driver_override
+    if function.driver is None and override and drivers.is_misspelt(override):
+        yield Finding(
+            Severity.WARNING,
+            "driver",
+            f"driver_override is {override}, and no driver has exactly that"
+            " name: the device gets none",
+            device=str(function.address),
+            evidence=(_evidence(context, function, "driver_override"),),
+            cures=drivers.bind_to_vfio(
+                function.address, function.driver, function.ids
+            ),
+        )
+    if (
+        function.driver in drivers.VFIO_DRIVERS
+        and wanted != drivers.VFIO
+        and function.driver not in drivers.Names({wanted})
+    ):
+        yield Finding(
+            Severity.WARNING,
+            "driver",
+            f"the device is bound to {function.driver}, and a guest can use"
+            f" its memory only with {wanted}",
+            device=str(function.address),
+            evidence=(_driver_evidence(function),),
+            cures=drivers.bind_to_vfio(
+                function.address, function.driver, function.ids
+            ),
         )
 
 
@@ -265,7 +301,9 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             device=str(gpu.address),
             evidence=(_driver_evidence(host_bound[0]),),
             cures=drivers.bind_to_vfio(
-                host_bound[0].address, host_bound[0].driver
+                host_bound[0].address,
+                host_bound[0].driver,
+                host_bound[0].ids,
             ),
         )
     for vf in context.host.vfs(gpu):
@@ -385,7 +423,7 @@ def _shared_device(
                 ),
             ),
             cures=(
-                drivers.bind_to_vfio(device.address, driver)
+                drivers.bind_to_vfio(device.address, driver, device.ids)
                 if is_asked_for
                 else ()
             ),

@@ -11,6 +11,7 @@ the NVSwitches and activates partitions), 2 vGPU.
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.findings import Evidence
 from nova_gpu_filter.host.findings import Finding
@@ -18,7 +19,6 @@ from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 
 _CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
-_VFIO = "vfio-pci"
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -27,7 +27,9 @@ def check(context: Context) -> Iterator[Finding]:
     if not switches:
         return
     bound = tuple(_bound(switch) for switch in switches)
-    to_guests = [switch for switch in switches if switch.driver == _VFIO]
+    to_guests = [
+        switch for switch in switches if switch.driver in drivers.VFIO_DRIVERS
+    ]
     text = context.tree.read(_CONFIG)
     if text is None:
         if len(to_guests) == len(switches):
@@ -60,12 +62,14 @@ def _bound(switch: Function) -> Evidence:
     )
 
 
-def _bind_to_nvidia(switch: Function) -> Iterator[str]:
+def _bind_to_host(switch: Function) -> Iterator[str]:
     path = f"/sys/bus/pci/devices/{switch.address}"
     yield f"echo > {path}/driver_override"
     if switch.driver is not None:
         yield f"echo {switch.address} > {path}/driver/unbind"
-    yield f"echo {switch.address} > /sys/bus/pci/drivers/nvidia/bind"
+    yield (
+        f"echo {switch.address} > /sys/bus/pci/drivers/{drivers.NVSWITCH}/bind"
+    )
 
 
 def _full_passthrough(bound: tuple[Evidence, ...]) -> Finding:
@@ -103,21 +107,26 @@ def _with_manager(
         )
     elif mode == 0:
         yield _full_passthrough((shown, *bound))
-    elif to_guests or any(switch.driver is None for switch in switches):
+    elif lost := [
+        switch
+        for switch in switches
+        if switch.driver not in drivers.NVSWITCH_DRIVERS
+    ]:
         yield Finding(
             Severity.ERROR,
             "fabric-manager",
             f"FABRIC_MODE={mode} needs every NVSwitch bound to the driver"
-            " nvidia on this host (or in its service VM), but"
-            f" {sum(switch.driver != 'nvidia' for switch in switches)} of"
-            f" {len(switches)} are not",
+            f" {drivers.NVSWITCH} on this host (or in its service VM), but"
+            f" {len(lost)} of {len(switches)}"
+            f" {'is' if len(lost) == 1 else 'are'} not",
             evidence=(shown, *bound),
             cures=(
+                # It registers the driver of NVSwitches, too.
+                "modprobe nvidia",
                 *(
                     command
-                    for switch in switches
-                    if switch.driver != "nvidia"
-                    for command in _bind_to_nvidia(switch)
+                    for switch in lost
+                    for command in _bind_to_host(switch)
                 ),
                 "systemctl restart nvidia-fabricmanager",
             ),

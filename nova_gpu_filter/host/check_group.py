@@ -81,7 +81,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                     command
                     for member in in_use
                     for command in drivers.bind_to_vfio(
-                        member.address, member.driver
+                        member.address, member.driver, member.ids
                     )
                 ),
             ),

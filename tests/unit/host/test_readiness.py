@@ -60,6 +60,14 @@ def evidence(finding):
 
 # Machine -> errors, warnings, exit code.
 EXPECTED = {
+    "gb200_tray": (
+        set(),
+        {
+            ("boot", f"{domain}:01:00.0")
+            for domain in ("0008", "0009", "0018", "0019")
+        },
+        1,
+    ),
     "k2_host": (
         set(),
         {("group", "0000:85:00.0"), ("group", "0000:86:00.0")},
@@ -592,7 +600,10 @@ def test_a_network_card_in_use_is_a_note_unless_it_is_named(build, check):
         ("2", "nvidia", OK, "vGPU"),
         ("0", "nvidia", WARNING, "have no NVLink"),
         ("0", "vfio-pci", NOTE, "full passthrough"),
+        ("1", "nvidia-nvswitch", OK, "shared NVSwitch"),
+        ("1", "nvidia_nvswitch", OK, "shared NVSwitch"),
         ("1", "vfio-pci", ERROR, "4 of 4 are not"),
+        ("2", "nouveau", ERROR, "4 of 4 are not"),
         (None, "nvidia", WARNING, "not installed"),
         (None, "vfio-pci", NOTE, "full passthrough"),
         ("", "nvidia", WARNING, "have no NVLink"),
@@ -616,6 +627,22 @@ def test_fabric_manager_and_nvswitches_must_fit_together(
     ]
     assert finding.severity is severity
     assert words in finding.summary
+
+
+@pytest.mark.parametrize("driver", [None, "vfio-pci", "pci-stub"])
+def test_only_the_nvswitch_that_lost_its_driver_is_bound_again(
+    build, check, driver
+):
+    host = build("hgx_h100")
+    link = host.path("/sys/bus/pci/devices/0000:c6:00.0/driver")
+    link.unlink()
+    if driver:
+        link.symlink_to(f"../../../bus/pci/drivers/{driver}")
+    finding = one(check(host), "fabric-manager")
+    assert "1 of 4 is not" in finding.summary
+    echoed = [line for line in finding.cures if line.startswith("echo 0000:")]
+    assert {line.split()[1] for line in echoed} == {"0000:c6:00.0"}
+    assert echoed[-1].endswith("/sys/bus/pci/drivers/nvidia-nvswitch/bind")
 
 
 def test_the_real_machine_is_checked_without_a_fault():
