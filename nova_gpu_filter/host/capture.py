@@ -22,6 +22,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import boot
 from nova_gpu_filter.host import capture_use
 from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import pci_config
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import tree as tree_lib
 
@@ -32,6 +33,9 @@ QUERY = f"{FOLDER}/nvidia-smi-q.txt"
 FABRIC = f"{FOLDER}/fmpm-l.json"
 
 _ATTRIBUTES = (
+    "aer_dev_correctable",
+    "aer_dev_fatal",
+    "aer_dev_nonfatal",
     "boot_vga",
     "class",
     "current_link_speed",
@@ -177,6 +181,7 @@ def _entries(
         folder = f"{reader.GROUPS}/{number}/devices"
         for name in tree.entries(folder):
             yield from _link(tree, f"{folder}/{name}")
+        yield from _file(tree, f"{reader.GROUPS}/{number}/reserved_regions")
     for path in _WHOLE:
         yield from _file(tree, path)
     for module in _MODULES:
@@ -211,6 +216,11 @@ def _device(
     for attribute in _ATTRIBUTES:
         if attribute in files:
             yield from _file(tree, f"{place}/{attribute}")
+    yield from _file(tree, f"{place}/power/runtime_status")
+    # All that everybody may read of it.
+    config = tree.read_bytes(f"{place}/config", pci_config.HEADER_BYTES)
+    if config is not None:
+        yield _Entry(f"{place}/config", config)
     for attribute in _PRESENT:
         if attribute in files:
             yield _Entry(f"{place}/{attribute}", b"")

@@ -8,11 +8,14 @@ nova/virt/libvirt/driver.py (live migration).
 """
 
 from collections.abc import Iterator
+import dataclasses
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import binding
 from nova_gpu_filter.host import check_group
+from nova_gpu_filter.host import check_health
 from nova_gpu_filter.host import check_host_use
+from nova_gpu_filter.host import chips
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host.address import PciAddress
@@ -98,7 +101,8 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         *check_group.check(context, gpu),
         *_sriov(context, gpu),
         *_reset(context, gpu),
-        *_bars(context, gpu),
+        *_reset_fault(context, gpu),
+        *check_health.check(context, gpu),
         *_migration(context, gpu),
     ]
     yield from found
@@ -310,6 +314,47 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         yield from check_group.check(context, vf)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResetFault:
+    """A kind of GPU that the kernel's reset does not bring back."""
+
+    vendor_id: int
+    architectures: frozenset[str]
+    text: str
+    cure: str
+    source: str
+
+
+_RESET_FAULTS = (
+    ResetFault(
+        chips.AMD,
+        frozenset({"CDNA3", "CDNA4"}),
+        "given to guests as a whole GPU, it may not answer any more after the"
+        " first reset, until the host is started again",
+        "# offer the VFs that AMD's driver GIM makes: it resets them itself",
+        "amd/MxGPU-Virtualization#25: MI300X and MI355X",
+    ),
+)
+
+
+def _reset_fault(context: Context, gpu: Function) -> Iterator[Finding]:
+    architecture = gpu.chip.architecture if gpu.chip else None
+    for fault in _RESET_FAULTS:
+        if (
+            gpu.vendor_id == fault.vendor_id
+            and architecture in fault.architectures
+            and not gpu.sriov_numvfs
+        ):
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                fault.text,
+                device=str(gpu.address),
+                evidence=(_evidence(context, gpu, "device"),),
+                cures=(fault.cure,),
+            )
+
+
 def _reset(context: Context, function: Function) -> Iterator[Finding]:
     methods = function.reset_methods
     if methods is None or methods == ("unknown",):
@@ -359,23 +404,6 @@ def _reset(context: Context, function: Function) -> Iterator[Finding]:
                     *(_driver_evidence(one) for one in siblings),
                 ),
             )
-
-
-def _bars(context: Context, gpu: Function) -> Iterator[Finding]:
-    if not gpu.bars:
-        yield Finding(
-            Severity.ERROR,
-            "bars",
-            "the device has no memory: the firmware gave its BARs no"
-            " addresses",
-            device=str(gpu.address),
-            evidence=(_evidence(context, gpu, "resource"),),
-            cures=(
-                '# switch on "Above 4G Decoding" (64-bit BARs) in the'
-                " firmware's setup",
-                *context.kernel_arguments("pci=realloc"),
-            ),
-        )
 
 
 def _migration(context: Context, gpu: Function) -> Iterator[Finding]:
@@ -432,3 +460,9 @@ def _shared_device(
         yield from _address(device)
         yield from check_group.check(context, device)
         yield from _reset(context, device)
+    if (
+        is_asked_for
+        or driver in drivers.VFIO_DRIVERS
+        or (device.kind is Kind.NVSWITCH)
+    ):
+        yield from check_health.check(context, device)

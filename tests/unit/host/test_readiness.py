@@ -92,7 +92,11 @@ EXPECTED = {
     ),
     "mi300x": (
         {("driver", "0000:05:00.0"), ("driver", "0000:85:00.0")},
-        {("boot", "0000:05:00.0"), ("boot", "0000:85:00.0")},
+        {
+            (check, address)
+            for check in ("boot", "reset")
+            for address in ("0000:05:00.0", "0000:85:00.0")
+        },
         2,
     ),
     "flex_with_vfs": (set(), set(), 0),
