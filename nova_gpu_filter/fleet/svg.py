@@ -2,9 +2,11 @@
 
 """Draws the devices of a host, their links and their owners as SVG.
 
-Above, nested frames: NUMA nodes, PCIe switches, devices, each in the colour of
-its owner. Below, one line for each NVLink group and each fabric partition,
-with a dot under each device that belongs to it; last, who has which colour.
+A row is a device, in the colour of its owner, within frames of its NUMA node
+and PCIe switches; on the right a column is an NVLink group or a fabric
+partition, with a dot in the row of each device that belongs to it. So a host
+of any size is readable at the width of a page of documentation. Below, a
+legend of what there is.
 """
 
 from collections.abc import Iterator
@@ -22,18 +24,25 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.host import shapes
 from nova_gpu_filter.topology import links
 
-_BOX_WIDTH: Final = 142
-_BOX_HEIGHT: Final = 54
-_GAP: Final = 10
-_HEADER: Final = 24
-_LABELS_WIDTH: Final = 120
+_WIDTH: Final = 830
+"""Of a page of the documentation; more only where columns need it."""
+_MARGIN: Final = 20
+_LEAST_BOX: Final = 330
+_COLUMN: Final = 36
+_BOX_HEIGHT: Final = 40
+_GAP: Final = 7
+_HEADER: Final = 22
+_TOP: Final = 96
+"""Where rows begin: below the title and the heads of the columns."""
 _LINE_HEIGHT: Final = 22
-_CHARACTERS: Final = 21
-"""That fit into a box."""
-_MIN_WIDTH: Final = 480
+_CHARACTER: Final = 7.0
+"""Width of a letter of size 12, on the safe side."""
 
-_FREE: Final = ("#ffffff", "#4b8b3b")
-_KEPT: Final = ("#e3e5e8", "#8a929b")
+_INK: Final = "#39424d"
+"""Of links and partitions: no owner has a colour without hue."""
+_FRAME: Final = "#b8c0c8"
+_FREE: Final = ("#ffffff", "#39424d")
+_KEPT: Final = ("#dfe2e6", "#737c86")
 _OWNERS: Final = (
     ("#c9ddf5", "#3b6ea8"),
     ("#f9dcc0", "#b06a1f"),
@@ -47,27 +56,51 @@ _OWNERS: Final = (
 """(fill, stroke) of servers, in the order of their first device; again from
 the first one where there are more."""
 
-_Block: TypeAlias = shapes.Block[str]
-Owners: TypeAlias = Mapping[str, str]
-"""What to write of who has a device, by the UUID of its provider."""
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """Who has a device."""
+
+    label: str
+    """What to write: ``infer-2 (resize, source)``."""
+    key: str
+    """What has one colour: UUIDs of servers, not names."""
+
+
+Owners: TypeAlias = Mapping[str, Owner]
+"""By the UUID of the provider."""
 
 
 @dataclasses.dataclass(frozen=True)
+class _Column:
+    """A link group or a fabric partition, and the devices of it."""
+
+    kind: str
+    name: str
+    uuids: tuple[str, ...]
+    is_partition: bool
+
+
+@dataclasses.dataclass
 class _Picture:
-    """What is the same all over one picture."""
+    """What is the same all over one picture, and the rows as they come."""
 
     owners: Owners
     colors: Mapping[str, tuple[str, str]]
-    """(fill, stroke) by owner."""
+    """(fill, stroke) by the key of the owner."""
+    parts: list[str] = dataclasses.field(default_factory=list)
+    middles: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The middle of each device's row, by UUID."""
 
     def color(self, device: model.Device) -> tuple[str, str]:
         owner = self.owners.get(device.uuid)
         if owner is not None:
-            return self.colors[owner]
+            return self.colors[owner.key]
         return _FREE if device.is_free else _KEPT
 
     def status(self, device: model.Device) -> str:
-        return self.owners.get(device.uuid) or device.state.value
+        owner = self.owners.get(device.uuid)
+        return device.state.value if owner is None else owner.label
 
 
 def html(host: model.Host, owners: Owners) -> str:
@@ -88,153 +121,262 @@ def draw(host: model.Host, owners: Owners) -> str:
 
     :param owners: of the devices that somebody has.
     """
-    names = dict.fromkeys(
-        owners[device.uuid] for device in host.devices if device.uuid in owners
+    keys = dict.fromkeys(
+        owners[device.uuid].key
+        for device in host.devices
+        if device.uuid in owners
     )
-    picture = _Picture(
-        owners, dict(zip(names, itertools.cycle(_OWNERS), strict=False))
-    )
-    groups = layout.nvlink_groups(host.devices)
+    colors = dict(zip(keys, itertools.cycle(_OWNERS), strict=False))
+    picture = _Picture(owners, colors)
     found = linked.LinkedDevices.of(host.devices)
-    has_lines = bool(groups or found.topology.partitions)
-    block = _inside(layout.frames(host.devices), picture, "#eceff2")
-    left = float(shapes.MARGIN + _LABELS_WIDTH * has_lines)
-    parts = [shapes.move(block.parts, left, 64)]
-    centers = {uuid: left + x for uuid, x in block.centers.items()}
-    width = max(left + block.width + shapes.MARGIN, _MIN_WIDTH)
-    y = 64 + block.height + 34
-    for line in _lines(found, groups, centers):
-        parts.append(shapes.move((line,), 0, y))
-        y += _LINE_HEIGHT
-    y += 12
-    for row in _legend(picture, width):
-        parts.append(shapes.move((row,), shapes.MARGIN, y))
+    columns = [*_groups(host), *_partitions(found)]
+    right = max(
+        _WIDTH - _MARGIN - _COLUMN * len(columns), _MARGIN + _LEAST_BOX
+    )
+    width = right + _COLUMN * len(columns) + _MARGIN
+    y = _rows(
+        picture,
+        layout.frames(host.devices),
+        (_MARGIN, right - _GAP),
+        _TOP if columns else _TOP - 32,
+        "#eceff2",
+    )
+    is_free = {device.uuid: device.is_free for device in host.devices}
+    _draw_columns(picture, columns, right, is_free)
+    y += 26
+    for entry in _legend(picture, host, columns, width):
+        picture.parts.append(shapes.move((entry,), _MARGIN, y))
         y += _LINE_HEIGHT
     if found.problem is not None:
         text = f"Links are not known: {found.problem}"
-        parts.append(shapes.text(shapes.MARGIN, y + 8, text, size=11))
+        picture.parts.append(shapes.text(_MARGIN, y, text, size=12))
         y += _LINE_HEIGHT
-    return shapes.document(_title(host), width, y + shapes.MARGIN - 8, parts)
+    return _document(_title(host), width, y, picture.parts)
+
+
+def _document(
+    title: str, width: float, height: float, parts: Sequence[str]
+) -> str:
+    """Put a drawing together: as wide as there is room, up to its own size."""
+    return "\n".join(
+        (
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<svg xmlns="http://www.w3.org/2000/svg" width="100%"'
+            f' viewBox="0 0 {width:.0f} {height:.0f}"'
+            f' style="max-width: {width:.0f}px"'
+            ' font-family="Helvetica, Arial, sans-serif">',
+            f"<title>{shapes.escape(title)}</title>",
+            '<rect width="100%" height="100%" fill="#ffffff"/>',
+            shapes.text(_MARGIN, 34, title, size=18, weight="bold"),
+            *parts,
+            "</svg>",
+            "",
+        )
+    )
 
 
 def _title(host: model.Host) -> str:
     number = len(host.devices)
     free = sum(device.is_free for device in host.devices)
-    return f"{host.name}: {number} device{'s' * (number != 1)}, {free} free"
+    status = f", {host.status}" if host.obstacles else ""
+    plural = "s" * (number != 1)
+    return f"{host.name}: {number} device{plural}, {free} free{status}"
 
 
-def _box(device: model.Device, picture: _Picture) -> str:
-    """Draw one device: its model, its address, who has it."""
+def _rows(
+    picture: _Picture,
+    frame: layout.Frame,
+    sides: tuple[float, float],
+    y: float,
+    fill: str,
+) -> float:
+    """Draw what is in a frame, one below the other.
+
+    :param sides: left and right end of the rows.
+    :returns: where the next thing begins.
+    """
+    for device in frame.devices:
+        picture.parts.append(_box(picture, device, sides, y))
+        picture.middles[device.uuid] = y + _BOX_HEIGHT / 2
+        y += _BOX_HEIGHT + _GAP
+    for inner in frame.frames:
+        place = len(picture.parts)
+        below = _rows(
+            picture,
+            inner,
+            (sides[0] + _GAP, sides[1] - _GAP),
+            y + _HEADER,
+            shapes.other_fill(fill),
+        )
+        # Behind what is in it.
+        border = shapes.frame(sides[1] - sides[0], below - y, fill, _FRAME)
+        heading = shapes.text(
+            _GAP + 2,
+            15,
+            inner.name,
+            fill=shapes.FAINT,
+            weight="bold" if inner.link == links.NODE else "normal",
+        )
+        picture.parts.insert(
+            place, shapes.move((border, heading), sides[0], y)
+        )
+        y = below + _GAP
+    return y
+
+
+def _box(
+    picture: _Picture,
+    device: model.Device,
+    sides: tuple[float, float],
+    y: float,
+) -> str:
+    """Draw one device: its address, its model, who has it."""
     fill, stroke = picture.color(device)
     status = picture.status(device)
+    width = sides[1] - sides[0]
     whole = f"{device.address} {device.model}, {status}, {device.name}"
-    return "\n".join(
+    return shapes.move(
         (
             f"<title>{shapes.escape(whole)}</title>",
-            shapes.frame(_BOX_WIDTH, _BOX_HEIGHT, fill, stroke),
-            shapes.text(8, 16, _short(device.model), size=11, weight="bold"),
-            shapes.text(8, 32, device.address, size=11),
-            shapes.text(8, 46, _short(status), size=11, fill=stroke),
-        )
-    )
-
-
-def _short(text: str) -> str:
-    if len(text) <= _CHARACTERS:
-        return text
-    return text[: _CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _inside(frame: layout.Frame, picture: _Picture, fill: str) -> _Block:
-    """Draw what is in a frame: devices, a row a model, then frames."""
-    parts: list[str] = []
-    centers: dict[str, float] = {}
-    width, y = 0.0, 0.0
-    rows: dict[str | None, list[model.Device]] = {}
-    for device in frame.devices:
-        rows.setdefault(device.resource_class, []).append(device)
-    for row in rows.values():
-        for column, device in enumerate(row):
-            x = float(column * (_BOX_WIDTH + _GAP))
-            parts.append(shapes.move((_box(device, picture),), x, y))
-            centers[device.uuid] = x + _BOX_WIDTH / 2
-        width = max(width, len(row) * (_BOX_WIDTH + _GAP) - _GAP)
-        y += _BOX_HEIGHT + _GAP
-    x, tallest = 0.0, 0.0
-    for inner in frame.frames:
-        block = _framed(inner, picture, fill)
-        parts.append(shapes.move(block.parts, x, y))
-        centers.update(
-            (uuid, x + center) for uuid, center in block.centers.items()
-        )
-        x += block.width + _GAP
-        tallest = max(tallest, block.height + _GAP)
-    return _Block(
-        max(width, x - _GAP), y + tallest - _GAP, tuple(parts), centers
-    )
-
-
-def _framed(frame: layout.Frame, picture: _Picture, fill: str) -> _Block:
-    block = _inside(frame, picture, shapes.other_fill(fill))
-    width, height = block.width + 2 * _GAP, block.height + _HEADER + _GAP
-    heading = shapes.text(
-        _GAP,
-        16,
-        frame.name,
-        size=11,
-        fill=shapes.FAINT,
-        weight="bold" if frame.link == links.NODE else "normal",
-    )
-    return _Block(
-        width,
-        height,
-        (
-            shapes.frame(width, height, fill, "#b8c0c8"),
-            heading,
-            shapes.move(block.parts, _GAP, _HEADER),
+            shapes.frame(width, _BOX_HEIGHT, fill, stroke),
+            shapes.text(10, 16, device.address, weight="bold"),
+            shapes.text(112, 16, _cut(device.model, width - 122)),
+            shapes.text(10, 33, _cut(status, width - 20), fill=shapes.TEXT),
         ),
-        {uuid: _GAP + center for uuid, center in block.centers.items()},
+        sides[0],
+        y,
     )
 
 
-def _lines(
-    found: linked.LinkedDevices,
-    groups: Sequence[tuple[links.Link, int, tuple[model.Device, ...]]],
-    centers: Mapping[str, float],
-) -> Iterator[str]:
-    for link, number, devices in groups:
-        places = [centers[device.uuid] for device in devices]
-        label = f"NVLink {links.name(link)}, group {number}"
-        yield shapes.line(label, places, shapes.NVLINK)
+def _cut(text: str, width: float) -> str:
+    number = max(int(width / _CHARACTER), 1)
+    if len(text) <= number:
+        return text
+    return text[: number - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _groups(host: model.Host) -> Iterator[_Column]:
+    for link, number, devices in layout.nvlink_groups(host.devices):
+        if len(devices) > 1:
+            yield _Column(
+                links.name(link),
+                str(number),
+                tuple(device.uuid for device in devices),
+                False,
+            )
+
+
+def _partitions(found: linked.LinkedDevices) -> Iterator[_Column]:
     for partition in found.topology.partitions:
         if partition.size > 1:
-            places = [
-                centers[device.uuid]
-                for bit, device in enumerate(found.devices)
-                if partition.mask >> bit & 1
-            ]
-            label = f"partition {partition.id} of {partition.size}"
-            yield shapes.line(label, places, shapes.PARTITION)
+            yield _Column(
+                "fabric",
+                f"{partition.id}/{partition.size}",
+                tuple(
+                    device.uuid
+                    for bit, device in enumerate(found.devices)
+                    if partition.mask >> bit & 1
+                ),
+                True,
+            )
 
 
-def _legend(picture: _Picture, width: float) -> Iterator[str]:
-    """Say who has which colour, in as many rows as are needed."""
-    entries = [
-        *picture.colors.items(),
-        ("free", _FREE),
-        ("neither free nor used", _KEPT),
-    ]
+def _draw_columns(
+    picture: _Picture,
+    columns: Sequence[_Column],
+    left: float,
+    is_free: Mapping[str, bool],
+) -> None:
+    """Draw a line for each column: dashed where a partition is not whole."""
+    before = None
+    for number, column in enumerate(columns):
+        x = left + _COLUMN * (number + 0.5)
+        parts = []
+        if column.kind != before:
+            parts.append(
+                shapes.text(x - _COLUMN / 2 + 2, _TOP - 30, column.kind)
+            )
+        before = column.kind
+        parts.append(shapes.text(x, _TOP - 12, column.name, anchor="middle"))
+        middles = [picture.middles[uuid] for uuid in column.uuids]
+        dash = ' stroke-dasharray="3 4"' if _is_broken(column, is_free) else ""
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{min(middles):.1f}"'
+            f' y2="{max(middles):.1f}" stroke="{_INK}" stroke-width="2"'
+            f"{dash}/>"
+        )
+        parts += [
+            _dot(x, picture.middles[uuid], is_free[uuid])
+            for uuid in column.uuids
+        ]
+        picture.parts += parts
+
+
+def _is_broken(column: _Column, is_free: Mapping[str, bool]) -> bool:
+    """Whether some, but not all devices of a partition are free."""
+    return (
+        column.is_partition
+        and len({is_free[uuid] for uuid in column.uuids}) > 1
+    )
+
+
+def _dot(x: float, y: float, is_free: bool) -> str:
+    fill = "#ffffff" if is_free else _INK
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{fill}"'
+        f' stroke="{_INK}" stroke-width="2"/>'
+    )
+
+
+def _legend(
+    picture: _Picture,
+    host: model.Host,
+    columns: Sequence[_Column],
+    width: float,
+) -> Iterator[str]:
+    """Say what colours and dots mean, as far as they are there, in as many
+    rows as are needed."""
     row: list[str] = []
     x = 0.0
-    for name, (fill, stroke) in entries:
-        needed = 34 + len(name) * shapes.CHARACTER_WIDTH
-        if row and x + needed > width - 2 * shapes.MARGIN:
+    for mark, name in _entries(picture, host, columns):
+        name = _cut(name, width - 2 * _MARGIN - 24)
+        needed = 40 + len(name) * _CHARACTER
+        if row and x + needed > width - 2 * _MARGIN:
             yield "\n".join(row)
             row, x = [], 0.0
-        swatch = (shapes.frame(14, 14, fill, stroke),)
         row += [
-            shapes.move(swatch, x, -11),
-            shapes.text(x + 20, 0, name, size=11),
+            shapes.move((mark,), x, 0),
+            shapes.text(x + 22, 0, name),
         ]
         x += needed
     yield "\n".join(row)
+
+
+def _entries(
+    picture: _Picture, host: model.Host, columns: Sequence[_Column]
+) -> Iterator[tuple[str, str]]:
+    seen: dict[str, tuple[tuple[str, str], dict[str, None]]] = {}
+    for device in host.devices:
+        owner = picture.owners.get(device.uuid)
+        key = device.state.value if owner is None else owner.key
+        _, names = seen.setdefault(key, (picture.color(device), {}))
+        names[picture.status(device)] = None
+    for colors, names in seen.values():
+        swatch = shapes.move((shapes.frame(14, 14, *colors),), 0, -12)
+        yield swatch, " and ".join(names)
+    if not columns:
+        return
+    is_free = {device.uuid: device.is_free for device in host.devices}
+    dots = {is_free[uuid] for column in columns for uuid in column.uuids}
+    for free in sorted(dots, reverse=True):
+        yield _dot(7, -4, free), "free" if free else "not free"
+    partitions = [column for column in columns if column.is_partition]
+    line = f'<line x1="0" x2="16" y1="-4" y2="-4" stroke="{_INK}"'
+    line += ' stroke-width="2"'
+    for broken, text in (
+        (False, "partition, all of it free or taken"),
+        (True, "partition, broken: a part of it is free"),
+    ):
+        if any(_is_broken(one, is_free) is broken for one in partitions):
+            dash = ' stroke-dasharray="3 4"' if broken else ""
+            yield f"{line}{dash}/>", text

@@ -5,6 +5,7 @@
 import argparse
 
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import layout
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
@@ -18,8 +19,8 @@ class ShowTopology(base.GpuCommand):
     """Draw the devices of a host, how they are linked, and who has them.
 
     In the terminal, a row is a device and a column a link group or a fabric
-    partition. As SVG, frames are NUMA nodes and PCIe switches, colours are
-    owners.
+    partition. As SVG, frames are NUMA nodes and PCIe switches, and colours
+    are owners.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -41,17 +42,22 @@ class ShowTopology(base.GpuCommand):
         """Draw the host."""
         (host,) = self.read_hosts(parsed_args.host)
         held = self.read_holders([host])
-        names = {
-            device.uuid: ", ".join(held.labels(device))
+        owners = {
+            device.uuid: _owner_of(device, held)
             for device in host.devices
             if held.owners_of(device)
         }
         if parsed_args.svg:
-            _write(parsed_args.svg, svg.draw(host, names))
+            _write(parsed_args.svg, svg.draw(host, owners))
         elif parsed_args.html:
-            _write(parsed_args.html, svg.html(host, names))
+            _write(parsed_args.html, svg.html(host, owners))
         else:
-            self.app.stdout.write(_text(host, names) + "\n")
+            self.app.stdout.write(_text(host, owners) + "\n")
+
+
+def _owner_of(device: model.Device, held: holders.Holders) -> svg.Owner:
+    keys = [held.holder(o.consumer).key for o in held.owners_of(device)]
+    return svg.Owner(", ".join(held.labels(device)), ",".join(sorted(keys)))
 
 
 def _write(path: str, text: str) -> None:
@@ -83,5 +89,5 @@ def _text(host: model.Host, owners: svg.Owners) -> str:
 
 def _owner(device: model.Device, owners: svg.Owners) -> str | None:
     if device.uuid in owners:
-        return owners[device.uuid]
+        return owners[device.uuid].label
     return None if device.is_free else device.state.value

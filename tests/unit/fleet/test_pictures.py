@@ -142,43 +142,119 @@ def _texts(text):
     return [e.text for tag, e in _elements(text) if tag == "text"]
 
 
+def _owned(host, names):
+    """Give the first devices of a host to servers: one key a name."""
+    return {
+        device.uuid: svg.Owner(name, f"uuid-{name}")
+        for device, name in zip(host.devices, names, strict=False)
+    }
+
+
 def test_the_picture_has_every_device_with_its_owner():
     host = _dgx(used=(0, 1))
-    owners = {device.uuid: "train" for device in host.devices[:2]}
-    texts = _texts(svg.draw(host, owners))
+    texts = _texts(svg.draw(host, _owned(host, ["train", "train"])))
     assert texts[0] == "dgx: 16 devices, 14 free"
     for device in host.devices:
         assert device.address in texts
     assert texts.count("train") == 3  # two boxes, and the legend
-    assert texts.count("NVLink NV18, group 0") == 1
+    assert texts.count("NV18") == 1
+
+
+def _fills(drawn):
+    """List the colours of devices, in the order of their rows."""
+    return [
+        e.get("fill")
+        for tag, e in _elements(drawn)
+        if tag == "rect" and e.get("height") == "40.0"
+    ]
 
 
 def test_owners_have_colours_of_their_own():
     host = builders.machine("a", used=range(8))
-    owners = {d.uuid: f"server-{n}" for n, d in enumerate(host.devices)}
-    fills = [
-        e.get("fill")
-        for tag, e in _elements(svg.draw(host, owners))
-        if tag == "rect" and e.get("width") == "142.0"
+    names = [f"server-{number}" for number in range(8)]
+    assert len(set(_fills(svg.draw(host, _owned(host, names))))) == 8
+
+
+def test_colours_go_by_uuid_and_not_by_name():
+    """Two servers of one name have two colours, both ends of one have one."""
+    host = builders.machine("a", used=range(4))
+    labels = ["i (1)", "i (2)", "i (2, resize, source)", "i (1)"]
+    keys = ["1", "2", "2", "1"]
+    owners = {
+        device.uuid: svg.Owner(*owner)
+        for device, owner in zip(
+            host.devices, zip(labels, keys, strict=True), strict=False
+        )
+    }
+    one, two, also_two, also_one, *_ = _fills(svg.draw(host, owners))
+    assert (one, two) == (also_one, also_two)
+    assert one != two
+
+
+def test_no_owner_has_the_colour_of_links():
+    drawn = svg.draw(builders.machine("a", used=(0,)), {})
+    of_links = {
+        e.get("stroke") for tag, e in _elements(drawn) if tag == "line"
+    }
+    assert len(of_links) == 1
+    host = builders.machine("a", used=range(8))
+    drawn = svg.draw(host, _owned(host, map(str, range(8))))
+    colors = {
+        e.get(key)
+        for tag, e in _elements(drawn)
+        if tag == "rect" and e.get("height") == "40.0"
+        for key in ("fill", "stroke")
+    }
+    assert not of_links & colors
+
+
+def _lines(drawn):
+    return {
+        line.get("x1"): line
+        for tag, line in _elements(drawn)
+        if tag == "line" and line.get("x1") == line.get("x2")
+    }
+
+
+def test_each_column_has_a_dot_in_the_row_of_each_of_its_devices():
+    drawn = svg.draw(builders.machine("a"), {})
+    circles = [
+        e
+        for tag, e in _elements(drawn)
+        if tag == "circle" and e.get("cx") in _lines(drawn)
     ]
-    assert len(set(fills)) == 8
-
-
-def test_each_line_has_a_dot_below_each_of_its_devices():
-    host = builders.machine("a")
-    drawn = svg.draw(host, {})
-    circles = [e for tag, e in _elements(drawn) if tag == "circle"]
     # NVLink 8; partitions of 8, 4, 2: eight devices each.
     assert len(circles) == 8 * 4
-    assert len({c.get("cx") for c in circles}) == 8
+    assert len({c.get("cy") for c in circles}) == 8
+
+
+@pytest.mark.parametrize(
+    ("used", "broken"), [((), 0), ((0,), 3), ((0, 1), 2), (range(8), 0)]
+)
+def test_partitions_show_whether_they_are_broken(used, broken):
+    drawn = svg.draw(builders.machine("a", used=used), {})
+    lines = _lines(drawn).values()
+    assert sum(bool(e.get("stroke-dasharray")) for e in lines) == broken
+    assert any("broken" in text for text in _texts(drawn)) is bool(broken)
+
+
+@pytest.mark.parametrize("host", [_dgx(), builders.machine("a")])
+def test_a_picture_fits_a_page_of_the_documentation(host):
+    drawn = svg.draw(host, {})
+    assert ' width="100%" viewBox="0 0 830 ' in drawn
+    sizes = [
+        int(e.get("font-size")) for tag, e in _elements(drawn) if tag == "text"
+    ]
+    assert min(sizes) >= 12
 
 
 def test_more_owners_than_fit_make_the_legend_longer():
     host = builders.machine("a", used=range(8))
 
     def height(length):
-        owners = {d.uuid: f"{n}" * length for n, d in enumerate(host.devices)}
-        match = re.search(r'height="(\d+)"', svg.draw(host, owners))
+        names = [f"{number}" * length for number in range(8)]
+        drawn = svg.draw(host, _owned(host, names))
+        match = re.search(r'viewBox="0 0 830 (\d+)"', drawn)
         return int(match[1])
 
     assert height(60) > height(3)
@@ -186,17 +262,25 @@ def test_more_owners_than_fit_make_the_legend_longer():
 
 def test_what_is_neither_free_nor_used_says_so():
     host = builders.machine("a", reserved=(3,))
-    assert _texts(svg.draw(host, {})).count("reserved") == 1
+    # Its row, and the legend.
+    assert _texts(svg.draw(host, {})).count("reserved") == 2
 
 
 def test_names_are_escaped_and_cut():
     host = _dgx(used=(0,))
-    name = "<script> & a very long name of a server"
-    drawn = svg.draw(host, {host.devices[0].uuid: name})
+    name = "<script> & " + "very " * 30 + "long"
+    drawn = svg.draw(host, _owned(host, [name]))
     assert "<script>" not in drawn
     texts = _texts(drawn)
-    assert name in texts  # in the legend
-    assert "<script> & a very lo\N{HORIZONTAL ELLIPSIS}" in texts
+    cut = [text for text in texts if text.endswith("\N{HORIZONTAL ELLIPSIS}")]
+    assert len(cut) == 2  # its row, and the legend
+    assert all(text.startswith("<script> & very") for text in cut)
+    [title] = [
+        e.text
+        for tag, e in _elements(drawn)
+        if tag == "title" and host.devices[0].address in e.text
+    ]
+    assert name in title
 
 
 def test_links_that_cannot_be_read_are_told():
