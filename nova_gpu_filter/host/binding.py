@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
+from nova_gpu_filter.host import check_iommu
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import fragment
 from nova_gpu_filter.host.context import Context
@@ -86,11 +87,7 @@ def commands(
 
 def cmdline(context: Context, chosen: Sequence[Function]) -> str:
     """Write the arguments for the kernel's command line, in one line."""
-    arguments = []
-    cpuinfo = context.tree.read("/proc/cpuinfo") or ""
-    if "AuthenticAMD" not in cpuinfo:
-        arguments.append("intel_iommu=on")
-    arguments.append("iommu=pt")
+    arguments = [*check_iommu.arguments(context)]
     ids = _ids(plan(context, chosen).by_ids)
     if ids:
         arguments.append(f"vfio-pci.ids={','.join(ids)}")

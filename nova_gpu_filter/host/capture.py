@@ -274,7 +274,11 @@ def _proc(tree: tree_lib.Tree) -> Iterator[_Entry]:
         words = [_without_value(word) for word in boot.cmdline_words(text)]
         yield from _text(tree, boot.CMDLINE, [" ".join(words)])
     for path, pattern, at_most in (
-        ("/proc/cpuinfo", r"vendor_id\s*:|flags\s*:", 2),
+        (
+            "/proc/cpuinfo",
+            r"vendor_id\s*:|flags\s*:|CPU implementer|cpu\s*:",
+            2,
+        ),
         ("/proc/interrupts", r".*\b(IR-\S*|PCI-)MSI", 8),
         ("/proc/meminfo", r"MemTotal:|HugePages_|Hugepagesize:", 10),
     ):

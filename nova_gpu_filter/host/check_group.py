@@ -16,6 +16,12 @@ from nova_gpu_filter.host.findings import Finding
 from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 
+# Types of reserved regions (iommu_group_resv_type_string in
+# drivers/iommu/iommu.c) for which a group cannot have a domain of its own
+# (require_direct there). Not among them: direct-relaxable (of GPUs and USB,
+# only until their drivers start), reserved, msi.
+_REFUSED_REGIONS = frozenset({"direct"})
+
 
 def check(context: Context, function: Function) -> Iterator[Finding]:
     """Check that the IOMMU group can be given away, and to whom."""
@@ -35,6 +41,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                 ),
             )
         return
+    yield from _reserved(context, function)
     card = {one.address for one in host.card(function)}
     others = [
         member
@@ -97,5 +104,32 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
             cures=(
                 *separate,
                 "# or offer only one of them, or flavors that ask for all",
+            ),
+        )
+
+
+def _reserved(context: Context, function: Function) -> Iterator[Finding]:
+    """Check for memory that the firmware wants mapped one to one."""
+    path = f"{reader.GROUPS}/{function.iommu_group}/reserved_regions"
+    text = context.tree.read(path) or ""
+    regions = [
+        line
+        for line in text.splitlines()
+        if line.split()[2:] and line.split()[2] in _REFUSED_REGIONS
+    ]
+    if regions:
+        yield Finding(
+            Severity.ERROR,
+            "group",
+            f"the firmware wants memory of IOMMU group {function.iommu_group}"
+            " mapped one to one (RMRR), and the kernel refuses to give such a"
+            " group to a guest",
+            device=str(function.address),
+            evidence=tuple(Evidence(path, region) for region in regions),
+            cures=(
+                "# switch off what shares memory with the slot in the"
+                ' firmware\'s setup (HPE: "Shared Memory Features", conrep'
+                " for the slot), update the firmware, or use another slot;"
+                " then reboot",
             ),
         )

@@ -64,7 +64,10 @@ SECRETS = {
     'force_drivers+=" vfio-pci "\n',
     "/sys/bus/pci/devices/0000:85:00.0/vpd": "SECRET",
     "/sys/bus/pci/devices/0000:85:00.0/serial_number": "SECRET",
-    "/sys/bus/pci/devices/0000:85:00.0/config": "SECRET",
+    # The serial number of a device is a capability behind the header.
+    "/sys/bus/pci/devices/0000:85:00.0/config": b"\xde\x10\xbf\x11"
+    + bytes(60)
+    + b"SECRET",
     "/proc/cpuinfo": "vendor_id : GenuineIntel\nserial : SECRET\n",
     "/usr/share/nvidia/nvswitch/fabricmanager.cfg": "FABRIC_MODE=1\n"
     "KEY=SECRET\n",

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import shutil
+
+import pytest
+
+from nova_gpu_filter.host import binding
+from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import readiness
+from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.findings import Severity
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+REGIONS = "/sys/kernel/iommu_groups/41/reserved_regions"
+MSI = "0x00000000fee00000 0x00000000feefffff msi"
+
+
+def context_of(host):
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    return Context(files, inventory, linking.join(inventory))
+
+
+def findings(host, check, *severities):
+    return [
+        one
+        for one in readiness.check(context_of(host))
+        if one.check == check and one.severity in severities
+    ]
+
+
+# iommu_group_resv_type_string in drivers/iommu/iommu.c.
+@pytest.mark.parametrize(
+    ("kind", "errors"),
+    [
+        ("direct", 2),
+        ("direct-relaxable", 0),
+        ("reserved", 0),
+        ("msi", 0),
+        ("", 0),
+    ],
+)
+def test_a_group_that_must_be_mapped_one_to_one_is_refused(
+    build, kind, errors
+):
+    host = build("k2_host")
+    host.write(REGIONS, f"{MSI}\n0x00000000bdf83000 0x00000000bdf84fff {kind}")
+    found = findings(host, "group", ERROR)
+    assert len(found) == errors
+    for finding in found:
+        assert "one to one" in finding.summary
+        assert len(finding.evidence) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpu", "cmdline"),
+    [
+        ("vendor_id\t: GenuineIntel", "intel_iommu=on iommu=pt"),
+        ("vendor_id\t: AuthenticAMD", "iommu=pt"),
+        ("vendor_id\t: HygonGenuine", "iommu=pt"),
+        ("vendor_id\t:   Shanghai  ", "intel_iommu=on iommu=pt"),
+        ("CPU implementer\t: 0x41", "iommu.passthrough=1"),
+        ("cpu\t\t: POWER9, altivec supported", ""),
+    ],
+)
+def test_the_arguments_are_those_of_the_processor(build, cpu, cmdline):
+    host = build("k2_host")
+    host.write("/proc/cpuinfo", f"processor : 0\n{cpu}\n")
+    assert binding.cmdline(context_of(host), ()).strip() == cmdline
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "notes"),
+    [
+        ("iommu=pt", 0),
+        ("iommu.passthrough=1", 0),
+        ("iommu.passthrough=on", 0),
+        ("iommu.passthrough=0", 1),
+        ("quiet", 1),
+    ],
+)
+@pytest.mark.parametrize("machine", ["k2_host", "gb200_tray"])
+def test_devices_of_the_host_may_go_past_the_iommu(
+    build, machine, cmdline, notes
+):
+    host = build(machine)
+    host.write("/proc/cmdline", cmdline)
+    assert len(findings(host, "iommu", NOTE)) == notes
+
+
+def test_interrupts_of_hygon_are_checked_as_amds(build):
+    host = build("k2_host")
+    host.write("/proc/cpuinfo", "vendor_id\t: HygonGenuine\n")
+    host.write("/proc/interrupts", " 24: 1 PCI-MSI 0-edge x")
+    assert findings(host, "interrupt-remapping", ERROR)
+
+
+def test_what_switched_interrupt_remapping_off_is_named(build):
+    host = build("k2_host")
+    host.write("/proc/interrupts", " 24: 1 PCI-MSI 0-edge x")
+    host.write("/proc/cmdline", "iommu=pt intremap=off")
+    (finding,) = findings(host, "interrupt-remapping", ERROR)
+    assert finding.cures[0].startswith("# take intremap=off from")
+
+
+def test_interrupts_without_a_source_are_warned_of(build):
+    host = build("k2_host")
+    host.write("/proc/cmdline", "iommu=pt intremap=nosid")
+    assert findings(host, "interrupt-remapping", WARNING)
+
+
+@pytest.mark.parametrize(
+    "value", ["downstream", "downstream,multifunction", "id:10de:1b38"]
+)
+def test_groups_that_are_made_up_are_warned_of(build, value):
+    host = build("hgx_h100")
+    assert not findings(host, "group", WARNING)
+    host.write("/proc/cmdline", f"iommu=pt pcie_acs_override={value}")
+    (finding,) = findings(host, "group", WARNING)
+    assert "pcie_acs_override" in finding.summary
+
+
+def test_an_smmu_that_the_firmware_has_off_is_an_error(build):
+    host = build("gb200_tray")
+    shutil.rmtree(host.path("/sys/kernel/iommu_groups"))
+    shutil.rmtree(host.path("/sys/class/iommu"))
+    (finding,) = findings(host, "iommu", ERROR)
+    assert "SMMU switched off" in finding.summary
+    assert not any("intel_iommu" in cure for cure in finding.cures)
+
+
+@pytest.mark.parametrize("value", ["iommu=soft", "intel_iommu=on,off"])
+def test_each_way_to_switch_the_iommu_off_is_known(build, value):
+    host = build("k2_host")
+    shutil.rmtree(host.path("/sys/kernel/iommu_groups"))
+    host.write("/proc/cmdline", value)
+    (finding,) = findings(host, "iommu", ERROR)
+    assert "switched off on the kernel command line" in finding.summary
