@@ -136,9 +136,14 @@ def check_lost_claims(node: Node) -> results.Result:
     options = node.conf.filter_scheduler
     if FILTER not in options.enabled_filters:
         return results.does_not_apply(f"{FILTER} is not enabled.")
-    loaded = weights.HostWeightHandler().get_matching_classes(
-        options.weight_classes
-    )
+    try:
+        loaded = weights.HostWeightHandler().get_matching_classes(
+            options.weight_classes
+        )
+    except Exception:  # whatever a module raises when it is imported
+        return results.does_not_apply(
+            "weight_classes cannot be loaded, see above."
+        )
     problems = []
     if FURTHER_SET_WEIGHER not in {cls.__name__ for cls in loaded}:
         problems.append(

@@ -221,6 +221,12 @@ OURS = enabled("GpuPciPassthroughFilter")
         pytest.param(
             enabled("ComputeFilter"), Code.SUCCESS, "Does not apply", id="no"
         ),
+        pytest.param(
+            OURS + "weight_classes = no_such_module.all_weighers",
+            Code.SUCCESS,
+            "cannot be loaded, see above",
+            id="a module that is not installed",
+        ),
     ],
 )
 def test_what_follows_a_lost_claim(make_node, text, code, words):
