@@ -3,6 +3,7 @@
 """A cloud as a whole: start it, change it, end it."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from concurrent import futures
 import contextlib
@@ -87,7 +88,8 @@ class Cloud:
         self.down()
         shutil.rmtree(self.state.logs, ignore_errors=True)
         self.state.create()
-        self._set_aliases([*hosts.values(), HGX_H100, GRID_K2])
+        # The flavors of a new cloud ask for the one of HGX H100.
+        self.set_aliases([*hosts.values(), HGX_H100])
         self.files.write_all()
         try:
             self._start_all(hosts)
@@ -303,7 +305,11 @@ class Cloud:
                 found[path.stem] = json.loads(path.read_text())
         return found
 
-    def _set_aliases(self, inventories: list[pathlib.Path]) -> None:
+    def set_aliases(self, inventories: Iterable[pathlib.Path]) -> None:
+        """Have the aliases of some hosts in nova.conf when it is next written.
+
+        An alias that no host has the devices of is drift.
+        """
         found = [
             jsonform.read(str(path), path.read_text())
             for path in dict.fromkeys(inventories)

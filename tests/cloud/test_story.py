@@ -2,6 +2,8 @@
 
 """The story of "make demo" on real services, told with the client."""
 
+import pathlib
+
 import pytest
 
 from cloud import bootstrap
@@ -124,10 +126,15 @@ def test_servers_boot_resize_migrate_and_fill_two_hosts_with_the_client(
 def k2_host(cloud):
     """A host with two GRID K2 that does not report them in Placement."""
     host = "k2-1"
+    before = [
+        pathlib.Path(path) for path in cloud.state.data["hosts"].values()
+    ]
+    cloud.set_aliases([*before, control.HGX_H100, control.GRID_K2])
     cloud.start_host(host, control.GRID_K2, in_placement=False)
     cloud.bootstrap.discover_hosts()
     yield host
     cloud.remove_host(host)
+    cloud.set_aliases([*before, control.HGX_H100])
 
 
 def k2_states(cloud, host):
@@ -139,7 +146,7 @@ def k2_states(cloud, host):
 
 
 def test_a_cloud_without_pci_in_placement_is_upgraded_under_its_servers(
-    cloud, user, k2_host, control_plane, note
+    cloud, user, control_plane, k2_host, note
 ):
     flavor = user.flavor("gpu.k2", {"pci_passthrough:alias": "a1:1"})
     control_plane({"filter_scheduler": {"pci_in_placement": "false"}})

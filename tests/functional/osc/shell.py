@@ -2,6 +2,7 @@
 
 """Runs ``openstack gpu`` commands in this process, by their entry points."""
 
+from collections.abc import Callable
 import dataclasses
 import io
 import logging
@@ -60,14 +61,17 @@ class _App(app.App):
 class Shell:
     """Runs commands on some services."""
 
-    def __init__(self, adapters: Any) -> None:
+    def __init__(
+        self, adapters: Any, access: Callable[[], Any] = lambda: None
+    ) -> None:
         """Nothing is asked yet.
 
         :param adapters: has an adapter as attribute for each service.
+        :param access: returns what the token says.
         """
         self.adapters = adapters
         self.region: str | None = None
-        self._services = plugin.Services(adapters)
+        self._services = plugin.Services(adapters, access)
 
     def run(self, *arguments: str) -> Result:
         """Run one command: ``run("gpu", "device", "list")``."""

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.functional.fleet import adapters
+from tests.functional.osc import shell
 from tests.functional.osc import worlds
 
 H100 = "class:CUSTOM_GPU_H100"
@@ -114,6 +115,44 @@ def test_what_cannot_be_answered_is_one_line(quota, arguments, aliases, line):
     result = quota(*arguments, aliases=aliases)
     assert (result.code, result.out) == (1, "")
     assert result.err == f"{line}\n"
+
+
+class _AsMember(adapters.Keystone):
+    """Keystone as a member of a project sees it."""
+
+    def get(self, path, **kwargs):
+        if path.startswith(("/services", "/projects")):
+            return adapters.Response(403, {})
+        return super().get(path, **kwargs)
+
+
+class _Access:
+    """What a token says."""
+
+    project_id = worlds.PROJECT
+    project_name = "lab"
+
+    def has_service_catalog(self):
+        return True
+
+    class service_catalog:
+        catalog = ({"type": "compute", "id": adapters.Keystone.SERVICE},)
+
+
+@pytest.mark.parametrize("aliases", [(), worlds.ALIASES[:1]])
+@pytest.mark.parametrize("arguments", [(), ("--project", "lab")])
+def test_a_member_sees_its_own(small_cloud, aliases, arguments):
+    """Also without nova.conf, which members do not have."""
+    small_cloud.adapters.identity = _AsMember(
+        PROJECTS, [(H100, 4, None)], [(worlds.PROJECT, H100, 6, None)]
+    )
+    options = [part for a in aliases for part in ("--alias", a)]
+    member = shell.Shell(small_cloud.adapters, _Access)
+    result = member.run("gpu", "quota", *arguments, *options, "-f", "json")
+    assert (result.code, result.err) == (0, "")
+    (row,) = json.loads(result.out)
+    assert (row["Project"], row["Limit"], row["Used"]) == ("lab", "6 *", 7)
+    assert (row["Left"], row["Over"]) == (0, "1 above limit")
 
 
 def test_a_user_who_may_not_read_limits_is_told(small_cloud):
