@@ -13,18 +13,15 @@ import dataclasses
 from nova_gpu_filter.host import check_iommu
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
 
-_BY_IDS = (
-    "nova-gpu-host config --modprobe > /etc/modprobe.d/nova-gpu-host.conf"
-)
-# Where the host keeps a device of the same ids. A rule names the driver, but
-# does not load it.
-_BY_ADDRESS = (
-    "nova-gpu-host config --udev > /etc/udev/rules.d/70-nova-gpu-host.rules"
-)
+_MODPROBE = "/etc/modprobe.d/nova-gpu-host.conf"
+_RULES = "/etc/udev/rules.d/70-nova-gpu-host.rules"
+# A rule names the driver, but does not load it.
+_LOAD = "echo {0} > /etc/modules-load.d/{0}.conf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +72,45 @@ def commands(
     context: Context, gpu: Function, function: Function
 ) -> tuple[str, ...]:
     """Say what binds a function of a GPU's card at boot, as commands."""
-    chosen = fragment.chosen(context.host, fragment.Options())
-    if function in plan(context, (*chosen, gpu)).by_address:
-        wanted = drivers.vfio_driver(function.ids)
-        return (
-            _BY_ADDRESS,
-            f"echo {wanted} > /etc/modules-load.d/{wanted}.conf",
+    only = _named(context, gpu)
+    chosen = fragment.chosen(context.host, fragment.Options(only=only))
+    config = " ".join(
+        ("nova-gpu-host config", *(f"--device {one}" for one in only))
+    )
+    boot = context.boot
+    wanted = drivers.vfio_driver(function.ids)
+    modules = boot.grabbers(function)
+    is_by_address = function in plan(context, (*chosen, gpu)).by_address
+    if boot.has_builtin(modules) or (
+        is_by_address and any(map(boot.is_builtin, modules))
+    ):
+        # Neither modprobe nor a rule is in time for what is built in.
+        return (f"driverctl set-override {function.address} {wanted}",)
+    if is_by_address:
+        load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
+        return (f"{config} --udev > {_RULES}", *load)
+    if boot.is_vfio_builtin:
+        return context.kernel_arguments(f"$({config} --cmdline)")
+    again = context.rebuild_initramfs()
+    if boot.lacks_modprobe_options:
+        again = (
+            "sed -i 's/^HOOKS=(/&modconf /' /etc/mkinitcpio.conf",
+            *again,
         )
-    return (_BY_IDS, *context.rebuild_initramfs())
+    return (f"{config} --modprobe > {_MODPROBE}", *again)
+
+
+def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
+    """List the devices that ``config`` has to be given by name.
+
+    Those that were asked about; and, where the host uses every GPU, these,
+    which are offered by name only.
+    """
+    if context.asked or not gpu.is_needed_by_host:
+        return context.asked
+    return tuple(
+        one.address for one in context.host.gpus if one.is_boot_display
+    )
 
 
 def cmdline(context: Context, chosen: Sequence[Function]) -> str:

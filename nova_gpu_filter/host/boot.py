@@ -12,8 +12,11 @@ import fnmatch
 import functools
 import re
 
+from nova_gpu_filter.host import boot_scripts
 from nova_gpu_filter.host import drivers
+from nova_gpu_filter.host import initramfs
 from nova_gpu_filter.host import tree as tree_lib
+from nova_gpu_filter.host import vfio_ids
 from nova_gpu_filter.host.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 
@@ -27,10 +30,20 @@ MODPROBE_PLACES = (
     "/lib/modprobe.d",
 )
 LOAD_PLACES = ("/etc/modules-load.d", "/usr/lib/modules-load.d")
-UDEV_PLACES = ("/etc/udev/rules.d", "/run/udev/rules.d")
-DRACUT_PLACES = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
+UDEV_PLACES = (
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+)
+DRACUT_PLACES = initramfs.DRACUT_PLACES
 
 VFIO = "vfio_pci"
+
+# Drivers that register nothing with modeset=0 (drivers/gpu/drm/*_drv.c), and
+# with nomodeset (drm_firmware_drivers_only, drivers/video/nomodeset.c).
+_MODESET = frozenset({"i915", "nouveau", "radeon"})
+_NOMODESET = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
 
 
 def module_name(name: str) -> str:
@@ -129,8 +142,40 @@ class Boot:
         return tuple(found)
 
     @functools.cached_property
-    def vfio_ids(self) -> dict[tuple[int, int], Evidence]:
-        """Ids that vfio-pci takes, keyed by (vendor, product)."""
+    def _builtin(self) -> tuple[str, ...]:
+        """Modules that are built into the kernel, in the order of starting.
+
+        ``modules.builtin`` is in the order of linking (Documentation/kbuild/
+        kbuild.rst), in which the kernel starts its drivers.
+        """
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        for folder in ("/lib/modules", "/usr/lib/modules"):
+            data = self._tree.read_bytes(
+                f"{folder}/{release}/modules.builtin", 16 << 20
+            )
+            if data is not None:
+                return tuple(
+                    module_name(name)
+                    for name in re.findall(
+                        r"([\w-]+)\.ko", data.decode("utf-8", "replace")
+                    )
+                )
+        return ()
+
+    def is_builtin(self, module: str) -> bool:
+        """Tell whether a module is part of the kernel."""
+        return module_name(module) in self._builtin
+
+    @property
+    def is_vfio_builtin(self) -> bool:
+        """Whether vfio-pci is part of the kernel, not a module."""
+        return VFIO in self._builtin
+
+    @functools.cached_property
+    def id_settings(
+        self,
+    ) -> tuple[tuple[vfio_ids.VfioId, Evidence], ...]:
+        """Ids that vfio-pci is told to take, wherever that is written."""
         sources = [
             (value, self.cmdline_evidence)
             for key, value in self.cmdline
@@ -145,16 +190,40 @@ class Boot:
                     for word in directive.words[2:]
                     if word.startswith("ids=")
                 ]
-        ids: dict[tuple[int, int], Evidence] = {}
-        for value, evidence in sources:
-            for entry in value.strip('"').split(","):
-                match = re.match(
-                    r"([0-9a-fA-F]{1,4}):([0-9a-fA-F]{1,4})(?::|$)", entry
-                )
-                if match:
-                    key = (int(match[1], 16), int(match[2], 16))
-                    ids.setdefault(key, evidence)
-        return ids
+        for early in self._early:
+            sources += [
+                (word.removeprefix("ids="), early.evidence)
+                for word in early.options
+                if word.startswith("ids=")
+            ]
+        return tuple(
+            (entry, evidence)
+            for value, evidence in sources
+            for entry in vfio_ids.parse(value)
+        )
+
+    def ids_setting(self, function: Function) -> Evidence | None:
+        """Find where vfio-pci is told the ids of a device, to any effect."""
+        found = [
+            evidence
+            for entry, evidence in self.id_settings
+            if entry.matches(function)
+        ]
+        # The one that works comes first.
+        found.sort(key=lambda evidence: not self._counts(evidence))
+        return found[0] if found else None
+
+    def _counts(self, evidence: Evidence) -> bool:
+        """Tell whether vfio-pci gets to know what is written there.
+
+        Of what is built in, modprobe knows nothing.
+        """
+        if evidence.path == CMDLINE:
+            return True
+        return not self.is_vfio_builtin and all(
+            early.has_modprobe_options or early.evidence == evidence
+            for early in self._early
+        )
 
     @functools.cached_property
     def blacklisted(self) -> dict[str, Evidence]:
@@ -190,27 +259,20 @@ class Boot:
         return found
 
     @functools.cached_property
+    def _early(self) -> tuple[initramfs.Early, ...]:
+        """Settings that load vfio-pci before udev, in the initramfs."""
+        found = list(initramfs.read(self._tree, VFIO))
+        made_by = initramfs.tools(self._tree)
+        pre = [module_name(one) for one in self.parameters("rd.driver.pre")]
+        # Others than dracut pass this parameter over.
+        if VFIO in pre and (not made_by or "dracut" in made_by):
+            found.append(initramfs.Early(tuple(pre), self.cmdline_evidence))
+        return tuple(found)
+
+    @property
     def early(self) -> Evidence | None:
         """What loads vfio-pci before udev, in the initramfs; None: nothing."""
-        if VFIO in [
-            module_name(one) for one in self.parameters("rd.driver.pre")
-        ]:
-            return self.cmdline_evidence
-        path = "/etc/initramfs-tools/modules"
-        for line in (self._tree.read(path) or "").splitlines():
-            words = line.split("#", 1)[0].split()
-            if words and module_name(words[0]) == VFIO:
-                return Evidence(path, line)
-        paths = ["/etc/dracut.conf"]
-        for place in DRACUT_PLACES:
-            paths += [f"{place}/{name}" for name in self._tree.entries(place)]
-        for path in paths:
-            for line in (self._tree.read(path) or "").splitlines():
-                if re.match(r"\s*force_drivers\+?=", line) and (
-                    VFIO in module_name(line)
-                ):
-                    return Evidence(path, line)
-        return None
+        return self._early[0].evidence if self._early else None
 
     @functools.cached_property
     def loaded_at_boot(self) -> Evidence | None:
@@ -242,15 +304,37 @@ class Boot:
 
     def vfio_setting(self, function: Function) -> Evidence | None:
         """Find what gives a device to a driver of VFIO at boot."""
-        ids = (function.vendor_id, function.product_id)
-        return self.override(function) or self.vfio_ids.get(ids)
+        found = self._taken_later(function) or self.override(function)
+        if found is not None:
+            return found
+        evidence = self.ids_setting(function)
+        return evidence if evidence and self._counts(evidence) else None
+
+    def _taken_later(self, function: Function) -> Evidence | None:
+        """Find what takes a device from any driver that has it."""
+        path = f"/etc/driverctl.d/pci-{function.address}"
+        content = self._tree.read(path)
+        if content in drivers.VFIO_DRIVERS and not (
+            drivers.is_misspelt(content)
+        ):
+            return Evidence(path, content)
+        for script in self._scripts:
+            if script.takes_from_drivers and script.binds(function):
+                return Evidence(script.path, str(function.address))
+        return None
+
+    @functools.cached_property
+    def _scripts(self) -> tuple[boot_scripts.Script, ...]:
+        return tuple(boot_scripts.read(self._tree))
 
     def override(self, function: Function) -> Evidence | None:
         """Find what sets driver_override to vfio-pci for a device at boot."""
-        path = f"/etc/driverctl.d/pci-{function.address}"
-        content = self._tree.read(path)
-        if content in drivers.VFIO_DRIVERS:
-            return Evidence(path, content)
+        found = self._taken_later(function)
+        if found is not None:
+            return found
+        for script in self._scripts:
+            if script.binds(function):
+                return Evidence(script.path, str(function.address))
         for rule in self._rules:
             if _rule_matches(rule.content or "", function):
                 return rule
@@ -293,18 +377,107 @@ class Boot:
 
         Empty: vfio-pci has it, or nobody.
         """
-        if self.override(function):
+        if self._taken_later(function):
             return ()
         left = [
             module
             for module in self.candidates(function)
-            if module not in self.blacklisted
+            if not self._is_kept_off(module)
         ]
-        if (function.vendor_id, function.product_id) in self.vfio_ids:
-            if self.early:
-                return ()
-            left = [module for module in left if module not in self.after_vfio]
-        return tuple(left)
+        if self.override(function):
+            # What is built in has the device before udev runs.
+            return tuple(one for one in left if one in self._builtin)
+        evidence = self.ids_setting(function)
+        if evidence is None or not self._counts(evidence):
+            return tuple(left)
+        return tuple(one for one in left if not self._is_after_vfio(one))
+
+    def explain(
+        self, setting: Evidence | None, modules: tuple[str, ...]
+    ) -> str:
+        """Say why modules have a device at boot.
+
+        :param setting: where vfio-pci is told the ids of the device.
+        :param modules: those that may have it.
+        """
+        names = " or ".join(modules)
+        builtin = [one for one in modules if one in self._builtin]
+        nothing = (
+            f"nothing keeps {names} from taking the device at the next boot"
+        )
+        if setting is None:
+            text = nothing
+        elif not self._counts(setting):
+            cause = (
+                "vfio-pci is built into this kernel, so that options in"
+                " modprobe.d have no effect"
+                if self.is_vfio_builtin
+                else "the initramfs loads vfio-pci without the options in"
+                " modprobe.d, for want of the hook modconf"
+            )
+            text = f"{cause}: {nothing}"
+        elif builtin:
+            text = (
+                f"{' and '.join(builtin)} is built into this kernel, and has"
+                " the device before vfio-pci"
+            )
+        else:
+            text = (
+                f"{names} may be loaded before vfio-pci at boot, and then has"
+                " the device"
+            )
+        return text
+
+    def has_builtin(self, modules: tuple[str, ...]) -> bool:
+        """Tell whether one of these is built in and before vfio-pci."""
+        return any(
+            one in self._builtin and not self._is_after_vfio(one)
+            for one in modules
+        )
+
+    @property
+    def lacks_modprobe_options(self) -> bool:
+        """Whether the initramfs loads vfio-pci without modprobe's options."""
+        return any(not one.has_modprobe_options for one in self._early)
+
+    def _is_kept_off(self, module: str) -> bool:
+        """Tell whether a module takes no device at all."""
+        return (
+            module not in self._builtin and module in self.blacklisted
+        ) or self._is_switched_off(module)
+
+    def _is_switched_off(self, module: str) -> bool:
+        if module in _NOMODESET and any(
+            key == "nomodeset" for key, _ in self.cmdline
+        ):
+            return True
+        if module not in _MODESET:
+            return False
+        values = [
+            value for key, value in self.cmdline if key == f"{module}.modeset"
+        ]
+        if module not in self._builtin:
+            values += [
+                word.removeprefix("modeset=")
+                for directive in self.directives
+                if directive.words[0] == "options"
+                and module_name(directive.words[1]) == module
+                for word in directive.words[2:]
+                if word.startswith("modeset=")
+            ]
+        return "0" in values
+
+    def _is_after_vfio(self, module: str) -> bool:
+        """Tell whether vfio-pci has its devices before a module starts."""
+        if self.is_vfio_builtin:
+            return module not in self._builtin or (
+                self._builtin.index(module) > self._builtin.index(VFIO)
+            )
+        if module in self._builtin:
+            return False
+        return module in self.after_vfio or any(
+            module not in early.before(VFIO) for early in self._early
+        )
 
     @functools.cached_property
     def stale_initramfs(self) -> tuple[Evidence, Evidence] | None:
@@ -333,13 +506,20 @@ class Boot:
 def _rule_matches(rule: str, function: Function) -> bool:
     if str(function.address) in rule:
         return True
-    vendor = re.search(r'ATTRS?\{vendor\}=="0x([0-9a-fA-F]{4})"', rule)
-    product = re.search(r'ATTRS?\{device\}=="0x([0-9a-fA-F]{4})"', rule)
-    return bool(
-        vendor
-        and product
-        and int(vendor[1], 16) == function.vendor_id
-        and int(product[1], 16) == function.product_id
+    values = {
+        "vendor": f"0x{function.vendor_id:04x}",
+        "device": f"0x{function.product_id:04x}",
+        "class": f"0x{function.class_code:06x}",
+    }
+    asked = re.findall(
+        r'ATTRS?\{(vendor|device|class)\}=="([^"]*)"', rule, re.I
+    )
+    return {"vendor"} < {name for name, _ in asked} and all(
+        any(
+            fnmatch.fnmatchcase(values[name], pattern.lower())
+            for pattern in patterns.split("|")
+        )
+        for name, patterns in asked
     )
 
 

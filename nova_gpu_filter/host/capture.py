@@ -20,7 +20,9 @@ from typing import IO
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import boot
+from nova_gpu_filter.host import boot_scripts
 from nova_gpu_filter.host import capture_use
+from nova_gpu_filter.host import initramfs
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import pci_config
 from nova_gpu_filter.host import reader
@@ -84,6 +86,7 @@ _MODULES = (
 _MARKS = (
     "/etc/default/grub",
     "/etc/dracut.conf",
+    "/etc/mkinitcpio.conf",
     "/sbin/grubby",
     "/sys/firmware/acpi/tables/DMAR",
     "/sys/firmware/acpi/tables/IORT",
@@ -96,17 +99,24 @@ _FOLDERS = ("/etc/dracut.conf.d", "/etc/initramfs-tools", "/sys/class/iommu")
 # Parameters of the kernel whose values are kept; of others the name only.
 _PARAMETERS = re.compile(
     r"(intel_iommu|amd_iommu|iommu|iommu\..*|intremap|nointremap|x2apic.*"
-    r"|pci|pcie_.*|vfio.*|nvidia.*|nouveau\..*|amdgpu\..*|i915\..*|xe\..*"
+    r"|pci|pcie_.*|vfio.*|nvidia.*|(nouveau|amdgpu|i915|xe|radeon)\..*"
     r"|modprobe\.blacklist|module_blacklist|rd\.driver\..*"
     r"|(default_)?hugepages.*|isolcpus|video|nomodeset)"
 )
 REMOVED = "REMOVED"
 
+# Of scripts and units, the words by which boot_scripts knows them.
+_SCRIPT_WORDS = re.compile(
+    r"^Before=.*|^ExecStart\w*=\S+|driver_override|unbind|driverctl"
+    r"|vfio[-_]pci(?:/(?:bind|new_id))?|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}"
+    r"\.[0-7]|\b[0-9a-fA-F]{4}[ :][0-9a-fA-F]{4}\b"
+)
+
 # Lines that are kept, by the folder of the file.
 _LINES = {
     "modprobe.d": re.compile(
         r"\s*(blacklist|install|softdep)\s"
-        r"|\s*options\s+(vfio|nvidia|nouveau|amdgpu|i915|xe|snd|kvm)"
+        r"|\s*options\s+(vfio|nvidia|nouveau|amdgpu|i915|xe|radeon|snd|kvm)"
     ),
     "modules-load.d": re.compile(r"\s*vfio"),
     "rules.d": re.compile(r"[^#]*driver_override"),
@@ -319,7 +329,6 @@ def _settings(tree: tree_lib.Tree) -> Iterator[_Entry]:
                 yield from _text(tree, path, kept)
     for path, pattern in (
         ("/etc/dracut.conf", _LINES["dracut.conf.d"]),
-        ("/etc/initramfs-tools/modules", _LINES["modules-load.d"]),
         (
             "/usr/share/nvidia/nvswitch/fabricmanager.cfg",
             re.compile(r"\s*FABRIC_MODE"),
@@ -331,8 +340,72 @@ def _settings(tree: tree_lib.Tree) -> Iterator[_Entry]:
             yield from _text(
                 tree, path, [one for one in lines if pattern.match(one)]
             )
+    yield from _early(tree)
     for name in tree.entries("/etc/driverctl.d"):
         yield from _file(tree, f"/etc/driverctl.d/{name}")
+
+
+def _early(tree: tree_lib.Tree) -> Iterator[_Entry]:
+    """Keep what the initramfs loads, and scripts that bind devices."""
+    for path in (
+        initramfs.MODULES,
+        *(
+            f"{place}/{name}"
+            for place in initramfs.MODULES_PLACES
+            for name in tree.entries(place)
+        ),
+    ):
+        text = tree.read(path)
+        if text is not None:
+            lines = [line.split("#")[0].split() for line in text.splitlines()]
+            yield from _text(
+                tree,
+                path,
+                [
+                    " ".join(
+                        words
+                        if boot.module_name(words[0]) == boot.VFIO
+                        else words[:1]
+                    )
+                    for words in lines
+                    if words
+                ],
+            )
+    for path in (
+        initramfs.MKINITCPIO,
+        *(
+            f"{initramfs.MKINITCPIO_PLACE}/{name}"
+            for name in tree.entries(initramfs.MKINITCPIO_PLACE)
+        ),
+    ):
+        text = tree.read(path)
+        if text is not None:
+            kept = [
+                line
+                for line in text.splitlines()
+                if re.match(r"\s*(MODULES|HOOKS)\+?=", line)
+            ]
+            yield from _text(tree, path, kept)
+    for script in boot_scripts.read(tree):
+        for path in (script.path, *boot_scripts.programs(script.text)):
+            text = boot_scripts.without_comments(tree.read(path) or "")
+            kept = [
+                " ".join(found)
+                for line in text.splitlines()
+                if (found := _SCRIPT_WORDS.findall(line))
+            ]
+            if kept:
+                yield from _text(tree, path, kept)
+    for folder in tree.entries(boot_scripts.UNITS):
+        for name in (
+            tree.entries(f"{boot_scripts.UNITS}/{folder}")
+            if folder.endswith((".wants", ".requires"))
+            else ()
+        ):
+            # That it is there tells that the unit is enabled.
+            path = f"{boot_scripts.UNITS}/{folder}/{name}"
+            target = tree.link_target(path)
+            yield _Entry(path, None if target else b"", target)
 
 
 def _kernel(tree: tree_lib.Tree, modaliases: set[str]) -> Iterator[_Entry]:
@@ -360,7 +433,13 @@ def _kernel(tree: tree_lib.Tree, modaliases: set[str]) -> Iterator[_Entry]:
             data = tree.read_bytes(path, 16 << 20)
             if data is not None:
                 lines = data.decode("utf-8", "replace").splitlines()
-                kept = [line for line in lines if "vfio" in line.split(":")[0]]
+                kept = [
+                    line
+                    for line in lines
+                    # What is built in can be before vfio-pci.
+                    if name == "modules.builtin"
+                    or "vfio" in line.split(":")[0]
+                ]
                 yield from _text(tree, path, kept)
 
 

@@ -17,7 +17,10 @@ def check_vfio(context: Context) -> Iterator[Finding]:
     """Check that the modules of VFIO are loaded, or can be."""
     tree = context.tree
     missing = [
-        name for name in _MODULES if not tree.exists(f"/sys/module/{name}")
+        name
+        for name in _MODULES
+        if not tree.exists(f"/sys/module/{name}")
+        and not context.boot.is_builtin(name)
     ]
     if not missing:
         yield Finding(

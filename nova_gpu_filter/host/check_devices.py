@@ -232,24 +232,16 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
         modules = context.boot.grabbers(function)
         if not modules:
             continue
-        ids = (function.vendor_id, function.product_id)
+        setting = context.boot.ids_setting(function)
         evidence = [
             Evidence(
                 f"{_path(function)}/modalias",
                 function.modalias or "not there",
             )
         ]
-        if ids in context.boot.vfio_ids:
-            evidence.append(context.boot.vfio_ids[ids])
-            text = (
-                f"{' or '.join(modules)} may be loaded before vfio-pci at"
-                " boot, and then has the device"
-            )
-        else:
-            text = (
-                f"nothing keeps {' or '.join(modules)} from taking the device"
-                " at the next boot"
-            )
+        if setting is not None:
+            evidence.append(setting)
+        text = context.boot.explain(setting, modules)
         yield Finding(
             Severity.WARNING,
             "boot",

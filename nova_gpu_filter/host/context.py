@@ -9,6 +9,7 @@ from nova_gpu_filter.host import boot
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import tree as tree_lib
+from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.findings import Evidence
 
 
@@ -19,6 +20,8 @@ class Context:
     tree: tree_lib.Tree
     host: inventory.Inventory
     links: linking.HostLinks
+    asked: tuple[PciAddress, ...] = ()
+    """The devices that were asked about (``--device``); empty: all."""
 
     @functools.cached_property
     def boot(self) -> boot.Boot:
@@ -36,7 +39,10 @@ class Context:
         return Evidence(path, " ".join(self.tree.entries(path)))
 
     def kernel_arguments(self, *arguments: str) -> tuple[str, ...]:
-        """Say how to add arguments to the kernel's command line."""
+        """Say how to add arguments to the kernel's command line.
+
+        An argument may be what a command prints: ``$(nova-gpu-host ...)``.
+        """
         text = " ".join(arguments)
         if self.tree.exists("/usr/sbin/grubby") or self.tree.exists(
             "/sbin/grubby"
@@ -46,8 +52,12 @@ class Context:
             )
         elif self.tree.exists("/etc/default/grub"):
             change = (
-                "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&" + text + " /'"
-                " /etc/default/grub",
+                (
+                    'sed -i "s/^GRUB_CMDLINE_LINUX=./&' + text + ' /"'
+                    if "$(" in text
+                    else "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&" + text + " /'"
+                )
+                + " /etc/default/grub",
                 "update-grub"
                 if self.tree.exists("/usr/sbin/update-grub")
                 or self.tree.is_directory("/etc/initramfs-tools")
@@ -67,6 +77,8 @@ class Context:
             "/etc/dracut.conf.d"
         ):
             return ("dracut -f --regenerate-all",)
+        if self.tree.exists("/etc/mkinitcpio.conf"):
+            return ("mkinitcpio -P",)
         return (
             "# make the initramfs again: update-initramfs -u -k all, or"
             " dracut -f --regenerate-all",

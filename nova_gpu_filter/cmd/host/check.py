@@ -73,7 +73,9 @@ class Check(base.HostCommand, command.Lister):
             self._device(host, text)
             for text in dict.fromkeys(parsed_args.device)
         ]
-        found = readiness.check(Context(tree, host, host_links), only)
+        found = readiness.check(
+            Context(tree, host, host_links, tuple(only)), only
+        )
         if parsed_args.nova_conf:
             options = nova_conf.read(*parsed_args.nova_conf)
             everything = reader.read(tree, everything=True).functions

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_gpu_filter.host import boot
+from nova_gpu_filter.host import capture
+from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import tree
+from nova_gpu_filter.host import vfio_ids
+from tests import captures
 from tests import sysfs_trees
 
 MODALIAS = """\
@@ -190,11 +194,260 @@ def test_who_takes_the_device_at_boot_follows_from_the_settings(
     assert boot_of(host).grabbers(gpu()) == grabbers
 
 
+BUILTIN = "/lib/modules/6.8.0-60-generic/modules.builtin"
+VFIO_KO = "kernel/drivers/vfio/pci/vfio-pci.ko"
+BEFORE = "softdep nouveau pre: vfio-pci\nsoftdep nvidia pre: vfio-pci\n"
+CMDLINE = "vfio-pci.ids=10de:11bf"
+BOTH = ("nouveau", "nvidia")
+UNIT = "/etc/systemd/system/gpu.service"
+WANTS = "/etc/systemd/system/multi-user.target.wants/gpu.service"
+RUN = "[Service]\nExecStart=/usr/local/sbin/bind-gpu\n"
+BIND = (
+    "echo vfio-pci > /sys/bus/pci/devices/0000:85:00.0/driver_override\n"
+    "echo 0000:85:00.0 > /sys/bus/pci/devices/0000:85:00.0/driver/unbind\n"
+)
+OVERRIDE = BIND.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "grabbers"),
+    [
+        # vfio-pci is built in: modprobe.d is nothing to it.
+        (
+            {BUILTIN: VFIO_KO, "/etc/modprobe.d/a.conf": f"{IDS}\n{BEFORE}"},
+            BOTH,
+        ),
+        ({BUILTIN: VFIO_KO, "/proc/cmdline": CMDLINE}, ()),
+        ({BUILTIN: VFIO_KO, "/proc/cmdline": "vfio_pci.ids=10de:11bf"}, ()),
+        ({BUILTIN: VFIO_KO, "/proc/cmdline": "vfio-pci.ids=10de:11be"}, BOTH),
+        (
+            {
+                BUILTIN: VFIO_KO,
+                "/etc/modprobe.d/a.conf": "blacklist nouveau\n"
+                "blacklist nvidia\n",
+            },
+            (),
+        ),
+        # The other driver is built in, too: the order of linking decides.
+        (
+            {
+                BUILTIN: f"kernel/drivers/gpu/drm/nouveau.ko\n{VFIO_KO}",
+                "/proc/cmdline": CMDLINE,
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                BUILTIN: f"{VFIO_KO}\nkernel/drivers/gpu/drm/nouveau.ko",
+                "/proc/cmdline": CMDLINE,
+            },
+            (),
+        ),
+        # Only the other one is: no setting of modprobe or udev is in time.
+        (
+            {
+                BUILTIN: "kernel/drivers/gpu/drm/nouveau.ko",
+                "/etc/modprobe.d/a.conf": f"{IDS}\n{BEFORE}blacklist nouveau",
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                BUILTIN: "kernel/drivers/gpu/drm/nouveau.ko",
+                "/etc/udev/rules.d/7.rules": 'KERNEL=="0000:85:00.0",'
+                ' ATTR{driver_override}="vfio-pci"',
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                BUILTIN: "kernel/drivers/gpu/drm/nouveau.ko",
+                "/etc/driverctl.d/pci-0000:85:00.0": "vfio-pci",
+            },
+            (),
+        ),
+        # On the command line of a module: the order is still open.
+        ({"/proc/cmdline": CMDLINE}, BOTH),
+        ({"/proc/cmdline": CMDLINE, "/etc/modprobe.d/a.conf": BEFORE}, ()),
+        # rd.driver.pre is dracut's.
+        (
+            {
+                "/proc/cmdline": f"{CMDLINE} rd.driver.pre=vfio-pci",
+                "/etc/initramfs-tools/initramfs.conf": "MODULES=most",
+            },
+            BOTH,
+        ),
+        (
+            {
+                "/proc/cmdline": f"{CMDLINE} rd.driver.pre=vfio-pci",
+                "/etc/dracut.conf": "",
+            },
+            (),
+        ),
+        # Class masks, as guides have them.
+        *(
+            (
+                {
+                    "/etc/modprobe.d/a.conf": f"options vfio-pci ids={ids}\n"
+                    + BEFORE
+                },
+                grabbers,
+            )
+            for ids, grabbers in (
+                ("10de:ffffffff:ffffffff:ffffffff:00030000:ffff00ff", ()),
+                ("10de:ffffffff:ffffffff:ffffffff:00040300:ffffffff", BOTH),
+                ("10de:11bf:10de:ffffffff", BOTH),
+                ("10de:11bf:0000:0000", ()),
+                ("ffffffff:ffffffff", ()),
+                ("10de", BOTH),
+                ("10de:11bf:x", BOTH),
+            )
+        ),
+        # Files of what makes the initramfs.
+        (
+            {
+                "/etc/initramfs-tools/modules": "nouveau\n"
+                "vfio_pci ids=10de:11bf"
+            },
+            ("nouveau",),
+        ),
+        ({"/etc/initramfs-tools/modules": "vfio-pci ids=10de:11bf"}, ()),
+        ({"/etc/initramfs-tools/modules": "# vfio-pci ids=10de:11bf"}, BOTH),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/dracut.conf.d/v.txt": 'force_drivers+=" vfio-pci "',
+            },
+            BOTH,
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/dracut.conf.d/v.conf": 'force_drivers+=" nouveau'
+                ' vfio-pci "',
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/mkinitcpio.conf": "MODULES=(vfio_pci vfio nouveau)\n"
+                "HOOKS=(base udev modconf kms)",
+            },
+            (),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/mkinitcpio.conf": "MODULES=(nouveau vfio_pci)",
+            },
+            ("nouveau",),
+        ),
+        # Without the hook modconf, vfio-pci does not know the ids.
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\n{BEFORE}",
+                "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\n"
+                "HOOKS=(base udev block)",
+            },
+            BOTH,
+        ),
+        (
+            {
+                "/proc/cmdline": CMDLINE,
+                "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\n"
+                "HOOKS=(base udev block)",
+            },
+            (),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/mkinitcpio.conf": "MODULES=()\nHOOKS=(modconf)",
+                "/etc/mkinitcpio.conf.d/v.conf": "MODULES+=(vfio_pci)",
+            },
+            (),
+        ),
+        ({"/etc/modprobe.d/a.conf": IDS, "/etc/mkinitcpio.conf": "#"}, BOTH),
+        # Programs and units.
+        ({"/etc/initramfs-tools/scripts/init-top/vfio": OVERRIDE}, ()),
+        (
+            {"/etc/initramfs-tools/scripts/init-top/vfio": f"# {OVERRIDE}"},
+            BOTH,
+        ),
+        ({UNIT: RUN, WANTS: "", "/usr/local/sbin/bind-gpu": BIND}, ()),
+        ({UNIT: RUN, "/usr/local/sbin/bind-gpu": BIND}, BOTH),
+        # It comes after the driver, and does not take the device from it.
+        ({UNIT: RUN, WANTS: "", "/usr/local/sbin/bind-gpu": OVERRIDE}, BOTH),
+        (
+            {
+                UNIT: f"[Unit]\nBefore=systemd-udev-trigger.service\n{RUN}",
+                WANTS: "",
+                "/usr/local/sbin/bind-gpu": OVERRIDE,
+            },
+            (),
+        ),
+        (
+            {
+                UNIT: "[Service]\nExecStart=/usr/sbin/driverctl set-override"
+                " 0000:85:00.0 vfio-pci\n",
+                WANTS: "",
+            },
+            (),
+        ),
+        (
+            {
+                UNIT: RUN,
+                WANTS: "",
+                "/usr/local/sbin/bind-gpu": BIND.replace("85", "86"),
+            },
+            BOTH,
+        ),
+        # Rules by class.
+        (
+            {
+                "/etc/udev/rules.d/7.rules": 'ATTR{vendor}=="0x10de",'
+                ' ATTR{class}=="0x03*", ATTR{driver_override}="vfio-pci"'
+            },
+            (),
+        ),
+        (
+            {
+                "/etc/udev/rules.d/7.rules": 'ATTR{vendor}=="0x10de",'
+                ' ATTR{class}=="0x0403*", ATTR{driver_override}="vfio-pci"'
+            },
+            BOTH,
+        ),
+        # Drivers that are switched off.
+        ({"/proc/cmdline": "nouveau.modeset=0"}, ("nvidia",)),
+        ({"/proc/cmdline": "nomodeset"}, ("nvidia",)),
+        ({"/etc/modprobe.d/a.conf": "options nouveau modeset=0"}, ("nvidia",)),
+        ({"/etc/modprobe.d/a.conf": "options nouveau modeset=1"}, BOTH),
+    ],
+)
+def test_what_works_is_told_from_what_does_nothing(
+    host, gpu, files, grabbers, tmp_path_factory
+):
+    for path, content in files.items():
+        host.write(path, content)
+    assert boot_of(host).grabbers(gpu()) == grabbers
+    place = tmp_path_factory.mktemp("capture")
+    with (place / "x.tar").open("wb") as file:
+        capture.write(
+            tree.Tree(str(host.root)), linking.Sources(), file, "x.tar"
+        )
+    top = captures.unpack(place / "x.tar", place / "unpacked")
+    assert boot.Boot(tree.Tree(str(top))).grabbers(gpu()) == grabbers
+
+
 def test_ids_are_read_with_their_source(host):
     host.write("/etc/modprobe.d/a.conf", IDS)
-    ids = boot_of(host).vfio_ids
-    assert set(ids) == {(0x10DE, 0x11BF), (0x10DE, 0x0FBB)}
-    assert str(ids[0x10DE, 0x11BF]) == f"/etc/modprobe.d/a.conf: {IDS}"
+    settings = boot_of(host).id_settings
+    assert [entry for entry, _ in settings] == [
+        vfio_ids.VfioId(0x10DE, 0x11BF),
+        vfio_ids.VfioId(0x10DE, 0x0FBB),
+    ]
+    assert str(settings[0][1]) == f"/etc/modprobe.d/a.conf: {IDS}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Cures of boot settings, typed on the files of a host."""
+
+import contextlib
+import io
+import re
+import shlex
+
+import pytest
+
+from nova_gpu_filter.cmd.host import app
+from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import readiness
+from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.findings import Severity
+from tests.sysfs_trees import Host
+from tests.sysfs_trees import Pci
+
+VFIO_KO = "kernel/drivers/vfio/pci/vfio-pci.ko\n"
+RELEASE = "/lib/modules/6.8.0-60-generic"
+FIRST, SECOND, NIC = "0000:41:00.0", "0000:42:00.0", "0000:43:00.0"
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Two cards of several functions and a NIC, all on vfio-pci now."""
+    host = Host(tmp_path / "host")
+    host.nodes(1)
+    host.iommu()
+    for group, bus in enumerate(("41", "42")):
+        for number, ids, code, driver in (
+            (0, "10de:1e07", 0x030000, "vfio-pci"),
+            (1, "10de:10f7", 0x040300, "vfio-pci"),
+            (2, "10de:1ad6", 0x0C0330, "vfio-pci"),
+        ):
+            host.add(
+                Pci(
+                    f"0000:{bus}:00.{number}",
+                    "pci0000:40",
+                    ids,
+                    code,
+                    group=group,
+                    driver=driver,
+                    bars=(1 << 24,),
+                )
+            )
+    host.add(
+        Pci(
+            NIC,
+            "pci0000:40",
+            "15b3:1021",
+            0x020700,
+            group=9,
+            driver="vfio-pci",
+            bars=(1 << 24,),
+        )
+    )
+    host.write("/etc/default/grub", 'GRUB_CMDLINE_LINUX=""')
+    host.write("/usr/sbin/update-grub", "")
+    return host
+
+
+def check(host, asked=()):
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    only = tuple(map(PciAddress.parse, asked))
+    context = Context(files, inventory, linking.join(inventory), only)
+    return [
+        one
+        for one in readiness.check(context, only)
+        if one.severity in (Severity.ERROR, Severity.WARNING)
+    ]
+
+
+def ask(host, command):
+    """Run ``nova-gpu-host ...`` on the files of the host."""
+    words = shlex.split(command)
+    assert words[0] == "nova-gpu-host"
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = app.main([*words[1:], "--sysfs-root", str(host.root)])
+    assert code == 0
+    return output.getvalue()
+
+
+def type_command(host, command):
+    """Do what a cure says, on the files of the host."""
+    line, _, path = command.partition(" > ")
+    if path:
+        host.write(
+            path,
+            line.removeprefix("echo ")
+            if line.startswith("echo ")
+            else ask(host, line),
+        )
+    elif command.startswith("sed -i"):
+        command = re.sub(
+            r"\$\((.*?)\)", lambda found: ask(host, found[1]).strip(), command
+        )
+        _, _, script, path = shlex.split(command)
+        match = re.fullmatch(r"s/\^(.*?)/&(.*)/", script)
+        assert match
+        text, count = re.subn(
+            f"^({match[1]})".replace("(HOOKS=()", r"(HOOKS=\()"),
+            lambda found: found[1] + match[2],
+            host.path(path).read_text(),
+            flags=re.M,
+        )
+        assert count
+        host.write(path, text)
+    elif command.startswith("driverctl set-override"):
+        _, _, address, driver = command.split()
+        host.write(f"/etc/driverctl.d/pci-{address}", driver)
+    elif command == "reboot":
+        grub = host.path("/etc/default/grub").read_text()
+        line = re.search('^GRUB_CMDLINE_LINUX="(.*)"', grub, re.M)[1]
+        host.write("/proc/cmdline", f"root=/dev/sda1 {line}")
+    else:
+        assert command in (
+            "update-grub",
+            "update-initramfs -u -k all",
+            "mkinitcpio -P",
+        ) or command.startswith("#")
+
+
+SETUPS = {
+    "modprobe.d": {},
+    "initramfs-tools": {"/etc/initramfs-tools/initramfs.conf": "MODULES=most"},
+    "vfio-pci built in": {f"{RELEASE}/modules.builtin": VFIO_KO},
+    "xhci built in": {
+        f"{RELEASE}/modules.builtin": "kernel/drivers/usb/host/xhci-pci.ko\n"
+    },
+    "both built in, xhci later": {
+        f"{RELEASE}/modules.builtin": VFIO_KO
+        + "kernel/drivers/usb/host/xhci-pci.ko\n"
+    },
+    "mkinitcpio without modconf": {
+        "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\nHOOKS=(base udev)\n"
+    },
+    "the console is on one": {
+        f"/sys/bus/pci/devices/{FIRST}/boot_vga": "1",
+    },
+}
+
+
+@pytest.mark.parametrize("asked", [(), (SECOND,), (FIRST, SECOND)])
+@pytest.mark.parametrize("setup", SETUPS)
+def test_cures_of_boot_settings_lead_to_ready(host, setup, asked):
+    for path, content in SETUPS[setup].items():
+        host.write(path, content)
+    found = [one for one in check(host, asked) if one.check == "boot"]
+    assert found
+    for one in found:
+        assert one.cures
+        for command in one.cures:
+            if "nova-gpu-host config" in command:
+                assert all(f"--device {each}" in command for each in asked)
+    for command in dict.fromkeys(
+        command for one in found for command in one.cures
+    ):
+        type_command(host, command)
+    assert [one for one in check(host, asked) if one.check == "boot"] == []
+
+
+def test_a_console_that_is_the_only_gpu_is_named_in_its_cure(host):
+    for address in (FIRST, SECOND):
+        host.write(f"/sys/bus/pci/devices/{address}/boot_vga", 1)
+    found = [one for one in check(host) if one.check == "boot"]
+    assert found
+    for one in found:
+        for command in one.cures:
+            type_command(host, command)
+    assert {one.check for one in check(host)} == {"console"}
