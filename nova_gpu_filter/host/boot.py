@@ -314,8 +314,10 @@ class Boot:
         """Find what takes a device from any driver that has it."""
         path = f"/etc/driverctl.d/pci-{function.address}"
         content = self._tree.read(path)
-        if content in drivers.VFIO_DRIVERS and not (
-            drivers.is_misspelt(content)
+        if (
+            content is not None
+            and content in drivers.VFIO_DRIVERS
+            and not drivers.is_misspelt(content)
         ):
             return Evidence(path, content)
         for script in self._scripts:
