@@ -68,6 +68,7 @@ PCI_IDS = """\
 	20f1  GA100 [A100 PCIe 40GB]
 	22a3  GH100 [H100 NVSwitch]
 	2330  GH100 [H100 SXM5 80GB]
+	2901  GB100 [B200]
 	2941  GB100 [HGX GB200]
 	1db1  GV100GL [Tesla V100 SXM2 16GB]
 15b3  Mellanox Technologies
@@ -768,7 +769,62 @@ def gb200_tray(
     return host
 
 
+def hgx_b200(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
+    """HGX B200: 8 GPUs; NVSwitches are managed by two ConnectX-7."""
+    host = Host(root, "b200-1")
+    host.nodes(2)
+    host.iommu()
+    for index in range(8):
+        bus = 0x10 * index + 2
+        port = host.bridge(
+            f"0000:{bus - 1:02x}:01.0",
+            f"pci0000:{bus - 1:02x}",
+            10 + index,
+        )
+        host.add(
+            Pci(
+                f"0000:{bus:02x}:00.0",
+                port,
+                "10de:2901",
+                0x030200,
+                subsystem="10de:1999",
+                numa=index // 4,
+                group=30 + index,
+                driver=driver,
+                bars=(64 * MIB, 256 * GIB, 32 * MIB),
+                totalvfs=16,
+                vf_ids="10de:2901",
+            )
+        )
+    for index in range(2):
+        bus = 0xA1 + index
+        port = host.bridge(f"0000:a0:0{index + 1}.0", "pci0000:a0", 20 + index)
+        host.add(
+            Pci(
+                f"0000:{bus:02x}:00.0",
+                port,
+                "15b3:1021",
+                0x020700,
+                numa=1,
+                group=40 + index,
+                driver="mlx5_core",
+                bars=(32 * MIB,),
+                rdma=f"mlx5_{index}",
+            )
+        )
+        host.write(
+            f"/sys/bus/pci/devices/0000:{bus:02x}:00.0/vpd",
+            b"\x82\x08\x00Board 01\x90SMDL\x06SW_MNG",
+        )
+    host.write(
+        "/usr/share/nvidia/nvswitch/fabricmanager.cfg", "FABRIC_MODE=1\n"
+    )
+    host.vfio_at_boot("10de:2901")
+    return host
+
+
 MACHINES = {
+    "hgx_b200": hgx_b200,
     "gb200_tray": gb200_tray,
     "k2_host": k2_host,
     "hgx_h100": hgx_h100,

@@ -60,6 +60,14 @@ class Baseboard:
     pattern: Pattern
     per_numa_node: int | None = None
     """GPUs on each NUMA node that has GPUs; None: any number."""
+    is_board: bool = True
+    """Whether the links are there always; else they are bridges that a host
+    with such GPUs may not have."""
+    spans_hosts: bool = False
+    """Whether NVLinks reach GPUs of other hosts, too."""
+    manages_switches_by_nics: bool = False
+    """Whether NVSwitches are no PCI devices: Fabric Manager reaches them by
+    network cards of their own."""
     switch_pairs: bool = False
     """Whether GPUs 0 and 1, 2 and 3 ... share a PCIe switch: only then does
     the PCI order say which GPU is which."""
@@ -123,8 +131,88 @@ BASEBOARDS = {
             nvswitches=4,
             pattern=_all(18),
         ),
+        # NVIDIA/nccl#1617: NV6 of each pair.
+        Baseboard(
+            name="hgx-h100-4",
+            model="HGX H100 with 4 GPUs, directly linked",
+            products=frozenset({0x2330, 0x2339}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(6),
+        ),
+        # NVIDIA's data sheet of H200 NVL: a bridge of four GPUs, and each has
+        # 18 NVLinks, 6 to each of the others.
+        Baseboard(
+            name="h200-nvl-4",
+            model="4 H200 NVL with a bridge of four",
+            products=frozenset({0x233B}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(6),
+            is_board=False,
+        ),
+        Baseboard(
+            name="h200-nvl-8",
+            model="8 H200 NVL with a bridge of four on each NUMA node",
+            products=frozenset({0x233B}),
+            gpus=8,
+            nvswitches=0,
+            pattern=lambda a, b: 6 if a // 4 == b // 4 else 0,
+            per_numa_node=4,
+            is_board=False,
+        ),
+        # NVIDIA's Fabric Manager User Guide, "NVSwitch-Based Systems": the
+        # fourth NVSwitches are reached by ConnectX-7 only; 18 NVLinks a GPU.
+        Baseboard(
+            name="hgx-b200-8",
+            model="HGX B200 with 8 GPUs",
+            products=frozenset({0x2901}),
+            gpus=8,
+            nvswitches=0,
+            pattern=_all(18),
+            manages_switches_by_nics=True,
+        ),
+        Baseboard(
+            name="hgx-b300-8",
+            model="HGX B300 with 8 GPUs",
+            products=frozenset({0x3182}),
+            gpus=8,
+            nvswitches=0,
+            pattern=_all(18),
+            manages_switches_by_nics=True,
+        ),
+        # NVIDIA/k8s-test-infra#371: NV18 of each pair of a tray.
+        Baseboard(
+            name="gb200-nvl-4",
+            model="compute tray of GB200 NVL72 with 4 GPUs",
+            products=frozenset({0x2941}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(18),
+            spans_hosts=True,
+        ),
+        Baseboard(
+            name="gb300-nvl-4",
+            model="compute tray of GB300 NVL72 with 4 GPUs",
+            products=frozenset({0x31C2}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(18),
+            spans_hosts=True,
+        ),
     )
 }
+
+
+def of(gpu: Function) -> tuple[Baseboard, ...]:
+    """List the boards that a GPU may be on."""
+    if gpu.vendor_id != _NVIDIA:
+        return ()
+    return tuple(
+        board
+        for board in BASEBOARDS.values()
+        if gpu.product_id in board.products
+    )
 
 
 def find(name: str) -> Baseboard:

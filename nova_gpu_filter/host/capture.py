@@ -24,6 +24,7 @@ from nova_gpu_filter.host import boot_scripts
 from nova_gpu_filter.host import capture_use
 from nova_gpu_filter.host import initramfs
 from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import management
 from nova_gpu_filter.host import pci_config
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host import tree as tree_lib
@@ -231,6 +232,12 @@ def _device(
     config = tree.read_bytes(f"{place}/config", pci_config.HEADER_BYTES)
     if config is not None:
         yield _Entry(f"{place}/config", config)
+    if "vpd" in files:
+        # It holds serial numbers, so that only the markers are kept.
+        data = tree.read_bytes(f"{place}/vpd", management.PRODUCT_DATA_BYTES)
+        for row in management.BY_PRODUCT_DATA:
+            if row.marker in (data or b""):
+                yield _Entry(f"{place}/vpd", row.marker)
     for attribute in _PRESENT:
         if attribute in files:
             yield _Entry(f"{place}/{attribute}", b"")

@@ -11,20 +11,24 @@ the NVSwitches and activates partitions), 2 vGPU.
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import baseboards
 from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.findings import Evidence
 from nova_gpu_filter.host.findings import Finding
 from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Use
 
 _CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Check that NVSwitches and Fabric Manager serve guests together."""
+    yield from _other_hosts(context)
     switches = context.host.nvswitches
     if not switches:
+        yield from _switches_behind_nics(context)
         return
     bound = tuple(_bound(switch) for switch in switches)
     to_guests = [
@@ -54,6 +58,95 @@ def check(context: Context) -> Iterator[Finding]:
     mode = int(match[1]) if match else 0
     shown = Evidence(_CONFIG, match[0].strip() if match else "no FABRIC_MODE")
     yield from _with_manager(switches, to_guests, mode, shown, bound)
+
+
+def _other_hosts(context: Context) -> Iterator[Finding]:
+    for gpu in context.host.gpus:
+        if any(board.spans_hosts for board in baseboards.of(gpu)):
+            yield Finding(
+                Severity.NOTE,
+                "fabric",
+                "the NVLinks of these GPUs reach other hosts (NVL72): NVLink"
+                " partitions and IMEX domains of several hosts are not"
+                " supported by Nova or nova-gpu-filter, which know the GPUs"
+                " of one host",
+                evidence=(
+                    context.evidence(
+                        f"/sys/bus/pci/devices/{gpu.address}/device"
+                    ),
+                ),
+            )
+            return
+
+
+def _switches_behind_nics(context: Context) -> Iterator[Finding]:
+    """Check Fabric Manager where NVSwitches are no PCI devices."""
+    gpus = [
+        gpu
+        for gpu in context.host.gpus
+        if any(board.manages_switches_by_nics for board in baseboards.of(gpu))
+    ]
+    if len(gpus) < 2:
+        return
+    managers = [
+        nic
+        for nic in context.host.nics
+        if any(one.use is Use.MANAGEMENT for one in nic.host_uses)
+    ]
+    if managers and all(
+        nic.driver in drivers.VFIO_DRIVERS for nic in managers
+    ):
+        yield Finding(
+            Severity.NOTE,
+            "fabric-manager",
+            "the network cards that manage the NVSwitches are for guests (full"
+            " passthrough): a guest needs all GPUs and all of these cards, or"
+            " one GPU without NVLink",
+            evidence=tuple(map(_bound, managers)),
+        )
+        return
+    text = context.tree.read(_CONFIG)
+    mode = _mode(text)
+    if text is None:
+        summary = (
+            "the NVSwitches of this board need Fabric Manager and NVLSM, which"
+            " are not installed on this host: guests will have no NVLink"
+        )
+    elif not mode:
+        summary = (
+            "Fabric Manager is in the mode for bare metal (FABRIC_MODE=0): the"
+            " GPUs of a guest have no NVLink"
+        )
+    else:
+        yield Finding(
+            Severity.OK,
+            "fabric-manager",
+            f"Fabric Manager has FABRIC_MODE={mode}",
+            evidence=(Evidence(_CONFIG, f"FABRIC_MODE={mode}"),),
+        )
+        return
+    yield Finding(
+        Severity.WARNING,
+        "fabric-manager",
+        summary,
+        evidence=(
+            Evidence(_CONFIG, None if text is None else f"FABRIC_MODE={mode}"),
+        ),
+        cures=(
+            "# install nvidia-fabricmanager of the driver's version and nvlsm;"
+            " or, if a guest gets all GPUs of the host, give it the network"
+            " cards that manage the NVSwitches, too",
+            f"sed -i 's/^FABRIC_MODE=.*/FABRIC_MODE=1/' {_CONFIG}",
+            "systemctl restart nvidia-fabricmanager",
+        ),
+    )
+
+
+def _mode(text: str | None) -> int:
+    match = re.search(
+        r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", text or "", re.MULTILINE
+    )
+    return int(match[1]) if match else 0
 
 
 def _bound(switch: Function) -> Evidence:

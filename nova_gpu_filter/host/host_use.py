@@ -77,6 +77,11 @@ class HostUses:
         """List what the host uses a function for; empty: nothing."""
         return (
             *self._management(address, vendor_id, product_id, class_code),
+            *(
+                ()
+                if is_vf
+                else self._product_data(address, vendor_id, product_id)
+            ),
             *self._consoles.get(address, ()),
             *self._interfaces(address, is_vf),
             *self._disks.get(address, ()),
@@ -106,6 +111,23 @@ class HostUses:
                     f"it is {text} ({row.name})",
                     f"{DEVICES}/{address}/device",
                     f"{vendor_id:04x}:{product_id:04x}",
+                )
+
+    def _product_data(
+        self, address: PciAddress, vendor_id: int, product_id: int
+    ) -> Iterator[HostUse]:
+        path = f"{DEVICES}/{address}/vpd"
+        for row in management.BY_PRODUCT_DATA:
+            if vendor_id != row.vendor_id or (
+                product_id not in row.product_ids
+            ):
+                continue
+            data = self._tree.read_bytes(path, management.PRODUCT_DATA_BYTES)
+            # Only root may read it, and most of these devices are plain NICs.
+            self._tree.problems.pop(path, None)
+            if data is not None and row.marker in data:
+                yield HostUse(
+                    Use.MANAGEMENT, row.name, path, row.marker.decode()
                 )
 
     # Console

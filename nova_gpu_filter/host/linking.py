@@ -167,8 +167,17 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     if sources.topo is not None:
         gpus = _gpus_of_topo(host, sources.topo, query)
         _from_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
+        unlinked = _without_nvlink(host, gpus, nvlinks)
+        if unlinked:
+            notes.append(_say_unlinked(sources.topo[0], gpus, unlinked))
         covered.update(gpu.address for gpu in gpus)
-        origins.append(sources.topo[0])
+        covered.difference_update(unlinked)
+        for pair in list(nvlinks):
+            if pair & unlinked:
+                # Not known, so that the board may say it.
+                del nvlinks[pair]
+        if covered:
+            origins.append(sources.topo[0])
     if sources.baseboard is not None:
         board = baseboards.find(sources.baseboard)
         gpus = baseboards.check(board, host)
@@ -287,6 +296,44 @@ def _from_topo(
                     topo[0],
                 )
     _compare(host, topo[0], matrix, gpus, is_sure, notes)
+
+
+def _without_nvlink(
+    host: Inventory,
+    gpus: Sequence[Function],
+    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
+) -> frozenset[PciAddress]:
+    """Find GPUs that have NVLinks by their board, and none in a matrix."""
+    on_board = [
+        gpu
+        for gpu in gpus
+        if host.nvswitches or any(one.is_board for one in baseboards.of(gpu))
+    ]
+    if len(on_board) < 2:
+        return frozenset()
+    linked = {
+        address
+        for pair, (link, _) in nvlinks.items()
+        if link is not None
+        for address in pair
+    }
+    return frozenset(gpu.address for gpu in on_board) - linked
+
+
+def _say_unlinked(
+    source: str, gpus: Sequence[Function], unlinked: frozenset[PciAddress]
+) -> str:
+    if len(unlinked) == len(gpus):
+        return (
+            f"{source}: not one NVLink, though this board has them: it is the"
+            " output of 'nvidia-smi topo -mp', or Fabric Manager did not run;"
+            " save 'nvidia-smi topo -m' while it runs"
+        )
+    addresses = " ".join(map(str, sorted(unlinked)))
+    return (
+        f"{source}: no NVLink of {addresses}, though this board has them: see"
+        " 'nvidia-smi nvlink -s', MIG mode and Fabric Manager's log"
+    )
 
 
 def _compare(

@@ -100,6 +100,31 @@ FUNCTIONS = (
 """Channels between a host and its BMC."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProductData:
+    """What a device's vital product data says of its use."""
+
+    name: str
+    vendor_id: int
+    product_ids: frozenset[int]
+    marker: bytes
+    source: str
+
+
+BY_PRODUCT_DATA = (
+    ProductData(
+        "it manages the NVSwitches of the board",
+        0x15B3,
+        _ids(0x1021),
+        b"SW_MNG",
+        "NVIDIA's Fabric Manager User Guide, NVLink Subnet Manager: the"
+        " ConnectX-7 whose VPD has SMDL=SW_MNG",
+    ),
+)
+PRODUCT_DATA_BYTES = 1024
+"""How much of it is read: reading is slow, and the markers stand in front."""
+
+
 def find(
     rows: tuple[Row, ...], vendor_id: int, product_id: int, class_code: int
 ) -> Row | None:

@@ -60,6 +60,7 @@ def evidence(finding):
 
 # Machine -> errors, warnings, exit code.
 EXPECTED = {
+    "hgx_b200": (set(), set(), 0),
     "gb200_tray": (
         set(),
         {

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Boards whose NVLinks are known, and what they ask of a host."""
+
+import pytest
+
+from nova_gpu_filter.host import fragment
+from nova_gpu_filter.host import linking
+from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import readiness
+from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.topology import links
+
+CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
+
+
+def topo(size, cell):
+    """The output of nvidia-smi topo -m; ``cell`` gives each pair's link."""
+    names = [f"GPU{index}" for index in range(size)]
+    rows = ["\t" + "\t".join(names) + "\tCPU Affinity\tNUMA Affinity"]
+    rows += [
+        "\t".join(
+            [names[i]]
+            + [" X " if i == j else cell(i, j) for j in range(size)]
+            + ["0-55", str(2 * i // size)]
+        )
+        for i in range(size)
+    ]
+    return ("topo.txt", "\n".join(rows) + "\n")
+
+
+def pcie_only(i, j):
+    return "PXB" if i // 2 == j // 2 else "NODE" if i // 4 == j // 4 else "SYS"
+
+
+def findings(host, check):
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    return [
+        (one.severity, one.summary)
+        for one in readiness.check(context)
+        if one.check == check
+    ]
+
+
+def test_a_matrix_without_nvlinks_is_not_believed_of_a_board(
+    build, read_links
+):
+    host_links = read_links(build("hgx_h100"), topo=topo(8, pcie_only))
+    assert host_links.nvlink_known == frozenset()
+    assert host_links.nvlink_from == ()
+    assert "not one NVLink" in host_links.notes[0]
+
+
+def test_the_board_may_say_what_the_matrix_lacks(build, read_links):
+    host_links = read_links(
+        build("hgx_h100"), topo=topo(8, pcie_only), baseboard="hgx-h100-8"
+    )
+    assert len(host_links.nvlink_known) == 8
+    one, other, *_ = [one for one in host_links.devices if one.chip]
+    link = host_links.between(one.address, other.address)
+    assert links.name(link) == "NV18"
+
+
+def test_a_gpu_of_a_board_without_nvlinks_is_not_known(build, read_links):
+    host_links = read_links(
+        build("hgx_h100"),
+        topo=topo(8, lambda i, j: pcie_only(i, j) if 3 in (i, j) else "NV18"),
+    )
+    assert len(host_links.nvlink_known) == 7
+    assert "no NVLink of 0000:44:00.0" in host_links.notes[0]
+
+
+def test_cards_need_no_nvlinks(build, read_links):
+    host_links = read_links(
+        build("a100_bridge_pairs"),
+        topo=topo(4, lambda i, j: "NODE" if i // 2 == j // 2 else "SYS"),
+    )
+    assert len(host_links.nvlink_known) == 4
+    assert host_links.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("machine", "board", "bonded"),
+    [
+        ("hgx_b200", "hgx-b200-8", 18),
+        ("gb200_tray", "gb200-nvl-4", 18),
+    ],
+)
+def test_newer_boards_have_their_nvlinks(
+    build, read_links, machine, board, bonded
+):
+    host_links = read_links(build(machine), baseboard=board)
+    gpus = [device for device in host_links.devices if device.chip]
+    for one in gpus:
+        for other in gpus:
+            if one is not other:
+                link = host_links.between(one.address, other.address)
+                assert links.name(link) == f"NV{bonded}"
+
+
+def test_what_manages_nvswitches_is_no_network_card_for_guests(build, read):
+    host = read(build("hgx_b200"))
+    assert [nic.why_needed for nic in host.nics] == [
+        "it manages the NVSwitches of the board"
+    ] * 2
+    chosen = fragment.chosen(host, fragment.Options(nics=True))
+    assert {function.ids for function in chosen} == {"10de:2901"}
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("FABRIC_MODE=1\n", Severity.OK),
+        ("FABRIC_MODE=0\n", Severity.WARNING),
+        (None, Severity.WARNING),
+    ],
+)
+def test_fabric_manager_is_needed_without_nvswitches_on_pci(
+    build, text, severity
+):
+    host = build("hgx_b200")
+    if text is None:
+        host.remove(CONFIG)
+    else:
+        host.write(CONFIG, text)
+    assert [one[0] for one in findings(host, "fabric-manager")] == [severity]
+
+
+def test_the_managers_of_nvswitches_may_be_given_to_the_guest_of_all(build):
+    host = build("hgx_b200")
+    host.remove(CONFIG)
+    for bus in ("a1", "a2"):
+        link = host.path(f"/sys/bus/pci/devices/0000:{bus}:00.0/driver")
+        link.unlink()
+        link.symlink_to("../../../bus/pci/drivers/vfio-pci")
+    ((severity, summary),) = findings(host, "fabric-manager")
+    assert severity is Severity.NOTE
+    assert "full passthrough" in summary
+
+
+def test_nvlinks_to_other_hosts_are_noted(build):
+    ((severity, summary),) = findings(build("gb200_tray"), "fabric")
+    assert severity is Severity.NOTE
+    assert "IMEX" in summary
