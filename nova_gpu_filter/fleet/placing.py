@@ -197,13 +197,21 @@ def _extra_specs(
             for value in one.metadata.get(name, "").split(",")
             if value.strip()
         ]
-        if not any(specs_matcher.match(value, wanted) for value in values):
+        if not any(_matches(value, wanted) for value in values):
             yield explain.Gate(
                 f"no aggregate of the host has {name}={wanted}, which the"
                 " flavor asks for",
                 f"with the host in an aggregate that has {name}={wanted}",
                 1,
             )
+
+
+def _matches(value: str, wanted: str) -> bool:
+    try:
+        return bool(specs_matcher.match(value, wanted))
+    except ValueError:
+        # A number is asked for; Nova's filter fails the whole request.
+        return False
 
 
 def _traits(
