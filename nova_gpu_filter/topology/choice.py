@@ -95,10 +95,10 @@ def rank(
 
     The order is: the policy; whole fabric partitions, where the host lists
     any of size k; the weakest link; the sum of the links; the same two of the
-    ways over PCIe; the least increase of fragmentation. All sets of up to 16
-    devices are looked at, of more devices at most
-    :data:`enumeration.MAX_SETS`; a set that satisfies the policy is found if
-    there is one.
+    ways over PCIe; the least increase of fragmentation. All sets are
+    looked at where they are few, else as many as
+    :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
+    first.
 
     :param free: mask of the free devices.
     :param k: devices of a set.

@@ -23,7 +23,7 @@ Twins count once (see :mod:`nova_gpu_filter.topology.twins`), so that larger
 hosts mostly stay below it too.
 """
 
-MAX_STEPS: Final = 1 << 16
+MAX_STEPS: Final = 40_000
 """Most pairs of devices that are looked at: about 30 ms."""
 
 
