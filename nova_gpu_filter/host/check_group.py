@@ -9,12 +9,14 @@ Source: the kernel's drivers/vfio/vfio_iommu_type1.c and drivers/iommu/iommu.c
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import drivers
+from nova_gpu_filter.host import host_use
 from nova_gpu_filter.host import reader
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.findings import Evidence
 from nova_gpu_filter.host.findings import Finding
 from nova_gpu_filter.host.findings import Severity
 from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import GroupMember
 
 # Types of reserved regions (iommu_group_resv_type_string in
 # drivers/iommu/iommu.c) for which a group cannot have a domain of its own
@@ -73,6 +75,8 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
         " with a root port of its own",
     )
     if in_use:
+        # No command takes the host's own disk or network away from it.
+        needed = [one for one in in_use if _is_needed(context, one)]
         yield Finding(
             Severity.ERROR,
             "group",
@@ -82,11 +86,22 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
             evidence=evidence,
             cures=(
                 *separate,
-                "# or, if the host can do without them, bind them to"
-                " vfio-pci:",
+                *(
+                    f"# the host itself needs {member.address}"
+                    for member in needed
+                ),
+                *(
+                    ()
+                    if needed
+                    else (
+                        "# or, if the host can do without them, bind them to"
+                        " vfio-pci:",
+                    )
+                ),
                 *(
                     command
                     for member in in_use
+                    if not needed
                     for command in drivers.bind_to_vfio(
                         member.address, member.driver, member.ids
                     )
@@ -106,6 +121,15 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                 "# or offer only one of them, or flavors that ask for all",
             ),
         )
+
+
+def _is_needed(context: Context, member: GroupMember) -> bool:
+    vendor, product = (int(part, 16) for part in member.ids.split(":"))
+    return bool(
+        host_use.HostUses(context.tree).find(
+            member.address, vendor, product, member.class_code
+        )
+    )
 
 
 def _reserved(context: Context, function: Function) -> Iterator[Finding]:

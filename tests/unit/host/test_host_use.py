@@ -8,8 +8,10 @@ from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import fragment
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import reader
+from nova_gpu_filter.host import readiness
 from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.inventory import Use
 from tests import captures
 from tests import sysfs_trees
@@ -505,3 +507,24 @@ def test_machines_whose_nics_are_idle_keep_offering_them(tmp_path):
     host = sysfs_trees.hgx_h100(tmp_path / "hgx")
     inventory = reader.read(tree.Tree(str(host.root)))
     assert len(fragment.chosen(inventory, fragment.Options(nics=True))) == 16
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_a_disk_in_the_group_is_not_to_be_unbound_while_in_use(
+    host, is_mounted
+):
+    place = "/sys/devices/pci0000:3c/0000:3c:01.0/0000:3d:00.0"
+    host.link(f"/sys/kernel/iommu_groups/1/devices/{DISK}", place)
+    host.remove(f"{place}/iommu_group")
+    host.link(f"{place}/iommu_group", "/sys/kernel/iommu_groups/1")
+    if is_mounted:
+        mounted()(host)
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    (found,) = [
+        one for one in readiness.check(context) if one.check == "group"
+    ]
+    assert any("unbind" in cure for cure in found.cures) is not is_mounted
+    needs = f"# the host itself needs {DISK}"
+    assert (needs in found.cures) is is_mounted
