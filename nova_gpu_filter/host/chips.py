@@ -132,6 +132,7 @@ _AMD_CHIPS = {
     "Arcturus": ("CDNA", "gfx908"),
     "Aldebaran": ("CDNA2", "gfx90a"),
     "Aqua Vanjaram": ("CDNA3", "gfx942"),
+    "MI350": ("CDNA4", "gfx950"),
     "Navi 10": ("RDNA", "gfx1010"),
     "Navi 12": ("RDNA", "gfx1011"),
     "Navi 14": ("RDNA", "gfx1012"),
@@ -154,6 +155,38 @@ _INTEL_CHIPS = {
     "Battlemage": "Xe2",
 }
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ids:
+    """Product ids of one chip, where names do not tell, or are missing."""
+
+    vendor_id: int
+    first: int
+    last: int
+    code_name: str
+    source: str
+
+
+_BY_IDS = (
+    _Ids(AMD, 0x738C, 0x7390, "Arcturus", "pci.ids: MI100"),
+    _Ids(AMD, 0x7408, 0x7410, "Aldebaran", "pci.ids: MI210, MI250 and VF"),
+    _Ids(AMD, 0x74A0, 0x74BF, "Aqua Vanjaram", "pci.ids: MI300, MI325, VFs"),
+    # pci.ids calls them Aqua Vanjaram, too.
+    _Ids(
+        AMD,
+        0x75A0,
+        0x75BF,
+        "MI350",
+        "pci.ids: MI350X, MI350P, MI355X and VFs; LLVM: gfx950",
+    ),
+    _Ids(NVIDIA, 0x2321, 0x2348, "GH100", "pci.ids: H100, H200, H20, GH200"),
+    _Ids(NVIDIA, 0x2901, 0x2901, "GB100", "pci.ids: B200"),
+    _Ids(NVIDIA, 0x2941, 0x2941, "GB100", "pci.ids: GB200"),
+    _Ids(NVIDIA, 0x2BB1, 0x2BB5, "GB202", "pci.ids: RTX PRO 6000 Blackwell"),
+    _Ids(NVIDIA, 0x3182, 0x3182, "GB110", "pci.ids: B300 SXM6"),
+    _Ids(NVIDIA, 0x31C2, 0x31C3, "GB110", "pci.ids: GB300"),
+)
+
 _NVIDIA_BY_CODE = {
     code: (architecture, capability)
     for architecture, chips in _NVIDIA_CHIPS.items()
@@ -170,6 +203,19 @@ def product(name: str) -> str:
     """
     match = _PRODUCT.search(name)
     return match["product"].strip() if match else name.strip()
+
+
+def find(vendor_id: int, product_id: int, name: str | None) -> Chip | None:
+    """Find the chip of a device, by its ids or else by its name.
+
+    :param name: the device's name in the PCI ID Repository; None if that does
+        not know it.
+    :returns: None if neither tells.
+    """
+    for ids in _BY_IDS:
+        if ids.vendor_id == vendor_id and ids.first <= product_id <= ids.last:
+            return chip(vendor_id, ids.code_name)
+    return chip(vendor_id, name) if name else None
 
 
 def chip(vendor_id: int, name: str) -> Chip | None:

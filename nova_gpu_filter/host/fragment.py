@@ -89,6 +89,17 @@ def notes(host: Inventory, options: Options) -> Iterator[str]:
             f"left out: {addresses}"
             f"{f' and {more} more' if more > 0 else ''} ({reason})"
         )
+    unnamed = dict.fromkeys(
+        one.ids
+        for one in chosen(host, options)
+        if one.kind is Kind.GPU and one.product is None
+    )
+    for ids in unnamed if host.names_from else ():
+        yield (
+            f"{host.names_from} does not know {ids}: its resource class is"
+            " made of the ids; update pci.ids before the class is in use, or"
+            f" choose one with --resource-class {ids}=NAME"
+        )
     for pf, types in vgpu_types(chosen(host, options)).items():
         if len(types) > 1:
             yield (

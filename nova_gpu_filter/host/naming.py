@@ -18,6 +18,9 @@ _PREFIXES = {
     Kind.NVSWITCH: "NVSWITCH",
     Kind.FUNCTION: "GPU_FUNCTION",
 }
+# How names of VFs end in pci.ids: "Instinct MI300X VF", "ConnectX Family
+# mlx5Gen Virtual Function".
+_NAMED_AS_VF = ("_VF", "_VIRTUAL_FUNCTION")
 _MAX_NAME = 255
 """The longest name that Placement takes."""
 
@@ -74,16 +77,19 @@ def resource_class(function: Function, choices: Choices) -> str | None:
     """Name the resource class: ``CUSTOM_GPU_H100_SXM5_80GB``.
 
     VFs have one of their own: half a GPU is another resource than a whole.
+    Where the product has no name it is the one that Nova makes of the ids,
+    ``CUSTOM_PCI_10DE_2330``.
 
-    :returns: None where the product has no name; Nova then makes one of its
-        ids, ``CUSTOM_PCI_10DE_2330``.
+    :returns: None for what is neither of interest nor named.
     """
     name = _chosen(choices.resource_classes, function)
     if name is not None:
         return nova_names.normalize_resource_class(symbol(name))
-    if function.product is None or function.kind is None:
+    if function.kind is None:
         return None
-    suffix = "_VF" if function.physfn is not None else ""
+    if function.product is None:
+        return f"CUSTOM_PCI_{symbol(function.ids)}"
+    suffix = "_VF" if _needs_suffix(function) else ""
     name = f"CUSTOM_{_PREFIXES[function.kind]}_{symbol(function.product)}"
     return name[: _MAX_NAME - len(suffix)] + suffix
 
@@ -97,7 +103,13 @@ def alias_name(function: Function, choices: Choices) -> str:
         name = f"pci-{function.ids.replace(':', '-')}"
     else:
         name = symbol(function.product).lower().replace("_", "-")
-    return f"{name}-vf" if function.physfn is not None else name
+    return f"{name}-vf" if _needs_suffix(function) else name
+
+
+def _needs_suffix(function: Function) -> bool:
+    """Whether it is a VF whose name in the database does not say so."""
+    name = symbol(function.product or "")
+    return function.physfn is not None and not name.endswith(_NAMED_AS_VF)
 
 
 @functools.cache

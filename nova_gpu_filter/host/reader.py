@@ -273,7 +273,7 @@ def _function(
         vendor_name=words.vendor(vendor),
         product_name=name,
         subsystem_name=words.subsystem(vendor, product, subvendor, subproduct),
-        chip=(chips.chip(vendor, name) if name and kind is Kind.GPU else None),
+        chip=(chips.find(vendor, product, name) if kind is Kind.GPU else None),
         numa_node=None if numa is None or numa < 0 else numa,
         iommu_group=seen.iommu_group,
         driver=tree.link_name(f"{path}/driver") if "driver" in files else None,

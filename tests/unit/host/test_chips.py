@@ -71,3 +71,24 @@ def test_a_chip_that_is_not_named_is_not_guessed(vendor, name):
 )
 def test_the_product_is_what_stands_in_brackets(name, product):
     assert chips.product(name) == product
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "name", "architecture"),
+    [
+        (chips.AMD, 0x74A1, "Aqua Vanjaram [Instinct MI300X]", "CDNA3"),
+        (chips.AMD, 0x74B5, "Aqua Vanjaram [Instinct MI300X VF]", "CDNA3"),
+        (chips.AMD, 0x75A0, "Aqua Vanjaram [Instinct MI350X]", "CDNA4"),
+        (chips.AMD, 0x75A3, "Aqua Vanjaram [Instinct MI355X]", "CDNA4"),
+        (chips.AMD, 0x75B0, None, "CDNA4"),
+        (chips.NVIDIA, 0x3182, None, "Blackwell"),
+        (chips.NVIDIA, 0x233B, None, "Hopper"),
+        (chips.NVIDIA, 0x1B38, "GP102GL [Tesla P40]", "Pascal"),
+    ],
+)
+def test_ids_tell_what_names_do_not(vendor, product, name, architecture):
+    assert chips.find(vendor, product, name).architecture == architecture
+
+
+def test_ids_that_are_not_listed_are_not_guessed():
+    assert chips.find(chips.NVIDIA, 0xFFFE, None) is None
