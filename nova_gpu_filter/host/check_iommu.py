@@ -43,6 +43,8 @@ class Platform:
     is_in_table: bool = True
     """Whether the table is there only with the IOMMU."""
     source: str = ""
+    machine_type: str | None = "q35"
+    """For guests with large BARs; None: the default is the right one."""
 
 
 _DMAR = ("DMAR",)
@@ -90,6 +92,7 @@ _PLATFORMS = (
         False,
         is_in_table=False,
         source="drivers/acpi/arm64/iort.c; iommu= is of x86 only",
+        machine_type=None,
     ),
     Platform(
         r"cpu\s*:\s*POWER",
@@ -98,6 +101,7 @@ _PLATFORMS = (
         (),
         False,
         source="arch/powerpc/platforms/powernv: always on",
+        machine_type=None,
     ),
 )
 _UNKNOWN = Platform(

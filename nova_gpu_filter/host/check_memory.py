@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import check_iommu
 from nova_gpu_filter.host import sizes
 from nova_gpu_filter.host.context import Context
 from nova_gpu_filter.host.findings import Evidence
@@ -23,6 +24,12 @@ def check(context: Context) -> Iterator[Finding]:
     yield _pinned(context)
     largest = max(context.host.gpus, key=lambda gpu: gpu.bar_bytes)
     total = sum(gpu.bar_bytes for gpu in context.host.gpus)
+    machine_type = check_iommu.platform(context).machine_type
+    machine = (
+        f" on {machine_type} (hw_machine_type={machine_type})"
+        if machine_type
+        else ""
+    )
     if largest.bar_bytes >= _LARGE:
         yield Finding(
             Severity.NOTE,
@@ -41,7 +48,7 @@ def check(context: Context) -> Iterator[Finding]:
             ),
             cures=(
                 "# boot guests with UEFI (image property hw_firmware_type="
-                "uefi) on q35 (hw_machine_type=q35), and show them the"
+                f"uefi){machine}, and show them the"
                 " address width of the CPU (hw_maxphysaddr_mode="
                 "passthrough)",
             ),

@@ -138,3 +138,18 @@ def test_each_way_to_switch_the_iommu_off_is_known(build, value):
     host.write("/proc/cmdline", value)
     (finding,) = findings(host, "iommu", ERROR)
     assert "switched off on the kernel command line" in finding.summary
+
+
+@pytest.mark.parametrize(
+    ("machine", "is_named"), [("hgx_h100", True), ("gb200_tray", False)]
+)
+def test_a_machine_type_is_named_where_the_default_will_not_do(
+    build, machine, is_named
+):
+    cures = [
+        cure
+        for finding in findings(build(machine), "memory", NOTE)
+        for cure in finding.cures
+    ]
+    assert any("hw_firmware_type" in cure for cure in cures)
+    assert any("q35" in cure for cure in cures) is is_named
