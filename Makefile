@@ -16,7 +16,7 @@ CLOUD_RERUNS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-quick test-upstream test-hardware bench clean \
+.PHONY: help venv demo test test-quick test-upstream test-hardware test-node bench clean \
     cloud cloud-down cloud-venv test-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
@@ -51,6 +51,12 @@ test-quick: venv ## Run unit and functional tests on the newest Nova.
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
 	$(BIN)/python -m tests.upstream.placement
+
+test-node: ## Boot servers on an emulated compute node of a real cloud (root).
+	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
+	    $(MAKE) --no-print-directory cloud-venv && \
+	    $(CLOUD)/bin/python -m tests.node $(ARGS); \
+	 else echo "test-node: skipped: $$reason"; fi
 
 test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \

@@ -63,7 +63,7 @@ $busybox cat /packed/initramfs-tools/modules |
 LD_LIBRARY_PATH=/guest/lib
 export LD_LIBRARY_PATH
 /lib/systemd/systemd-udevd --daemon || fail "udevd does not start"
-udevadm trigger --action=add --subsystem-match=pci
+udevadm trigger --action=add --subsystem-match=pci --subsystem-match=virtio
 udevadm settle --timeout=300 || fail "udevd does not settle"
 unset LD_LIBRARY_PATH
 $busybox umount /etc/modprobe.d
@@ -71,6 +71,15 @@ $busybox cat /etc/modules-load.d/*.conf 2>/dev/null |
     while read -r module; do
         $modprobe "$module"
     done
+
+for path in /sys/class/net/*; do
+    name=${path##*/}
+    [ "$name" = lo ] && continue
+    # QEMU's user network: addresses of docs/system/devices/net.rst.
+    $busybox ip link set "$name" up
+    $busybox ip addr add 10.0.2.15/24 dev "$name"
+    $busybox ip route add default via 10.0.2.2
+done
 
 : >/run/booted
 wait

@@ -98,6 +98,9 @@ class Machine:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Files of /etc at first boot."""
     memory_mib: int = 900
+    is_networked: bool = False
+    """Whether it has a network card, by which it reaches 127.0.0.1 of the
+    machine that emulates it as 10.0.2.2."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -155,6 +158,7 @@ def _cards(place: Ports | Switch | Card) -> tuple[Card, ...]:
 
 
 K2 = Model("10de:11bf", 0x0300, bar=128 * MIB, driver="nvidia")
+K2_DMA = Model("10de:11bf", 0x0300, player="edu", driver="nvidia")
 A100 = Model("10de:20f1", 0x0302, bar=4 * GIB, driver="nvidia")
 H100 = Model("10de:2330", 0x0302, bar=8 * GIB, driver="nvidia")
 RTX = Model("10de:1e07", 0x0300, player="edu", driver="nvidia")
@@ -353,6 +357,23 @@ PASSING = Machine(
     links=(("PHB", "console gpu0 gpu1"),),
     console="console",
     memory_mib=1200,
+)
+
+K2_NODE = Machine(
+    "k2-node",
+    # A GRID K2 whose two GPUs do DMA, and a network: a compute host.
+    roots=(
+        Root(
+            (
+                _one("console", CONSOLE),
+                Ports((Switch((_one("gpu0", K2_DMA), _one("gpu1", K2_DMA))),)),
+            )
+        ),
+    ),
+    links=(("PIX", "gpu0 gpu1"), ("PHB", "console gpu0 gpu1")),
+    console="console",
+    memory_mib=1800,
+    is_networked=True,
 )
 
 MACHINES = (K2_WORKSTATION, HGX, CASCADE, AUDIO, NO_ACS, IOMMU_OFF, AMD)

@@ -73,7 +73,7 @@ def _start() -> libvirt_driver.LibvirtDriver:
     neutron.register_dynamic_opts(CONF)
     objects.register_all()
     models.BASE.metadata.create_all(database.get_engine())
-    pathlib.Path(CONF.instances_path).mkdir(parents=True)
+    pathlib.Path(CONF.instances_path).mkdir(parents=True, exist_ok=True)
     driver = libvirt_driver.LibvirtDriver(virtapi.VirtAPI())
     driver.init_host(CONF.host)
     return driver

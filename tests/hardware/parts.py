@@ -44,10 +44,15 @@ _UNPACKED = (
 )
 _TO_BUILD = ("libc6-dev",)
 # These are unpacked with what they need and this machine lacks.
-_LIBVIRT = (
+_SERVICES = (
+    "libvirt-clients",
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
     "python3-libvirt",
+    "pciutils",
+    # nova-compute reads images with qemu-img.
+    "qemu-utils",
+    "socat",
 )
 
 # The guest's kernel has these modules, and what they depend on: what it needs
@@ -59,6 +64,7 @@ _MODULES = (
     "vfio_pci",
     "vfio_iommu_type1",
     "snd_hda_intel",
+    "virtio_net",
     # Lays the packages over /usr.
     "overlay",
 )
@@ -88,14 +94,22 @@ class Parts:
         return self.extras / "bin" / "busybox"
 
     @property
+    def payload(self) -> pathlib.Path:
+        """A kernel that is a guest's whole operating system."""
+        return self.extras / "boot" / "payload"
+
+    @property
     def library(self) -> pathlib.Path:
         """What is preloaded into QEMU."""
         return self.cache / "emulated.so"
 
     @property
     def initrd(self) -> pathlib.Path:
-        """The root file system of guests, without /etc."""
-        return self.cache / "initrd"
+        """The root file system of guests, without /etc.
+
+        It has packages of the environment that the tests run in.
+        """
+        return self.cache / f"initrd-{pathlib.Path(sys.prefix).name}"
 
     @property
     def release(self) -> str:
@@ -138,19 +152,31 @@ def get() -> Parts:
         raise NotHere("only root may do this")
     _install()
     parts = Parts(CACHE)
-    mark = CACHE / "made-of"
-    key = _key(shares(parts))
-    if mark.exists() and mark.read_text() == key:
-        return parts
-    shutil.rmtree(CACHE, ignore_errors=True)
-    CACHE.mkdir(parents=True)
-    _make(parts)
-    mark.write_text(key)
+    made_of = _hash_sources(shares(parts))
+    if not _is_made_of(CACHE, made_of):
+        shutil.rmtree(CACHE, ignore_errors=True)
+        CACHE.mkdir(parents=True)
+        _make(parts)
+        _mark(CACHE, made_of)
+    made_of += f"\n{site.key()}"
+    if not _is_made_of(parts.initrd, made_of):
+        _make_initrd(parts)
+        _mark(parts.initrd, made_of)
     return parts
 
 
-def _key(seen: tuple[qemu.Share, ...]) -> str:
-    made_of = hashlib.sha256(f"{seen} {site.key()}".encode())
+def _is_made_of(made: pathlib.Path, made_of: str) -> bool:
+    """Whether something is there and was made of these sources."""
+    mark = CACHE / f"{made.name}.made-of"
+    return mark.exists() and mark.read_text() == made_of
+
+
+def _mark(made: pathlib.Path, made_of: str) -> None:
+    (CACHE / f"{made.name}.made-of").write_text(made_of)
+
+
+def _hash_sources(seen: tuple[qemu.Share, ...]) -> str:
+    made_of = hashlib.sha256(f"{seen}".encode())
     for path in sorted(SOURCES.rglob("*")):
         if (
             path.suffix in (".c", ".sh")
@@ -234,7 +260,7 @@ def _make(parts: Parts) -> None:
     build = CACHE / "build"
     packages = CACHE / "packages"
     packages.mkdir()
-    wanted = {*_UNPACKED, *_lacking(*_LIBVIRT), *_kernel_packages()}
+    wanted = {*_UNPACKED, *_lacking(*_SERVICES), *_kernel_packages()}
     _apt("apt-get", "download", *sorted(wanted), cwd=packages)
     for package in sorted(packages.iterdir()):
         is_kernels = package.name.startswith("linux-")
@@ -255,10 +281,9 @@ def _make(parts: Parts) -> None:
         *("gcc", "-m32", "-O1", "-Wall", "-Werror", "-ffreestanding"),
         *("-fno-pie", "-fno-stack-protector", "-fcf-protection=none"),
         *("-nostdlib", "-static", "-Wl,-Ttext=0x100000,--build-id=none"),
-        *("-Wl,-z,noexecstack", "-o", parts.extras / "boot" / "payload"),
+        *("-Wl,-z,noexecstack", "-o", parts.payload),
         SOURCES / "payload.c",
     )
-    _make_initrd(parts)
 
 
 def _merge_libraries(root: pathlib.Path) -> None:

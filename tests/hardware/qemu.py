@@ -104,6 +104,11 @@ def arguments(
             f",bus=pcie.0,addr={3 + number // 8}.{number % 8}"
             f"{',multifunction=on' if number % 8 == 0 else ''}",
         ]
+    if machine.is_networked:
+        found += [
+            *("-netdev", "user,id=network"),
+            *("-device", "virtio-net-pci,netdev=network,bus=pcie.0,addr=7"),
+        ]
     if machine.nodes > 1:
         found += _nodes(machine)
     for device in machine.devices:

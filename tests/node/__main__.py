@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""``python -m tests.node``: run the tests, or say why not."""
+
+import pathlib
+import sys
+
+import pytest
+
+from tests.hardware import parts
+
+
+def main() -> int:
+    """Get the parts and run the tests; what cannot be had is no failure."""
+    try:
+        parts.get()
+    except parts.NotHere as reason:
+        print(f"make test-node: SKIPPED, {reason}.")
+        return 0
+    return pytest.main(
+        [
+            *("-q", "-W", "ignore", "-p", "no:cacheprovider"),
+            *(str(pathlib.Path(__file__).parent), *sys.argv[1:]),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

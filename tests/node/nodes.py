@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Compute hosts of a cloud that are emulated machines.
+
+In each of them a real kernel has the devices, nova-gpu-host writes the
+configuration, and nova-compute gives them to guests with a real libvirt.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+
+from cloud import configs
+from cloud import control
+from cloud import domain_xml
+from tests.cloud import views
+from tests.cloud import waiting
+from tests.hardware import cures
+from tests.hardware import guest as guest_lib
+from tests.hardware import machines
+from tests.hardware import parts as parts_lib
+
+_PORTS = ("rabbitmq", "keystone", "glance", "placement", "neutron", "nova")
+_STATE = "/var/lib/nova"
+START_SECONDS = 600.0
+"""An emulated nova-compute takes minutes where a real one takes seconds."""
+
+IMAGE = "lspci"
+"""An image whose kernel lists the PCI devices that it sees."""
+
+_CHANGES: configs.Sections = {
+    "DEFAULT": {
+        "state_path": _STATE,
+        # Seconds; the defaults are for a processor that is not emulated.
+        "rpc_response_timeout": 180,
+        "update_resources_interval": 30,
+    },
+    "oslo_concurrency": {"lock_path": f"{_STATE}/lock"},
+    "libvirt": {"virt_type": "qemu", "images_type": "raw"},
+}
+# The command line of Nova's daemon for what only root may do.
+_HELPER = (
+    f"{parts_lib.PYTHON} -W ignore -c"
+    " 'from oslo_privsep import daemon; daemon.helper_main()'"
+    " --config-dir /etc/nova"
+)
+
+
+class Node:
+    """One compute host."""
+
+    def __init__(
+        self,
+        cloud: control.Cloud,
+        machine: machines.Machine,
+        parts: parts_lib.Parts,
+    ) -> None:
+        """Nothing is booted yet."""
+        self.name = machine.name
+        self.guest = guest_lib.Guest(machine, parts)
+        self._cloud = cloud
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What nova-compute prints."""
+        return self.guest.state / "nova-compute.log"
+
+    def prepare(self) -> None:
+        """Boot, and do what ``nova-gpu-host check`` says until it is READY.
+
+        Then libvirt runs, and ``nova-gpu-host config`` has written the
+        options of the devices beside those of the cloud.
+        """
+        self.guest.boot()
+        _, left = cures.follow(self.guest)
+        assert left == set()
+        self.guest.shell("start-libvirt")
+        etc = self.guest.state / "etc" / "nova"
+        etc.mkdir()
+        path = self._cloud.files.path("nova/nova-compute.conf")
+        (etc / "1-cloud.conf").write_text(path.read_text())
+        (etc / "2-machine.conf").write_text(
+            configs.render(
+                {
+                    **_CHANGES,
+                    "DEFAULT": {**_CHANGES["DEFAULT"], "host": self.name},
+                    "nova_sys_admin": {"helper_command": _HELPER},
+                }
+            )
+        )
+        answer = self.guest.host(
+            *("config", "--report-in-placement"),
+            *("--write", "/etc/nova/3-devices.conf"),
+        )
+        assert answer.code == 0, answer
+
+    def start(self) -> None:
+        """Start nova-compute, and wait until the cloud knows the host."""
+        _compile_nova()
+        packages = os.path.realpath(sysconfig.get_path("purelib"))
+        ports = [str(self._cloud.state.port(name)) for name in _PORTS]
+        self.guest.shell(
+            f"start-nova-compute {parts_lib.PYTHON} {packages}"
+            f" {' '.join(ports)} >>/state/nova-compute.log 2>&1 &"
+        )
+        assert waiting.until(self._is_listening, START_SECONDS), self._said()
+        assert waiting.until(self._is_known, START_SECONDS), self._said()
+        self._cloud.bootstrap.discover_hosts()
+
+    def _said(self) -> str:
+        return "\n".join(self.log.read_text().splitlines()[-40:])
+
+    def _is_listening(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._cloud.services.listens_to_queue("compute", self.name)
+        return False
+
+    def _is_known(self) -> bool:
+        return (self.name,) in views.rows(
+            self._cloud,
+            "SELECT host FROM nova.compute_nodes WHERE deleted = 0",
+        )
+
+    def lspci(self) -> dict[str, str]:
+        """Read what ``lspci -nn`` says of NVIDIA's devices, by address."""
+        said = self.guest.shell("lspci -D -nn | grep -i nvidia")
+        return dict(line.split(" ", 1) for line in said.splitlines())
+
+    def driver(self, address: str) -> str:
+        """Read the name of the driver of a device, as ``readlink`` says."""
+        link = self.guest.shell(
+            f"readlink /sys/bus/pci/devices/{address}/driver || true"
+        )
+        return link.strip().rpartition("/")[2]
+
+    def domains(self) -> dict[str, str]:
+        """Read the XML of running domains, by the UUID of the server."""
+        uuids = self.guest.shell("virsh -q list --uuid").split()
+        return {
+            uuid: self.guest.shell(f"virsh dumpxml {uuid}") for uuid in uuids
+        }
+
+
+def look(cloud: control.Cloud, *nodes: Node) -> views.View:
+    """Read who holds what: databases, and the libvirt of each machine."""
+    view = views.look(cloud)
+    libvirt = {
+        (node.name, address): uuid
+        for node in nodes
+        for uuid, xml in node.domains().items()
+        for address in domain_xml.hostdevs(xml)
+    }
+    return views.View(
+        view.nova, view.placement, libvirt, view.states, view.pools
+    )
+
+
+@functools.cache
+def _compile_nova() -> None:
+    """Have Python compile here what machines import.
+
+    They cannot write beside the sources, and an emulated processor takes a
+    minute for it at each start.
+    """
+    subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-c"),
+            "import nova.cmd.compute, nova.virt.libvirt.driver,"
+            " oslo_privsep.daemon, nova.privsep.libvirt",
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
+    )
