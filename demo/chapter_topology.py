@@ -20,6 +20,7 @@ FLAVORS = {
     "h100.1": {"pci_passthrough:alias": "h100:1"},
     "h100.2": {"pci_passthrough:alias": "h100:2", "gpu:link": "fabric"},
     "h100.4": {"pci_passthrough:alias": "h100:4", "gpu:link": "fabric"},
+    "h100.4.numa": {"pci_passthrough:alias": "h100:4", "hw:numa_nodes": "1"},
     "nvl.1": {"pci_passthrough:alias": "h100-nvl:1"},
     "nvl.2": {"pci_passthrough:alias": "h100-nvl:2", "gpu:link": "nvlink"},
     "nvl.2.preferred": {
@@ -28,7 +29,14 @@ FLAVORS = {
         "gpu:link_policy": "preferred",
     },
 }
-GPUS = {"h100.1": 1, "h100.2": 2, "h100.4": 4, "nvl.1": 1, "nvl.2": 2}
+GPUS = {
+    "h100.1": 1,
+    "h100.2": 2,
+    "h100.4": 4,
+    "h100.4.numa": 4,
+    "nvl.1": 1,
+    "nvl.2": 2,
+}
 
 
 def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
@@ -43,6 +51,7 @@ def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
         _give_back(story, cloud, two)
         halves = _boot_halves(story, cloud)
         _migrate(story, cloud, four, halves[0])
+        _boot_on_one_node(story, cloud)
         lone = _use_bridges(story, cloud)
         _refuse(story, cloud, lone)
         _mistype(story, cloud)
@@ -255,6 +264,28 @@ def _migrate(
             (moved.host, addresses),
         )
         _expect_partition(step, cloud, moved, addresses)
+
+
+def _boot_on_one_node(
+    story: record.Story, cloud: embedded.EmbeddedCloud
+) -> None:
+    with story.step(
+        "hw:numa_nodes=1: four GPUs of one NUMA node of the host"
+    ) as step:
+        server = _boot(step, cloud, "one-node", "h100.4.numa")
+        show.topology(step, cloud, server.host or "")
+        held = embedded.addresses(cloud.devices_of(server))
+        step.expect(
+            "NUMA nodes that its GPUs are on",
+            1,
+            len(
+                {
+                    device.numa_node
+                    for device in cloud.devices(server.host or "")
+                    if device.address in held
+                }
+            ),
+        )
 
 
 def _use_bridges(

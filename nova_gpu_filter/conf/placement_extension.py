@@ -22,8 +22,8 @@ placement_extension_opts = [
         default=16,
         min=-1,
         help="""
-The most allocation candidates that the Placement extension gives for one
-provider tree, that is, for one compute host.
+How many allocation candidates the Placement extension gives for one provider
+tree, that is, for one compute host.
 
 Each has another set of devices: the best linked ones first, and among them
 always sets that divide the free devices between several instances. Nova needs
@@ -31,13 +31,19 @@ more than one where several instances are created at once, or where a filter
 such as NUMATopologyFilter refuses some of the sets. Placement alone gives as
 many as there are: 1,680 for 4 of 8 devices.
 
+There are more where that many would leave out a set of NUMA nodes that can
+serve the request: a guest with NUMA topology can be tied to it. Nodes are
+known by the traits that ``nova-gpu-host config`` writes. Of devices without
+them every set is given, 70 for 4 of 8 devices, unless these are more than
+1,000.
+
 ``-1``
   gives every set. An answer then grows with the number of sets, 12,870 for 8
   of 16 devices, up to the limit that Nova asks for.
 ``0``
   turns the extension off: Placement answers every request alone.
 any other number
-  gives at most so many. More cost time on hosts of which few can serve the
+  gives so many. More cost time on hosts of which few can serve the
   request; with many hosts Nova's limit is divided between the hosts anyway.
 
 Related options:

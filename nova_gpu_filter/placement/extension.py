@@ -158,6 +158,9 @@ class Wrapped:
             room=room,
             max_sets=None if max_sets < 0 else max_sets,
             seed=_seed(environ),
+            shuffle_trees=(
+                self._conf.placement.randomize_allocation_candidates
+            ),
             mix=mix.read(self._conf),
         ).compose(provider_trees)
         body = answer.encode(question, candidates, found, inner_body)

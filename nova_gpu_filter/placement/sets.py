@@ -34,6 +34,9 @@ IndexSet: TypeAlias = tuple[int, ...]
 
 Topology: TypeAlias = topologies.Topology
 
+Score: TypeAlias = tuple[object, ...]
+"""What is good about the best set of a tree; the greater is the better."""
+
 _MOST_KEPT = 256
 """Answers with more sets are not cached."""
 
@@ -184,6 +187,8 @@ def choose(
     :param mix: request sizes to expect; tells equally linked sets apart.
     :returns: all different; empty only if no set fits.
     """
+    if max(shares, default=0) <= 1 and sum(shares) == size:
+        return (tuple(index for index, share in enumerate(shares) if share),)
     if limit is not None and limit <= _MOST_KEPT:
         return _choose_few(topology, shares, size, limit, seed, mix)
     return list(
@@ -191,6 +196,43 @@ def choose(
             _ordered(topology, shares, size, limit, seed, mix), limit
         )
     )
+
+
+@functools.lru_cache(maxsize=8192)
+def score(
+    topology: topologies.Topology,
+    shares: tuple[int, ...],
+    size: int,
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
+) -> Score:
+    """Judge the best set of different devices of a tree.
+
+    Whole fabric partitions are the best, as nothing else serves a flavor that
+    asks for one; then the order is that of :mod:`topology.ranking`. Sets that
+    need a device several times are worse than any.
+
+    :param shares: as for :func:`choose`.
+    """
+    free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
+    if free.bit_count() < size:
+        return (False,)
+    ranking = choice.rank(topology, free, size, mix=mix)
+    if _tells_apart(topology):
+        best = ranking.best
+    else:
+        devices = topologies.devices_of(free)[:size]
+        best = ranking.score(topologies.mask_of(devices))
+    partitions = topology.whole_partitions(size, free)
+    return True, bool(partitions), *(best or ())
+
+
+def _tells_apart(topology: topologies.Topology) -> bool:
+    """Whether some sets of devices are better than others.
+
+    A provider tree can have hundreds of devices for which that is not so: VFs,
+    or parts of GPUs.
+    """
+    return len(topology.levels) > 1 or bool(topology.partitions)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -246,14 +288,12 @@ def _of_different(
     mix: fragmentation.Mix,
 ) -> Iterator[IndexSet]:
     """Yield sets of different devices, a packing of them first."""
-    if len(topology.levels) > 1 or topology.partitions:
+    if _tells_apart(topology):
         for mask in choice.rank(topology, free, size, mix=mix).few(
             seed, limit
         ):
             yield tuple(topologies.devices_of(mask))
         return
-    # Any device is as good as any other. A provider tree can have hundreds of
-    # such: VFs, or parts of GPUs.
     devices = topologies.devices_of(free)
     random.Random(seed).shuffle(devices)  # noqa: S311 (no secret)
     packing = [

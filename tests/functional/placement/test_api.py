@@ -269,10 +269,44 @@ def test_linked_devices_are_offered_first(placement):
     placement.set_option("max_sets_per_tree", 4, "gpu_filter")
     response = placement.candidates(query(2))
     assert response.is_composed
-    assert set(device_sets(response)) == {
+    assert set(device_sets(response)[:4]) == {
         frozenset(map(service.provider_uuid, (f"gpu{i}", f"gpu{i + 1}")))
         for i in (0, 2, 4, 6)
     }
+
+
+def test_the_only_whole_partition_is_within_the_limit(placement):
+    """What gpu:link=fabric finds among many hosts, whatever the request."""
+
+    def host(name, pairs):
+        yield service.Provider(name, None, {"VCPU": service.Inventory(8)})
+        for i, (number, used) in enumerate(pairs):
+            yield service.Provider(
+                f"{name}-gpu{i}",
+                name,
+                {GPU: service.Inventory(1, used=used)},
+                ("CUSTOM_GPU_LINK_NV18_0", f"CUSTOM_GPU_FABRIC_{number}_2"),
+            )
+
+    broken = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    placement.replace_providers(
+        [
+            provider
+            for number in range(40)
+            for provider in host(
+                f"host{number}",
+                [(0, 0), (0, 0)] if number == 17 else broken,
+            )
+        ]
+    )
+    whole = {service.provider_uuid(f"host17-gpu{i}") for i in (0, 1)}
+    for number in range(7):
+        response = placement.candidates(
+            query(2, "limit=5"),
+            headers={"X-Openstack-Request-Id": f"req-{number}"},
+        )
+        assert response.is_composed
+        assert device_sets(response)[0] == whole
 
 
 _SERVED = """

@@ -8,7 +8,9 @@ every set is asked for.
 """
 
 import collections
+import dataclasses
 import os
+import random
 
 from demo import threads  # noqa: F401
 
@@ -75,10 +77,15 @@ def _ask(placement, query, max_sets, **others):
 def _roots(answer, query):
     """The trees that give the devices of an answer."""
     return {
-        answer["provider_summaries"][provider]["root_provider_uuid"]
+        _root(answer, candidate, query)
         for candidate in answer["allocation_requests"]
-        for provider in candidate["mappings"][query.classes[0][0]]
     }
+
+
+def _root(answer, candidate, query):
+    """The tree that gives the devices of a candidate."""
+    [provider] = candidate["mappings"][query.classes[0][0]]
+    return answer["provider_summaries"][provider]["root_provider_uuid"]
 
 
 @_SETTINGS
@@ -101,6 +108,7 @@ def test_all_sets_are_all_that_stock_has(placement, case):
 
 
 @_SETTINGS
+@hypothesis.example(case=worlds.case(38819261), max_sets=1)
 @hypothesis.given(
     case=_CASES,
     max_sets=st.integers(1, 4),
@@ -119,13 +127,59 @@ def test_few_sets_are_sets_of_stock_and_cover_every_tree(
     assert _roots(ours, query) == _roots(stock, query)
     distinct = {worlds.canonical(c, query.classes) for c in candidates}
     assert len(distinct) == len(candidates)
-    by_root = collections.Counter(
-        ours["provider_summaries"][c["mappings"][query.classes[0][0]][0]][
-            "root_provider_uuid"
-        ]
-        for c in candidates
-    )
-    assert max(by_root.values(), default=0) <= max_sets
+
+
+def _on_nodes(world, rng):
+    """Put the devices of a world on two NUMA nodes, and tell of some.
+
+    :returns: (the world with traits that tell nodes, provider UUID -> node).
+    """
+    told = rng.choice((0.0, 0.8, 1.0))
+    nodes = {}
+    found = []
+    for provider in world:
+        if "-device" in provider.name:
+            node = nodes[service.provider_uuid(provider.name)] = rng.choice(
+                ("0", "1")
+            )
+            traits = {t for t in provider.traits if "GPU_LINK" not in t}
+            if rng.random() < told:
+                traits.add(f"CUSTOM_GPU_LINK_NODE_{node}")
+            provider = dataclasses.replace(provider, traits=tuple(traits))
+        found.append(provider)
+    return found, nodes
+
+
+@_SETTINGS
+@hypothesis.given(
+    case=_CASES,
+    max_sets=st.integers(1, 4),
+    seed=st.integers(0, 1 << 32),
+)
+def test_nodes_that_serve_with_stock_serve_with_us(
+    placement, case, max_sets, seed
+):
+    """What NUMATopologyFilter could let pass, it is offered."""
+    world, query = case
+    world, nodes = _on_nodes(world, random.Random(seed))
+    placement.replace_providers(world)
+    stock, ours = _ask(placement, query, max_sets)
+
+    def nodes_used(answer):
+        return {
+            frozenset(
+                nodes.get(provider, provider)
+                for suffix, found in candidate["mappings"].items()
+                if suffix
+                for provider in found
+            )
+            | {_root(answer, candidate, query)}
+            for candidate in answer["allocation_requests"]
+        }
+
+    offered = nodes_used(ours)
+    for wanted in nodes_used(stock):
+        assert any(found <= wanted for found in offered), wanted
 
 
 @_SETTINGS

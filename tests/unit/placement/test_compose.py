@@ -12,6 +12,10 @@ from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
 from tests.unit.placement.builders import NIC
 
+ONE_NODE = {
+    f"{kind}{i}": ["CUSTOM_GPU_LINK_NODE_0"] for kind in "gn" for i in range(8)
+}
+
 
 def compose_of(question, inner, *others, max_sets=16, seed=0):
     found = trees.read(question, inner, others)
@@ -57,7 +61,9 @@ def test_all_sets_are_composed_once():
 
 def test_few_sets_hold_a_packing_of_the_devices():
     candidates = on_hosts(
-        builders.question(2), builders.host("a", 8), max_sets=4
+        builders.question(2),
+        builders.host("a", 8, traits=ONE_NODE),
+        max_sets=4,
     )
     assert len(candidates) == 4
     assert frozenset().union(*gpu_sets(candidates)) == frozenset(
@@ -82,11 +88,9 @@ def test_a_tree_with_too_few_devices_gives_nothing():
 def test_candidates_come_from_all_trees_in_turn():
     hosts = [builders.host(name, 8) for name in "abc"]
     candidates = on_hosts(builders.question(2, limit=7), *hosts)
-    assert [next(iter(c.rest.allocations)) for c in candidates] == [
-        *("a", "b", "c"),
-        *("a", "b", "c"),
-        "a",
-    ]
+    order = [next(iter(c.rest.allocations)) for c in candidates]
+    assert set(order[:3]) == {"a", "b", "c"}
+    assert order == (order[:3] * 3)[:7]
 
 
 def test_a_small_tree_does_not_hold_up_the_others():
@@ -300,3 +304,124 @@ def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
 def test_what_competing_classes_cannot_share_gives_nothing():
     question, inner, other = competing("abcd", "abcd", fast=2, slow=3)
     assert compose_of(question, inner, other) == []
+
+
+def partitioned(name, pairs, used=()):
+    """Make a host with NVSwitches and fabric partitions of two GPUs."""
+    traits = {
+        f"g{device}": [
+            "CUSTOM_GPU_LINK_NV18_0",
+            f"CUSTOM_GPU_FABRIC_{number}_2",
+        ]
+        for number, pair in enumerate(pairs)
+        for device in pair
+    }
+    host = builders.host(name, 2 * len(pairs), traits=traits)
+    for device in used:
+        host[f"{name}-g{device}"]["resources"][GPU]["used"] = 1
+    return host
+
+
+PAIRS = [(0, 1), (2, 3), (4, 5), (6, 7)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_limit_cuts_off_is_the_worst(seed):
+    whole = partitioned("whole", PAIRS, used=(0, 2, 4))
+    broken = [
+        partitioned(f"broken{i}", PAIRS, used=(0, 2, 4, 6)) for i in range(40)
+    ]
+    candidates = on_hosts(
+        builders.question(2, limit=5),
+        *broken[:30],
+        whole,
+        *broken[30:],
+        seed=seed,
+    )
+    assert len(candidates) == 5
+    assert set(candidates[0].sets[0]) == {"whole-g6", "whole-g7"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_equally_linked_trees_the_least_damaged_comes_first(seed):
+    # Two of two that are left are a partition; two of eight are, too.
+    hosts = [partitioned(f"full{i}", PAIRS) for i in range(10)]
+    rest = partitioned("rest", PAIRS, used=(0, 2, 3, 4, 5))
+    candidates = on_hosts(
+        builders.question(2, limit=3), *hosts, rest, seed=seed
+    )
+    assert next(iter(candidates[0].rest.allocations)) == "rest"
+
+
+def test_equal_trees_are_spread_over_requests_and_not_by_chance():
+    hosts = [builders.host(f"host{i}", 8) for i in range(40)]
+
+    def order(seed, hosts=hosts):
+        candidates = on_hosts(builders.question(2, limit=5), *hosts, seed=seed)
+        return [next(iter(c.rest.allocations)) for c in candidates]
+
+    assert order(1) == order(1, hosts[::-1])
+    assert len({name for seed in range(40) for name in order(seed)}) > 30
+
+
+def node_traits(*nodes):
+    """Tell the NUMA nodes of GPUs and NICs, as many of each."""
+    return {
+        f"{kind}{i}": [f"CUSTOM_GPU_LINK_NODE_{node}"]
+        for kind in "gn"
+        for i, node in enumerate(nodes)
+        if node is not None
+    }
+
+
+def nodes_of(candidates, nodes):
+    return [
+        frozenset(
+            nodes[int(device[-1])]
+            for device_set in candidate.sets
+            for device in device_set
+        )
+        for candidate in candidates
+    ]
+
+
+@pytest.mark.parametrize("max_sets", [1, 2, 16])
+@pytest.mark.parametrize(("gpus", "nics"), [(4, 0), (2, 2), (3, 2)])
+def test_every_numa_node_that_can_serve_alone_does(gpus, nics, max_sets):
+    nodes = (0, 1, 0, 1, 0, 1, 0, 1)
+    for seed in range(6):
+        candidates = on_hosts(
+            builders.question(gpus, nics),
+            builders.host("a", 8, nics=8, traits=node_traits(*nodes)),
+            max_sets=max_sets,
+            seed=seed,
+        )
+        # Early, as others may take a share of the limit.
+        assert {*nodes_of(candidates[:3], nodes)} >= {
+            frozenset({0}),
+            frozenset({1}),
+        }
+        assert len(candidates) <= max(max_sets, 3)
+
+
+def test_nodes_that_serve_together_do():
+    nodes = (0, 0, 1, 1, 2, 2, 3, 3)
+    candidates = on_hosts(
+        builders.question(4),
+        builders.host("a", 8, traits=node_traits(*nodes)),
+        max_sets=2,
+    )
+    assert set(map(frozenset, itertools.combinations(range(4), 2))) <= set(
+        nodes_of(candidates, nodes)
+    )
+
+
+@pytest.mark.parametrize("size", range(2, 9))
+def test_of_8_gpus_on_unknown_nodes_every_set_is_offered(size):
+    candidates = on_hosts(
+        builders.question(size), builders.host("a", 8), max_sets=2
+    )
+    assert len(candidates) == len(set(gpu_sets(candidates)))
+    assert set(gpu_sets(candidates)) == builders.all_sets(
+        devices("a", "g", 8), size
+    )

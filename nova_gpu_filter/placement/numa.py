@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which devices share a NUMA node, and which nodes can serve a request.
+
+Placement does not know NUMA nodes, and what a guest may use of a host is
+decided after it has answered, by NUMATopologyFilter. A candidate is therefore
+offered within each least set of nodes that can serve the request. Where the
+traits do not say where a device is, it counts as a node of its own: then every
+set of devices is offered.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import functools
+import itertools
+
+from nova_gpu_filter.topology import codec
+
+MOST_UNIONS = 1000
+"""Where there are more least sets of nodes, none is looked for. Nova asks for
+as many candidates of all hosts ([scheduler]max_placement_results), and the 70
+sets of 4 out of 8 devices are far below it."""
+
+_MOST_TRIED = 10_000
+"""Sets of nodes that are tried for one host."""
+
+_LOCAL_PREFIXES = tuple(
+    f"{codec.LINK_TRAIT_PREFIX}{name}_"
+    for name in ("NODE", "PHB", "PXB", "PIX")
+)
+"""Traits of links that do not leave a NUMA node: nvidia-smi topo -m, legend.
+NVLink does, so it says nothing about nodes."""
+
+
+def number_places(traits: Sequence[Iterable[str]]) -> Sequence[int]:
+    """Number the places of devices: two that share a local link have one.
+
+    Places can be less than NUMA nodes, where traits tell less; never more.
+
+    :param traits: of the provider of each device.
+    :returns: the place of each device; numbers ascend from 0 in the order of
+        the first device.
+    """
+    return _number_places(tuple(_local(tuple(found)) for found in traits))
+
+
+@functools.lru_cache(maxsize=8192)
+def _local(traits: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        sorted(trait for trait in traits if trait.startswith(_LOCAL_PREFIXES))
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _number_places(groups: tuple[tuple[str, ...], ...]) -> Sequence[int]:
+    joined = list(range(len(groups)))
+    first_by_group: dict[str, int] = {}
+    for device, mine in enumerate(groups):
+        for group in mine:
+            other = first_by_group.setdefault(group, device)
+            old, new = joined[device], joined[other]
+            joined = [new if place == old else place for place in joined]
+    numbers: dict[int, int] = {}
+    return tuple(numbers.setdefault(place, len(numbers)) for place in joined)
+
+
+@functools.lru_cache(maxsize=4096)
+def least_unions(
+    capacities: tuple[tuple[int, ...], ...],
+    sizes: tuple[int, ...],
+    given: int = 0,
+) -> Sequence[int]:
+    """List the least sets of places that can serve a request.
+
+    Least means: without one of its places it could not.
+
+    :param capacities: for each place, how many groups of each class its
+        devices can serve.
+    :param sizes: how many groups each class has.
+    :param given: mask of places that are used in any case.
+    :returns: masks, few places first; none at all where there are more than
+        :data:`MOST_UNIONS`, or where finding them takes too long.
+    """
+
+    def fits(union: int) -> bool:
+        return all(
+            sum(
+                capacity[index]
+                for place, capacity in enumerate(capacities)
+                if union >> place & 1
+            )
+            >= size
+            for index, size in enumerate(sizes)
+        )
+
+    return search_unions(len(capacities), fits, given, _MOST_TRIED)
+
+
+def search_unions(
+    number: int, fits: Callable[[int], bool], given: int, most_tried: int
+) -> Sequence[int]:
+    """List the least sets of places that fit.
+
+    :param number: of places.
+    :param fits: whether a set (a mask) can serve the request; a set that
+        contains one that can must be able to as well.
+    :param given: mask of places that are used in any case.
+    :param most_tried: how often ``fits`` may be asked.
+    :returns: see :func:`least_unions`.
+    """
+    tried = itertools.count()
+
+    def ask(union: int) -> bool:
+        if next(tried) >= most_tried:
+            raise _TooManyError
+        return fits(union)
+
+    def beyond(union: int, start: int) -> Iterator[int]:
+        # No set within a least one fits, so the way to it is never cut.
+        if ask(union):
+            yield union
+            return
+        for place in range(start, number):
+            if not union >> place & 1:
+                yield from beyond(union | 1 << place, place + 1)
+
+    def is_least(union: int) -> bool:
+        return not any(
+            ask(union ^ 1 << place)
+            for place in range(number)
+            if (union & ~given) >> place & 1
+        )
+
+    try:
+        if not ask((1 << number) - 1):
+            return ()
+        found = []
+        for union in beyond(given, 0):
+            if is_least(union):
+                found.append(union)
+                if len(found) > MOST_UNIONS:
+                    return ()
+    except _TooManyError:
+        return ()
+    return tuple(sorted(found, key=int.bit_count))
+
+
+class _TooManyError(Exception):
+    """More sets would have to be tried than is reasonable."""
