@@ -232,7 +232,7 @@ def _tells_apart(topology: topologies.Topology) -> bool:
     A provider tree can have hundreds of devices for which that is not so: VFs,
     or parts of GPUs.
     """
-    return len(topology.levels) > 1 or bool(topology.partitions)
+    return len(topology.near_by_level()) > 1 or bool(topology.partitions)
 
 
 @functools.lru_cache(maxsize=4096)

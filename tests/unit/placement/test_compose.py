@@ -425,3 +425,15 @@ def test_of_8_gpus_on_unknown_nodes_every_set_is_offered(size):
     assert set(gpu_sets(candidates)) == builders.all_sets(
         devices("a", "g", 8), size
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_equal_nvlinks_those_on_one_node_come_first(seed):
+    traits = {
+        gpu: [*found, "CUSTOM_GPU_LINK_NV18_0"]
+        for gpu, found in node_traits(0, 1, 0, 1, 0, 1, 0, 1).items()
+    }
+    first, *_ = on_hosts(
+        builders.question(4), builders.host("a", 8, traits=traits), seed=seed
+    )
+    assert len(nodes_of([first], (0, 1) * 4)[0]) == 1
