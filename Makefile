@@ -8,6 +8,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 # The environment of "make cloud", which has all services beside Nova.
 CLOUD = .venvs/cloud
+# What tests use of us, and what the services of the cloud do.
+EXTRAS = .[scheduler,placement,osc,exporter,simulate,plot]
+CLOUD_EXTRAS = .[scheduler,placement,osc,exporter]
 # Test processes at a time, here and in tox.
 WORKERS ?= 2
 export WORKERS
@@ -16,7 +19,8 @@ CLOUD_RERUNS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-quick test-upstream test-hardware test-node bench clean \
+.PHONY: help venv demo test test-quick test-upstream test-install \
+    test-hardware test-node bench clean \
     cloud cloud-down cloud-venv test-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
@@ -31,19 +35,29 @@ $(VENV)/.installed: setup.cfg requirements.txt test-requirements.txt constraints
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check \
 	    -c constraints/nova-$(NEWEST).txt \
-	    -r requirements.txt -r test-requirements.txt tox -e .
+	    -r test-requirements.txt tox -e "$(EXTRAS)"
 	@touch $@
 
 demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 	@$(BIN)/python -m demo $(ARGS)
 
+# Run a command, and note how many seconds it took: $(call stage,NAME,COMMAND).
+STAGES = .cache/stages
+stage = mkdir -p $(dir $(STAGES)); started=$$(date +%s); $(2) || exit 1; \
+    echo "$(1) $$(( $$(date +%s) - started ))" >> $(STAGES)
+TOX_STAGES = nova31 install pep8 docs releasenotes genconfig
+
 # One after the other also under "make -j": the suites share the processors.
 test: ## Run every test, and the linters.
-	@$(MAKE) --no-print-directory test-quick
-	@$(MAKE) --no-print-directory test-upstream
-	$(BIN)/tox run -q -e nova31,pep8,docs,releasenotes,genconfig
-	@$(MAKE) --no-print-directory test-hardware
-	@$(MAKE) --no-print-directory test-cloud
+	@rm -f $(STAGES)
+	@$(call stage,quick,$(MAKE) --no-print-directory test-quick)
+	@$(call stage,upstream,$(MAKE) --no-print-directory test-upstream)
+	@for name in $(TOX_STAGES); do \
+	    $(call stage,$$name,$(BIN)/tox run -q -e $$name); done
+	@$(call stage,hardware,$(MAKE) --no-print-directory test-hardware)
+	@$(call stage,cloud,$(MAKE) --no-print-directory test-cloud)
+	@awk '{ total += $$2; line = line sprintf(" %s %d:%02d,", $$1, $$2 / 60, $$2 % 60) } \
+	    END { printf "make test:%s in all %d:%02d\n", line, total / 60, total % 60 }' $(STAGES)
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional
@@ -58,6 +72,9 @@ test-node: ## Boot servers on an emulated compute node of a real cloud (root).
 	    $(CLOUD)/bin/python -m tests.node $(ARGS); \
 	 else echo "test-node: skipped: $$reason"; fi
 
+test-install: venv ## Install the wheel with each extra into an empty environment.
+	$(BIN)/tox run -q -e install
+
 test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
@@ -71,7 +88,8 @@ $(CLOUD)/.installed: cloud-requirements.txt setup.cfg requirements.txt test-requ
 	@echo "Making $(CLOUD): the services of a cloud, about two minutes."
 	$(PYTHON) -m venv $(CLOUD)
 	$(CLOUD)/bin/pip install --quiet --disable-pip-version-check \
-	    --no-compile -c constraints/cloud.txt -r cloud-requirements.txt -e .
+	    --no-compile -c constraints/cloud.txt -r cloud-requirements.txt \
+	    -e "$(CLOUD_EXTRAS)"
 	@touch $@
 
 cloud: ## Start a cloud of real services on 127.0.0.1; needs root on Debian.
@@ -112,10 +130,12 @@ constraints-cloud:
 	rm -rf .venvs/constraints-cloud
 	$(PYTHON) -m venv .venvs/constraints-cloud
 	.venvs/constraints-cloud/bin/pip install --quiet --disable-pip-version-check \
-	    -c constraints/nova-$(NEWEST).txt -r cloud-requirements.txt
+	    -c constraints/nova-$(NEWEST).txt -r cloud-requirements.txt \
+	    "$(CLOUD_EXTRAS)"
 	( echo "# Versions of the services that \"make cloud\" runs, beside Nova $(NEWEST)."; \
 	  echo "# Made by \"make constraints-cloud\"; see CONTRIBUTING.rst."; \
 	  .venvs/constraints-cloud/bin/pip freeze --disable-pip-version-check \
+	    --exclude nova-gpu-filter \
 	) > constraints/cloud.txt
 	rm -rf .venvs/constraints-cloud
 
@@ -124,9 +144,10 @@ constraints-31 constraints-32 constraints-33 constraints-34: constraints-%:
 	$(PYTHON) -m venv .venvs/constraints-$*
 	.venvs/constraints-$*/bin/pip install --quiet --disable-pip-version-check \
 	    -c $(UPPER_$*) "nova==$*.*" "openstack-placement==$(PLACEMENT_$*).*" \
-	    -r requirements.txt -r test-requirements.txt $(TOOLS_$*)
+	    -r test-requirements.txt "$(EXTRAS)" $(TOOLS_$*)
 	( echo "# Versions that are tested together with Nova $* and Placement $(PLACEMENT_$*)."; \
 	  echo "# Made by \"make constraints-$*\"; see CONTRIBUTING.rst."; \
 	  .venvs/constraints-$*/bin/pip freeze --disable-pip-version-check \
+	    --exclude nova-gpu-filter \
 	) > constraints/nova-$*.txt
 	rm -rf .venvs/constraints-$*

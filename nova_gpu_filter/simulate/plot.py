@@ -23,7 +23,7 @@ def write(title: str, results: Sequence[report.Result], path: str) -> None:
     except ImportError as exc:
         raise errors.PlotUnavailable(
             problem="a plot needs Matplotlib: install it with"
-            " \"pip install 'nova-gpu-filter[plot]'\""
+            " \"pip install 'nova-gpu-filter[simulate,plot]'\""
         ) from exc
     # A figure without pyplot needs no display and leaves nothing behind.
     drawing = figure.Figure(figsize=(9, 7), layout="constrained")

@@ -278,7 +278,7 @@ function setup_develop {
     fi
     "$REQUIREMENTS_DIR/.venv/bin/edit-constraints" \
         "$REQUIREMENTS_DIR/upper-constraints.txt" -- $name
-    pip_install -e "$1"
+    pip_install -e "$1${2:+[$2]}"
 }
 
 # Things in the background

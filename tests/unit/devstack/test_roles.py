@@ -127,7 +127,11 @@ def test_the_package_is_installed_under_its_own_name(stacked):
     [edit] = [c for c in stacked.calls if c.startswith("edit-constraints")]
     assert edit.endswith("-- nova-gpu-filter")
     [install] = [c for c in stacked.calls if c.startswith("pip_install")]
-    assert install.endswith("-e " + str(stacked.path / "dest/nova-gpu-filter"))
+    path = str(stacked.path / "dest/nova-gpu-filter")
+    extras = (
+        "scheduler" if stacked.role == "compute" else "scheduler,placement"
+    )
+    assert install.endswith(f"-e {path}[{extras}]")
 
 
 @on("compute")

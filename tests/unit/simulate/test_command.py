@@ -181,7 +181,10 @@ def test_without_matplotlib_a_plot_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     picture = tmp_path / "curves.png"
     assert simulate.main(["--scenario", path, "--plot", str(picture)]) == 3
-    assert "pip install 'nova-gpu-filter[plot]'" in capsys.readouterr().err
+    assert (
+        "pip install 'nova-gpu-filter[simulate,plot]'"
+        in capsys.readouterr().err
+    )
     assert not picture.exists()
 
 
