@@ -21,8 +21,6 @@ import statistics
 import sys
 
 from nova import objects
-from nova import weights
-from nova.scheduler.weights import pci as pci_weigher
 from oslo_config import cfg
 
 from nova_gpu_filter import conf
@@ -77,33 +75,27 @@ class BestFit(schedulers.Scheduler):
 @functools.lru_cache(maxsize=4096)
 def _least_damage(
     kind: inventory.HostKind, free: int, k: int
-) -> tuple[float, list[int]] | None:
-    """Return the least increase of F, and the partitions that have it."""
-    f_of = fragmentation.of(kind.topology, fragmentation.DEFAULT_MIX)
-    masks_by_increase: dict[float, list[int]] = {}
+) -> tuple[tuple[float, float], list[int]] | None:
+    """Return the least damage, and the partitions that do it."""
+    measure = fragmentation.of(kind.topology, fragmentation.DEFAULT_MIX)
+    masks_by_damage: dict[tuple[float, float], list[int]] = {}
     for mask in kind.topology.whole_partitions(k, free):
-        increase = f_of.fragmentation(free ^ mask) - f_of.fragmentation(free)
-        masks_by_increase.setdefault(round(increase, 9), []).append(mask)
-    return min(masks_by_increase.items(), default=None)
+        damage = measure.increase(free, mask), measure.linked_loss(free, mask)
+        masks_by_damage.setdefault(damage, []).append(mask)
+    return min(masks_by_damage.items(), default=None)
 
 
 class Model(schedulers.Scheduler):
     """Our scheduler with its default options, on hosts with partitions.
 
-    Only what decides there: the weights of GpuFragmentationWeigher and
-    PCIWeigher, brought to the range 0 to 1, multiplied and added.
+    Only what decides there: GpuFragmentationWeigher. Each of its steps counts
+    more than PCIWeigher, which says the same anyway.
     """
 
     name = "gpu model"
 
     def __init__(self, seed: int = 0) -> None:
-        """Read the multipliers.
-
-        :param seed: of the choice between equal partitions.
-        """
-        multipliers = cfg.CONF.filter_scheduler
-        self._fragmentation = multipliers.gpu_fragmentation_weight_multiplier
-        self._pci = multipliers.pci_weight_multiplier
+        """Prepare the choice between equal partitions."""
         self._chance = random.Random(seed)
 
     def choose(
@@ -117,25 +109,9 @@ class Model(schedulers.Scheduler):
         ]
         if not found:
             return schedulers.refused_by_placement(flavor, cloud)
-        free = [host.free.bit_count() for host, _, _ in found]
-        total = [
-            self._fragmentation * ours + self._pci * novas
-            for ours, novas in zip(
-                weights.normalize(
-                    [
-                        -increase - 1e-6 * number
-                        for (_, increase, _), number in zip(
-                            found, free, strict=True
-                        )
-                    ]
-                ),
-                weights.normalize(
-                    [pci_weigher.MAX_DEVS - number for number in free]
-                ),
-                strict=True,
-            )
-        ]
-        host, _, masks = found[total.index(max(total))]
+        host, _, masks = min(
+            found, key=lambda least: (*least[1], least[0].free.bit_count())
+        )
         return schedulers.Placed(host, self._chance.choice(masks))
 
 

@@ -80,7 +80,8 @@ _MULTIPLIER_HELP = """
 Positive numbers prefer such hosts, negative ones avoid them, 0 turns the
 weigher off. The weights of each weigher are brought to the range 0 to 1,
 multiplied and added, so the multiplier says how much this one counts beside
-Nova's.
+Nova's. This one gives the best host of a request 1 and the worst 0, in equal
+steps between, and all hosts the same for requests without devices.
 
 The aggregate metadata key ``%(name)s`` overrides it for the hosts of an
 aggregate; with several aggregates the least value is used.
@@ -97,22 +98,25 @@ Related options:
 filter_scheduler_opts = [
     cfg.FloatOpt(
         "gpu_fragmentation_weight_multiplier",
-        default=2.0,
+        default=200.0,
         help="""
 Multiplier of GpuFragmentationWeigher, which prefers the host where the
 request does the least damage: the one whose fragmentation
-(``[gpu_filter]request_mix``) grows least, and among equals the one with the
-fewest free devices. Requests without devices are kept off hosts with many.
+(``[gpu_filter]request_mix``) grows least, then the one where it takes least
+from later requests for NVLink or fabric partitions, and among equals the one
+with the fewest free devices. With the default each step counts more than the
+RAM, CPU and disk weighers of Nova together.
 """
         + _MULTIPLIER_HELP % {"name": "gpu_fragmentation_weight_multiplier"},
     ),
     cfg.FloatOpt(
         "gpu_topology_weight_multiplier",
-        default=3.0,
+        default=1000.0,
         help="""
 Multiplier of GpuTopologyWeigher, which prefers the host whose best free set
-of devices has the best links: the better the slowest pair, the better. A
-request for one device has no links, and is not weighed.
+of devices has the links that the flavor asks with ``gpu:link``: of requests
+for ``nvlink`` or ``fabric`` the better the slowest pair, the better. Requests
+without ``gpu:link``, or for one device, are not weighed.
 """
         + _MULTIPLIER_HELP % {"name": "gpu_topology_weight_multiplier"},
     ),

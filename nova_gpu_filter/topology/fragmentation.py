@@ -50,12 +50,19 @@ def fragmentation(
 class Fragmentation:
     """F of one topology and mix; shared by threads, see :class:`Packing`."""
 
-    __slots__ = ("_memo", "_packings")
+    __slots__ = ("_linked", "_memo", "_packings")
 
     def __init__(self, topology: Topology, mix: Mix) -> None:
         self._memo: dict[int, float] = {}
         self._packings = [
             (k, weight, packing.by_default(topology, k)) for k, weight in mix
+        ]
+        # One device alone has no links to lose.
+        self._linked = [
+            (weight * k, packed)
+            for k, weight in mix
+            for packed in packing.by_direct_link(topology, k)
+            if k > 1
         ]
 
     @property
@@ -79,6 +86,28 @@ class Fragmentation:
             self._memo.clear()
         self._memo[free] = unusable
         return unusable
+
+    def increase(self, free: int, mask: int) -> float:
+        """Return by how much F grows when a set of free devices is taken."""
+        # The same damage is the same number, however the floats add up.
+        return round(
+            self.fragmentation(free ^ mask) - self.fragmentation(free), 9
+        )
+
+    def linked_loss(self, free: int, mask: int) -> float:
+        """Return what a set takes from later requests for direct links.
+
+        For ``gpu:link`` with ``nvlink`` and with ``fabric``: how many GPUs
+        fewer requests of each size can have at once, averaged over mix. F
+        cannot tell: to it a pair is a pair, on NVLink or not.
+        """
+        return round(
+            sum(
+                gpus * (packed.count(free) - packed.count(free ^ mask))
+                for gpus, packed in self._linked
+            ),
+            9,
+        )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,6 +11,7 @@ from typing import Final
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 
 EXACT_DEVICES: Final = 16
@@ -203,6 +204,20 @@ def of_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
     """Return the packing with sets of k devices linked by ``floor`` or
     better."""
     return _LinkedSets(topology, k, floor)
+
+
+def by_direct_link(topology: Topology, k: int) -> list[Packing]:
+    """Return the packings with sets that meet ``gpu:link``, of k devices.
+
+    :returns: for ``nvlink`` and for ``fabric`` one, where the host has any
+        such links. Where it lists partitions of that size, only these count
+        for both: no other set can be activated.
+    """
+    if topology.lists_partitions(k):
+        return [of_partitions(topology, k)] * 2
+    if not any(map(links.is_direct, topology.levels)):
+        return []
+    return [of_linked_sets(topology, k, Requirement.NVLINK.floor)]
 
 
 def by_default(topology: Topology, k: int) -> Packing | None:

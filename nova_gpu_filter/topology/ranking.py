@@ -191,9 +191,7 @@ class Ranking:
     def _spared(self, mask: int) -> float:
         if not self._fragmentation.is_exact:
             return 0.0
-        measure = self._fragmentation.fragmentation
-        # The same damage is the same number, however the floats add up.
-        return round(measure(self.free) - measure(self.free ^ mask), 9)
+        return -self._fragmentation.increase(self.free, mask)
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
         """List the sets that some representatives stand for, within bounds."""

@@ -3,6 +3,7 @@
 """What our weighers have in common."""
 
 import abc
+from collections.abc import Sequence
 from typing import ClassVar
 
 from nova.scheduler import utils
@@ -22,8 +23,15 @@ LOG = logging.getLogger(__name__)
 class _DeviceWeigher(weights.BaseHostWeigher):
     """Weighs hosts by the devices that they offer; higher weights win.
 
-    The multiplier is one of our options.
+    The multiplier is one of our options. Only the order of hosts counts: the
+    best weighs 1, the worst 0, and the steps between are equal, so that what a
+    better host is worth beside Nova's weighers does not hang on how bad some
+    other host is. Hosts weigh nothing for requests without devices.
     """
+
+    # Normalized already.
+    minval = 0.0
+    maxval = 1.0
 
     multiplier_name: ClassVar[str]
     """Option in ``[filter_scheduler]``, and key of aggregate metadata."""
@@ -48,11 +56,15 @@ class _DeviceWeigher(weights.BaseHostWeigher):
         """
         try:
             requests = _requests(weight_properties)
-            return [
-                # Views count as their host, or they would compete with it.
-                self._weigh(views.host_of(host.obj), requests)
-                for host in weighed_obj_list
-            ]
+            if requests is None:
+                return [0.0] * len(weighed_obj_list)
+            return _evenly(
+                [
+                    # Views count as their host, or they would compete with it.
+                    self._judge(views.host_of(host.obj), requests)
+                    for host in weighed_obj_list
+                ]
+            )
         except Exception:
             LOG.exception(
                 "%s failed, so that it prefers no host. Please report this.",
@@ -61,13 +73,21 @@ class _DeviceWeigher(weights.BaseHostWeigher):
             return [0.0] * len(weighed_obj_list)
 
     def _weigh_object(self, obj, weight_properties):
-        return self._weigh(obj, _requests(weight_properties))
+        """Return 0: Nova wants the method, but hosts are weighed together."""
+        return 0.0
 
     @abc.abstractmethod
-    def _weigh(
-        self, host_state, requests: request.DeviceRequests | None
-    ) -> float:
-        """Weigh one host; ``requests`` is None if no device is asked for."""
+    def _judge(
+        self, host_state, requests: request.DeviceRequests
+    ) -> tuple[float, ...]:
+        """Judge one host: the greater tuple is the better host."""
+
+
+def _evenly(judged: Sequence[tuple[float, ...]]) -> list[float]:
+    """Spread hosts evenly from 0 to 1, equal ones on one place."""
+    places = {key: place for place, key in enumerate(sorted(set(judged)))}
+    highest = max(len(places) - 1, 1)
+    return [places[key] / highest for key in judged]
 
 
 def _requests(spec_obj) -> request.DeviceRequests | None:

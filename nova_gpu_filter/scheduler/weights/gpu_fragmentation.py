@@ -7,37 +7,35 @@ from nova_gpu_filter.scheduler.weights import base
 from nova_gpu_filter.scheduler.weights import offer
 from nova_gpu_filter.topology import fragmentation
 
-# Less than any difference of fragmentation that matters, for hosts with up to
-# hundreds of devices: only tells hosts apart that are equal otherwise.
-_FEWEST_FREE_FIRST = 1e-6
-
 
 class GpuFragmentationWeigher(base._DeviceWeigher):
     """Prefers the host on which a request does the least damage.
 
-    The damage is the increase of fragmentation F by the devices that the first
-    allocation candidate claims, in GPUs; among equals the host with the fewest
-    free devices wins, so that empty hosts stay empty. A request without
-    devices is kept off hosts that have many.
+    First counts the increase of fragmentation F by the devices that the first
+    allocation candidate claims; then what they take from later requests for
+    direct links, so that servers which can do without go where there are none.
+    Among equals the host with the fewest free devices wins, so that empty
+    hosts stay empty.
     """
 
     multiplier_name = "gpu_fragmentation_weight_multiplier"
 
-    def _weigh(self, host_state, requests):
-        """Return minus the increase of F, less a little a free device."""
-        if requests is None:
-            return -_free_devices(host_state)
+    def _judge(self, host_state, requests):
+        """Return the increase of F and what is lost, in GPUs, and the number
+        of free devices, all of them negative."""
         offered = offer.of(host_state, requests)
         if offered is None:
-            return -_FEWEST_FREE_FIRST * _free_devices(host_state)
+            return 0.0, 0.0, -_count_free_devices(host_state)
         topology = offered.devices.topology
-        f_of = fragmentation.of(topology, requests.request_mix).fragmentation
-        free = topology.everything
-        increase = f_of(free & ~offered.mask) - f_of(free)
-        return -increase - _FEWEST_FREE_FIRST * topology.n
+        measure = fragmentation.of(topology, requests.request_mix)
+        return (
+            -measure.increase(topology.everything, offered.mask),
+            -measure.linked_loss(topology.everything, offered.mask),
+            -topology.n,
+        )
 
 
-def _free_devices(host_state) -> int:
+def _count_free_devices(host_state) -> int:
     """Count free devices, but not those that are for networks."""
     if not host_pools.is_readable(host_state.pci_stats):
         return 0

@@ -8,7 +8,7 @@ from nova.scheduler import weights
 
 from nova_gpu_filter.scheduler import views
 
-_BEHIND: Final = 1000.0
+_BEHIND: Final = 10000.0
 """More than usual multipliers add up to, and less than those of Nova's
 weighers that avoid hosts which fail (1,000,000)."""
 

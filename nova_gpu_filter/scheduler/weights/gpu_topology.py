@@ -7,31 +7,39 @@ import math
 from nova_gpu_filter.scheduler.weights import base
 from nova_gpu_filter.scheduler.weights import offer
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Requirement
 
 
 class GpuTopologyWeigher(base._DeviceWeigher):
-    """Prefers the host that offers the best linked set of devices.
+    """Prefers the host that offers the set of devices that ``gpu:link`` asks.
 
-    The weakest link of a set counts first, then the mean of its links, as for
-    the order of sets on one host. Requests for one device, or none, are not
-    weighed.
+    Of requests for direct links (``nvlink``, ``fabric``) the weakest link of
+    the set counts first, then the mean of its links, as for the order of sets
+    on one host. Other links only have to be there: a better one would be
+    missing elsewhere. Requests without ``gpu:link``, and those for one device,
+    are not weighed.
     """
 
     multiplier_name = "gpu_topology_weight_multiplier"
 
-    def _weigh(self, host_state, requests):
-        """Return the weakest link of the set, and the mean as a fraction.
+    def _judge(self, host_state, requests):
+        """Return the weakest link of the set, and the mean of its links.
 
         A set that is no whole fabric partition counts as unlinked where the
         host lists partitions of that size: no NVLink of it can be activated.
         """
-        count = requests.requests[0].count if requests else 0
-        offered = offer.of(host_state, requests) if count > 1 else None
+        count = requests.requests[0].count
+        policy = requests.link_policy
+        offered = (
+            offer.of(host_state, requests) if policy and count > 1 else None
+        )
         if offered is None:
-            return 0.0
+            return links.SYS, 0.0
         topology, mask = offered.devices.topology, offered.mask
+        weakest = topology.weakest(mask)
+        if policy.link not in (Requirement.FABRIC, Requirement.NVLINK):
+            return min(weakest, policy.link.floor), 0.0
         whole = topology.whole_partitions(count, topology.everything)
         if topology.lists_partitions(count) and mask not in whole:
-            return 0.0
-        mean = topology.total(mask) / math.comb(count, 2)
-        return topology.weakest(mask) + mean / (links.SELF + 1)
+            return links.SYS, 0.0
+        return weakest, topology.total(mask) / math.comb(count, 2)

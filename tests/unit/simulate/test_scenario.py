@@ -160,7 +160,9 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
         scenario.load(str(path))
 
 
-@pytest.mark.parametrize("name", ["hgx-fabric.yaml", "bridge-pairs.yaml"])
+@pytest.mark.parametrize(
+    "name", ["hgx-fabric.yaml", "bridge-pairs.yaml", "mixed-links.yaml"]
+)
 def test_scenarios_that_are_shipped_can_be_loaded(name):
     made = scenario.load(str(SHIPPED / name))
     assert made.runs

@@ -6,6 +6,7 @@ from nova import objects
 from nova.pci import stats
 from nova.scheduler import host_manager
 from nova.scheduler import weights
+from nova.scheduler import weights as nova_weights
 from oslo_config import cfg
 from oslo_config import fixture as config_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -51,7 +52,7 @@ def host(name, host_pools=None, first=None, metadata=None):
     return state
 
 
-def asking(count):
+def asking(count, **extra_specs):
     requests = []
     if count:
         requests = [
@@ -64,15 +65,28 @@ def asking(count):
         ]
     return objects.RequestSpec(
         instance_uuid=uuids.instance,
-        flavor=objects.Flavor(name="gpu", extra_specs={}),
+        num_instances=1,
+        instance_group=None,
+        numa_topology=None,
+        scheduler_hints={},
+        image=objects.ImageMeta(properties=objects.ImageMetaProps()),
+        flavor=objects.Flavor(
+            name="gpu",
+            vcpus=1,
+            memory_mb=1,
+            root_gb=1,
+            ephemeral_gb=0,
+            swap=0,
+            extra_specs=extra_specs,
+        ),
         pci_requests=objects.InstancePCIRequests(requests=requests),
     )
 
 
-def order(weigher, hosts, count):
+def order(weigher, hosts, count, **extra_specs):
     """Return the names of the hosts, best first."""
     weighed = weights.HostWeightHandler().get_weighed_objects(
-        [WEIGHERS[weigher]()], hosts, asking(count)
+        [WEIGHERS[weigher]()], hosts, asking(count, **extra_specs)
     )
     return [host.obj.host for host in weighed]
 
@@ -100,17 +114,32 @@ def test_among_equals_the_fullest_host_is_best(config):
     assert order("fragmentation", hosts, 4)[0] == "other"
 
 
-def test_requests_without_devices_are_kept_off_gpu_hosts(config):
+@pytest.mark.parametrize("weigher", ["fragmentation", "topology"])
+def test_nothing_is_said_of_requests_without_devices(config, weigher):
     machine = machines.hgx_h100()
     hosts = [
         host("gpus", pools.of(machine)),
         host("few", pools.of(machine, [0])),
         host("none"),
-        host("nics", pools.of(machine, physical_network="physnet0")),
     ]
-    ranked = order("fragmentation", hosts, 0)
-    assert set(ranked[:2]) == {"none", "nics"}
-    assert ranked[2:] == ["few", "gpus"]
+    weighed = [weights.WeighedHost(state, 0) for state in hosts]
+    made = WEIGHERS[weigher]()
+    assert made.weigh_objects(weighed, asking(0)) == [0.0] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_who_asks_for_no_link_is_kept_off_links(config, count):
+    """Where the hosts are fragmented alike."""
+    hosts = [
+        host(name, pools.of(machine), range(count))
+        for name, machine in (
+            ("partitions", machines.hgx_h100_partitions()),
+            ("nvswitch", machines.hgx_h100()),
+            ("pcie", machines.pcie_node_sys()),
+        )
+    ]
+    ranked = order("fragmentation", hosts, count)
+    assert ranked == ["pcie", "nvswitch", "partitions"]
 
 
 def test_the_host_with_the_better_set_is_best(config):
@@ -121,8 +150,81 @@ def test_the_host_with_the_better_set_is_best(config):
         host("sys", pools.of(machines.bridge_pairs_h100_nvl()), [0, 4]),
         host("broken", pools.of(machines.hgx_h100_partitions()), [0, 2]),
     ]
-    ranked = order("topology", hosts, 2)
+    ranked = order("topology", hosts, 2, **{"gpu:link": "nvlink"})
     assert ranked[:3] == ["nv18", "nv12", "node"]
+
+
+@pytest.mark.parametrize("policy", ["required", "preferred"])
+def test_a_link_over_pcie_need_not_be_better_than_asked(config, policy):
+    hosts = [
+        host("sys", pools.of(machines.pcie_node_sys()), [0, 4]),
+        host("nvswitch", pools.of(machines.hgx_h100()), [0, 1]),
+        host("node", pools.of(machines.pcie_node_sys()), [0, 1]),
+        host("pix", pools.of(machines.pcie_pix_sys()), [0, 1]),
+    ]
+    weighed = [weights.WeighedHost(state, 0) for state in hosts]
+    found = WEIGHERS["topology"]().weigh_objects(
+        weighed, asking(2, **{"gpu:link": "node", "gpu:link_policy": policy})
+    )
+    assert found == [0, 1, 1, 1]
+
+
+def test_without_a_link_asked_for_links_say_nothing(config):
+    hosts = [
+        host("pcie", pools.of(machines.pcie_node_sys()), [0, 1]),
+        host("nvswitch", pools.of(machines.hgx_h100()), [0, 1]),
+    ]
+    weighed = [weights.WeighedHost(state, 0) for state in hosts]
+    found = WEIGHERS["topology"]().weigh_objects(weighed, asking(2))
+    assert found == [0, 0]
+
+
+def rooms(name, machine, free, count):
+    """A host on which RAM, CPUs and disks are as free as the GPUs."""
+    state = host(name, pools.of(machine, free), range(count))
+    state.free_ram_mb = state.total_usable_ram_mb = 131072 * len(free)
+    state.free_disk_mb = 524288 * len(free)
+    state.vcpus_total, state.vcpus_used = 128, 128 - 16 * len(free)
+    state.cpu_allocation_ratio = 1.0
+    state.hypervisor_version = 1
+    state.instances = {}
+    return state
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("left", [4, 5, 6])
+def test_the_fullest_host_wins_with_all_weighers_of_nova(config, count, left):
+    machine = machines.pcie_pix_node_sys()
+    hosts = [
+        rooms("7 free", machine, range(7), count),
+        rooms(f"{left} free", machine, range(left), count),
+        rooms("8 free", machine, range(8), count),
+    ]
+    spec_obj = asking(count)
+    weighed = weights.HostWeightHandler().get_weighed_objects(
+        [cls() for cls in nova_weights.all_weighers()]
+        + [cls() for cls in gpu_weights.all_weighers()],
+        hosts,
+        spec_obj,
+    )
+    ours = order("fragmentation", hosts, count)
+    assert [host.obj.host for host in weighed] == ours
+
+
+def test_servers_without_devices_go_where_nova_alone_sends_them(config):
+    machine = machines.hgx_h100()
+    hosts = [rooms(f"{n} free", machine, range(n), 0) for n in (3, 8, 1)]
+    spec_obj = asking(0)
+    found = []
+    for classes in (
+        nova_weights.all_weighers(),
+        nova_weights.all_weighers() + gpu_weights.all_weighers(),
+    ):
+        weighed = weights.HostWeightHandler().get_weighed_objects(
+            [cls() for cls in classes], hosts, spec_obj
+        )
+        found.append([(host.obj.host, host.weight) for host in weighed])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -142,7 +244,10 @@ def test_without_placement_the_best_set_stands_for_the_host(config):
         host("pcie", legacy(machines.nested(4, numa=(0, 0, 1, 1)))),
         host("bridged", legacy(machines.bridge_pairs_four_numa_nodes())),
     ]
-    assert order("topology", hosts, 2) == ["bridged", "pcie"]
+    assert order("topology", hosts, 2, **{"gpu:link": "nvlink"}) == [
+        "bridged",
+        "pcie",
+    ]
 
 
 @pytest.mark.parametrize("weigher", WEIGHERS)
