@@ -20,7 +20,7 @@ CLOUD_RERUNS ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test test-quick test-upstream test-install \
-    test-hardware test-node bench clean \
+    test-hardware test-node fuzz bench clean \
     cloud cloud-down cloud-venv test-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
@@ -60,7 +60,13 @@ test: ## Run every test, and the linters.
 	    END { printf "make test:%s in all %d:%02d\n", line, total / 60, total % 60 }' $(STAGES)
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional tests/fuzz
+
+# How many inputs each parser is given.
+FUZZ_EXAMPLES ?= 2000
+
+fuzz: venv ## Give the parsers hostile input for long (FUZZ_EXAMPLES=2000).
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -W ignore -n $(WORKERS) --dist worksteal tests/fuzz
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)

@@ -71,7 +71,7 @@ def parse(texts: Iterable[str], source: str) -> dict[str, Alias]:
     for text in texts:
         try:
             alias = _parse(json.loads(text))
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise errors.BadAlias(
                 source=source, text=text, problem=exc
             ) from exc

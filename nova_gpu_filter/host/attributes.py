@@ -14,17 +14,27 @@ _IORESOURCE_MEM = 0x200
 _IORESOURCE_PREFETCH = 0x2000
 _IORESOURCE_MEM_64 = 0x100000
 _STANDARD_BARS = 6
+MAX_NODES = 1 << 10
+"""NODES_SHIFT is at most 10 (arch/*/Kconfig of the kernel)."""
 
 
 def node_list(text: str | None) -> tuple[int, ...]:
-    """Read a list of the kernel: ``0-1,4`` is (0, 1, 4)."""
-    nodes: list[int] = []
+    """Read a list of the kernel: ``0-1,4`` is (0, 1, 4).
+
+    :raises ValueError: there are more than Linux can have.
+    """
+    nodes: set[int] = set()
     for part in (text or "").split(","):
         match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
         if match:
-            first = int(match[1])
-            nodes.extend(range(first, int(match[2] or first) + 1))
-    return tuple(nodes)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last >= MAX_NODES:
+                raise ValueError(
+                    f"{last} is above {MAX_NODES - 1}, the last NUMA node"
+                    " that Linux can have"
+                )
+            nodes.update(range(first, last + 1))
+    return tuple(sorted(nodes))
 
 
 def hexadecimal(text: str | None) -> int | None:

@@ -148,7 +148,7 @@ def parse(text: str) -> Iterator[DeviceSpec]:
     """
     try:
         data, doubled = load(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"not JSON: {error}") from None
     entries = data if isinstance(data, list) else [data]
     for entry in entries:
@@ -242,7 +242,7 @@ def _fields(address: Any) -> dict[str, str | re.Pattern[str] | None]:
             value = address.get(name, ".*")
             try:
                 fields[name] = re.compile(value)
-            except (re.error, TypeError):
+            except (re.error, TypeError, OverflowError, RecursionError):
                 raise SpecError(
                     f"{name} of the address is no regular expression"
                 ) from None

@@ -47,7 +47,7 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
     start = text.find("{")
     try:
         data = json.loads(text[max(start, 0) :])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.BadInput(
             source=source,
             reason=f"this is no output of 'fmpm -l': not JSON: {error}",

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import dataclasses
 import enum
 
+from nova_gpu_filter import printable
+
 _CONTENT_LIMIT = 160
 
 
@@ -39,12 +41,13 @@ class Evidence:
     """None: the file is not there."""
 
     def __str__(self) -> str:
+        path = printable.escape(self.path)
         if self.content is None:
-            return f"{self.path}: not there"
-        content = " ".join(self.content.split())
+            return f"{path}: not there"
+        content = printable.one_line(self.content)
         if len(content) > _CONTENT_LIMIT:
             content = content[:_CONTENT_LIMIT] + " ..."
-        return f"{self.path}: {content or '(empty)'}"
+        return f"{path}: {content or '(empty)'}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     cures: tuple[str, ...] = ()
     """What to do: commands to type, and sentences that begin with #."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a host has, as plain data."""
+"""What a host has, as plain data. All texts are of one line."""
 
 from collections.abc import Iterator
 import dataclasses
 import enum
 import functools
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.host import chips
 from nova_gpu_filter.host.address import PciAddress
 
@@ -65,6 +66,9 @@ class PcieLink:
     max_speed: str | None
     max_width: int | None
 
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MdevType:
@@ -74,6 +78,9 @@ class MdevType:
     name: str
     available: int | None
     """How many more can be made."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +136,11 @@ class Function:
     """Whether the host's console is on it."""
     host_uses: tuple[HostUse, ...] = ()
     """What the host itself uses it for: not to be given away."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+        if self.chip is not None:
+            printable.escape_fields(self.chip)
 
     @property
     def is_pf(self) -> bool:
@@ -206,6 +218,9 @@ class GroupMember:
     driver: str | None
     class_name: str | None = None
 
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
     @property
     def is_bridge(self) -> bool:
         """Whether it is a PCI bridge (class 0604) or host bridge (0600)."""
@@ -229,6 +244,9 @@ class Inventory:
     """The database of names; None if none was found."""
     problems: tuple[str, ...] = ()
     """What could not be read, one sentence each."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
 
     @functools.cached_property
     def by_address(self) -> dict[PciAddress, Function]:

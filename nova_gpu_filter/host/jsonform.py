@@ -7,6 +7,7 @@ in bytes. ``read`` takes what ``write`` gave, of this version of the format.
 """
 
 from collections.abc import Mapping
+import itertools
 import json
 from typing import Any
 
@@ -15,12 +16,111 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import pcie
+from nova_gpu_filter.host import shape
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
 
 FORMAT = "nova-gpu-host inventory"
 VERSION = 1
+
+_TEXT = shape.Text()
+_ADDRESS = shape.Text(PciAddress.parse)
+_HEX = shape.Text(shape.hexadecimal)
+_NODE = shape.Number(0xFFFF)
+_NUMBER = shape.Number()
+_SOME = shape.Nullable
+
+_MDEV = {"type": _TEXT, "name": _TEXT, "available": _SOME(_NUMBER)}
+_BAR = {
+    "index": _NUMBER,
+    "size": _NUMBER,
+    "64bit": shape.Flag(),
+    "prefetchable": shape.Flag(),
+}
+_PCIE_LINK = {
+    "speed": _SOME(_TEXT),
+    "width": _SOME(_NUMBER),
+    "max_speed": _SOME(_TEXT),
+    "max_width": _SOME(_NUMBER),
+}
+_DEVICE = {
+    "address": _ADDRESS,
+    "kind": _SOME(shape.Text(inventory.Kind)),
+    "class": _HEX,
+    "class_name": _SOME(_TEXT),
+    "vendor_id": _HEX,
+    "product_id": _HEX,
+    "vendor_name": _SOME(_TEXT),
+    "product_name": _SOME(_TEXT),
+    "subsystem_vendor_id": _SOME(_HEX),
+    "subsystem_id": _SOME(_HEX),
+    "subsystem_name": _SOME(_TEXT),
+    "revision": _SOME(_HEX),
+    "chip": _SOME(_TEXT),
+    "architecture": _SOME(_TEXT),
+    "compute_capability": _SOME(_TEXT),
+    "isa": _SOME(_TEXT),
+    "numa_node": _SOME(_NODE),
+    "iommu_group": _SOME(_NUMBER),
+    "driver": _SOME(_TEXT),
+    "driver_override": _SOME(_TEXT),
+    "sriov_totalvfs": _SOME(_NUMBER),
+    "sriov_numvfs": _SOME(_NUMBER),
+    "vf_product_id": _SOME(_HEX),
+    "physfn": _SOME(_ADDRESS),
+    "vfs": shape.Many(_ADDRESS),
+    "mdev_types": shape.Many(shape.Record(_MDEV)),
+    "bars": shape.Many(shape.Record(_BAR)),
+    "reset_methods": _SOME(shape.Many(_TEXT)),
+    "pcie_link": _SOME(shape.Record(_PCIE_LINK)),
+    "root": _SOME(_TEXT),
+    "bridges": shape.Many(_ADDRESS),
+    "interfaces": shape.Many(_TEXT),
+    "rdma_devices": shape.Many(_TEXT),
+    "modalias": _SOME(_TEXT),
+    "power_state": _SOME(_TEXT),
+    "boot_display": shape.Flag(),
+    "module_id": _SOME(_NUMBER),
+    "relations": shape.Map(_ADDRESS, _SOME(shape.Text(links.parse))),
+}
+_MEMBER = {
+    "address": _ADDRESS,
+    "class": _HEX,
+    "class_name": _SOME(_TEXT),
+    "ids": _TEXT,
+    "driver": _SOME(_TEXT),
+}
+_PARTITION = {
+    "id": _NUMBER,
+    "devices": shape.Many(_ADDRESS),
+    "module_ids": shape.Many(_NUMBER),
+    "active": shape.Flag(),
+}
+_INVENTORY = shape.Record(
+    {
+        "hostname": _TEXT,
+        "kernel": _SOME(_TEXT),
+        "numa_nodes": shape.Many(_NODE),
+        "names_from": _SOME(_TEXT),
+        "devices": shape.Many(shape.Record(_DEVICE)),
+        "iommu_groups": shape.Many(
+            shape.Record(
+                {
+                    "group": _NUMBER,
+                    "members": shape.Many(shape.Record(_MEMBER)),
+                }
+            )
+        ),
+        "nvlink_known": shape.Many(_ADDRESS),
+        "nvlink_from": shape.Many(_TEXT),
+        "fabric_partitions": shape.Many(shape.Record(_PARTITION)),
+        "notes": shape.Many(_TEXT),
+        "problems": shape.Many(_TEXT),
+    }
+)
+"""What :func:`read` needs; what else stands there is derived of it."""
 
 
 def write(
@@ -207,7 +307,7 @@ def read(
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.BadInput(
             source=source, reason=f"this is no JSON: {error}"
         ) from None
@@ -220,14 +320,15 @@ def read(
     if data.get("version") != VERSION:
         raise errors.BadInput(
             source=source,
-            reason=f"format version {data.get('version')}, and this is"
+            reason=f"format version {data.get('version')!r}, and this is"
             f" version {VERSION}: make the inventory again",
         )
     try:
+        _INVENTORY.check(data, "")
         return _read(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise errors.BadInput(
-            source=source, reason=f"the inventory is damaged: {error!r}"
+            source=source, reason=f"the inventory is damaged: {error}"
         ) from None
 
 
@@ -259,22 +360,43 @@ def _read(
         names_from=data["names_from"],
         problems=tuple(data["problems"]),
     )
+    if len(host.by_address) < len(functions):
+        raise ValueError("devices: an address is there twice")
     relations = {
-        entry["address"]: entry["relations"] for entry in data["devices"]
+        function.address: {
+            PciAddress.parse(other): None
+            if name is None
+            else links.parse(name)
+            for other, name in entry["relations"].items()
+        }
+        for function, entry in zip(functions, data["devices"], strict=True)
     }
     devices = host.devices
+    ways = pcie.ways(devices, host.numa_nodes)
+    for (row, a), (column, b) in itertools.permutations(enumerate(devices), 2):
+        where = f"devices, {a.address}: relations"
+        if b.address not in relations[a.address]:
+            raise ValueError(f"{where} has no {b.address}")
+        link = relations[a.address][b.address]
+        if not (link is not None and links.is_direct(link)) and (
+            link != ways[row][column]
+        ):
+            raise ValueError(
+                f"{where}: {b.address} is not where root, bridges and NUMA"
+                " node say"
+            )
     return host, linking.HostLinks(
         devices=devices,
         matrix=tuple(
             tuple(
                 links.SELF
                 if a is b
-                else _read_link(relations[str(a.address)][str(b.address)])
+                else _symmetric(relations, a.address, b.address)
                 for b in devices
             )
             for a in devices
         ),
-        ways=pcie.ways(devices, host.numa_nodes),
+        ways=ways,
         nvlink_known=frozenset(
             PciAddress.parse(text) for text in data["nvlink_known"]
         ),
@@ -299,8 +421,17 @@ def _read(
     )
 
 
-def _read_link(name: str | None) -> links.Link | None:
-    return None if name is None else links.parse(name)
+def _symmetric(
+    relations: Mapping[PciAddress, Mapping[PciAddress, Link | None]],
+    a: PciAddress,
+    b: PciAddress,
+) -> Link | None:
+    link = relations[a][b]
+    if relations[b][a] != link:
+        raise ValueError(
+            f"devices, {a}: relations: {b} is linked otherwise the other way"
+        )
+    return link
 
 
 def _number(text: str | None) -> int | None:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.host import baseboards
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import fabric
@@ -77,6 +78,9 @@ class HostLinks:
     partitions: tuple[Partition, ...] = ()
     notes: tuple[str, ...] = ()
     """What is not known, and how to obtain it."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
 
     @functools.cached_property
     def place(self) -> dict[PciAddress, int]:

@@ -135,7 +135,7 @@ def traits(function: Function) -> tuple[str, ...]:
                 f"CUSTOM_GPU_ARCHITECTURE_{symbol(chip.architecture)}"
             )
         if chip and chip.compute_capability:
-            version = chip.compute_capability.replace(".", "_")
+            version = symbol(chip.compute_capability)
             name = f"GPU_CUDA_COMPUTE_CAPABILITY_V{version}"
             standard = f"HW_{name}"
             found.append(

@@ -30,6 +30,7 @@ from nova_gpu_filter.host.inventory import Use
 
 DEVICES = "/sys/bus/pci/devices"
 GROUPS = "/sys/kernel/iommu_groups"
+NODES = "/sys/devices/system/node/online"
 
 # PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
 # VGA, 3D and other; base class 12h, processing accelerators (AMD Instinct).
@@ -73,6 +74,11 @@ def read(
         problems.append(
             f"{DEVICES} is not there: this is no sysfs, or no PCI host"
         )
+    try:
+        numa_nodes = attributes.node_list(tree.read(NODES))
+    except ValueError as error:
+        numa_nodes = ()
+        problems.append(f"{NODES}: {error}")
     problems.extend(
         f"{path}: {error}" for path, error in sorted(tree.problems.items())
     )
@@ -82,9 +88,7 @@ def read(
         or "unknown",
         functions=functions,
         groups=_groups(tree, sights, functions, words),
-        numa_nodes=attributes.node_list(
-            tree.read("/sys/devices/system/node/online")
-        ),
+        numa_nodes=numa_nodes,
         kernel=tree.read("/proc/sys/kernel/osrelease"),
         names_from=names.source or None,
         problems=tuple(problems),

@@ -7,6 +7,8 @@ import os
 import stat
 
 _LIMIT = 1 << 20
+_MAX_PATH = 4096
+"""PATH_MAX of Linux."""
 _MAX_LINKS = 40
 """As many symbolic links as Linux follows (MAXSYMLINKS)."""
 
@@ -40,14 +42,23 @@ class Tree:
         return self._resolve(path, _MAX_LINKS)
 
     def _resolve(self, path: str, links: int) -> str | None:
-        path = os.path.normpath(path)
-        if path in self._places:
-            return self._places[path]
-        head, name = os.path.split(path)
-        place = self._resolve(head, links)
-        if place is not None:
-            place = self._step(place, name, links)
-        self._places[path] = place
+        # normpath keeps two slashes at the front, which mean one.
+        path = "/" + os.path.normpath(path).lstrip("/")
+        if len(path) > _MAX_PATH:
+            return None
+        # Down from the last directory whose place is known: a link can name
+        # a path of thousands of parts.
+        known, names = path, []
+        while known not in self._places:
+            known, name = os.path.split(known)
+            names.append(name)
+        place = self._places[known]
+        while names:
+            name = names.pop()
+            known = f"{known.rstrip('/')}/{name}"
+            if place is not None:
+                place = self._step(place, name, links)
+            self._places[known] = place
         return place
 
     def _step(self, place: str, name: str, links: int) -> str | None:

@@ -181,7 +181,7 @@ def read_file(path: str) -> Any:
             if path.endswith(".json"):
                 return json.load(file)
             return yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as exc:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
         raise errors.BadScenario(source=path, problem=exc) from exc
 
 

@@ -13,6 +13,8 @@ import sys
 from typing import Any
 from typing import NoReturn
 
+from nova_gpu_filter import printable
+
 NAMESPACE = "nova_gpu_filter.host"
 """The entry points of the commands, by their names."""
 
@@ -28,9 +30,10 @@ def tell_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
     """Have a parser print its error and where to look, and exit with 3."""
 
     def error(message: str) -> NoReturn:
+        text = printable.one_line(message)
         parser.exit(
             EXIT_BAD_INPUT,
-            f"{parser.prog}: {message}; see '{parser.prog} --help'\n",
+            f"{parser.prog}: {text}; see '{parser.prog} --help'\n",
         )
 
     parser.error = error  # type: ignore[method-assign]
@@ -66,8 +69,9 @@ class HostApp:
     NAME = "nova-gpu-host"
 
     def __init__(self) -> None:
-        self.stdout = sys.stdout
-        self.stderr = sys.stderr
+        # Names from outside go through here to a terminal.
+        self.stdout = printable.Stream(sys.stdout)
+        self.stderr = printable.Stream(sys.stderr)
         self.options = argparse.Namespace()
         self.parser = self._make_parser()
 
@@ -143,8 +147,8 @@ class HostApp:
                 return self.run(arguments)
         if name not in known:
             self.stderr.write(
-                f"{self.NAME}: '{name}' is no command; commands are"
-                f" {', '.join(sorted(known))}\n"
+                f"{self.NAME}: '{printable.one_line(name)}' is no command;"
+                f" commands are {', '.join(sorted(known))}\n"
             )
             return EXIT_BAD_INPUT
         command = known[name].load()(self)

@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import printable
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import baseboards
 from nova_gpu_filter.host import capture
@@ -76,12 +77,12 @@ class HostCommand:
         if getattr(self.app.options, "debug", False):
             traceback.print_exc(file=self.app.stderr)
         name = self.app.NAME
-        self.app.stderr.write(f"{name}: {' '.join(text.split())}\n")
+        self.app.stderr.write(f"{name}: {printable.one_line(text)}\n")
         return app.EXIT_BAD_INPUT
 
     def warn(self, text: str) -> None:
         """Tell the operator something, beside the output."""
-        self.app.stderr.write(f"{self.app.NAME}: {text}\n")
+        self.app.stderr.write(f"{self.app.NAME}: {printable.one_line(text)}\n")
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

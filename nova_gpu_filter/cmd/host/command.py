@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import csv
 import inspect
 import json
+import re
 from typing import Any
 from typing import TextIO
 
@@ -283,7 +284,8 @@ def _print_shell(
     stdout: TextIO,
 ) -> None:
     for name, value in zip(names, rows[0], strict=True):
-        text = str(value).replace('"', '\\"')
+        # Within double quotes a shell obeys these.
+        text = re.sub(r'(["$`\\])', r"\\\1", str(value))
         stdout.write(f'{name}="{text}"\n')
 
 

@@ -11,6 +11,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import jsonform
+from nova_gpu_filter.host import saving
 from nova_gpu_filter.host import sizes
 from nova_gpu_filter.host import svg
 
@@ -186,8 +187,8 @@ class Inventory(base.HostCommand, command.Lister):
             self.app.stdout.write(text)
             return
         try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            with saving.replaced(path, force=True) as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise errors.FileUnreadable(
                 path=path, error=error.strerror or error

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import os
+import pathlib
+import socket
 import stat
 
 import pytest
@@ -78,3 +80,86 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_missing_directory_is_an_error(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         saving.save(str(tmp_path / "none" / "gpu.conf"), "text")
+
+
+@pytest.fixture(params=["save", "replaced"])
+def write(request):
+    """Write a file, replacing what is there."""
+
+    def write_file(path):
+        if request.param == "save":
+            saving.save(str(path), "new", force=True)
+        else:
+            with saving.replaced(str(path), force=True) as file:
+                file.write(b"new")
+
+    return write_file
+
+
+def test_what_is_no_regular_file_stays_as_it_is(tmp_path, write):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    paths = [tmp_path / name for name in ("fifo", "directory", "socket")]
+    for path in [*paths, pathlib.Path("/dev/null")]:
+        mode = path.lstat().st_mode
+        with pytest.raises(errors.BadInput, match="is no regular file"):
+            write(path)
+        assert path.lstat().st_mode == mode
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_a_link_to_another_directory_is_not_followed(tmp_path, write):
+    (tmp_path / "etc").mkdir()
+    outside = tmp_path / "shadow"
+    outside.write_text(OURS)
+    link = tmp_path / "etc" / "gpu.conf"
+    for target in ("../shadow", "../not-there", "/dev/null"):
+        link.symlink_to(target)
+        with pytest.raises(errors.BadInput, match="in another directory"):
+            write(link)
+        link.unlink()
+    assert outside.read_text() == OURS
+    assert sorted(os.listdir(tmp_path)) == ["etc", "shadow"]
+
+
+def test_links_that_go_round_are_refused(tmp_path, write):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises((errors.BadInput, OSError)):
+        write(tmp_path / "a")
+    assert (tmp_path / "a").is_symlink()
+
+
+def test_mode_is_kept_and_nothing_else_is_left(tmp_path, write):
+    path = tmp_path / "gpu.conf"
+    path.write_text(OURS)
+    path.chmod(0o600)
+    write(path)
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [name for name in os.listdir(tmp_path) if name[0] == "."]
+
+
+def test_a_file_that_is_not_complete_does_not_appear(tmp_path):
+    def fail():
+        with saving.replaced(str(tmp_path / "x.tar")) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_there_is_replaced_only_if_forced(tmp_path):
+    path = tmp_path / "x.tar"
+    with saving.replaced(str(path)) as file:
+        file.write(b"one")
+    with (
+        pytest.raises(errors.BadInput, match="is there already"),
+        saving.replaced(str(path)),
+    ):
+        pass
+    assert path.read_text() == "one"

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""How many examples: few by themselves, FUZZ_EXAMPLES with ``make fuzz``."""
+
+import os
+
+from hypothesis import HealthCheck
+from hypothesis import settings
+
+_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+
+settings.register_profile(
+    "short", max_examples=40, deadline=None, suppress_health_check=_CHECKS
+)
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")),
+    deadline=None,
+    suppress_health_check=_CHECKS,
+    print_blob=True,
+)
+settings.load_profile("fuzz" if "FUZZ_EXAMPLES" in os.environ else "short")
