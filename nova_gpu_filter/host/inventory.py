@@ -44,6 +44,12 @@ class HostUse:
     path: str
     content: str | None
 
+    def __post_init__(self) -> None:
+        # The content is shown by findings, which write it in one line.
+        for name in ("text", "path"):
+            value = printable.shorten(getattr(self, name))
+            object.__setattr__(self, name, value)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bar:

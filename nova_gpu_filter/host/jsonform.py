@@ -85,6 +85,16 @@ _DEVICE = {
     "module_id": _SOME(_NUMBER),
     "relations": shape.Map(_ADDRESS, _SOME(shape.Text(links.parse))),
 }
+_USE = {
+    "use": shape.Text(inventory.Use),
+    "text": _TEXT,
+    "path": _TEXT,
+    "content": _SOME(_TEXT),
+}
+_DEVICE_LATER = {
+    "vgpu_type": _SOME(_NUMBER),
+    "host_uses": shape.Many(shape.Record(_USE)),
+}
 _MEMBER = {
     "address": _ADDRESS,
     "class": _HEX,
@@ -104,7 +114,7 @@ _INVENTORY = shape.Record(
         "kernel": _SOME(_TEXT),
         "numa_nodes": shape.Many(_NODE),
         "names_from": _SOME(_TEXT),
-        "devices": shape.Many(shape.Record(_DEVICE)),
+        "devices": shape.Many(shape.Record(_DEVICE, _DEVICE_LATER)),
         "iommu_groups": shape.Many(
             shape.Record(
                 {

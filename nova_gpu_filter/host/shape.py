@@ -136,10 +136,18 @@ class Map(Shape):
 
 
 class Record(Shape):
-    """An object with known fields; others are passed over."""
+    """An object with known fields; others are passed over.
 
-    def __init__(self, fields: Mapping[str, Shape]) -> None:
+    :param later: fields that came with later versions, and may be missing.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, Shape],
+        later: Mapping[str, Shape] | None = None,
+    ) -> None:
         self._fields = fields
+        self._later = later or {}
 
     def check(self, data: Any, where: str) -> None:
         """Check every field."""
@@ -150,3 +158,6 @@ class Record(Shape):
             if name not in data:
                 raise ValueError(f"{field} is missing")
             inner.check(data[name], field)
+        for name, inner in self._later.items():
+            if name in data:
+                inner.check(data[name], f"{where}.{name}" if where else name)
