@@ -28,8 +28,12 @@ FALSE_FAULTS = ("No valid host", "Exhausted all hosts")
 could be asked, or nobody was left to be asked after a host had refused."""
 
 
-def burst(cloud, user, flavor, count, fillers):
-    """Boot servers at once, delete them again; return how many failed."""
+def burst(cloud, user, flavor, count, fillers, faults=FALSE_FAULTS):
+    """Boot servers at once, delete them again; return how many failed.
+
+    :param faults: one of them is in the fault of each that failed; with stock
+        Placement, which gives one device to several, there are others.
+    """
     uuids = user.boot_at_once([flavor] * count)
     assert None not in uuids
     servers = user.settle(uuids)
@@ -37,7 +41,8 @@ def burst(cloud, user, flavor, count, fillers):
     assert set(counted) <= {"ACTIVE", "ERROR"}, counted
     failed = [s["id"] for s in servers if s["status"] == "ERROR"]
     for uuid in failed:
-        assert any(text in user.fault(uuid) for text in FALSE_FAULTS)
+        fault = user.fault(uuid)
+        assert any(text in fault for text in faults), fault
     # The last allocations of what has failed go after the server has.
     assert waiting.until(lambda: views.look(cloud).disagreements() == [])
     assert user.delete(uuids) == []
@@ -66,29 +71,30 @@ def fill(user, fillers):
 
 
 @pytest.mark.parametrize(
-    ("count", "gpus", "fillers"),
+    ("count", "gpus", "fillers", "rounds"),
     [
-        (10, 1, [("hgx-1", 4), ("hgx-2", 2)]),
-        (6, 2, [("hgx-2", 4)]),
-        (16, 1, []),
+        (10, 1, [("hgx-1", 4), ("hgx-2", 2)], ROUNDS),
+        (6, 2, [("hgx-2", 4)], ROUNDS),
+        # Two hosts from empty to full take half a minute.
+        (16, 1, [], COMPARED_ROUNDS),
     ],
     ids=lambda value: str(value) if isinstance(value, int) else "fillers",
 )
 def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
-    cloud, user, note, count, gpus, fillers
+    cloud, user, note, count, gpus, fillers, rounds
 ):
     fill(user, fillers)
     begin = time.monotonic()
     failed = [
         burst(cloud, user, bootstrap.flavor(gpus), count, fillers)
-        for _ in range(ROUNDS)
+        for _ in range(rounds)
     ]
-    seconds = (time.monotonic() - begin) / ROUNDS
+    seconds = (time.monotonic() - begin) / rounds
     note(
-        f"{ROUNDS} rounds: {sum(failed)} of {ROUNDS * count} false 'No valid"
+        f"{rounds} rounds: {sum(failed)} of {rounds * count} false 'No valid"
         f" host'; {seconds:.1f} s a round"
     )
-    assert failed == [0] * ROUNDS
+    assert failed == [0] * rounds
     assert user.delete(user.servers()) == []
     conftest.assert_nothing_held(cloud)
     conftest.assert_audit_is_clean(cloud)
@@ -115,16 +121,16 @@ def test_bursts_with_two_schedulers_have_no_false_no_valid_host(
     fill(user, fillers)
     asked = COMPARED_ROUNDS * 10
 
-    def failures():
+    def failures(*faults):
         with second_scheduler(cloud, user):
             return sum(
-                burst(cloud, user, bootstrap.flavor(1), 10, fillers)
+                burst(cloud, user, bootstrap.flavor(1), 10, fillers, faults)
                 for _ in range(COMPARED_ROUNDS)
             )
 
-    ours = failures()
+    ours = failures(*FALSE_FAULTS)
     with stock.placement_and_scheduler(cloud):
-        theirs = failures()
+        theirs = failures("")
     note(
         f"false 'No valid host' of {asked}, 10 servers at once on 10 GPUs:"
         f" {ours}, stock Nova {theirs}"
