@@ -28,6 +28,12 @@ class _Log:
             ]
 
 
+def _is_said_once_by_each(lines):
+    """Whether there is a line, and none twice of one worker."""
+    pids = [line.split()[2] for line in lines]
+    return 0 < len(pids) == len(set(pids))
+
+
 def test_a_matcher_that_is_not_there_stops_the_scheduler_with_one_line(
     cloud, user, note
 ):
@@ -76,7 +82,7 @@ def test_a_malformed_tag_on_one_host_is_named_and_the_host_serves_on(
         cloud.restart("nova-compute@hgx-1")
     said = log.lines("WARNING", "gpu_links", "nv18")
     note(f"nova-scheduler: {len(said)} line(s): {said[-1]}")
-    assert len(said) == 1
+    assert _is_said_once_by_each(said)
 
 
 def test_an_option_of_the_extension_out_of_range_is_named_by_placement(
@@ -94,5 +100,5 @@ def test_an_option_of_the_extension_out_of_range_is_named_by_placement(
         cloud.restart("placement")
     said = log.lines("max_sets_per_tree", "-2")
     note(f"placement: {len(said)} line(s): {said[-1]}")
-    assert len(said) == 1
+    assert _is_said_once_by_each(said)
     assert server["status"] == "ACTIVE"
