@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Boots a server of each GPU flavor at the end of stack.sh, and stops it where
-# that fails or where DevStack has gone on without the plugin. Copy it to the
-# root of DevStack, beside stack.sh, as local.sh; it has to be executable.
+# Stops stack.sh where DevStack has gone on without the plugin, and, on a node
+# with nova-api and nova-compute, where a server of one of the GPU flavors does
+# not boot. stack.sh runs it when all services are up. Copy it to the root of
+# DevStack, beside stack.sh, as local.sh; it has to be executable.
 
 TOP_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # DevStack's own file, which gives DEST and credentials:
@@ -19,4 +20,9 @@ if [[ ! -x $CHECK ]]; then
         "nova-gpu-filter URL main" >&2
     exit 1
 fi
-"$CHECK"
+# Compute nodes join a controller later.
+if is_service_enabled n-api && is_service_enabled n-cpu; then
+    # Placement has no devices to compare with where it keeps no count.
+    export NOVA_GPU_PCI_IN_PLACEMENT=${NOVA_GPU_PCI_IN_PLACEMENT:-True}
+    "$CHECK"
+fi

@@ -9,6 +9,8 @@
 #     $ /opt/stack/nova-gpu-filter/devstack/tools/gpu-boot-check.sh [FLAVOR ...]
 #
 # GPU_BOOT_CHECK_IMAGE names the image; by default the first one is taken.
+# GPU_BOOT_CHECK_TIMEOUT is how many seconds a server may take, by default 600.
+# With NOVA_GPU_PCI_IN_PLACEMENT=False nothing is asked of Placement.
 
 set -o nounset
 
@@ -25,9 +27,7 @@ function devices_asked_for {
 # Print how many devices a server has in Placement: whatever it has of a
 # class that is not one of Nova's own.
 function devices_allocated {
-    local server
-    server=$(openstack server show "$1" -f value -c id)
-    openstack resource provider allocation show "$server" -f json \
+    openstack resource provider allocation show "$1" -f json \
         | python3 -c '
 import json, sys
 held = [list(each["resources"].items()) for each in json.load(sys.stdin)]
@@ -44,7 +44,7 @@ import json, sys
 try:
     server = json.load(sys.stdin)
 except ValueError:
-    sys.exit("Nova has not created it, see above")
+    sys.exit("Nova does not show it any more")
 fault = server.get("fault") or {}
 message = fault.get("message") or "status " + str(server.get("status"))
 host = server.get("OS-EXT-SRV-ATTR:host") or "the hosts that tried"
@@ -54,18 +54,55 @@ if "No valid host" in message:
 print(f"{message} (more in the log of {place})")' 2>&1
 }
 
+# Wait until a server runs; fail if it does not.
+function wait_for_server {
+    local end status
+    end=$((SECONDS + ${GPU_BOOT_CHECK_TIMEOUT:-600}))
+    while true; do
+        status=$(openstack server show "$1" -f value -c status)
+        case $status in
+            ACTIVE) return 0 ;;
+            ERROR) return 1 ;;
+        esac
+        if ((SECONDS >= end)); then
+            return 1
+        fi
+        sleep 2
+    done
+}
+
+# The server that is there now, by its id: names are not unique.
+SERVER=""
+
+function delete_server {
+    local server=$SERVER
+    SERVER=""
+    if [[ -n $server ]]; then
+        openstack server delete --wait "$server"
+    fi
+}
+trap delete_server EXIT
+trap 'exit 130' INT TERM
+
 function check_flavor {
     local flavor=$1
-    local server=gpu-boot-check-$flavor
     local request allocated
     local result=1
     request=$(openstack flavor show "$flavor" -f json -c properties \
         | python3 -c '
 import json, sys
 print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
-    if openstack server create --flavor "$flavor" --image "$IMAGE" \
-        --nic none --wait "$server" > /dev/null; then
-        allocated=$(devices_allocated "$server")
+    SERVER=$(openstack server create --flavor "$flavor" --image "$IMAGE" \
+        --nic none -f value -c id "gpu-boot-check-$flavor")
+    if [[ -z $SERVER ]]; then
+        echo "$flavor: no server: Nova has not created it, see above" >&2
+    elif ! wait_for_server "$SERVER"; then
+        echo "$flavor: no server: $(fault_of "$SERVER")" >&2
+    elif [[ ${NOVA_GPU_PCI_IN_PLACEMENT:-True} != True ]]; then
+        echo "$flavor: booted with $request"
+        result=0
+    else
+        allocated=$(devices_allocated "$SERVER")
         if [[ $allocated == "$(devices_asked_for "$request")" ]]; then
             echo "$flavor: booted with $request"
             result=0
@@ -73,12 +110,8 @@ print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
             echo "$flavor: booted with $request, but Placement has" \
                 "allocated ${allocated:-an unknown number of} devices" >&2
         fi
-    else
-        echo "$flavor: no server: $(fault_of "$server")" >&2
     fi
-    if openstack server show "$server" > /dev/null 2>&1; then
-        openstack server delete --wait "$server" || result=1
-    fi
+    delete_server || result=1
     return "$result"
 }
 
@@ -91,6 +124,11 @@ fi
 if [[ ${#FLAVORS[@]} -eq 0 ]]; then
     echo "There is no flavor gpu-*" >&2
     exit 1
+fi
+LEFT=$(openstack server list --name '^gpu-boot-check-' -f value -c ID)
+if [[ -n $LEFT ]]; then
+    echo "Servers of an earlier run are left, and may have GPUs:" \
+        "${LEFT//$'\n'/ }" >&2
 fi
 FAILED=0
 for FLAVOR in "${FLAVORS[@]}"; do

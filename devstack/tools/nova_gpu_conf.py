@@ -14,6 +14,9 @@ import pathlib
 import re
 import sys
 
+# What DevStack installs from git, of what our extras ask for.
+STACKED = frozenset({"nova", "openstack-placement"})
+
 # Display (VGA, 3D, other) controllers and processing accelerators: PCI Code
 # and ID Assignment Specification, sections 1.4 and 1.19.
 GPU_CLASSES = frozenset({"0300", "0302", "0380", "1200"})
@@ -35,7 +38,9 @@ def compact_lines(variable, text):
         found = json.loads(text)
     except ValueError as exc:
         hint = ""
-        if '"' not in text:
+        if re.fullmatch(r"\w+", text):
+            hint = "; give a JSON list, or auto"
+        elif '"' not in text:
             hint = (
                 "; it holds no double quote, so a shell took them: write "
                 f"{variable}='[...]' in single quotes, and \\\" for each in "
@@ -152,6 +157,38 @@ def check_placement(path):
     return application
 
 
+def do_versions(args):
+    """Check that what DevStack has installed is what our extras ask for.
+
+    Otherwise pip would install a release of Nova or Placement over it.
+    """
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(args.setup)
+    asked = {
+        line.partition("#")[0]
+        for extra in args.extras
+        for line in setup["extras"][extra].split("\n")
+        if line.strip()
+    }
+    for requirement in map(Requirement, sorted(asked)):
+        if requirement.name not in STACKED:
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            raise UsageError(f"{requirement.name} is not installed") from None
+        if not requirement.specifier.contains(version, prereleases=True):
+            raise UsageError(
+                f"{requirement.name} has the version {version}, and"
+                f" {requirement} is needed; a shallow clone (GIT_DEPTH) has"
+                " no version: fetch its tags"
+            )
+
+
 def do_lines(args):
     """Print the JSON objects of a variable, one a line."""
     for line in compact_lines(args.variable, args.text):
@@ -233,6 +270,9 @@ def main():
         command.set_defaults(function=function)
         return command
 
+    versions = add("versions", do_versions)
+    versions.add_argument("setup", help="our setup.cfg")
+    versions.add_argument("extras", nargs="+")
     lines = add("lines", do_lines)
     lines.add_argument("variable")
     lines.add_argument("text")

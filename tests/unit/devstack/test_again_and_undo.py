@@ -73,6 +73,7 @@ def test_clean_removes_our_state_and_calls_no_pip(node):
 
 
 def test_flavors_are_made_once_and_set_each_time(machine):
+    machine.ask_nova()
     machine.set(NOVA_GPU_FLAVORS="h100:4 h100:4,cx7:4")
     machine.run("stack")
     machine.run("stack")

@@ -49,10 +49,14 @@ def test_auto_takes_what_nova_gpu_host_found(automatic):
 
 def test_a_controller_reads_the_inventories_of_its_computes(automatic):
     automatic.role = "controller"
-    automatic.set(NOVA_GPU_INVENTORIES="/a/gpu1.json /a/gpu2.json")
+    paths = [automatic.path / f"gpu{number}.json" for number in (1, 2)]
+    for path in paths:
+        path.touch()
+    files = " ".join(map(str, paths))
+    automatic.set(NOVA_GPU_INVENTORIES=files)
     automatic.run("stack")
     assert asked(automatic) == [
-        "nova-gpu-host config --role controller /a/gpu1.json /a/gpu2.json"
+        f"nova-gpu-host config --role controller {files}"
     ]
     assert set(automatic.aliases()) == {"h100"}
 

@@ -222,6 +222,7 @@ def test_the_nodes_of_a_job_can_be_stacked(machine, job):
             continue
         machine.role = "compute" if group == "subnode" else "all-in-one"
         machine.localrc = {}
+        machine.ask_nova()
         machine.local_conf = (
             f"[[local|localrc]]\nENABLED_SERVICES="
             f"{sandbox.ROLES[machine.role]}\n{rendered(localrc)}"
