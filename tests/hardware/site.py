@@ -7,25 +7,14 @@ hundreds, and to look through them takes an emulated machine a minute.
 """
 
 import importlib.metadata
-import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
-OURS = "nova-gpu-filter"
+from packaging import requirements
+from packaging import utils
 
-_TELL = """
-import contextlib, importlib, io, json, pkgutil, sys
-from nova_gpu_filter.cmd import host
-from nova_gpu_filter.cmd.host import app
-for module in pkgutil.iter_modules(host.__path__, host.__name__ + "."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-with contextlib.redirect_stdout(io.StringIO()):
-    app.main(["inventory", "--help"])
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
-"""
+OURS = "nova-gpu-filter"
 
 
 def key() -> str:
@@ -42,19 +31,25 @@ def key() -> str:
     return "\n".join((sys.version, entry_points or "", *versions))
 
 
+def _required() -> set[str]:
+    """Name us and what is installed with us, without any extra."""
+    names: set[str] = set()
+    pending = [OURS]
+    while pending:
+        name = pending.pop()
+        if name in names:
+            continue
+        names.add(name)
+        for line in importlib.metadata.requires(name) or ():
+            needed = requirements.Requirement(line)
+            if not needed.marker or needed.marker.evaluate({"extra": ""}):
+                pending.append(utils.canonicalize_name(needed.name))
+    return names
+
+
 def copy(target: pathlib.Path) -> None:
     """Copy the packages."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TELL],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    by_module = importlib.metadata.packages_distributions()
-    names = {OURS}
-    for module in json.loads(done.stdout.splitlines()[-1]):
-        names.update(by_module.get(module, ()))
-    for name in names:
+    for name in _required():
         distribution = importlib.metadata.distribution(name)
         for path in distribution.files or ():
             source = pathlib.Path(str(distribution.locate_file(path)))
