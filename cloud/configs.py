@@ -260,6 +260,11 @@ class Configs:
                 # Seconds. With this task Nova frees the devices of a server
                 # that was deleted after a cold migration.
                 "update_resources_interval": 10,
+                # Seconds. A build that fails while the database is away may
+                # leave a guest that belongs to no host in Nova; deleting its
+                # server is then the API's own work, and this task ends the
+                # guest (every 30 minutes by default).
+                "running_deleted_instance_poll_interval": 20,
             },
             "vnc": {"enabled": "false"},
             "libvirt": {"virt_type": "kvm"},

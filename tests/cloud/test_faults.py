@@ -111,8 +111,10 @@ def restart_hosts_that_forget(cloud):
     :returns: the hosts.
     """
     waiting.until(lambda: not views.look(cloud).nova, patience_seconds=45)
+    # A guest that a failed build left ends with nova-compute's periodic task
+    # (running_deleted_instance_poll_interval).
+    assert waiting.until(lambda: not views.look(cloud).libvirt)
     view = views.look(cloud)
-    assert not view.libvirt
     hosts = sorted({host for host, _ in view.nova})
     if hosts:
         cloud.restart(*(f"nova-compute@{host}" for host in hosts))
