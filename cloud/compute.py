@@ -28,7 +28,7 @@ import fixtures
 from nova.tests import fixtures as nova_fixtures
 
 from cloud import guests
-from nova_gpu_filter.host import jsonform
+from nova_gpu_filter.host.saved import inventory_json
 
 _DRIVER = "nova.virt.libvirt.driver.LibvirtDriver"
 
@@ -38,7 +38,7 @@ def main() -> None:
     inventory, hostname, directory = sys.argv[1:4]
     del sys.argv[1:4]
     sys.argv[0] = "nova-compute"
-    host, _links = jsonform.read(
+    host, _links = inventory_json.read(
         inventory, pathlib.Path(inventory).read_text()
     )
     connection = guests.Connection(host, hostname, pathlib.Path(directory))

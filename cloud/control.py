@@ -18,10 +18,10 @@ from cloud import files
 from cloud import processes
 from cloud import services
 from cloud import state as states
-from nova_gpu_filter.host import fleet
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import jsonform
-from nova_gpu_filter.host import naming
+from nova_gpu_filter.host.configuration import common_aliases
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.saved import inventory_json
 
 INVENTORIES = pathlib.Path(__file__).parent / "hosts"
 HGX_H100 = INVENTORIES / "hgx-h100.json"
@@ -265,7 +265,7 @@ class Cloud:
     ) -> None:
         """Write the files of a compute host; see :meth:`start_host`."""
         text = inventory.read_text()
-        found = jsonform.read(str(inventory), text)
+        found = inventory_json.read(str(inventory), text)
         nova = self.files.path("nova")
         (nova / f"{host}.inventory.json").write_text(text)
         data = self.state.data_of(f"nova-{host}")
@@ -311,10 +311,10 @@ class Cloud:
         An alias that no host has the devices of is drift.
         """
         found = [
-            jsonform.read(str(path), path.read_text())
+            inventory_json.read(str(path), path.read_text())
             for path in dict.fromkeys(inventories)
         ]
-        made, _hosts = fleet.aliases(found, self._offer(True), None)
+        made, _hosts = common_aliases.aliases(found, self._offer(True), None)
         self.state.data["aliases"] = [json.dumps(alias) for alias in made]
         self.state.save()
 

@@ -12,7 +12,7 @@ from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.host.configuration import nova_conf
 from nova_gpu_filter.osc import aliases as osc_aliases
 from nova_gpu_filter.topology import fragmentation
 

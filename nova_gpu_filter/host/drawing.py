@@ -5,10 +5,10 @@
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import layout
-from nova_gpu_filter.host import linking
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.topology import links
 
 Labels = dict[PciAddress, str]

@@ -8,8 +8,8 @@ import enum
 import functools
 
 from nova_gpu_filter import printable
-from nova_gpu_filter.host import chips
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.sysfs import chips
 
 
 class Kind(enum.Enum):

@@ -4,11 +4,11 @@
 
 import dataclasses
 
-from nova_gpu_filter.host import linking
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 

@@ -13,12 +13,12 @@ import textwrap
 from typing import TypeAlias
 
 from nova_gpu_filter.host import layout
-from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import shapes
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.topology import links
 
 _BOX_WIDTH = 158

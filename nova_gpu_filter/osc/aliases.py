@@ -14,7 +14,7 @@ from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.host import nova_conf
+from nova_gpu_filter.host.configuration import nova_conf
 
 LOG = logging.getLogger(__name__)
 

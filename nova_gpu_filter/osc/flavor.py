@@ -15,7 +15,7 @@ from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import jsonform
+from nova_gpu_filter.host.saved import inventory_json
 from nova_gpu_filter.osc import aliases
 from nova_gpu_filter.osc import base
 
@@ -91,7 +91,7 @@ def _read(path: str) -> inventory.Inventory:
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise errors.NotRead(path=path, error=reason) from exc
-    return jsonform.read(path, text)[0]
+    return inventory_json.read(path, text)[0]
 
 
 def _products(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import smi_files
 from tests import sysfs_trees
 from tests.fuzz import hostile

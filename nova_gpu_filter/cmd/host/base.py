@@ -12,14 +12,14 @@ from typing import Any
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd.host import app
-from nova_gpu_filter.host import baseboards
-from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import pci_ids
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree as tree_lib
+from nova_gpu_filter.host.links import baseboards
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.sysfs import pci_ids
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 _SMI_SECONDS = 60
 

@@ -7,8 +7,8 @@ import sys
 
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
-from nova_gpu_filter.host import capture
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.saved import capture
 
 
 class Capture(base.HostCommand, command.Command):

@@ -6,13 +6,13 @@ from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import check_nova_conf
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import findings
-from nova_gpu_filter.host import nova_conf
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import findings
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.sysfs import reader
 
 _VERDICTS = {0: "READY", 1: "READY, WITH WARNINGS", 2: "NOT READY"}
 
@@ -80,7 +80,7 @@ class Check(base.HostCommand, command.Lister):
             options = nova_conf.read(*parsed_args.nova_conf)
             everything = reader.read(tree, everything=True).functions
             found = sorted(
-                [*found, *check_nova_conf.check(host, everything, options)],
+                [*found, *conf_device_specs.check(host, everything, options)],
                 key=lambda finding: list(findings.Severity).index(
                     finding.severity
                 ),

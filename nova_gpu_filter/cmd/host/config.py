@@ -5,15 +5,15 @@
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import binding
-from nova_gpu_filter.host import drivers
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import fleet
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import jsonform
-from nova_gpu_filter.host import naming
-from nova_gpu_filter.host import saving
-from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.boot import binding
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.configuration import common_aliases
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.configuration import saving
+from nova_gpu_filter.host.saved import inventory_json
 
 
 class Config(base.HostCommand, command.Command):
@@ -202,7 +202,7 @@ class Config(base.HostCommand, command.Command):
     def _hosts(self, parsed_args):
         if parsed_args.inventory:
             return [
-                jsonform.read(path, base.read_file(path))
+                inventory_json.read(path, base.read_file(path))
                 for path in parsed_args.inventory
             ]
         _, host, host_links = base.read_host(self, parsed_args)
@@ -271,9 +271,9 @@ class Config(base.HostCommand, command.Command):
     def _controller(self, parsed_args, options):
         hosts = self._hosts(parsed_args)
         self._require(hosts, options)
-        for line in fleet.drift(hosts, options):
+        for line in common_aliases.drift(hosts, options):
             self.warn(f"drift: {line}")
-        return fleet.write(hosts, options, parsed_args.numa_policy)
+        return common_aliases.write(hosts, options, parsed_args.numa_policy)
 
     def _boot(self, parsed_args, options):
         if parsed_args.inventory:

@@ -10,10 +10,10 @@ from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import jsonform
-from nova_gpu_filter.host import saving
 from nova_gpu_filter.host import sizes
 from nova_gpu_filter.host import svg
+from nova_gpu_filter.host.configuration import saving
+from nova_gpu_filter.host.saved import inventory_json
 
 _COLUMNS = (
     "Address",
@@ -201,14 +201,14 @@ class Inventory(base.HostCommand, command.Lister):
             return 0
         if not parsed_args.columns:
             if parsed_args.formatter == "json":
-                document = jsonform.write(*self._read)
+                document = inventory_json.write(*self._read)
                 self.app.stdout.write(json.dumps(document, indent=2) + "\n")
                 return 0
             if parsed_args.formatter == "yaml":
                 import yaml
 
                 yaml.safe_dump(
-                    jsonform.write(*self._read),
+                    inventory_json.write(*self._read),
                     self.app.stdout,
                     sort_keys=False,
                     default_flow_style=False,
@@ -248,7 +248,7 @@ class Show(base.HostCommand, command.ShowOne):
                 reason="no GPU, NVSwitch or RDMA NIC, nor a function of a card"
                 f" with a GPU; there are: {known or 'none'}",
             )
-        document = jsonform.write(host, host_links)
+        document = inventory_json.write(host, host_links)
         (entry,) = [
             entry
             for entry in document["devices"]

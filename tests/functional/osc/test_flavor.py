@@ -7,9 +7,9 @@ import json
 import pytest
 
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import jsonform
-from nova_gpu_filter.host import linking
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import inventory_json
 from tests.functional.fleet import adapters
 from tests.functional.osc import worlds
 from tests.unit.fleet import builders
@@ -38,7 +38,7 @@ def hgx_inventory(tmp_path):
         ),
     )
     path = tmp_path / "hgx-1.json"
-    path.write_text(json.dumps(jsonform.write(host, linking.join(host))))
+    path.write_text(json.dumps(inventory_json.write(host, linking.join(host))))
     return path
 
 

@@ -4,9 +4,9 @@
 
 import pytest
 
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 
 

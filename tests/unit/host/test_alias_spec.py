@@ -10,7 +10,7 @@ import jsonschema
 from nova.pci import request
 from oslo_utils import strutils
 
-from nova_gpu_filter.host import alias_spec
+from nova_gpu_filter.host.configuration import alias_spec
 
 _VALUES = strategies.one_of(
     strategies.sampled_from(

@@ -2,13 +2,13 @@
 
 import pytest
 
-from nova_gpu_filter.host import binding
-from nova_gpu_filter.host import boot
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.boot import binding
+from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 
 
@@ -37,7 +37,7 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
     plan = binding.plan(context, chosen)
     functions = (*plan.by_ids, *plan.by_address)
     assert functions
-    assert any(boot.Boot(context.tree).grabbers(one) for one in functions)
+    assert any(outcome.Boot(context.tree).grabbers(one) for one in functions)
     if way == "modprobe":
         host.write(
             "/etc/modprobe.d/nova-gpu-host.conf",
@@ -49,7 +49,7 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
             "/etc/udev/rules.d/70-nova-gpu-host.rules",
             binding.udev(context, chosen),
         )
-    after = boot.Boot(tree.Tree(str(host.root)))
+    after = outcome.Boot(tree.Tree(str(host.root)))
     assert [one for one in functions if after.grabbers(one)] == []
 
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import boot
-from nova_gpu_filter.host import capture
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host import vfio_ids
+from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.boot import vfio_ids
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.sysfs import tree
 from tests import captures
 from tests import sysfs_trees
 
@@ -42,7 +42,7 @@ def gpu(host, read):
 
 
 def boot_of(host):
-    return boot.Boot(tree.Tree(str(host.root)))
+    return outcome.Boot(tree.Tree(str(host.root)))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def boot_of(host):
     ],
 )
 def test_the_kernel_command_line_is_split(text, pairs):
-    assert boot.split_cmdline(text) == pairs
+    assert outcome.split_cmdline(text) == pairs
 
 
 @given(st.text())
 def test_any_command_line_is_split(text):
-    for key, _ in boot.split_cmdline(text):
+    for key, _ in outcome.split_cmdline(text):
         assert "-" not in key
 
 
@@ -437,7 +437,7 @@ def test_what_works_is_told_from_what_does_nothing(
             tree.Tree(str(host.root)), linking.Sources(), file, "x.tar"
         )
     top = captures.unpack(place / "x.tar", place / "unpacked")
-    assert boot.Boot(tree.Tree(str(top))).grabbers(gpu()) == grabbers
+    assert outcome.Boot(tree.Tree(str(top))).grabbers(gpu()) == grabbers
 
 
 def test_ids_are_read_with_their_source(host):

@@ -4,13 +4,13 @@ import io
 
 import pytest
 
-from nova_gpu_filter.host import capture
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import pci_ids
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.sysfs import pci_ids
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import captures
 from tests import smi_files
 from tests import sysfs_trees

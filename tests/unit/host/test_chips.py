@@ -2,7 +2,7 @@
 
 import pytest
 
-from nova_gpu_filter.host import chips
+from nova_gpu_filter.host.sysfs import chips
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import shlex
 import pytest
 
 from nova_gpu_filter.cmd.host import app
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.context import Context
-from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests.sysfs_trees import Host
 from tests.sysfs_trees import Pci
 

@@ -13,8 +13,8 @@ from nova import exception as nova_exception
 from nova.pci import devspec as nova_devspec
 import pytest
 
-from nova_gpu_filter.host import device_spec
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import device_spec
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
 

@@ -6,8 +6,8 @@ import pytest
 
 from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import linking
 from nova_gpu_filter.host import svg
+from nova_gpu_filter.host.links import linking
 from tests import sysfs_trees
 from tests.unit.host import test_linking
 

@@ -16,12 +16,12 @@ from oslo_config import cfg
 import pytest
 
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import fleet
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import naming
-from nova_gpu_filter.host import nova_conf
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import common_aliases
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.topology import hosts
 from nova_gpu_filter.topology import links
 from tests import machines
@@ -301,9 +301,9 @@ def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
 def test_our_own_check_finds_nothing_wrong_with_what_we_write(
     build, read, tmp_path
 ):
-    from nova_gpu_filter.host import check_nova_conf
-    from nova_gpu_filter.host import reader
-    from nova_gpu_filter.host import tree
+    from nova_gpu_filter.host.checks import conf_device_specs
+    from nova_gpu_filter.host.sysfs import reader
+    from nova_gpu_filter.host.sysfs import tree
 
     for number, machine in enumerate(sysfs_trees.MACHINES):
         files = tree.Tree(str(build(machine).root))
@@ -316,7 +316,7 @@ def test_our_own_check_finds_nothing_wrong_with_what_we_write(
                 fragment.Options(report_in_placement=True),
             )
         )
-        found = check_nova_conf.check(
+        found = conf_device_specs.check(
             host,
             reader.read(files, everything=True).functions,
             nova_conf.read(str(path)),
@@ -356,7 +356,7 @@ def test_nova_makes_requests_of_our_aliases_that_our_pools_meet(
     hgx, read_options, requests_of, placement
 ):
     options = fragment.Options(nics=True, report_in_placement=placement)
-    text = fleet.write([hgx], options, numa_policy="preferred")
+    text = common_aliases.write([hgx], options, numa_policy="preferred")
     requests = requests_of(text, "h100-sxm5-80gb:4,connectx-7:4")
     assert [one.count for one in requests] == [4, 4]
     assert {one.numa_policy for one in requests} == {"preferred"}
@@ -373,7 +373,7 @@ def test_a_fleet_has_one_alias_for_each_kind_of_device(build, read):
     for machine in ("hgx_h100", "k2_host", "flex_with_vfs", "mi300x"):
         host = read(build(machine))
         fleet_hosts.append((host, linking.join(host)))
-    made, by_alias = fleet.aliases(fleet_hosts, fragment.Options())
+    made, by_alias = common_aliases.aliases(fleet_hosts, fragment.Options())
     assert [(one["name"], one["device_type"]) for one in made] == [
         ("instinct-mi300x", "type-PF"),
         ("grid-k2", "type-PCI"),
@@ -390,7 +390,7 @@ def test_names_can_be_chosen(hgx):
         ),
         aliases=naming.parse_choices("--alias", ["h100"]),
     )
-    made, _ = fleet.aliases([hgx], fragment.Options(names=names))
+    made, _ = common_aliases.aliases([hgx], fragment.Options(names=names))
     assert made == [
         {
             "name": "h100",
@@ -421,14 +421,14 @@ def test_one_name_for_two_kinds_is_made_two_names(build, read, tmp_path):
     )
     second = read(files)
     fleet_hosts = [(one, linking.join(one)) for one in (first, second)]
-    made, _ = fleet.aliases(fleet_hosts, fragment.Options())
+    made, _ = common_aliases.aliases(fleet_hosts, fragment.Options())
     assert [one["name"] for one in made] == [
         "a100-pcie-40gb-10de-20f1-pci",
         "a100-pcie-40gb-10de-20f1-pf",
     ]
     assert any(
         "10de:20f1 is type-PCI and type-PF" in line
-        for line in fleet.drift(fleet_hosts, fragment.Options())
+        for line in common_aliases.drift(fleet_hosts, fragment.Options())
     )
 
 
@@ -470,21 +470,24 @@ FIRST = "/sys/bus/pci/devices/0000:01:00.0"
 def test_a_host_that_differs_from_the_others_is_told(
     twins, path, content, words
 ):
-    found = fleet.drift(
+    found = common_aliases.drift(
         twins(lambda files: files.write(path, content)), fragment.Options()
     )
     assert any(line.startswith("a100-2: ") and words in line for line in found)
 
 
 def test_equal_hosts_have_no_drift(twins):
-    assert fleet.drift(twins(lambda files: None), fragment.Options()) == []
+    assert (
+        common_aliases.drift(twins(lambda files: None), fragment.Options())
+        == []
+    )
 
 
 def test_a_missing_gpu_is_drift(twins):
     def change(files):
         files.remove("/sys/bus/pci/devices/0000:a1:00.0")
 
-    found = fleet.drift(twins(change), fragment.Options())
+    found = common_aliases.drift(twins(change), fragment.Options())
     assert "a100-2: 10de:20f1: number 3; 4 on 2 of 3 hosts" in found
 
 
@@ -492,7 +495,7 @@ def test_one_host_name_twice_is_told(twins):
     def change(files):
         files.write("/proc/sys/kernel/hostname", "a100-1")
 
-    found = fleet.drift(twins(change), fragment.Options())
+    found = common_aliases.drift(twins(change), fragment.Options())
     assert found == ["a100-1: this host name stands in several inventories"]
 
 
@@ -500,7 +503,7 @@ def test_drift_stands_in_the_fragment_as_comments(twins, read_options):
     def change(files):
         files.write("/proc/sys/kernel/osrelease", "5.15.0")
 
-    text = fleet.write(twins(change), fragment.Options())
+    text = common_aliases.write(twins(change), fragment.Options())
     assert "# Drift: a100-2: kernel 5.15.0" in text
     (alias,) = read_options(text).pci.alias
     assert json.loads(alias)["name"] == "a100-pcie-40gb"

@@ -2,13 +2,13 @@
 
 import pytest
 
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import pci_config
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.context import Context
-from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import pci_config
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 from tests.sysfs_trees import GIB
 from tests.sysfs_trees import MIB

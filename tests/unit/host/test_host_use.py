@@ -4,15 +4,15 @@
 
 import pytest
 
-from nova_gpu_filter.host import capture
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.context import Context
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import captures
 from tests import sysfs_trees
 from tests.sysfs_trees import Host

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from nova_gpu_filter.host import binding
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import readiness
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.context import Context
-from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.boot import binding
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 REGIONS = "/sys/kernel/iommu_groups/41/reserved_regions"

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import chips
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import jsonform
-from nova_gpu_filter.host import linking
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import inventory_json
+from nova_gpu_filter.host.sysfs import chips
 from tests import smi_files
 from tests import sysfs_trees
 from tests.unit.host import test_linking
@@ -115,8 +115,8 @@ HOSTS = st.builds(
 @given(HOSTS)
 def test_any_inventory_is_read_as_it_was_written(host):
     host_links = linking.join(host)
-    text = json.dumps(jsonform.write(host, host_links))
-    assert jsonform.read("x", text) == (host, host_links)
+    text = json.dumps(inventory_json.write(host, host_links))
+    assert inventory_json.read("x", text) == (host, host_links)
 
 
 @pytest.mark.parametrize("machine", sysfs_trees.MACHINES)
@@ -125,8 +125,8 @@ def test_the_inventory_of_each_machine_is_read_as_it_was_written(
 ):
     host = read(build(machine))
     host_links = linking.join(host)
-    text = json.dumps(jsonform.write(host, host_links))
-    assert jsonform.read("x", text) == (host, host_links)
+    text = json.dumps(inventory_json.write(host, host_links))
+    assert inventory_json.read("x", text) == (host, host_links)
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def hgx(build, read):
 
 
 def test_links_and_partitions_are_part_of_it(hgx):
-    document = jsonform.write(*hgx)
-    assert jsonform.read("x", json.dumps(document)) == hgx
+    document = inventory_json.write(*hgx)
+    assert inventory_json.read("x", json.dumps(document)) == hgx
     by_address = {entry["address"]: entry for entry in document["devices"]}
     gpu = by_address["0000:0f:00.0"]
     assert gpu["module_id"] == 5
@@ -178,7 +178,7 @@ def test_links_and_partitions_are_part_of_it(hgx):
 )
 def test_what_is_no_inventory_is_refused(text, message):
     with pytest.raises(errors.BadInput, match=message) as raised:
-        jsonform.read("host.json", text)
+        inventory_json.read("host.json", text)
     assert str(raised.value).startswith("host.json: ")
 
 
@@ -191,7 +191,7 @@ def test_an_inventory_with_any_field_broken_is_read_or_refused(data):
         st.none() | st.integers() | st.text(max_size=3) | st.just([1])
     )
     try:
-        host, _ = jsonform.read("x", json.dumps(document))
+        host, _ = inventory_json.read("x", json.dumps(document))
     except errors.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
@@ -207,7 +207,7 @@ def _document():
         product_id=0x11BF,
     )
     host = inventory.Inventory("h", (gpu,))
-    return copy.deepcopy(jsonform.write(host, linking.join(host)))
+    return copy.deepcopy(inventory_json.write(host, linking.join(host)))
 
 
 _ADDRESS = (inventory.PciAddress(0, 0x85, 0, 0),)

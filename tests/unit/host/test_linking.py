@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import smi
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import links

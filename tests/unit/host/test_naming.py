@@ -2,10 +2,10 @@
 
 import pytest
 
-from nova_gpu_filter.host import fragment
 from nova_gpu_filter.host import inventory
-from nova_gpu_filter.host import naming
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
 
 CHOICES = naming.Choices()
 

@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from nova_gpu_filter.host import check_nova_conf
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import findings
-from nova_gpu_filter.host import nova_conf
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import findings
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
@@ -30,7 +30,7 @@ def check(tmp_path):
         path = tmp_path / "nova.conf"
         path.write_text(text)
         return list(
-            check_nova_conf.check(
+            conf_device_specs.check(
                 reader.read(files),
                 reader.read(files, everything=True).functions,
                 nova_conf.read(str(path)),

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import pci_ids
-from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.sysfs import pci_ids
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 
 HWDB = """\

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from nova_gpu_filter.host import pcie
+from nova_gpu_filter.host.links import pcie
 from nova_gpu_filter.topology import links
 from tests import sysfs_trees
 

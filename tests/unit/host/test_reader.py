@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
 from tests.sysfs_trees import GIB
 from tests.sysfs_trees import MIB

@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import saving
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import saving
 
 OURS = f"{fragment.MARK} on x.\n"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import smi
+from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.topology import links
 from tests import smi_files
 

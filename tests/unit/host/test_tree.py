@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nova_gpu_filter.host import tree
+from nova_gpu_filter.host.sysfs import tree
 
 
 @pytest.fixture

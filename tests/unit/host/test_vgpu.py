@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from nova_gpu_filter.host import check_nova_conf
-from nova_gpu_filter.host import fragment
-from nova_gpu_filter.host import linking
-from nova_gpu_filter.host import nova_conf
-from nova_gpu_filter.host import reader
-from nova_gpu_filter.host import tree
-from nova_gpu_filter.host.findings import Severity
+from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
 from tests.sysfs_trees import GIB
 from tests.sysfs_trees import MIB
 from tests.sysfs_trees import Host
@@ -120,7 +120,7 @@ def check(tmp_path):
         path.write_text("[pci]\n" + "".join(f"{line}\n" for line in lines))
         return [
             (one.severity, one.summary)
-            for one in check_nova_conf.check(
+            for one in conf_device_specs.check(
                 reader.read(files),
                 reader.read(files, everything=True).functions,
                 nova_conf.read(str(path)),

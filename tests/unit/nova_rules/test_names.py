@@ -8,7 +8,7 @@ import os_traits
 import pytest
 
 from nova_gpu_filter.fleet import aliases
-from nova_gpu_filter.host import naming
+from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.nova_rules import names
 

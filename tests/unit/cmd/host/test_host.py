@@ -158,7 +158,7 @@ def test_links_are_taken_from_saved_outputs(run, root, tmp_path):
 def test_without_names_the_operator_is_told_how_to_get_them(
     run, build, monkeypatch
 ):
-    from nova_gpu_filter.host import pci_ids
+    from nova_gpu_filter.host.sysfs import pci_ids
 
     host = build("k2_host")
     monkeypatch.setattr(pci_ids, "load", lambda *trees: pci_ids.EMPTY)
@@ -545,7 +545,7 @@ def test_a_host_without_devices_gets_no_fragment(run, tmp_path):
 def test_a_fault_of_ours_is_one_line_and_a_traceback_with_debug(
     run, root, monkeypatch
 ):
-    from nova_gpu_filter.host import reader
+    from nova_gpu_filter.host.sysfs import reader
 
     def fail(*arguments):
         raise RuntimeError("a fault")

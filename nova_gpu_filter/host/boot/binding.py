@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes what binds devices to vfio-pci at boot: printed, never applied.
+
+modprobe.d(5) names ids, udev(7) addresses. Ids are enough unless the host
+keeps a device of the same ids, as a console or as the PF of VFs.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Kind
+
+_MODPROBE = "/etc/modprobe.d/nova-gpu-host.conf"
+_RULES = "/etc/udev/rules.d/70-nova-gpu-host.rules"
+# A rule names the driver, but does not load it.
+_LOAD = "echo {0} > /etc/modules-load.d/{0}.conf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which devices to bind, and by what."""
+
+    by_ids: tuple[Function, ...]
+    by_address: tuple[Function, ...]
+    """Those whose ids a device has that the host keeps."""
+
+
+def plan(context: Context, chosen: Sequence[Function]) -> Plan:
+    """Sort the devices to bind: with them the other functions of cards.
+
+    :param chosen: the devices for guests.
+    """
+    bound: dict[str, Function] = {}
+    for function in chosen:
+        if function.vgpu_type is not None:
+            # Its own driver is the one that gives it to guests.
+            continue
+        bound[str(function.address)] = function
+        for one in context.host.card(function):
+            # Another port of a network card is a device of its own.
+            if one.kind is Kind.FUNCTION and not one.is_needed_by_host:
+                bound[str(one.address)] = one
+    kept = {
+        function.ids
+        for function in context.host.functions
+        if str(function.address) not in bound
+        # VFs of a PF that is given away whole go with it.
+        and not (function.physfn is not None and str(function.physfn) in bound)
+    }
+    functions = sorted(bound.values(), key=lambda one: one.address)
+
+    def is_by_address(one: Function) -> bool:
+        # Only vfio-pci takes ids; its variants want driver_override
+        # (PCI_DRIVER_OVERRIDE_DEVICE_VFIO in include/linux/pci.h).
+        return one.ids in kept or drivers.vfio_driver(one.ids) != drivers.VFIO
+
+    return Plan(
+        tuple(one for one in functions if not is_by_address(one)),
+        tuple(one for one in functions if is_by_address(one)),
+    )
+
+
+def commands(
+    context: Context, gpu: Function, function: Function
+) -> tuple[str, ...]:
+    """Say what binds a function of a GPU's card at boot, as commands."""
+    only = _named(context, gpu)
+    chosen = fragment.chosen(context.host, fragment.Options(only=only))
+    config = " ".join(
+        ("nova-gpu-host config", *(f"--device {one}" for one in only))
+    )
+    boot = context.boot
+    wanted = drivers.vfio_driver(function.ids)
+    modules = boot.grabbers(function)
+    is_by_address = function in plan(context, (*chosen, gpu)).by_address
+    if boot.has_builtin(modules) or (
+        is_by_address and any(map(boot.is_builtin, modules))
+    ):
+        # Neither modprobe nor a rule is in time for what is built in.
+        return (f"driverctl set-override {function.address} {wanted}",)
+    if is_by_address:
+        load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
+        return (f"{config} --udev > {_RULES}", *load)
+    if boot.is_vfio_builtin:
+        return context.kernel_arguments(f"$({config} --cmdline)")
+    again = context.rebuild_initramfs()
+    if boot.lacks_modprobe_options:
+        again = (
+            "sed -i 's/^HOOKS=(/&modconf /' /etc/mkinitcpio.conf",
+            *again,
+        )
+    return (f"{config} --modprobe > {_MODPROBE}", *again)
+
+
+def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
+    """List the devices that ``config`` has to be given by name.
+
+    Those that were asked about; and, where the host uses every GPU, these,
+    which are offered by name only.
+    """
+    if context.asked or not gpu.is_needed_by_host:
+        return context.asked
+    return tuple(
+        one.address for one in context.host.gpus if one.is_boot_display
+    )
+
+
+def cmdline(context: Context, chosen: Sequence[Function]) -> str:
+    """Write the arguments for the kernel's command line, in one line."""
+    arguments = [*iommu.arguments(context)]
+    ids = _ids(plan(context, chosen).by_ids)
+    if ids:
+        arguments.append(f"vfio-pci.ids={','.join(ids)}")
+        # dracut loads it before other drivers; others pass it over.
+        arguments.append("rd.driver.pre=vfio-pci")
+    return " ".join(arguments) + "\n"
+
+
+def _ids(functions: Sequence[Function]) -> list[str]:
+    return list(dict.fromkeys(one.ids for one in functions))
+
+
+def modprobe(context: Context, chosen: Sequence[Function]) -> str:
+    """Write a file for /etc/modprobe.d."""
+    return "\n".join(_modprobe(context, plan(context, chosen))) + "\n"
+
+
+def _modprobe(context: Context, made: Plan) -> Iterator[str]:
+    yield "# Written by nova-gpu-host config --modprobe. After a change:"
+    for command in context.rebuild_initramfs():
+        yield f"# {command.removeprefix('# ')}"
+    if made.by_ids:
+        yield f"options vfio-pci ids={','.join(_ids(made.by_ids))}"
+    first: dict[str, dict[str, None]] = {}
+    for function in (*made.by_ids, *made.by_address):
+        for driver in context.boot.candidates(function):
+            if driver not in drivers.VFIO_DRIVERS:
+                first.setdefault(driver, {}).setdefault(
+                    drivers.vfio_driver(function.ids)
+                )
+    for driver, before in first.items():
+        yield f"softdep {driver} pre: {' '.join(before)}"
+    if any(one.kind is Kind.GPU for one in made.by_ids) and (
+        "nouveau" in first
+    ):
+        yield "blacklist nouveau"
+    for ids in _ids(made.by_address):
+        number = sum(one.ids == ids for one in made.by_address)
+        yield (
+            f"# {number} devices [{ids}] are bound by their addresses, since"
+            + (
+                " the host keeps another of the same ids:"
+                if drivers.vfio_driver(ids) == drivers.VFIO
+                else f" {drivers.vfio_driver(ids)} takes no ids:"
+            )
+        )
+        yield "# see nova-gpu-host config --udev."
+    if not made.by_ids and not made.by_address:
+        yield "# There is no device to bind."
+
+
+def udev(context: Context, chosen: Sequence[Function]) -> str:
+    """Write rules for /etc/udev/rules.d, by address.
+
+    Those of physical devices hold for the event of any PCI device: a driver
+    takes all devices that it knows as soon as one of them has it loaded, and
+    events of several devices are worked on at the same time. ``[pci/ADDRESS]``
+    names an attribute of another device (systemd, src/udev/udev-rules.c,
+    TK_A_ATTR). VFs are not there yet then, which udev would complain about.
+    """
+    made = plan(context, chosen)
+    lines = [
+        "# Written by nova-gpu-host config --udev, for a file before"
+        " 80-drivers.rules,",
+        "# such as /etc/udev/rules.d/70-nova-gpu-host.rules. With each PCI",
+        "# device that appears, since its driver may take these as well.",
+    ]
+    for function in sorted(
+        (*made.by_ids, *made.by_address), key=lambda one: one.address
+    ):
+        wanted = drivers.vfio_driver(function.ids)
+        lines.append(
+            'ACTION=="add", SUBSYSTEM=="pci", '
+            + (
+                f"ATTR{{[pci/{function.address}]driver_override}}=\"{wanted}\""
+                if function.physfn is None
+                else f'KERNEL=="{function.address}",'
+                f' ATTR{{driver_override}}="{wanted}"'
+            )
+        )
+    return "\n".join(lines) + "\n"

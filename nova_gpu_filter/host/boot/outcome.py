@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which driver a device gets at boot: kernel command line, modprobe, udev.
+
+Sources: modprobe.d(5), modules-load.d(5), udev(7), driverctl(8),
+dracut.conf(5), initramfs.conf(5) and the kernel's
+Documentation/admin-guide/kernel-parameters.txt.
+"""
+
+import dataclasses
+import fnmatch
+import functools
+import re
+
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.boot import vfio_ids
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+CMDLINE = "/proc/cmdline"
+# A file hides those of its name in later directories.
+MODPROBE_PLACES = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
+LOAD_PLACES = ("/etc/modules-load.d", "/usr/lib/modules-load.d")
+UDEV_PLACES = (
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+)
+DRACUT_PLACES = initramfs.DRACUT_PLACES
+
+VFIO = "vfio_pci"
+
+# Drivers that register nothing with modeset=0 (drivers/gpu/drm/*_drv.c), and
+# with nomodeset (drm_firmware_drivers_only, drivers/video/nomodeset.c).
+_MODESET = frozenset({"i915", "nouveau", "radeon"})
+_NOMODESET = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
+
+
+def module_name(name: str) -> str:
+    """Write a module as the kernel does: ``vfio-pci`` is ``vfio_pci``."""
+    return name.replace("-", "_")
+
+
+def images(release: str | None) -> tuple[str, ...]:
+    """Name where distributions put the initramfs of a kernel."""
+    return (
+        f"/boot/initrd.img-{release}",
+        f"/boot/initramfs-{release}.img",
+        f"/boot/initrd-{release}",
+    )
+
+
+def cmdline_words(text: str) -> list[str]:
+    """Split a kernel command line into words, as they are written.
+
+    What follows ``--`` is for init, and left out.
+    """
+    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', text)
+    return words[: words.index("--")] if "--" in words else words
+
+
+def split_cmdline(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Split a kernel command line into (parameter, value) pairs.
+
+    Quotes keep spaces together; ``-`` and ``_`` are the same in names.
+    """
+    pairs = []
+    for word in cmdline_words(text):
+        key, equals, value = word.replace('"', "").partition("=")
+        pairs.append((module_name(key), value if equals else None))
+    return tuple(pairs)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Directive:
+    """A line of modprobe.d."""
+
+    words: tuple[str, ...]
+    evidence: Evidence
+
+
+class Boot:
+    """How the host is set up to boot."""
+
+    def __init__(self, tree: tree_lib.Tree) -> None:
+        self._tree = tree
+
+    @functools.cached_property
+    def cmdline_text(self) -> str:
+        """The kernel command line of the running kernel."""
+        return self._tree.read(CMDLINE) or ""
+
+    @functools.cached_property
+    def cmdline(self) -> tuple[tuple[str, str | None], ...]:
+        """The same as pairs."""
+        return split_cmdline(self.cmdline_text)
+
+    def parameters(self, name: str) -> list[str]:
+        """Give the values of a kernel parameter, commas split."""
+        return [
+            part
+            for key, value in self.cmdline
+            if key == module_name(name)
+            for part in (value or "").split(",")
+        ]
+
+    @property
+    def cmdline_evidence(self) -> Evidence:
+        """The command line, to show."""
+        return Evidence(CMDLINE, self._tree.read(CMDLINE))
+
+    @functools.cached_property
+    def directives(self) -> tuple[Directive, ...]:
+        """Every line of modprobe's configuration."""
+        found = []
+        seen = set()
+        for place in MODPROBE_PLACES:
+            for name in self._tree.entries(place):
+                if not name.endswith(".conf") or name in seen:
+                    continue
+                seen.add(name)
+                path = f"{place}/{name}"
+                text = self._tree.read(path) or ""
+                for line in text.replace("\\\n", " ").splitlines():
+                    words = line.split("#", 1)[0].split()
+                    if len(words) > 1:
+                        found.append(
+                            Directive(
+                                tuple(words), Evidence(path, line.strip())
+                            )
+                        )
+        return tuple(found)
+
+    @functools.cached_property
+    def _builtin(self) -> tuple[str, ...]:
+        """Modules that are built into the kernel, in the order of starting.
+
+        ``modules.builtin`` is in the order of linking (Documentation/kbuild/
+        kbuild.rst), in which the kernel starts its drivers.
+        """
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        for folder in ("/lib/modules", "/usr/lib/modules"):
+            data = self._tree.read_bytes(
+                f"{folder}/{release}/modules.builtin", 16 << 20
+            )
+            if data is not None:
+                return tuple(
+                    module_name(name)
+                    for name in re.findall(
+                        r"([\w-]+)\.ko", data.decode("utf-8", "replace")
+                    )
+                )
+        return ()
+
+    def is_builtin(self, module: str) -> bool:
+        """Tell whether a module is part of the kernel."""
+        return module_name(module) in self._builtin
+
+    @property
+    def is_vfio_builtin(self) -> bool:
+        """Whether vfio-pci is part of the kernel, not a module."""
+        return VFIO in self._builtin
+
+    @functools.cached_property
+    def id_settings(
+        self,
+    ) -> tuple[tuple[vfio_ids.VfioId, Evidence], ...]:
+        """Ids that vfio-pci is told to take, wherever that is written."""
+        sources = [
+            (value, self.cmdline_evidence)
+            for key, value in self.cmdline
+            if key == "vfio_pci.ids" and value
+        ]
+        for directive in self.directives:
+            if directive.words[0] == "options" and (
+                module_name(directive.words[1]) == VFIO
+            ):
+                sources += [
+                    (word.removeprefix("ids="), directive.evidence)
+                    for word in directive.words[2:]
+                    if word.startswith("ids=")
+                ]
+        for early in self._early:
+            sources += [
+                (word.removeprefix("ids="), early.evidence)
+                for word in early.options
+                if word.startswith("ids=")
+            ]
+        return tuple(
+            (entry, evidence)
+            for value, evidence in sources
+            for entry in vfio_ids.parse(value)
+        )
+
+    def ids_setting(self, function: Function) -> Evidence | None:
+        """Find where vfio-pci is told the ids of a device, to any effect."""
+        found = [
+            evidence
+            for entry, evidence in self.id_settings
+            if entry.matches(function)
+        ]
+        # The one that works comes first.
+        found.sort(key=lambda evidence: not self._counts(evidence))
+        return found[0] if found else None
+
+    def _counts(self, evidence: Evidence) -> bool:
+        """Tell whether vfio-pci gets to know what is written there.
+
+        Of what is built in, modprobe knows nothing.
+        """
+        if evidence.path == CMDLINE:
+            return True
+        return not self.is_vfio_builtin and all(
+            early.has_modprobe_options or early.evidence == evidence
+            for early in self._early
+        )
+
+    @functools.cached_property
+    def blacklisted(self) -> dict[str, Evidence]:
+        """Modules that do not load by themselves, and why."""
+        found: dict[str, Evidence] = {}
+        for directive in self.directives:
+            words = directive.words
+            module = module_name(words[1])
+            if words[0] == "blacklist" or (
+                words[0] == "install"
+                and len(words) > 2
+                and words[2].rsplit("/", 1)[-1] in ("false", "true")
+            ):
+                found.setdefault(module, directive.evidence)
+        for name in ("modprobe.blacklist", "module_blacklist"):
+            for module in self.parameters(name):
+                found.setdefault(module_name(module), self.cmdline_evidence)
+        return found
+
+    @functools.cached_property
+    def after_vfio(self) -> dict[str, Evidence]:
+        """Modules before which vfio-pci is loaded."""
+        found = {}
+        for directive in self.directives:
+            words = directive.words
+            if words[0] != "softdep" or "pre:" not in words:
+                continue
+            start = words.index("pre:") + 1
+            end = words.index("post:") if "post:" in words else len(words)
+            before = {module_name(word) for word in words[start:end]}
+            if VFIO in before:
+                found[module_name(words[1])] = directive.evidence
+        return found
+
+    @functools.cached_property
+    def _early(self) -> tuple[initramfs.Early, ...]:
+        """Settings that load vfio-pci before udev, in the initramfs."""
+        found = list(initramfs.read(self._tree, VFIO))
+        made_by = initramfs.tools(self._tree)
+        pre = [module_name(one) for one in self.parameters("rd.driver.pre")]
+        # Others than dracut pass this parameter over.
+        if VFIO in pre and (not made_by or "dracut" in made_by):
+            found.append(initramfs.Early(tuple(pre), self.cmdline_evidence))
+        return tuple(found)
+
+    @property
+    def early(self) -> Evidence | None:
+        """What loads vfio-pci before udev, in the initramfs; None: nothing."""
+        return self._early[0].evidence if self._early else None
+
+    @functools.cached_property
+    def loaded_at_boot(self) -> Evidence | None:
+        """What loads vfio-pci at boot at all; None: nothing."""
+        for place in LOAD_PLACES:
+            for name in self._tree.entries(place):
+                for line in (
+                    self._tree.read(f"{place}/{name}") or ""
+                ).splitlines():
+                    if module_name(line.strip()) == VFIO:
+                        return Evidence(f"{place}/{name}", line)
+        return self.early
+
+    @functools.cached_property
+    def _rules(self) -> tuple[Evidence, ...]:
+        found = []
+        for place in UDEV_PLACES:
+            for name in self._tree.entries(place):
+                path = f"{place}/{name}"
+                text = (self._tree.read(path) or "").replace("\\\n", " ")
+                found += [
+                    Evidence(path, line.strip())
+                    for line in text.splitlines()
+                    if "driver_override" in line
+                    and re.search("vfio[-_]pci", line)
+                    and not line.lstrip().startswith("#")
+                ]
+        return tuple(found)
+
+    def vfio_setting(self, function: Function) -> Evidence | None:
+        """Find what gives a device to a driver of VFIO at boot."""
+        found = self._taken_later(function) or self.override(function)
+        if found is not None:
+            return found
+        evidence = self.ids_setting(function)
+        return evidence if evidence and self._counts(evidence) else None
+
+    def _taken_later(self, function: Function) -> Evidence | None:
+        """Find what takes a device from any driver that has it."""
+        path = f"/etc/driverctl.d/pci-{function.address}"
+        content = self._tree.read(path)
+        if (
+            content is not None
+            and content in drivers.VFIO_DRIVERS
+            and not drivers.is_misspelt(content)
+        ):
+            return Evidence(path, content)
+        for script in self._scripts:
+            if script.takes_from_drivers and script.binds(function):
+                return Evidence(script.path, str(function.address))
+        return None
+
+    @functools.cached_property
+    def _scripts(self) -> tuple[scripts.Script, ...]:
+        return tuple(scripts.read(self._tree))
+
+    def override(self, function: Function) -> Evidence | None:
+        """Find what sets driver_override to vfio-pci for a device at boot."""
+        found = self._taken_later(function)
+        if found is not None:
+            return found
+        for script in self._scripts:
+            if script.binds(function):
+                return Evidence(script.path, str(function.address))
+        for rule in self._rules:
+            if _rule_matches(rule.content or "", function):
+                return rule
+        return None
+
+    @functools.cached_property
+    def _aliases(self) -> tuple[tuple[str, str], ...] | None:
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        for folder in ("/lib/modules", "/usr/lib/modules"):
+            data = self._tree.read_bytes(
+                f"{folder}/{release}/modules.alias", 16 << 20
+            )
+            if data is not None:
+                found = re.findall(
+                    r"^alias (pci:\S+) (\S+)$",
+                    data.decode("utf-8", "replace"),
+                    re.MULTILINE,
+                )
+                return tuple(found)
+        return None
+
+    def candidates(self, function: Function) -> tuple[str, ...]:
+        """List the modules that claim a device, vfio-pci left out.
+
+        Without ``modules.alias`` it is those that are usual for the vendor.
+        """
+        if self._aliases is None or function.modalias is None:
+            return _usual_modules(function)
+        vendor = f"pci:v{function.vendor_id:08X}"
+        found = {
+            module_name(module)
+            for pattern, module in self._aliases
+            if pattern.startswith((vendor, "pci:v*"))
+            and fnmatch.fnmatchcase(function.modalias, pattern)
+        }
+        return tuple(sorted(found - {VFIO}))
+
+    def grabbers(self, function: Function) -> tuple[str, ...]:
+        """List the modules that will or may have the device at boot.
+
+        Empty: vfio-pci has it, or nobody.
+        """
+        if self._taken_later(function):
+            return ()
+        left = [
+            module
+            for module in self.candidates(function)
+            if not self._is_kept_off(module)
+        ]
+        if self.override(function):
+            # What is built in has the device before udev runs.
+            return tuple(one for one in left if one in self._builtin)
+        evidence = self.ids_setting(function)
+        if evidence is None or not self._counts(evidence):
+            return tuple(left)
+        return tuple(one for one in left if not self._is_after_vfio(one))
+
+    def explain(
+        self, setting: Evidence | None, modules: tuple[str, ...]
+    ) -> str:
+        """Say why modules have a device at boot.
+
+        :param setting: where vfio-pci is told the ids of the device.
+        :param modules: those that may have it.
+        """
+        names = " or ".join(modules)
+        builtin = [one for one in modules if one in self._builtin]
+        nothing = (
+            f"nothing keeps {names} from taking the device at the next boot"
+        )
+        if setting is None:
+            text = nothing
+        elif not self._counts(setting):
+            cause = (
+                "vfio-pci is built into this kernel, so that options in"
+                " modprobe.d have no effect"
+                if self.is_vfio_builtin
+                else "the initramfs loads vfio-pci without the options in"
+                " modprobe.d, for want of the hook modconf"
+            )
+            text = f"{cause}: {nothing}"
+        elif builtin:
+            text = (
+                f"{' and '.join(builtin)} is built into this kernel, and has"
+                " the device before vfio-pci"
+            )
+        else:
+            text = (
+                f"{names} may be loaded before vfio-pci at boot, and then has"
+                " the device"
+            )
+        return text
+
+    def has_builtin(self, modules: tuple[str, ...]) -> bool:
+        """Tell whether one of these is built in and before vfio-pci."""
+        return any(
+            one in self._builtin and not self._is_after_vfio(one)
+            for one in modules
+        )
+
+    @property
+    def lacks_modprobe_options(self) -> bool:
+        """Whether the initramfs loads vfio-pci without modprobe's options."""
+        return any(not one.has_modprobe_options for one in self._early)
+
+    def _is_kept_off(self, module: str) -> bool:
+        """Tell whether a module takes no device at all."""
+        return (
+            module not in self._builtin and module in self.blacklisted
+        ) or self._is_switched_off(module)
+
+    def _is_switched_off(self, module: str) -> bool:
+        if module in _NOMODESET and any(
+            key == "nomodeset" for key, _ in self.cmdline
+        ):
+            return True
+        if module not in _MODESET:
+            return False
+        values = [
+            value for key, value in self.cmdline if key == f"{module}.modeset"
+        ]
+        if module not in self._builtin:
+            values += [
+                word.removeprefix("modeset=")
+                for directive in self.directives
+                if directive.words[0] == "options"
+                and module_name(directive.words[1]) == module
+                for word in directive.words[2:]
+                if word.startswith("modeset=")
+            ]
+        return "0" in values
+
+    def _is_after_vfio(self, module: str) -> bool:
+        """Tell whether vfio-pci has its devices before a module starts."""
+        if self.is_vfio_builtin:
+            return module not in self._builtin or (
+                self._builtin.index(module) > self._builtin.index(VFIO)
+            )
+        if module in self._builtin:
+            return False
+        return module in self.after_vfio or any(
+            module not in early.before(VFIO) for early in self._early
+        )
+
+    @functools.cached_property
+    def stale_initramfs(self) -> tuple[Evidence, Evidence] | None:
+        """(initramfs, file changed later); None: it is newer, or unknown."""
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        there = [
+            path
+            for path in images(release)
+            if self._tree.modified(path) is not None
+        ]
+        if not there:
+            return None
+        made = self._tree.modified(there[0]) or 0.0
+        for name in self._tree.entries("/etc/modprobe.d"):
+            path = f"/etc/modprobe.d/{name}"
+            text = self._tree.read(path) or ""
+            changed = self._tree.modified(path) or 0.0
+            if changed > made and re.search("vfio|blacklist|softdep", text):
+                return (
+                    Evidence(there[0], f"made at {made:.0f}"),
+                    Evidence(path, f"changed at {changed:.0f}"),
+                )
+        return None
+
+
+def _rule_matches(rule: str, function: Function) -> bool:
+    if str(function.address) in rule:
+        return True
+    values = {
+        "vendor": f"0x{function.vendor_id:04x}",
+        "device": f"0x{function.product_id:04x}",
+        "class": f"0x{function.class_code:06x}",
+    }
+    asked = re.findall(
+        r'ATTRS?\{(vendor|device|class)\}=="([^"]*)"', rule, re.I
+    )
+    return {"vendor"} < {name for name, _ in asked} and all(
+        any(
+            fnmatch.fnmatchcase(values[name], pattern.lower())
+            for pattern in patterns.split("|")
+        )
+        for name, patterns in asked
+    )
+
+
+_DISPLAY_MODULES = {
+    0x10DE: ("nouveau", "nvidia", "nvidiafb"),
+    0x1002: ("amdgpu", "radeon"),
+    0x8086: ("i915", "xe"),
+    0x15B3: ("mlx5_core",),
+}
+
+
+def _usual_modules(function: Function) -> tuple[str, ...]:
+    match function.base_class:
+        case 0x0403:
+            return ("snd_hda_intel",)
+        case 0x0C03:
+            return ("xhci_pci",)
+        case 0x0C80:
+            return ("i2c_nvidia_gpu",)
+    return _DISPLAY_MODULES.get(function.vendor_id, ())

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Programs that give a device to vfio-pci at boot.
+
+Sources: systemd.unit(5) and systemd.service(5), initramfs-tools(7) (boot
+scripts), modprobe.d(5) (install).
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import re
+
+from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+UNITS = "/etc/systemd/system"
+UNIT_PLACES = (UNITS, "/usr/local/lib/systemd/system")
+
+_BINDS = re.compile(r"driver_override|vfio[-_]pci/(bind|new_id)|driverctl")
+# A unit that comes after udev has to take the device from its driver.
+_TAKES = re.compile(r"unbind|driverctl")
+_BEFORE_DRIVERS = re.compile(r"^Before=.*(udev|modules-load)", re.M)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Script:
+    """A program that runs at boot, and its text."""
+
+    path: str
+    text: str
+    takes_from_drivers: bool
+    """Whether it works also where a driver has the device already."""
+
+    def binds(self, function: Function) -> bool:
+        """Tell whether it names a device: by its address or its ids."""
+        ids = f"{function.vendor_id:04x}[ :]{function.product_id:04x}"
+        return bool(_BINDS.search(self.text)) and (
+            str(function.address) in self.text
+            or (
+                bool(re.search(r"new_id", self.text))
+                and bool(re.search(ids, self.text, re.I))
+            )
+        )
+
+
+def read(tree: tree_lib.Tree) -> Iterator[Script]:
+    """Yield the boot scripts and enabled units that bind a device."""
+    for place in initramfs.SCRIPTS:
+        for name in tree.entries(place):
+            path = f"{place}/{name}"
+            text = without_comments(tree.read(path) or "")
+            if _BINDS.search(text):
+                yield Script(path, text, bool(_TAKES.search(text)))
+    enabled = {
+        name
+        for folder in tree.entries(UNITS)
+        if folder.endswith((".wants", ".requires"))
+        for name in tree.entries(f"{UNITS}/{folder}")
+    }
+    for place in UNIT_PLACES:
+        for name in tree.entries(place):
+            if name in enabled and name.endswith(".service"):
+                yield from _unit(tree, f"{place}/{name}")
+
+
+def _unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
+    unit = without_comments(tree.read(path) or "")
+    text = "\n".join(
+        [
+            unit,
+            *(
+                without_comments(tree.read(one) or "")
+                for one in programs(unit)
+            ),
+        ]
+    )
+    takes = bool(_TAKES.search(text))
+    if _BINDS.search(text) and (takes or _BEFORE_DRIVERS.search(unit)):
+        yield Script(path, text, takes)
+
+
+def programs(unit: str) -> tuple[str, ...]:
+    """List the files that a unit runs."""
+    return tuple(
+        word
+        for line in unit.splitlines()
+        if line.startswith(("ExecStart=", "ExecStartPre="))
+        for word in re.findall(r"(?<![\w.])/[\w./-]+", line)
+        if not word.startswith(("/sys/", "/dev/", "/bin/", "/usr/bin/"))
+    )
+
+
+def without_comments(text: str) -> str:
+    """Leave out the lines that are comments."""
+    return "\n".join(
+        line
+        for line in text.splitlines()
+        if not line.lstrip().startswith(("#", ";"))
+    )

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Holds the aliases of a nova.conf against the devices that it offers.
+
+What Nova does with them: nova/pci/request.py (parsing), nova/pci/stats.py
+(``_filter_pools_for_spec`` and what follows it).
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.configuration import alias_spec
+from nova_gpu_filter.host.configuration import device_spec
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.configuration.alias_spec import Alias
+from nova_gpu_filter.host.configuration.device_spec import DeviceSpec
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+
+_CHECK = "nova-conf"
+_CONTROLLER = "nova-gpu-host config --role controller"
+_FEW = 4
+
+Taken = Sequence[tuple[Function, DeviceSpec]]
+
+
+def check(
+    options: nova_conf.PciOptions, host: Inventory, taken: Taken
+) -> Iterator[Finding]:
+    """Check every alias of a file.
+
+    :param taken: the devices that the device specs offer, and which does.
+    """
+    everything = fragment.Options(nics=True, nvswitches=True)
+    (no_tags,) = device_spec.parse("{}")
+    hardware = [
+        (function, no_tags) for function in fragment.chosen(host, everything)
+    ]
+    aliases: list[Alias] = []
+    for text in options.aliases:
+        try:
+            aliases.append(alias_spec.parse(text))
+        except alias_spec.AliasError as error:
+            yield _finding(
+                options,
+                Severity.ERROR,
+                "Nova refuses this alias, and every flavor that names one:"
+                f" {error}",
+                text,
+                (_CONTROLLER,),
+            )
+    yield from _contradictions(options, aliases)
+    for alias in aliases:
+        if alias.doubled:
+            yield _finding(
+                options,
+                Severity.WARNING,
+                f"{', '.join(alias.doubled)} stands twice in alias"
+                f" {alias.name}: the last one counts",
+                alias.text,
+                ("# write each key once",),
+            )
+        yield from _alias(options, alias, taken, hardware)
+    if aliases and taken:
+        yield from _out_of_reach(options, aliases, taken)
+
+
+def _finding(
+    options: nova_conf.PciOptions,
+    severity: Severity,
+    summary: str,
+    line: str,
+    cures: tuple[str, ...] = (),
+) -> Finding:
+    return Finding(
+        severity,
+        _CHECK,
+        summary,
+        evidence=(Evidence(options.source, line),),
+        cures=cures,
+    )
+
+
+def _contradictions(
+    options: nova_conf.PciOptions, aliases: list[Alias]
+) -> Iterator[Finding]:
+    first: dict[str, Alias] = {}
+    for alias in aliases:
+        other = first.setdefault(alias.name, alias)
+        if other.device_type != alias.device_type:
+            yield _finding(
+                options,
+                Severity.ERROR,
+                f"alias {alias.name} is there with device_type"
+                f" {other.device_type} and {alias.device_type}: Nova refuses"
+                " all aliases",
+                alias.text,
+                ("# give both the same device_type, or other names",),
+            )
+
+
+def _offered(alias: Alias, taken: Taken) -> list[tuple[Function, DeviceSpec]]:
+    """List the offered devices that an alias means."""
+    return [
+        (function, spec)
+        for function, spec in taken
+        if alias.names_ids_of(function)
+        and (
+            alias.vendor_id is not None
+            or alias.resource_class
+            == (spec.tags.get("resource_class") or alias.resource_class)
+        )
+        # For Neutron ports, which have no alias.
+        and not spec.tags.get("physical_network")
+    ]
+
+
+def _describe(functions: Sequence[Function]) -> str:
+    shown = ", ".join(str(one.address) for one in functions[:_FEW])
+    more = len(functions) - _FEW
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _alias(
+    options: nova_conf.PciOptions,
+    alias: Alias,
+    taken: Taken,
+    hardware: Taken,
+) -> Iterator[Finding]:
+    is_offered = bool(_offered(alias, taken))
+    offered = _offered(alias, taken if is_offered else hardware)
+    if not offered:
+        if alias.vendor_id is not None:
+            # All nodes have the aliases of the whole cloud.
+            yield _finding(
+                options,
+                Severity.NOTE,
+                f"alias {alias.name} asks for devices that this host does not"
+                " have: right if other hosts do",
+                alias.text,
+            )
+        return
+    fitting = [
+        function
+        for function, _ in offered
+        if function.nova_type in alias.allowed_types
+    ]
+    if not fitting:
+        types = sorted({function.nova_type for function, _ in offered})
+        asked = (
+            f"asks for {alias.device_type}"
+            if alias.device_type is not None
+            else "has no device_type, which leaves out type-PF"
+        )
+        yield _finding(
+            options,
+            Severity.ERROR,
+            f"alias {alias.name} {asked}, but the devices with these ids are"
+            f" {' or '.join(types)} here"
+            f" ({_describe([one for one, _ in offered])}): no server gets"
+            " one",
+            alias.text,
+            (
+                f'# write "device_type": "{types[0]}" into alias'
+                f" {alias.name}, here and for nova-api",
+            ),
+        )
+        return
+    if is_offered:
+        yield from _migration(options, alias, offered)
+        yield from _number(options, alias, fitting, offered)
+
+
+def _migration(
+    options: nova_conf.PciOptions, alias: Alias, offered: Taken
+) -> Iterator[Finding]:
+    """Find an alias whose live_migratable no device spec has.
+
+    A device without the tag is given to nobody who asks for "no".
+    """
+    if alias.live_migratable is None:
+        return
+    if all(
+        spec.tag("live_migratable") is not alias.live_migratable
+        for _, spec in offered
+    ):
+        word = "yes" if alias.live_migratable else "no"
+        yield _finding(
+            options,
+            Severity.ERROR,
+            f"alias {alias.name} asks for live_migratable {word}, and no"
+            " device_spec of its devices says so: no server gets one",
+            alias.text,
+            (
+                f'# write "live_migratable": "{word}" into the device_spec,'
+                " or take it out of the alias",
+            ),
+        )
+
+
+def _number(
+    options: nova_conf.PciOptions,
+    alias: Alias,
+    fitting: list[Function],
+    offered: Taken,
+) -> Iterator[Finding]:
+    """Count the devices for an alias against those with its ids."""
+    if len(fitting) == len(offered):
+        return
+    others = [function for function, _ in offered if function not in fitting]
+    yield _finding(
+        options,
+        Severity.WARNING,
+        f"alias {alias.name} gets {len(fitting)} of the {len(offered)} devices"
+        " with its ids that are offered; the others are"
+        f" {' or '.join(sorted({one.nova_type for one in others}))}:"
+        f" {_describe(others)}",
+        alias.text,
+        ("# give the others an alias of their device_type",),
+    )
+
+
+def _out_of_reach(
+    options: nova_conf.PciOptions, aliases: list[Alias], taken: Taken
+) -> Iterator[Finding]:
+    """Find offered devices that no alias of the file asks for."""
+    meant = {
+        function.address
+        for alias in aliases
+        for function, _ in _offered(alias, taken)
+    }
+    left = [
+        function
+        for function, spec in taken
+        if function.address not in meant
+        and not spec.tags.get("physical_network")
+    ]
+    if left:
+        yield _finding(
+            options,
+            Severity.WARNING,
+            f"no alias of this file asks for {len(left)} of the"
+            f" {len(taken)} devices that are offered: {_describe(left)}",
+            "[pci]alias",
+            (_CONTROLLER,),
+        )

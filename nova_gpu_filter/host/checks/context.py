@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What every check reads."""
+
+import dataclasses
+import functools
+
+from nova_gpu_filter.host import inventory
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """The files of a host, and what was made of them."""
+
+    tree: tree_lib.Tree
+    host: inventory.Inventory
+    links: linking.HostLinks
+    asked: tuple[PciAddress, ...] = ()
+    """The devices that were asked about (``--device``); empty: all."""
+
+    @functools.cached_property
+    def boot(self) -> outcome.Boot:
+        """How the host is set up to boot."""
+        return outcome.Boot(self.tree)
+
+    def evidence(self, path: str) -> Evidence:
+        """Show a file: its content, or that it is not there."""
+        return Evidence(path, self.tree.read(path))
+
+    def listing(self, path: str) -> Evidence:
+        """Show a directory: what is in it, or that it is not there."""
+        if not self.tree.is_directory(path):
+            return Evidence(path, None)
+        return Evidence(path, " ".join(self.tree.entries(path)))
+
+    def kernel_arguments(self, *arguments: str) -> tuple[str, ...]:
+        """Say how to add arguments to the kernel's command line.
+
+        An argument may be what a command prints: ``$(nova-gpu-host ...)``.
+        """
+        text = " ".join(arguments)
+        if self.tree.exists("/usr/sbin/grubby") or self.tree.exists(
+            "/sbin/grubby"
+        ):
+            change: tuple[str, ...] = (
+                f'grubby --update-kernel=ALL --args="{text}"',
+            )
+        elif self.tree.exists("/etc/default/grub"):
+            change = (
+                (
+                    'sed -i "s/^GRUB_CMDLINE_LINUX=./&' + text + ' /"'
+                    if "$(" in text
+                    else "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&" + text + " /'"
+                )
+                + " /etc/default/grub",
+                "update-grub"
+                if self.tree.exists("/usr/sbin/update-grub")
+                or self.tree.is_directory("/etc/initramfs-tools")
+                else "grub2-mkconfig -o /boot/grub2/grub.cfg",
+            )
+        else:
+            change = (
+                f"# add to the kernel command line of the boot loader: {text}",
+            )
+        return (*change, "reboot")
+
+    def rebuild_initramfs(self) -> tuple[str, ...]:
+        """Say how this distribution makes its initramfs again."""
+        if self.tree.is_directory("/etc/initramfs-tools"):
+            return ("update-initramfs -u -k all",)
+        if self.tree.exists("/etc/dracut.conf") or self.tree.is_directory(
+            "/etc/dracut.conf.d"
+        ):
+            return ("dracut -f --regenerate-all",)
+        if self.tree.exists("/etc/mkinitcpio.conf"):
+            return ("mkinitcpio -P",)
+        return (
+            "# make the initramfs again: update-initramfs -u -k all, or"
+            " dracut -f --regenerate-all",
+        )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Is a device one that the host itself needs?"""
+
+from collections.abc import Iterator
+
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Use
+
+CHECK = "host-use"
+
+# What to do before such a device can go to a guest, by the use.
+_FIRST = {
+    Use.BMC: "# leave it to the host: the BMC's remote console shows it",
+    Use.MANAGEMENT: "# leave it to the host, which is managed by it",
+    Use.CONSOLE: (
+        "# make another display the primary one in the firmware's setup, or"
+        " use a serial console (console=ttyS0)"
+    ),
+    Use.NETWORK: (
+        "# leave it to the host, or give its network to another card first:"
+        " take it out of bond, bridge or VLAN and set the interface down"
+    ),
+    Use.DISK: (
+        "# leave it to the host, or move its data to another disk first"
+    ),
+}
+
+
+def evidence(function: Function) -> tuple[Evidence, ...]:
+    """Show where the uses of a device were seen."""
+    return tuple(
+        dict.fromkeys(
+            Evidence(one.path, one.content) for one in function.host_uses
+        )
+    )
+
+
+def cures(function: Function) -> tuple[str, ...]:
+    """Say what to do before a guest can have a device."""
+    return tuple(dict.fromkeys(_FIRST[one.use] for one in function.host_uses))
+
+
+def check(
+    context: Context, function: Function, is_asked_for: bool
+) -> Iterator[Finding]:
+    """Check a device that the host needs.
+
+    :param is_asked_for: the operator named it, and so wants to give it away.
+    """
+    if is_asked_for:
+        yield Finding(
+            Severity.WARNING,
+            CHECK,
+            f"the host needs this device ({function.why_needed}), and loses"
+            " it to a guest that gets it",
+            device=str(function.address),
+            evidence=evidence(function),
+            cures=cures(function),
+        )
+        return
+    taken = context.boot.vfio_setting(function)
+    if taken is not None:
+        yield Finding(
+            Severity.WARNING,
+            CHECK,
+            f"the host needs this device ({function.why_needed}), but"
+            " vfio-pci takes it at the next boot",
+            device=str(function.address),
+            evidence=(*evidence(function), taken),
+            cures=(f"# take {function.ids} out of {taken.path}",),
+        )
+        return
+    yield Finding(
+        Severity.NOTE,
+        CHECK,
+        f"this device is left to the host, which needs it:"
+        f" {function.why_needed}",
+        device=str(function.address),
+        evidence=evidence(function),
+    )

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Is the IOMMU on, and does it remap interrupts?
+
+Sources: the kernel's Documentation/arch/x86/iommu.rst,
+Documentation/admin-guide/kernel-parameters.txt (intel_iommu, amd_iommu,
+iommu, intremap) and Documentation/driver-api/vfio.rst.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import re
+
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.sysfs import reader
+
+_TABLES = "/sys/firmware/acpi/tables"
+_UNITS = "/sys/class/iommu"
+_INTERRUPTS = "/proc/interrupts"
+_CPUINFO = "/proc/cpuinfo"
+_UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+_NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Platform:
+    """How processors of one vendor or architecture have their IOMMU."""
+
+    pattern: str
+    """A line of /proc/cpuinfo by which they are known."""
+    name: str
+    """What the setup of the firmware calls the IOMMU."""
+    arguments: tuple[str, ...]
+    """What the kernel has to be told so that it is on, and the host's own
+    devices go past it."""
+    tables: tuple[str, ...]
+    """The ACPI tables that announce it; empty: the kernel needs none."""
+    remaps_interrupts: bool
+    """Whether interrupt controllers show it (``IR-`` in /proc/interrupts)."""
+    is_in_table: bool = True
+    """Whether the table is there only with the IOMMU."""
+    source: str = ""
+    machine_type: str | None = "q35"
+    """For guests with large BARs; None: the default is the right one."""
+
+
+_DMAR = ("DMAR",)
+_IVRS = ("IVRS",)
+_INTEL = Platform(
+    r"vendor_id\s*:\s*GenuineIntel",
+    "VT-d",
+    ("intel_iommu=on", "iommu=pt"),
+    _DMAR,
+    True,
+    source="kernel-parameters.txt, intel_iommu",
+)
+_PLATFORMS = (
+    _INTEL,
+    Platform(
+        r"vendor_id\s*:\s*AuthenticAMD",
+        "AMD-Vi (IOMMU)",
+        # It is on by default.
+        ("iommu=pt",),
+        _IVRS,
+        True,
+        source="kernel-parameters.txt, amd_iommu",
+    ),
+    Platform(
+        r"vendor_id\s*:\s*HygonGenuine",
+        "AMD-Vi (IOMMU)",
+        ("iommu=pt",),
+        _IVRS,
+        True,
+        source="arch/x86/kernel/cpu/hygon.c: a Zen of AMD's",
+    ),
+    Platform(
+        r"vendor_id\s*:\s*(CentaurHauls|Shanghai)",
+        "VT-d",
+        ("intel_iommu=on", "iommu=pt"),
+        _DMAR,
+        True,
+        source="drivers/iommu/intel/dmar.c: Zhaoxin's has a DMAR table",
+    ),
+    Platform(
+        r"CPU implementer\s*:",
+        "the SMMU",
+        ("iommu.passthrough=1",),
+        ("IORT",),
+        False,
+        is_in_table=False,
+        source="drivers/acpi/arm64/iort.c; iommu= is of x86 only",
+        machine_type=None,
+    ),
+    Platform(
+        r"cpu\s*:\s*POWER",
+        "the IOMMU",
+        (),
+        (),
+        False,
+        source="arch/powerpc/platforms/powernv: always on",
+        machine_type=None,
+    ),
+)
+_UNKNOWN = Platform(
+    "", "the IOMMU", _INTEL.arguments, ("DMAR", "IVRS", "IORT"), False
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OffSwitch:
+    """An argument of the kernel that switches the IOMMU off."""
+
+    name: str
+    value: str
+    source: str
+
+
+_OFF = (
+    OffSwitch("intel_iommu", "off", "kernel-parameters.txt"),
+    OffSwitch("amd_iommu", "off", "kernel-parameters.txt"),
+    OffSwitch("iommu", "off", "kernel-parameters.txt"),
+    OffSwitch(
+        "iommu", "soft", "arch/x86/kernel/pci-dma.c: SWIOTLB in its place"
+    ),
+)
+# Kernels before 5.5 know iommu=pt on x86 only; iommu.passthrough is of all.
+_PASSTHROUGH = (("iommu", ("pt",)), ("iommu.passthrough", ("1", "y", "on")))
+# nosid: a device can make interrupts in the name of another.
+_NO_REMAPPING = (
+    ("intremap", "off"),
+    ("nointremap", ""),
+    ("intremap", "nosid"),
+)
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Check the IOMMU of the host."""
+    groups = context.tree.entries(reader.GROUPS)
+    if groups:
+        yield Finding(
+            Severity.OK,
+            "iommu",
+            f"the IOMMU is on: {len(groups)} groups",
+            evidence=(
+                Evidence(reader.GROUPS, f"{len(groups)} groups"),
+                context.boot.cmdline_evidence,
+            ),
+        )
+        yield from _interrupts(context)
+        yield from _passthrough_mode(context)
+        yield from _groups_are_real(context)
+    else:
+        yield _is_off(context)
+    yield from _unsafe(context)
+
+
+def platform(context: Context) -> Platform:
+    """Find the platform of a host by its processors."""
+    text = context.tree.read(_CPUINFO) or ""
+    for one in _PLATFORMS:
+        if re.search(rf"^{one.pattern}", text, re.MULTILINE):
+            return one
+    return _UNKNOWN
+
+
+def arguments(context: Context) -> tuple[str, ...]:
+    """Name the kernel's arguments that switch the IOMMU on."""
+    return platform(context).arguments
+
+
+def _is_virtual(context: Context) -> bool:
+    text = context.tree.read(_CPUINFO) or ""
+    for line in text.splitlines():
+        if line.startswith("flags"):
+            return "hypervisor" in line.split()
+    return False
+
+
+def _is_off(context: Context) -> Finding:
+    """Say why there are no groups, and how to get them."""
+    host = platform(context)
+    evidence = [
+        context.listing(reader.GROUPS),
+        context.boot.cmdline_evidence,
+    ]
+    for key, value in context.boot.cmdline:
+        if any(
+            key == switch.name and switch.value in (value or "").split(",")
+            for switch in _OFF
+        ):
+            return Finding(
+                Severity.ERROR,
+                "iommu",
+                f"the IOMMU is switched off on the kernel command line:"
+                f" {key}={value}",
+                evidence=tuple(evidence),
+                cures=(
+                    f"# take {key}={value} from the kernel command line",
+                    *_arguments(context),
+                ),
+            )
+    tables = [
+        name
+        for name in host.tables
+        if context.tree.exists(f"{_TABLES}/{name}")
+    ]
+    if not tables:
+        evidence += [
+            Evidence(f"{_TABLES}/{name}", None) for name in host.tables
+        ]
+        if _is_virtual(context):
+            return Finding(
+                Severity.ERROR,
+                "iommu",
+                "this is a virtual machine without an IOMMU",
+                evidence=(*evidence, Evidence(_CPUINFO, "flags: hypervisor")),
+                cures=(
+                    "# give the virtual machine a virtual IOMMU (libvirt:"
+                    " <iommu model='intel'><driver intremap='on'"
+                    " caching_mode='on'/></iommu> with machine type q35), or"
+                    " use the host that it runs on as compute node",
+                ),
+            )
+        return Finding(
+            Severity.ERROR,
+            "iommu",
+            "the firmware announces no IOMMU (no"
+            f" {' or '.join(host.tables) or 'ACPI'} table)",
+            evidence=tuple(evidence),
+            cures=(
+                f"# switch on {host.name} in the firmware's setup, then:",
+                *_arguments(context),
+            ),
+        )
+    evidence += [Evidence(f"{_TABLES}/{name}", "present") for name in tables]
+    evidence.append(context.listing(_UNITS))
+    if not host.is_in_table and not context.tree.entries(_UNITS):
+        return Finding(
+            Severity.ERROR,
+            "iommu",
+            f"the firmware has {host.name} switched off: there is no unit of"
+            " it",
+            evidence=tuple(evidence),
+            cures=(f"# switch on {host.name} in the firmware's setup",),
+        )
+    return Finding(
+        Severity.ERROR,
+        "iommu",
+        "the IOMMU is there, but the kernel does not use it: no IOMMU groups",
+        evidence=tuple(evidence),
+        cures=_arguments(context),
+    )
+
+
+def _arguments(context: Context) -> tuple[str, ...]:
+    wanted = arguments(context)
+    return context.kernel_arguments(*wanted) if wanted else ()
+
+
+def _interrupts(context: Context) -> Iterator[Finding]:
+    """Check interrupt remapping, by the names of interrupt controllers.
+
+    With remapping they bear the prefix IR: ``IR-PCI-MSI``. The kernel tells
+    it nowhere else without root.
+    """
+    if not platform(context).remaps_interrupts:
+        return
+    yield from _sources_of_interrupts(context)
+    text = context.tree.read(_INTERRUPTS)
+    if text is None:
+        return
+    for line in text.splitlines():
+        if " IR-" in line:
+            yield Finding(
+                Severity.OK,
+                "interrupt-remapping",
+                "interrupts are remapped",
+                evidence=(Evidence(_INTERRUPTS, line),),
+            )
+            return
+    shown = [line for line in text.splitlines() if "MSI" in line][:1]
+    evidence = (
+        Evidence(_INTERRUPTS, shown[0] if shown else "no line with IR-"),
+        context.boot.cmdline_evidence,
+        context.evidence(_UNSAFE),
+    )
+    if context.tree.read(_UNSAFE) == "Y":
+        yield Finding(
+            Severity.WARNING,
+            "interrupt-remapping",
+            "interrupts are not remapped, and VFIO was told to allow it: a"
+            " guest can inject interrupts into the host",
+            evidence=evidence,
+            cures=(
+                "# switch on interrupt remapping (x2APIC) in the firmware's"
+                " setup, then take allow_unsafe_interrupts from"
+                " /etc/modprobe.d",
+            ),
+        )
+        return
+    yield Finding(
+        Severity.ERROR,
+        "interrupt-remapping",
+        "interrupts are not remapped: VFIO refuses to give devices to guests",
+        evidence=evidence,
+        cures=(
+            *(
+                f"# take {key}={value} from the kernel command line"
+                if value
+                else f"# take {key} from the kernel command line"
+                for key, value in context.boot.cmdline
+                if (key, value or "") in _NO_REMAPPING
+            ),
+            "# switch on interrupt remapping (x2APIC) in the firmware's"
+            " setup, and take intremap=off and nointremap from the kernel"
+            " command line",
+        ),
+    )
+
+
+def _sources_of_interrupts(context: Context) -> Iterator[Finding]:
+    if "nosid" in context.boot.parameters("intremap"):
+        yield Finding(
+            Severity.WARNING,
+            "interrupt-remapping",
+            "intremap=nosid: who makes an interrupt is not checked, and a"
+            " guest can make those of others",
+            evidence=(context.boot.cmdline_evidence,),
+            cures=("# take intremap=nosid from the kernel command line",),
+        )
+
+
+def _groups_are_real(context: Context) -> Iterator[Finding]:
+    values = context.boot.parameters("pcie_acs_override")
+    if values:
+        yield Finding(
+            Severity.WARNING,
+            "group",
+            f"pcie_acs_override={','.join(values)} makes IOMMU groups where"
+            " the hardware does not isolate: devices of different guests can"
+            " read and write one another's memory",
+            evidence=(context.boot.cmdline_evidence,),
+            cures=(
+                "# take pcie_acs_override from the kernel command line, and"
+                " switch on ACS in the firmware's setup; offer devices of one"
+                " group to one guest only",
+            ),
+        )
+
+
+def _passthrough_mode(context: Context) -> Iterator[Finding]:
+    if any(
+        value in context.boot.parameters(name)
+        for name, values in _PASSTHROUGH
+        for value in values
+    ):
+        return
+    wanted = [
+        one for one in arguments(context) if not one.endswith("iommu=on")
+    ]
+    if wanted:
+        yield Finding(
+            Severity.NOTE,
+            "iommu",
+            f"{wanted[0]} is not set: devices that the host itself uses may"
+            " go through the IOMMU, which costs them speed",
+            evidence=(context.boot.cmdline_evidence,),
+            cures=context.kernel_arguments(*wanted),
+        )
+
+
+def _unsafe(context: Context) -> Iterator[Finding]:
+    if context.tree.read(_NO_IOMMU) == "Y":
+        yield Finding(
+            Severity.WARNING,
+            "iommu",
+            "VFIO works without an IOMMU here: a guest's device can read and"
+            " write all memory of the host",
+            evidence=(context.evidence(_NO_IOMMU),),
+            cures=(
+                "echo N > /sys/module/vfio/parameters/"
+                "enable_unsafe_noiommu_mode",
+                "grep -r enable_unsafe_noiommu_mode /etc/modprobe.d",
+            ),
+        )

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Can one device be passed through: driver, reset, SR-IOV, address.
+
+Sources: the kernel's Documentation/PCI/pci-iov-howto.rst and
+Documentation/ABI/testing/sysfs-bus-pci; Nova's nova/pci/manager.py and
+nova/virt/libvirt/driver.py (live migration).
+"""
+
+from collections.abc import Iterator
+import dataclasses
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.boot import binding
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import health
+from nova_gpu_filter.host.checks import host_needs
+from nova_gpu_filter.host.checks import iommu_group
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.host.sysfs import reader
+
+
+def check(
+    context: Context, only: frozenset[PciAddress] = frozenset()
+) -> Iterator[Finding]:
+    """Check the devices of a host.
+
+    :param only: look at these; at all if empty.
+    """
+    host = context.host
+    gpus = host.gpus
+    # The display of the console is for the host, unless it has no other GPU
+    # or the operator names it. The graphics of its BMC are no GPU at all.
+    real = [gpu for gpu in gpus if not _is_of_bmc(gpu)]
+    candidates = [gpu for gpu in real if not gpu.is_needed_by_host] or real
+    if not real:
+        yield Finding(
+            Severity.ERROR,
+            "devices",
+            "there is no GPU on this host",
+            evidence=(context.listing(reader.DEVICES),),
+        )
+    for gpu in gpus:
+        if only and gpu.address not in only:
+            continue
+        if gpu in candidates or only:
+            yield from _device(context, gpu)
+        elif _is_of_bmc(gpu):
+            yield from host_needs.check(context, gpu, False)
+        else:
+            yield Finding(
+                Severity.NOTE,
+                "console",
+                "this is the display of the host's console, and is left to it",
+                device=str(gpu.address),
+                evidence=host_needs.evidence(gpu),
+            )
+    for device in (*host.nvswitches, *host.nics):
+        if only and device.address not in only:
+            continue
+        if device.is_needed_by_host and not device.sriov_numvfs:
+            yield from host_needs.check(context, device, bool(only))
+            if not only:
+                continue
+        yield from _shared_device(context, device, bool(only))
+
+
+def _is_of_bmc(gpu: Function) -> bool:
+    return any(one.use is Use.BMC for one in gpu.host_uses)
+
+
+def _path(function: Function) -> str:
+    return f"{reader.DEVICES}/{function.address}"
+
+
+def _evidence(context: Context, function: Function, name: str) -> Evidence:
+    return context.evidence(f"{_path(function)}/{name}")
+
+
+def _driver_evidence(function: Function | GroupMember) -> Evidence:
+    return Evidence(
+        f"{reader.DEVICES}/{function.address}/driver", function.driver
+    )
+
+
+def _device(context: Context, gpu: Function) -> Iterator[Finding]:
+    found = [
+        *_address(gpu),
+        *_console(context, gpu),
+        *_drivers(context, gpu),
+        *_boot(context, gpu),
+        *iommu_group.check(context, gpu),
+        *_sriov(context, gpu),
+        *_reset(context, gpu),
+        *_reset_fault(context, gpu),
+        *health.check(context, gpu),
+        *_migration(context, gpu),
+    ]
+    yield from found
+    if not any(
+        finding.severity in (Severity.ERROR, Severity.WARNING)
+        for finding in found
+    ):
+        yield Finding(
+            Severity.OK,
+            "device",
+            f"{gpu.product or gpu.ids} can be passed through",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(gpu),),
+        )
+
+
+def _address(gpu: Function) -> Iterator[Finding]:
+    if gpu.address.domain > address_lib.MAX_NOVA_DOMAIN:
+        yield Finding(
+            Severity.ERROR,
+            "address",
+            f"PCI domain {gpu.address.domain:x} is above ffff, and Nova"
+            " ignores such devices",
+            device=str(gpu.address),
+            evidence=(Evidence(_path(gpu), "present"),),
+            cures=(
+                "# take the slot out of the domain of Intel VMD in the"
+                " firmware's setup",
+            ),
+        )
+
+
+def _console(context: Context, gpu: Function) -> Iterator[Finding]:
+    if _is_of_bmc(gpu):
+        yield from host_needs.check(context, gpu, True)
+    elif gpu.is_boot_display:
+        yield Finding(
+            Severity.WARNING,
+            "console",
+            "the host's console is on this GPU: it goes dark when a guest"
+            " gets it",
+            device=str(gpu.address),
+            evidence=host_needs.evidence(gpu),
+            cures=(
+                "# make another display the primary one in the firmware's"
+                " setup, or use a serial console (console=ttyS0)",
+            ),
+        )
+
+
+def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check what the functions of the card are bound to."""
+    for function in context.host.card(gpu):
+        driver = function.driver
+        yield from _vfio_driver(context, function)
+        if (
+            driver is None
+            or driver in drivers.VFIO_DRIVERS
+            or driver in drivers.HARMLESS
+        ):
+            continue
+        is_gpu = function.kind is Kind.GPU
+        what = "the GPU" if is_gpu else f"the card's {_name(function)}"
+        why = (
+            "libvirt cannot take it away from a running driver without risk"
+            if driver in drivers.DISPLAY
+            else "the card's IOMMU group cannot be given to a guest"
+        )
+        if function is gpu and gpu.sriov_numvfs:
+            # Guests get the VFs, which the driver of the PF makes.
+            continue
+        yield Finding(
+            Severity.ERROR,
+            "driver",
+            f"{what} is bound to {driver}, not to"
+            f" {drivers.vfio_driver(function.ids)}: {why}",
+            device=str(function.address),
+            evidence=(_driver_evidence(function),),
+            cures=drivers.bind_to_vfio(function.address, driver, function.ids),
+        )
+
+
+def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
+    """Check which of the VFIO drivers a function has, or is to get."""
+    wanted = drivers.vfio_driver(function.ids)
+    override = function.driver_override
+    if function.driver is None and override and drivers.is_misspelt(override):
+        yield Finding(
+            Severity.WARNING,
+            "driver",
+            f"driver_override is {override}, and no driver has exactly that"
+            " name: the device gets none",
+            device=str(function.address),
+            evidence=(_evidence(context, function, "driver_override"),),
+            cures=drivers.bind_to_vfio(
+                function.address, function.driver, function.ids
+            ),
+        )
+    if (
+        function.driver in drivers.VFIO_DRIVERS
+        and wanted != drivers.VFIO
+        and function.driver not in drivers.Names({wanted})
+    ):
+        yield Finding(
+            Severity.WARNING,
+            "driver",
+            f"the device is bound to {function.driver}, and a guest can use"
+            f" its memory only with {wanted}",
+            device=str(function.address),
+            evidence=(_driver_evidence(function),),
+            cures=drivers.bind_to_vfio(
+                function.address, function.driver, function.ids
+            ),
+        )
+
+
+def _name(function: Function) -> str:
+    return (function.class_name or f"function {function.ids}").lower()
+
+
+def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check which driver each function of the card gets after a reboot."""
+    for function in context.host.card(gpu):
+        if function is gpu and gpu.sriov_numvfs:
+            # The driver of a PF makes the VFs that guests get.
+            continue
+        modules = context.boot.grabbers(function)
+        if not modules:
+            continue
+        setting = context.boot.ids_setting(function)
+        evidence = [
+            Evidence(
+                f"{_path(function)}/modalias",
+                function.modalias or "not there",
+            )
+        ]
+        if setting is not None:
+            evidence.append(setting)
+        text = context.boot.explain(setting, modules)
+        yield Finding(
+            Severity.WARNING,
+            "boot",
+            text,
+            device=str(function.address),
+            evidence=tuple(evidence),
+            cures=binding.commands(context, gpu, function),
+        )
+
+
+def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
+    if not gpu.is_pf:
+        return
+    evidence = (
+        _evidence(context, gpu, "sriov_totalvfs"),
+        _evidence(context, gpu, "sriov_numvfs"),
+    )
+    if not gpu.sriov_numvfs:
+        yield Finding(
+            Severity.NOTE,
+            "sr-iov",
+            "the GPU can have VFs, so Nova calls it type-PF: its alias needs"
+            ' "device_type": "type-PF"',
+            device=str(gpu.address),
+            evidence=evidence,
+        )
+        return
+    host_bound = [
+        vf
+        for vf in context.host.vfs(gpu)
+        if vf.driver is not None
+        and vf.driver not in drivers.VFIO_DRIVERS
+        and vf.driver != "nvidia"
+    ]
+    yield Finding(
+        Severity.NOTE,
+        "sr-iov",
+        f"{gpu.sriov_numvfs} VFs are on: offer these (type-VF) and not the"
+        " GPU itself, of which Nova can track only the one or the other",
+        device=str(gpu.address),
+        evidence=evidence,
+        cures=(
+            f"echo 0 > {_path(gpu)}/sriov_numvfs"
+            "  # to pass the whole GPU through",
+        ),
+    )
+    if host_bound:
+        yield Finding(
+            Severity.WARNING,
+            "sr-iov",
+            f"{len(host_bound)} of {gpu.sriov_numvfs} VFs are bound to"
+            f" {host_bound[0].driver}",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(host_bound[0]),),
+            cures=drivers.bind_to_vfio(
+                host_bound[0].address,
+                host_bound[0].driver,
+                host_bound[0].ids,
+            ),
+        )
+    for vf in context.host.vfs(gpu):
+        yield from iommu_group.check(context, vf)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResetFault:
+    """A kind of GPU that the kernel's reset does not bring back."""
+
+    vendor_id: int
+    architectures: frozenset[str]
+    text: str
+    cure: str
+    source: str
+
+
+_RESET_FAULTS = (
+    ResetFault(
+        chips.AMD,
+        frozenset({"CDNA3", "CDNA4"}),
+        "given to guests as a whole GPU, it may not answer any more after the"
+        " first reset, until the host is started again",
+        "# offer the VFs that AMD's driver GIM makes: it resets them itself",
+        "amd/MxGPU-Virtualization#25: MI300X and MI355X",
+    ),
+)
+
+
+def _reset_fault(context: Context, gpu: Function) -> Iterator[Finding]:
+    architecture = gpu.chip.architecture if gpu.chip else None
+    for fault in _RESET_FAULTS:
+        if (
+            gpu.vendor_id == fault.vendor_id
+            and architecture in fault.architectures
+            and not gpu.sriov_numvfs
+        ):
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                fault.text,
+                device=str(gpu.address),
+                evidence=(_evidence(context, gpu, "device"),),
+                cures=(fault.cure,),
+            )
+
+
+def _reset(context: Context, function: Function) -> Iterator[Finding]:
+    methods = function.reset_methods
+    if methods is None or methods == ("unknown",):
+        return
+    shown = (_evidence(context, function, "reset_method"),)
+    if not methods:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the kernel has no way to reset the device: the next guest finds"
+            " it, and its memory, as the last one left it",
+            device=str(function.address),
+            evidence=shown,
+            cures=(
+                "# look for a firmware update of the card; offer it only to"
+                ' guests of one project, or with "one_time_use": "true" in'
+                " its device_spec",
+            ),
+        )
+    elif set(methods) <= {"pm"}:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the only reset is by power management (D3hot), which leaves the"
+            " device's memory as it is",
+            device=str(function.address),
+            evidence=shown,
+        )
+    elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
+        siblings = [
+            other
+            for other in context.host.card(function)
+            if other is not function
+            and other.driver is not None
+            and other.driver not in drivers.VFIO_DRIVERS
+        ]
+        if siblings:
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                "the only reset is that of the bus, which resets all"
+                " functions of the card; the host uses"
+                f" {', '.join(str(one.address) for one in siblings)}",
+                device=str(function.address),
+                evidence=(
+                    *shown,
+                    *(_driver_evidence(one) for one in siblings),
+                ),
+            )
+
+
+def _migration(context: Context, gpu: Function) -> Iterator[Finding]:
+    vfs = list(context.host.vfs(gpu))
+    movable = [vf for vf in vfs if vf.driver in drivers.MIGRATION_DRIVERS]
+    if movable:
+        yield Finding(
+            Severity.NOTE,
+            "live-migration",
+            f"{len(movable)} VFs have a driver that can migrate them"
+            f' ({movable[0].driver}): "live_migratable": "yes" may be set for'
+            " these",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(movable[0]),),
+        )
+    else:
+        yield Finding(
+            Severity.NOTE,
+            "live-migration",
+            "servers with this device cannot be live-migrated, only"
+            " cold-migrated, resized or evacuated: vfio-pci keeps no state",
+            device=str(gpu.address),
+            evidence=(_driver_evidence(gpu),),
+        )
+
+
+def _shared_device(
+    context: Context, device: Function, is_asked_for: bool
+) -> Iterator[Finding]:
+    """Check an NVSwitch or a NIC, which the host commonly keeps."""
+    driver = device.driver
+    if driver is not None and driver not in drivers.VFIO_DRIVERS:
+        names = " ".join((*device.interfaces, *device.rdma_devices))
+        what = "NVSwitch" if device.kind is Kind.NVSWITCH else "network card"
+        yield Finding(
+            Severity.WARNING if is_asked_for else Severity.NOTE,
+            "driver",
+            f"the {what} is bound to {driver}: the host uses it, and loses it"
+            " to a guest that gets it",
+            device=str(device.address),
+            evidence=(
+                Evidence(
+                    f"{_path(device)}/driver",
+                    f"{driver} ({names})" if names else driver,
+                ),
+            ),
+            cures=(
+                drivers.bind_to_vfio(device.address, driver, device.ids)
+                if is_asked_for
+                else ()
+            ),
+        )
+    if is_asked_for or driver in drivers.VFIO_DRIVERS:
+        yield from _address(device)
+        yield from iommu_group.check(context, device)
+        yield from _reset(context, device)
+    if (
+        is_asked_for
+        or driver in drivers.VFIO_DRIVERS
+        or (device.kind is Kind.NVSWITCH)
+    ):
+        yield from health.check(context, device)

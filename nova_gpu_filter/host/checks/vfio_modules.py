@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Are the modules of VFIO there, and in the initramfs?"""
+
+from collections.abc import Iterator
+import re
+
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+
+_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
+
+
+def check_vfio(context: Context) -> Iterator[Finding]:
+    """Check that the modules of VFIO are loaded, or can be."""
+    tree = context.tree
+    missing = [
+        name
+        for name in _MODULES
+        if not tree.exists(f"/sys/module/{name}")
+        and not context.boot.is_builtin(name)
+    ]
+    if not missing:
+        yield Finding(
+            Severity.OK,
+            "vfio",
+            "the modules of VFIO are loaded",
+            evidence=tuple(
+                Evidence(f"/sys/module/{name}", "present") for name in _MODULES
+            ),
+        )
+        return
+    evidence = tuple(Evidence(f"/sys/module/{name}", None) for name in missing)
+    names = ", ".join(missing)
+    installed = _installed(context, missing)
+    if installed is False:
+        yield Finding(
+            Severity.ERROR,
+            "vfio",
+            f"the running kernel has no {names}",
+            evidence=evidence,
+            cures=(
+                "# install the kernel's extra modules"
+                " (linux-modules-extra-$(uname -r), kernel-modules), or a"
+                " kernel with CONFIG_VFIO_PCI",
+            ),
+        )
+        return
+    yield Finding(
+        Severity.WARNING,
+        "vfio",
+        f"not loaded: {names}",
+        evidence=evidence,
+        cures=(
+            "modprobe vfio-pci",
+            "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
+        ),
+    )
+
+
+def _installed(context: Context, modules: list[str]) -> bool | None:
+    """Tell whether modules are installed; None if there is no list."""
+    release = context.tree.read("/proc/sys/kernel/osrelease")
+    lists = []
+    for folder in ("/lib/modules", "/usr/lib/modules"):
+        for name in ("modules.dep", "modules.builtin"):
+            data = context.tree.read_bytes(
+                f"{folder}/{release}/{name}", 16 << 20
+            )
+            if data is not None:
+                lists.append(data.decode("utf-8", "replace"))
+    if not lists:
+        return None
+    present = {
+        name.replace("-", "_")
+        for text in lists
+        for name in re.findall(r"([\w-]+)\.ko", text)
+    }
+    return all(module in present for module in modules)
+
+
+def check_initramfs(context: Context) -> Iterator[Finding]:
+    """Check that the initramfs has the newest settings of modprobe."""
+    stale = context.boot.stale_initramfs
+    if stale is not None:
+        image, changed = stale
+        yield Finding(
+            Severity.WARNING,
+            "initramfs",
+            f"{changed.path} was changed after the initramfs was made, which"
+            " therefore boots without the change",
+            evidence=(image, changed),
+            cures=(*context.rebuild_initramfs(), "reboot"),
+        )

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Are VFs that a nova.conf offers in a state to be given away?
+
+Sources: NVIDIA's Virtual GPU Software User Guide (vendor-specific VFIO:
+``nvidia/current_vgpu_type``), Nova's admin/pci-passthrough (``managed``, one
+resource class a PF, ``live_migratable``) and admin/virtual-gpu.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import nova_conf
+from nova_gpu_filter.host.configuration.device_spec import DeviceSpec
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import reader
+
+_CHECK = "nova-conf"
+_FEW = 4
+
+Taken = Sequence[tuple[Function, DeviceSpec]]
+
+
+def check(options: nova_conf.PciOptions, taken: Taken) -> Iterator[Finding]:
+    """Check the VFs among the devices that are offered.
+
+    :param taken: the devices, and the device spec of each.
+    """
+    by_text: dict[str, list[tuple[Function, DeviceSpec]]] = {}
+    for function, spec in taken:
+        by_text.setdefault(spec.text, []).append((function, spec))
+    for text, members in by_text.items():
+        functions = [function for function, _ in members]
+        yield from _state(options, text, functions)
+        yield from _managed(options, members[0][1], functions)
+    yield from _types(options, taken)
+    yield from _migration(options, taken)
+
+
+def _describe(functions: Sequence[Function]) -> str:
+    shown = ", ".join(str(one.address) for one in functions[:_FEW])
+    more = len(functions) - _FEW
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _evidence(function: Function) -> Evidence:
+    return Evidence(
+        f"{reader.DEVICES}/{function.address}/nvidia/current_vgpu_type",
+        str(function.vgpu_type),
+    )
+
+
+def _state(
+    options: nova_conf.PciOptions, text: str, functions: list[Function]
+) -> Iterator[Finding]:
+    empty = [one for one in functions if one.vgpu_type == 0]
+    if empty:
+        folder = f"{reader.DEVICES}/{empty[0].address}/nvidia"
+        yield Finding(
+            Severity.WARNING,
+            _CHECK,
+            "this device_spec offers VFs without a vGPU type, with which no"
+            f" server starts: {_describe(empty)}",
+            evidence=(Evidence(options.source, text), _evidence(empty[0])),
+            cures=(
+                f"cat {folder}/creatable_vgpu_types",
+                f"echo TYPE > {folder}/current_vgpu_type"
+                "  # before nova-compute starts",
+                "# or offer only VFs that have one: nova-gpu-host config",
+            ),
+        )
+    mediated = [
+        one for one in functions if one.physfn is not None and one.mdev_types
+    ]
+    if mediated:
+        yield Finding(
+            Severity.WARNING,
+            _CHECK,
+            "this device_spec offers VFs that carry mediated devices, which"
+            f" are not for passthrough: {_describe(mediated)}",
+            evidence=(Evidence(options.source, text),),
+            cures=(
+                "# offer their types with [devices]enabled_mdev_types, and"
+                " take the device_spec out",
+            ),
+        )
+
+
+def _managed(
+    options: nova_conf.PciOptions,
+    spec: DeviceSpec,
+    functions: list[Function],
+) -> Iterator[Finding]:
+    """Compare the tag managed, yes by default, with the drivers."""
+    is_managed = spec.tag("managed") is not False
+    variant = [one for one in functions if one.vgpu_type is not None]
+    if variant and is_managed:
+        yield Finding(
+            Severity.ERROR,
+            _CHECK,
+            'the device_spec of these VFs needs "managed": "no": by default'
+            " libvirt takes them from the driver that makes them vGPUs, which"
+            f" can crash the host: {_describe(variant)}",
+            evidence=(
+                Evidence(options.source, spec.text),
+                Evidence(
+                    f"{reader.DEVICES}/{variant[0].address}/driver",
+                    variant[0].driver,
+                ),
+            ),
+            cures=('# write "managed": "no" into this device_spec',),
+        )
+    unbound = [
+        one
+        for one in functions
+        if one.vgpu_type is None
+        and one.driver not in drivers.VFIO_DRIVERS
+        and not one.sriov_numvfs
+    ]
+    if unbound and not is_managed:
+        yield Finding(
+            Severity.ERROR,
+            _CHECK,
+            'the device_spec says "managed": "no", so nobody binds these to'
+            f" vfio-pci: {_describe(unbound)}",
+            evidence=(
+                Evidence(options.source, spec.text),
+                Evidence(
+                    f"{reader.DEVICES}/{unbound[0].address}/driver",
+                    unbound[0].driver,
+                ),
+            ),
+            cures=drivers.bind_to_vfio(unbound[0].address, unbound[0].driver),
+        )
+
+
+def _types(options: nova_conf.PciOptions, taken: Taken) -> Iterator[Finding]:
+    by_pf = fragment.vgpu_types([function for function, _ in taken])
+    for pf, types in by_pf.items():
+        if len(types) > 1:
+            yield Finding(
+                Severity.WARNING,
+                _CHECK,
+                "VFs of one PF have different vGPU types"
+                f" ({', '.join(map(str, sorted(types)))}), and Nova has one"
+                " resource class a PF: a server may get any of them",
+                device=str(pf),
+                evidence=tuple(
+                    _evidence(function)
+                    for function, _ in taken
+                    if function.physfn == pf and function.vgpu_type
+                )[:_FEW],
+                cures=("# give all VFs of a PF the same vGPU type",),
+            )
+
+
+def _migration(
+    options: nova_conf.PciOptions, taken: Taken
+) -> Iterator[Finding]:
+    """Tell what the tag live_migratable demands, whatever its value.
+
+    nova/virt/libvirt/driver.py, _check_pci_whitelist.
+    """
+    tagged = [spec for _, spec in taken if "live_migratable" in spec.tags]
+    if tagged:
+        yield Finding(
+            Severity.NOTE,
+            _CHECK,
+            "with the tag live_migratable, whatever its value, nova-compute"
+            " starts only with libvirt 10.0.0 and QEMU 8.2.2 or newer",
+            evidence=(Evidence(options.source, tagged[0].text),),
+            cures=(
+                "virsh version",
+                "# with older ones, take the tag out of the device_spec",
+            ),
+        )
+    cannot = [
+        function
+        for function, spec in taken
+        if spec.tag("live_migratable")
+        and function.vgpu_type is None
+        and function.driver not in drivers.MIGRATION_DRIVERS
+    ]
+    if cannot:
+        yield Finding(
+            Severity.WARNING,
+            _CHECK,
+            "live_migratable is yes, but the driver of these cannot migrate"
+            f" them: {_describe(cannot)}",
+            evidence=(
+                Evidence(
+                    f"{reader.DEVICES}/{cannot[0].address}/driver",
+                    cannot[0].driver,
+                ),
+            ),
+            cures=("# take live_migratable out of their device_spec",),
+        )

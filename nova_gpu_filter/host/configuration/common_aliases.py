@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes the aliases of a fleet, and tells in what its hosts differ."""
+
+import collections
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import json
+
+from nova_gpu_filter.host import sizes
+from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.topology import codec
+
+Host = tuple[Inventory, linking.HostLinks]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class _Kind:
+    """What one alias asks for."""
+
+    vendor_id: int
+    product_id: int
+    device_type: str
+    resource_class: str
+
+
+def aliases(
+    hosts: Sequence[Host],
+    options: fragment.Options,
+    numa_policy: str | None = None,
+) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """Make one alias for each kind of device in the fleet.
+
+    :returns: the aliases, and the host names by alias.
+    """
+    found: dict[_Kind, tuple[Function, list[str]]] = {}
+    for host, _ in hosts:
+        for function in fragment.chosen(host, options):
+            kind = _Kind(
+                function.vendor_id,
+                function.product_id,
+                function.nova_type,
+                naming.resource_class(function, options.names) or "",
+            )
+            names = found.setdefault(kind, (function, []))[1]
+            if host.hostname not in names:
+                names.append(host.hostname)
+    taken = collections.Counter(
+        naming.alias_name(function, options.names)
+        for function, _ in found.values()
+    )
+    made = []
+    hosts_by_alias = {}
+    for kind, (function, names) in sorted(found.items()):
+        name = naming.alias_name(function, options.names)
+        if taken[name] > 1:
+            # Nova wants one device type, and with Placement one spec, a name.
+            name = (
+                f"{name}-{kind.vendor_id:04x}-{kind.product_id:04x}"
+                f"-{kind.device_type.removeprefix('type-').lower()}"
+            )
+        alias = {
+            "name": name,
+            "vendor_id": f"{kind.vendor_id:04x}",
+            "product_id": f"{kind.product_id:04x}",
+            "device_type": kind.device_type,
+        }
+        if kind.resource_class:
+            alias["resource_class"] = kind.resource_class
+        if numa_policy is not None:
+            alias["numa_policy"] = numa_policy
+        if options.live_migratable:
+            alias["live_migratable"] = "yes"
+        made.append(alias)
+        hosts_by_alias[name] = names
+    return made, hosts_by_alias
+
+
+def write(
+    hosts: Sequence[Host],
+    options: fragment.Options,
+    numa_policy: str | None = None,
+) -> str:
+    """Write the fragment for nova-api, nova-scheduler and nova-conductor."""
+    return "\n".join(_lines(hosts, options, numa_policy)) + "\n"
+
+
+def _lines(
+    hosts: Sequence[Host],
+    options: fragment.Options,
+    numa_policy: str | None,
+) -> Iterator[str]:
+    names = " ".join(host.hostname for host, _ in hosts)
+    yield f"{fragment.MARK} for {names}."
+    yield "# For nova-api, and for each nova-compute for move operations."
+    for line in drift(hosts, options):
+        yield from fragment.comment(f"Drift: {line}")
+    made, hosts_by_alias = aliases(hosts, options, numa_policy)
+    if options.report_in_placement:
+        yield ""
+        yield "[filter_scheduler]"
+        yield "pci_in_placement = true"
+    yield ""
+    yield "[pci]"
+    for alias in made:
+        yield ""
+        yield from fragment.comment(
+            f"{alias['vendor_id']}:{alias['product_id']} on"
+            f" {' '.join(hosts_by_alias[alias['name']])}"
+        )
+        yield f"alias = {json.dumps(alias)}"
+
+
+def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
+    """Tell which hosts differ from most hosts with the same devices.
+
+    Hosts are compared within a kind: those that have devices of the same
+    ids. Ties are decided for what the first host has.
+    """
+    duplicates = [
+        name
+        for name, count in collections.Counter(
+            host.hostname for host, _ in hosts
+        ).items()
+        if count > 1
+    ]
+    found = [
+        f"{name}: this host name stands in several inventories"
+        for name in duplicates
+    ]
+    kinds: dict[tuple[str, ...], list[Host]] = {}
+    for host, host_links in hosts:
+        ids = sorted({one.ids for one in fragment.chosen(host, options)})
+        kinds.setdefault(tuple(ids), []).append((host, host_links))
+    for alike in kinds.values():
+        facts = [
+            (host.hostname, dict(_facts(host, host_links, options)))
+            for host, host_links in alike
+        ]
+        for name in facts[0][1]:
+            values = collections.Counter(fact[name] for _, fact in facts)
+            usual, number = values.most_common(1)[0]
+            for hostname, fact in facts:
+                if fact[name] != usual:
+                    found.append(
+                        f"{hostname}: {name} {fact[name]}; {usual} on"
+                        f" {number} of {len(facts)} hosts"
+                    )
+    types = collections.defaultdict(set)
+    for host, _ in hosts:
+        for one in fragment.chosen(host, options):
+            types[one.ids].add(one.nova_type)
+    found.extend(
+        f"{ids} is {' and '.join(sorted(several))}: no alias fits both"
+        for ids, several in types.items()
+        if len(several) > 1
+    )
+    return found
+
+
+def _facts(
+    host: Inventory, host_links: linking.HostLinks, options: fragment.Options
+) -> Iterator[tuple[str, str]]:
+    """Give what should be the same on hosts of a kind, as (name, value)."""
+    devices = fragment.chosen(host, options)
+    yield "kernel", host.kernel or "not known"
+    for ids in sorted({one.ids for one in devices}):
+        those = [one for one in devices if one.ids == ids]
+        yield f"{ids}: number", str(len(those))
+        yield (
+            f"{ids}: NUMA nodes",
+            _some(
+                "unknown" if one.numa_node is None else str(one.numa_node)
+                for one in those
+            ),
+        )
+        yield f"{ids}: type", _some(one.nova_type for one in those)
+        yield f"{ids}: driver", _some(one.driver or "none" for one in those)
+        yield (
+            f"{ids}: board",
+            _some(
+                f"{one.subvendor_id or 0:04x}:{one.subproduct_id or 0:04x}"
+                for one in those
+            ),
+        )
+        yield (
+            f"{ids}: revision",
+            _some(f"{one.revision or 0:02x}" for one in those),
+        )
+        yield (
+            f"{ids}: BARs",
+            _some(sizes.text(one.bar_bytes) for one in those),
+        )
+        yield (
+            f"{ids}: PCIe",
+            _some(
+                f"{one.pcie_link.speed} x{one.pcie_link.width}"
+                if one.pcie_link
+                else "unknown"
+                for one in those
+            ),
+        )
+    whole = [one for one in devices if one.address in host_links.place]
+    described = host_links.device_links(whole)
+    texts = [codec.format_text(described[one.address]) or "-" for one in whole]
+    yield "links", " ".join(texts) or "none"
+    known = all(
+        host_links.is_certain(a, b) for a in whole for b in whole if a is not b
+    )
+    yield "NVLinks", "known" if known else "unknown"
+
+
+def _some(values: Iterator[str]) -> str:
+    """Write values with how often each occurs: ``4x 0, 4x 1``."""
+    counted = collections.Counter(values)
+    if len(counted) == 1:
+        return next(iter(counted))
+    return ", ".join(
+        f"{count}x {value}" for value, count in sorted(counted.items())
+    )

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes the part of nova.conf that offers the devices of one compute node."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+import json
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.topology import codec
+
+_FEW = 4
+
+MARK = "# Written by nova-gpu-host config"
+"""The first line of what we write, by which we know our own files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to offer, and how to describe it."""
+
+    names: naming.Choices = dataclasses.field(default_factory=naming.Choices)
+    only: tuple[PciAddress, ...] = ()
+    """Offer these; the GPUs of the host if empty."""
+    nics: bool = False
+    nvswitches: bool = False
+    whole_cards: bool = False
+    """Offer the other functions of a GPU's card, too."""
+    managed: str | None = None
+    """``yes`` or ``no``; None leaves the tag out, which is ``yes``."""
+    live_migratable: bool = False
+    links: bool = True
+    report_in_placement: bool = False
+
+
+def chosen(host: Inventory, options: Options) -> tuple[Function, ...]:
+    """Choose the devices to offer, in address order.
+
+    What the host itself needs is not offered unless it is named. VFs are in
+    the place of their GPU where it has any.
+    """
+    return tuple(
+        function
+        for function in _wanted(host, options)
+        if _obstacle(function, options) is None
+    )
+
+
+def left_out(
+    host: Inventory, options: Options
+) -> Iterator[tuple[str, tuple[Function, ...]]]:
+    """Yield what would be offered otherwise: the reason, and the devices."""
+    found: dict[str, list[Function]] = {}
+    for function in _wanted(host, options):
+        reason = _obstacle(function, options)
+        if reason is not None:
+            found.setdefault(reason, []).append(function)
+    for reason, functions in found.items():
+        yield reason, tuple(functions)
+
+
+def _obstacle(function: Function, options: Options) -> str | None:
+    """Say why a device is not offered; None: it is."""
+    if function.vgpu_type == 0:
+        return "the VF has no vGPU type: write one to nvidia/current_vgpu_type"
+    if function.physfn is not None and function.mdev_types:
+        return (
+            "the VF carries mediated devices: nova-compute offers them by"
+            " [devices]enabled_mdev_types"
+        )
+    if not options.only and function.is_needed_by_host:
+        return f"the host needs it: {function.why_needed}"
+    return None
+
+
+def notes(host: Inventory, options: Options) -> Iterator[str]:
+    """Yield what an operator should know of the choice, one line each."""
+    for reason, functions in left_out(host, options):
+        addresses = " ".join(str(one.address) for one in functions[:_FEW])
+        more = len(functions) - _FEW
+        yield (
+            f"left out: {addresses}"
+            f"{f' and {more} more' if more > 0 else ''} ({reason})"
+        )
+    unnamed = dict.fromkeys(
+        one.ids
+        for one in chosen(host, options)
+        if one.kind is Kind.GPU and one.product is None
+    )
+    for ids in unnamed if host.names_from else ():
+        yield (
+            f"{host.names_from} does not know {ids}: its resource class is"
+            " made of the ids; update pci.ids before the class is in use, or"
+            f" choose one with --resource-class {ids}=NAME"
+        )
+    for pf, types in vgpu_types(chosen(host, options)).items():
+        if len(types) > 1:
+            yield (
+                f"the VFs of {pf} have different vGPU types"
+                f" ({', '.join(map(str, sorted(types)))}), and Nova has one"
+                " resource class a PF: a server may get any of them; give all"
+                " VFs of a PF one type"
+            )
+
+
+def vgpu_types(functions: Iterable[Function]) -> dict[PciAddress, set[int]]:
+    """Collect the vGPU types of VFs that have one, keyed by their PF."""
+    found: dict[PciAddress, set[int]] = {}
+    for function in functions:
+        if function.physfn is not None and function.vgpu_type:
+            found.setdefault(function.physfn, set()).add(function.vgpu_type)
+    return found
+
+
+def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
+    found: list[Function] = []
+    for device in host.devices:
+        if options.only:
+            if device.address not in options.only:
+                continue
+        elif not (
+            device.kind is Kind.GPU
+            or (device.kind is Kind.NIC and options.nics)
+            or (device.kind is Kind.NVSWITCH and options.nvswitches)
+        ):
+            continue
+        vfs = tuple(host.vfs(device))
+        found.extend(vfs or (device,))
+        if (
+            options.whole_cards
+            and device.kind is Kind.GPU
+            and _obstacle(device, options) is None
+        ):
+            found.extend(
+                other
+                for other in host.card(device)
+                if other.kind is Kind.FUNCTION
+            )
+    return tuple(sorted(found, key=lambda function: function.address))
+
+
+def device_spec(
+    function: Function,
+    device_links: codec.DeviceLinks | None,
+    options: Options,
+) -> dict[str, str]:
+    """Describe one device as ``[pci]device_spec``."""
+    spec = {
+        "address": str(function.address),
+        "vendor_id": f"{function.vendor_id:04x}",
+        "product_id": f"{function.product_id:04x}",
+    }
+    name = naming.resource_class(function, options.names)
+    if name is not None:
+        spec["resource_class"] = name
+    traits = list(naming.traits(function))
+    if device_links is not None:
+        traits.extend(codec.format_traits(device_links))
+    if traits:
+        # Nova does not strip spaces beside the commas.
+        spec["traits"] = ",".join(traits)
+    if device_links is not None and (text := codec.format_text(device_links)):
+        spec["gpu_links"] = text
+    if function.vgpu_type is not None:
+        # NVIDIA's driver is the VFIO driver of such a VF, and libvirt must
+        # not bind it to another (Nova's admin/pci-passthrough, managed).
+        spec["managed"] = "no"
+    elif options.managed is not None:
+        spec["managed"] = options.managed
+    if options.live_migratable:
+        spec["live_migratable"] = "yes"
+    return spec
+
+
+def write(
+    host: Inventory, host_links: linking.HostLinks, options: Options
+) -> str:
+    """Write the fragment, with what is worth knowing as comments."""
+    return "\n".join(_lines(host, host_links, options)) + "\n"
+
+
+def comment(text: str) -> Iterator[str]:
+    """Write a text as comment, one line a line."""
+    for line in text.splitlines():
+        yield f"# {line}"
+
+
+def _lines(
+    host: Inventory, host_links: linking.HostLinks, options: Options
+) -> Iterator[str]:
+    yield f"{MARK} on {host.hostname}."
+    yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
+    devices = chosen(host, options)
+    described = _links(host_links, devices) if options.links else {}
+    if options.links:
+        for note in host_links.notes:
+            yield from comment(note)
+    for note in notes(host, options):
+        yield from comment(note)
+    yield ""
+    yield "[pci]"
+    if options.report_in_placement:
+        yield "report_in_placement = true"
+    else:
+        yield (
+            "# resource_class and traits count only with"
+            " report_in_placement = true"
+        )
+        yield "# (it cannot be taken back)."
+    for function in devices:
+        yield ""
+        yield from _device(host, function, described, options)
+
+
+def _links(
+    host_links: linking.HostLinks, devices: Iterable[Function]
+) -> dict[PciAddress, codec.DeviceLinks]:
+    """Describe the links among what is offered, whole devices only."""
+    whole = [
+        device for device in devices if device.address in host_links.place
+    ]
+    return host_links.device_links(whole)
+
+
+def _device(
+    host: Inventory,
+    function: Function,
+    described: dict[PciAddress, codec.DeviceLinks],
+    options: Options,
+) -> Iterator[str]:
+    numa = "not known" if function.numa_node is None else function.numa_node
+    yield from comment(
+        f"{function.lspci(with_domain=True)}, {function.nova_type},"
+        f" NUMA node {numa}"
+    )
+    if function.address.domain > address_lib.MAX_NOVA_DOMAIN:
+        yield "# Nova ignores devices in PCI domains above ffff."
+        return
+    spec = device_spec(function, described.get(function.address), options)
+    yield f"device_spec = {json.dumps(spec)}"

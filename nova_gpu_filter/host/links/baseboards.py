@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Boards whose NVLinks are known, for hosts that cannot be asked.
+
+A profile is used only when the operator names it, and only if the host looks
+like that board: ids, number, NUMA nodes, NVSwitches, PCIe switches. Fabric
+partitions are not part of a profile, since the Module Ids of the GPUs differ
+from board to board.
+
+Sources: NVIDIA's Fabric Manager User Guide for the boards with NVSwitches;
+``nvidia-smi topo -m`` of such machines for the number of links of a pair.
+"""
+
+from collections.abc import Callable
+import dataclasses
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.links import pcie
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+
+_NVIDIA = 0x10DE
+
+Pattern = Callable[[int, int], int]
+"""NVLinks between two GPUs, by their places in PCI order; 0 for none."""
+
+
+def _all(bonded: int) -> Pattern:
+    return lambda a, b: bonded
+
+
+# DGX-1: two quads, each fully meshed, and one link from each GPU to its
+# counterpart. Rows and columns are GPU0 to GPU7.
+_DGX1_MESH = (
+    (0, 1, 1, 2, 2, 0, 0, 0),
+    (1, 0, 2, 1, 0, 2, 0, 0),
+    (1, 2, 0, 2, 0, 0, 1, 0),
+    (2, 1, 2, 0, 0, 0, 0, 1),
+    (2, 0, 0, 0, 0, 1, 1, 2),
+    (0, 2, 0, 0, 1, 0, 2, 1),
+    (0, 0, 1, 0, 1, 2, 0, 2),
+    (0, 0, 0, 1, 2, 1, 2, 0),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseboard:
+    """What a host with this board must look like, and its NVLinks."""
+
+    name: str
+    """What operators type."""
+    model: str
+    products: frozenset[int]
+    """Product ids of its GPUs."""
+    gpus: int
+    nvswitches: int | None
+    """How many the host must show; None: it may show none or some."""
+    pattern: Pattern
+    per_numa_node: int | None = None
+    """GPUs on each NUMA node that has GPUs; None: any number."""
+    is_board: bool = True
+    """Whether the links are there always; else they are bridges that a host
+    with such GPUs may not have."""
+    spans_hosts: bool = False
+    """Whether NVLinks reach GPUs of other hosts, too."""
+    manages_switches_by_nics: bool = False
+    """Whether NVSwitches are no PCI devices: Fabric Manager reaches them by
+    network cards of their own."""
+    switch_pairs: bool = False
+    """Whether GPUs 0 and 1, 2 and 3 ... share a PCIe switch: only then does
+    the PCI order say which GPU is which."""
+
+    def link(self, a: int, b: int) -> Link | None:
+        """Give the NVLink of two GPUs by their places; None for none."""
+        bonded = self.pattern(a, b)
+        return links.nvlink(bonded) if bonded else None
+
+
+BASEBOARDS = {
+    board.name: board
+    for board in (
+        Baseboard(
+            name="dgx1-v100",
+            model="DGX-1 with 8 V100-SXM2 (hybrid cube mesh)",
+            products=frozenset({0x1DB1, 0x1DB5}),
+            gpus=8,
+            nvswitches=0,
+            pattern=lambda a, b: _DGX1_MESH[a][b],
+            per_numa_node=4,
+            switch_pairs=True,
+        ),
+        Baseboard(
+            name="dgx2-v100",
+            model="DGX-2 or HGX-2 with 16 V100-SXM3",
+            products=frozenset({0x1DB8}),
+            gpus=16,
+            nvswitches=12,
+            pattern=_all(6),
+        ),
+        Baseboard(
+            name="hgx-a100-4",
+            model="HGX A100 with 4 GPUs (Redstone), directly linked",
+            products=frozenset({0x20B0, 0x20B2, 0x20B3}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(4),
+        ),
+        Baseboard(
+            name="hgx-a100-8",
+            model="HGX A100 with 8 GPUs and 6 NVSwitches",
+            products=frozenset({0x20B0, 0x20B2}),
+            gpus=8,
+            nvswitches=6,
+            pattern=_all(12),
+        ),
+        Baseboard(
+            name="hgx-h100-8",
+            model="HGX H100 with 8 GPUs and 4 NVSwitches",
+            products=frozenset({0x2330}),
+            gpus=8,
+            nvswitches=4,
+            pattern=_all(18),
+        ),
+        Baseboard(
+            name="hgx-h200-8",
+            model="HGX H200 with 8 GPUs and 4 NVSwitches",
+            products=frozenset({0x2335}),
+            gpus=8,
+            nvswitches=4,
+            pattern=_all(18),
+        ),
+        # NVIDIA/nccl#1617: NV6 of each pair.
+        Baseboard(
+            name="hgx-h100-4",
+            model="HGX H100 with 4 GPUs, directly linked",
+            products=frozenset({0x2330, 0x2339}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(6),
+        ),
+        # NVIDIA's data sheet of H200 NVL: a bridge of four GPUs, and each has
+        # 18 NVLinks, 6 to each of the others.
+        Baseboard(
+            name="h200-nvl-4",
+            model="4 H200 NVL with a bridge of four",
+            products=frozenset({0x233B}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(6),
+            is_board=False,
+        ),
+        Baseboard(
+            name="h200-nvl-8",
+            model="8 H200 NVL with a bridge of four on each NUMA node",
+            products=frozenset({0x233B}),
+            gpus=8,
+            nvswitches=0,
+            pattern=lambda a, b: 6 if a // 4 == b // 4 else 0,
+            per_numa_node=4,
+            is_board=False,
+        ),
+        # NVIDIA's Fabric Manager User Guide, "NVSwitch-Based Systems": the
+        # fourth NVSwitches are reached by ConnectX-7 only; 18 NVLinks a GPU.
+        Baseboard(
+            name="hgx-b200-8",
+            model="HGX B200 with 8 GPUs",
+            products=frozenset({0x2901}),
+            gpus=8,
+            nvswitches=0,
+            pattern=_all(18),
+            manages_switches_by_nics=True,
+        ),
+        Baseboard(
+            name="hgx-b300-8",
+            model="HGX B300 with 8 GPUs",
+            products=frozenset({0x3182}),
+            gpus=8,
+            nvswitches=0,
+            pattern=_all(18),
+            manages_switches_by_nics=True,
+        ),
+        # NVIDIA/k8s-test-infra#371: NV18 of each pair of a tray.
+        Baseboard(
+            name="gb200-nvl-4",
+            model="compute tray of GB200 NVL72 with 4 GPUs",
+            products=frozenset({0x2941}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(18),
+            spans_hosts=True,
+        ),
+        Baseboard(
+            name="gb300-nvl-4",
+            model="compute tray of GB300 NVL72 with 4 GPUs",
+            products=frozenset({0x31C2}),
+            gpus=4,
+            nvswitches=0,
+            pattern=_all(18),
+            spans_hosts=True,
+        ),
+    )
+}
+
+
+def of(gpu: Function) -> tuple[Baseboard, ...]:
+    """List the boards that a GPU may be on."""
+    if gpu.vendor_id != _NVIDIA:
+        return ()
+    return tuple(
+        board
+        for board in BASEBOARDS.values()
+        if gpu.product_id in board.products
+    )
+
+
+def find(name: str) -> Baseboard:
+    """Give the profile of that name.
+
+    :raises BadInput: there is none.
+    """
+    try:
+        return BASEBOARDS[name]
+    except KeyError:
+        raise errors.BadInput(
+            source=f"baseboard '{name}'",
+            reason=f"not known; known are {', '.join(sorted(BASEBOARDS))}",
+        ) from None
+
+
+def check(board: Baseboard, host: Inventory) -> tuple[Function, ...]:
+    """Make sure that a host has this board.
+
+    :returns: the GPUs of the board, in PCI order.
+    :raises BadInput: it does not look so; the message says in what.
+    """
+    gpus = tuple(
+        gpu
+        for gpu in host.gpus
+        if gpu.vendor_id == _NVIDIA and gpu.product_id in board.products
+    )
+
+    def refuse(reason: str) -> errors.BadInput:
+        return errors.BadInput(
+            source=f"baseboard '{board.name}'",
+            reason=f"{host.hostname} is not {board.model}: {reason}",
+        )
+
+    ids = " or ".join(f"10de:{id_:04x}" for id_ in sorted(board.products))
+    if len(gpus) != board.gpus:
+        raise refuse(f"{len(gpus)} GPUs {ids}, not {board.gpus}")
+    switches = len(host.nvswitches)
+    if board.nvswitches is not None and switches != board.nvswitches:
+        raise refuse(f"{switches} NVSwitches, not {board.nvswitches}")
+    if board.per_numa_node is not None:
+        nodes = [gpu.numa_node for gpu in gpus]
+        for node in sorted(set(nodes), key=str):
+            if node is None or nodes.count(node) != board.per_numa_node:
+                raise refuse(
+                    f"{nodes.count(node)} GPUs on NUMA node"
+                    f" {'unknown' if node is None else node}, not"
+                    f" {board.per_numa_node}"
+                )
+    if board.switch_pairs:
+        for first, second in zip(gpus[::2], gpus[1::2], strict=True):
+            link = pcie.relation(first, second, host.numa_nodes)
+            if link != links.PIX:
+                raise refuse(
+                    f"{first.address} and {second.address} do not share a"
+                    " PCIe switch"
+                )
+    return gpus

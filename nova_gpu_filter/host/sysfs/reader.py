@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes an inventory of sysfs.
+
+Files and their meaning: the kernel's Documentation/ABI/testing/sysfs-bus-pci,
+sysfs-kernel-iommu_groups, sysfs-bus-vfio-mdev and Documentation/PCI/sysfs-pci.
+All of them can be read without root.
+"""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.inventory import HostUse
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.inventory import MdevType
+from nova_gpu_filter.host.inventory import PcieLink
+from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.host.sysfs import attributes
+from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import pci_ids
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+DEVICES = "/sys/bus/pci/devices"
+GROUPS = "/sys/kernel/iommu_groups"
+NODES = "/sys/devices/system/node/online"
+
+# PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
+# VGA, 3D and other; base class 12h, processing accelerators (AMD Instinct).
+GPU_CLASSES = frozenset({0x0300, 0x0302, 0x0380, 0x1200})
+_BRIDGE_OTHER = 0x0680
+_ETHERNET = 0x0200
+_INFINIBAND = 0x0207
+_NETWORK = 0x02
+_MELLANOX = 0x15B3
+_AMAZON = 0x1D0F
+_EFA = range(0xEFA0, 0xEFB0)
+
+_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
+
+
+def read(
+    tree: tree_lib.Tree,
+    names: pci_ids.Names | None = None,
+    everything: bool = False,
+) -> Inventory:
+    """Read the inventory of the host whose files are in ``tree``.
+
+    A device that cannot be read is left out, and said so in ``problems``.
+
+    :param names: the database of names; None looks for one below the root and
+        then on this machine.
+    :param everything: read also what is of no interest: disks, bridges.
+    """
+    if names is None:
+        names = pci_ids.load(tree, tree_lib.Tree())
+    words = _Words(names)
+    sights, problems = _look(tree)
+    kinds = _kinds(sights)
+    host_uses = host_use.HostUses(tree)
+    functions = tuple(
+        _function(tree, seen, kinds.get(seen.address), words, host_uses)
+        for seen in sights
+        if everything or seen.address in kinds
+    )
+    if not tree.is_directory(DEVICES):
+        problems.append(
+            f"{DEVICES} is not there: this is no sysfs, or no PCI host"
+        )
+    try:
+        numa_nodes = attributes.node_list(tree.read(NODES))
+    except ValueError as error:
+        numa_nodes = ()
+        problems.append(f"{NODES}: {error}")
+    problems.extend(
+        f"{path}: {error}" for path, error in sorted(tree.problems.items())
+    )
+    return Inventory(
+        hostname=tree.read("/proc/sys/kernel/hostname")
+        or tree.read("/etc/hostname")
+        or "unknown",
+        functions=functions,
+        groups=_groups(tree, sights, functions, words),
+        numa_nodes=numa_nodes,
+        kernel=tree.read("/proc/sys/kernel/osrelease"),
+        names_from=names.source or None,
+        problems=tuple(problems),
+    )
+
+
+def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
+    """Look at every PCI function, in address order."""
+    problems = []
+    found = []
+    for name in tree.entries(DEVICES):
+        address = address_lib.find(name)
+        if address is None:
+            problems.append(f"{DEVICES}/{name} is not a PCI address")
+            continue
+        seen = _Sight(tree, address)
+        if seen.class_code is None or seen.ids is None:
+            problems.append(
+                f"{seen.path}: vendor, device or class cannot be read; the"
+                " device is left out"
+            )
+            continue
+        found.append(seen)
+    return sorted(found, key=lambda seen: seen.address), problems
+
+
+class _Sight:
+    """The little that decides whether a function is of interest."""
+
+    def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
+        self.address = address
+        self.path = f"{DEVICES}/{address}"
+        self.files = frozenset(tree.entries(self.path))
+        self.class_code = tree.number(f"{self.path}/class")
+        vendor = tree.number(f"{self.path}/vendor")
+        product = tree.number(f"{self.path}/device")
+        self.ids = (
+            None if vendor is None or product is None else (vendor, product)
+        )
+        physfn = (
+            tree.link_name(f"{self.path}/physfn")
+            if "physfn" in self.files
+            else None
+        )
+        self.physfn = address_lib.find(physfn) if physfn else None
+        group = (
+            tree.link_name(f"{self.path}/iommu_group")
+            if "iommu_group" in self.files
+            else None
+        )
+        self.iommu_group = int(group) if group and group.isdecimal() else None
+
+    def kind(self) -> Kind | None:
+        """Tell what the function is by itself."""
+        assert self.class_code is not None
+        assert self.ids is not None
+        base_class = self.class_code >> 8
+        vendor, product = self.ids
+        if base_class in GPU_CLASSES:
+            return Kind.GPU
+        if base_class == _BRIDGE_OTHER and vendor == chips.NVIDIA:
+            return Kind.NVSWITCH
+        if base_class >> 8 == _NETWORK and (
+            base_class == _INFINIBAND
+            # A driver has made an RDMA device of it.
+            or "infiniband" in self.files
+            # What has RDMA also when it is bound to vfio-pci: ConnectX and
+            # BlueField, and Amazon's EFA.
+            or (base_class == _ETHERNET and vendor == _MELLANOX)
+            or (vendor == _AMAZON and product in _EFA)
+        ):
+            return Kind.NIC
+        return None
+
+
+def _kinds(found: list[_Sight]) -> dict[PciAddress, Kind]:
+    """Choose the functions of interest, keyed by address."""
+    kinds = {seen.address: kind for seen in found if (kind := seen.kind())}
+    for seen in found:
+        # A VF is what its PF is: it may have another class.
+        if seen.physfn in kinds:
+            kinds[seen.address] = kinds[seen.physfn]
+    cards = collections.defaultdict(list)
+    for seen in found:
+        if seen.physfn is None:
+            cards[seen.address.card].append(seen)
+    for card in cards.values():
+        if any(kinds.get(seen.address) is Kind.GPU for seen in card):
+            for seen in card:
+                kinds.setdefault(seen.address, Kind.FUNCTION)
+    return kinds
+
+
+class _Words:
+    """Names, asked of the database once for all functions alike."""
+
+    def __init__(self, names: pci_ids.Names) -> None:
+        self._names = names
+        self._known: dict[tuple[int | None, ...], str | None] = {}
+
+    def vendor(self, vendor: int) -> str | None:
+        return self._get((vendor,), lambda: self._names.vendor(vendor))
+
+    def product(self, vendor: int, product: int) -> str | None:
+        return self._get(
+            (vendor, product), lambda: self._names.product(vendor, product)
+        )
+
+    def device_class(self, code: int) -> str | None:
+        return self._get(
+            (code, None, None), lambda: self._names.device_class(code)
+        )
+
+    def subsystem(
+        self,
+        vendor: int,
+        product: int,
+        subvendor: int | None,
+        subproduct: int | None,
+    ) -> str | None:
+        if subvendor is None or subproduct is None:
+            return None
+        return self._get(
+            (vendor, product, subvendor, subproduct),
+            lambda: self._names.subsystem(
+                vendor, product, subvendor, subproduct
+            ),
+        )
+
+    def _get(
+        self,
+        key: tuple[int | None, ...],
+        ask: Callable[[], str | None],
+    ) -> str | None:
+        if key not in self._known:
+            self._known[key] = ask()
+        return self._known[key]
+
+
+def _function(
+    tree: tree_lib.Tree,
+    seen: _Sight,
+    kind: Kind | None,
+    words: _Words,
+    host_uses: host_use.HostUses,
+) -> Function:
+    assert seen.class_code is not None
+    assert seen.ids is not None
+    path, files = seen.path, seen.files
+    vendor, product = seen.ids
+
+    def number(name: str) -> int | None:
+        return tree.number(f"{path}/{name}") if name in files else None
+
+    def text(name: str) -> str | None:
+        return tree.read(f"{path}/{name}") if name in files else None
+
+    subvendor, subproduct = (
+        number("subsystem_vendor"),
+        number("subsystem_device"),
+    )
+    override = text("driver_override")
+    numa = number("numa_node")
+    root, bridges = _way(tree, path)
+    name = words.product(vendor, product)
+    uses = (
+        *host_uses.find(
+            seen.address,
+            vendor,
+            product,
+            seen.class_code,
+            is_vf=seen.physfn is not None,
+        ),
+        *_boot_vga(seen, text("boot_vga")),
+    )
+    return Function(
+        address=seen.address,
+        kind=kind,
+        class_code=seen.class_code,
+        vendor_id=vendor,
+        product_id=product,
+        subvendor_id=subvendor,
+        subproduct_id=subproduct,
+        revision=number("revision"),
+        class_name=words.device_class(seen.class_code >> 8),
+        vendor_name=words.vendor(vendor),
+        product_name=name,
+        subsystem_name=words.subsystem(vendor, product, subvendor, subproduct),
+        chip=(chips.find(vendor, product, name) if kind is Kind.GPU else None),
+        numa_node=None if numa is None or numa < 0 else numa,
+        iommu_group=seen.iommu_group,
+        driver=tree.link_name(f"{path}/driver") if "driver" in files else None,
+        # The kernel prints a null pointer where none is set.
+        driver_override=None if override in ("(null)", "") else override,
+        sriov_totalvfs=number("sriov_totalvfs"),
+        sriov_numvfs=number("sriov_numvfs"),
+        vf_product_id=attributes.hexadecimal(text("sriov_vf_device")),
+        physfn=seen.physfn,
+        vfs=_vfs(tree, path, files),
+        mdev_types=_mdev_types(tree, path, files),
+        vgpu_type=_vgpu_type(tree, seen),
+        bars=attributes.bars(text("resource")),
+        reset_methods=attributes.reset_methods(text("reset_method"), files),
+        pcie_link=_pcie_link(tree, path, files),
+        root=root,
+        bridges=bridges,
+        interfaces=tree.entries(f"{path}/net") if "net" in files else (),
+        rdma_devices=(
+            tree.entries(f"{path}/infiniband") if "infiniband" in files else ()
+        ),
+        modalias=text("modalias"),
+        power_state=text("power_state"),
+        is_boot_display=any(one.use is Use.CONSOLE for one in uses),
+        host_uses=uses,
+    )
+
+
+def _boot_vga(seen: _Sight, value: str | None) -> Iterator[HostUse]:
+    if value == "1":
+        yield HostUse(
+            Use.CONSOLE,
+            "the host's console is on it",
+            f"{seen.path}/boot_vga",
+            value,
+        )
+
+
+def _way(
+    tree: tree_lib.Tree, path: str
+) -> tuple[str | None, tuple[PciAddress, ...]]:
+    """Give the root bus of a device and the bridges above it, from above.
+
+    The path in /sys/devices is the tree of the hardware:
+    ``/sys/devices/pci0000:3f/0000:3f:01.0/0000:40:00.0/...``. A domain inside
+    another (Intel VMD) has a root bus of its own, and that one counts.
+    """
+    place = tree.resolve(path)
+    if place is None or place == path:
+        return None, ()
+    root = None
+    bridges: list[PciAddress] = []
+    for part in place.split("/")[:-1]:
+        if _ROOT_BUS.fullmatch(part):
+            root, bridges = part, []
+        elif root and (bridge := address_lib.find(part)):
+            bridges.append(bridge)
+    return root, tuple(bridges)
+
+
+def _vfs(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> tuple[PciAddress, ...]:
+    found = []
+    for name in files:
+        if name.startswith("virtfn"):
+            address = address_lib.find(tree.link_name(f"{path}/{name}") or "")
+            if address:
+                found.append(address)
+    return tuple(sorted(found))
+
+
+def _mdev_types(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> tuple[MdevType, ...]:
+    if "mdev_supported_types" not in files:
+        return ()
+    folder = f"{path}/mdev_supported_types"
+    return tuple(
+        MdevType(
+            type_id=name,
+            name=tree.read(f"{folder}/{name}/name") or name,
+            available=tree.number(f"{folder}/{name}/available_instances"),
+        )
+        for name in tree.entries(folder)
+    )
+
+
+def _vgpu_type(tree: tree_lib.Tree, seen: _Sight) -> int | None:
+    """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
+
+    Source: NVIDIA's Virtual GPU Software User Guide, "Creating an NVIDIA vGPU
+    on a Linux with KVM Hypervisor that Uses a Vendor-Specific VFIO
+    Framework"; Nova's admin/virtual-gpu tells such VFs by the same directory.
+    """
+    if seen.physfn is None or "nvidia" not in seen.files:
+        return None
+    return tree.number(f"{seen.path}/nvidia/current_vgpu_type") or 0
+
+
+def _pcie_link(
+    tree: tree_lib.Tree, path: str, files: frozenset[str]
+) -> PcieLink | None:
+    if "current_link_speed" not in files:
+        return None
+    return PcieLink(
+        speed=tree.read(f"{path}/current_link_speed"),
+        width=tree.number(f"{path}/current_link_width"),
+        max_speed=tree.read(f"{path}/max_link_speed"),
+        max_width=tree.number(f"{path}/max_link_width"),
+    )
+
+
+def _groups(
+    tree: tree_lib.Tree,
+    sights: list[_Sight],
+    functions: tuple[Function, ...],
+    words: _Words,
+) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
+    """List the members of the groups that the functions are in.
+
+    Each device says its group, which is cheaper to read than what each group
+    says of its devices: a thousand VFs have a thousand groups.
+    """
+    known = {function.address: function for function in functions}
+    wanted = {function.iommu_group for function in functions} - {None}
+    members: dict[int, list[GroupMember]] = {}
+    for seen in sights:
+        if seen.iommu_group is None or seen.iommu_group not in wanted:
+            continue
+        members.setdefault(seen.iommu_group, []).append(
+            _member(tree, seen, known.get(seen.address), words)
+        )
+    return tuple(
+        (number, tuple(members[number])) for number in sorted(members)
+    )
+
+
+def _member(
+    tree: tree_lib.Tree,
+    seen: _Sight,
+    function: Function | None,
+    words: _Words,
+) -> GroupMember:
+    assert seen.class_code is not None
+    assert seen.ids is not None
+    vendor, product = seen.ids
+    return GroupMember(
+        seen.address,
+        seen.class_code,
+        f"{vendor:04x}:{product:04x}",
+        tree.link_name(f"{seen.path}/driver")
+        if function is None
+        else function.driver,
+        words.device_class(seen.class_code >> 8),
+    )
