@@ -10,7 +10,10 @@
 #
 # GPU_BOOT_CHECK_IMAGE names the image; by default the first one is taken.
 # GPU_BOOT_CHECK_TIMEOUT is how many seconds a server may take, by default 600.
-# With NOVA_GPU_PCI_IN_PLACEMENT=False nothing is asked of Placement.
+# In the first GPU_BOOT_CHECK_SETTLE seconds, by default 60, a server that finds
+# no host is tried again: a nova-compute that has just started tells Placement
+# of its devices a moment later. With NOVA_GPU_PCI_IN_PLACEMENT=False nothing is
+# asked of Placement.
 
 set -o nounset
 
@@ -84,6 +87,30 @@ function delete_server {
 trap delete_server EXIT
 trap 'exit 130' INT TERM
 
+# Boot a server of a flavor as SERVER; where it does not run, say why and fail.
+function boot_server {
+    local flavor=$1
+    local fault
+    while true; do
+        SERVER=$(openstack server create --flavor "$flavor" --image "$IMAGE" \
+            --nic none -f value -c id "gpu-boot-check-$flavor")
+        if [[ -z $SERVER ]]; then
+            fault="Nova has not created it, see above"
+            break
+        fi
+        wait_for_server "$SERVER" && return 0
+        fault=$(fault_of "$SERVER")
+        if [[ $fault != *"No valid host"* ]] \
+                || ((SECONDS >= ${GPU_BOOT_CHECK_SETTLE:-60})); then
+            break
+        fi
+        delete_server || break
+        sleep 5
+    done
+    echo "$flavor: no server: $fault" >&2
+    return 1
+}
+
 function check_flavor {
     local flavor=$1
     local request allocated
@@ -92,12 +119,8 @@ function check_flavor {
         | python3 -c '
 import json, sys
 print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
-    SERVER=$(openstack server create --flavor "$flavor" --image "$IMAGE" \
-        --nic none -f value -c id "gpu-boot-check-$flavor")
-    if [[ -z $SERVER ]]; then
-        echo "$flavor: no server: Nova has not created it, see above" >&2
-    elif ! wait_for_server "$SERVER"; then
-        echo "$flavor: no server: $(fault_of "$SERVER")" >&2
+    if ! boot_server "$flavor"; then
+        result=1
     elif [[ ${NOVA_GPU_PCI_IN_PLACEMENT:-True} != True ]]; then
         echo "$flavor: booted with $request"
         result=0

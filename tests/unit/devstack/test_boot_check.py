@@ -56,6 +56,7 @@ def check(cloud, **env):
             "PATH": f"{cloud.path}/bin:{os.environ['PATH']}",
             "SANDBOX": str(cloud.path),
             "GPU_BOOT_CHECK_TIMEOUT": "0",
+            "GPU_BOOT_CHECK_SETTLE": "0",
             **env,
         },
         stdout=subprocess.PIPE,
@@ -141,6 +142,20 @@ def test_a_server_that_does_not_boot_fails_with_its_fault(
     assert done.returncode == 1
     assert f"gpu-h100-4-cx7-2: no server: {message}\n" in done.stdout
     assert "server delete" in cloud.calls[-1]
+
+
+def test_a_host_that_reports_its_devices_later_is_waited_for(cloud):
+    refused = {"status": "ERROR", "fault": {"message": "No valid host"}}
+    (cloud.path / "server.json").write_text(json.dumps(refused))
+    allocate(cloud, HOST, GPU, GPU, GPU, GPU, NIC, NIC)
+    cloud.command(
+        "bin/sleep",
+        f"""echo '{{"status": "ACTIVE"}}' > {cloud.path}/server.json""",
+    )
+    done = check(cloud, GPU_BOOT_CHECK_SETTLE="30")
+    assert done.returncode == 0, done.stdout
+    assert len([c for c in cloud.calls if "server create" in c]) == 2
+    assert len([c for c in cloud.calls if "server delete" in c]) == 2
 
 
 def test_a_server_that_nova_refuses_to_create_is_not_deleted(cloud):
