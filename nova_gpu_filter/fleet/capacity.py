@@ -38,6 +38,11 @@ def how_many(host: model.Host, wanted: demand.Demand) -> int:
     return min(bounds, default=0)
 
 
+def fits(host: model.Host, wanted: demand.Demand) -> bool:
+    """Whether a server of a flavor fits on a host now."""
+    return how_many(host, wanted) > 0
+
+
 def may_be_used(host: model.Host, wanted: demand.Demand) -> bool:
     """Whether the compute node takes servers and has the traits asked for."""
     return (
@@ -68,6 +73,15 @@ def missing_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
     return wanted.required - _traits(host, wanted)
 
 
+def find_devices(
+    host: model.Host, asked: demand.DeviceDemand
+) -> linked.LinkedDevices:
+    """Find the devices that an alias means, free or not, with their links."""
+    return linked.LinkedDevices.of(
+        host.devices_of(asked.alias.resource_class, asked.alias.traits)
+    )
+
+
 def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     for resource_class, number in wanted.amounts:
         amount = host.amounts.get(resource_class)
@@ -89,9 +103,7 @@ def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     """
     asked_by_class: dict[str, int] = {}
     for place, asked in enumerate(wanted.devices):
-        found = linked.LinkedDevices.of(
-            host.devices_of(asked.alias.resource_class, asked.alias.traits)
-        )
+        found = find_devices(host, asked)
         if any(device.amount.capacity > 1 for device in found.devices):
             # VFs: whichever they are, they have no links of their own.
             yield units(found.devices) // asked.count
@@ -251,9 +263,7 @@ def _take_of_one(
 def _take(
     host: model.Host, asked: demand.DeviceDemand, policy: LinkPolicy | None
 ) -> model.Host:
-    found = linked.LinkedDevices.of(
-        host.devices_of(asked.alias.resource_class, asked.alias.traits)
-    )
+    found = find_devices(host, asked)
     if any(device.amount.capacity > 1 for device in found.devices):
         taken = _take_units(found.devices, asked.count)
     else:

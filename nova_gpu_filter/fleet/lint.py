@@ -18,7 +18,6 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import layout
-from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.links import Requirement
@@ -163,14 +162,6 @@ def _claims(
         yield Finding(Severity.WARNING, key, text)
 
 
-def _all_of(
-    host: model.Host, asked: demand.DeviceDemand
-) -> linked.LinkedDevices:
-    return linked.LinkedDevices.of(
-        host.devices_of(asked.alias.resource_class, asked.alias.traits)
-    )
-
-
 def _counts(
     hosts: Sequence[model.Host], wanted: demand.Demand
 ) -> Iterator[Finding]:
@@ -181,7 +172,7 @@ def _counts(
         most = max(
             sum(
                 max(device.amount.capacity, device.amount.used)
-                for device in _all_of(host, asked).devices
+                for device in capacity.find_devices(host, asked).devices
             )
             for host in hosts
         )
@@ -210,7 +201,7 @@ def _links(
     if not hosts:
         return
     for host in hosts:
-        found = _all_of(host, lead)
+        found = capacity.find_devices(host, lead)
         if capacity.sets(
             found.topology,
             found.topology.everything,
@@ -235,7 +226,11 @@ def _partition_sizes(
     if link_policy.link is not Requirement.FABRIC:
         return ""
     sizes = sorted(
-        {size for host in hosts for size in _all_of(host, lead).partitions()}
+        {
+            size
+            for host in hosts
+            for size in capacity.find_devices(host, lead).partitions()
+        }
     )
     if not sizes:
         return "; no host has fabric partitions"
@@ -254,7 +249,7 @@ def _numa(question: Question, wanted: demand.Demand) -> Iterator[Finding]:
         return
     known = False
     for host in question.hosts:
-        found = _all_of(host, lead)
+        found = capacity.find_devices(host, lead)
         numbers = layout.node_numbers(found.devices)
         there = {number for number in numbers if number is not None}
         known = known or bool(there)
@@ -334,7 +329,7 @@ def _meant(
 ) -> Iterator[model.Device]:
     for host in question.hosts:
         for asked in wanted.devices:
-            yield from _all_of(host, asked).devices
+            yield from capacity.find_devices(host, asked).devices
 
 
 def _guest_memory(
@@ -346,7 +341,7 @@ def _guest_memory(
         sizes = [
             question.products[device.uuid].bar_bytes
             for host in question.hosts
-            for device in _all_of(host, asked).devices
+            for device in capacity.find_devices(host, asked).devices
             if device.uuid in question.products
         ]
         if not sizes:

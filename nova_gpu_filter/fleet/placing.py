@@ -20,10 +20,10 @@ from oslo_utils import specs_matcher
 
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import verdict
 
 _TENANT: Final = "filter_tenant_id"
 """Key of aggregates, and prefix of keys (nova/scheduler/request_filter.py)."""
@@ -104,7 +104,7 @@ def find_gates(
     request: Request,
     aggregates: Sequence[Aggregate],
     rules: Rules,
-) -> list[explain.Gate]:
+) -> list[verdict.Gate]:
     """Find what refuses a server on a host."""
     name = host.name if host.service is None else host.service.host
     here = [one for one in aggregates if name in one.hosts]
@@ -117,9 +117,9 @@ def find_gates(
     ]
 
 
-def _quotas(request: Request) -> Iterator[explain.Gate]:
+def _quotas(request: Request) -> Iterator[verdict.Gate]:
     for short in request.quotas:
-        yield explain.Gate(
+        yield verdict.Gate(
             f"quota of project {request.project_name}: {short.resource}:"
             f" {short.asked} asked, {short.used} of {short.limit} used",
             f"with a limit of {short.used + short.asked} {short.resource} for"
@@ -128,11 +128,11 @@ def _quotas(request: Request) -> Iterator[explain.Gate]:
         )
 
 
-def _zone(host: model.Host, request: Request) -> Iterator[explain.Gate]:
+def _zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
     if request.zone is None or host.service is None:
         return
     if host.service.zone != request.zone:
-        yield explain.Gate(
+        yield verdict.Gate(
             f"it is in availability zone {host.service.zone or 'none'}, not"
             f" {request.zone}",
             f"with --availability-zone {host.service.zone}",
@@ -145,7 +145,7 @@ def _tenants(
     here: Iterable[Aggregate],
     aggregates: Iterable[Aggregate],
     rules: Rules,
-) -> Iterator[explain.Gate]:
+) -> Iterator[verdict.Gate]:
     project = request.project
     if project is None:
         return
@@ -158,7 +158,7 @@ def _tenants(
         and not any(project in one.tenants for one in kept)
     ):
         names = ", ".join(one.name for one in kept)
-        yield explain.Gate(
+        yield verdict.Gate(
             f"aggregate {names} is kept for other projects than"
             f" {request.project_name}",
             f"with {who} in {_TENANT} of aggregate {kept[0].name}",
@@ -172,7 +172,7 @@ def _tenants(
     if (own or rules.requires_tenants) and not any(
         project in one.tenants for one in kept
     ):
-        yield explain.Gate(
+        yield verdict.Gate(
             f"{who} is limited to aggregate"
             f" {', '.join(one.name for one in own) or 'none'}",
             f"with the host in an aggregate of {who}",
@@ -182,7 +182,7 @@ def _tenants(
 
 def _extra_specs(
     request: Request, here: Sequence[Aggregate], rules: Rules
-) -> Iterator[explain.Gate]:
+) -> Iterator[verdict.Gate]:
     """Compare as AggregateInstanceExtraSpecsFilter does, where the flavor
     says that it means aggregates."""
     if not rules.has_filter("AggregateInstanceExtraSpecsFilter"):
@@ -198,7 +198,7 @@ def _extra_specs(
             if value.strip()
         ]
         if not any(_matches(value, wanted) for value in values):
-            yield explain.Gate(
+            yield verdict.Gate(
                 f"no aggregate of the host has {name}={wanted}, which the"
                 " flavor asks for",
                 f"with the host in an aggregate that has {name}={wanted}",
@@ -216,7 +216,7 @@ def _matches(value: str, wanted: str) -> bool:
 
 def _traits(
     request: Request, here: Iterable[Aggregate], rules: Rules
-) -> Iterator[explain.Gate]:
+) -> Iterator[verdict.Gate]:
     """Compare as ``isolate_aggregates`` in nova/scheduler/request_filter.py:
     only who asks for their traits gets onto such hosts."""
     if rules.isolates_traits is False:
@@ -230,7 +230,7 @@ def _traits(
             and key.removeprefix(_TRAIT) not in request.wanted.required
         )
         if missing:
-            yield explain.Gate(
+            yield verdict.Gate(
                 f"aggregate {one.name} is kept for flavors that require"
                 f" {', '.join(missing)}",
                 f"with trait:{missing[0]}=required in the flavor",

@@ -27,6 +27,7 @@ from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.osc import aliases
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.osc import scheduler_rules
@@ -126,17 +127,17 @@ class Explain(command.Lister, base.GpuCommand):
             }
             verdicts = self._verdicts(hosts(), wanted, gates)
         self.app.stderr.write(
-            f"{flavor.name}: {explain.summarize(verdicts)}\n"
+            f"{flavor.name}: {verdict.summarize(verdicts)}\n"
         )
         return ("Host", "Servers", "Reason", "Blocked By", "Would Fit"), [
             (
-                verdict.host,
-                verdict.servers,
-                base.Lines(list(verdict.reasons)),
-                base.Lines(list(verdict.blockers)),
-                base.Lines([cure.text for cure in verdict.cures]),
+                found.host,
+                found.servers,
+                base.Lines(list(found.reasons)),
+                base.Lines(list(found.blockers)),
+                base.Lines([cure.text for cure in found.cures]),
             )
-            for verdict in verdicts
+            for found in verdicts
         ]
 
     def _report(self, server: model.Server) -> None:
@@ -218,8 +219,8 @@ class Explain(command.Lister, base.GpuCommand):
         self,
         hosts: Sequence[model.Host],
         wanted: demand.Demand,
-        gates: Mapping[str, Sequence[explain.Gate]],
-    ) -> list[explain.Verdict]:
+        gates: Mapping[str, Sequence[verdict.Gate]],
+    ) -> list[verdict.Verdict]:
         asked = sorted(
             (
                 host
@@ -240,7 +241,7 @@ class Explain(command.Lister, base.GpuCommand):
         )
         asked_uuids = {host.uuid for host in asked}
         verdicts = [
-            explain.of(
+            explain.explain_host(
                 host,
                 wanted,
                 holdings.of(host, held, of_hosts.get(host.uuid, {}))
@@ -250,7 +251,7 @@ class Explain(command.Lister, base.GpuCommand):
             )
             for host in hosts
         ]
-        return sorted(verdicts, key=explain.sort_key)
+        return sorted(verdicts, key=verdict.sort_key)
 
 
 def _near(host: model.Host, wanted: demand.Demand) -> int:

@@ -12,6 +12,7 @@ from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import verdict as verdicts_
 from tests import machines
 from tests.unit.fleet import builders
 from tests.unit.fleet.test_capacity import wanted
@@ -36,7 +37,7 @@ def _explain(host, asked, owner_by_bit=(), gates=()):
     for bit, name in dict(owner_by_bit).items():
         bits_by_name.setdefault(name, []).append(bit)
     held = [_holding(host, *item) for item in bits_by_name.items()]
-    return explain.of(host, asked, held, gates)
+    return explain.explain_host(host, asked, held, gates)
 
 
 def _cures(verdict):
@@ -45,7 +46,7 @@ def _cures(verdict):
 
 def test_a_server_that_fits_needs_no_reason():
     verdict = _explain(builders.machine("a"), wanted("h100:4"))
-    assert verdict == explain.Verdict("a", 2)
+    assert verdict == verdicts_.Verdict("a", 2)
 
 
 def test_the_words_are_those_of_the_filter():
@@ -132,7 +133,7 @@ def test_a_gpu_that_is_used_is_no_cause_where_the_cause_is_elsewhere():
     owners = dict.fromkeys(range(4), "train")
     down = model.ComputeService("a", "nova", (model.Obstacle.DOWN,))
     disabled = {"traits": frozenset({model.DISABLED_TRAIT})}
-    gate = explain.Gate("quota", "with more quota")
+    gate = verdicts_.Gate("quota", "with more quota")
     for changed, asked, gates, reason, cure in (
         (host.with_service(down), {}, (), "nova-compute is down",
          "with nova-compute up"),
@@ -156,7 +157,7 @@ def test_who_has_the_memory_is_named_and_not_who_has_the_gpus():
         _holding(host, "hog", (), MEMORY_MB=900),
         _holding(host, "tiny", (), MEMORY_MB=100),
     ]
-    verdict = explain.of(host, wanted("h100:2", ram_mb=500), held)
+    verdict = explain.explain_host(host, wanted("h100:2", ram_mb=500), held)
     assert verdict.reasons == ("too little MEMORY_MB: f asks for 500; 0 free",)
     assert verdict.blockers == ("hog: 900 MEMORY_MB",)
     assert _cures(verdict) == ["without hog"]
@@ -186,7 +187,7 @@ def test_confirming_a_resize_comes_before_removing_a_server():
         holdings.CONFIRM,
         {host.devices[bit].uuid: 1 for bit in range(4)},
     )
-    verdict = explain.of(
+    verdict = explain.explain_host(
         host,
         wanted("h100:4"),
         [_holding(host, "train", range(4, 8)), source],
@@ -298,9 +299,9 @@ def _builders_held(host):
 def test_reserved_devices_can_be_released():
     host = builders.machine("a", used=range(7), reserved=(7,))
     held = _builders_held(host)
-    verdict = explain.of(host, wanted("h100:1"), held)
+    verdict = explain.explain_host(host, wanted("h100:1"), held)
     assert verdict.blockers[-1] == "reserved: 1 device"
-    verdict = explain.of(host, wanted("h100:8"), held)
+    verdict = explain.explain_host(host, wanted("h100:8"), held)
     assert set(verdict.blockers) == {
         *(f"s{bit}: 1 device" for bit in range(7)),
         "reserved: 1 device",
@@ -350,10 +351,10 @@ def test_every_cause_and_every_cure_holds_in_a_copy_of_the_host(seed):
 
 
 def _verdict(host, servers=0, *cures, can_fit=True):
-    return explain.Verdict(
+    return verdicts_.Verdict(
         host,
         servers,
-        cures=tuple(explain.Cure(*cure) for cure in cures),
+        cures=tuple(verdicts_.Cure(*cure) for cure in cures),
         can_fit=can_fit,
     )
 
@@ -401,5 +402,5 @@ def _verdict(host, servers=0, *cures, can_fit=True):
     ],
 )
 def test_the_summary_says_what_to_change_first(verdicts, line):
-    summary = explain.summarize(verdicts)
+    summary = verdicts_.summarize(verdicts)
     assert summary.startswith(line)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What keeps a server out of a host.
+
+Obstacles, what is not free, and what is not there at all. What is said of
+devices is what our filter would log.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+from typing import Final
+
+from nova_gpu_filter.fleet import capacity
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import verdict
+from nova_gpu_filter.pools import refusal
+from nova_gpu_filter.pools import shortage
+from nova_gpu_filter.topology import advice
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
+
+
+def open_host(host: model.Host, wanted: demand.Demand) -> model.Host:
+    """Return the host as it is when it takes servers and has the traits."""
+    opened = host.without_obstacles()
+    missing = capacity.missing_traits(opened, wanted)
+    return dataclasses.replace(
+        opened, traits=(opened.traits | missing) - wanted.forbidden
+    )
+
+
+def list_obstacles(
+    host: model.Host, wanted: demand.Demand
+) -> Iterator[verdict.Gate]:
+    """Say what :func:`open_host` changes."""
+    for obstacle in host.obstacles:
+        yield _OBSTACLES[obstacle]
+    for trait in sorted(capacity.missing_traits(host, wanted)):
+        yield verdict.Gate(
+            f"trait {trait} is required", f"with trait {trait}", 1
+        )
+    for trait in sorted(wanted.forbidden & host.traits):
+        yield verdict.Gate(
+            f"trait {trait} is forbidden", f"without trait {trait}", 1
+        )
+
+
+_OBSTACLES: Final[Mapping[model.Obstacle, verdict.Gate]] = {
+    model.Obstacle.DISABLED: verdict.Gate(
+        "nova-compute is disabled", "with nova-compute enabled"
+    ),
+    model.Obstacle.DOWN: verdict.Gate(
+        "nova-compute is down", "with nova-compute up"
+    ),
+    model.Obstacle.FORCED_DOWN: verdict.Gate(
+        "nova-compute is forced down",
+        "with nova-compute no longer forced down",
+    ),
+    model.Obstacle.UNKNOWN: verdict.Gate(
+        "Nova has no such compute node",
+        "with a nova-compute that reports it",
+        1,
+    ),
+}
+
+
+def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
+    """Say what Placement refuses."""
+    for resource_class, number in wanted.amounts:
+        amount = host.amounts.get(resource_class)
+        if amount is not None:
+            free = amount.free
+        elif resource_class in capacity.SHARED:
+            continue
+        else:
+            devices = host.devices_of(resource_class)
+            free = max((device.free for device in devices), default=0)
+        if free < number:
+            yield (
+                f"too little {resource_class}: {wanted.name} asks for"
+                f" {number}; {free} free"
+            )
+
+
+def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
+    """Say what our filter would log."""
+    for place, asked in enumerate(wanted.devices):
+        found = capacity.find_devices(host, asked)
+        units = capacity.units(found.devices)
+        policy = wanted.link_policy if place == 0 else None
+        if units < asked.count:
+            refused = refusal.Refusal(
+                refusal.Cause.TOO_FEW_DEVICES,
+                request=asked.alias.name,
+                asked=asked.count,
+                specs=(_specs(asked),),
+                free=units,
+            )
+        elif not _has_set(found, asked.count, policy):
+            assert policy is not None, "any devices will do without"
+            refused = refusal.Refusal(
+                refusal.Cause.LINK,
+                request=asked.alias.name,
+                asked=asked.count,
+                free=units,
+                links=shortage.of(
+                    found.topology,
+                    found.free,
+                    found.named,
+                    asked.count,
+                    policy.link,
+                ),
+            )
+        else:
+            continue
+        yield refusal.describe(refused)
+
+
+def _specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
+    """Name what the devices must be, as Placement is asked."""
+    traits = ",".join(sorted(asked.alias.traits))
+    return (
+        ("resource_class", asked.alias.resource_class),
+        *((("traits", traits),) if traits else ()),
+    )
+
+
+def _has_set(
+    found: linked.LinkedDevices, count: int, policy: LinkPolicy | None
+) -> bool:
+    if policy is None or not policy.required:
+        return True
+    if any(device.amount.capacity > 1 for device in found.devices):
+        return True  # VFs, as in capacity.how_many
+    return advice.meets(found.topology, found.free, count, policy.link)
+
+
+def empty(host: model.Host) -> model.Host:
+    """Return the host as it is when nobody has anything of it."""
+    return dataclasses.replace(
+        host,
+        amounts={
+            name: dataclasses.replace(amount, used=0)
+            for name, amount in host.amounts.items()
+        },
+        devices=tuple(
+            dataclasses.replace(
+                device,
+                amount=model.Amount(
+                    max(device.amount.capacity, device.amount.used, 1), 0
+                ),
+            )
+            for device in host.devices
+            if device.resource_class is not None
+        ),
+    )
+
+
+def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
+    """Say why a server does not fit on a host that is empty."""
+    told = False
+    for line in describe_host(empty, wanted):
+        told = True
+        yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
+    for place, asked in enumerate(wanted.devices):
+        found = capacity.find_devices(empty, asked)
+        there = capacity.units(found.devices)
+        policy = wanted.link_policy if place == 0 else None
+        name = f"{asked.alias.name}:{asked.count}"
+        if not there:
+            specs = " ".join(f"{key}={value}" for key, value in _specs(asked))
+            yield f"{verdict.NEVER}: it has no {asked.alias.name} ({specs})"
+        elif there < asked.count:
+            yield (
+                f"{verdict.NEVER}: {name} is asked for, and {there} are there"
+            )
+        elif not _has_set(found, asked.count, policy):
+            assert policy is not None, "any devices will do without"
+            yield (
+                f"{verdict.NEVER}: {name} with gpu:link={policy.link.value} is"
+                f" asked for, and {_what_links(found, policy.link)}"
+            )
+        else:
+            continue
+        told = True
+    if not told:
+        yield (
+            f"{verdict.NEVER}: its aliases together ask for more than is there"
+        )
+
+
+def _what_links(found: linked.LinkedDevices, requirement: Requirement) -> str:
+    if requirement is Requirement.FABRIC:
+        sizes = sorted(found.partitions())
+        if not sizes:
+            return "it has no fabric partitions"
+        return f"fabric partitions have {', '.join(map(str, sizes))} devices"
+    largest = advice.largest_set(
+        found.topology, found.topology.everything, requirement
+    ).bit_count()
+    return f"at most {largest} have that link with each other"
