@@ -73,11 +73,16 @@ class Check(base.HostCommand, command.Lister):
             self._device(host, text)
             for text in dict.fromkeys(parsed_args.device)
         ]
-        found = readiness.check(
-            Context(tree, host, host_links, tuple(only)), only
+        options = (
+            nova_conf.read(*parsed_args.nova_conf)
+            if parsed_args.nova_conf
+            else None
         )
-        if parsed_args.nova_conf:
-            options = nova_conf.read(*parsed_args.nova_conf)
+        has_aliases = options is not None and bool(options.aliases)
+        found = readiness.check(
+            Context(tree, host, host_links, tuple(only), has_aliases), only
+        )
+        if options is not None:
             everything = reader.read(tree, everything=True).functions
             found = sorted(
                 [*found, *conf_device_specs.check(host, everything, options)],

@@ -36,6 +36,7 @@ UDEV_PLACES = (
     "/usr/local/lib/udev/rules.d",
     "/usr/lib/udev/rules.d",
 )
+DRIVERCTL = "/etc/driverctl.d"
 DRACUT_PLACES = initramfs.DRACUT_PLACES
 
 VFIO = "vfio_pci"
@@ -302,6 +303,16 @@ class Boot:
                 ]
         return tuple(found)
 
+    @property
+    def takes_devices(self) -> bool:
+        """Whether anything gives devices to drivers of VFIO at boot."""
+        return bool(
+            self.id_settings
+            or self._rules
+            or self._scripts
+            or self._tree.entries(DRIVERCTL)
+        )
+
     def vfio_setting(self, function: Function) -> Evidence | None:
         """Find what gives a device to a driver of VFIO at boot."""
         found = self._taken_later(function) or self.override(function)
@@ -312,7 +323,7 @@ class Boot:
 
     def _taken_later(self, function: Function) -> Evidence | None:
         """Find what takes a device from any driver that has it."""
-        path = f"/etc/driverctl.d/pci-{function.address}"
+        path = f"{DRIVERCTL}/pci-{function.address}"
         content = self._tree.read(path)
         if (
             content is not None

@@ -10,6 +10,7 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 
@@ -22,11 +23,18 @@ class Context:
     links: linking.HostLinks
     asked: tuple[PciAddress, ...] = ()
     """The devices that were asked about (``--device``); empty: all."""
+    has_aliases: bool = False
+    """Whether aliases of a nova.conf are compared with the hardware, too."""
 
     @functools.cached_property
     def boot(self) -> outcome.Boot:
         """How the host is set up to boot."""
         return outcome.Boot(self.tree)
+
+    @functools.cached_property
+    def others(self) -> tuple[inventory.Function, ...]:
+        """Functions of no interest otherwise: disks, plain NICs, USB."""
+        return reader.read_others(self.tree, self.host)
 
     def evidence(self, path: str) -> Evidence:
         """Show a file: its content, or that it is not there."""

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator
 
+from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -63,17 +64,9 @@ def check(
             cures=cures(function),
         )
         return
-    taken = context.boot.vfio_setting(function)
-    if taken is not None:
-        yield Finding(
-            Severity.WARNING,
-            CHECK,
-            f"the host needs this device ({function.why_needed}), but"
-            " vfio-pci takes it at the next boot",
-            device=str(function.address),
-            evidence=(*evidence(function), taken),
-            cures=(f"# take {function.ids} out of {taken.path}",),
-        )
+    taken = tuple(check_boot(context, function))
+    if taken:
+        yield from taken
         return
     yield Finding(
         Severity.NOTE,
@@ -83,3 +76,35 @@ def check(
         device=str(function.address),
         evidence=evidence(function),
     )
+
+
+def check_boot(context: Context, function: Function) -> Iterator[Finding]:
+    """Check that vfio-pci leaves a device that the host needs at boot."""
+    boot = context.boot
+    taken = boot.vfio_setting(function)
+    if taken is None or boot.has_builtin(boot.candidates(function)):
+        return
+    yield Finding(
+        Severity.WARNING,
+        CHECK,
+        f"the host needs this device ({function.why_needed}), but vfio-pci"
+        " takes it at the next boot",
+        device=str(function.address),
+        evidence=(*evidence(function), taken),
+        cures=(
+            f"# take {function.ids} out of {taken.path}"
+            if taken.path != f"{outcome.DRIVERCTL}/pci-{function.address}"
+            else f"driverctl unset-override {function.address}",
+            "# if guests get others with the same ids, bind those by their"
+            " addresses: nova-gpu-host config --udev",
+        ),
+    )
+
+
+def check_others(context: Context) -> Iterator[Finding]:
+    """Check the same of what is no GPU and no RDMA NIC: disks, plain NICs."""
+    if not context.boot.takes_devices:
+        return
+    for function in context.others:
+        if function.is_needed_by_host:
+            yield from check_boot(context, function)

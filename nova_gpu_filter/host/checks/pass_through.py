@@ -64,6 +64,7 @@ def check(
                 device=str(gpu.address),
                 evidence=host_needs.evidence(gpu),
             )
+            yield from host_needs.check_boot(context, gpu)
     for device in (*host.nvswitches, *host.nics):
         if only and device.address not in only:
             continue
@@ -260,6 +261,9 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         _evidence(context, gpu, "sriov_numvfs"),
     )
     if not gpu.sriov_numvfs:
+        if context.has_aliases:
+            # They are compared with the type of the device.
+            return
         yield Finding(
             Severity.NOTE,
             "sr-iov",

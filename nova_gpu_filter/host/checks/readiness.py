@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks import memory
 from nova_gpu_filter.host.checks import nvswitches
@@ -20,6 +21,7 @@ _HOST_CHECKS: tuple[Callable[[Context], Iterator[Finding]], ...] = (
     iommu.check,
     vfio_modules.check_vfio,
     vfio_modules.check_initramfs,
+    host_needs.check_others,
     nvswitches.check,
     memory.check,
 )

@@ -35,6 +35,7 @@ NODES = "/sys/devices/system/node/online"
 # PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
 # VGA, 3D and other; base class 12h, processing accelerators (AMD Instinct).
 GPU_CLASSES = frozenset({0x0300, 0x0302, 0x0380, 0x1200})
+_BRIDGE = 0x06
 _BRIDGE_OTHER = 0x0680
 _ETHERNET = 0x0200
 _INFINIBAND = 0x0207
@@ -93,6 +94,23 @@ def read(
         names_from=names.source or None,
         problems=tuple(problems),
     )
+
+
+def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
+    """Read the functions that an inventory leaves out, but for bridges."""
+    words = _Words(pci_ids.Names("", "\n"))
+    host_uses = host_use.HostUses(tree)
+    found = []
+    for name in tree.entries(DEVICES):
+        address = address_lib.find(name)
+        if address is None or address in known.by_address:
+            continue
+        seen = _Sight(tree, address)
+        if seen.class_code is None or seen.ids is None:
+            continue
+        if seen.class_code >> 16 != _BRIDGE:
+            found.append(_function(tree, seen, None, words, host_uses))
+    return tuple(sorted(found, key=lambda function: function.address))
 
 
 def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
