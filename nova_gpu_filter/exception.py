@@ -50,3 +50,15 @@ class BadRequestMix(GpuFilterError):
         " devices and a weight, such as 1:0.4,2:0.2,4:0.2,8:0.2, then start"
         " the service again."
     )
+
+
+class FileUnreadable(GpuFilterError):
+    """A file that the operator named cannot be read."""
+
+    message = "%(path)s: %(error)s"
+
+
+class BadInput(GpuFilterError):
+    """A file or option was read, but does not hold what it should."""
+
+    message = "%(source)s: %(reason)s"

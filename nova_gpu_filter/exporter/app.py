@@ -15,7 +15,7 @@ from nova_gpu_filter.exporter import collector
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.exporter import settings
-from nova_gpu_filter.osc import plugin
+from nova_gpu_filter.fleet import connection
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _reader(args: argparse.Namespace) -> reading.Reader:
     scope = settings.read_scope(
         args.nova_conf, args.alias, args.resource_class
     )
-    services = plugin.Services(
+    services = connection.Services(
         openstack.connect(
             cloud=args.os_cloud,
             api_timeout=args.timeout,

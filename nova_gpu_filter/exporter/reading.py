@@ -16,17 +16,17 @@ from typing import TypeVar
 
 from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import summary
-from nova_gpu_filter.osc import aliases as osc_aliases
+from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import fragmentation
 
 LOG = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Reading:
 class Scope:
     """What of the cloud is of interest."""
 
-    alias_by_name: Mapping[str, aliases.Alias] = dataclasses.field(
+    alias_by_name: Mapping[str, Alias] = dataclasses.field(
         default_factory=dict
     )
     """By name; flavors with others are passed over."""
@@ -219,7 +219,7 @@ class Reader:
     def _demands(
         self, flavors: Iterable[model.Flavor]
     ) -> Iterator[demand.Demand]:
-        for flavor in osc_aliases.with_devices(flavors):
+        for flavor in known_aliases.choose_flavors(flavors):
             try:
                 yield demand.of(
                     flavor, self._scope.alias_by_name, "the aliases"

@@ -9,16 +9,15 @@ import os
 from oslo_config import cfg
 
 from nova_gpu_filter import conf as gpu_conf
+from nova_gpu_filter import exception
 from nova_gpu_filter.exporter import reading
-from nova_gpu_filter.fleet import aliases
-from nova_gpu_filter.host import errors
-from nova_gpu_filter.host.configuration import nova_conf
-from nova_gpu_filter.osc import aliases as osc_aliases
+from nova_gpu_filter.fleet import known_aliases
+from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.topology import fragmentation
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_NOVA_CONF = osc_aliases.DEFAULT_PATH
+DEFAULT_NOVA_CONF = known_aliases.DEFAULT_PATH
 
 
 def read_scope(
@@ -36,10 +35,13 @@ def read_scope(
     """
     if not paths and os.access(DEFAULT_NOVA_CONF, os.R_OK):
         paths = [DEFAULT_NOVA_CONF]
-    known = aliases.parse(alias_texts, "--alias")
+    known = known_aliases.parse(alias_texts, "--alias")
     if paths:
-        options = nova_conf.read(*paths)
-        known = {**aliases.parse(options.aliases, options.source), **known}
+        options = pci_options.read(*paths)
+        known = {
+            **known_aliases.parse(options.aliases, options.source),
+            **known,
+        }
     if not known:
         LOG.warning(
             "No [pci]alias is known, so there is no capacity by flavor: give"
@@ -67,5 +69,5 @@ def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:
         )
         mix: fragmentation.Mix = gpu_conf.request_mix(conf)
     except cfg.Error as exc:
-        raise errors.BadInput(source=", ".join(paths), reason=exc) from exc
+        raise exception.BadInput(source=", ".join(paths), reason=exc) from exc
     return mix

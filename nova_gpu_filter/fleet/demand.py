@@ -8,9 +8,10 @@ import dataclasses
 import re
 from typing import Final
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import policy
 
 _RESOURCES: Final = "resources:"
@@ -21,7 +22,7 @@ _TRAIT: Final = "trait:"
 class DeviceDemand:
     """The devices of one alias."""
 
-    alias: aliases.Alias
+    alias: Alias
     count: int
 
 
@@ -43,7 +44,7 @@ class Demand:
 
 def of(
     flavor: model.Flavor,
-    known: Mapping[str, aliases.Alias],
+    known: Mapping[str, Alias],
     source: str,
     image_properties: Mapping[str, str] | None = None,
 ) -> Demand:
@@ -56,7 +57,7 @@ def of(
     """
     specs = flavor.extra_specs
     try:
-        asked = aliases.asks(specs)
+        asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
         amounts = _amounts(flavor)
     except ValueError as exc:

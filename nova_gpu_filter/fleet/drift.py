@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import dataclasses
 import enum
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules.alias import Alias
 
 
 class Kind(enum.Enum):
@@ -61,7 +62,7 @@ class Cloud:
     totals: Mapping[str, int]
     """Inventories of the devices with more usage than capacity, by UUID of
     the provider: what is reserved is in them."""
-    aliases: Mapping[str, aliases.Alias]
+    aliases: Mapping[str, Alias]
     alias_source: str
     """Where they come from; without any, nothing is said of aliases."""
 
@@ -101,7 +102,7 @@ def _flavors(cloud: Cloud) -> Iterator[Finding]:
     if not cloud.aliases:
         return
     for flavor in cloud.flavors:
-        if aliases.ALIAS_KEY not in flavor.extra_specs:
+        if extra_specs.ALIAS_KEY not in flavor.extra_specs:
             continue
         try:
             demand.of(flavor, cloud.aliases, cloud.alias_source)
@@ -237,7 +238,7 @@ def _servers(cloud: Cloud) -> Iterator[Finding]:
         if server.host is None or server.status in ("BUILD", "ERROR"):
             continue
         try:
-            asked = aliases.asks(server.flavor.extra_specs)
+            asked = extra_specs.parse_device_counts(server.flavor.extra_specs)
         except ValueError:
             continue
         held = units.get(server.uuid, {})
@@ -250,9 +251,9 @@ def _servers(cloud: Cloud) -> Iterator[Finding]:
 
 
 def _missing(
-    asked: Iterable[aliases.Ask],
+    asked: Iterable[extra_specs.DeviceCount],
     held: Mapping[str, int],
-    known: Mapping[str, aliases.Alias],
+    known: Mapping[str, Alias],
 ) -> str | None:
     """Say what a server lacks; of unknown aliases, only all together."""
     asked = list(asked)

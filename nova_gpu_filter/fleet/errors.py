@@ -131,9 +131,3 @@ class NotWritten(FleetError):
     """A file cannot be written."""
 
     message = "%(path)s: %(error)s"
-
-
-class NotRead(FleetError):
-    """A file cannot be read."""
-
-    message = "%(path)s: %(error)s"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Final
 
-from nova_gpu_filter.host import sizes
+from nova_gpu_filter import sizes
 
 DEFAULT_BITS: Final = 40
 """Width that QEMU gives a guest unless told (TCG_PHYS_ADDR_BITS in

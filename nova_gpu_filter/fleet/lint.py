@@ -12,13 +12,14 @@ import re
 
 from oslo_utils import strutils
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import layout
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import mask_of
@@ -50,7 +51,7 @@ class Question:
     """A flavor, and all that is known beside it."""
 
     flavor: model.Flavor
-    aliases: Mapping[str, aliases.Alias]
+    aliases: Mapping[str, Alias]
     alias_source: str
     hosts: Sequence[model.Host] = ()
     products: Mapping[str, guest_memory.Product] = dataclasses.field(
@@ -72,7 +73,7 @@ def check(question: Question) -> list[Finding]:
             question.flavor, question.aliases, question.alias_source
         )
     except errors.BadFlavor as exc:
-        found.append(Finding(Severity.ERROR, aliases.ALIAS_KEY, str(exc)))
+        found.append(Finding(Severity.ERROR, extra_specs.ALIAS_KEY, str(exc)))
     else:
         found += _claims(question.hosts, wanted, question.flavor)
         if wanted.devices:
@@ -83,17 +84,19 @@ def check(question: Question) -> list[Finding]:
 
 def _without_devices(flavor: model.Flavor) -> Iterator[Finding]:
     specs = flavor.extra_specs
-    if aliases.ALIAS_KEY in specs:
+    if extra_specs.ALIAS_KEY in specs:
         return
     if policy.LINK_KEY in specs:
         yield Finding(
             Severity.WARNING,
             policy.LINK_KEY,
-            f"has no effect without {aliases.ALIAS_KEY}",
+            f"has no effect without {extra_specs.ALIAS_KEY}",
         )
     else:
         yield Finding(
-            Severity.NOTE, aliases.ALIAS_KEY, "the flavor asks for no device"
+            Severity.NOTE,
+            extra_specs.ALIAS_KEY,
+            "the flavor asks for no device",
         )
 
 
@@ -149,9 +152,9 @@ def find_claims(
         ):
             yield (
                 key,
-                f"claims {name} in Placement, but no {aliases.ALIAS_KEY} asks"
-                " for it: guests would get no device; ask for it by an alias"
-                " instead",
+                f"claims {name} in Placement, but no {extra_specs.ALIAS_KEY}"
+                " asks for it: guests would get no device; ask for it by an"
+                " alias instead",
             )
 
 
@@ -179,7 +182,7 @@ def _counts(
         if most < asked.count:
             yield Finding(
                 Severity.ERROR,
-                aliases.ALIAS_KEY,
+                extra_specs.ALIAS_KEY,
                 f"{asked.alias.name}:{asked.count}, but no host has more than"
                 f" {most} {asked.alias.resource_class}",
             )

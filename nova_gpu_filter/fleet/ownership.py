@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import dataclasses
 from typing import TypeAlias
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import service
+from nova_gpu_filter.nova_rules import extra_specs
 
 Owners: TypeAlias = Mapping[str, tuple[model.Owner, ...]]
 """Who has a device, by the UUID of its provider; not those without owner."""
@@ -70,7 +70,7 @@ def likely(
     for server in servers:
         if (
             server.host in names
-            and aliases.ALIAS_KEY in server.flavor.extra_specs
+            and extra_specs.ALIAS_KEY in server.flavor.extra_specs
         ):
             yield server.uuid
 

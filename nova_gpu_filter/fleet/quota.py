@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Final
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.nova_rules.alias import Alias
 
 PREFIX: Final = "class:"
 """Of resource classes, where Nova looks for limits (nova/limit/placement.py).
@@ -123,7 +123,7 @@ def classes_with_limits(limits: Limits) -> dict[str, tuple[str, ...]]:
 
 
 def names_by_class(
-    known: Iterable[aliases.Alias],
+    known: Iterable[Alias],
 ) -> dict[str, tuple[str, ...]]:
     """Group the names of aliases by resource class, both sorted."""
     found: dict[str, list[str]] = {}

@@ -18,10 +18,10 @@ import itertools
 from typing import Final
 from typing import TypeAlias
 
+from nova_gpu_filter.drawing import shapes
 from nova_gpu_filter.fleet import layout
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.host import shapes
 from nova_gpu_filter.topology import links
 
 _WIDTH: Final = 830

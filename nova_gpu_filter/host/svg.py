@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import textwrap
 from typing import TypeAlias
 
+from nova_gpu_filter.drawing import shapes
 from nova_gpu_filter.host import layout
-from nova_gpu_filter.host import shapes
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory

@@ -15,6 +15,7 @@ from osc_lib.command import command
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
+from nova_gpu_filter.fleet import connection
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import hosts
@@ -40,10 +41,10 @@ class GpuCommand(command.Command):
             raise exceptions.CommandError(str(exc)) from exc
 
     @property
-    def services(self) -> plugin.Services:
+    def services(self) -> connection.Services:
         """The services of the cloud."""
         # OpenStackClient sets an attribute for each plugin.
-        found: plugin.Services = getattr(
+        found: connection.Services = getattr(
             self.app.client_manager, plugin.API_NAME
         )
         return found

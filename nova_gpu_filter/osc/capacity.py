@@ -12,8 +12,9 @@ from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 
@@ -43,14 +44,14 @@ class ShowCapacity(command.Lister, base.GpuCommand):
             action="store_true",
             help="a line for each host on which a flavor fits",
         )
-        aliases.add_options(parser)
+        alias_options.add_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """Count."""
-        known = aliases.read(parsed_args)
+        known = alias_options.read(parsed_args)
         flavors = compute.read_flavors(self.services.compute)
         demands = self._demands(flavors, parsed_args.flavor, known)
         found = capacity.of(self.read_hosts(), demands)
@@ -74,7 +75,9 @@ class ShowCapacity(command.Lister, base.GpuCommand):
 
     @staticmethod
     def _demands(
-        flavors: list[model.Flavor], names: list[str], known: aliases.Known
+        flavors: list[model.Flavor],
+        names: list[str],
+        known: known_aliases.Known,
     ) -> list[demand.Demand]:
         if names:
             return [
@@ -85,14 +88,14 @@ class ShowCapacity(command.Lister, base.GpuCommand):
                 )
                 for name in names
             ]
-        chosen = aliases.with_devices(flavors)
+        chosen = known_aliases.choose_flavors(flavors)
         if not chosen:
             raise errors.Unknown(
                 kind="flavor with",
                 name="pci_passthrough:alias",
                 hint="; name others with --flavor",
             )
-        return aliases.demands(chosen, known)
+        return known_aliases.list_demands(chosen, known)
 
 
 def devices_text(wanted: demand.Demand) -> str:

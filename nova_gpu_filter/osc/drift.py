@@ -12,9 +12,10 @@ from osc_lib.command import command
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
 from nova_gpu_filter.fleet import holders
+from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
-from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 LOG = logging.getLogger(__name__)
@@ -32,14 +33,14 @@ class ListDrift(command.Lister, base.GpuCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the options."""
         parser = super().get_parser(prog_name)
-        aliases.add_options(parser)
+        alias_options.add_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the findings."""
-        known = aliases.read(parsed_args)
+        known = alias_options.read(parsed_args)
         if not known.by_name:
             LOG.warning(
                 "%s: flavors and aliases are not compared; give --nova-conf"
@@ -52,7 +53,7 @@ class ListDrift(command.Lister, base.GpuCommand):
             for finding in found
         ]
 
-    def _read(self, known: aliases.Known) -> drift.Cloud:
+    def _read(self, known: known_aliases.Known) -> drift.Cloud:
         ask_compute, ask_placement = (
             self.services.compute,
             self.services.placement,

@@ -28,7 +28,7 @@ from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import service
 from nova_gpu_filter.fleet import verdict
-from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.osc import scheduler_rules
 
@@ -83,14 +83,14 @@ class Explain(command.Lister, base.GpuCommand):
             " server asked for, else any)",
         )
         parser.add_argument("--host", metavar="<host>", help="only this host")
-        aliases.add_options(parser)
+        alias_options.add_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """Explain."""
-        known = aliases.read(parsed_args)
+        known = alias_options.read(parsed_args)
         services = self.services
         with service.Together() as together:
             hosts = together.ask(lambda: self.read_hosts(parsed_args.host))

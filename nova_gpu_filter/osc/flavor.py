@@ -9,14 +9,14 @@ from typing import Any
 
 from osc_lib.command import command
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.fleet import compute
-from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.saved import inventory_json
-from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 
@@ -47,7 +47,7 @@ class CheckFlavor(command.Lister, base.GpuCommand):
             help="inventory of a host that has the devices; can be given"
             " again",
         )
-        aliases.add_options(parser)
+        alias_options.add_options(parser)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ class CheckFlavor(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """Check the flavor."""
-        known = aliases.read(parsed_args)
+        known = alias_options.read(parsed_args)
         inventories = [_read(path) for path in parsed_args.inventory]
         flavor = compute.find_flavor(self.services.compute, parsed_args.flavor)
         image = None
@@ -90,7 +90,7 @@ def _read(path: str) -> inventory.Inventory:
             text = file.read()
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or exc
-        raise errors.NotRead(path=path, error=reason) from exc
+        raise exception.FileUnreadable(path=path, error=reason) from exc
     return inventory_json.read(path, text)[0]
 
 

@@ -3,100 +3,19 @@
 """What OpenStackClient loads: see the docs of osc-lib, "Plugins"."""
 
 import argparse
-from collections.abc import Callable
-import functools
 from typing import Any
 
-from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import connection
 
 API_NAME = "gpu"
 API_VERSION_OPTION = "os_gpu_api_version"
-API_VERSIONS = {"1": "nova_gpu_filter.osc.plugin.Services"}
+API_VERSIONS = {"1": "nova_gpu_filter.fleet.connection.Services"}
 DEFAULT_API_VERSION = "1"
 
 
-class Services:
-    """The services of the cloud that we ask, each when it is first needed."""
-
-    def __init__(
-        self, adapters: Any, access: Callable[[], Any] = lambda: None
-    ) -> None:
-        """Nothing is asked yet.
-
-        :param adapters: has keystoneauth adapters as attributes: a
-            ``Connection`` of openstacksdk.
-        :param access: returns the ``AccessInfo`` of the token; None where the
-            user has none.
-        """
-        self._adapters = adapters
-        self._access = access
-
-    @property
-    def own_project(self) -> tuple[str, str] | None:
-        """(UUID, name) of the project that the user works in; None without
-        one."""
-        access = self._access()
-        if access is None or not access.project_id:
-            return None
-        return access.project_id, access.project_name or access.project_id
-
-    @property
-    def nova_ids(self) -> frozenset[str]:
-        """UUIDs of Nova in Keystone, by the catalog of the token."""
-        access = self._access()
-        if access is None or not access.has_service_catalog():
-            return frozenset()
-        return frozenset(
-            found["id"]
-            for found in access.service_catalog.catalog
-            if found.get("type") == "compute" and "id" in found
-        )
-
-    @functools.cached_property
-    def placement(self) -> service.Get:
-        """Asks Placement."""
-        return self._getter(
-            "placement", "Placement", service.PLACEMENT_MICROVERSION
-        )
-
-    @functools.cached_property
-    def compute(self) -> service.Get:
-        """Asks Nova."""
-        return self._getter("compute", "Nova", service.COMPUTE_MICROVERSION)
-
-    @functools.cached_property
-    def image(self) -> service.Get:
-        """Asks Glance."""
-        return self._getter("image", "Glance", None)
-
-    @functools.cached_property
-    def identity(self) -> service.Get:
-        """Asks Keystone."""
-        return self._getter("identity", "Keystone", None)
-
-    def _getter(
-        self, attribute: str, name: str, microversion: str | None
-    ) -> service.Get:
-        return service.getter(
-            _Adapter(self._adapters, attribute), name, microversion
-        )
-
-
-class _Adapter:
-    """Finds its endpoint with the first question, so that a failure is told
-    as that of any question."""
-
-    def __init__(self, adapters: Any, attribute: str) -> None:
-        self._adapters = adapters
-        self._attribute = attribute
-
-    def get(self, path: str, **kwargs: Any) -> Any:
-        return getattr(self._adapters, self._attribute).get(path, **kwargs)
-
-
-def make_client(instance: Any) -> Services:
+def make_client(instance: Any) -> connection.Services:
     """Return what commands find as ``client_manager.gpu``."""
-    return Services(
+    return connection.Services(
         instance.sdk_connection, lambda: getattr(instance, "auth_ref", None)
     )
 

@@ -14,7 +14,7 @@ from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import service
-from nova_gpu_filter.osc import aliases
+from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 
@@ -39,14 +39,14 @@ class ShowQuota(command.Lister, base.GpuCommand):
             default=[],
             help="only this project (name or UUID); can be given again",
         )
-        aliases.add_options(parser)
+        alias_options.add_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the quota."""
-        known = aliases.read(parsed_args)
+        known = alias_options.read(parsed_args)
         keystone, services = self.services.identity, self.services
         region = getattr(self.app.client_manager, "region_name", None)
         with service.Together() as together:

@@ -174,7 +174,7 @@ def read_host(
 ) -> tuple[tree_lib.Tree, inventory.Inventory, linking.HostLinks]:
     """Read a host and its links, as the options say.
 
-    :raises HostError: something cannot be read, or does not fit.
+    :raises GpuFilterError: something cannot be read, or does not fit.
     """
     place = tree(command, parsed_args)
     host = reader.read(place, _names(parsed_args))
@@ -206,7 +206,7 @@ def sources(
 ) -> linking.Sources:
     """Read what was given of links: files, programs, or a capture.
 
-    :raises HostError: a file cannot be read, or a program failed.
+    :raises GpuFilterError: a file cannot be read, or a program failed.
     """
     given = {
         "topo": (parsed_args.nvidia_smi_topo, capture.TOPO),

@@ -11,8 +11,8 @@ from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import findings
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.configuration import nova_conf
 from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.nova_rules import pci_options
 
 _VERDICTS = {0: "READY", 1: "READY, WITH WARNINGS", 2: "NOT READY"}
 
@@ -74,7 +74,7 @@ class Check(base.HostCommand, command.Lister):
             for text in dict.fromkeys(parsed_args.device)
         ]
         options = (
-            nova_conf.read(*parsed_args.nova_conf)
+            pci_options.read(*parsed_args.nova_conf)
             if parsed_args.nova_conf
             else None
         )

@@ -5,12 +5,12 @@
 import json
 import os
 
+from nova_gpu_filter import sizes
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import sizes
 from nova_gpu_filter.host import svg
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json

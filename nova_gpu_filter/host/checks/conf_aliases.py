@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.configuration import alias_spec
-from nova_gpu_filter.host.configuration import device_spec
 from nova_gpu_filter.host.configuration import fragment
-from nova_gpu_filter.host.configuration import nova_conf
-from nova_gpu_filter.host.configuration.alias_spec import Alias
-from nova_gpu_filter.host.configuration.device_spec import DeviceSpec
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.nova_rules import alias as alias_rules
+from nova_gpu_filter.nova_rules import device_spec
+from nova_gpu_filter.nova_rules import pci_options
+from nova_gpu_filter.nova_rules.alias import Alias
+from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
 _CHECK = "nova-conf"
 _CONTROLLER = "nova-gpu-host config --role controller"
@@ -29,7 +29,7 @@ Taken = Sequence[tuple[Function, DeviceSpec]]
 
 
 def check(
-    options: nova_conf.PciOptions, host: Inventory, taken: Taken
+    options: pci_options.PciOptions, host: Inventory, taken: Taken
 ) -> Iterator[Finding]:
     """Check every alias of a file.
 
@@ -43,8 +43,8 @@ def check(
     aliases: list[Alias] = []
     for text in options.aliases:
         try:
-            aliases.append(alias_spec.parse(text))
-        except alias_spec.AliasError as error:
+            aliases.append(alias_rules.parse(text))
+        except alias_rules.AliasError as error:
             yield _finding(
                 options,
                 Severity.ERROR,
@@ -70,7 +70,7 @@ def check(
 
 
 def _finding(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     severity: Severity,
     summary: str,
     line: str,
@@ -86,7 +86,7 @@ def _finding(
 
 
 def _contradictions(
-    options: nova_conf.PciOptions, aliases: list[Alias]
+    options: pci_options.PciOptions, aliases: list[Alias]
 ) -> Iterator[Finding]:
     first: dict[str, Alias] = {}
     for alias in aliases:
@@ -108,11 +108,11 @@ def _offered(alias: Alias, taken: Taken) -> list[tuple[Function, DeviceSpec]]:
     return [
         (function, spec)
         for function, spec in taken
-        if alias.names_ids_of(function)
+        if alias.matches_ids(function.vendor_id, function.product_id)
         and (
             alias.vendor_id is not None
             or alias.resource_class
-            == (spec.tags.get("resource_class") or alias.resource_class)
+            == spec.resource_class_for(function.vendor_id, function.product_id)
         )
         # For Neutron ports, which have no alias.
         and not spec.tags.get("physical_network")
@@ -126,7 +126,7 @@ def _describe(functions: Sequence[Function]) -> str:
 
 
 def _alias(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     alias: Alias,
     taken: Taken,
     hardware: Taken,
@@ -176,7 +176,7 @@ def _alias(
 
 
 def _migration(
-    options: nova_conf.PciOptions, alias: Alias, offered: Taken
+    options: pci_options.PciOptions, alias: Alias, offered: Taken
 ) -> Iterator[Finding]:
     """Find an alias whose live_migratable no device spec has.
 
@@ -203,7 +203,7 @@ def _migration(
 
 
 def _number(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     alias: Alias,
     fitting: list[Function],
     offered: Taken,
@@ -225,7 +225,7 @@ def _number(
 
 
 def _out_of_reach(
-    options: nova_conf.PciOptions, aliases: list[Alias], taken: Taken
+    options: pci_options.PciOptions, aliases: list[Alias], taken: Taken
 ) -> Iterator[Finding]:
     """Find offered devices that no alias of the file asks for."""
     meant = {

@@ -16,14 +16,13 @@ from nova_gpu_filter.host.checks import vgpu
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.configuration import device_spec
-from nova_gpu_filter.host.configuration import nova_conf
-from nova_gpu_filter.host.configuration.device_spec import DeviceSpec
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import device_spec
+from nova_gpu_filter.nova_rules import pci_options
+from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import hosts
 
@@ -34,7 +33,7 @@ _FEW = 4
 def check(
     host: Inventory,
     everything: tuple[Function, ...],
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
 ) -> Iterator[Finding]:
     """Check the device specs of a compute node.
 
@@ -79,7 +78,7 @@ def check(
 
 
 def _finding(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     severity: Severity,
     summary: str,
     line: str,
@@ -131,7 +130,7 @@ def _few(functions: list[Function]) -> str:
 
 
 def _spec(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     everything: tuple[Function, ...],
     spec: DeviceSpec,
     matched: list[Function],
@@ -172,7 +171,7 @@ def _spec(
 
 
 def _tags(
-    options: nova_conf.PciOptions, spec: DeviceSpec
+    options: pci_options.PciOptions, spec: DeviceSpec
 ) -> Iterator[Finding]:
     unknown = sorted(
         set(spec.tags) - device_spec.NOVA_TAGS - device_spec.OUR_TAGS
@@ -219,7 +218,7 @@ def _tags(
 
 
 def _too_much(
-    options: nova_conf.PciOptions, spec: DeviceSpec, matched: list[Function]
+    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     yield from _pf_with_vfs(options, spec, matched)
     yield from _needed_by_host(options, spec, matched)
@@ -270,7 +269,7 @@ def _too_much(
 
 
 def _needed_by_host(
-    options: nova_conf.PciOptions, spec: DeviceSpec, matched: list[Function]
+    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     """Find what the host itself needs among what is given away.
 
@@ -305,7 +304,7 @@ def _needed_by_host(
 
 
 def _pf_with_vfs(
-    options: nova_conf.PciOptions, spec: DeviceSpec, matched: list[Function]
+    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     for function in matched:
         vfs = [one for one in matched if one.physfn == function.address]
@@ -341,16 +340,8 @@ def _pf_with_vfs(
         )
 
 
-def _resource_class(function: Function, spec: DeviceSpec) -> str:
-    return names.resource_class_of(
-        str(spec.tags.get("resource_class") or ""),
-        f"{function.vendor_id:04x}",
-        f"{function.product_id:04x}",
-    )
-
-
 def _providers(
-    options: nova_conf.PciOptions, taken: list[tuple[Function, DeviceSpec]]
+    options: pci_options.PciOptions, taken: list[tuple[Function, DeviceSpec]]
 ) -> Iterator[Finding]:
     """Find VFs of one PF that specs describe differently.
 
@@ -366,11 +357,13 @@ def _providers(
             (function, spec)
         )
     for pf, members in by_pf.items():
-        classes = sorted({_resource_class(*member) for member in members})
-        traits = {
-            names.normalize_traits(",".join(spec.traits))
-            for _, spec in members
-        }
+        classes = sorted(
+            {
+                spec.resource_class_for(one.vendor_id, one.product_id)
+                for one, spec in members
+            }
+        )
+        traits = {spec.normalized_traits for _, spec in members}
         for what, several in (
             ("resource classes " + ", ".join(classes), len(classes) > 1),
             ("sets of traits", len(traits) > 1),
@@ -417,7 +410,7 @@ def _can_be_read(spec: DeviceSpec) -> bool:
 
 
 def _links(
-    options: nova_conf.PciOptions, taken: list[tuple[Function, DeviceSpec]]
+    options: pci_options.PciOptions, taken: list[tuple[Function, DeviceSpec]]
 ) -> Iterator[Finding]:
     """Check that the links of the devices fit together."""
     linked = sorted(
@@ -453,7 +446,7 @@ def _links(
 
 
 def _left_out(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     host: Inventory,
     taken: list[tuple[Function, DeviceSpec]],
 ) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import dataclasses
 import re
 
-from nova_gpu_filter.host import sizes
+from nova_gpu_filter import sizes
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence

@@ -5,7 +5,7 @@
 from collections.abc import Iterator
 import re
 
-from nova_gpu_filter.host import sizes
+from nova_gpu_filter import sizes
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence

@@ -15,10 +15,10 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
-from nova_gpu_filter.host.configuration import nova_conf
-from nova_gpu_filter.host.configuration.device_spec import DeviceSpec
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.nova_rules import pci_options
+from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
 _CHECK = "nova-conf"
 _FEW = 4
@@ -26,7 +26,7 @@ _FEW = 4
 Taken = Sequence[tuple[Function, DeviceSpec]]
 
 
-def check(options: nova_conf.PciOptions, taken: Taken) -> Iterator[Finding]:
+def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
     """Check the VFs among the devices that are offered.
 
     :param taken: the devices, and the device spec of each.
@@ -56,7 +56,7 @@ def _evidence(function: Function) -> Evidence:
 
 
 def _state(
-    options: nova_conf.PciOptions, text: str, functions: list[Function]
+    options: pci_options.PciOptions, text: str, functions: list[Function]
 ) -> Iterator[Finding]:
     empty = [one for one in functions if one.vgpu_type == 0]
     if empty:
@@ -92,7 +92,7 @@ def _state(
 
 
 def _managed(
-    options: nova_conf.PciOptions,
+    options: pci_options.PciOptions,
     spec: DeviceSpec,
     functions: list[Function],
 ) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def _managed(
         )
 
 
-def _types(options: nova_conf.PciOptions, taken: Taken) -> Iterator[Finding]:
+def _types(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
     by_pf = fragment.vgpu_types([function for function, _ in taken])
     for pf, types in by_pf.items():
         if len(types) > 1:
@@ -160,7 +160,7 @@ def _types(options: nova_conf.PciOptions, taken: Taken) -> Iterator[Finding]:
 
 
 def _migration(
-    options: nova_conf.PciOptions, taken: Taken
+    options: pci_options.PciOptions, taken: Taken
 ) -> Iterator[Finding]:
     """Tell what the tag live_migratable demands, whatever its value.
 

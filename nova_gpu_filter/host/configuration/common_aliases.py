@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 import json
 
-from nova_gpu_filter.host import sizes
+from nova_gpu_filter import sizes
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function

@@ -10,11 +10,11 @@ import pytest
 
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.exporter import reading
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import known_aliases
 from tests.unit.fleet import builders
 
-ALIASES = aliases.parse(
+ALIASES = known_aliases.parse(
     ['{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'], "test"
 )
 FLAVOR = {

@@ -6,19 +6,20 @@ import dataclasses
 
 import pytest
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules.alias import Alias
 from tests import machines
 from tests.unit.fleet import builders
 
 ALIASES = {
-    "h100": aliases.Alias("h100", builders.H100, frozenset()),
-    "fast": aliases.Alias("fast", builders.H100, frozenset({"CUSTOM_FAST"})),
-    "cx7": aliases.Alias("cx7", "CUSTOM_CX7", frozenset()),
-    "vf": aliases.Alias("vf", "CUSTOM_VF", frozenset()),
+    "h100": Alias("h100", builders.H100, frozenset()),
+    "fast": Alias("fast", builders.H100, frozenset({"CUSTOM_FAST"})),
+    "cx7": Alias("cx7", "CUSTOM_CX7", frozenset()),
+    "vf": Alias("vf", "CUSTOM_VF", frozenset()),
 }
 
 
@@ -26,7 +27,7 @@ def flavor(devices="h100:1", vcpus=1, ram_mb=1024, disk_gb=1, **specs):
     """Make a flavor; a name of an extra spec is written with __ for a :."""
     extra = {key.replace("__", ":"): value for key, value in specs.items()}
     if devices:
-        extra[aliases.ALIAS_KEY] = devices
+        extra[extra_specs.ALIAS_KEY] = devices
     return model.Flavor("f", vcpus, ram_mb, disk_gb, extra)
 
 

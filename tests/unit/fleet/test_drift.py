@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from nova_gpu_filter.fleet import aliases
 from nova_gpu_filter.fleet import drift
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules.alias import Alias
 from tests.unit.fleet import builders
 
-H100 = aliases.Alias("h100", builders.H100, frozenset())
+H100 = Alias("h100", builders.H100, frozenset())
 HOSTS = ("a", "b", "c", "d")
 
 
@@ -72,9 +72,9 @@ def test_a_cloud_in_order_has_no_findings():
 @pytest.mark.parametrize(
     ("alias", "missing"),
     [
-        (aliases.Alias("x", "CUSTOM_X", frozenset()), "CUSTOM_X"),
+        (Alias("x", "CUSTOM_X", frozenset()), "CUSTOM_X"),
         (
-            aliases.Alias("x", builders.H100, frozenset({"CUSTOM_FAST"})),
+            Alias("x", builders.H100, frozenset({"CUSTOM_FAST"})),
             "CUSTOM_GPU_H100 and CUSTOM_FAST",
         ),
     ],

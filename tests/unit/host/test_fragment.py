@@ -20,8 +20,8 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
-from nova_gpu_filter.host.configuration import nova_conf
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.topology import hosts
 from nova_gpu_filter.topology import links
 from tests import machines
@@ -319,7 +319,7 @@ def test_our_own_check_finds_nothing_wrong_with_what_we_write(
         found = conf_device_specs.check(
             host,
             reader.read(files, everything=True).functions,
-            nova_conf.read(str(path)),
+            pci_options.read(str(path)),
         )
         assert list(found) == [], machine
 

@@ -10,9 +10,9 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import findings
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.configuration import nova_conf
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
+from nova_gpu_filter.nova_rules import pci_options
 from tests import sysfs_trees
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
@@ -33,7 +33,7 @@ def check(tmp_path):
             conf_device_specs.check(
                 reader.read(files),
                 reader.read(files, everything=True).functions,
-                nova_conf.read(str(path)),
+                pci_options.read(str(path)),
             )
         )
 
@@ -245,7 +245,7 @@ def write(tmp_path, text, name="nova.conf"):
 
 
 def test_options_are_read_as_nova_reads_them(tmp_path):
-    options = nova_conf.read(
+    options = pci_options.read(
         write(
             tmp_path,
             "[DEFAULT]\ndebug = true\n[pci]\n"
@@ -266,7 +266,7 @@ def test_options_are_read_as_nova_reads_them(tmp_path):
     ],
 )
 def test_former_names_are_read_too(tmp_path, text):
-    assert nova_conf.read(write(tmp_path, text)).device_specs == ("{}",)
+    assert pci_options.read(write(tmp_path, text)).device_specs == ("{}",)
 
 
 def test_files_of_a_directory_are_read_together(tmp_path):
@@ -274,7 +274,7 @@ def test_files_of_a_directory_are_read_together(tmp_path):
     folder.mkdir()
     write(folder, "[pci]\ndevice_spec = {}\n", "gpu.conf")
     main = write(tmp_path, "[pci]\nreport_in_placement = true\n")
-    options = nova_conf.read(main, str(folder))
+    options = pci_options.read(main, str(folder))
     assert options.device_specs == ("{}",)
     assert options.report_in_placement
 
@@ -291,13 +291,13 @@ def test_what_is_no_configuration_is_refused_with_its_name(
     tmp_path, text, words
 ):
     with pytest.raises(errors.BadInput) as raised:
-        nova_conf.read(write(tmp_path, text))
+        pci_options.read(write(tmp_path, text))
     assert words in str(raised.value)
 
 
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(errors.FileUnreadable, match="No such file"):
-        nova_conf.read(str(tmp_path / "none"))
+        pci_options.read(str(tmp_path / "none"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -305,14 +305,14 @@ def test_a_file_that_is_not_ours_to_read_is_told_with_a_hint(tmp_path):
     path = write(tmp_path, "")
     os.chmod(path, 0)
     with pytest.raises(errors.FileUnreadable, match="run this with sudo"):
-        nova_conf.read(path)
+        pci_options.read(path)
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):
     path = tmp_path / "nova.conf"
     path.write_bytes(b"[pci]\ndevice_spec = \xff\xfe\n")
     with pytest.raises(errors.BadInput):
-        nova_conf.read(str(path))
+        pci_options.read(str(path))
 
 
 def test_the_worst_finding_decides_the_exit_code(build, check):

@@ -9,10 +9,10 @@ import pytest
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
-from nova_gpu_filter.host.configuration import nova_conf
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
+from nova_gpu_filter.nova_rules import pci_options
 from tests.sysfs_trees import GIB
 from tests.sysfs_trees import MIB
 from tests.sysfs_trees import Host
@@ -123,7 +123,7 @@ def check(tmp_path):
             for one in conf_device_specs.check(
                 reader.read(files),
                 reader.read(files, everything=True).functions,
-                nova_conf.read(str(path)),
+                pci_options.read(str(path)),
             )
         ]
 

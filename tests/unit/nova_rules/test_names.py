@@ -7,7 +7,7 @@ import os_resource_classes
 import os_traits
 import pytest
 
-from nova_gpu_filter.fleet import aliases
+from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.nova_rules import names
@@ -53,5 +53,5 @@ def test_an_alias_and_a_host_mean_the_same_class(name):
     choices = naming.Choices(resource_classes={"*": name})
     assert naming.resource_class(H100, choices) == expected
     text = f'{{"name": "a", "resource_class": "{name}"}}'
-    [alias] = aliases.parse([text], "nova.conf").values()
+    [alias] = known_aliases.parse([text], "nova.conf").values()
     assert alias.resource_class == expected

@@ -10,12 +10,12 @@ test compares them with Nova's own.
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
-import json
 import re
 from typing import Any
+from typing import Protocol
 
-from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import values
 
 SELECTORS = frozenset({"vendor_id", "product_id", "address", "devname"})
 NOVA_TAGS = frozenset(
@@ -32,8 +32,6 @@ NOVA_TAGS = frozenset(
 )
 OUR_TAGS = frozenset({"gpu_links"})
 _BOOLEAN_TAGS = ("managed", "live_migratable", "one_time_use")
-_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
-_FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 
 _MAXIMA = {"domain": 0xFFFF, "bus": 0xFF, "slot": 0x1F, "function": 0x7}
 _WIDTHS = {"domain": 4, "bus": 2, "slot": 2, "function": 1}
@@ -43,14 +41,34 @@ class SpecError(ValueError):
     """Nova would refuse the device spec when nova-compute starts."""
 
 
-def parts(address: address_lib.PciAddress) -> dict[str, str]:
-    """Split an address into the fields that a spec names."""
-    return {
-        "domain": f"{address.domain:04x}",
-        "bus": f"{address.bus:02x}",
-        "slot": f"{address.slot:02x}",
-        "function": f"{address.function:x}",
-    }
+class Address(Protocol):
+    """The address of a PCI function, in numbers."""
+
+    @property
+    def domain(self) -> int: ...
+    @property
+    def bus(self) -> int: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def function(self) -> int: ...
+
+
+class Device(Protocol):
+    """What a spec is compared with: one PCI function of a host."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def vendor_id(self) -> int: ...
+    @property
+    def product_id(self) -> int: ...
+    @property
+    def is_pf(self) -> bool: ...
+
+
+def _numbers(address: Address) -> tuple[int, int, int, int]:
+    return (address.domain, address.bus, address.slot, address.function)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,57 +90,67 @@ class DeviceSpec:
     """Keys that stand in it twice; JSON takes the last."""
 
     @property
-    def exact_address(self) -> address_lib.PciAddress | None:
-        """The one address it names; None if it names a pattern or none."""
-        values = []
+    def exact_address(self) -> tuple[int, ...] | None:
+        """The one address it names, as domain, bus, slot and function.
+
+        None if it names a pattern or none.
+        """
+        numbers = []
         for value in self.fields.values():
             if isinstance(value, re.Pattern):
                 # Nova takes plain hexadecimal digits for an address here, too.
                 value = value.pattern
             if value is None or not re.fullmatch(r"[0-9a-fA-F]+", value):
                 return None
-            values.append(int(value, 16))
-        return address_lib.PciAddress(*values)
+            numbers.append(int(value, 16))
+        return tuple(numbers)
 
     def matches(
         self,
-        function: Function,
-        parent: Function | None = None,
-        interfaces: Mapping[str, Function] | None = None,
+        device: Device,
+        parent: Device | None = None,
+        interfaces: Mapping[str, Device] | None = None,
     ) -> bool:
-        """Tell whether Nova would take the device by this spec.
+        """Whether Nova would take the device by this spec.
 
         :param parent: the PF of a VF: a spec with the address of a PF matches
             its VFs, too.
         :param interfaces: the functions of the host by network interface, for
             ``devname``.
         """
-        if self.vendor_id not in (None, f"{function.vendor_id:04x}"):
-            return False
-        if self.product_id not in (None, f"{function.product_id:04x}"):
+        if not self.matches_ids(device.vendor_id, device.product_id):
             return False
         if self.devname is not None:
             named = (interfaces or {}).get(self.devname)
             if named is None:
                 return False
-            own = function.address == named.address
+            own = device.address == named.address
             return own or (
                 named.is_pf
                 and parent is not None
                 and parent.address == named.address
             )
-        if self._matches_address(function.address):
+        if self._matches_address(device.address):
             return True
         # Nova asks its own sysfs whether an exact address is a PF.
         return (
             parent is not None
             and parent.is_pf
-            and self.exact_address == parent.address
+            and self.exact_address == _numbers(parent.address)
         )
 
-    def _matches_address(self, address: address_lib.PciAddress) -> bool:
-        for name, text in parts(address).items():
-            value = self.fields[name]
+    def matches_ids(self, vendor_id: int, product_id: int) -> bool:
+        """Whether a device has the ids that the spec names."""
+        return self.vendor_id in (
+            None,
+            f"{vendor_id:04x}",
+        ) and self.product_id in (None, f"{product_id:04x}")
+
+    def _matches_address(self, address: Address) -> bool:
+        for (name, width), number in zip(
+            _WIDTHS.items(), _numbers(address), strict=True
+        ):
+            text, value = f"{number:0{width}x}", self.fields[name]
             if isinstance(value, re.Pattern):
                 if not value.match(text):
                     return False
@@ -130,9 +158,22 @@ class DeviceSpec:
                 return False
         return True
 
+    def resource_class_for(self, vendor_id: int, product_id: int) -> str:
+        """Name the resource class that Nova gives a device of it."""
+        return names.resource_class_of(
+            str(self.tags.get("resource_class") or ""),
+            f"{vendor_id:04x}",
+            f"{product_id:04x}",
+        )
+
+    @property
+    def normalized_traits(self) -> frozenset[str]:
+        """The traits that Nova gives a device for the tag ``traits``."""
+        return names.normalize_traits(",".join(self.traits))
+
     def tag(self, name: str) -> bool | None:
         """Read a tag that is yes or no; None: it is not there."""
-        return boolean(self.tags.get(name))
+        return values.parse_boolean(self.tags.get(name))
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -147,41 +188,14 @@ def parse(text: str) -> Iterator[DeviceSpec]:
     :raises SpecError: Nova would refuse it.
     """
     try:
-        data, doubled = load(text)
-    except (ValueError, RecursionError) as error:
+        data, doubled = values.load_json(text)
+    except ValueError as error:
         raise SpecError(f"not JSON: {error}") from None
     entries = data if isinstance(data, list) else [data]
     for entry in entries:
         if not isinstance(entry, dict):
             raise SpecError("neither a JSON object nor a list of objects")
         yield _parse(text, entry, doubled)
-
-
-def load(text: str) -> tuple[Any, tuple[str, ...]]:
-    """Read JSON.
-
-    :returns: the data, and the keys that stand twice in one object.
-    :raises ValueError: it is no JSON.
-    """
-    doubled: dict[str, None] = {}
-
-    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        doubled.update(
-            dict.fromkeys(name for name in names if names.count(name) > 1)
-        )
-        return dict(pairs)
-
-    data = json.loads(text, object_pairs_hook=make)
-    return data, tuple(doubled)
-
-
-def boolean(value: Any) -> bool | None:
-    """Read yes or no as oslo.utils does; None: it is neither."""
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    return False if word in _FALSE else None
 
 
 def _parse(
@@ -193,9 +207,7 @@ def _parse(
         raise SpecError("address and devname exclude each other")
     for tag in _BOOLEAN_TAGS:
         value = entry.get(tag)
-        if value is not None and (
-            str(value).strip().lower() not in _TRUE | _FALSE
-        ):
+        if value is not None and values.parse_boolean(value) is None:
             raise SpecError(f"{tag} is '{value}', neither yes nor no")
     return DeviceSpec(
         text=text,
@@ -258,11 +270,11 @@ def _glob(address: str) -> dict[str, str | re.Pattern[str] | None]:
     given = front.split(":") if front else []
     if len(given) > 3:
         raise SpecError(f"address '{address}' has too many fields")
-    values = ["*"] * (3 - len(given)) + [part.strip() or "*" for part in given]
-    values.append(function.strip() or "*")
+    texts = ["*"] * (3 - len(given)) + [part.strip() or "*" for part in given]
+    texts.append(function.strip() or "*")
     return {
         name: _hexadecimal(
             f"{name} of the address", value, _MAXIMA[name], _WIDTHS[name]
         )
-        for name, value in zip(_MAXIMA, values, strict=True)
+        for name, value in zip(_MAXIMA, texts, strict=True)
     }

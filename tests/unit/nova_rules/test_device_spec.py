@@ -14,9 +14,9 @@ from nova.pci import devspec as nova_devspec
 import pytest
 
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.configuration import device_spec
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.nova_rules import device_spec
 
 PF = Function(
     address=PciAddress(0, 0x81, 0, 0),

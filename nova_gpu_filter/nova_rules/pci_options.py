@@ -6,7 +6,7 @@ import dataclasses
 import os
 import typing
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 
 if typing.TYPE_CHECKING:
     from oslo_config import cfg
@@ -75,7 +75,7 @@ def read(*paths: str) -> PciOptions:
                 if isinstance(error, PermissionError)
                 else ""
             )
-            raise errors.FileUnreadable(
+            raise exception.FileUnreadable(
                 path=path, error=f"{error.strerror or error}{hint}"
             ) from None
     from oslo_config import cfg
@@ -97,6 +97,6 @@ def read(*paths: str) -> PciOptions:
             report_in_placement=conf.pci.report_in_placement,
         )
     except cfg.Error as error:
-        raise errors.BadInput(source=source, reason=str(error)) from None
+        raise exception.BadInput(source=source, reason=str(error)) from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise errors.BadInput(source=source, reason=str(error)) from None
+        raise exception.BadInput(source=source, reason=str(error)) from None
