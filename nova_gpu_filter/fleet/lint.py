@@ -17,6 +17,7 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import layout
+from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
@@ -109,6 +110,10 @@ def _with_devices(
     yield from _numa(question, wanted)
     yield from _consumer_cards(question, wanted)
     yield from _guest_memory(question, wanted)
+    for severity, key, text in memory_encryption.problems(
+        question.flavor.extra_specs, question.image
+    ):
+        yield Finding(Severity(severity), key, text)
 
 
 def _asked_twice(

@@ -4,6 +4,7 @@
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import traceback
@@ -12,6 +13,7 @@ from typing import Any
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd.host import app
+from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.links import baseboards
@@ -139,6 +141,52 @@ def add_links(parser: argparse.ArgumentParser) -> None:
         "--run-nvidia-smi",
         action="store_true",
         help="run 'nvidia-smi topo -m' and 'nvidia-smi -q' now, on this host",
+    )
+
+
+def add_cc_mode(parser: argparse.ArgumentParser) -> None:
+    """Add where the confidential computing modes of GPUs are known from."""
+    parser.add_argument(
+        "--nvidia-cc",
+        metavar="FILE",
+        help="output of 'nvidia_gpu_tools.py --devices gpus --query-cc-mode'"
+        " (NVIDIA's gpu-admin-tools) or of 'nvidia-smi conf-compute -q': the"
+        " confidential computing mode of GPUs, which sysfs does not show",
+    )
+
+
+def read_cc_modes(
+    place: tree_lib.Tree, parsed_args: argparse.Namespace
+) -> cc_mode.Modes | None:
+    """Read the modes that were given or captured; None: there are none.
+
+    :raises GpuFilterError: the file cannot be read, or names no mode.
+    """
+    path = parsed_args.nvidia_cc
+    if path is not None:
+        return cc_mode.parse(path, read_file(path))
+    text = None if place.is_live else place.read(cc_mode.CAPTURED)
+    return cc_mode.parse(cc_mode.CAPTURED, text) if text else None
+
+
+def flags(command: Any, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+    """Write the options that name a host and its links, as they were given."""
+    root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
+    given = {
+        "--sysfs-root": root if root != "/" else None,
+        "--pci-ids": parsed_args.pci_ids,
+        "--nvidia-smi-topo": parsed_args.nvidia_smi_topo,
+        "--nvidia-smi-q": parsed_args.nvidia_smi_q,
+        "--fabric": parsed_args.fabric,
+        "--baseboard": parsed_args.baseboard,
+    }
+    return (
+        *(
+            f"{name} {shlex.quote(value)}"
+            for name, value in given.items()
+            if value is not None and value != "-"
+        ),
+        *(["--run-nvidia-smi"] if parsed_args.run_nvidia_smi else []),
     )
 
 

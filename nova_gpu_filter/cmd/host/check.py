@@ -34,6 +34,7 @@ class Check(base.HostCommand, command.Lister):
         """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_host(parser)
+        base.add_cc_mode(parser)
         parser.add_argument(
             "--nova-conf",
             metavar="FILE",
@@ -80,7 +81,16 @@ class Check(base.HostCommand, command.Lister):
         )
         has_aliases = options is not None and bool(options.aliases)
         found = readiness.check(
-            Context(tree, host, host_links, tuple(only), has_aliases), only
+            Context(
+                tree,
+                host,
+                host_links,
+                tuple(only),
+                has_aliases,
+                base.read_cc_modes(tree, parsed_args),
+                base.flags(self, parsed_args),
+            ),
+            only,
         )
         if options is not None:
             everything = reader.read(tree, everything=True).functions

@@ -74,9 +74,10 @@ def commands(
     """Say what binds a function of a GPU's card at boot, as commands."""
     only = _named(context, gpu)
     chosen = fragment.chosen(context.host, fragment.Options(only=only))
-    config = " ".join(
-        ("nova-gpu-host config", *(f"--device {one}" for one in only))
-    )
+
+    def config(form: str) -> str:
+        return context.command("config", form, devices=only)
+
     boot = context.boot
     wanted = drivers.vfio_driver(function.ids)
     modules = boot.grabbers(function)
@@ -88,16 +89,16 @@ def commands(
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address:
         load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
-        return (f"{config} --udev > {_RULES}", *load)
+        return (f"{config('--udev')} > {_RULES}", *load)
     if boot.is_vfio_builtin:
-        return context.kernel_arguments(f"$({config} --cmdline)")
+        return context.kernel_arguments(f"$({config('--cmdline')})")
     again = context.rebuild_initramfs()
     if boot.lacks_modprobe_options:
         again = (
             "sed -i 's/^HOOKS=(/&modconf /' /etc/mkinitcpio.conf",
             *again,
         )
-    return (f"{config} --modprobe > {_MODPROBE}", *again)
+    return (f"{config('--modprobe')} > {_MODPROBE}", *again)
 
 
 def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:

@@ -2,9 +2,11 @@
 
 """What every check reads."""
 
+from collections.abc import Iterable
 import dataclasses
 import functools
 
+from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import outcome
@@ -25,6 +27,31 @@ class Context:
     """The devices that were asked about (``--device``); empty: all."""
     has_aliases: bool = False
     """Whether aliases of a nova.conf are compared with the hardware, too."""
+
+    cc_modes: cc_mode.Modes | None = None
+    """Confidential computing modes; None: nothing was saved of them."""
+    flags: tuple[str, ...] = ()
+    """Options of the question that name the host and what is known of it:
+    ``--sysfs-root tree``; a command that is a cure repeats them."""
+
+    def command(
+        self,
+        name: str,
+        *options: str,
+        devices: Iterable[PciAddress] | None = None,
+    ) -> str:
+        """Write a command of nova-gpu-host that answers for this question.
+
+        :param devices: what ``--device`` names; None: those asked about.
+        """
+        named = self.asked if devices is None else devices
+        return " ".join(
+            (
+                *("nova-gpu-host", name, *self.flags),
+                *(f"--device {address}" for address in named),
+                *options,
+            )
+        )
 
     @functools.cached_property
     def boot(self) -> outcome.Boot:

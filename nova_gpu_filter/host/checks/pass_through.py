@@ -14,6 +14,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import confidential
 from nova_gpu_filter.host.checks import health
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu_group
@@ -104,6 +105,7 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         *_reset(context, gpu),
         *_reset_fault(context, gpu),
         *health.check(context, gpu),
+        *confidential.check(context, gpu),
         *_migration(context, gpu),
     ]
     yield from found
@@ -462,3 +464,4 @@ def _shared_device(
         or (device.kind is Kind.NVSWITCH)
     ):
         yield from health.check(context, device)
+        yield from confidential.check(context, device)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.checks import confidential
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks import memory
@@ -24,6 +25,7 @@ _HOST_CHECKS: tuple[Callable[[Context], Iterator[Finding]], ...] = (
     host_needs.check_others,
     nvswitches.check,
     memory.check,
+    confidential.check_host,
 )
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}

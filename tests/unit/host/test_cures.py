@@ -4,6 +4,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shlex
 
@@ -163,6 +164,25 @@ def test_cures_of_boot_settings_lead_to_ready(host, setup, asked):
     ):
         type_command(host, command)
     assert [one for one in check(host, asked) if one.check == "boot"] == []
+
+
+def test_commands_repeat_what_was_asked(host, capsys):
+    root = str(host.root)
+    code = app.main(
+        ["check", "--sysfs-root", root, "--device", SECOND, "-f", "json"]
+    )
+    assert code == 1
+    commands = [
+        command
+        for row in json.loads(capsys.readouterr().out)
+        for command in row["Cure"]
+        if command.startswith("nova-gpu-host config")
+    ]
+    assert commands
+    for command in commands:
+        assert command.startswith(
+            f"nova-gpu-host config --sysfs-root {root} --device {SECOND} --"
+        )
 
 
 def test_a_console_that_is_the_only_gpu_is_named_in_its_cure(host):

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether guests with encrypted memory can have devices.
+
+Sources: Nova's admin/sev, "Limitations" ("SEV-encrypted VMs cannot contain
+directly accessible host devices"), get_mem_encryption_constraint in
+nova/virt/hardware.py (when memory is encrypted, and how); NVIDIA's
+Confidential Computing Deployment Guides (which mode the GPU has to be in).
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+
+from oslo_utils import strutils
+
+KEY = "hw:mem_encryption"
+_IMAGE_KEY = "hw_mem_encryption"
+_DEFAULT_MODEL = "amd-sev"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """A value of ``hw:mem_encryption_model``."""
+
+    name: str
+    severity: str
+    text: str
+    source: str
+
+
+_SEV = (
+    "Nova does not support devices in guests with SEV, which cannot reach them"
+    " in encrypted memory"
+)
+_NEEDS_MODE = (
+    "; only a GPU whose confidential computing mode is on would work in such a"
+    " guest (nvidia_gpu_tools.py --query-cc-mode), and in no other"
+)
+_MODELS = {
+    model.name: model
+    for model in (
+        Model("amd-sev", "error", _SEV, "nova admin/sev, Limitations"),
+        Model("amd-sev-es", "error", _SEV, "nova admin/sev, Limitations"),
+        Model(
+            "amd-sev-snp",
+            "error",
+            _SEV + _NEEDS_MODE,
+            "nova admin/sev, Limitations",
+        ),
+        Model(
+            "intel-tdx",
+            "warning",
+            "Nova does not say that it supports devices in guests with TDX"
+            + _NEEDS_MODE,
+            "nova-specs 2026.2/approved/intel-tdx-libvirt-support",
+        ),
+    )
+}
+
+
+def problems(
+    specs: Mapping[str, str], image: Mapping[str, str] | None
+) -> Iterator[tuple[str, str, str]]:
+    """Find what is wrong with a flavor that asks for devices.
+
+    :param specs: extra specs of the flavor.
+    :param image: properties of the image; None if it is not known.
+    :returns: (severity, key, text).
+    """
+    properties = image or {}
+    for key, value in (
+        (KEY, specs.get(KEY)),
+        (_IMAGE_KEY, properties.get(_IMAGE_KEY)),
+    ):
+        if value is None or not strutils.bool_from_string(value):
+            continue
+        name = (
+            specs.get(f"{KEY}_model")
+            or properties.get(f"{_IMAGE_KEY}_model")
+            or _DEFAULT_MODEL
+        )
+        model = _MODELS.get(name)
+        if model is None:
+            yield (
+                "error",
+                f"{KEY}_model",
+                f"'{name}' is none of {', '.join(_MODELS)}: Nova refuses it",
+            )
+        else:
+            yield (
+                model.severity,
+                key,
+                f"{model.text}: take {key} or the alias out ({name})",
+            )
+        return

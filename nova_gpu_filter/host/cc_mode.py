@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads the confidential computing mode of GPUs from what was saved of it.
+
+sysfs does not show it: it is in registers of the GPU. Forms: NVIDIA's
+gpu-admin-tools (``nvidia_gpu_tools.py`` with ``--query-cc-mode``,
+``--query-ppcie-mode`` or ``--query-cc-settings``; texts as in
+NVIDIA/gpu-admin-tools#13, nvtrust#33 and nvtrust#55) and
+``nvidia-smi conf-compute -q`` or ``-f``.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+
+CAPTURED = "/nova-gpu-host/nvidia-cc.txt"
+"""Where a capture keeps the output."""
+
+OFF = "off"
+_ON = "on"
+_DEVTOOLS = "devtools"
+PROTECTED_PCIE = "ppcie"
+"""Protected PCIe: GPUs and NVSwitches of Hopper in one guest."""
+
+_DEVICE = (
+    r"\b(?P<address>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b"
+)
+_MODE = re.compile(
+    _DEVICE + r".*\b(?P<kind>CC|PPCIe) mode (?:is )?"
+    r"(?P<mode>on|off|devtools|invalid[\w-]*)\b",
+    re.IGNORECASE,
+)
+_PENDING = re.compile(
+    _DEVICE
+    + r".*\b(?P<kind>CC|PPCIe) mode set to (?P<mode>on|off|devtools)\b",
+    re.IGNORECASE,
+)
+_APPLIED = re.compile(
+    _DEVICE + r".*was reset to apply the new (?:CC|PPCIe) mode", re.IGNORECASE
+)
+_SETTINGS = re.compile(_DEVICE + r".*\bCC settings:", re.IGNORECASE)
+_SETTING = re.compile(r"\benable(?P<tools>-devtools)? = (?P<value>[01])\s*$")
+_SYSTEM = re.compile(
+    r"^\s*CC (?:status|State|Feature)\s*:\s*(?P<mode>ON|OFF)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Modes:
+    """Modes of devices: ``off``, ``on``, ``devtools``, ``ppcie``."""
+
+    source: str
+    by_address: Mapping[PciAddress, str]
+    of_all: str | None = None
+    """What nvidia-smi says of all GPUs that its driver has."""
+
+    def of(self, address: PciAddress) -> str | None:
+        """Give the mode of a device; None: it is not known."""
+        return self.by_address.get(address, self.of_all)
+
+
+def parse(source: str, text: str) -> Modes:
+    """Read a saved output.
+
+    :param source: what error messages call it, for example its path.
+    :raises BadInput: it names no mode.
+    """
+    found: dict[PciAddress, str] = {}
+    pending: dict[PciAddress, str] = {}
+    settings: PciAddress | None = None
+    for line in text.splitlines():
+        if match := _MODE.search(line):
+            _note(found, _address(match), match["kind"], match["mode"])
+        elif match := _PENDING.search(line):
+            _note(pending, _address(match), match["kind"], match["mode"])
+        elif match := _APPLIED.search(line):
+            address = _address(match)
+            if address in pending:
+                found[address] = pending[address]
+        elif match := _SETTINGS.search(line):
+            settings = _address(match)
+        elif settings is not None and (match := _SETTING.search(line)):
+            is_on = match["value"] == "1"
+            if not match["tools"]:
+                found[settings] = _ON if is_on else OFF
+            elif is_on and found.get(settings) == _ON:
+                found[settings] = _DEVTOOLS
+    system = _SYSTEM.search(text)
+    if not found and system is None:
+        raise errors.BadInput(
+            source=source,
+            reason="it names no mode: save all of the output of"
+            " 'nvidia_gpu_tools.py --devices gpus --query-cc-mode' or of"
+            " 'nvidia-smi conf-compute -q'",
+        )
+    return Modes(source, found, system["mode"].lower() if system else None)
+
+
+def _address(match: re.Match[str]) -> PciAddress:
+    return PciAddress.parse(match["address"])
+
+
+def _note(
+    found: dict[PciAddress, str], address: PciAddress, kind: str, mode: str
+) -> None:
+    """Keep what a line says; protected PCIe is said beside the CC mode."""
+    mode = mode.lower()
+    if kind.lower() == "cc":
+        if found.get(address) != PROTECTED_PCIE or mode != OFF:
+            found[address] = mode
+    elif mode == _ON:
+        found[address] = PROTECTED_PCIE
+    elif found.get(address) in (None, PROTECTED_PCIE):
+        found[address] = OFF
