@@ -18,10 +18,8 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import choice
-from nova_gpu_filter.topology import packing
-from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.policy import LinkPolicy
-from nova_gpu_filter.topology.topology import Topology
 
 SHARED: frozenset[str] = frozenset({"DISK_GB"})
 """What a shared provider may have in place of the compute node."""
@@ -109,7 +107,7 @@ def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
             yield units(found.devices) // asked.count
         else:
             policy = wanted.link_policy if place == 0 else None
-            yield sets(found.topology, found.free, asked.count, policy)
+            yield count_sets(found.topology, found.free, asked.count, policy)
         name = asked.alias.resource_class
         asked_by_class[name] = asked_by_class.get(name, 0) + asked.count
     for name, count in asked_by_class.items():
@@ -121,19 +119,8 @@ def units(devices: Iterable[model.Device]) -> int:
     return sum(device.free for device in devices)
 
 
-@functools.lru_cache(maxsize=8192)
-def sets(
-    topology: Topology, free: int, k: int, policy: LinkPolicy | None
-) -> int:
-    """Count the disjoint sets of k free devices that a policy allows.
-
-    A preferred policy allows every set.
-    """
-    if policy is None or not policy.required:
-        return free.bit_count() // k
-    if policy.link is Requirement.FABRIC:
-        return packing.of_partitions(topology, k).count(free)
-    return packing.of_linked_sets(topology, k, policy.link.floor).count(free)
+# Hosts of a kind with the same free devices are alike.
+count_sets = functools.lru_cache(maxsize=8192)(satisfaction.count_sets)
 
 
 @dataclasses.dataclass(frozen=True)

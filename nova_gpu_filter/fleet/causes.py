@@ -135,7 +135,7 @@ def _has_set(
         return True
     if any(device.amount.capacity > 1 for device in found.devices):
         return True  # VFs, as in capacity.how_many
-    return advice.meets(found.topology, found.free, count, policy.link)
+    return capacity.count_sets(found.topology, found.free, count, policy) > 0
 
 
 def empty(host: model.Host) -> model.Host:

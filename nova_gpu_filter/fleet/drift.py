@@ -36,7 +36,7 @@ class Kind(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class Disagreement:
     """One disagreement."""
 
     kind: Kind
@@ -67,7 +67,7 @@ class Cloud:
     """Where they come from; without any, nothing is said of aliases."""
 
 
-def find(cloud: Cloud) -> list[Finding]:
+def find(cloud: Cloud) -> list[Disagreement]:
     """Find everything that is to be told, by kind."""
     found = [
         *_aliases(cloud),
@@ -82,7 +82,7 @@ def find(cloud: Cloud) -> list[Finding]:
     return sorted(found, key=lambda f: (order.index(f.kind), f.subject))
 
 
-def _aliases(cloud: Cloud) -> Iterator[Finding]:
+def _aliases(cloud: Cloud) -> Iterator[Disagreement]:
     for alias in cloud.aliases.values():
         if any(
             host.devices_of(alias.resource_class, alias.traits)
@@ -90,7 +90,7 @@ def _aliases(cloud: Cloud) -> Iterator[Finding]:
         ):
             continue
         traits = "".join(f" and {name}" for name in sorted(alias.traits))
-        yield Finding(
+        yield Disagreement(
             Kind.ALIAS_WITHOUT_DEVICE,
             alias.name,
             f"no provider has {alias.resource_class}{traits}: correct the"
@@ -98,7 +98,7 @@ def _aliases(cloud: Cloud) -> Iterator[Finding]:
         )
 
 
-def _flavors(cloud: Cloud) -> Iterator[Finding]:
+def _flavors(cloud: Cloud) -> Iterator[Disagreement]:
     if not cloud.aliases:
         return
     for flavor in cloud.flavors:
@@ -107,20 +107,20 @@ def _flavors(cloud: Cloud) -> Iterator[Finding]:
         try:
             demand.of(flavor, cloud.aliases, cloud.alias_source)
         except errors.NoAlias as exc:
-            yield Finding(
+            yield Disagreement(
                 Kind.FLAVOR,
                 flavor.name,
                 f"asks for alias {exc.alias}, which is not in"
                 f" {cloud.alias_source}: nova-api refuses such servers",
             )
         except errors.FleetError as exc:
-            yield Finding(Kind.FLAVOR, flavor.name, str(exc))
+            yield Disagreement(Kind.FLAVOR, flavor.name, str(exc))
 
 
-def _hosts(cloud: Cloud) -> Iterator[Finding]:
+def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
     for host in cloud.hosts:
         if host.uuid not in cloud.hypervisors:
-            yield Finding(
+            yield Disagreement(
                 Kind.HOST_NOT_IN_NOVA,
                 host.name,
                 f"Nova has no compute node {host.uuid}: if the host is gone,"
@@ -129,7 +129,7 @@ def _hosts(cloud: Cloud) -> Iterator[Finding]:
             )
         for device in host.devices:
             if device.resource_class is None:
-                yield Finding(
+                yield Disagreement(
                     Kind.NO_INVENTORY,
                     device.name,
                     "nothing can be allocated from it: the device is gone, or"
@@ -137,14 +137,14 @@ def _hosts(cloud: Cloud) -> Iterator[Finding]:
                 )
         problem = linked.LinkedDevices.of(host.devices).problem
         if problem is not None:
-            yield Finding(
+            yield Disagreement(
                 Kind.LINKS,
                 host.name,
                 f"{problem}; the devices of this host count as not linked",
             )
 
 
-def _peers(hosts: Iterable[model.Host]) -> Iterator[Finding]:
+def _peers(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
     """Compare hosts that have devices at the same addresses.
 
     They are machines of one kind, as far as Placement tells, so that equal
@@ -162,7 +162,7 @@ def _peers(hosts: Iterable[model.Host]) -> Iterator[Finding]:
             yield from _slot(slot)
 
 
-def _slot(devices: Sequence[model.Device]) -> Iterator[Finding]:
+def _slot(devices: Sequence[model.Device]) -> Iterator[Disagreement]:
     """Compare the devices at one address of several hosts."""
     there = [device for device in devices if device.resource_class]
     for what, of in (
@@ -177,7 +177,7 @@ def _slot(devices: Sequence[model.Device]) -> Iterator[Finding]:
             continue  # no majority
         for device in there:
             if of(device) != usual:
-                yield Finding(
+                yield Disagreement(
                     Kind.OTHER_THAN_PEERS,
                     device.name,
                     f"{what} {of(device) or 'none'}; {number} of"
@@ -194,11 +194,11 @@ def is_overused(device: model.Device) -> bool:
     return device.amount.used > device.amount.capacity
 
 
-def _overused(cloud: Cloud) -> Iterator[Finding]:
+def _overused(cloud: Cloud) -> Iterator[Disagreement]:
     for device in _devices(cloud):
         total = cloud.totals.get(device.uuid)
         if total is not None and device.amount.used > total:
-            yield Finding(
+            yield Disagreement(
                 Kind.OVERUSED,
                 device.name,
                 f"{device.amount.used} used of {total}: two servers may"
@@ -206,7 +206,7 @@ def _overused(cloud: Cloud) -> Iterator[Finding]:
             )
 
 
-def _consumers(cloud: Cloud) -> Iterator[Finding]:
+def _consumers(cloud: Cloud) -> Iterator[Disagreement]:
     devices_by_consumer: dict[str, list[str]] = {}
     for device in _devices(cloud):
         for owner in cloud.owners.get(device.uuid, ()):
@@ -217,7 +217,7 @@ def _consumers(cloud: Cloud) -> Iterator[Finding]:
         holder = cloud.holders.holder(consumer)
         if holder.server is not None or holder.migration is not None:
             continue
-        yield Finding(
+        yield Disagreement(
             Kind.NO_SERVER,
             consumer,
             f"has {', '.join(names)}, but Nova has no such server: see"
@@ -225,7 +225,7 @@ def _consumers(cloud: Cloud) -> Iterator[Finding]:
         )
 
 
-def _servers(cloud: Cloud) -> Iterator[Finding]:
+def _servers(cloud: Cloud) -> Iterator[Disagreement]:
     units: dict[str, dict[str, int]] = {}
     for device in _devices(cloud):
         for owner in cloud.owners.get(device.uuid, ()):
@@ -243,7 +243,7 @@ def _servers(cloud: Cloud) -> Iterator[Finding]:
             continue
         held = units.get(server.uuid, {})
         if problem := _missing(asked, held, cloud.aliases):
-            yield Finding(
+            yield Disagreement(
                 Kind.TOO_FEW,
                 holders.label_server(server, short),
                 f"{problem} ({server.uuid} on {server.host})",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import enum
 import itertools
 import re
 
@@ -21,24 +20,14 @@ from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
+from nova_gpu_filter.severity import Severity
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import mask_of
 
 
-class Severity(enum.Enum):
-    """How bad it is; the value is what operators read."""
-
-    ERROR = "error"
-    """Servers of the flavor cannot start."""
-    WARNING = "warning"
-    """They may not work, or not as meant."""
-    NOTE = "note"
-    """Good to know, or not to be known here."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class FlavorProblem:
     """One thing to tell."""
 
     severity: Severity
@@ -66,7 +55,7 @@ class Question:
 _CONSUMER = re.compile("geforce", re.IGNORECASE)
 
 
-def check(question: Question) -> list[Finding]:
+def check(question: Question) -> list[FlavorProblem]:
     """Find what is to be told of a flavor, errors first."""
     found = list(_without_devices(question.flavor))
     try:
@@ -74,7 +63,9 @@ def check(question: Question) -> list[Finding]:
             question.flavor, question.aliases, question.alias_source
         )
     except errors.BadFlavor as exc:
-        found.append(Finding(Severity.ERROR, extra_specs.ALIAS_KEY, str(exc)))
+        found.append(
+            FlavorProblem(Severity.ERROR, extra_specs.ALIAS_KEY, str(exc))
+        )
     else:
         found += _claims(question.hosts, wanted, question.flavor)
         if wanted.devices:
@@ -83,18 +74,18 @@ def check(question: Question) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _without_devices(flavor: model.Flavor) -> Iterator[Finding]:
+def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:
     specs = flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
     if policy.LINK_KEY in specs:
-        yield Finding(
+        yield FlavorProblem(
             Severity.WARNING,
             policy.LINK_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
     else:
-        yield Finding(
+        yield FlavorProblem(
             Severity.NOTE,
             extra_specs.ALIAS_KEY,
             "the flavor asks for no device",
@@ -103,7 +94,7 @@ def _without_devices(flavor: model.Flavor) -> Iterator[Finding]:
 
 def _with_devices(
     question: Question, wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     yield from _asked_twice(question.flavor, wanted)
     yield from _counts(question.hosts, wanted)
     yield from _links(question.hosts, wanted)
@@ -118,7 +109,7 @@ def _with_devices(
 
 def _asked_twice(
     flavor: model.Flavor, wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     """Find resources that both the alias and the flavor itself ask for."""
     classes = {
         asked.alias.resource_class: asked.alias.name
@@ -128,7 +119,7 @@ def _asked_twice(
         group, colon, name = key.partition(":")
         is_resource = re.fullmatch("resources[0-9A-Za-z_-]*", group)
         if colon and is_resource and name in classes:
-            yield Finding(
+            yield FlavorProblem(
                 Severity.ERROR,
                 key,
                 f"alias {classes[name]} asks for {name} as well, so that"
@@ -165,14 +156,14 @@ def find_claims(
 
 def _claims(
     hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     for key, text in find_claims(hosts, wanted, flavor):
-        yield Finding(Severity.WARNING, key, text)
+        yield FlavorProblem(Severity.WARNING, key, text)
 
 
 def _counts(
     hosts: Sequence[model.Host], wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     """Find aliases of which no host has enough devices, free or not."""
     if not hosts:
         return
@@ -185,7 +176,7 @@ def _counts(
             for host in hosts
         )
         if most < asked.count:
-            yield Finding(
+            yield FlavorProblem(
                 Severity.ERROR,
                 extra_specs.ALIAS_KEY,
                 f"{asked.alias.name}:{asked.count}, but no host has more than"
@@ -195,12 +186,12 @@ def _counts(
 
 def _links(
     hosts: Sequence[model.Host], wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     link_policy, lead = wanted.link_policy, wanted.devices[0]
     if link_policy is None:
         return
     if lead.count == 1 and link_policy.link is not Requirement.FABRIC:
-        yield Finding(
+        yield FlavorProblem(
             Severity.NOTE,
             policy.LINK_KEY,
             f"one {lead.alias.name} has no links: every device will do",
@@ -210,14 +201,14 @@ def _links(
         return
     for host in hosts:
         found = capacity.find_devices(host, lead)
-        if capacity.sets(
+        if capacity.count_sets(
             found.topology,
             found.topology.everything,
             lead.count,
             dataclasses.replace(link_policy, required=True),
         ):
             return
-    yield Finding(
+    yield FlavorProblem(
         Severity.ERROR if link_policy.required else Severity.WARNING,
         policy.LINK_KEY,
         f"no host has {lead.count} {lead.alias.name} with"
@@ -245,7 +236,9 @@ def _partition_sizes(
     return f"; fabric partitions have {', '.join(map(str, sizes))} devices"
 
 
-def _numa(question: Question, wanted: demand.Demand) -> Iterator[Finding]:
+def _numa(
+    question: Question, wanted: demand.Demand
+) -> Iterator[FlavorProblem]:
     """Find devices that must be on NUMA nodes too small for them."""
     specs = question.flavor.extra_specs
     lead = wanted.devices[0]
@@ -265,14 +258,14 @@ def _numa(question: Question, wanted: demand.Demand) -> Iterator[Finding]:
             sorted(there), min(nodes, len(there))
         ):
             near = mask_of(bit for bit, n in enumerate(numbers) if n in chosen)
-            if capacity.sets(
+            if capacity.count_sets(
                 found.topology, near, lead.count, wanted.link_policy
             ):
                 return
     if known:
         link = wanted.link_policy
         with_link = f" with gpu:link={link.link.value}" if link else ""
-        yield Finding(
+        yield FlavorProblem(
             Severity.ERROR,
             "hw:pci_numa_affinity_policy",
             f"required, with {nodes} guest NUMA node{'s' * (nodes > 1)}: no"
@@ -299,7 +292,7 @@ def _guest_nodes(specs: Mapping[str, str]) -> int | None:
 
 def _consumer_cards(
     question: Question, wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     names = sorted(
         {
             name
@@ -315,7 +308,7 @@ def _consumer_cards(
         image.get("img_hide_hypervisor_id"),
     )
     if names and not any(map(strutils.bool_from_string, hidden)):
-        yield Finding(
+        yield FlavorProblem(
             Severity.WARNING,
             "hw:hide_hypervisor_id",
             f"{', '.join(names)}: NVIDIA's drivers before 465 do not start in"
@@ -342,7 +335,7 @@ def _meant(
 
 def _guest_memory(
     question: Question, wanted: demand.Demand
-) -> Iterator[Finding]:
+) -> Iterator[FlavorProblem]:
     """Compare the address space of guests with what devices take of it."""
     largest: list[tuple[int, int]] = []
     for asked in wanted.devices:
@@ -353,7 +346,7 @@ def _guest_memory(
             if device.uuid in question.products
         ]
         if not sizes:
-            yield Finding(
+            yield FlavorProblem(
                 Severity.NOTE,
                 "hw:maxphysaddr_bits",
                 f"how much address space {asked.alias.name} takes is not"
@@ -367,4 +360,4 @@ def _guest_memory(
     for severity, key, text in guest_memory.problems(
         total, question.flavor.ram_mb << 20, question.flavor.extra_specs, image
     ):
-        yield Finding(Severity(severity), key, text)
+        yield FlavorProblem(Severity(severity), key, text)

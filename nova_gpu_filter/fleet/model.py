@@ -146,9 +146,7 @@ class Device:
             sorted(
                 trait
                 for trait in self.traits
-                if not trait.startswith(
-                    (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
-                )
+                if not trait.startswith(codec.TRAIT_PREFIXES)
             )
         )
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import values
+from nova_gpu_filter.topology import codec
 
 SELECTORS = frozenset({"vendor_id", "product_id", "address", "devname"})
 NOVA_TAGS = frozenset(
@@ -30,7 +31,7 @@ NOVA_TAGS = frozenset(
         "traits",
     }
 )
-OUR_TAGS = frozenset({"gpu_links"})
+OUR_TAGS = frozenset({codec.TAG})
 _BOOLEAN_TAGS = ("managed", "live_migratable", "one_time_use")
 
 _MAXIMA = {"domain": 0xFFFF, "bus": 0xFF, "slot": 0x1F, "function": 0x7}

@@ -18,6 +18,7 @@ from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.saved import inventory_json
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
+from nova_gpu_filter.severity import Severity
 
 
 class CheckFlavor(command.Lister, base.GpuCommand):
@@ -76,7 +77,7 @@ class CheckFlavor(command.Lister, base.GpuCommand):
             )
         )
         self.has_error = any(
-            finding.severity is lint.Severity.ERROR for finding in found
+            finding.severity is Severity.ERROR for finding in found
         )
         return ("Severity", "Key", "Finding"), [
             (finding.severity.value, finding.key, finding.text)

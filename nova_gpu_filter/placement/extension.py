@@ -44,6 +44,7 @@ from nova_gpu_filter.placement import answer
 from nova_gpu_filter.placement import collector
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import counters
+from nova_gpu_filter.placement import header
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
 from nova_gpu_filter.placement import query
@@ -51,7 +52,6 @@ from nova_gpu_filter.placement import trees
 
 LOG = logging.getLogger(__name__)
 
-HEADER = ("X-GPU-Candidates", "composed")
 """Tells in a response that the extension has composed it."""
 
 _PATH = "/allocation_candidates"
@@ -181,7 +181,8 @@ class Wrapped:
             for name, value in placement.headers
             if name.lower() != "content-length"
         ]
-        headers += [("Content-Length", str(len(body))), HEADER]
+        headers.append(("Content-Length", str(len(body))))
+        headers.append((header.NAME, header.VALUE))
         return inner.Reply("200 OK", headers, body)
 
 

@@ -16,9 +16,6 @@ from nova_gpu_filter.topology.topology import Topology
 
 LOG = logging.getLogger(__name__)
 
-LINKS_TAG = "gpu_links"
-"""Tag of a device spec: the links of a device, see topology.codec."""
-
 MOST_COMPARED = 64
 """Most devices of a host that are compared by their links: the work grows with
 the square of their number, and no host that is known has more."""
@@ -88,7 +85,7 @@ def usable(
         key=_by_address,
     )
     links = [
-        (address, pool.get(LINKS_TAG), pool.get("numa_node"))
+        (address, pool.get(codec.TAG), pool.get("numa_node"))
         for address, _, pool in found
     ]
     try:

@@ -13,8 +13,8 @@ from nova import objects
 from nova.pci import stats
 from nova.scheduler import host_manager
 
-from nova_gpu_filter.pools import devices
 from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import topology as topologies
 
@@ -120,7 +120,7 @@ def _pools(host: Host) -> "objects.PciDevicePoolList":
         }
         text = kind.links[bit]
         if text is not None:
-            tags[devices.LINKS_TAG] = text
+            tags[codec.TAG] = text
         found.append(
             objects.PciDevicePool(
                 vendor_id="10de",

@@ -18,8 +18,8 @@ from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import hosts
 from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import topology as topologies
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 
 _KEYS: Final = frozenset(
@@ -72,9 +72,7 @@ class HostKind:
         if link is None:
             packed = packing.by_default(topology, k)
             return packed is not None and packed.count(mask) == 1
-        if link.link is Requirement.FABRIC:
-            return False
-        return topology.weakest(mask) >= link.link.floor
+        return satisfaction.any_set_meets(topology, mask, k, link.link)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import itertools
 from typing import Final
 
+from nova_gpu_filter.topology import boards
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
@@ -65,9 +66,15 @@ _HGX_PARTITIONS: Final = (
     *((device,) for device in (4, 6, 5, 7, 0, 2, 1, 3)),
 )
 
-# One NVLink or two to four of the others, none to the rest.
-_DGX1_ONE: Final = [(0, 1), (0, 2), (1, 3), (2, 6), (3, 7), (4, 5), (4, 6)]
-_DGX1_TWO: Final = [(0, 3), (0, 4), (1, 2), (1, 5), (2, 3), (4, 7), (5, 6)]
+
+def _dgx1_pairs(nvlinks: int) -> list[tuple[int, int]]:
+    """List the pairs of a DGX-1 that have so many NVLinks."""
+    return [
+        (a, b)
+        for a, b in itertools.combinations(range(8), 2)
+        if boards.DGX1_NVLINKS[a][b] == nvlinks
+    ]
+
 
 MACHINES: Final[dict[str, Callable[[], Topology]]] = {
     "hgx-h100-fabric": lambda: _machine(
@@ -78,8 +85,8 @@ MACHINES: Final[dict[str, Callable[[], Topology]]] = {
     "hgx-a100-4": lambda: _machine((0,) * 4, ("NV4", [range(4)])),
     "dgx1-v100": lambda: _machine(
         _TWO_SOCKETS,
-        ("NV1", [*_DGX1_ONE, (5, 7)]),
-        ("NV2", [*_DGX1_TWO, (6, 7)]),
+        ("NV1", _dgx1_pairs(1)),
+        ("NV2", _dgx1_pairs(2)),
     ),
     "dgx2-v100": lambda: _machine((0,) * 8 + (1,) * 8, ("NV6", [range(16)])),
     "v100-4": lambda: _machine((0,) * 4, ("NV2", [range(4)])),

@@ -7,12 +7,11 @@ from nova.pci import devspec
 from nova.pci import request
 from nova.pci import whitelist
 
+from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
 from nova_gpu_filter.status.node import Role
 from nova_gpu_filter.topology import codec
-
-LINKS_TAG = "gpu_links"
 
 
 class UnreadableError(Exception):
@@ -118,7 +117,7 @@ def check_device_specs(node: Node) -> results.Result:
                     " nova-compute does not start: give its address."
                 )
             )
-        if LINKS_TAG in tags:
+        if codec.TAG in tags:
             problems.extend(_check_links(tags))
     problems.extend(_check_post_copy(node, specs))
     return results.of(
@@ -155,12 +154,12 @@ def _check_post_copy(
 
 def _check_links(tags: dict[str, str]) -> list[results.Result]:
     """Look whether the filter and the Placement extension see one thing."""
-    text = str(tags[LINKS_TAG])
+    text = str(tags[codec.TAG])
     try:
         tagged = codec.parse_text("[pci]device_spec", text)
         traits = codec.parse_traits(
             "[pci]device_spec",
-            (name.upper() for name in tags.get("traits", "").split(",")),
+            names.normalize_traits(tags.get("traits", "")),
         )
     except codec.LinkTextError as exc:
         return [

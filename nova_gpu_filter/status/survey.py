@@ -10,10 +10,8 @@ import uuid
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.placement import header
 from nova_gpu_filter.status import client
-
-HEADER = "X-GPU-Candidates"
-"""In each answer that the extension composed; see placement/extension.py."""
 
 PROBES = 4
 """How often the extension is looked for: Placement APIs may share the load,
@@ -72,6 +70,6 @@ def _count_composed(asked: client.Client) -> int:
         }
     )
     return sum(
-        HEADER in asked.get(f"/allocation_candidates?{query}")[1]
+        header.NAME in asked.get(f"/allocation_candidates?{query}")[1]
         for _ in range(PROBES)
     )

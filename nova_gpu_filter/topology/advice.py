@@ -5,7 +5,7 @@
 from typing import Final
 
 from nova_gpu_filter.topology import cliques
-from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 
@@ -41,15 +41,5 @@ def requirements_that_fit(
     return [
         requirement
         for requirement in Requirement
-        if meets(topology, free, k, requirement)
+        if satisfaction.packing_for(topology, k, requirement).count(free)
     ]
-
-
-def meets(
-    topology: Topology, free: int, k: int, requirement: Requirement
-) -> bool:
-    """Whether any k of the free devices meet a requirement."""
-    if requirement is Requirement.FABRIC:
-        return bool(topology.whole_partitions(k, free))
-    floor = requirement.floor
-    return packing.of_linked_sets(topology, k, floor).count(free) > 0

@@ -10,8 +10,8 @@ from typing import Final
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import ranking
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.fragmentation import Mix
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
 
@@ -70,10 +70,8 @@ class Choice(ranking.Ranking):
         """Return the packing with sets that meet the policy."""
         if self.policy is None:
             return packing.by_default(self.topology, self.k)
-        if self.policy.link is Requirement.FABRIC:
-            return packing.of_partitions(self.topology, self.k)
-        return packing.of_linked_sets(
-            self.topology, self.k, self.policy.link.floor
+        return satisfaction.packing_for(
+            self.topology, self.k, self.policy.link
         )
 
     def _on(self, free: int) -> "Choice":

@@ -23,8 +23,13 @@ from typing import Final
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
+TAG: Final = "gpu_links"
+"""The tag of a device spec that has the text."""
+
 LINK_TRAIT_PREFIX: Final = "CUSTOM_GPU_LINK_"
 FABRIC_TRAIT_PREFIX: Final = "CUSTOM_GPU_FABRIC_"
+TRAIT_PREFIXES: Final = (LINK_TRAIT_PREFIX, FABRIC_TRAIT_PREFIX)
+"""What traits that say links begin with."""
 
 _ALLOWED: Final = (
     f"allowed are <type>:<group> with a type of {links.TYPES.lower()} or node,"

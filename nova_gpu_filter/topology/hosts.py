@@ -51,8 +51,9 @@ def from_traits(
 # Devices of one kind in one place have equal traits on every host.
 @functools.lru_cache(maxsize=8192)
 def _ours(traits: frozenset[str]) -> tuple[str, ...]:
-    prefixes = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
-    return tuple(sorted(t for t in traits if t.startswith(prefixes)))
+    return tuple(
+        sorted(t for t in traits if t.startswith(codec.TRAIT_PREFIXES))
+    )
 
 
 # A kind of host has as many keys as its devices have free subsets.

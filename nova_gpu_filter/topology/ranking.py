@@ -16,6 +16,7 @@ from typing import TypeAlias
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import seeds
 from nova_gpu_filter.topology import twins
 from nova_gpu_filter.topology.enumeration import LinkedSet
@@ -149,14 +150,9 @@ class Ranking:
 
     def _link_score(self, linked: LinkedSet) -> _LinkScore:
         whole = linked.mask in self._partitions
-        if self.policy is None:
-            satisfied = True
-        elif self.policy.link is Requirement.FABRIC:
-            satisfied = whole
-        else:
-            satisfied = linked.weakest >= self.policy.link.floor
         return (
-            satisfied,
+            self.policy is None
+            or satisfaction.meets(self.policy.link, linked.weakest, whole),
             whole or not self.topology.lists_partitions(self.k),
             linked.weakest,
             linked.total,

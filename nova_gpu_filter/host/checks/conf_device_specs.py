@@ -201,7 +201,7 @@ def _tags(
             spec.text,
             ("# write traits with commas only",),
         )
-    links = spec.tags.get("gpu_links")
+    links = spec.tags.get(codec.TAG)
     if links is not None:
         try:
             codec.parse_text("device_spec", str(links))
@@ -400,10 +400,10 @@ def _providers(
 
 def _can_be_read(spec: DeviceSpec) -> bool:
     """Tell whether a spec has links, and such as need no further word."""
-    if "gpu_links" not in spec.tags:
+    if codec.TAG not in spec.tags:
         return False
     try:
-        codec.parse_text("device_spec", str(spec.tags["gpu_links"]))
+        codec.parse_text("device_spec", str(spec.tags[codec.TAG]))
     except codec.LinkTextError:
         return False
     return True
@@ -422,14 +422,14 @@ def _links(
             [
                 (
                     str(function.address),
-                    str(spec.tags["gpu_links"]),
+                    str(spec.tags[codec.TAG]),
                     function.numa_node,
                 )
                 for function, spec in linked
             ]
         )
     except codec.LinkTextError as error:
-        yield _finding(options, Severity.ERROR, str(error), "gpu_links")
+        yield _finding(options, Severity.ERROR, str(error), codec.TAG)
     texts: dict[str, list[Function]] = {}
     for function, spec in linked:
         texts.setdefault(spec.text, []).append(function)

@@ -4,24 +4,11 @@
 
 from collections.abc import Iterable
 import dataclasses
-import enum
 
 from nova_gpu_filter import printable
+from nova_gpu_filter.severity import Severity as Severity
 
 _CONTENT_LIMIT = 160
-
-
-class Severity(enum.Enum):
-    """How bad it is; the worst one decides the exit code of ``check``."""
-
-    ERROR = "error"
-    """Passthrough does not work."""
-    WARNING = "warning"
-    """It works now or for some, and will fail after a reboot or for others."""
-    NOTE = "note"
-    """Good to know; nothing has to be done."""
-    OK = "ok"
-    """It was looked at, and is as it should be."""
 
 
 EXIT_CODES = {

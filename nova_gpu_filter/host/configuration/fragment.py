@@ -167,7 +167,7 @@ def device_spec(
         # Nova does not strip spaces beside the commas.
         spec["traits"] = ",".join(traits)
     if device_links is not None and (text := codec.format_text(device_links)):
-        spec["gpu_links"] = text
+        spec[codec.TAG] = text
     if function.vgpu_type is not None:
         # NVIDIA's driver is the VFIO driver of such a VF, and libvirt must
         # not bind it to another (Nova's admin/pci-passthrough, managed).

@@ -18,6 +18,7 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import pcie
+from nova_gpu_filter.topology import boards
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
@@ -29,20 +30,6 @@ Pattern = Callable[[int, int], int]
 
 def _all(bonded: int) -> Pattern:
     return lambda a, b: bonded
-
-
-# DGX-1: two quads, each fully meshed, and one link from each GPU to its
-# counterpart. Rows and columns are GPU0 to GPU7.
-_DGX1_MESH = (
-    (0, 1, 1, 2, 2, 0, 0, 0),
-    (1, 0, 2, 1, 0, 2, 0, 0),
-    (1, 2, 0, 2, 0, 0, 1, 0),
-    (2, 1, 2, 0, 0, 0, 0, 1),
-    (2, 0, 0, 0, 0, 1, 1, 2),
-    (0, 2, 0, 0, 1, 0, 2, 1),
-    (0, 0, 1, 0, 1, 2, 0, 2),
-    (0, 0, 0, 1, 2, 1, 2, 0),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +74,7 @@ BASEBOARDS = {
             products=frozenset({0x1DB1, 0x1DB5}),
             gpus=8,
             nvswitches=0,
-            pattern=lambda a, b: _DGX1_MESH[a][b],
+            pattern=lambda a, b: boards.DGX1_NVLINKS[a][b],
             per_numa_node=4,
             switch_pairs=True,
         ),

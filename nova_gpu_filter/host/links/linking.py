@@ -23,6 +23,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import mask_of
 
 NVIDIA = 0x10DE
 
@@ -117,10 +118,11 @@ class HostLinks:
         )
         partitions = []
         for partition in self.partitions:
-            mask = 0
-            for address in partition.addresses:
-                if address in place:
-                    mask |= 1 << place[address]
+            mask = mask_of(
+                place[address]
+                for address in partition.addresses
+                if address in place
+            )
             if mask:
                 partitions.append(
                     FabricPartition(

@@ -14,7 +14,7 @@ from nova_gpu_filter.pools import shortage
 from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
-from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology import satisfaction
 
 
 class TopologyPoolMatcher(nova.NovaPoolMatcher):
@@ -221,12 +221,9 @@ def _satisfies(
     policy = requests.link_policy
     if policy is None or not policy.required:
         return True
-    topology = devices.topology
-    if policy.link is Requirement.FABRIC:
-        return mask in topology.whole_partitions(
-            requests.requests[0].count, topology.everything
-        )
-    return topology.weakest(mask) >= policy.link.floor
+    return satisfaction.any_set_meets(
+        devices.topology, mask, requests.requests[0].count, policy.link
+    )
 
 
 def _without_order(

@@ -7,6 +7,7 @@ import pytest
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.severity import Severity
 from tests import machines
 from tests.unit.fleet import builders
 from tests.unit.fleet.test_capacity import ALIASES
@@ -320,7 +321,7 @@ def test_without_inventories_the_address_space_is_not_known():
     host = builders.machine("a")
     question = lint.Question(flavor(), ALIASES, "nova.conf", [host])
     ((found),) = lint.check(question)
-    assert found.severity is lint.Severity.NOTE
+    assert found.severity is Severity.NOTE
     assert found.text.startswith("how much address space h100 takes is not")
 
 
