@@ -104,7 +104,7 @@ def _with_devices(
     for severity, key, text in memory_encryption.problems(
         question.flavor.extra_specs, question.image
     ):
-        yield Finding(Severity(severity), key, text)
+        yield FlavorProblem(Severity(severity), key, text)
 
 
 def _asked_twice(
