@@ -2,8 +2,30 @@
 
 """What ``nova-gpu-host capture`` writes, unpacked."""
 
+import io
 import pathlib
 import tarfile
+
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import archive
+from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.sysfs import tree
+
+
+def write(root, sources=None, is_packed=False):
+    """Give the bytes of a capture of the host below ``root``."""
+    files = tree.Tree(str(root))
+    file = io.BytesIO()
+    entries = capture.entries(files, sources or linking.Sources())
+    archive.write(entries, capture.top(files), file, is_packed)
+    return file.getvalue()
+
+
+def take(root, directory, sources=None):
+    """Capture the host below ``root``, and unpack it in a new directory."""
+    path = directory / "capture.tar"
+    path.write_bytes(write(root, sources))
+    return unpack(path, directory / "unpacked")
 
 
 def unpack(capture: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:

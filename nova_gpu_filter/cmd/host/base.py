@@ -18,7 +18,7 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.saved import capture
+from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -257,9 +257,9 @@ def sources(
     :raises GpuFilterError: a file cannot be read, or a program failed.
     """
     given = {
-        "topo": (parsed_args.nvidia_smi_topo, capture.TOPO),
-        "query": (parsed_args.nvidia_smi_q, capture.QUERY),
-        "fabric": (parsed_args.fabric, capture.FABRIC),
+        "topo": (parsed_args.nvidia_smi_topo, outputs.TOPO),
+        "query": (parsed_args.nvidia_smi_q, outputs.QUERY),
+        "fabric": (parsed_args.fabric, outputs.FABRIC),
     }
     found: dict[str, tuple[str, str]] = {}
     if parsed_args.run_nvidia_smi:

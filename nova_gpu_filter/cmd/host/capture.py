@@ -2,12 +2,15 @@
 
 """``nova-gpu-host capture``."""
 
+import io
 import os
 import sys
 
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.configuration import saving
+from nova_gpu_filter.host.saved import archive
 from nova_gpu_filter.host.saved import capture
 
 
@@ -15,9 +18,11 @@ class Capture(base.HostCommand, command.Command):
     """Write what the other commands read into a tar archive.
 
     For a support ticket: unpack it elsewhere and give its directory with
-    --sysfs-root. Serial numbers, UUIDs, MAC addresses, passwords and keys
-    are left out; of the kernel command line, only values that matter here
-    are kept. nova.conf is not part of it.
+    --sysfs-root. Of each file, only words that are known are kept: numbers,
+    PCI addresses, names of kernel modules and interfaces, keywords. Serial
+    numbers, UUIDs, MAC addresses, passwords and keys are left out, and
+    REMOVED stands in their place. nova.conf is not part of it. See with
+    --show what it is before you send it.
     """
 
     def get_parser(self, prog_name):
@@ -35,6 +40,12 @@ class Capture(base.HostCommand, command.Command):
         parser.add_argument(
             "--force", action="store_true", help="replace FILE if it is there"
         )
+        parser.add_argument(
+            "--show",
+            action="store_true",
+            help="print every file of the archive as it would be in it, and"
+            " write nothing",
+        )
         return parser
 
     def take_action(self, parsed_args):
@@ -45,21 +56,33 @@ class Capture(base.HostCommand, command.Command):
                 source="--baseboard",
                 reason="is not captured: give it when the capture is examined",
             )
-        sources = base.sources(tree, parsed_args)
-        path = parsed_args.file or capture.default_name(tree)
-        if path == "-":
-            count = capture.write(tree, sources, sys.stdout.buffer, path)
+        if parsed_args.show and (parsed_args.file or parsed_args.force):
+            raise errors.BadInput(
+                source="--show",
+                reason="writes no file: give it without FILE and --force",
+            )
+        entries = capture.entries(tree, base.sources(tree, parsed_args))
+        if parsed_args.show:
+            for line in archive.show(entries):
+                self.app.stdout.write(f"{line}\n")
         else:
-            mode = "wb" if parsed_args.force else "xb"
-            try:
-                with open(path, mode) as file:
-                    count = capture.write(tree, sources, file, path)
-            except FileExistsError:
-                raise errors.BadInput(
-                    source=path, reason="is there already; use --force"
-                ) from None
-        where = "standard output" if path == "-" else os.path.abspath(path)
-        self.warn(f"wrote {count} entries to {where}")
+            self._save(tree, entries, parsed_args)
         for problem, error in sorted(tree.problems.items()):
             self.warn(f"not read: {problem}: {error}")
         return 0
+
+    def _save(self, tree, entries, parsed_args):
+        path = parsed_args.file or capture.default_name(tree)
+        top = capture.top(tree)
+        is_packed = path.endswith("gz")
+        if path == "-":
+            # Nothing is written if something cannot be read.
+            whole = io.BytesIO()
+            count = archive.write(entries, top, whole, is_packed)
+            sys.stdout.buffer.write(whole.getvalue())
+            sys.stdout.buffer.flush()
+        else:
+            with saving.replaced(path, parsed_args.force) as file:
+                count = archive.write(entries, top, file, is_packed)
+        where = "standard output" if path == "-" else os.path.abspath(path)
+        self.warn(f"wrote {count} entries to {where}")

@@ -22,6 +22,10 @@ SCRIPTS = (
 DRACUT_PLACES = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
 MKINITCPIO = "/etc/mkinitcpio.conf"
 MKINITCPIO_PLACE = "/etc/mkinitcpio.conf.d"
+MKINITCPIO_ARRAY = re.compile(
+    r"^\s*(MODULES|HOOKS)(\+?)=[\"(]([^\")]*)[\")]", re.MULTILINE
+)
+"""An array of bash in it: name, ``+``, and the words."""
 
 # Files that show which of them a host has.
 _MARKS = {
@@ -117,9 +121,7 @@ def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     evidence = None
     for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
         text = tree.read(path) or ""
-        for match in re.finditer(
-            r"^\s*(MODULES|HOOKS)(\+?)=[\"(]([^\")]*)[\")]", text, re.M
-        ):
+        for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
             if match[1] == "HOOKS":
                 hooks = [*(hooks or []), *words] if match[2] else words

@@ -506,14 +506,22 @@ class Boot:
         made = self._tree.modified(there[0]) or 0.0
         for name in self._tree.entries("/etc/modprobe.d"):
             path = f"/etc/modprobe.d/{name}"
-            text = self._tree.read(path) or ""
             changed = self._tree.modified(path) or 0.0
-            if changed > made and re.search("vfio|blacklist|softdep", text):
+            if changed > made and self._decides_drivers(path):
                 return (
                     Evidence(there[0], f"made at {made:.0f}"),
                     Evidence(path, f"changed at {changed:.0f}"),
                 )
         return None
+
+    def _decides_drivers(self, path: str) -> bool:
+        """Tell whether a file of modprobe.d has a say in who gets devices."""
+        return any(
+            directive.words[0] in ("blacklist", "install", "softdep")
+            or "vfio" in directive.words[1]
+            for directive in self.directives
+            if directive.evidence.path == path
+        )
 
 
 def _rule_matches(rule: str, function: Function) -> bool:

@@ -52,16 +52,21 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
             text = without_comments(tree.read(path) or "")
             if _BINDS.search(text):
                 yield Script(path, text, bool(_TAKES.search(text)))
-    enabled = {
-        name
+    on = enabled(tree)
+    for place in UNIT_PLACES:
+        for name in tree.entries(place):
+            if name in on and name.endswith(".service"):
+                yield from _unit(tree, f"{place}/{name}")
+
+
+def enabled(tree: tree_lib.Tree) -> dict[str, str]:
+    """List the units that start at boot, and the links that say so."""
+    return {
+        name: f"{UNITS}/{folder}/{name}"
         for folder in tree.entries(UNITS)
         if folder.endswith((".wants", ".requires"))
         for name in tree.entries(f"{UNITS}/{folder}")
     }
-    for place in UNIT_PLACES:
-        for name in tree.entries(place):
-            if name in enabled and name.endswith(".service"):
-                yield from _unit(tree, f"{place}/{name}")
 
 
 def _unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
@@ -76,8 +81,13 @@ def _unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
         ]
     )
     takes = bool(_TAKES.search(text))
-    if _BINDS.search(text) and (takes or _BEFORE_DRIVERS.search(unit)):
+    if _BINDS.search(text) and (takes or is_before_drivers(unit)):
         yield Script(path, text, takes)
+
+
+def is_before_drivers(unit: str) -> bool:
+    """Tell whether a unit runs before modules are loaded for devices."""
+    return _BEFORE_DRIVERS.search(unit) is not None
 
 
 def programs(unit: str) -> tuple[str, ...]:

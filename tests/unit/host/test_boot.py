@@ -8,8 +8,6 @@ import pytest
 
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import vfio_ids
-from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.saved import capture
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
 from tests import sysfs_trees
@@ -432,11 +430,7 @@ def test_what_works_is_told_from_what_does_nothing(
         host.write(path, content)
     assert boot_of(host).grabbers(gpu()) == grabbers
     place = tmp_path_factory.mktemp("capture")
-    with (place / "x.tar").open("wb") as file:
-        capture.write(
-            tree.Tree(str(host.root)), linking.Sources(), file, "x.tar"
-        )
-    top = captures.unpack(place / "x.tar", place / "unpacked")
+    top = captures.take(host.root, place)
     assert outcome.Boot(tree.Tree(str(top))).grabbers(gpu()) == grabbers
 
 

@@ -10,7 +10,6 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.saved import capture
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
@@ -405,12 +404,7 @@ def test_the_console_is_known_by_each_file_that_the_kernel_has(host, write):
 )
 def test_a_capture_knows_the_same_uses(host, tmp_path, write):
     write(host)
-    path = tmp_path / "capture.tar"
-    with path.open("wb") as file:
-        capture.write(
-            tree.Tree(str(host.root)), linking.Sources(), file, "x.tar"
-        )
-    top = captures.unpack(path, tmp_path / "unpacked")
+    top = captures.take(host.root, tmp_path)
     before, after = (
         {
             one.address: [(use.use, use.text) for use in one.host_uses]

@@ -2,10 +2,12 @@
 
 """nova-gpu-host, as an operator runs it."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import tarfile
 
 import pytest
 import yaml
@@ -458,6 +460,41 @@ def test_a_capture_is_not_overwritten(run, root, tmp_path):
     assert run("--sysfs-root", place, "capture", path, "--force")[0] == 0
 
 
+def test_what_a_capture_would_hold_is_shown(run, root, tmp_path):
+    place = root("k2_host")
+    code, output, errors = run("--sysfs-root", place, "capture", "--show")
+    assert code == 0
+    assert not errors
+    path = tmp_path / "k2.tar"
+    run("--sysfs-root", place, "capture", path)
+    shown = [
+        line.split(" -> ")[0].rstrip("/")
+        for line in output.splitlines()
+        if not line.startswith(" ")
+    ]
+    with tarfile.open(path) as archive:
+        held = [member.name for member in archive.getmembers()]
+    assert [f"k2-1{one}" for one in shown] == held
+    assert "    BOOT" not in output
+    assert "\n/proc/cmdline\n    REMOVED" in output
+
+
+def test_nothing_is_left_of_a_capture_that_fails(
+    run, root, tmp_path, monkeypatch
+):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", fail)
+    place = root("k2_host")
+    path = tmp_path / "captures" / "k2.tar"
+    path.parent.mkdir()
+    code, _, errors = run("--sysfs-root", place, "capture", path)
+    assert code == 3
+    assert "No space left on device" in errors
+    assert not os.listdir(path.parent)
+
+
 # What goes wrong
 
 
@@ -498,6 +535,7 @@ BAD = [
     (("config", "--alias", "x=y"), "give a NAME"),
     (("capture", "/none/x.tar"), "No such file"),
     (("capture", "x.tar", "--baseboard", "x"), "is not captured"),
+    (("capture", "x.tar", "--show"), "--show: writes no file"),
 ]
 
 

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is kept of each file that the checks read: one list, in ``FILES``.
+
+A file without a row is not kept. Of a file with one, only what the row's
+function finds in it is, and each function writes its text anew from words
+that it knows: numbers, addresses, names of kernel modules, keywords.
+"""
+
+from collections.abc import Callable
+import re
+
+from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.saved import kept_boot
+from nova_gpu_filter.host.saved import kept_use
+from nova_gpu_filter.host.saved.tokens import ADDRESS
+from nova_gpu_filter.host.saved.tokens import REMOVED
+from nova_gpu_filter.host.saved.tokens import Tokens
+from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import management
+
+Keep = Callable[[Tokens, str], list[str]]
+"""Gives the lines that are kept of a text."""
+
+
+def _lines(pattern: str, at_most: int = 1) -> Keep:
+    """Keep the first lines that are of a form as a whole."""
+    form = re.compile(pattern)
+
+    def keep(_: Tokens, text: str) -> list[str]:
+        lines = (line.strip() for line in text.splitlines())
+        return [line for line in lines if form.fullmatch(line)][:at_most]
+
+    return keep
+
+
+def _words(pattern: str, at_most: int = 1) -> Keep:
+    """Keep what matches in each line, and nothing of the rest of it."""
+    form = re.compile(pattern)
+
+    def keep(_: Tokens, text: str) -> list[str]:
+        found = (form.match(line) for line in text.splitlines())
+        return [match[0] for match in found if match][:at_most]
+
+    return keep
+
+
+# /proc
+
+
+def _cpus(_: Tokens, text: str) -> list[str]:
+    kept = []
+    for pattern in (
+        r"vendor_id\s*: [A-Za-z]{1,12}",
+        r"CPU implementer\s*: 0x[0-9a-f]{2}",
+        r"cpu\s*: POWER[0-9]{0,2}",
+    ):
+        match = re.search(rf"^{pattern}", text, re.MULTILINE)
+        kept += [match[0]] if match else []
+    flags = re.search(r"^flags\s*:.*$", text, re.MULTILINE)
+    if flags:
+        # Of the others, some CPUs could be recognised.
+        is_guest = "hypervisor" in flags[0].split()
+        kept.append("flags\t:" + (" hypervisor" if is_guest else ""))
+    return kept
+
+
+def _interrupts(_: Tokens, text: str) -> list[str]:
+    names = re.findall(
+        r" ((?:IR-)?(?:(?:PCI|DMAR|HPET)-)?MSIX?|(?:IR-)?IO-APIC)\b", text
+    )
+    return [f"0: {name}" for name in sorted(set(names))]
+
+
+def _hostname(_: Tokens, text: str) -> list[str]:
+    return [re.sub(r"[^A-Za-z0-9._-]", "_", text.strip())[:255]]
+
+
+# As the drivers of NVIDIA, Intel (GVT-g) and AMD name them.
+_VGPU_TYPE = re.compile(
+    r"(?:GRID|NVIDIA|MxGPU|AMD) (?:[A-Z]{1,6} )?[A-Z0-9][A-Za-z0-9-]{1,24}"
+    r"|i915-GVTg_V[0-9]_[0-9]"
+)
+
+
+def _vgpu_type(_: Tokens, text: str) -> list[str]:
+    line = text.strip()
+    return [line if _VGPU_TYPE.fullmatch(line) else REMOVED]
+
+
+_HEX = r"0x[0-9a-fA-F]{1,8}"
+_LONG = r"0x[0-9a-fA-F]{1,16}"
+_NUMBER = r"-?[0-9]{1,6}"
+_COUNTERS = _lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
+
+# File of a device, in the directory of its PCI function -> what is kept.
+DEVICE_FILES: dict[str, Keep] = {
+    "aer_dev_correctable": _COUNTERS,
+    "aer_dev_fatal": _COUNTERS,
+    "aer_dev_nonfatal": _COUNTERS,
+    "boot_vga": _lines(_NUMBER),
+    "class": _lines(_HEX),
+    "current_link_speed": _lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
+    "current_link_width": _lines(_NUMBER),
+    "device": _lines(_HEX),
+    "driver_override": kept_boot.driver,
+    "max_link_speed": _lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
+    "max_link_width": _lines(_NUMBER),
+    "modalias": _lines(
+        r"pci:v[0-9A-F]{8}d[0-9A-F]{8}sv[0-9A-F]{8}sd[0-9A-F]{8}"
+        r"bc[0-9A-F]{2}sc[0-9A-F]{2}i[0-9A-F]{2}"
+    ),
+    "numa_node": _lines(_NUMBER),
+    "power_state": _lines(r"D[0-3]|D3hot|D3cold|unknown|error"),
+    "power/runtime_status": _lines(
+        r"active|suspended|suspending|resuming|error|unsupported"
+    ),
+    "reset_method": _lines(
+        r"(?: ?\b(?:device_specific|acpi|flr|af_flr|pm|bus|cxl_bus)\b)+"
+    ),
+    "resource": _lines(rf"{_LONG} {_LONG} {_LONG}", 32),
+    "revision": _lines(_HEX),
+    "sriov_numvfs": _lines(_NUMBER),
+    "sriov_totalvfs": _lines(_NUMBER),
+    "sriov_vf_device": _lines(r"[0-9a-fA-F]{1,8}"),
+    "subsystem_device": _lines(_HEX),
+    "subsystem_vendor": _lines(_HEX),
+    "vendor": _lines(_HEX),
+    "nvidia/current_vgpu_type": _lines(_NUMBER),
+}
+
+
+def _files(places: tuple[str, ...], name: str = "[^/]+") -> str:
+    return rf"(?:{'|'.join(map(re.escape, places))})/{name}"
+
+
+_CONF = r"[^/]+\.conf"
+_KERNEL = r"(?:/usr)?/lib/modules/[^/]+"
+FILES: tuple[tuple[str, Keep], ...] = (
+    (r"/proc/sys/kernel/hostname|/etc/hostname", _hostname),
+    (r"/proc/sys/kernel/osrelease", _lines(r"[\w.+~-]{1,128}")),
+    (outcome.CMDLINE, kept_boot.cmdline),
+    (r"/proc/cpuinfo", _cpus),
+    (r"/proc/interrupts", _interrupts),
+    (
+        r"/proc/meminfo",
+        _words(
+            r"(?:MemTotal|HugePages_[A-Z]\w{1,9}|Hugepagesize):"
+            r"\s{1,20}[0-9]{1,12}(?: kB)?",
+            9,
+        ),
+    ),
+    (host_use.ROUTE, kept_use.route),
+    (host_use.ROUTE6, kept_use.route6),
+    (host_use.ADDRESS6, kept_use.address6),
+    (host_use.MOUNTS, kept_use.mounts),
+    (host_use.SWAPS, kept_use.swaps),
+    (host_use.IOMEM, kept_use.memory),
+    (rf"{host_use.UDEV}/b[0-9]+:[0-9]+", kept_use.udev),
+    (host_use.CONSOLES, kept_use.consoles),
+    (r"/sys/.*/boot_display", _lines(r"[01]")),
+    (r"/sys/.*/dev", _lines(r"[0-9]{1,5}:[0-9]{1,8}")),
+    (r"/sys/.*/dm/name", kept_use.name),
+    (r"/sys/.*/net/[^/]+/operstate", _lines(r"[a-z]{1,16}")),
+    (r"/sys/.*/net/[^/]+/flags", _lines(_HEX)),
+    (r"/sys/.*/net/[^/]+/carrier", _lines(r"[01]")),
+    (
+        r"/sys/devices/system/node/online",
+        _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*"),
+    ),
+    (
+        r"/sys/kernel/iommu_groups/[0-9]+/reserved_regions",
+        _lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),
+    ),
+    (r"/sys/module/vfio\w*/parameters/\w+", _lines(r"[YN]|[0-9]{1,10}")),
+    (r"/sys/.*/mdev_supported_types/[^/]+/name", _vgpu_type),
+    (
+        r"/sys/.*/mdev_supported_types/[^/]+/available_instances",
+        _lines(_NUMBER),
+    ),
+    *(
+        (rf"/sys/.*/{re.escape(name)}", keep)
+        for name, keep in DEVICE_FILES.items()
+    ),
+    (_files(outcome.MODPROBE_PLACES, _CONF), kept_boot.modprobe),
+    (_files(outcome.LOAD_PLACES), kept_boot.load),
+    (_files(outcome.UDEV_PLACES), kept_boot.rules),
+    (rf"/etc/driverctl\.d/pci-{ADDRESS}", kept_boot.driver),
+    (r"/etc/dracut\.conf", kept_boot.dracut),
+    (_files(outcome.DRACUT_PLACES, _CONF), kept_boot.dracut),
+    (initramfs.MODULES, kept_boot.early_modules),
+    (_files(initramfs.MODULES_PLACES), kept_boot.early_modules),
+    (initramfs.MKINITCPIO, kept_boot.mkinitcpio),
+    (_files((initramfs.MKINITCPIO_PLACE,), _CONF), kept_boot.mkinitcpio),
+    (_files(initramfs.SCRIPTS), kept_boot.script),
+    (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.script),
+    (
+        r"/usr/share/nvidia/nvswitch/fabricmanager\.cfg",
+        _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
+    ),
+    (
+        r"(?:/usr)?/lib/modules/[^/]+/modules\.(?:dep|builtin)",
+        kept_boot.modules,
+    ),
+    (r"(?:/usr)?/lib/modules/[^/]+/modules\.alias", kept_boot.aliases),
+)
+_ROWS = tuple((re.compile(pattern), keep) for pattern, keep in FILES)
+
+
+def find(path: str) -> Keep | None:
+    """Find what is kept of a file; None: it is not kept at all."""
+    for pattern, keep in _ROWS:
+        if pattern.fullmatch(path):
+            return keep
+    return None
+
+
+def device_names(tokens: Tokens, host: Inventory) -> list[str]:
+    """Write the part of a ``pci.ids`` that names the devices of a host."""
+    vendors: dict[int, str] = {}
+    products: dict[int, dict[int, dict[str, str]]] = {}
+    classes: dict[int, str] = {}
+    for one in host.functions:
+        if one.class_name:
+            classes[one.base_class] = one.class_name
+        if one.vendor_name:
+            vendors[one.vendor_id] = f"{one.vendor_id:04x}  {one.vendor_name}"
+            boards = products.setdefault(one.vendor_id, {})
+            if one.product_name:
+                known = boards.setdefault(
+                    one.product_id,
+                    {"": f"\t{one.product_id:04x}  {one.product_name}"},
+                )
+                if one.subsystem_name:
+                    ids = f"{one.subvendor_id:04x} {one.subproduct_id:04x}"
+                    known[ids] = f"\t\t{ids}  {one.subsystem_name}"
+    lines = []
+    for vendor in sorted(vendors):
+        lines.append(vendors[vendor])
+        for boards_of_one in products[vendor].values():
+            lines += boards_of_one.values()
+    for code, name in sorted(classes.items()):
+        lines.append(f"C {code >> 8:02x}  {name}")
+        lines.append(f"\t{code & 0xFF:02x}  {name}")
+    return [
+        line[: len(line) - len(line.lstrip("\t"))]
+        + tokens.text(line.lstrip("\t"))
+        for line in lines
+    ]
+
+
+def markers(product_data: bytes) -> bytes | None:
+    """Give the first marker in vital product data, between serial numbers."""
+    for row in management.BY_PRODUCT_DATA:
+        if row.marker in product_data:
+            return row.marker
+    return None

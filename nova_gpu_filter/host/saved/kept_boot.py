@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a capture keeps of settings for boot, each text written anew."""
+
+import fnmatch
+import re
+
+from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.saved.tokens import ADDRESS
+from nova_gpu_filter.host.saved.tokens import REMOVED
+from nova_gpu_filter.host.saved.tokens import Tokens
+
+# The kernel's command line, and options of modprobe, which are the same
+
+_SWITCH = r"[01yYnN]|on|off"
+_IDS = r"[0-9a-fA-F]{3,8}:[0-9a-fA-F]{3,8}(?::[0-9a-fA-F]{1,8}){0,4}"
+# Parameter -> what a part of its value, between commas, may be. Source:
+# Documentation/admin-guide/kernel-parameters.txt.
+_PARAMETERS = (
+    (
+        r"(?:intel_|amd_)?iommu",
+        rf"{_SWITCH}|pt|nopt|soft|force|noforce|no?merge|[ft]?boot_noforce"
+        r"|sm_o(?:n|ff)|strict|igfx_off|fullflush|force_isolation"
+        r"|force_enable|pgtbl_v[12]|nobounce|allowed",
+    ),
+    (r"iommu\.(?:passthrough|strict|forcedac)", _SWITCH),
+    ("intremap", r"on|off|nosid|no_x2apic_optout|nopost|posted_msi"),
+    (r"nointremap|x2apic_phys|nox2apic|nomodeset", r""),
+    (
+        "pci",
+        r"realloc(?:=on|=off)?|nocrs|use_crs|noaer|nomsi|noats|nommconf"
+        r"|assign-busses|big_root_window|routeirq|noacpi"
+        r"|pcie_bus_(?:tune_off|safe|perf|peer2peer)",
+    ),
+    (
+        "pcie_acs_override",
+        r"downstream|multifunction|id:[0-9a-f]{4}:[0-9a-f]{4}",
+    ),
+    ("pcie_aspm|pcie_ports|pcie_port_pm", "off|force|auto|native|compat"),
+    (r"vfio_pci\.ids", _IDS),
+    (
+        r"vfio_pci\.(?:disable_idle_d3|disable_vga|nointxmask|enable_sriov"
+        r"|disable_denylist)"
+        r"|vfio_iommu_type1\.(?:allow_unsafe_interrupts|disable_hugepages)"
+        r"|vfio\.enable_unsafe_noiommu_mode",
+        _SWITCH,
+    ),
+    (r"\w{1,20}\.modeset", r"-?[0-9]"),
+    (r"(?:default_)?hugepagesz", r"[0-9]{1,6}[kKmMgG]"),
+    ("hugepages", r"[0-9]{1,7}"),
+    ("video", r"(?:efifb|vesafb|simplefb):off"),
+)
+_MODULE_LISTS = frozenset(
+    {
+        "modprobe.blacklist",
+        "module_blacklist",
+        "rd.driver.pre",
+        "rd.driver.blacklist",
+    }
+)
+
+
+def _parameter(tokens: Tokens, word: str) -> str:
+    key, equals, value = word.replace('"', "").partition("=")
+    name = outcome.module_name(key)
+    parts = value.split(",") if equals else []
+    if name in _MODULE_LISTS:
+        return f"{key}{equals}{','.join(map(tokens.module, parts))}"
+    for pattern, form in _PARAMETERS:
+        if re.fullmatch(pattern, name) and (
+            "." not in name
+            or tokens.is_module(name.partition(".")[0])
+            or name.startswith("iommu.")
+        ):
+            kept = [
+                part if re.fullmatch(form, part) else REMOVED for part in parts
+            ]
+            return f"{key}{equals}{','.join(kept)}"
+    return REMOVED
+
+
+def cmdline(tokens: Tokens, text: str) -> list[str]:
+    """Keep parameters of the kernel that we know."""
+    words = outcome.cmdline_words(text)
+    return [" ".join(_parameter(tokens, word) for word in words)]
+
+
+def modprobe(tokens: Tokens, text: str) -> list[str]:
+    """Keep lines of modprobe.d, of modules that we know."""
+    kept = []
+    for line in text.replace("\\\n", " ").splitlines():
+        match line.split("#", 1)[0].split():
+            case ["blacklist", module, *_]:
+                kept.append(f"blacklist {tokens.module(module)}")
+            case ["install", module, command, *_]:
+                name = command.rsplit("/", 1)[-1]
+                done = name if name in ("false", "true") else REMOVED
+                kept.append(f"install {tokens.module(module)} {done}")
+            case ["softdep", module, *others]:
+                names = [
+                    one if one in ("pre:", "post:") else tokens.module(one)
+                    for one in others
+                ]
+                kept.append(
+                    " ".join(("softdep", tokens.module(module), *names))
+                )
+            case ["options", module, *options] if tokens.is_module(module):
+                found = (_option(tokens, module, one) for one in options)
+                kept.append(" ".join(("options", module, *found)))
+    return kept
+
+
+def _option(tokens: Tokens, module: str, option: str) -> str:
+    kept = _parameter(tokens, f"{module}.{option}")
+    return kept.removeprefix(f"{module}.")
+
+
+# What loads and binds at boot
+
+
+def load(tokens: Tokens, text: str) -> list[str]:
+    """Keep modules of modules-load.d."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if tokens.is_module(line)]
+
+
+def early_modules(tokens: Tokens, text: str) -> list[str]:
+    """Keep modules of initramfs-tools."""
+    kept = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].split()
+        if words:
+            options = (
+                [_option(tokens, words[0], one) for one in words[1:]]
+                if outcome.module_name(words[0]) == outcome.VFIO
+                else []
+            )
+            kept.append(" ".join((tokens.module(words[0]), *options)))
+    return kept
+
+
+def dracut(tokens: Tokens, text: str) -> list[str]:
+    """Keep modules that dracut loads early."""
+    kept = []
+    for line in text.splitlines():
+        match = re.match(r"\s*force_drivers\+?=([^#]*)", line)
+        if match:
+            words = re.sub("[\"']", " ", match[1]).split()
+            kept.append(f'force_drivers+=" {tokens.modules(words)} "')
+    return kept
+
+
+def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
+    """Keep modules and hooks of mkinitcpio."""
+    kept = []
+    for match in initramfs.MKINITCPIO_ARRAY.finditer(text):
+        words = match[3].split()
+        if match[1] == "HOOKS":
+            shown = " ".join(
+                word if word == "modconf" else REMOVED for word in words
+            )
+        else:
+            shown = tokens.modules(words)
+        kept.append(f"{match[1]}{match[2]}=({shown})")
+    return kept
+
+
+_RULE_ID = r"(?:0x)?[0-9a-fA-F*?]{1,8}"
+_RULE = re.compile(
+    rf'ATTRS?\{{(?:vendor|device|class)\}}=="{_RULE_ID}(?:\|{_RULE_ID})*"'
+    r"|\bdriver_override\b|\bvfio[-_]pci\b"
+    rf"|\b{ADDRESS}"
+)
+
+
+def rules(_: Tokens, text: str) -> list[str]:
+    """Keep of udev's rules which device gets which driver."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [
+        ", ".join(_RULE.findall(line))
+        for line in lines
+        if "driver_override" in line and not line.lstrip().startswith("#")
+    ]
+
+
+_SCRIPT = re.compile(
+    r"\bdriver_override\b|\bunbind\b|\bdriverctl\b"
+    r"|\bvfio[-_]pci(?:/(?:bind|new_id))?\b"
+    rf"|\b{ADDRESS}|\b[0-9a-fA-F]{{4}}[ :][0-9a-fA-F]{{4}}\b(?!:)"
+)
+
+
+def script(_: Tokens, text: str) -> list[str]:
+    """Keep the words by which :mod:`scripts` knows what a program does.
+
+    :param text: a boot script, or a unit and the programs that it runs.
+    """
+    kept = [
+        " ".join(found)
+        for line in scripts.without_comments(text).splitlines()
+        if (found := _SCRIPT.findall(line))
+    ]
+    if kept and scripts.is_before_drivers(text):
+        kept.insert(0, "Before=systemd-udevd.service")
+    return kept
+
+
+def driver(tokens: Tokens, text: str) -> list[str]:
+    """Keep the name of a driver."""
+    word = text.strip()
+    return [word if word == "(null)" else tokens.module(word)] if word else []
+
+
+# The kernel's lists of modules
+
+
+def modules(tokens: Tokens, text: str) -> list[str]:
+    """Keep modules of the kernel's lists."""
+    # Each line of modules.dep begins with the file that it is about.
+    files = (line.split(":")[0] for line in text.splitlines())
+    names = (re.search(r"([\w-]+)\.ko", file) for file in files)
+    return [
+        f"kernel/{match[1]}.ko"
+        for match in names
+        if match and tokens.is_module(match[1])
+    ]
+
+
+def aliases(tokens: Tokens, text: str) -> list[str]:
+    """Keep the aliases of this host's devices, of a list of 20,000."""
+    return [
+        line
+        for line in text.splitlines()
+        if re.fullmatch(r"alias pci:[\w*\[\]?-]{1,200} [\w-]{1,64}", line)
+        and any(
+            fnmatch.fnmatchcase(one, line.split()[1])
+            for one in tokens.modaliases
+        )
+    ]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is kept of the outputs of nvidia-smi and fmpm, and where."""
+
+from collections.abc import Iterator
+import json
+import re
+from typing import Any
+
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved.archive import Entry
+from nova_gpu_filter.host.saved.tokens import ADDRESS
+from nova_gpu_filter.host.saved.tokens import REMOVED
+from nova_gpu_filter.host.saved.tokens import Tokens
+
+FOLDER = "/nova-gpu-host"
+TOPO = f"{FOLDER}/nvidia-smi-topo.txt"
+QUERY = f"{FOLDER}/nvidia-smi-q.txt"
+FABRIC = f"{FOLDER}/fmpm-l.json"
+
+# Of the matrix: names, links, affinities and the headings.
+_TOPO_WORD = re.compile(
+    r"GPU[0-9]{1,3}|NIC[0-9]{1,3}:?|X|NV[0-9]{1,2}|PIX|PXB|PHB|NODE|SYS|SOC"
+    r"|PSB|N/A|ERR|ERROR|\?|-|[0-9]{1,5}(?:[-,][0-9]{1,5}){0,64}|GPU|CPU|NUMA"
+    r"|Affinity|CPU_Affinity|ID|NIC|Legend:"
+)
+# What drivers and rdma-core call the devices of RDMA.
+_RDMA_NAME = re.compile(
+    r"(?:mlx[45]|bnxt_re|irdma|i40iw|qedr|ocrdma|hns|erdma|efa|mana|cxgb4"
+    r"|vmw_pvrdma|rxe|siw)_?[0-9]{1,3}"
+    r"|(?:ro|ib|iw)(?:ce)?(?:p[0-9]{1,5}s[0-9]{1,5}|o[0-9]{1,5}|s[0-9]{1,5})"
+    r"(?:[fdnv][0-9]{1,5}){0,3}"
+)
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def entries(tokens: Tokens, sources: linking.Sources) -> Iterator[Entry]:
+    """Yield what is kept of each output that was given."""
+    for path, source, keep in (
+        (TOPO, sources.topo, _topo),
+        (QUERY, sources.query, _query),
+        (FABRIC, sources.fabric, _fabric),
+    ):
+        if source is not None:
+            text = keep(tokens, source[1])
+            yield Entry(path, text.encode("ascii", "replace"))
+
+
+def _topo(tokens: Tokens, text: str) -> str:
+    lines = []
+    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+        words = re.split(r"([ \t]+)", line)
+        shown = (
+            word
+            if not word.strip()
+            or _TOPO_WORD.fullmatch(word)
+            or _RDMA_NAME.fullmatch(word)
+            else _name(tokens, word)
+            for word in words
+        )
+        lines.append("".join(shown))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _name(tokens: Tokens, word: str) -> str:
+    name = tokens.name(word) if tokens.is_rdma_device(word) else None
+    return name or REMOVED
+
+
+def _query(_: Tokens, text: str) -> str:
+    """Keep which GPUs there are, and their Module Ids."""
+    lines = []
+    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+        if re.fullmatch(rf"GPU {ADDRESS}\s*", line) or re.fullmatch(
+            r"\s+module\s+id\s*:\s*(?:[0-9]{1,4}|N/A)\s*", line, re.IGNORECASE
+        ):
+            lines.append(line.rstrip())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _fabric(_: Tokens, text: str) -> str:
+    """Write the list of partitions anew, from its numbers."""
+    try:
+        data = json.loads(text[max(text.find("{"), 0) :])
+        found = [_partition(one) for one in data["partitionInfo"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # It is no list of partitions, so nobody can use it.
+        return ""
+    return json.dumps({"partitionInfo": found}, indent=1) + "\n"
+
+
+def _partition(data: dict[str, Any]) -> dict[str, Any]:
+    kept = _numbers(data, ("partitionId", "numGpus", "isActive"))
+    kept["gpuInfo"] = [_member(one) for one in data["gpuInfo"]]
+    return kept
+
+
+def _member(data: dict[str, Any]) -> dict[str, Any]:
+    kept = _numbers(data, ("physicalId",))
+    address = data.get("pciBusId")
+    if isinstance(address, str) and re.fullmatch(ADDRESS, address):
+        kept["pciBusId"] = address
+    return kept
+
+
+def _numbers(data: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        key: data[key]
+        for key in keys
+        if isinstance(data.get(key), int) and abs(data[key]) < 1 << 32
+    }

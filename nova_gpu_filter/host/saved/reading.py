@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads a file of a host, and gives what a capture keeps of it."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from nova_gpu_filter.host.saved import kept
+from nova_gpu_filter.host.saved.archive import Entry
+from nova_gpu_filter.host.saved.tokens import Tokens
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+_LIMIT = 1 << 20
+
+
+def lines(
+    tree: tree_lib.Tree, tokens: Tokens, path: str, limit: int = _LIMIT
+) -> list[str] | None:
+    """Give the lines that are kept of a file.
+
+    :param limit: bytes of it that are read.
+    :returns: None if it is not there, or is no file that we keep.
+    """
+    keep_lines = kept.find(path)
+    data = tree.read_bytes(path, limit) if keep_lines else None
+    if keep_lines is None or data is None:
+        return None
+    text = data.decode("utf-8", "replace").replace("\0", " ")
+    return keep_lines(tokens, text)
+
+
+def entry(tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]) -> Entry:
+    """Make a file of lines, as old as the one that they are from."""
+    text = "".join(f"{line}\n" for line in kept_lines)
+    modified = tree.modified(path) or 0.0
+    return Entry(path, text.encode("utf-8", "replace"), modified=modified)
+
+
+def keep(tree: tree_lib.Tree, tokens: Tokens, path: str) -> Iterator[Entry]:
+    """Yield what is kept of a file, if that is anything."""
+    found = lines(tree, tokens, path)
+    if found:
+        yield entry(tree, path, found)
+
+
+def link(tree: tree_lib.Tree, path: str) -> Iterator[Entry]:
+    """Yield a symbolic link, or a directory in its place."""
+    target = tree.link_target(path)
+    if target is not None:
+        yield Entry(path, target=target)
+    elif tree.is_directory(path):
+        yield Entry(path)
