@@ -31,6 +31,7 @@ def how_many(host: model.Host, wanted: demand.Demand) -> int:
         return 0
     bounds = [
         *_of_host(host, wanted),
+        *_of_groups(host, wanted),
         *_of_devices(host, wanted),
     ]
     return min(bounds, default=0)
@@ -93,13 +94,47 @@ def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
             )
 
 
+def providers_of(
+    host: model.Host, group: demand.Group
+) -> Iterator[Mapping[str, model.Amount]]:
+    """List what the providers have that can serve a group of resources: the
+    compute node, or a device of it."""
+    for amounts, traits in (
+        (host.amounts, host.traits),
+        *(
+            ({device.resource_class: _available(device)}, device.traits)
+            for device in host.devices
+            if device.resource_class is not None
+        ),
+    ):
+        if (
+            all(name in amounts for name, _ in group.amounts)
+            and group.required <= traits
+            and not group.forbidden & traits
+        ):
+            yield amounts
+
+
+def _available(device: model.Device) -> model.Amount:
+    """Return what a device has; nothing on a host that takes no servers."""
+    return device.amount if device.is_available else model.Amount(0, 0)
+
+
+def _of_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+    """Bound the number by each group of resources that wants one provider."""
+    for group in wanted.groups:
+        yield sum(
+            min(amounts[name].free // number for name, number in group.amounts)
+            for amounts in providers_of(host, group)
+        )
+
+
 def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     """Bound the number by each alias, and by all of one class together.
 
     Aliases that share devices are so bounded from above only: one of them
     may take what the other needs.
     """
-    asked_by_class: dict[str, int] = {}
     for place, asked in enumerate(wanted.devices):
         found = find_devices(host, asked)
         if any(device.amount.capacity > 1 for device in found.devices):
@@ -108,10 +143,9 @@ def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
         else:
             policy = wanted.link_policy if place == 0 else None
             yield count_sets(found.topology, found.free, asked.count, policy)
-        name = asked.alias.resource_class
-        asked_by_class[name] = asked_by_class.get(name, 0) + asked.count
-    for name, count in asked_by_class.items():
-        yield units(host.devices_of(name)) // count
+    for name, count in wanted.total.items():
+        if name not in host.amounts and name not in SHARED:
+            yield units(host.devices_of(name)) // count
 
 
 def units(devices: Iterable[model.Device]) -> int:
@@ -231,6 +265,8 @@ def without(host: model.Host, wanted: demand.Demand) -> model.Host:
     for resource_class, number in wanted.amounts:
         if resource_class not in amounts:
             left = _take_of_one(left, resource_class, number)
+    for group in wanted.groups:
+        left = _take_group(left, group)
     for place, asked in enumerate(wanted.devices):
         policy = wanted.link_policy if place == 0 else None
         left = _take(left, asked, policy)
@@ -244,6 +280,27 @@ def _take_of_one(
     for device in host.devices_of(resource_class):
         if device.free >= number:
             return _use(host, {device.uuid: number})
+    return host
+
+
+def _take_group(host: model.Host, group: demand.Group) -> model.Host:
+    """Take a group of resources of the first provider that has them."""
+    for amounts in providers_of(host, group):
+        if any(amounts[name].free < number for name, number in group.amounts):
+            continue
+        if amounts is host.amounts:
+            taken = dict(group.amounts)
+            return dataclasses.replace(
+                host,
+                amounts={
+                    name: dataclasses.replace(
+                        amount, used=amount.used + taken.get(name, 0)
+                    )
+                    for name, amount in amounts.items()
+                },
+            )
+        ((resource_class, number),) = group.amounts
+        return _take_of_one(host, resource_class, number)
     return host
 
 

@@ -85,6 +85,26 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
             )
 
 
+def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
+    """Say which groups of resources no provider has free."""
+    for group in wanted.groups:
+        providers = list(capacity.providers_of(host, group))
+        for name, number in group.amounts:
+            free = max((found[name].free for found in providers), default=0)
+            if free < number:
+                traits = ", ".join(
+                    [
+                        *sorted(group.required),
+                        *(f"not {trait}" for trait in sorted(group.forbidden)),
+                    ]
+                )
+                yield (
+                    f"too little {name}{f' with {traits}' if traits else ''}:"
+                    f" {wanted.name} asks for {number} of one provider"
+                    f" (resources{group.suffix}); {free} free"
+                )
+
+
 def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say what our filter would log."""
     for place, asked in enumerate(wanted.devices):
@@ -162,7 +182,10 @@ def empty(host: model.Host) -> model.Host:
 def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say why a server does not fit on a host that is empty."""
     told = False
-    for line in describe_host(empty, wanted):
+    for line in (
+        *describe_host(empty, wanted),
+        *describe_groups(empty, wanted),
+    ):
         told = True
         yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
     for place, asked in enumerate(wanted.devices):

@@ -11,6 +11,8 @@ from typing import Any
 from typing import Final
 from urllib import parse
 
+from oslo_utils import uuidutils
+
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import service
@@ -60,12 +62,14 @@ def read_all_servers(get: service.Get) -> Iterator[model.Server]:
 def find_server(get: service.Get, name: str) -> model.Server:
     """Read the server of a name or UUID.
 
-    :raises Unknown: there is none, or several have that name.
+    :raises Unknown: there is none.
+    :raises Ambiguous: several have that name.
     """
-    try:
-        return _server(get(f"/servers/{parse.quote(name, safe='')}")["server"])
-    except errors.NotFound:
-        pass
+    if uuidutils.is_uuid_like(name):
+        try:
+            return _server(get(f"/servers/{name}")["server"])
+        except errors.NotFound:
+            pass
     # Nova takes a regular expression, which may match other names as well.
     query = {"all_tenants": "true", "name": re.escape(name)}
     found = [
@@ -76,12 +80,12 @@ def find_server(get: service.Get, name: str) -> model.Server:
     if len(found) == 1:
         # Lists of older Nova have no faults.
         return _server(get(f"/servers/{found[0]['id']}")["server"])
+    if found:
+        raise errors.Ambiguous("server", name, [s["id"] for s in found])
     raise errors.Unknown(
         kind="server",
         name=name,
-        hint=errors.hint_of(name, _some_names(get))
-        if not found
-        else f": {len(found)} have that name; give a UUID",
+        hint=errors.hint_of(name, _some_names(get)),
     )
 
 
@@ -128,7 +132,8 @@ def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
 def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
     """Read the image of a name or id, as Glance's API v2 tells it.
 
-    :raises Unknown: there is none, or several have that name.
+    :raises Unknown: there is none.
+    :raises Ambiguous: several have that name.
     """
     try:
         image: Mapping[str, Any] = get(f"/images/{parse.quote(name, safe='')}")
@@ -137,12 +142,14 @@ def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
         images = get(f"/images?{query}")["images"]
         if len(images) == 1:
             return dict(images[0])
+        if images:
+            raise errors.Ambiguous(
+                "image", name, [found["id"] for found in images]
+            ) from None
         raise errors.Unknown(
             kind="image",
             name=name,
-            hint=errors.hint_of(name, _image_names(get))
-            if not images
-            else f": {len(images)} have that name; give a UUID",
+            hint=errors.hint_of(name, _image_names(get)),
         ) from None
     return image
 
@@ -166,6 +173,19 @@ def read_quota(get: service.Get, project: str) -> dict[str, tuple[int, int]]:
         for name, value in found.items()
         if isinstance(value, dict)
     }
+
+
+def read_newest_microversion(get: service.Get) -> tuple[int, int] | None:
+    """Read up to which microversion Nova's API goes: (2, 104).
+
+    :returns: None where Nova does not say.
+    """
+    try:
+        text = get("/")["version"]["version"]
+        major, minor = str(text).split(".")
+        return int(major), int(minor)
+    except (errors.FleetError, KeyError, TypeError, ValueError):
+        return None
 
 
 def read_hypervisors(get: service.Get) -> set[str]:
@@ -215,6 +235,8 @@ def _pages(
 
 def _server(data: Mapping[str, Any]) -> model.Server:
     flavor = data["flavor"]
+    # A server without image was made from a volume, which is no local disk.
+    root_gb = flavor["disk"] if data.get("image", True) else 0
     return model.Server(
         uuid=data["id"],
         name=data["name"],
@@ -225,9 +247,7 @@ def _server(data: Mapping[str, Any]) -> model.Server:
             name=flavor["original_name"],
             vcpus=flavor["vcpus"],
             ram_mb=flavor["ram"],
-            disk_gb=_disk_gb(
-                flavor["disk"], flavor["ephemeral"], flavor["swap"]
-            ),
+            disk_gb=_disk_gb(root_gb, flavor["ephemeral"], flavor["swap"]),
             extra_specs=flavor.get("extra_specs", {}),
         ),
         fault=(data.get("fault") or {}).get("message"),

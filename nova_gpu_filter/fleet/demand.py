@@ -2,9 +2,10 @@
 
 """What a server of a flavor takes of a host, as Nova asks Placement for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
+import functools
 import re
 from typing import Final
 
@@ -14,8 +15,8 @@ from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import policy
 
-_RESOURCES: Final = "resources:"
-_TRAIT: Final = "trait:"
+# XS_KEYPAT in nova/scheduler/utils.py.
+_GROUP_KEY: Final = re.compile("(resources|trait)([a-zA-Z0-9_-]{1,64})?:(.*)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +25,19 @@ class DeviceDemand:
 
     alias: Alias
     count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """What a flavor asks of one provider, as by ``resources1:VGPU=1``."""
+
+    suffix: str
+    """``1``; what stands between ``resources`` and the colon."""
+    amounts: tuple[tuple[str, int], ...]
+    """(resource class, amount), without zeros."""
+    required: frozenset[str] = frozenset()
+    """Traits that the provider must have."""
+    forbidden: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +54,29 @@ class Demand:
     devices: tuple[DeviceDemand, ...]
     """In the order of the flavor: the first is for GPUs."""
     link_policy: policy.LinkPolicy | None
+    groups: tuple[Group, ...] = ()
+    """Each of one provider, the compute node or a device of it."""
+
+    @property
+    def classes_without_alias(self) -> set[str]:
+        """Resource classes that the flavor itself asks for."""
+        return {
+            name
+            for pairs in (self.amounts, *(g.amounts for g in self.groups))
+            for name, _ in pairs
+        }
+
+    @functools.cached_property
+    def total(self) -> dict[str, int]:
+        """All that it takes by resource class, as a quota counts it."""
+        found: dict[str, int] = {}
+        for name, number in (
+            *self.amounts,
+            *(pair for group in self.groups for pair in group.amounts),
+            *((d.alias.resource_class, d.count) for d in self.devices),
+        ):
+            found[name] = found.get(name, 0) + number
+        return found
 
 
 def of(
@@ -59,7 +96,8 @@ def of(
     try:
         asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
-        amounts = _amounts(flavor)
+        requests = dict(_requests(specs))
+        amounts = _amounts(flavor, requests)
     except ValueError as exc:
         raise errors.BadFlavor(flavor=flavor.name, problem=exc) from exc
     if asked and not known:
@@ -69,40 +107,114 @@ def of(
             raise errors.NoAlias(
                 flavor=flavor.name, alias=ask.alias, source=source
             )
-    traits = [*_traits(specs), *_traits(image_properties or {})]
+    own = requests.pop("", Group("", ()))
+    image = dict(_requests(image_properties or {})).get("", Group("", ()))
     return Demand(
         flavor.name,
         tuple((name, n) for name, n in amounts.items() if n),
-        frozenset(name for name, value in traits if value == "required"),
-        frozenset(name for name, value in traits if value == "forbidden"),
+        own.required | image.required,
+        own.forbidden | image.forbidden,
         tuple(DeviceDemand(known[ask.alias], ask.count) for ask in asked),
         link_policy,
+        tuple(
+            dataclasses.replace(
+                group, amounts=tuple(pair for pair in group.amounts if pair[1])
+            )
+            for group in requests.values()
+            if any(number for _, number in group.amounts)
+        ),
     )
 
 
-def _amounts(flavor: model.Flavor) -> dict[str, int]:
+def _requests(specs: Mapping[str, str]) -> Iterator[tuple[str, Group]]:
+    """Group what extra specs ask for, by suffix; zeros are kept.
+
+    :raises ValueError: an amount is no number.
+    """
+    amounts: dict[str, dict[str, int]] = {}
+    traits: dict[str, dict[str, str]] = {}
+    for key, value in specs.items():
+        match = _GROUP_KEY.fullmatch(key)
+        if match is None:
+            continue
+        suffix = match[2] or ""
+        if match[1] == "trait":
+            traits.setdefault(suffix, {})[match[3]] = value
+        elif re.fullmatch("[0-9]+", value):
+            amounts.setdefault(suffix, {})[match[3]] = int(value)
+        else:
+            raise ValueError(f"{key} = {value!r} is no number")
+    for suffix in sorted(amounts.keys() | traits.keys()):
+        named = traits.get(suffix, {})
+        yield (
+            suffix,
+            Group(
+                suffix,
+                tuple(amounts.get(suffix, {}).items()),
+                frozenset(
+                    n for n, value in named.items() if value == "required"
+                ),
+                frozenset(
+                    n for n, value in named.items() if value == "forbidden"
+                ),
+            ),
+        )
+
+
+def _amounts(
+    flavor: model.Flavor, requests: Mapping[str, Group]
+) -> dict[str, int]:
     """Say what is asked of the compute node, without devices.
 
-    ``resources:<class>`` of a flavor goes over what it is made of, and guests
-    with dedicated CPUs take PCPU (nova/scheduler/utils.py). Numbered groups
-    (``resources1:``) are of other providers and left out.
+    What extra specs ask for, in whichever group, goes over what the flavor is
+    made of; guests with dedicated CPUs take PCPU (``from_request_spec`` in
+    nova/scheduler/utils.py).
     """
     specs = flavor.extra_specs
-    dedicated = specs.get("hw:cpu_policy") == "dedicated"
-    amounts = {
-        "PCPU" if dedicated else "VCPU": flavor.vcpus,
+    dedicated = _count_dedicated(flavor)
+    cpus = {"VCPU": flavor.vcpus - dedicated, "PCPU": dedicated}
+    if dedicated and specs.get("hw:emulator_threads_policy") == "isolate":
+        cpus["PCPU"] += 1
+    implied = {
+        **cpus,
         "MEMORY_MB": flavor.ram_mb,
         "DISK_GB": flavor.disk_gb,
     }
-    for key, value in specs.items():
-        if key.startswith(_RESOURCES):
-            if not re.fullmatch("[0-9]+", value):
-                raise ValueError(f"{key} = {value!r} is no number")
-            amounts[key.removeprefix(_RESOURCES)] = int(value)
-    return amounts
+    asked = {name for group in requests.values() for name, _ in group.amounts}
+    if asked & cpus.keys():
+        asked |= cpus.keys()
+    own = requests.get("")
+    return {
+        **{name: n for name, n in implied.items() if name not in asked},
+        **dict(own.amounts if own else ()),
+    }
 
 
-def _traits(specs: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    for key, value in specs.items():
-        if key.startswith(_TRAIT):
-            yield key.removeprefix(_TRAIT), value
+def _count_dedicated(flavor: model.Flavor) -> int:
+    """Count the dedicated CPUs of a guest, as
+    ``_translate_pinning_policies`` in nova/scheduler/utils.py."""
+    specs = flavor.extra_specs
+    match specs.get("hw:cpu_policy"):
+        case "dedicated":
+            return flavor.vcpus
+        case "mixed":
+            mask = specs.get("hw:cpu_dedicated_mask") or specs.get(
+                "hw:cpu_realtime_mask", ""
+            )
+            return len(_read_mask(mask, flavor.vcpus))
+    return 0
+
+
+def _read_mask(text: str, cpus: int) -> set[int]:
+    """Read ``0-3,^1``; one that begins with ``^`` leaves out of all."""
+    found: set[int] = set()
+    left_out: set[int] = set()
+    if text.strip().startswith("^"):
+        found = set(range(cpus))
+    for part in filter(None, map(str.strip, text.split(","))):
+        first, _, last = part.removeprefix("^").partition("-")
+        if not (first.strip().isdigit() and (last or first).strip().isdigit()):
+            raise ValueError(f"{text!r} is no set of CPUs")
+        named = range(int(first), int(last or first) + 1)
+        (left_out if part.startswith("^") else found).update(named)
+    return found - left_out

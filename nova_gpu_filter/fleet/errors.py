@@ -73,6 +73,28 @@ class Unknown(FleetError):
     message = "no %(kind)s '%(name)s'%(hint)s"
 
 
+class Ambiguous(FleetError):
+    """The operator named something of which there are several."""
+
+    message = (
+        "there are %(number)s %(kind)ss '%(name)s': give a UUID, %(uuids)s"
+    )
+
+    def __init__(self, kind: str, name: str, uuids: Iterable[str]) -> None:
+        """Say which there are.
+
+        :param kind: what it is: ``server``.
+        """
+        found = sorted(uuids)
+        more = ", ..." if len(found) > _LISTED else ""
+        super().__init__(
+            kind=kind,
+            name=name,
+            number=len(found),
+            uuids=" or ".join(found[:_LISTED]) + more,
+        )
+
+
 def hint_of(name: str, known: Iterable[str], what: str = "known") -> str:
     """Suggest what may have been meant by a name that is not there.
 

@@ -52,6 +52,7 @@ def explain_host(
         )
     shortages = [
         *causes.describe_host(opened, wanted),
+        *causes.describe_groups(opened, wanted),
         *causes.describe_devices(opened, wanted),
     ]
     reasons += shortages or [

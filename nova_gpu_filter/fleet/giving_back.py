@@ -38,12 +38,12 @@ def find_ways(
         for device in capacity.find_devices(host, asked).devices
     } | {
         device.uuid
-        for name, _ in wanted.amounts
+        for name in wanted.classes_without_alias
         for device in host.devices_of(name)
     }
     short = {
         name
-        for name, number in wanted.amounts
+        for name, number in wanted.total.items()
         if name in host.amounts and host.amounts[name].free < number
     }
     useful = sorted(
@@ -88,12 +88,10 @@ def name_blockers(
     ways: Sequence[Sequence[holdings_.Holding]],
 ) -> Iterator[str]:
     """Name each holder once, with what it has of what is asked for."""
-    classes = {asked.alias.resource_class for asked in wanted.devices}
-    classes |= {name for name, _ in wanted.amounts}
     by_uuid = {
         device.uuid: device
         for device in host.devices
-        if device.resource_class in classes
+        if device.resource_class in wanted.total
     }
     by_label = {holding.label: holding for way in ways for holding in way}
     for label, holding in by_label.items():
@@ -105,7 +103,7 @@ def name_blockers(
         parts = [f"{number} device{'s' * (number != 1)}"] if number else []
         parts += [
             f"{holding.amounts[name]} {name}"
-            for name, asked in wanted.amounts
+            for name, asked in wanted.total.items()
             if name in holding.amounts and host.amounts[name].free < asked
         ]
         yield f"{label}: {', '.join(parts)}"

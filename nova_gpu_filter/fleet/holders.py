@@ -20,20 +20,15 @@ from nova_gpu_filter.fleet import service
 
 _SHORT: Final = 8
 """Characters of a UUID that people are shown, if these are enough."""
-_WAITS: Final = "VERIFY_RESIZE"
-"""Status of a server whose resize or migration waits to be confirmed."""
-_ENDED: Final = frozenset(
-    (
-        "confirmed",
-        "reverted",
-        "error",
-        "failed",
-        "done",
-        "completed",
-        "cancelled",
-    )
+_MOVING: Final = frozenset(
+    ("RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "MIGRATING", "REBUILD")
 )
-"""Statuses in which a migration is over (nova/objects/migration.py)."""
+"""Statuses of servers that are on their way from one host to another, or wait
+for it to be confirmed; an evacuation shows as REBUILD."""
+_OVER: Final = frozenset(("confirmed", "reverted", "completed", "cancelled"))
+"""Statuses in which a migration has nothing left anywhere. One that failed may
+have left something (nova/compute/manager.py)."""
+_FAILED: Final = frozenset(("error", "failed"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +52,31 @@ class Holder:
         """Whether this is what is left behind by a resize."""
         return self.server is not None and self.consumer != self.server.uuid
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What to say beside the name: ``resize, source``."""
+    def is_source_on(self, host: str) -> bool:
+        """Whether what it has on a host is what it leaves, or has left, there.
+
+        An evacuation leaves the devices to the server itself until the
+        nova-compute of the source starts again.
+        """
+        if self.server is None:
+            return False
+        if self.is_source:
+            return True
+        return self.migration is not None and (
+            self.migration.is_evacuation and self.migration.source == host
+        )
+
+    def remarks(self, host: str) -> tuple[str, ...]:
+        """What to say beside the name on a host: ``resize, source``."""
         if self.migration is None:
             return ()
-        end = "source" if self.is_source else "target"
-        return (self.migration.kind, end)
+        end = "source" if self.is_source_on(host) else "target"
+        status = self.migration.status
+        return (
+            self.migration.kind,
+            end,
+            *((status,) if status in _FAILED else ()),
+        )
 
 
 class Holders:
@@ -78,7 +91,11 @@ class Holders:
         """
         self._owners = owners
         self._by_consumer = {holder.consumer: holder for holder in holders}
-        self._labels = _labels(self._by_consumer.values())
+        self._short = shorten_uuids(
+            holder.server
+            for holder in self._by_consumer.values()
+            if holder.server is not None
+        )
 
     @property
     def consumers(self) -> frozenset[str]:
@@ -97,13 +114,20 @@ class Holders:
         """Return what is known of a consumer."""
         return self._by_consumer.get(consumer) or Holder(consumer, None)
 
-    def label(self, consumer: str) -> str:
-        """Name a consumer; two of them never have the same name."""
-        return self._labels.get(consumer, consumer)
+    def label(self, consumer: str, host: str) -> str:
+        """Name a consumer; two of them never have the same name.
+
+        :param host: on which it has something.
+        """
+        found = self.holder(consumer)
+        if found.server is None:
+            return consumer
+        return label_server(found.server, self._short, found.remarks(host))
 
     def labels(self, device: model.Device) -> list[str]:
         """Name the owners of a device."""
-        return [self.label(o.consumer) for o in self.owners_of(device)]
+        host = device.name.rpartition("_")[0]
+        return [self.label(o.consumer, host) for o in self.owners_of(device)]
 
     def projects(self, device: model.Device) -> list[str]:
         """List the UUIDs of the projects that have a device."""
@@ -118,18 +142,6 @@ class Holders:
             for owners in self._owners.values()
             for owner in owners
         }
-
-
-def _labels(holders: Iterable[Holder]) -> dict[str, str]:
-    """Name holders: where servers share a name, with the UUID's beginning."""
-    holders = list(holders)
-    short = shorten_uuids(h.server for h in holders if h.server)
-    return {
-        holder.consumer: holder.consumer
-        if holder.server is None
-        else label_server(holder.server, short, holder.remarks)
-        for holder in holders
-    }
 
 
 def shorten_uuids(servers: Iterable[model.Server]) -> dict[str, str]:
@@ -161,24 +173,37 @@ def label_server(
 def read(
     get: service.Get,
     owners: ownership.Owners,
+    hosts: Iterable[model.Host],
     servers: Mapping[str, model.Server] | None = None,
 ) -> Holders:
     """Read from Nova who the owners of devices are.
 
+    :param hosts: those that the devices are of.
     :param servers: all servers by UUID, where they were read already.
     """
+    hosts_by_consumer: dict[str, set[str]] = {}
+    for host in hosts:
+        for device in host.devices:
+            for owner in owners.get(device.uuid, ()):
+                hosts_by_consumer.setdefault(owner.consumer, set()).add(
+                    host.name
+                )
     consumers = {o.consumer for found in owners.values() for o in found}
-    return Holders(owners, read_holders(get, consumers, servers))
+    return Holders(
+        owners, read_holders(get, consumers, servers, hosts_by_consumer)
+    )
 
 
 def read_holders(
     get: service.Get,
     consumers: Collection[str],
     servers: Mapping[str, model.Server] | None = None,
+    hosts_by_consumer: Mapping[str, Collection[str]] | None = None,
 ) -> list[Holder]:
     """Read who some consumers are.
 
     :param servers: all servers by UUID, where they were read already.
+    :param hosts_by_consumer: on which hosts they have devices.
     """
     known = dict(
         compute.read_servers(get, consumers)
@@ -186,7 +211,16 @@ def read_holders(
         else {uuid: servers[uuid] for uuid in servers.keys() & consumers}
     )
     strangers = set(consumers) - known.keys()
-    moving = {s.uuid for s in known.values() if s.status == _WAITS}
+    elsewhere = {
+        consumer
+        for consumer, hosts in (hosts_by_consumer or {}).items()
+        if consumer in known and {known[consumer].host} != set(hosts)
+    }
+    moving = {
+        server.uuid
+        for server in known.values()
+        if server.status in _MOVING or server.uuid in elsewhere
+    }
     migrations = _find_migrations(get, strangers, moving)
     # The other end may be on a host that was not asked about.
     others = {m.server for m in migrations.values()} - known.keys()
@@ -212,7 +246,7 @@ def read_holders(
 def _find_migrations(
     get: service.Get, strangers: Collection[str], moving: Collection[str]
 ) -> dict[str, model.Migration]:
-    """Find the migrations that are consumers, or of servers that wait.
+    """Find the migrations that are consumers, or of servers on their way.
 
     They are read newest first, and only as far as something is missing.
 
@@ -223,12 +257,13 @@ def _find_migrations(
     if not missing and not waiting:
         return found
     for migration in compute.read_migrations(get):
+        is_newest = migration.server in waiting
+        waiting.discard(migration.server)
         if migration.uuid in missing or (
-            migration.server in waiting and migration.waits
+            is_newest and migration.status not in _OVER
         ):
             found[migration.uuid] = migration
             missing.discard(migration.uuid)
-            waiting.discard(migration.server)
             if not missing and not waiting:
                 break
     return found
@@ -243,6 +278,6 @@ def read_consumers_of(
         *(
             migration.uuid
             for migration in compute.read_migrations(get, server.uuid)
-            if migration.status not in _ENDED
+            if migration.status not in _OVER
         ),
     )

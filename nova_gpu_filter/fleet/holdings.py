@@ -62,7 +62,13 @@ def of(
         ):
             reserved[device.uuid] = 1
     found = [
-        _holding(held.holder(consumer), held.label(consumer), devices, amounts)
+        _holding(
+            held.holder(consumer),
+            held.label(consumer, host.name),
+            host.name,
+            devices,
+            amounts,
+        )
         for consumer, devices in by_consumer.items()
         for amounts in (of_host.get(consumer, {}),)
     ]
@@ -84,20 +90,30 @@ def of(
 def _holding(
     holder: holders.Holder,
     label: str,
+    host: str,
     devices: Mapping[str, int],
     amounts: Mapping[str, int],
 ) -> Holding:
     migration = holder.migration
-    if holder.is_source and migration is not None and migration.waits:
-        name = label.partition(" (")[0]
-        return Holding(
-            label,
-            f"with the {migration.kind} of {name} confirmed",
-            CONFIRM,
-            devices,
-            amounts,
-        )
+    if migration is not None and holder.is_source_on(host):
+        cure = _cure_of_source(migration, label.partition(" (")[0])
+        rank = NO_WAY if cure is None else CONFIRM
+        return Holding(label, cure, rank, devices, amounts)
     return Holding(label, f"without {label}", REMOVE, devices, amounts)
+
+
+def _cure_of_source(migration: model.Migration, name: str) -> str | None:
+    """Say what ends a migration, so that its source is given back.
+
+    :returns: None where it has failed: an operator has to look why.
+    """
+    if migration.is_evacuation:
+        return f"with what is left of {name} removed, as nova-compute does"
+    if migration.waits:
+        return f"with the {migration.kind} of {name} confirmed"
+    if migration.status in ("error", "failed"):
+        return None
+    return f"with the {migration.kind} of {name} finished"
 
 
 def read_of_hosts(
@@ -113,7 +129,7 @@ def read_of_hosts(
         for host in hosts
         if any(
             host.amounts[name].free < number
-            for name, number in wanted.amounts
+            for name, number in wanted.total.items()
             if name in host.amounts
         )
     ]

@@ -63,7 +63,8 @@ def find_project(get: service.Get, name: str) -> tuple[str, str]:
     """Find a project: (UUID, name).
 
     :param name: name or UUID.
-    :raises Unknown: there is none, or several domains have one of that name.
+    :raises Unknown: there is none.
+    :raises Ambiguous: several domains have one of that name.
     """
     try:
         project = get(f"/projects/{parse.quote(name, safe='')}")["project"]
@@ -74,12 +75,12 @@ def find_project(get: service.Get, name: str) -> tuple[str, str]:
     found = get(f"/projects?{query}")["projects"]
     if len(found) == 1:
         return found[0]["id"], found[0]["name"]
+    if found:
+        raise errors.Ambiguous("project", name, [p["id"] for p in found])
     raise errors.Unknown(
         kind="project",
         name=name,
-        hint=errors.hint_of(name, read_projects(get).values())
-        if not found
-        else f": {len(found)} have that name; give a UUID",
+        hint=errors.hint_of(name, read_projects(get).values()),
     )
 
 

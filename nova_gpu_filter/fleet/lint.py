@@ -115,10 +115,8 @@ def _asked_twice(
         asked.alias.resource_class: asked.alias.name
         for asked in wanted.devices
     }
-    for key in flavor.extra_specs:
-        group, colon, name = key.partition(":")
-        is_resource = re.fullmatch("resources[0-9A-Za-z_-]*", group)
-        if colon and is_resource and name in classes:
+    for key, name in _resource_keys(flavor):
+        if name in classes:
             yield FlavorProblem(
                 Severity.ERROR,
                 key,
@@ -126,6 +124,18 @@ def _asked_twice(
                 " servers would claim devices that they never get: remove this"
                 " extra spec",
             )
+
+
+def _resource_keys(flavor: model.Flavor) -> Iterator[tuple[str, str]]:
+    """List the extra specs that ask for resources, with their classes."""
+    for key, value in flavor.extra_specs.items():
+        group, colon, name = key.partition(":")
+        if (
+            colon
+            and re.fullmatch("resources[0-9A-Za-z_-]*", group)
+            and value.strip("0")
+        ):
+            yield key, name
 
 
 def find_claims(
@@ -139,13 +149,8 @@ def find_claims(
     """
     by_alias = {asked.alias.resource_class for asked in wanted.devices}
     classes = {name for host in hosts for name in host.resource_classes}
-    for key in flavor.extra_specs:
-        group, colon, name = key.partition(":")
-        if (
-            colon
-            and re.fullmatch("resources[0-9A-Za-z_-]*", group)
-            and name in classes - by_alias
-        ):
+    for key, name in _resource_keys(flavor):
+        if name in classes - by_alias:
             yield (
                 key,
                 f"claims {name} in Placement, but no {extra_specs.ALIAS_KEY}"

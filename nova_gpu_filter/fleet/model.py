@@ -301,7 +301,8 @@ class Migration:
     kind: str
     """``resize``, ``migration``, ``live-migration`` or ``evacuation``."""
     status: str
-    """``finished`` while it waits to be confirmed."""
+    """``finished`` while it waits to be confirmed; of an evacuation, ``done``
+    until the source has removed what it has of the server."""
     source: str | None
     """Hypervisor hostname."""
     target: str | None
@@ -310,6 +311,11 @@ class Migration:
     def waits(self) -> bool:
         """Whether it waits to be confirmed or reverted."""
         return self.status == "finished"
+
+    @property
+    def is_evacuation(self) -> bool:
+        """Whether the source was down, so that nothing there was removed."""
+        return self.kind == "evacuation"
 
 
 @dataclasses.dataclass(frozen=True)

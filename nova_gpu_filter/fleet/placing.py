@@ -119,9 +119,17 @@ def find_gates(
 
 def _quotas(request: Request) -> Iterator[verdict.Gate]:
     for short in request.quotas:
+        whose = f"quota of project {request.project_name}: {short.resource}:"
+        if not short.is_registered:
+            yield verdict.Gate(
+                f"{whose} {short.asked} asked, and no limit is registered,"
+                " which counts as 0",
+                f"with a registered limit of {short.resource}",
+                1,
+            )
+            continue
         yield verdict.Gate(
-            f"quota of project {request.project_name}: {short.resource}:"
-            f" {short.asked} asked, {short.used} of {short.limit} used",
+            f"{whose} {short.asked} asked, {short.used} of {short.limit} used",
             f"with a limit of {short.used + short.asked} {short.resource} for"
             f" project {request.project_name}",
             1,

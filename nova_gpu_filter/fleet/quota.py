@@ -14,6 +14,8 @@ from nova_gpu_filter.nova_rules.alias import Alias
 PREFIX: Final = "class:"
 """Of resource classes, where Nova looks for limits (nova/limit/placement.py).
 """
+_SERVERS: Final = "servers"
+"""How many servers a project may have; ``instances`` in quota sets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,28 @@ class Quota:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rules:
+    """Which limits Nova enforces; None where we do not know."""
+
+    is_unified: bool | None = None
+    """Whether ``[quota]driver`` enforces those of Keystone."""
+    strategy: str = "require"
+    """``[quota]unified_limits_resource_strategy``."""
+    listed: frozenset[str] = frozenset({"servers"})
+    """``[quota]unified_limits_resource_list``."""
+    counts_aliases: bool | None = None
+    """Whether devices of aliases count: since Nova 34 (microversion 2.104)."""
+
+    def counts_as_zero(self, resource: str) -> bool:
+        """Whether nothing is allowed of what has no registered limit, as
+        ``should_enforce`` in nova/limit/utils.py decides."""
+        is_listed = resource in self.listed
+        return bool(self.is_unified) and is_listed is (
+            self.strategy == "require"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Shortage:
     """A limit that one more server would be above."""
 
@@ -65,43 +89,33 @@ class Shortage:
     limit: int
     used: int
     asked: int
+    is_registered: bool = True
+    """False where the limit is 0 since nobody has registered one."""
 
 
 def find_shortages(
     wanted: demand.Demand,
     project: str,
-    limits: Limits,
+    limits: Limits | None,
     usages: Mapping[str, int],
     legacy: Mapping[str, tuple[int, int]],
+    rules: Rules = Rules(),
 ) -> list[Shortage]:
     """Find the limits that one more server of a project would be above.
 
+    :param limits: None where they are not known.
     :param usages: of the project, by resource class.
     :param legacy: what Nova itself counts: resource -> (limit, used).
     """
-    amounts = dict(wanted.amounts)
-    asked_by_name = {
-        "instances": 1,
-        "cores": amounts.get("VCPU", 0) + amounts.get("PCPU", 0),
-        "ram": amounts.get("MEMORY_MB", 0),
-    }
-    found = [
-        Shortage(name, *legacy[name], asked)
-        for name, asked in asked_by_name.items()
-        if name in legacy
-    ]
-    for asked in wanted.devices:
-        name = asked.alias.resource_class
-        amounts[name] = amounts.get(name, 0) + asked.count
-    for name, number in amounts.items():
-        resource = PREFIX + name
-        limit = limits.by_project.get(
-            (project, resource), limits.defaults.get(resource)
+    found = list(_of_nova(wanted, legacy))
+    if limits is not None and rules.is_unified is not False:
+        unified = list(
+            _of_keystone(wanted, project, limits, usages, legacy, rules)
         )
-        if limit is not None:
-            found.append(
-                Shortage(resource, limit, usages.get(name, 0), number)
-            )
+        if rules.is_unified:
+            found = unified
+        else:
+            found += unified
     return [
         short
         for short in found
@@ -109,6 +123,52 @@ def find_shortages(
         and short.asked
         and short.used + short.asked > short.limit
     ]
+
+
+def _of_nova(
+    wanted: demand.Demand, legacy: Mapping[str, tuple[int, int]]
+) -> Iterator[Shortage]:
+    amounts = wanted.total
+    asked_by_name = {
+        "instances": 1,
+        "cores": amounts.get("VCPU", 0) + amounts.get("PCPU", 0),
+        "ram": amounts.get("MEMORY_MB", 0),
+    }
+    for name, asked in asked_by_name.items():
+        if name in legacy:
+            yield Shortage(name, *legacy[name], asked)
+
+
+def _of_keystone(
+    wanted: demand.Demand,
+    project: str,
+    limits: Limits,
+    usages: Mapping[str, int],
+    legacy: Mapping[str, tuple[int, int]],
+    rules: Rules,
+) -> Iterator[Shortage]:
+    asked_by_resource = {
+        PREFIX + name: number
+        for name, number in wanted.total.items()
+        if rules.counts_aliases is not False
+        or name in wanted.classes_without_alias
+    }
+    used_by_resource = {PREFIX + name: n for name, n in usages.items()}
+    if rules.is_unified and "instances" in legacy:
+        asked_by_resource[_SERVERS] = 1
+        used_by_resource[_SERVERS] = legacy["instances"][1]
+    for resource, number in asked_by_resource.items():
+        limit = limits.by_project.get(
+            (project, resource), limits.defaults.get(resource)
+        )
+        if limit is not None or rules.counts_as_zero(resource):
+            yield Shortage(
+                resource,
+                limit or 0,
+                used_by_resource.get(resource, 0),
+                number,
+                limit is not None,
+            )
 
 
 def classes_with_limits(limits: Limits) -> dict[str, tuple[str, ...]]:

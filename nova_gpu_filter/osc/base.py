@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 import logging
+import re
 from typing import Any
 
 from cliff import columns
@@ -75,9 +76,9 @@ class GpuCommand(command.Command):
                 hosts,
                 ownership.likely(servers.values(), hosts),
             )
-            return holders.read(self.services.compute, owners, servers)
+            return holders.read(self.services.compute, owners, hosts, servers)
         owners = ownership.read(self.services.placement, hosts)
-        return holders.read(self.services.compute, owners)
+        return holders.read(self.services.compute, owners, hosts)
 
     def read_project_names(self, uuids: Collection[str]) -> dict[str, str]:
         """Read what projects are called; their UUIDs, if Keystone does not
@@ -135,13 +136,29 @@ def check_model(found: Iterable[model.Host], name: str | None) -> None:
 
 
 def is_named(device: model.Device, name: str) -> bool:
-    """Whether people call a device so: by model or resource class."""
-    name = name.casefold()
-    names = (device.model, device.resource_class or "")
-    return name in (
-        *(known.casefold() for known in names),
-        (device.resource_class or "").removeprefix("CUSTOM_").casefold(),
+    """Whether people call a device so: by model or resource class, however
+    they part its words."""
+    resource_class = device.resource_class or ""
+    return _words(name) in (
+        _words(device.model),
+        _words(resource_class),
+        _words(resource_class.removeprefix("CUSTOM_")),
     )
+
+
+def _words(name: str) -> list[str]:
+    """Split ``H100 SXM5 80GB``, ``h100_sxm5-80gb`` into the same words."""
+    return re.findall("[^ _:-]+", name.casefold())
+
+
+def read_name(text: str) -> str:
+    """Read the name or UUID of something, as a type of argparse.
+
+    :raises ArgumentTypeError: it is empty; services would list all.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name may not be empty")
+    return text
 
 
 def number(value: float) -> float:

@@ -33,6 +33,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--flavor",
+            type=base.read_name,
             metavar="<flavor>",
             action="append",
             default=[],

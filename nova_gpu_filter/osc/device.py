@@ -123,11 +123,13 @@ class ListDevice(command.Lister, base.GpuCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--host",
+            type=base.read_name,
             metavar="<host>",
             help="only of this host (hypervisor hostname)",
         )
         parser.add_argument(
             "--model",
+            type=base.read_name,
             metavar="<model>",
             help="only of this model, or of this resource class",
         )
@@ -138,6 +140,7 @@ class ListDevice(command.Lister, base.GpuCommand):
         )
         parser.add_argument(
             "--server",
+            type=base.read_name,
             metavar="<server>",
             help="only those of this server (name or UUID); of a resize that"
             " waits to be confirmed, those of both ends",
@@ -225,6 +228,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "device",
+            type=base.read_name,
             metavar="<device>",
             help="its resource provider: <host>_<address> or UUID",
         )

@@ -63,7 +63,7 @@ class ListDrift(command.Lister, base.GpuCommand):
         owners = ownership.read(
             ask_placement, hosts, ownership.likely(servers.values(), hosts)
         )
-        held = holders.read(ask_compute, owners, servers)
+        held = holders.read(ask_compute, owners, hosts, servers)
         return drift.Cloud(
             hosts=hosts,
             owners=owners,

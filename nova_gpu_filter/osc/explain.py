@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import logging
 from typing import Any
 from typing import Final
@@ -34,6 +35,9 @@ from nova_gpu_filter.osc import scheduler_rules
 
 LOG = logging.getLogger(__name__)
 
+_COUNTS_ALIASES: Final = (2, 104)
+"""Nova from 34 on counts devices of aliases for a quota
+(``request_spec_for_limits`` in nova/scheduler/utils.py)."""
 _MOST_OWNED: Final = 32
 """Hosts of which owners are asked for, unless one is named: it costs requests
 for every server on them."""
@@ -55,22 +59,26 @@ class Explain(command.Lister, base.GpuCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument(
             "--flavor",
+            type=base.read_name,
             metavar="<flavor>",
             help="a server of this flavor (name or id)",
         )
         what.add_argument(
             "--server",
+            type=base.read_name,
             metavar="<server>",
             help="another server like this one, which may have failed (name or"
             " UUID)",
         )
         parser.add_argument(
             "--image",
+            type=base.read_name,
             metavar="<image>",
             help="with the traits that this image requires (name or id)",
         )
         parser.add_argument(
             "--project",
+            type=base.read_name,
             metavar="<project>",
             help="of this project (name or UUID): its quota, and aggregates"
             " that are kept for projects, count (default: that of the server,"
@@ -78,11 +86,17 @@ class Explain(command.Lister, base.GpuCommand):
         )
         parser.add_argument(
             "--availability-zone",
+            type=base.read_name,
             metavar="<zone>",
             help="in this availability zone (default: the one that a failed"
             " server asked for, else any)",
         )
-        parser.add_argument("--host", metavar="<host>", help="only this host")
+        parser.add_argument(
+            "--host",
+            type=base.read_name,
+            metavar="<host>",
+            help="only this host",
+        )
         alias_options.add_options(parser)
         return parser
 
@@ -117,8 +131,10 @@ class Explain(command.Lister, base.GpuCommand):
                 self._report(server)
             for key, text in lint.find_claims(hosts(), wanted, flavor):
                 LOG.warning("%s: %s %s", flavor.name, key, text)
-            request = self._request(parsed_args, server, flavor, wanted)
-            rules = scheduler_rules.read(known.paths)
+            rules, quota_rules = scheduler_rules.read(known.paths)
+            request = self._request(
+                parsed_args, server, flavor, wanted, quota_rules
+            )
             gates = {
                 host.uuid: placing.find_gates(
                     host, request, aggregates(), rules
@@ -163,6 +179,7 @@ class Explain(command.Lister, base.GpuCommand):
         server: model.Server | None,
         flavor: model.Flavor,
         wanted: demand.Demand,
+        quota_rules: quota.Rules,
     ) -> placing.Request:
         """Work out who asks, and what quota that leaves."""
         own = self.services.own_project
@@ -188,11 +205,11 @@ class Explain(command.Lister, base.GpuCommand):
             project,
             name,
             zone,
-            tuple(self._shortages(wanted, project)),
+            tuple(self._shortages(wanted, project, quota_rules)),
         )
 
     def _shortages(
-        self, wanted: demand.Demand, project: str
+        self, wanted: demand.Demand, project: str, rules: quota.Rules
     ) -> list[quota.Shortage]:
         services = self.services
         region = getattr(self.app.client_manager, "region_name", None)
@@ -205,14 +222,22 @@ class Explain(command.Lister, base.GpuCommand):
             legacy = together.ask(
                 lambda: compute.read_quota(services.compute, project)
             )
+            newest = together.ask(
+                lambda: compute.read_newest_microversion(services.compute)
+            )
             usages = placement.read_usages(services.placement, project)
+            known: quota.Limits | None = None
             try:
                 known = limits()
             except errors.FleetError as exc:
                 LOG.debug("Limits are not known: %s", exc)
-                known = quota.Limits({}, {})
+            version = newest()
+            if version is not None:
+                rules = dataclasses.replace(
+                    rules, counts_aliases=version >= _COUNTS_ALIASES
+                )
             return quota.find_shortages(
-                wanted, project, known, usages, legacy()
+                wanted, project, known, usages, legacy(), rules
             )
 
     def _verdicts(

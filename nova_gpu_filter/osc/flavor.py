@@ -34,14 +34,21 @@ class CheckFlavor(command.Lister, base.GpuCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("flavor", metavar="<flavor>", help="name or id")
+        parser.add_argument(
+            "flavor",
+            type=base.read_name,
+            metavar="<flavor>",
+            help="name or id",
+        )
         parser.add_argument(
             "--image",
+            type=base.read_name,
             metavar="<image>",
             help="the image that goes with it (name or id)",
         )
         parser.add_argument(
             "--inventory",
+            type=base.read_name,
             metavar="<file>",
             action="append",
             default=[],

@@ -73,6 +73,7 @@ class ListHost(command.Lister, base.GpuCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--model",
+            type=base.read_name,
             metavar="<model>",
             help="only this model, or this resource class",
         )
@@ -127,7 +128,10 @@ class ShowHost(command.ShowOne, base.GpuCommand):
         """Add the argument."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "host", metavar="<host>", help="hypervisor hostname"
+            "host",
+            type=base.read_name,
+            metavar="<host>",
+            help="hypervisor hostname",
         )
         return parser
 
@@ -149,7 +153,8 @@ class ShowHost(command.ShowOne, base.GpuCommand):
         for resource_class, name in _UNITS.items():
             amount = host.amounts.get(resource_class)
             if amount is not None:
-                shown[f"{name}_free"] = amount.free
+                # Nothing counts on a host that takes no servers.
+                shown[f"{name}_free"] = 0 if host.obstacles else amount.free
         for found in summary.of(host):
             prefix = found.resource_class.removeprefix("CUSTOM_").lower()
             shown |= {
@@ -174,6 +179,6 @@ def _devices_by_server(
     found: dict[str, int] = {}
     for device in host.devices:
         for owner in held.owners_of(device):
-            name = held.label(owner.consumer)
+            name = held.label(owner.consumer, host.name)
             found[name] = found.get(name, 0) + owner.amount
     return found

@@ -34,6 +34,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--project",
+            type=base.read_name,
             metavar="<project>",
             action="append",
             default=[],

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What nova.conf says of aggregates, for ``openstack gpu explain``."""
+"""What nova.conf says of aggregates and quota."""
 
 from collections.abc import Iterable
 import os
@@ -8,6 +8,7 @@ import os
 from oslo_config import cfg
 
 from nova_gpu_filter.fleet import placing
+from nova_gpu_filter.fleet import quota
 
 # Defaults as in nova/conf/scheduler.py of Nova 34.
 _SCHEDULER = [
@@ -16,9 +17,16 @@ _SCHEDULER = [
     cfg.BoolOpt("enable_isolated_aggregate_filtering", default=False),
 ]
 _FILTER_SCHEDULER = [cfg.ListOpt("enabled_filters")]
+# As in nova/conf/quota.py.
+_QUOTA = [
+    cfg.StrOpt("driver", default="nova.quota.DbQuotaDriver"),
+    cfg.StrOpt("unified_limits_resource_strategy", default="require"),
+    cfg.ListOpt("unified_limits_resource_list", default=["servers"]),
+]
+_UNIFIED = "nova.quota.UnifiedLimitsDriver"
 
 
-def read(paths: Iterable[str]) -> placing.Rules:
+def read(paths: Iterable[str]) -> tuple[placing.Rules, quota.Rules]:
     """Read the rules from nova.conf files that could be read before.
 
     :param paths: none of them if no nova.conf is known.
@@ -28,21 +36,27 @@ def read(paths: Iterable[str]) -> placing.Rules:
         kind = "--config-dir" if os.path.isdir(path) else "--config-file"
         arguments += [kind, path]
     if not arguments:
-        return placing.Rules()
+        return placing.Rules(), quota.Rules()
     conf = cfg.ConfigOpts()
     conf.register_opts(_SCHEDULER, group="scheduler")
     conf.register_opts(_FILTER_SCHEDULER, group="filter_scheduler")
+    conf.register_opts(_QUOTA, group="quota")
     conf(
         arguments,
         project="nova",
         default_config_files=[],
         default_config_dirs=[],
     )
-    return placing.Rules(
+    placing_rules = placing.Rules(
         filters=frozenset(conf.filter_scheduler.enabled_filters or ()),
         limits_tenants=conf.scheduler.limit_tenants_to_placement_aggregate,
         requires_tenants=(
             conf.scheduler.placement_aggregate_required_for_tenants
         ),
         isolates_traits=conf.scheduler.enable_isolated_aggregate_filtering,
+    )
+    return placing_rules, quota.Rules(
+        is_unified=conf.quota.driver == _UNIFIED,
+        strategy=conf.quota.unified_limits_resource_strategy,
+        listed=frozenset(conf.quota.unified_limits_resource_list),
     )

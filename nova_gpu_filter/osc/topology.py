@@ -27,14 +27,23 @@ class ShowTopology(base.GpuCommand):
         """Add the arguments."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "host", metavar="<host>", help="hypervisor hostname"
+            "host",
+            type=base.read_name,
+            metavar="<host>",
+            help="hypervisor hostname",
         )
         files = parser.add_mutually_exclusive_group()
         files.add_argument(
-            "--svg", metavar="<file>", help="write an SVG picture to this file"
+            "--svg",
+            type=base.read_name,
+            metavar="<file>",
+            help="write an SVG picture to this file",
         )
         files.add_argument(
-            "--html", metavar="<file>", help="write a web page to this file"
+            "--html",
+            type=base.read_name,
+            metavar="<file>",
+            help="write a web page to this file",
         )
         return parser
 
@@ -77,7 +86,7 @@ def _text(host: model.Host, owners: svg.Owners) -> str:
     )
     widest = max(len(device.model) for device in host.devices)
     drawn = drawing.draw(
-        host.name,
+        host.name if not host.obstacles else f"{host.name} ({host.status})",
         topology,
         [f"{d.address}  {d.model:<{widest}}" for d in host.devices],
         [_owner(device, owners) for device in host.devices],

@@ -49,6 +49,14 @@ class _App(app.App):
             gpu=services, region_name=region
         )
 
+    handler: logging.Handler | None = None
+
+    def end_logging(self) -> None:
+        """Log to our standard error no more; --help ends before it begins."""
+        if self.handler is not None:
+            for name in ("tests.openstack", "nova_gpu_filter"):
+                logging.getLogger(name).removeHandler(self.handler)
+
     def configure_logging(self) -> None:
         """Log to our standard error only, and warnings without their level,
         as OpenStackClient does."""
@@ -82,8 +90,7 @@ class Shell:
         except SystemExit as exc:  # of argparse
             code = int(exc.code or 0)
         finally:
-            for name in ("tests.openstack", "nova_gpu_filter"):
-                logging.getLogger(name).removeHandler(openstack.handler)
+            openstack.end_logging()
         return Result(code, out.getvalue(), err.getvalue())
 
 

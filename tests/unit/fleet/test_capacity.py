@@ -48,10 +48,6 @@ def wanted(*args, **kwargs):
             {"resources__VCPU": "0", "resources__CUSTOM_X": "2"},
             {"MEMORY_MB": 1024, "DISK_GB": 1, "CUSTOM_X": 2},
         ),
-        (
-            {"resources1__CUSTOM_X": "2"},
-            {"VCPU": 1, "MEMORY_MB": 1024, "DISK_GB": 1},
-        ),
     ],
 )
 def test_a_flavor_takes_of_the_host_what_nova_asks_for(asked, amounts):

@@ -80,6 +80,26 @@ def test_a_server_has_its_own_flavor():
     assert flavor.extra_specs == {"pci_passthrough:alias": "h100:1"}
 
 
+@pytest.mark.parametrize(("image", "disk_gb"), [({"id": "i"}, 5), ("", 4)])
+def test_a_server_from_a_volume_has_no_root_disk(image, disk_gb):
+    nova = _Nova(["a"])
+    nova.servers[0]["image"] = image
+    (server,) = compute.read_all_servers(nova.get)
+    assert server.flavor.disk_gb == disk_gb
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"version": {"version": "2.104"}}, (2, 104)),
+        ({"version": {"version": ""}}, None),
+        ({}, None),
+    ],
+)
+def test_the_newest_microversion_is_read(answer, expected):
+    assert compute.read_newest_microversion(lambda _: answer) == expected
+
+
 def test_few_servers_are_read_one_by_one_and_the_unknown_left_out():
     nova = _Nova(["a", "b", "c"])
     assert set(compute.read_servers(nova.get, {"id-2", "id-9"})) == {"id-2"}
@@ -93,20 +113,33 @@ def test_many_servers_are_read_from_the_list():
     assert len(nova.asked) == 30
 
 
-@pytest.mark.parametrize("name", ["id-1", "b"])
+UUID = "6f0a4f0e-5a2c-4b0e-9a4b-0d7c8d2f6a11"
+
+
+@pytest.mark.parametrize("name", [UUID, UUID.upper(), "b"])
 def test_a_server_is_found_by_name_or_uuid(name):
-    assert compute.find_server(_Nova("abcc").get, name).uuid == "id-1"
+    nova = _Nova("abcc")
+    nova.servers[1]["id"] = name if name != "b" else UUID
+    assert compute.find_server(nova.get, name).name == "b"
+
+
+@pytest.mark.parametrize("name", ["detail", "a/b", "../flavors", "?x", "学习"])
+def test_a_name_is_never_a_path(name):
+    """GET /servers/detail lists servers."""
+    nova = _Nova([name, "a"])
+    assert compute.find_server(nova.get, name).name == name
+    assert not [path for path in nova.asked if path == f"/servers/{name}"]
 
 
 @pytest.mark.parametrize(
     ("name", "line"),
     [
         ("x", "no server 'x'; known: a, b"),
-        ("c", "no server 'c': 2 have that name; give a UUID"),
+        ("c", "there are 2 servers 'c': give a UUID, id-2 or id-3"),
     ],
 )
 def test_a_server_that_is_not_there_is_told(name, line):
-    with pytest.raises(errors.Unknown) as caught:
+    with pytest.raises(errors.FleetError) as caught:
         compute.find_server(_Nova("abcc").get, name)
     assert str(caught.value) == line
 
@@ -148,7 +181,12 @@ def _images(path):
         return {"images": [{"name": "cuda"}]}
     if path.startswith("/images?name="):
         name = path.partition("=")[2]
-        return {"images": {"b": [{"id": "2"}], "c": [{}, {}]}.get(name, [])}
+        return {
+            "images": {
+                "b": [{"id": "2"}],
+                "c": [{"id": "3"}, {"id": "4"}],
+            }.get(name, [])
+        }
     raise errors.NotFound(service="Glance", path=path)
 
 
@@ -161,10 +199,10 @@ def test_an_image_is_found_by_name_or_id(name, expected):
     ("name", "line"),
     [
         ("x", "no image 'x'; known: cuda"),
-        ("c", "no image 'c': 2 have that name; give a UUID"),
+        ("c", "there are 2 images 'c': give a UUID, 3 or 4"),
     ],
 )
 def test_an_image_that_is_not_there_is_told(name, line):
-    with pytest.raises(errors.Unknown) as caught:
+    with pytest.raises(errors.FleetError) as caught:
         compute.find_image(_images, name)
     assert str(caught.value) == line

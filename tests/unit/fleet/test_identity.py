@@ -22,7 +22,7 @@ def _projects(path):
             "links": {"next": None},
         },
         "/projects?name=two": {"projects": [{"id": "2", "name": "two"}]},
-        "/projects?name=same": {"projects": [{}, {}]},
+        "/projects?name=same": {"projects": [{"id": "3"}, {"id": "4"}]},
         "/projects?name=none": {"projects": []},
     }[path]
 
@@ -48,11 +48,11 @@ def test_a_project_is_found_by_name_or_uuid(name):
     ("name", "line"),
     [
         ("none", "no project 'none'; did you mean one?"),
-        ("same", "no project 'same': 2 have that name; give a UUID"),
+        ("same", "there are 2 projects 'same': give a UUID, 3 or 4"),
     ],
 )
 def test_a_project_that_is_not_there_is_told(name, line):
-    with pytest.raises(errors.Unknown) as caught:
+    with pytest.raises(errors.FleetError) as caught:
         identity.find_project(_get, name)
     assert str(caught.value) == line
 
