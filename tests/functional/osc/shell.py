@@ -16,7 +16,7 @@ from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
 from openstack import connection as openstack_connection
 
-from nova_gpu_filter.fleet import connection
+from nova_gpu_filter.fleet import connection as fleet_connection
 
 PROJECT = "6f70656e737461636b20342065766572"
 """Nova's fixtures give it to all that they make."""
@@ -37,7 +37,10 @@ class _App(app.App):
     LOG = logging.getLogger("tests.openstack")
 
     def __init__(
-        self, services: connection.Services, region: str | None, **streams: Any
+        self,
+        services: fleet_connection.Services,
+        region: str | None,
+        **streams: Any,
     ) -> None:
         super().__init__(
             "openstack",
@@ -79,7 +82,7 @@ class Shell:
         """
         self.adapters = adapters
         self.region: str | None = None
-        self._services = connection.Services(adapters, access)
+        self._services = fleet_connection.Services(adapters, access)
 
     def run(self, *arguments: str) -> Result:
         """Run one command: ``run("gpu", "device", "list")``."""
