@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What happens to a device between two servers.
+
+``states`` is the heart: pure, and a table. ``ledger`` keeps it, ``placement``,
+``domains`` and ``bus`` are the adapters to Placement, libvirt and sysfs, and
+``keeper`` holds all of them together.
+"""

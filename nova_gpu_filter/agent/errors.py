@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What can keep the agent from its work: one clear line each."""
+
+from nova_gpu_filter import exception
+
+
+class AgentError(exception.GpuFilterError):
+    """Base class of what can go wrong on a compute node."""
+
+    message = "%(reason)s"
+
+
+class CannotRead(AgentError):
+    """Something that has to be known cannot be read now."""
+
+    message = "%(source)s: %(error)s"
+
+
+class PlacementRefused(AgentError):
+    """Placement did not do what it was asked."""
+
+    message = "Placement: %(request)s: HTTP %(status)s: %(error)s"
+
+
+class NoProvider(AgentError):
+    """Placement has no such compute node."""
+
+    message = (
+        "Placement has no resource provider '%(name)s': set"
+        " [gpu_agent]hypervisor_hostname to the name that 'openstack resource"
+        " provider list' shows for this compute node, or start nova-compute"
+    )
+
+
+class LedgerUnusable(AgentError):
+    """The file of the ledger cannot be made, or not be written."""
+
+    message = (
+        "[gpu_agent]ledger = %(path)s: %(error)s; no device can be cleaned"
+        " or given back without it"
+    )
+
+
+class UnknownDevice(AgentError):
+    """A person named a device that the agent does not look after."""
+
+    message = (
+        "no device '%(device)s' is looked after here; devices are %(known)s."
+        " See [gpu_agent]devices and [pci]device_spec"
+    )
+
+
+class NotNow(AgentError):
+    """What a person asked for is not possible in the device's state."""
+
+    message = "device %(device)s is %(state)s: %(problem)s"
+
+
+class NoAgent(AgentError):
+    """The daemon does not answer on its socket."""
+
+    message = (
+        "%(path)s: %(error)s; is the service nova-gpu-agent running? Name"
+        " another socket with --socket"
+    )

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ledger: a file of SQLite with the record of each device.
+
+It is the truth about what must not be given away. Each change is one
+transaction, on disk when :meth:`Ledger.change` returns
+(https://www.sqlite.org/pragma.html#pragma_synchronous: with WAL, FULL is what
+survives a loss of power).
+
+Who changes the world keeps to one order: what makes a device less available
+is written here first and done then; what makes it available is done only
+after the state that allows it stands here.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import os
+import sqlite3
+import threading
+from typing import Final
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import states
+
+_VERSION: Final = 1
+"""Of the tables below (``PRAGMA user_version``)."""
+
+_TABLES: Final = """
+BEGIN;
+CREATE TABLE devices (
+    address TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since REAL NOT NULL,
+    by TEXT NOT NULL,
+    owner TEXT,
+    baseline TEXT NOT NULL
+);
+CREATE TABLE history (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since REAL NOT NULL,
+    by TEXT NOT NULL,
+    owner TEXT
+);
+CREATE INDEX history_of_device ON history (address, number);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+KEPT: Final = 200
+"""Changes of each device that the history keeps."""
+
+
+class Ledger:
+    """The records of all devices; safe to use from several threads."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file; make it where it is not there or not readable.
+
+        A file that SQLite cannot read is kept beside the new one, with
+        ``.damaged`` at the end of its name.
+
+        :raises LedgerUnusable: there can be none at this path.
+        """
+        self.path = path
+        self.is_new = False
+        """Whether there was nothing to read."""
+        self._lock = threading.RLock()
+        try:
+            os.makedirs(
+                os.path.dirname(path) or ".", mode=0o700, exist_ok=True
+            )
+            self._db = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise errors.LedgerUnusable(path=path, error=error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                # It is locked, or the disk is full: the file is good.
+                raise
+        os.replace(self.path, f"{self.path}.damaged")
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.path + suffix)
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        # The umask of a service can be anything.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False
+        )
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            [(found,)] = db.execute("PRAGMA quick_check(1)")
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            [(version,)] = db.execute("PRAGMA user_version")
+            if version == 0:
+                self.is_new = True
+                db.executescript(_TABLES)
+            elif version != _VERSION:
+                raise sqlite3.OperationalError(
+                    f"it is of version {version}, and this agent knows"
+                    f" {_VERSION}: it was written by another release"
+                )
+            else:
+                # A row that makes no sense is damage, too.
+                list(_read(db))
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def records(self) -> dict[str, states.Record]:
+        """Read all records, by address."""
+        with self._lock:
+            return {record.address: record for record in _read(self._db)}
+
+    def get(self, address: str) -> states.Record | None:
+        """Read the record of a device."""
+        return self.records().get(address)
+
+    def change(self, record: states.Record) -> None:
+        """Write the record of a device, and its history.
+
+        :raises LedgerUnusable: nothing was written.
+        """
+        with self._lock, self._transaction() as db:
+            values = dataclasses.astuple(record)
+            db.execute(
+                "INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            db.execute(
+                "INSERT INTO history"
+                " (address, state, reason, since, by, owner)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                values[:6],
+            )
+            db.execute(
+                "DELETE FROM history WHERE address = ? AND number <="
+                " (SELECT max(number) FROM history WHERE address = ?) - ?",
+                (record.address, record.address, KEPT),
+            )
+
+    def forget(self, address: str) -> None:
+        """Remove a device that is looked after no more."""
+        with self._lock, self._transaction() as db:
+            db.execute("DELETE FROM devices WHERE address = ?", (address,))
+
+    def history(self, address: str) -> tuple[states.Record, ...]:
+        """Read the changes of a device, the last one first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT address, state, reason, since, by, owner FROM history"
+                " WHERE address = ? ORDER BY number DESC",
+                (address,),
+            ).fetchall()
+        return tuple(_record((*row, "")) for row in rows)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise errors.LedgerUnusable(path=self.path, error=error) from error
+
+
+def _read(db: sqlite3.Connection) -> Iterator[states.Record]:
+    rows = db.execute(
+        "SELECT address, state, reason, since, by, owner, baseline"
+        " FROM devices ORDER BY address"
+    ).fetchall()
+    for row in rows:
+        yield _record(row)
+
+
+def _record(
+    row: tuple[str, str, str, float, str, str | None, str],
+) -> states.Record:
+    address, state, reason, since, by, owner, baseline = row
+    try:
+        return states.Record(
+            address, states.State(state), reason, since, by, owner, baseline
+        )
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"{address}: {error}") from error

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The states of a device, and what leads from one to the next.
+
+Facts of Nova that this rests on: a device is given by an allocation in
+Placement, before its guest exists, and the allocation outlives the guest: a
+stopped server, one that is rebooted hard (libvirt forgets the domain and gets
+it anew) and the source of a migration that can be reverted all keep theirs. So
+a device is released when neither a domain nor an allocation has it.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import enum
+import types
+from typing import Final
+
+from nova_gpu_filter import exception
+from nova_gpu_filter import printable
+
+
+class State(enum.StrEnum):
+    """Where a device is between two servers."""
+
+    FREE = "free"
+    """Clean and checked: Nova may give it to a server."""
+    CLAIMED = "claimed"
+    """It has an allocation, and no domain has it."""
+    IN_USE = "in-use"
+    """A domain has it."""
+    RELEASED = "released"
+    """It was used, and is not clean."""
+    CLEANING = "cleaning"
+    """It is being reset and checked."""
+    CHECKED = "checked"
+    """It is clean; Placement is about to be told."""
+    QUARANTINED = "quarantined"
+    """It is given to nobody until a person says so."""
+
+
+class Event(enum.StrEnum):
+    """What can happen to a device."""
+
+    CLAIM = "claim"
+    """An allocation in Placement has it."""
+    START = "start"
+    """A domain has it."""
+    LEAVE = "leave"
+    """No domain has it any more, and an allocation still does."""
+    RELEASE = "release"
+    """Neither a domain nor an allocation has it any more."""
+    FIND_USED = "find-used"
+    """It was used while nobody looked: Nova has reserved it."""
+    CLEAN = "clean"
+    """Cleaning begins."""
+    INTERRUPT = "interrupt"
+    """Cleaning ended before it was done."""
+    PASS = "pass"  # noqa: S105
+    """It was reset, and all checks have passed."""
+    GIVE_BACK = "give-back"
+    """Placement offers it again."""
+    QUARANTINE = "quarantine"
+    """A check has failed, or a person says so."""
+    END_QUARANTINE = "end-quarantine"
+    """A person says so; it has to be cleaned before it is given away."""
+
+
+def _transitions() -> Mapping[tuple[State, Event], State]:
+    s, e = State, Event
+    table = {
+        (s.FREE, e.FIND_USED): s.RELEASED,
+        (s.IN_USE, e.LEAVE): s.CLAIMED,
+        (s.CLAIMED, e.RELEASE): s.RELEASED,
+        (s.IN_USE, e.RELEASE): s.RELEASED,
+        (s.RELEASED, e.CLEAN): s.CLEANING,
+        (s.CLEANING, e.INTERRUPT): s.RELEASED,
+        (s.CHECKED, e.INTERRUPT): s.RELEASED,
+        (s.CLEANING, e.PASS): s.CHECKED,
+        (s.CHECKED, e.GIVE_BACK): s.FREE,
+        (s.QUARANTINED, e.END_QUARANTINE): s.RELEASED,
+    }
+    for state in State:
+        if state is not s.QUARANTINED:
+            # A person can attach a device by hand at any time, and Nova can
+            # claim one before Placement has been told that it is not clean.
+            table[state, e.START] = s.IN_USE
+            table[state, e.QUARANTINE] = s.QUARANTINED
+        if state not in (s.QUARANTINED, s.IN_USE):
+            table[state, e.CLAIM] = s.CLAIMED
+    return types.MappingProxyType(table)
+
+
+TRANSITIONS: Final = _transitions()
+"""(state, event) -> next state. What is not in it cannot happen."""
+
+MUST_BE_RESERVED: Final = frozenset(
+    {State.RELEASED, State.CLEANING, State.CHECKED, State.QUARANTINED}
+)
+"""In these states Placement must not offer the device."""
+
+HELD: Final = frozenset({State.CLAIMED, State.IN_USE})
+"""In these states a server has the device, or is about to get it."""
+
+
+class ImpossibleTransition(exception.GpuFilterError):
+    """An event that cannot happen in a state."""
+
+    message = "device %(device)s: %(event)s is not possible when %(state)s"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a device."""
+
+    address: str
+    """PCI address: ``0000:85:00.0``."""
+    state: State
+    reason: str
+    """Why it is in this state, in words."""
+    since: float
+    """Seconds since 1970. It is shown, and nothing is decided by it: clocks
+    jump."""
+    by: str
+    """Who or what brought it there: ``nova``, ``agent``, ``root``."""
+    owner: str | None = None
+    """UUID of the server, or of the migration, that has or had it."""
+    baseline: str = ""
+    """How its links and memory were when it was last clean, see ``bus``."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
+
+def move(
+    record: Record,
+    event: Event,
+    *,
+    reason: str,
+    by: str,
+    now: float,
+    owner: str | None = None,
+    baseline: str | None = None,
+) -> Record:
+    """Give the record of a device after an event.
+
+    :param owner: who has it now; None keeps who had it last.
+    :param baseline: None keeps the old one.
+    :raises ImpossibleTransition: the table has no such transition.
+    """
+    try:
+        state = TRANSITIONS[record.state, event]
+    except KeyError:
+        raise ImpossibleTransition(
+            device=record.address, event=event, state=record.state
+        ) from None
+    return dataclasses.replace(
+        record,
+        state=state,
+        reason=reason,
+        since=now,
+        by=by,
+        owner=record.owner if owner is None else owner,
+        baseline=record.baseline if baseline is None else baseline,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sight:
+    """What Placement, libvirt and sysfs say of a device at one moment."""
+
+    guest: str | None = None
+    """UUID of the domain that has it."""
+    consumer: str | None = None
+    """UUID of the consumer that has it allocated."""
+    is_reserved: bool = False
+    """Whether Placement offers it to nobody: ``reserved`` is ``total``."""
+    is_marked: bool = False
+    """Whether somebody has quarantined it in Placement."""
+    is_present: bool = True
+    """Whether it is on the bus, and answers."""
+    is_one_time_use: bool = True
+    """Whether Nova reserves it when it gives it to a server."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be recorded, and why."""
+
+    event: Event
+    reason: str
+    by: str
+    owner: str | None = None
+
+
+def first_record(address: str, sight: Sight, now: float) -> Record:
+    """Make the record of a device that the ledger does not know.
+
+    The ledger is new, or was lost, or the device is. What is reserved may be
+    dirty, or a person wants it so: it is quarantined. What is not reserved
+    and not in use may have been used before the agent was there: it has to be
+    cleaned before it is given away.
+    """
+
+    def record(
+        state: State, reason: str, by: str, owner: str | None = None
+    ) -> Record:
+        return Record(address, state, reason, now, by, owner)
+
+    if sight.is_marked:
+        return record(
+            State.QUARANTINED, "quarantined in Placement", "placement"
+        )
+    if not sight.is_present:
+        return record(
+            State.QUARANTINED, "it is not on the bus, or is dead", "agent"
+        )
+    if sight.guest is not None:
+        return record(State.IN_USE, "a domain has it", "libvirt", sight.guest)
+    if sight.consumer is not None:
+        return record(
+            State.CLAIMED, "allocated in Placement", "nova", sight.consumer
+        )
+    if sight.is_reserved:
+        return record(
+            State.QUARANTINED,
+            "reserved in Placement, and the ledger does not say why",
+            "agent",
+        )
+    return record(State.RELEASED, "not known whether it is clean", "agent")
+
+
+def next_step(record: Record, sight: Sight) -> Step | None:
+    """Decide what has happened to a device since its record was written.
+
+    :returns: one step; ask again with its record until there is none.
+    """
+    if record.state is State.QUARANTINED:
+        return None
+    if sight.is_marked:
+        return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
+    if not sight.is_present:
+        return Step(
+            Event.QUARANTINE, "it is not on the bus, or is dead", "agent"
+        )
+    if sight.guest is not None:
+        return _with_guest(record, sight.guest)
+    if sight.consumer is not None:
+        return _with_consumer(record, sight.consumer)
+    if record.state in HELD:
+        return Step(Event.RELEASE, "its server has left", "nova")
+    if record.state is State.FREE and sight.is_reserved:
+        if sight.is_one_time_use:
+            # Nova alone sets it, when it gives a device away.
+            return Step(
+                Event.FIND_USED, "it was used while nobody looked", "agent"
+            )
+        return Step(
+            Event.QUARANTINE,
+            "reserved in Placement by somebody else",
+            "placement",
+        )
+    return None
+
+
+def _with_guest(record: Record, guest: str) -> Step | None:
+    if record.state is State.IN_USE and record.owner == guest:
+        return None
+    return Step(
+        Event.START, _why_held(record, "a domain has it"), "libvirt", guest
+    )
+
+
+def _with_consumer(record: Record, consumer: str) -> Step | None:
+    if record.state is State.IN_USE:
+        return Step(
+            Event.LEAVE,
+            "its domain is gone, its allocation is not",
+            "libvirt",
+            consumer,
+        )
+    if record.state is State.CLAIMED and record.owner == consumer:
+        return None
+    return Step(
+        Event.CLAIM,
+        _why_held(record, "allocated in Placement"),
+        "nova",
+        consumer,
+    )
+
+
+def _why_held(record: Record, usual: str) -> str:
+    """Say so where a device was given away before it was clean."""
+    if record.state in (State.RELEASED, State.CLEANING):
+        return f"{usual}, and it was not cleaned before"
+    return usual
