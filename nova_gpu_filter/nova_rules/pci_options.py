@@ -49,6 +49,8 @@ class PciOptions:
     device_specs: tuple[str, ...]
     aliases: tuple[str, ...]
     report_in_placement: bool
+    permits_post_copy: bool = False
+    """``[libvirt]live_migration_permit_post_copy``."""
 
 
 def read(*paths: str) -> PciOptions:
@@ -82,6 +84,10 @@ def read(*paths: str) -> PciOptions:
 
     conf = cfg.ConfigOpts()
     conf.register_opts(_options(), group="pci")
+    conf.register_opt(
+        cfg.BoolOpt("live_migration_permit_post_copy", default=False),
+        group="libvirt",
+    )
     source = ", ".join(paths)
     try:
         conf(
@@ -95,6 +101,7 @@ def read(*paths: str) -> PciOptions:
             device_specs=tuple(conf.pci.device_spec),
             aliases=tuple(conf.pci.alias),
             report_in_placement=conf.pci.report_in_placement,
+            permits_post_copy=conf.libvirt.live_migration_permit_post_copy,
         )
     except cfg.Error as error:
         raise exception.BadInput(source=source, reason=str(error)) from None

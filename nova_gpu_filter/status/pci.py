@@ -2,12 +2,16 @@
 
 """PCI aliases, device specs and the options for Placement, by themselves."""
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+
 from nova import exception as nova_exc
 from nova.pci import devspec
 from nova.pci import request
 from nova.pci import whitelist
 
 from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import values
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
 from nova_gpu_filter.status.node import Role
@@ -83,7 +87,7 @@ def check_aliases(node: Node) -> results.Result:
     except UnreadableError as exc:
         return results.failure(str(exc))
     if aliases:
-        return results.success()
+        return results.of(list(_check_keys("alias", node.conf.pci.alias)))
     if Role.CONTROLLER in node.roles:
         return results.warning(
             "[pci]alias is not set: no flavor can ask for a GPU. nova-gpu-host"
@@ -106,7 +110,7 @@ def check_device_specs(node: Node) -> results.Result:
             "[pci]device_spec is not set: no server can have a GPU of this"
             " host. nova-gpu-host config writes it."
         )
-    problems = []
+    problems = list(_check_keys("device_spec", node.conf.pci.device_spec))
     for spec in specs:
         tags = spec.get_tags()
         if spec.dev_name and node.conf.pci.report_in_placement:
@@ -125,6 +129,17 @@ def check_device_specs(node: Node) -> results.Result:
         otherwise="nova-gpu-host check --nova-conf holds them against the"
         " hardware.",
     )
+
+
+def _check_keys(option: str, texts: Iterable[str]) -> Iterator[results.Result]:
+    """Look for keys that stand twice in one object: JSON takes the last."""
+    for text in texts:
+        _, doubled = values.load_json(text)
+        if doubled:
+            yield results.warning(
+                f"[pci]{option} = {text}: {', '.join(doubled)} stands twice in"
+                " one object, and the last one counts: write each key once."
+            )
 
 
 def _check_post_copy(

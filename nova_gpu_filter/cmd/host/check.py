@@ -8,6 +8,7 @@ from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import conf_migration
 from nova_gpu_filter.host.checks import findings
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
@@ -80,22 +81,24 @@ class Check(base.HostCommand, command.Lister):
             else None
         )
         has_aliases = options is not None and bool(options.aliases)
-        found = readiness.check(
-            Context(
-                tree,
-                host,
-                host_links,
-                tuple(only),
-                has_aliases,
-                base.read_cc_modes(tree, parsed_args),
-                base.flags(self, parsed_args),
-            ),
-            only,
+        context = Context(
+            tree,
+            host,
+            host_links,
+            tuple(only),
+            has_aliases,
+            base.read_cc_modes(tree, parsed_args),
+            base.flags(self, parsed_args),
         )
+        found = readiness.check(context, only)
         if options is not None:
             everything = reader.read(tree, everything=True).functions
             found = sorted(
-                [*found, *conf_device_specs.check(host, everything, options)],
+                [
+                    *found,
+                    *conf_device_specs.check(host, everything, options),
+                    *conf_migration.check(context, options),
+                ],
                 key=lambda finding: list(findings.Severity).index(
                     finding.severity
                 ),

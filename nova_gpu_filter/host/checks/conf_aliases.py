@@ -173,6 +173,62 @@ def _alias(
     if is_offered:
         yield from _migration(options, alias, offered)
         yield from _number(options, alias, fitting, offered)
+        if options.report_in_placement:
+            yield from _placement(options, alias, offered)
+
+
+def _placement(
+    options: pci_options.PciOptions, alias: Alias, offered: Taken
+) -> Iterator[Finding]:
+    """Find an alias that asks Placement for what no device has there.
+
+    nova/objects/request_spec.py: the resource class of the alias, else one of
+    its ids, and all of its traits.
+    """
+    reported = [
+        (
+            spec.resource_class_for(function.vendor_id, function.product_id),
+            spec.normalized_traits | _own_traits(spec),
+        )
+        for function, spec in offered
+    ]
+    classes = sorted({name for name, _ in reported})
+    if alias.resource_class not in classes:
+        what = f"{alias.resource_class}, and its devices are reported as"
+        what += f" {' and '.join(classes)}"
+        cure = f'"resource_class": "{classes[0]}"'
+    elif not any(
+        alias.traits <= traits
+        for name, traits in reported
+        if name == alias.resource_class
+    ):
+        missing = alias.traits - frozenset().union(
+            *(traits for _, traits in reported)
+        )
+        what = "traits that no device_spec of its devices gives" + (
+            f": {', '.join(sorted(missing))}" if missing else " together"
+        )
+        cure = "the traits of the device_spec"
+    else:
+        return
+    yield _finding(
+        options,
+        Severity.WARNING,
+        f"alias {alias.name} asks Placement for {what}: with"
+        " [filter_scheduler]pci_in_placement no server gets one",
+        alias.text,
+        (f"# write {cure} into alias {alias.name}, here and for nova-api",),
+    )
+
+
+def _own_traits(spec: DeviceSpec) -> frozenset[str]:
+    """Name the traits that Nova gives a device without being told.
+
+    _get_traits_for_dev in nova/compute/pci_placement_translator.py.
+    """
+    return frozenset({"COMPUTE_MANAGED_PCI_DEVICE"}) | (
+        {"HW_PCI_LIVE_MIGRATABLE"} if spec.tag("live_migratable") else set()
+    )
 
 
 def _migration(

@@ -12,6 +12,7 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -57,6 +58,11 @@ class Context:
     def boot(self) -> outcome.Boot:
         """How the host is set up to boot."""
         return outcome.Boot(self.tree)
+
+    @functools.cached_property
+    def packages(self) -> packages.Packages:
+        """The versions of programs on the host."""
+        return packages.Packages(self.tree)
 
     @functools.cached_property
     def others(self) -> tuple[inventory.Function, ...]:

@@ -45,6 +45,8 @@ class Platform:
     source: str = ""
     machine_type: str | None = "q35"
     """For guests with large BARs; None: the default is the right one."""
+    container: str = "vfio_iommu_type1"
+    """The module of VFIO for it."""
 
 
 _DMAR = ("DMAR",)
@@ -102,6 +104,7 @@ _PLATFORMS = (
         False,
         source="arch/powerpc/platforms/powernv: always on",
         machine_type=None,
+        container="vfio_iommu_spapr_tce",
     ),
 )
 _UNKNOWN = Platform(
@@ -171,7 +174,8 @@ def arguments(context: Context) -> tuple[str, ...]:
     return platform(context).arguments
 
 
-def _is_virtual(context: Context) -> bool:
+def is_virtual(context: Context) -> bool:
+    """Tell whether this is a virtual machine, by its processors."""
     text = context.tree.read(_CPUINFO) or ""
     for line in text.splitlines():
         if line.startswith("flags"):
@@ -211,7 +215,7 @@ def _is_off(context: Context) -> Finding:
         evidence += [
             Evidence(f"{_TABLES}/{name}", None) for name in host.tables
         ]
-        if _is_virtual(context):
+        if is_virtual(context):
             return Finding(
                 Severity.ERROR,
                 "iommu",

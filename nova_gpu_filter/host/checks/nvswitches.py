@@ -9,9 +9,9 @@ the NVSwitches and activates partitions), 2 vGPU.
 """
 
 from collections.abc import Iterator
-import re
 
 from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -20,12 +20,13 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.links import baseboards
 
-_CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
+_CONFIG = fabric_manager.CONFIG
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Check that NVSwitches and Fabric Manager serve guests together."""
     yield from _other_hosts(context)
+    yield from fabric_manager.check(context)
     switches = context.host.nvswitches
     if not switches:
         yield from _switches_behind_nics(context)
@@ -54,9 +55,11 @@ def check(context: Context) -> Iterator[Finding]:
                 ),
             )
         return
-    match = re.search(r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", text, re.MULTILINE)
-    mode = int(match[1]) if match else 0
-    shown = Evidence(_CONFIG, match[0].strip() if match else "no FABRIC_MODE")
+    mode = fabric_manager.mode(text)
+    shown = Evidence(
+        _CONFIG,
+        f"FABRIC_MODE={mode}" if "FABRIC_MODE" in text else "no FABRIC_MODE",
+    )
     yield from _with_manager(switches, to_guests, mode, shown, bound)
 
 
@@ -106,7 +109,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
         )
         return
     text = context.tree.read(_CONFIG)
-    mode = _mode(text)
+    mode = fabric_manager.mode(text)
     if text is None:
         summary = (
             "the NVSwitches of this board need Fabric Manager and NVLSM, which"
@@ -140,13 +143,6 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
             "systemctl restart nvidia-fabricmanager",
         ),
     )
-
-
-def _mode(text: str | None) -> int:
-    match = re.search(
-        r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", text or "", re.MULTILINE
-    )
-    return int(match[1]) if match else 0
 
 
 def _bound(switch: Function) -> Evidence:

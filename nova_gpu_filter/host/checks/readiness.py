@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.checks import boards
+from nova_gpu_filter.host.checks import coherent_memory
 from nova_gpu_filter.host.checks import confidential
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu
@@ -25,6 +27,8 @@ _HOST_CHECKS: tuple[Callable[[Context], Iterator[Finding]], ...] = (
     host_needs.check_others,
     nvswitches.check,
     memory.check,
+    coherent_memory.check,
+    boards.check,
     confidential.check_host,
 )
 

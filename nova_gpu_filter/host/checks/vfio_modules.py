@@ -1,24 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Are the modules of VFIO there, and in the initramfs?"""
+"""Are the modules of VFIO there, and in the initramfs?
+
+Sources: the kernel's drivers/vfio/Kconfig and drivers/iommu/iommufd/Kconfig;
+Nova 34 writes <hostdev> without iommufd (nova/virt/libvirt/config.py).
+"""
 
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 
-_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
+_MODULES = ("vfio", "vfio_pci")
+# drivers/iommu/iommufd/Kconfig: /dev/vfio/vfio is iommufd's then.
+_BY_IOMMUFD = "CONFIG_IOMMUFD_VFIO_CONTAINER=y"
+_GROUPS = "CONFIG_VFIO_GROUP"
+
+
+def _configuration(context: Context) -> tuple[str, frozenset[str]]:
+    """Read the kernel's configuration: (path, lines); empty if not there."""
+    release = context.tree.read("/proc/sys/kernel/osrelease")
+    for path in (
+        f"/boot/config-{release}",
+        f"/lib/modules/{release}/config",
+        f"/usr/lib/modules/{release}/config",
+    ):
+        data = context.tree.read_bytes(path, 4 << 20)
+        if data is not None:
+            return path, frozenset(
+                data.decode("utf-8", "replace").splitlines()
+            )
+    return "", frozenset()
+
+
+def _needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
+    """Name the modules by which libvirt gives a device to QEMU."""
+    if _BY_IOMMUFD in lines:
+        return (*_MODULES, "iommufd")
+    return (*_MODULES, iommu.platform(context).container)
 
 
 def check_vfio(context: Context) -> Iterator[Finding]:
     """Check that the modules of VFIO are loaded, or can be."""
     tree = context.tree
+    path, lines = _configuration(context)
+    if f"# {_GROUPS} is not set" in lines:
+        yield Finding(
+            Severity.ERROR,
+            "vfio",
+            "this kernel has VFIO by iommufd only, without groups, which Nova"
+            " has libvirt use",
+            evidence=(Evidence(path, f"# {_GROUPS} is not set"),),
+            cures=(f"# boot a kernel with {_GROUPS}=y",),
+        )
+        return
+    needed = _needed(context, lines)
     missing = [
         name
-        for name in _MODULES
+        for name in needed
         if not tree.exists(f"/sys/module/{name}")
         and not context.boot.is_builtin(name)
     ]
@@ -28,7 +71,7 @@ def check_vfio(context: Context) -> Iterator[Finding]:
             "vfio",
             "the modules of VFIO are loaded",
             evidence=tuple(
-                Evidence(f"/sys/module/{name}", "present") for name in _MODULES
+                Evidence(f"/sys/module/{name}", "present") for name in needed
             ),
         )
         return

@@ -162,23 +162,7 @@ def _types(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
 def _migration(
     options: pci_options.PciOptions, taken: Taken
 ) -> Iterator[Finding]:
-    """Tell what the tag live_migratable demands, whatever its value.
-
-    nova/virt/libvirt/driver.py, _check_pci_whitelist.
-    """
-    tagged = [spec for _, spec in taken if "live_migratable" in spec.tags]
-    if tagged:
-        yield Finding(
-            Severity.NOTE,
-            _CHECK,
-            "with the tag live_migratable, whatever its value, nova-compute"
-            " starts only with libvirt 10.0.0 and QEMU 8.2.2 or newer",
-            evidence=(Evidence(options.source, tagged[0].text),),
-            cures=(
-                "virsh version",
-                "# with older ones, take the tag out of the device_spec",
-            ),
-        )
+    """Compare the tag live_migratable with the drivers."""
     cannot = [
         function
         for function, spec in taken

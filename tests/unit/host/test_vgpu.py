@@ -176,19 +176,6 @@ def test_specs_of_different_types_on_one_pf_are_told(tmp_path, check):
     assert only(found, "different vGPU types") is WARNING
 
 
-@pytest.mark.parametrize("value", ["yes", "no"])
-def test_live_migratable_has_demands_in_any_value(tmp_path, check, value):
-    host = rtx_pro(tmp_path, [1519])
-    found = check(host, spec(managed="no", live_migratable=value))
-    assert found == [
-        (
-            NOTE,
-            "with the tag live_migratable, whatever its value, nova-compute"
-            " starts only with libvirt 10.0.0 and QEMU 8.2.2 or newer",
-        )
-    ]
-
-
 def test_an_unmanaged_device_needs_its_driver(tmp_path, check):
     host = rtx_pro(tmp_path, [])
     found = check(host, spec(PF, managed="no"))
@@ -339,3 +326,56 @@ def test_an_alias_that_reaches_some_of_its_devices_is_told(tmp_path, check):
         alias("type-VF"),
     )
     assert only(found, "gets 1 of the 2 devices") is WARNING
+
+
+K2 = '"vendor_id": "10de", "product_id": "11bf"'
+PLACEMENT = "report_in_placement = true"
+
+
+@pytest.mark.parametrize(
+    ("tags", "more", "words"),
+    [
+        # Nova writes names as Placement has them.
+        ("resource_class=k2", "resource_class=CUSTOM_K2", None),
+        ("resource_class=CUSTOM_K2", "resource_class=k2", None),
+        ("resource_class=pgpu", "resource_class=PGPU", None),
+        ("", "", None),
+        ("resource_class=k2", "", "for CUSTOM_PCI_10DE_11BF, and its"),
+        ("", "resource_class=k2", "for CUSTOM_K2, and its devices are"),
+        ("traits=custom_a,b", "traits=A", None),
+        ("traits=A", "traits=CUSTOM_A", None),
+        ("traits=A", "traits=A,HW_PCI_LIVE_MIGRATABLE", "LIVE_MIGRATABLE"),
+        ("", "traits=COMPUTE_MANAGED_PCI_DEVICE", None),
+        ("traits=A", "traits=A,B", "gives: CUSTOM_B"),
+    ],
+)
+@pytest.mark.parametrize("in_placement", [True, False])
+def test_an_alias_asks_placement_for_what_its_devices_are(
+    build, check, tags, more, words, in_placement
+):
+    def pairs(text):
+        name, _, value = text.partition("=")
+        return f', "{name}": "{value}"' if text else ""
+
+    found = check(
+        build("k2_host"),
+        *([PLACEMENT] if in_placement else []),
+        f"device_spec = {{{K2}{pairs(tags)}}}",
+        f'alias = {{"name": "a", {K2}{pairs(more)}}}',
+    )
+    if words and in_placement:
+        assert only(found, words) is WARNING
+    assert len(found) == int(bool(words) and in_placement)
+
+
+def test_an_alias_by_its_class_means_the_devices_of_that_class(build, check):
+    asked = 'alias = {"name": "a", "resource_class": "k2"}'
+    tagged = f'device_spec = {{{K2}, "resource_class": "CUSTOM_K2"}}'
+    assert check(build("k2_host"), PLACEMENT, tagged, asked) == []
+
+
+def test_an_alias_of_another_class_reaches_none(build, check):
+    asked = 'alias = {"name": "a", "resource_class": "k1"}'
+    tagged = f'device_spec = {{{K2}, "resource_class": "k2"}}'
+    found = check(build("k2_host"), PLACEMENT, tagged, asked)
+    assert only(found, "no alias of this file asks for 2 of the 2") is WARNING

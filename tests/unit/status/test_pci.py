@@ -103,6 +103,23 @@ def test_aliases_are_what_nova_reads(make_node, text, roles, code, words):
         assert words in result.details
 
 
+@pytest.mark.parametrize(
+    ("option", "read"),
+    [
+        ("alias", pci.check_aliases),
+        ("device_spec", pci.check_device_specs),
+    ],
+)
+def test_a_key_that_stands_twice_is_told(make_node, option, read):
+    text = (
+        '{"name": "a1", "vendor_id": "10de", "product_id": "2330",'
+        ' "vendor_id": "10de"}'
+    )
+    found = read(make_node(f"[pci]\n{option} = {text}\n", COMPUTE))
+    assert found.code is Code.WARNING
+    assert "vendor_id stands twice in one object" in found.details
+
+
 def test_ids_without_placement_are_not_told_to_need_it(make_node):
     text = aliases({**IDS, "device_type": "GPU"})
     result = pci.check_aliases(make_node(text))

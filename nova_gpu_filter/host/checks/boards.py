@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Is all of a board there: a GPU that has failed is not in sysfs at all.
+
+Source: the boards of links/baseboards.py. Reports of such hosts, in which the
+kernel leaves out a device whose configuration space it cannot read
+("unknown header type 7f"): NVIDIA/open-gpu-kernel-modules#853.
+"""
+
+import collections
+from collections.abc import Iterator
+
+from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import baseboards
+from nova_gpu_filter.host.links.baseboards import Baseboard
+from nova_gpu_filter.host.sysfs import reader
+
+_CURES = (
+    "# look for it in the BMC's event log and in dmesg; then, with no guest"
+    " that uses a GPU:",
+    "echo 1 > /sys/bus/pci/rescan",
+    "# if that does not bring it back: power the host off and on, and have the"
+    " board looked at",
+)
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Compare the numbers of GPUs and NVSwitches with those of the board."""
+    if iommu.is_virtual(context):
+        # A guest has what it was given.
+        return
+    counts = collections.Counter(
+        gpu.product_id for gpu in context.host.gpus if baseboards.of(gpu)
+    )
+    switches = len(context.host.nvswitches)
+    for product_id, gpus in counts.items():
+        board = _board(product_id, gpus, switches)
+        if board is None:
+            continue
+        for what, count, wanted in (
+            ("GPUs", gpus, board.gpus),
+            ("NVSwitches", switches, board.nvswitches or 0),
+        ):
+            if count < wanted:
+                yield Finding(
+                    Severity.WARNING,
+                    "board",
+                    f"{count} of the {wanted} {what} of this board"
+                    f" ({board.model}) are there",
+                    evidence=(
+                        Evidence(
+                            reader.DEVICES,
+                            f"{gpus} GPUs 10de:{product_id:04x}, {switches}"
+                            " NVSwitches",
+                        ),
+                    ),
+                    cures=_CURES,
+                )
+
+
+def _board(product_id: int, gpus: int, switches: int) -> Baseboard | None:
+    """Find the board that a host seems to have; None: no board is like it."""
+    boards = [
+        board
+        for board in baseboards.BASEBOARDS.values()
+        if board.is_board
+        and product_id in board.products
+        and bool(board.nvswitches) == bool(switches)
+    ]
+    # Trays of NVL36 have half as many GPUs as those of NVL72.
+    sizes = {
+        size
+        for board in boards
+        for size in (
+            (board.gpus, board.gpus // 2)
+            if board.spans_hosts
+            else (board.gpus,)
+        )
+    }
+    if gpus in sizes:
+        boards = [board for board in boards if board.gpus == gpus]
+    larger = [board for board in boards if board.gpus >= gpus]
+    return min(larger, key=lambda board: board.gpus, default=None)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fabric Manager by itself: its mode, its version, what it needs.
+
+Sources: NVIDIA's Fabric Manager User Guide ("FABRIC_MODE", "NVLink Subnet
+Manager"); NVIDIA/gpu-operator#544 and akash-network/website#632 ("fabric
+manager NVIDIA GPU driver interface version 550.127.05 don't match with driver
+version 550.120": it does not start); siderolabs/extensions#717 (without NVLSM
+no NVLinks from B200 on).
+"""
+
+from collections.abc import Iterator
+import re
+
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import baseboards
+
+CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
+CHECK = "fabric-manager"
+
+BARE_METAL, SHARED, VGPU = range(3)
+_MODE = re.compile(r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", re.MULTILINE)
+
+
+def mode(text: str | None) -> int:
+    """Read the mode from the configuration; it is 0 unless set."""
+    match = _MODE.search(text or "")
+    return int(match[1]) if match else BARE_METAL
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Check what holds on every board with NVSwitches."""
+    boards = [
+        board for gpu in context.host.gpus for board in baseboards.of(gpu)
+    ]
+    by_nics = any(board.manages_switches_by_nics for board in boards)
+    if not context.host.nvswitches and not by_nics:
+        return
+    text = context.tree.read(CONFIG)
+    if text is None:
+        return
+    yield from _check_mode(context, mode(text))
+    yield from _check_version(context)
+    if by_nics and context.packages.lacks_nvlsm:
+        yield Finding(
+            Severity.WARNING,
+            CHECK,
+            "Fabric Manager is installed without NVLSM, and does not bring up"
+            " the NVLinks of this board without it",
+            evidence=(Evidence("/var/lib/dpkg/status", "no package nvlsm"),),
+            cures=(
+                "apt-get install nvlsm",
+                "systemctl restart nvidia-fabricmanager",
+            ),
+        )
+
+
+def _check_mode(context: Context, number: int) -> Iterator[Finding]:
+    shown = Evidence(CONFIG, f"FABRIC_MODE={number}")
+    change = (
+        f"sed -i 's/^FABRIC_MODE=.*/FABRIC_MODE={SHARED}/' {CONFIG}",
+        "systemctl restart nvidia-fabricmanager",
+    )
+    if number > VGPU:
+        yield Finding(
+            Severity.ERROR,
+            CHECK,
+            f"FABRIC_MODE={number} is no mode: Fabric Manager does not start",
+            evidence=(shown,),
+            cures=change,
+        )
+    whole = [
+        gpu
+        for gpu in context.host.gpus
+        if gpu.driver in drivers.VFIO_DRIVERS and not gpu.sriov_numvfs
+    ]
+    if number == VGPU and whole:
+        yield Finding(
+            Severity.WARNING,
+            CHECK,
+            f"FABRIC_MODE={VGPU} is for vGPUs, and {len(whole)} GPUs are given"
+            " to guests as a whole: these have no NVLink",
+            evidence=(
+                shown,
+                Evidence(
+                    f"/sys/bus/pci/devices/{whole[0].address}/driver",
+                    whole[0].driver,
+                ),
+            ),
+            cures=change,
+        )
+
+
+def _check_version(context: Context) -> Iterator[Finding]:
+    manager = context.packages.fabric_manager
+    module = context.packages.nvidia_module
+    if manager is None or module is None:
+        return
+    evidence = tuple(
+        Evidence(one.path, one.content) for one in (manager, module)
+    )
+    if manager.numbers != module.numbers:
+        yield Finding(
+            Severity.ERROR,
+            CHECK,
+            f"Fabric Manager is {manager} and the driver on this host"
+            f" {module}: it starts only with its own version, and without it"
+            " guests have no NVLink",
+            evidence=evidence,
+            cures=(
+                f"# install nvidia-fabricmanager {module}, and keep both"
+                " packages at one version (apt-mark hold, dnf versionlock)",
+            ),
+        )
+    else:
+        yield Finding(
+            Severity.OK,
+            CHECK,
+            f"Fabric Manager and the driver on this host are both {manager};"
+            " NVIDIA's release notes say which drivers of guests go with it",
+            evidence=evidence,
+        )
