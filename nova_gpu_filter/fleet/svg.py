@@ -19,6 +19,7 @@ from typing import Final
 from typing import TypeAlias
 
 from nova_gpu_filter.drawing import shapes
+from nova_gpu_filter.drawing import words
 from nova_gpu_filter.fleet import layout
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import model
@@ -36,6 +37,8 @@ _TOP: Final = 96
 """Where rows begin: below the title and the heads of the columns."""
 _LINE_HEIGHT: Final = 22
 _CHARACTER: Final = 7.0
+_TITLE_CHARACTER: Final = 12.0
+"""Of the heading, which is larger and bold."""
 """Width of a letter of size 12, on the safe side."""
 
 _INK: Final = "#39424d"
@@ -151,11 +154,16 @@ def draw(host: model.Host, owners: Owners) -> str:
         text = f"Links are not known: {found.problem}"
         picture.parts.append(shapes.text(_MARGIN, y, text, size=12))
         y += _LINE_HEIGHT
-    return _document(_title(host), width, y, picture.parts)
+    name = host.name
+    room = int((width - 2 * _MARGIN) / _TITLE_CHARACTER)
+    name = words.shorten(name, max(room - len(_counts(host)), 8))
+    return _document(
+        _title(host), name + _counts(host), width, y, picture.parts
+    )
 
 
 def _document(
-    title: str, width: float, height: float, parts: Sequence[str]
+    title: str, heading: str, width: float, height: float, parts: Sequence[str]
 ) -> str:
     """Put a drawing together: as wide as there is room, up to its own size."""
     return "\n".join(
@@ -167,7 +175,7 @@ def _document(
             ' font-family="Helvetica, Arial, sans-serif">',
             f"<title>{shapes.escape(title)}</title>",
             '<rect width="100%" height="100%" fill="#ffffff"/>',
-            shapes.text(_MARGIN, 34, title, size=18, weight="bold"),
+            shapes.text(_MARGIN, 34, heading, size=18, weight="bold"),
             *parts,
             "</svg>",
             "",
@@ -176,11 +184,15 @@ def _document(
 
 
 def _title(host: model.Host) -> str:
+    return host.name + _counts(host)
+
+
+def _counts(host: model.Host) -> str:
     number = len(host.devices)
     free = sum(device.is_free for device in host.devices)
     status = f", {host.status}" if host.obstacles else ""
     plural = "s" * (number != 1)
-    return f"{host.name}: {number} device{plural}, {free} free{status}"
+    return f": {number} device{plural}, {free} free{status}"
 
 
 def _rows(
@@ -249,10 +261,7 @@ def _box(
 
 
 def _cut(text: str, width: float) -> str:
-    number = max(int(width / _CHARACTER), 1)
-    if len(text) <= number:
-        return text
-    return text[: number - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return words.shorten(text, max(int(width / _CHARACTER), 1))
 
 
 def _groups(host: model.Host) -> Iterator[_Column]:

@@ -3,7 +3,9 @@
 """The command ``openstack gpu topology show``."""
 
 import argparse
+from typing import Final
 
+from nova_gpu_filter.drawing import words
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import layout
@@ -13,6 +15,9 @@ from nova_gpu_filter.fleet import svg
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.topology import drawing
 from nova_gpu_filter.topology.topology import Topology
+
+_LONGEST: Final = 40
+"""Characters of a name, so that a row fits a terminal."""
 
 
 class ShowTopology(base.GpuCommand):
@@ -84,11 +89,15 @@ def _text(host: model.Host, owners: svg.Owners) -> str:
         found.topology.partitions,
         layout.node_numbers(host.devices),
     )
-    widest = max(len(device.model) for device in host.devices)
+    models = [words.shorten(device.model, _LONGEST) for device in host.devices]
+    widest = max(map(len, models))
     drawn = drawing.draw(
         host.name if not host.obstacles else f"{host.name} ({host.status})",
         topology,
-        [f"{d.address}  {d.model:<{widest}}" for d in host.devices],
+        [
+            f"{device.address}  {name:<{widest}}"
+            for device, name in zip(host.devices, models, strict=True)
+        ],
         [_owner(device, owners) for device in host.devices],
     )
     if found.problem is not None:
@@ -98,5 +107,5 @@ def _text(host: model.Host, owners: svg.Owners) -> str:
 
 def _owner(device: model.Device, owners: svg.Owners) -> str | None:
     if device.uuid in owners:
-        return owners[device.uuid].label
+        return words.shorten(owners[device.uuid].label, _LONGEST)
     return None if device.is_free else device.state.value

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
+import unicodedata
 
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import links
@@ -67,7 +68,7 @@ def draw(
         )
     rows = _rows(topology, names, owners)
     columns = [*_groups(topology), *_partitions(topology)]
-    width = max((len(text) for text, _ in rows), default=0)
+    width = max((_width(text) for text, _ in rows), default=0)
     lines = [_title(title, owners)]
     if columns:
         lines.append(" " * width + _kinds(columns))
@@ -81,7 +82,7 @@ def draw(
                 )
                 for column in columns
             ]
-        lines.append("  ".join([text.ljust(width), *cells]))
+        lines.append("  ".join([_pad(text, width), *cells]))
     if columns:
         fabric = any(column.kind == _FABRIC for column in columns)
         lines.append(_LEGEND + (_FABRIC_LEGEND if fabric else ""))
@@ -103,7 +104,7 @@ def _rows(
     owners: Sequence[str | None],
 ) -> list[_Row]:
     """Write devices below the headings of their NUMA nodes."""
-    longest = max(map(len, names), default=0)
+    longest = max(map(_width, names), default=0)
     devices_by_node: dict[int | None, list[int]] = {}
     for device, node in enumerate(topology.numa):
         devices_by_node.setdefault(node, []).append(device)
@@ -115,12 +116,27 @@ def _rows(
         rows.append((f"NUMA node {name}", None))
         rows += [
             (
-                f"  {names[device]:<{longest}}  {owners[device] or 'free'}",
+                f"  {_pad(names[device], longest)}"
+                f"  {owners[device] or 'free'}",
                 device,
             )
             for device in devices_by_node[node]
         ]
     return rows
+
+
+def _width(text: str) -> int:
+    """Count the columns that a text takes in a terminal."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def _mark(

@@ -2,6 +2,7 @@
 
 """Frames of devices, and what is drawn of them."""
 
+import dataclasses
 import re
 from xml.etree import ElementTree
 
@@ -272,15 +273,24 @@ def test_names_are_escaped_and_cut():
     drawn = svg.draw(host, _owned(host, [name]))
     assert "<script>" not in drawn
     texts = _texts(drawn)
-    cut = [text for text in texts if text.endswith("\N{HORIZONTAL ELLIPSIS}")]
+    cut = [text for text in texts if "\N{HORIZONTAL ELLIPSIS}" in text]
     assert len(cut) == 2  # its row, and the legend
     assert all(text.startswith("<script> & very") for text in cut)
+    assert all(text.endswith("long") for text in cut)
     [title] = [
         e.text
         for tag, e in _elements(drawn)
         if tag == "title" and host.devices[0].address in e.text
     ]
     assert name in title
+
+
+def test_the_counts_of_a_host_with_a_long_name_are_in_the_heading():
+    host = dataclasses.replace(_dgx(used=(0,)), name="dgx-" + "long." * 30)
+    texts = _texts(svg.draw(host, {}))
+    [heading] = [text for text in texts if text.endswith("15 free")]
+    assert heading.startswith("dgx-long.")
+    assert len(heading) < 80
 
 
 def test_links_that_cannot_be_read_are_told():

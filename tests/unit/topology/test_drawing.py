@@ -143,3 +143,12 @@ def test_each_device_needs_a_name_and_an_owner(names, owners):
 
     with pytest.raises(ValueError, match="2 devices"):
         drawing.draw("host", host, names, owners)
+
+
+def test_wide_characters_take_two_columns():
+    host = machines.hgx_h100_partitions()
+    owners = [None, "\u5b66\u4e60-1", "e\u0301tude", *[None] * 5]
+    lines = drawing.draw("host", host, _names(host), owners).splitlines()
+    plain, wide, combined = lines[3:6]
+    assert plain.index("o     o") - 2 == wide.index("#     #")
+    assert plain.index("o     o") + 1 == combined.index("#     #")

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Names for which there is too little room."""
+
+from typing import Final
+
+_ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def shorten(text: str, most: int) -> str:
+    """Leave something out of the middle of a name.
+
+    Its beginning and its end tell names apart: ``train-large...-42 (resize,
+    source)``. What stands in brackets at the end is kept if there is room.
+
+    :param most: characters.
+    """
+    if len(text) <= most:
+        return text
+    remark = text.rfind(" (") if text.endswith(")") else -1
+    kept = len(text) - remark if remark >= 0 else 0
+    if kept > most // 2:
+        kept = 0
+    end = kept + (most - 1 - kept) // 3
+    return text[: max(most - 1 - end, 0)] + _ELLIPSIS + text[len(text) - end :]
