@@ -19,6 +19,7 @@ from nova_gpu_filter.placement import numa
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
+from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import fragmentation
 
 _MOST_SEARCHED = 20_000
@@ -28,9 +29,15 @@ classes; more than the 12,870 sets of 8 out of 16."""
 _MOST_SEARCHED_FOR_MORE = 500
 """As many where one combination or more is known and a few more would do."""
 
-_MOST_COMPANIONS = 256
-"""Sets of a further class among which those near to the first class's devices
-are looked for; more than the 70 sets of 4 out of 8."""
+_MOST_NEAR = 256
+"""Sets of a class among which those near to another's devices are looked for;
+more than the 70 sets of 4 out of 8."""
+
+_MOST_LEADS = 3
+"""Classes and single devices whose links are put before all others in turn."""
+
+_MOST_RESTS_JUDGED = 64
+"""Choices of single devices of one tree that are sorted by what is near."""
 
 _MOST_PLACES_TRIED = 300
 """Sets of places that are tried in one tree whose classes compete."""
@@ -51,6 +58,9 @@ _Combination: TypeAlias = tuple[sets.IndexSet, ...]
 
 _Within: TypeAlias = Sequence[Sequence[int]]
 """For each class and device: 1 if the device may be used, else 0."""
+
+_Part: TypeAlias = int | str
+"""The index of a class, or the provider of a group in no class."""
 
 _Shares: TypeAlias = tuple[int, ...]
 """How many groups of a class each device can serve."""
@@ -218,26 +228,27 @@ class _TreeTask:
             not first.isdisjoint(second)
             for first, second in itertools.combinations(self._usable, 2)
         )
-        self._companions = [
-            None
-            if index == 0 or self.compete
-            else sets.Companions.of(
-                self._devices[0], devices, composer.summaries
-            )
-            for index, devices in enumerate(self._devices)
-        ]
+        self._near_by_parts: dict[
+            tuple[_Part, _Part], companions.Companions | None
+        ] = {}
 
     def score(self) -> tuple[sets.Score, ...]:
         """Judge the best device set of each class; greater is better."""
         by_rest = [self._all_shares(rest) for rest in self._rests]
+        shares = [
+            tuple(map(max, zip(*found, strict=True)))
+            for found in zip(*by_rest, strict=True)
+        ]
+        leads = self._leads(())
         return tuple(
             sets.score(
                 self._topologies[index],
-                tuple(map(max, zip(*shares, strict=True))),
-                self._classes[index].size,
+                shares[index],
+                group_class.size,
                 self._composer.mix,
+                self._beside(index, shares, ()) if index in leads else (),
             )
-            for index, shares in enumerate(zip(*by_rest, strict=True))
+            for index, group_class in enumerate(self._classes)
         )
 
     def candidates(self) -> Iterator[Candidate]:
@@ -282,14 +293,29 @@ class _TreeTask:
         for rest in self._rests:
             # With rests that leave the same of all devices, the same sets fit.
             # Where classes compete, the exact amounts count too.
-            if len(self._rests) == 1 or self.compete:
+            # So they do where one device is near to some of them.
+            if (
+                len(self._rests) == 1
+                or self.compete
+                or self._linked_providers(rest)
+            ):
                 key: object = id(rest)
             else:
                 key = self._all_shares(rest)
             rests_by_shares.setdefault(key, []).append(rest)
-        return _in_turn(
-            [self._with_rests(rests) for rests in rests_by_shares.values()]
-        )
+        groups = list(rests_by_shares.values())
+        if len(groups) > 1 and not self.compete:
+            groups[:_MOST_RESTS_JUDGED] = sorted(
+                groups[:_MOST_RESTS_JUDGED],
+                key=lambda rests: self._judge(rests[0]),
+                reverse=True,
+            )
+        # Each gives a part of what is wanted, and more only where others end.
+        wanted = self._composer.most_per_tree
+        share = None
+        if len(groups) > 1 and wanted is not None:
+            share = 1 + wanted // len(groups)
+        return _in_turn([self._with_rests(rests, share) for rests in groups])
 
     def _tree_devices(self) -> Sequence[str]:
         """List every provider that serves a suffixed group, in an order that
@@ -388,16 +414,29 @@ class _TreeTask:
             for device, share in zip(devices, shares, strict=True)
         )
 
-    def _with_rests(self, rests: Sequence[trees.Rest]) -> Iterator[Candidate]:
+    def _with_rests(
+        self, rests: Sequence[trees.Rest], share: int | None
+    ) -> Iterator[Candidate]:
         """Yield every combination with every rest.
 
         The first round has each combination once, with rests in turn.
+
+        :param share: how many combinations will do at first; None for all.
         """
-        combinations = _Replay(self._combine(rests[0]))
+        first: Iterable[_Combination] = ()
+        if share is not None and not self.compete:
+            first = self._combine(rests[0], None, share)
+        combinations = _Replay(
+            _unique(itertools.chain(first, self._later(rests[0])))
+        )
         for shift in range(len(rests)):
             for place, combination in enumerate(combinations):
                 rest = rests[(place + shift) % len(rests)]
                 yield self._candidate(rest, combination)
+
+    def _later(self, rest: trees.Rest) -> Iterator[_Combination]:
+        """Combine only when the first combination is wanted."""
+        yield from self._combine(rest)
 
     def _candidate(
         self, rest: trees.Rest, combination: _Combination
@@ -412,25 +451,150 @@ class _TreeTask:
             ),
         )
 
+    def _linked_providers(self, rest: trees.Rest) -> Sequence[str]:
+        """List the devices of a rest of which traits tell the links."""
+        summaries = self._composer.summaries
+        return [
+            provider
+            for provider in sorted(rest.granular_providers)
+            if sets.have_links(provider, summaries)
+        ]
+
+    def _leads(self, single: Sequence[str]) -> Sequence[_Part]:
+        """List what may be the GPUs: their links count before all.
+
+        A query does not say so. Where some devices have links of their own,
+        these are the GPUs; else it may be any that are near to others, and
+        the best for each of them are offered.
+
+        :param single: devices of the rest.
+        """
+        parts: list[_Part] = [*range(len(self._classes)), *single]
+        if len(parts) == 1 or self.compete:
+            return (0,)
+        linked = [part for part in parts if part in self._gpus]
+        if linked:
+            return linked
+        near_to_others = [
+            part
+            for part in parts
+            if any(self._near(part, other) for other in parts if other != part)
+        ]
+        return near_to_others[:_MOST_LEADS] or (0,)
+
+    @functools.cached_property
+    def _gpus(self) -> Collection[_Part]:
+        """What may be the GPUs, as some of the devices that can serve the same
+        groups have links of their own."""
+        summaries = self._composer.summaries
+        found: list[_Part] = [
+            index
+            for index, devices in enumerate(self._devices)
+            if sets.have_direct_links(devices, summaries)
+        ]
+        providers_by_suffix: dict[str, set[str]] = {}
+        for rest in self._rests:
+            for suffix, providers in rest.mappings.items():
+                if suffix:
+                    providers_by_suffix.setdefault(suffix, set()).update(
+                        providers
+                    )
+        for served in providers_by_suffix.values():
+            if sets.have_direct_links(served, summaries):
+                found += served
+        return frozenset(found)
+
+    def _devices_of(self, part: _Part) -> Sequence[str]:
+        return self._devices[part] if isinstance(part, int) else (part,)
+
+    def _near(self, lead: _Part, part: _Part) -> companions.Companions | None:
+        """Return how near two parts are, None where nothing tells that."""
+        key = lead, part
+        if key not in self._near_by_parts:
+            self._near_by_parts[key] = sets.companions_of(
+                self._devices_of(lead),
+                self._devices_of(part),
+                self._composer.summaries,
+            )
+        return self._near_by_parts[key]
+
+    def _beside(
+        self, lead: _Part, shares: Sequence[_Shares], single: Sequence[str]
+    ) -> tuple[companions.Beside, ...]:
+        """Return what is chosen beside the devices of a part.
+
+        :param shares: of all classes.
+        :param single: devices of the rest.
+        """
+        if self.compete:
+            return ()
+        asked: list[tuple[_Part, _Shares, int]] = [
+            (
+                index,
+                tuple(min(share, found.size) for share in shares[index]),
+                found.size,
+            )
+            for index, found in enumerate(self._classes)
+            if index != lead
+        ]
+        asked += [
+            (provider, (1,), 1) for provider in single if provider != lead
+        ]
+        return tuple(
+            companions.Beside(near, capacities, size)
+            for part, capacities, size in asked
+            if (near := self._near(lead, part)) is not None
+        )
+
+    def _judge(self, rest: trees.Rest) -> tuple[object, ...]:
+        """Judge the best that can be had with a rest; greater is better."""
+        single = self._linked_providers(rest)
+        shares = self._all_shares(rest)
+        found: list[tuple[bool, object]] = []
+        for lead in self._leads(single):
+            beside = self._beside(lead, shares, single)
+            if isinstance(lead, int):
+                judged: object = sets.score(
+                    self._topologies[lead],
+                    shares[lead],
+                    self._classes[lead].size,
+                    self._composer.mix,
+                    beside,
+                )
+            else:
+                judged = companions.add_pairs([by.pairs(1) for by in beside])
+            # Only scores of one form are compared with each other.
+            found.append((isinstance(lead, int), judged))
+        return tuple(found)
+
     def _combine(
-        self, rest: trees.Rest, within: "_Within | None" = None
+        self,
+        rest: trees.Rest,
+        within: "_Within | None" = None,
+        most: int | None = None,
     ) -> Iterable[_Combination]:
         """Combine device sets of all classes, good ones first.
 
         :param within: the devices that may be used; None for all. Then one
             combination is found if there is one.
+        :param most: how many are wanted; None for what the composer wants.
         """
-        most = self._composer.most_per_tree if within is None else 1
-        combinations: Iterable[_Combination] = [()]
-        for index in range(len(self._classes)):
-            combinations = list(combinations)
-            options = [
-                self._options(index, rest, combination, place, most, within)
-                for place, combination in enumerate(combinations)
-            ]
-            combinations = itertools.islice(
-                _extend(combinations, options), most
-            )
+        if within is not None:
+            most = 1
+        elif most is None:
+            most = self._composer.most_per_tree
+        leads = self._leads(self._linked_providers(rest))
+        combinations: Iterable[_Combination] = itertools.islice(
+            _unique(
+                _in_turn(
+                    [
+                        iter(self._combine_beside(lead, rest, within, most))
+                        for lead in (leads if most is not None else leads[:1])
+                    ]
+                )
+            ),
+            most,
+        )
         if not self.compete or most is None:
             return combinations
         # The sets of the first classes were chosen without regard to what
@@ -440,6 +604,36 @@ class _TreeTask:
             return known
         return itertools.chain(known, self._search(rest, known, within))
 
+    def _combine_beside(
+        self,
+        lead: _Part,
+        rest: trees.Rest,
+        within: "_Within | None",
+        most: int | None,
+    ) -> Iterable[_Combination]:
+        """Combine device sets of all classes, as they go with one of them."""
+        classes = range(len(self._classes))
+        order = sorted(classes, key=lambda index: index != lead)
+        combinations: Iterable[_Combination] = [()]
+        for index in order:
+            combinations = list(combinations)
+            options = [
+                self._options(
+                    index, rest, combination, place, most, within, lead
+                )
+                for place, combination in enumerate(combinations)
+            ]
+            combinations = itertools.islice(
+                _extend(combinations, options), most
+            )
+        if order == list(classes):
+            return combinations
+        places = [order.index(index) for index in classes]
+        return (
+            tuple(combination[place] for place in places)
+            for combination in combinations
+        )
+
     def _options(
         self,
         index: int,
@@ -448,30 +642,51 @@ class _TreeTask:
         place: int,
         most: int | None,
         within: "_Within | None",
+        lead: _Part = 0,
     ) -> Sequence[sets.IndexSet]:
         """List device sets for a class beside those of the classes before.
 
         :param place: of the combination among others; the list starts at
             another set for each, so that all sets occur early.
+        :param lead: what comes first in the combination, or is in the rest.
         """
-        companions = self._companions[index]
+        near = None
+        beside: tuple[companions.Beside, ...] = ()
+        shares = self._shares_beside(index, rest, combination, within)
+        if index == lead:
+            beside = self._beside(
+                index,
+                [
+                    self._shares_beside(other, rest, (), within)
+                    for other in range(len(self._classes))
+                ],
+                self._linked_providers(rest),
+            )
+        elif not self.compete:
+            near = self._near(lead, index)
         options = sets.choose(
             self._topologies[index],
-            self._shares_beside(index, rest, combination, within),
+            shares,
             self._classes[index].size,
             # Those near to the others may be far down the list.
-            most
-            if companions is None or most is None
-            else max(most, _MOST_COMPANIONS),
+            most if near is None or most is None else max(most, _MOST_NEAR),
             self._composer.seed,
             self._composer.mix,
+            beside,
         )
         if not options:
             return options
-        start = place % len(options)
-        options = (*options[start:], *options[:start])
-        if companions is not None:
-            options = companions.nearest_first(combination[0], options)
+        if near is not None:
+            options = sets.nearest_first(
+                near,
+                combination[0] if isinstance(lead, int) else (0,),
+                options,
+                shares,
+                place,
+            )
+        else:
+            start = place % len(options)
+            options = (*options[start:], *options[:start])
         return options[:most]
 
     def _shares_beside(
@@ -601,6 +816,15 @@ def _in_turn(streams: Sequence[Iterator[_Item]]) -> Iterator[_Item]:
                 still_left.append(stream)
                 break
         left = still_left
+
+
+def _unique(found: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield each item once."""
+    seen = set()
+    for item in found:
+        if item not in seen:
+            seen.add(item)
+            yield item
 
 
 class _Replay(Iterable[_Item]):

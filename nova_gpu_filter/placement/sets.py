@@ -10,7 +10,6 @@ UUID. (PCI addresses are no part of Placement's answer.)
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 import functools
 import itertools
 import math
@@ -25,6 +24,7 @@ from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import topology as topologies
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ Score: TypeAlias = tuple[object, ...]
 
 _MOST_KEPT = 256
 """Answers with more sets are not cached."""
+
+_MOST_BESIDE = 64
+"""Most devices without links that are compared by what is near to them."""
 
 _OUR_TRAITS = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
 
@@ -99,51 +102,98 @@ def _topology_of(
         return _topology(((),) * len(devices))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Companions:
-    """How near the devices of two classes are, such as GPUs and NICs."""
+def companions_of(
+    first: Sequence[str], second: Sequence[str], summaries: trees.Summaries
+) -> companions.Companions | None:
+    """Read how near the devices of two classes are, such as GPUs and NICs.
 
-    _cross: companions.CrossLinks
+    :returns: None where nothing tells which are near to each other.
+    """
+    both = topology_of((*first, *second), summaries)
+    if len(both.levels) < 2:
+        return None
+    places = range(both.n)
+    return companions.Companions.of(
+        both, places[: len(first)], places[len(first) :]
+    )
 
-    @classmethod
-    def of(
-        cls,
-        first: Sequence[str],
-        second: Sequence[str],
-        summaries: trees.Summaries,
-    ) -> "Companions | None":
-        """Look at the devices of one tree.
 
-        :returns: None where nothing tells which are near to each other.
-        """
-        both = topology_of((*first, *second), summaries)
-        if len(both.levels) < 2:
-            return None
-        places = range(both.n)
-        return cls(
-            companions.cross_links(
-                both, places[: len(first)], places[len(first) :]
-            )
-        )
+def have_links(provider: str, summaries: trees.Summaries) -> bool:
+    """Whether the traits of a device tell how it is linked."""
+    return bool(_link_traits(tuple(summaries[provider]["traits"])))
 
-    def nearest_first(
-        self, chosen: IndexSet, options: Sequence[IndexSet]
-    ) -> Sequence[IndexSet]:
-        """Sort device sets of the second class.
 
-        Those with the most one-to-one pairs of near devices come first; equal
-        ones stay in their order.
+def have_direct_links(
+    providers: Iterable[str], summaries: trees.Summaries
+) -> bool:
+    """Whether any devices have links of their own, as GPUs have and NICs have
+    not, or are in fabric partitions."""
+    return any(
+        _has_direct_links(_link_traits(tuple(summaries[provider]["traits"])))
+        for provider in providers
+    )
 
-        :param chosen: a device set of the first class.
-        """
-        mask = topologies.mask_of(chosen)
-        return sorted(
-            options,
-            key=lambda option: companions.score(
-                self._cross, mask, topologies.mask_of(option)
-            ),
-            reverse=True,
-        )
+
+@functools.lru_cache(maxsize=8192)
+def _has_direct_links(traits: tuple[str, ...]) -> bool:
+    try:
+        found = codec.parse_traits("", traits)
+    except codec.LinkTextError:
+        return False
+    return bool(found.partitions) or any(
+        links.is_direct(link) for link, _ in found.groups
+    )
+
+
+def nearest_first(
+    near: companions.Companions,
+    chosen: IndexSet,
+    options: Sequence[IndexSet],
+    shares: tuple[int, ...],
+    start: int,
+) -> Sequence[IndexSet]:
+    """Sort device sets of a class by how near they are to those of another.
+
+    Those with the most one-to-one pairs of near devices come first; one of
+    the best there are is the first in any case.
+
+    :param chosen: the device set of the other class.
+    :param options: not empty.
+    :param shares: how many groups of the class each device can serve.
+    :param start: which of equal ones comes first; they go round from there.
+    """
+    mask = topologies.mask_of(chosen)
+    found: list[IndexSet] = []
+    for equals in _by_pairs(near, mask, tuple(options[:_MOST_KEPT]), shares):
+        at = start % len(equals)
+        found += (*equals[at:], *equals[:at])
+    return (*found, *options[_MOST_KEPT:])
+
+
+@functools.lru_cache(maxsize=4096)
+def _by_pairs(
+    near: companions.Companions,
+    mask: int,
+    options: tuple[IndexSet, ...],
+    shares: tuple[int, ...],
+) -> Sequence[Sequence[IndexSet]]:
+    size = len(options[0])
+    best = near.pair(mask, shares, size)
+    equals_by_pairs: dict[companions.Pairs, list[IndexSet]] = {}
+    for option in options:
+        capacities = [0] * len(shares)
+        for index in option:
+            capacities[index] += 1
+        pairs = near.pair(mask, capacities, size).pairs
+        equals_by_pairs.setdefault(pairs, []).append(option)
+    if best.pairs not in equals_by_pairs:
+        left = list(shares)
+        for index in best.nics:
+            left[index] -= 1
+        others = (i for i, share in enumerate(left) for _ in range(share))
+        missing = itertools.islice(others, size - len(best.nics))
+        equals_by_pairs[best.pairs] = [tuple(sorted((*best.nics, *missing)))]
+    return [equals_by_pairs[pairs] for pairs in sorted(equals_by_pairs)[::-1]]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -173,6 +223,7 @@ def choose(
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
+    beside: tuple[companions.Beside, ...] = (),
 ) -> Sequence[IndexSet]:
     """Choose device sets: good ones first, few and diverse.
 
@@ -185,15 +236,17 @@ def choose(
     :param limit: how many sets are wanted; None for all.
     :param seed: permutes sets that are equally good.
     :param mix: request sizes to expect; tells equally linked sets apart.
+    :param beside: devices of other classes that are chosen with them; of
+        equally linked sets those that have them near come first.
     :returns: all different; empty only if no set fits.
     """
     if max(shares, default=0) <= 1 and sum(shares) == size:
         return (tuple(index for index, share in enumerate(shares) if share),)
     if limit is not None and limit <= _MOST_KEPT:
-        return _choose_few(topology, shares, size, limit, seed, mix)
+        return _choose_few(topology, shares, size, limit, seed, mix, beside)
     return list(
         itertools.islice(
-            _ordered(topology, shares, size, limit, seed, mix), limit
+            _ordered(topology, shares, size, limit, seed, mix, beside), limit
         )
     )
 
@@ -204,6 +257,7 @@ def score(
     shares: tuple[int, ...],
     size: int,
     mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
+    beside: tuple[companions.Beside, ...] = (),
 ) -> Score:
     """Judge the best set of different devices of a tree.
 
@@ -211,13 +265,13 @@ def score(
     asks for one; then the order is that of :mod:`topology.ranking`. Sets that
     need a device several times are worse than any.
 
-    :param shares: as for :func:`choose`.
+    :param shares: as for :func:`choose`, and so is ``beside``.
     """
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     if free.bit_count() < size:
         return (False,)
-    ranking = choice.rank(topology, free, size, mix=mix)
-    if _tells_apart(topology):
+    ranking = choice.rank(topology, free, size, None, mix, beside)
+    if _tells_apart(topology, beside):
         best = ranking.best
     else:
         devices = topologies.devices_of(free)[:size]
@@ -226,13 +280,19 @@ def score(
     return True, bool(partitions), *(best or ())
 
 
-def _tells_apart(topology: topologies.Topology) -> bool:
+def _tells_apart(
+    topology: topologies.Topology, beside: tuple[companions.Beside, ...]
+) -> bool:
     """Whether some sets of devices are better than others.
 
     A provider tree can have hundreds of devices for which that is not so: VFs,
     or parts of GPUs.
     """
-    return len(topology.near_by_level()) > 1 or bool(topology.partitions)
+    return (
+        len(topology.near_by_level()) > 1
+        or bool(topology.partitions)
+        or (bool(beside) and topology.n <= _MOST_BESIDE)
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -243,11 +303,12 @@ def _choose_few(
     limit: int,
     seed: int,
     mix: fragmentation.Mix,
+    beside: tuple[companions.Beside, ...],
 ) -> Sequence[IndexSet]:
     # All hosts of a kind with the same free devices ask this in one request.
     return tuple(
         itertools.islice(
-            _ordered(topology, shares, size, limit, seed, mix), limit
+            _ordered(topology, shares, size, limit, seed, mix, beside), limit
         )
     )
 
@@ -259,6 +320,7 @@ def _ordered(
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix,
+    beside: tuple[companions.Beside, ...],
 ) -> Iterator[IndexSet]:
     """Yield every set that fits, in the order of :func:`choose`.
 
@@ -267,7 +329,9 @@ def _ordered(
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     seen: set[IndexSet] = set()
     if free.bit_count() >= size:
-        for found in _of_different(topology, free, size, limit, seed, mix):
+        for found in _of_different(
+            topology, free, size, limit, seed, mix, beside
+        ):
             seen.add(found)
             yield found
     # Of many devices the topology engine looks at a part of the sets only.
@@ -286,12 +350,12 @@ def _of_different(
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix,
+    beside: tuple[companions.Beside, ...],
 ) -> Iterator[IndexSet]:
     """Yield sets of different devices, a packing of them first."""
-    if _tells_apart(topology):
-        for mask in choice.rank(topology, free, size, mix=mix).few(
-            seed, limit
-        ):
+    if _tells_apart(topology, beside):
+        ranking = choice.rank(topology, free, size, None, mix, beside)
+        for mask in ranking.few(seed, limit):
             yield tuple(topologies.devices_of(mask))
         return
     devices = topologies.devices_of(free)

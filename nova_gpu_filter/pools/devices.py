@@ -50,6 +50,15 @@ class Devices:
             mask |= 1 << bit
         return mask
 
+    def bits(self, rp_uuids: Iterable[str]) -> list[int]:
+        """List the devices of providers, one entry a provider that is known;
+        a device that gives several VFs stands several times."""
+        return [
+            self.bit_by_rp_uuid[rp_uuid]
+            for rp_uuid in rp_uuids
+            if rp_uuid in self.bit_by_rp_uuid
+        ]
+
     def named(self, mask: int) -> tuple[str, ...]:
         """List the addresses of a set."""
         return tuple(

@@ -11,6 +11,7 @@ from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import ranking
 from nova_gpu_filter.topology import satisfaction
+from nova_gpu_filter.topology.companions import Beside
 from nova_gpu_filter.topology.fragmentation import Mix
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
@@ -39,7 +40,7 @@ class Choice(ranking.Ranking):
         """
         if limit is None:
             limit = math.comb(self.topology.n, self.k)
-        masks = dict.fromkeys(self._disjoint(seed))
+        masks = dict.fromkeys(self._disjoint(seed, limit))
         for near in self.topology.local_masks():
             if len(masks) < limit and near & self.free:
                 masks.update(
@@ -49,16 +50,23 @@ class Choice(ranking.Ranking):
             masks.update(dict.fromkeys(self.ordered(seed, limit)))
         return list(itertools.islice(masks, limit))
 
-    def _disjoint(self, seed: int) -> list[int]:
+    def _disjoint(self, seed: int, limit: int) -> list[int]:
         """List disjoint sets, then those of a packing if it has more good
-        ones."""
+        ones.
+
+        :param limit: more than so many are not looked for.
+        """
         masks: list[int] = []
         free = self.free
         left: ranking.Ranking = self
-        while chosen := left.ordered(seed, 1):
+        beside = self.beside
+        while len(masks) < limit and (chosen := left.ordered(seed, 1)):
             masks += chosen
             free ^= chosen[0]
-            left = self._on(free)
+            beside = tuple(asked.without(chosen[0]) for asked in beside)
+            left = rank(
+                self.topology, free, self.k, self.policy, self.mix, beside
+            )
         packed = self._packing()
         if packed is not None:
             good = packed.count(self.free)
@@ -76,7 +84,9 @@ class Choice(ranking.Ranking):
 
     def _on(self, free: int) -> "Choice":
         """Ask the same of fewer free devices."""
-        return rank(self.topology, free, self.k, self.policy, self.mix)
+        return rank(
+            self.topology, free, self.k, self.policy, self.mix, self.beside
+        )
 
 
 _FEW_SETS: Final = 256
@@ -88,27 +98,31 @@ def rank(
     k: int,
     policy: LinkPolicy | None = None,
     mix: Mix = fragmentation.DEFAULT_MIX,
+    beside: tuple[Beside, ...] = (),
 ) -> Choice:
     """Rank the sets of k of the free devices of a host.
 
     The order is: the policy; whole fabric partitions, where the host lists
     any of size k; the weakest link; the sum of the links; the same two of the
-    ways over PCIe; the least increase of fragmentation. All sets are
+    ways over PCIe; the most near NICs, one for each device; the least
+    increase of fragmentation. All sets are
     looked at where they are few, else as many as
     :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
-    first.
+    first, and of equally linked ones :data:`ranking.MAX_PAIRED` for their
+    NICs.
 
     :param free: mask of the free devices.
     :param k: devices of a set.
     :param policy: what the flavor asks; None for nothing.
     :param mix: request sizes to expect, for fragmentation.
+    :param beside: what is to be chosen with them, for each kind of device.
     :raises ValueError: k is less than 1, or ``free`` names devices that the
         topology has not.
     """
     # Rankings differ in size by a factor of 1000: bound their memory apart.
     if math.comb(free.bit_count(), k) <= _FEW_SETS:
-        return _rank_few(topology, free, k, policy, mix)
-    return _rank_many(topology, free, k, policy, mix)
+        return _rank_few(topology, free, k, policy, mix, beside)
+    return _rank_many(topology, free, k, policy, mix, beside)
 
 
 def _rank(
@@ -117,6 +131,7 @@ def _rank(
     k: int,
     policy: LinkPolicy | None,
     mix: Mix,
+    beside: tuple[Beside, ...],
 ) -> Choice:
     if k < 1:
         raise ValueError(f"cannot choose {k} devices: must be 1 or more")
@@ -124,7 +139,7 @@ def _rank(
         raise ValueError(
             f"free devices {free:#x}: there are only {topology.n} devices"
         )
-    return Choice(topology, free, k, policy, mix)
+    return Choice(topology, free, k, policy, mix, beside)
 
 
 _rank_few = functools.lru_cache(maxsize=4096)(_rank)

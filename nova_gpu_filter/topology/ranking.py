@@ -10,21 +10,31 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import math
+from typing import Final
 from typing import NamedTuple
 from typing import TypeAlias
 
+from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import seeds
 from nova_gpu_filter.topology import twins
+from nova_gpu_filter.topology.companions import Beside
+from nova_gpu_filter.topology.companions import Pairs
 from nova_gpu_filter.topology.enumeration import LinkedSet
 from nova_gpu_filter.topology.fragmentation import Mix
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import mask_of
+
+MAX_PAIRED: Final = 300
+"""Most equally linked sets for which it is worked out how near they are to
+devices of other kinds, so many as there are pairs of 24 devices: about 5 ms.
+"""
 
 
 class Score(NamedTuple):
@@ -44,13 +54,16 @@ class Score(NamedTuple):
     """Worst way over PCIe of a pair: tells equal direct links apart."""
     nearness: int
     """Sum of the ways over PCIe of all pairs."""
+    pairs: Pairs
+    """What the best choice of NICs beside the set comes to; empty where none
+    are asked for."""
     spared: float
     """F before less F after: minus the increase of fragmentation, in GPUs. 0
     on hosts where F is not exact."""
 
 
 _LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
-"""A score but for ``spared``, which is computed when it decides."""
+"""A score but for ``pairs`` and ``spared``, computed when they decide."""
 
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 """A negated score, so that the best is the least, and whether the set is in no
@@ -82,12 +95,15 @@ class Ranking:
     __slots__ = (
         "_fragmentation",
         "_groups",
+        "_knows_damage",
         "_link_score_by_representative",
+        "_near_first",
         "_order",
         "_partitions",
         "_place_by_set",
         "_tiers_by_link_score",
         "_twins",
+        "beside",
         "exact",
         "free",
         "k",
@@ -103,13 +119,17 @@ class Ranking:
         k: int,
         policy: LinkPolicy | None,
         mix: Mix,
+        beside: tuple[Beside, ...] = (),
     ) -> None:
         self.topology = topology
         self.free = free
         self.k = k
         self.policy = policy
         self.mix = mix
+        self.beside = beside
+        self._near_first = self._put_near_first()
         self._fragmentation = fragmentation.of(topology, mix)
+        self._knows_damage = self._fragmentation.is_exact
         self._twins = twins.FreeTwins(topology, free)
         self._partitions = frozenset(topology.whole_partitions(k, free))
         found, self.exact = self._look()
@@ -173,21 +193,48 @@ class Ranking:
         known = self._tiers_by_link_score.get(link_score)
         if known is not None:
             return known
-        by_spared: dict[float, list[int]] = {}
-        for representative in self._groups.get(link_score, ()):
-            spared = self._spared(representative)
-            by_spared.setdefault(spared, []).append(representative)
+        representatives = self._groups.get(link_score, ())
         tiers = []
-        for spared in sorted(by_spared, reverse=True):
-            sets = self._expand(by_spared[spared])
-            tiers.append(Tier(Score(*link_score, spared), sets, _pack(sets)))
+        if self.beside:
+            masks_by_rank: dict[tuple[Pairs, float], list[int]] = {}
+            for mask in self._expand_near_first(representatives):
+                rank = self._pairs(mask), self._spared(mask)
+                masks_by_rank.setdefault(rank, []).append(mask)
+            for rank in sorted(masks_by_rank, reverse=True):
+                sets = masks_by_rank[rank]
+                tiers.append(
+                    Tier(Score(*link_score, *rank), sets, _pack(sets))
+                )
+        else:
+            by_spared: dict[float, list[int]] = {}
+            for mask in representatives:
+                by_spared.setdefault(self._spared(mask), []).append(mask)
+            for spared in sorted(by_spared, reverse=True):
+                found = self._expand(by_spared[spared])
+                tiers.append(
+                    Tier(Score(*link_score, (), spared), found, _pack(found))
+                )
         self._tiers_by_link_score[link_score] = tiers
         return tiers
 
     def _spared(self, mask: int) -> float:
-        if not self._fragmentation.is_exact:
+        if not self._knows_damage:
             return 0.0
         return -self._fragmentation.increase(self.free, mask)
+
+    def _put_near_first(self) -> Sequence[int]:
+        """List the devices that can have a near NIC, the nearest first.
+
+        Where not all sets can be looked at, these make the best ones.
+        """
+        near: dict[int, None] = {}
+        for asked in self.beside:
+            near.update(dict.fromkeys(asked.nearest_first(self.free)))
+        return tuple(near)
+
+    def _pairs(self, mask: int) -> Pairs:
+        """Say how near NICs there are to a set."""
+        return companions.add_pairs([by.pairs(mask) for by in self.beside])
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
         """List the sets that some representatives stand for, within bounds."""
@@ -197,6 +244,31 @@ class Ranking:
         masks = sorted(itertools.islice(sets, enumeration.MAX_SETS))
         # A tenth of the memory, and there can be thousands.
         return array("Q", masks) if self.topology.n <= 64 else masks
+
+    def _expand_near_first(self, representatives: Iterable[int]) -> list[int]:
+        """List the sets that representatives stand for, within less bounds,
+        and those that NICs are near to in any case."""
+        near = mask_of(self._near_first)
+        streams = [
+            self._twins.sets(mask, self._near_first)
+            for mask in itertools.islice(
+                sorted(
+                    representatives,
+                    key=lambda mask: -(mask & near).bit_count(),
+                ),
+                MAX_PAIRED,
+            )
+        ]
+        masks: list[int] = []
+        while streams and len(masks) < MAX_PAIRED:
+            # In turn, so that each has its share.
+            for stream in list(streams):
+                mask = next(stream, None)
+                if mask is None:
+                    streams.remove(stream)
+                else:
+                    masks.append(mask)
+        return sorted(masks)
 
     @property
     def best(self) -> Score | None:
@@ -221,7 +293,7 @@ class Ranking:
             )
             if self._is_required and not links_[0]:
                 return None
-        return Score(*links_, self._spared(representative))
+        return Score(*links_, self._pairs(mask), self._spared(representative))
 
     def ordered(self, seed: int, limit: int | None = None) -> list[int]:
         """List the sets, best first, equals permuted by the seed: those
@@ -257,6 +329,41 @@ class Ranking:
                     missing -= len(others)
         return masks
 
+    def order_beside(
+        self, found: Iterable[tuple[int, Pairs, int]], seed: int
+    ) -> list[int]:
+        """Sort given sets of devices with given NICs beside them.
+
+        :param found: for each the set, the pairs, and the set of all that is
+            taken, as bits of any other topology. The least damage decides
+            last.
+        :returns: their indexes, best first, without those that cannot be had;
+            equals permuted by the seed: those that have nothing in common
+            with each other, then the others.
+        """
+        numbers_by_rank: dict[Score, dict[int, list[int]]] = {}
+        for number, (mask, pairs, taken) in enumerate(found):
+            score = self.score(mask)
+            if score is not None:
+                equals = numbers_by_rank.setdefault(
+                    score._replace(pairs=pairs), {}
+                )
+                equals.setdefault(taken, []).append(number)
+        pick = seeds.spread(seed).pick
+        numbers = []
+        for rank in sorted(numbers_by_rank, reverse=True):
+            equals = numbers_by_rank[rank]
+            sets = sorted(equals)[: enumeration.MAX_SETS]
+            packing = _pack(sets)
+            # The last are those that are too many to be permuted.
+            ordered = dict.fromkeys(
+                (*pick(packing, len(packing)), *pick(sets, len(sets)), *equals)
+            )
+            numbers += [
+                number for taken in ordered for number in equals[taken]
+            ]
+        return numbers
+
     def order(self, masks: Iterable[int], seed: int) -> list[int]:
         """Sort given sets as :meth:`ordered` would.
 
@@ -285,7 +392,9 @@ class Ranking:
         for tier in self._tiers(score[:6]):
             if tier.score == score:
                 sets, packing = tier.sets, tier.packing
-        negated = tuple(-part for part in score)
+        negated = tuple(
+            -part for part in (*score[:6], *score.pairs, score.spared)
+        )
         if mask in packing:
             return (*negated, 0), packing.index(mask), len(packing)
         index = bisect.bisect_left(sets, mask)

@@ -79,8 +79,14 @@ class FreeTwins:
             found |= lowest[(mask & twins).bit_count()]
         return found
 
-    def sets(self, representative: int) -> Iterator[int]:
-        """Generate all sets that a representative stands for, lazily."""
+    def sets(
+        self, representative: int, first: Sequence[int] = ()
+    ) -> Iterator[int]:
+        """Generate all sets that a representative stands for, lazily.
+
+        :param first: devices that come first, the first of them before all.
+        """
+        place_by_device = {device: place for place, device in enumerate(first)}
         certain = 0
         choices: list[tuple[list[int], int]] = []
         for twins, lowest in self._lowest:
@@ -88,7 +94,14 @@ class FreeTwins:
             if number == len(lowest) - 1:
                 certain |= twins
             elif number:
-                bits = [1 << device for device in devices_of(twins)]
+                devices = devices_of(twins)
+                if first:
+                    devices.sort(
+                        key=lambda device: place_by_device.get(
+                            device, len(first)
+                        )
+                    )
+                bits = [1 << device for device in devices]
                 choices.append((bits, number))
         return _combine(certain, choices)
 

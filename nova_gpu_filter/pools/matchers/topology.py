@@ -4,7 +4,6 @@
 
 from collections.abc import Sequence
 import functools
-import itertools
 
 from nova_gpu_filter.pools import devices as pool_devices
 from nova_gpu_filter.pools import matcher
@@ -15,6 +14,7 @@ from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import satisfaction
+from nova_gpu_filter.topology.topology import mask_of
 
 
 class TopologyPoolMatcher(nova.NovaPoolMatcher):
@@ -22,9 +22,11 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
 
     Candidates whose devices violate a required ``gpu:link`` are refused. The
     others come best first: see :mod:`nova_gpu_filter.topology.choice` for the
-    order of device sets. Nothing else is refused, so that a request for
-    several instances, and NUMATopologyFilter, which runs later, find the
-    candidate that they need.
+    order of device sets. The devices of further aliases, such as NICs, are
+    chosen together with those of the first: the best links of the first, then
+    the most pairs of near devices, then the least damage. Nothing else is
+    refused, so that a request for several instances, and NUMATopologyFilter,
+    which runs later, find the candidate that they need.
 
     When a server moves, nova-compute makes its PCI requests anew and takes the
     first devices that match (``_move_claim`` in
@@ -154,14 +156,17 @@ class _Order:
             self._devices.topology.everything
         ):
             unordered = []
-        ordered = self._ranked(list(sets), sets)
+        ordered = self._ranked(list(sets), sets, mappings)
         if self._first_fit is not None:
             ordered.sort(key=lambda index: sets[index] != self._first_fit)
-        if len(self._requests.requests) > 1:
-            ordered = self._companions_first(ordered, sets, mappings)
         return ordered + unordered
 
-    def _ranked(self, indexes: list[int], sets: dict[int, int]) -> list[int]:
+    def _ranked(
+        self,
+        indexes: list[int],
+        sets: dict[int, int],
+        mappings: Sequence[request.ProviderMapping | None],
+    ) -> list[int]:
         topology = self._devices.topology
         ranking = choice.rank(
             topology,
@@ -170,47 +175,82 @@ class _Order:
             self._requests.link_policy,
             self._requests.request_mix,
         )
-        order = ranking.order(
-            [sets[index] for index in indexes], self._requests.seed
-        )
+        beside = self._beside
+        if beside is None:
+            order = ranking.order(
+                [sets[index] for index in indexes], self._requests.seed
+            )
+        else:
+            order = ranking.order_beside(
+                [
+                    (sets[index], *beside.judge(mappings[index]))
+                    for index in indexes
+                ],
+                self._requests.seed,
+            )
         return [indexes[place] for place in order]
+
+    @functools.cached_property
+    def _beside(self) -> "_Beside | None":
+        """What else is asked for and can be compared with the first."""
+        others = [
+            asked
+            for asked in self._requests.requests[1:]
+            if asked.alias_name is not None and asked.count
+        ]
+        if not others or not pool_devices.are_comparable(
+            self._host.pools, self._lead, *others
+        ):
+            return None
+        return _Beside(self._host, self._lead, others)
 
     def _satisfied(self, mask: int) -> bool:
         """Whether any ``count`` of these devices satisfy a required policy."""
         return _satisfies(self._requests, self._devices, mask)
 
-    def _companions_first(
+
+class _Beside:
+    """The devices of the other aliases, such as NICs, and the first one's."""
+
+    def __init__(
         self,
-        ordered: list[int],
-        sets: dict[int, int],
-        mappings: Sequence[request.ProviderMapping | None],
-    ) -> list[int]:
-        """Sort candidates with the same GPUs by how near their NICs are."""
-        others = [
-            asked
-            for asked in self._requests.requests[1:]
-            if asked.alias_name is not None
-        ]
-        if not others or not pool_devices.are_comparable(
-            self._host.pools, self._lead, *others
-        ):
-            return ordered
-        both = pool_devices.usable(self._host.pools, self._lead, *others)
-        cross = both.topology.links
+        host: matcher.HostPools,
+        lead: request.DeviceRequest,
+        others: Sequence[request.DeviceRequest],
+    ) -> None:
+        self._lead = lead
+        self._others = others
+        self._devices = pool_devices.usable(host.pools, lead, *others)
+        self._companions = companions.among(self._devices.topology)
+        self._pairs: dict[tuple[int, tuple[int, ...]], companions.Pairs] = {}
 
-        def distance(index: int) -> tuple[int, ...]:
-            gpus = both.mask(self._lead.rp_uuids_in(mappings[index]))
-            near = [0] * len(companions.FLOORS)
-            for asked in others:
-                nics = both.mask(asked.rp_uuids_in(mappings[index]))
-                if gpus and nics:
-                    pairs = companions.score(cross, gpus, nics)
-                    near = [a + b for a, b in zip(near, pairs, strict=True)]
-            return tuple(-pairs for pairs in near)
+    def judge(
+        self, mapping: request.ProviderMapping | None
+    ) -> tuple[companions.Pairs, int]:
+        """Say how near the devices of a candidate are to each other.
 
-        found = []
-        for _, same in itertools.groupby(ordered, key=sets.__getitem__):
-            found += sorted(same, key=distance)
+        :returns: the pairs of all other aliases together, and the set of all
+            devices that the candidate takes.
+        """
+        first = self._devices.bits(self._lead.rp_uuids_in(mapping))
+        taken = mask_of(first)
+        pairs = []
+        for asked in self._others:
+            beside = self._devices.bits(asked.rp_uuids_in(mapping))
+            pairs.append(self._pair(mask_of(first), tuple(sorted(beside))))
+            taken |= mask_of(beside)
+        return companions.add_pairs(pairs), taken
+
+    def _pair(self, first: int, beside: tuple[int, ...]) -> companions.Pairs:
+        key = first, beside
+        found = self._pairs.get(key)
+        if found is None:
+            capacities = [0] * self._devices.topology.n
+            for device in beside:
+                capacities[device] += 1
+            found = self._pairs[key] = self._companions.pair(
+                first, capacities, len(beside)
+            ).pairs
         return found
 
 

@@ -93,7 +93,44 @@ def satisfies(topology, mask, policy):
     return weakest(topology, mask) >= policy.link.floor
 
 
-def score(topology, free, mask, policy, mix):
+def pairs_of(cross, gpus, nics):
+    """Count for each floor the most one-to-one pairs, trying all.
+
+    :param cross: links, a row for each GPU.
+    :param gpus: the rows that are taken.
+    :param nics: the columns that are taken, one entry a NIC.
+    """
+    few, many = list(gpus), list(nics)
+    swapped = len(few) > len(many)
+    if swapped:
+        few, many = many, few
+    return tuple(
+        max(
+            sum(
+                (cross[b][a] if swapped else cross[a][b]) >= floor
+                for a, b in zip(few, order, strict=True)
+            )
+            for order in itertools.permutations(many, len(few))
+        )
+        for floor in (links.PIX, links.PXB, links.PHB, links.NODE)
+    )
+
+
+def best_pairs(beside, mask):
+    """Pair a set with the best NICs: (cross, columns to be had, count) for
+    each kind of them."""
+    gpus = [i for i in range(mask.bit_length()) if mask >> i & 1]
+    found = [
+        max(
+            pairs_of(cross, gpus, nics)
+            for nics in itertools.combinations(columns, count)
+        )
+        for cross, columns, count in beside
+    ]
+    return tuple(map(sum, zip(*found, strict=True)))
+
+
+def score(topology, free, mask, policy, mix, beside=()):
     k = mask.bit_count()
     before = fragmentation(topology, free, mix)
     after = fragmentation(topology, free ^ mask, mix)
@@ -104,15 +141,16 @@ def score(topology, free, mask, policy, mix):
         sum(links_in(topology, mask)),
         min(ways_in(topology, mask), default=links.SELF),
         sum(ways_in(topology, mask)),
+        best_pairs(beside, mask),
         round(before - after, 9),
     )
 
 
-def tiers(topology, free, k, policy, mix):
+def tiers(topology, free, k, policy, mix, beside=()):
     """List (score, masks in ascending order), best first."""
     by_score = {}
     for mask in sets_of(free, k):
-        found = score(topology, free, mask, policy, mix)
+        found = score(topology, free, mask, policy, mix, beside)
         if policy is None or found[0] or not policy.required:
             by_score.setdefault(found, []).append(mask)
     return [

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.fragmentation import DEFAULT_MIX
 from nova_gpu_filter.topology.links import Requirement
@@ -34,10 +35,21 @@ by_name_of_16 = pytest.mark.parametrize(
 )
 
 
-def assert_agrees(topology, free, k, policy=None, mix=DEFAULT_MIX):
-    """Compare all that a ranking says with brute force."""
-    ranking = choice.rank(topology, free, k, policy, mix)
-    expected = reference.tiers(topology, free, k, policy, mix)
+def assert_agrees(topology, free, k, policy=None, mix=DEFAULT_MIX, nics=()):
+    """Compare all that a ranking says with brute force.
+
+    :param nics: see reference.best_pairs.
+    """
+    beside = tuple(
+        companions.Beside(
+            companions.Companions(cross),
+            tuple(columns.count(i) for i in range(len(cross[0]))),
+            count,
+        )
+        for cross, columns, count in nics
+    )
+    ranking = choice.rank(topology, free, k, policy, mix, beside)
+    expected = reference.tiers(topology, free, k, policy, mix, nics)
     assert ranking.exact
     found = [(tier.score, list(tier.sets)) for tier in ranking.tiers()]
     assert found == expected
@@ -159,6 +171,32 @@ def test_choices_on_any_host_are_those_of_brute_force(
     free &= topology.everything
     for k in range(1, topology.n + 2):
         assert_agrees(topology, free, k, policy, mix)
+
+
+@st.composite
+def kinds_of_nics(draw, gpus):
+    """NICs of one kind: links to the GPUs, those to be had, and how many."""
+    number = draw(st.integers(1, 4))
+    some_links = st.sampled_from(
+        [links.SYS, links.NODE, links.PHB, links.PXB, links.PIX]
+    )
+    cross = tuple(draw(st.tuples(*[some_links] * number)) for _ in range(gpus))
+    # One that stands twice has two virtual functions.
+    columns = draw(
+        st.lists(st.integers(0, number - 1), min_size=1, max_size=4)
+    )
+    return cross, sorted(columns), draw(st.integers(1, len(columns)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(hosts(), st.data())
+def test_gpus_and_nics_of_any_host_are_those_of_brute_force(topology, data):
+    free = data.draw(st.integers(0, topology.everything))
+    nics = data.draw(
+        st.lists(kinds_of_nics(topology.n), min_size=1, max_size=2)
+    )
+    for k in range(1, 4):
+        assert_agrees(topology, free, k, nics=nics)
 
 
 @settings(deadline=None, max_examples=100)

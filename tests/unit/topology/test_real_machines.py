@@ -93,10 +93,15 @@ def test_four_h200_have_four_nics_on_their_switches():
     host = Topology.from_matrix(matrix)
     gpus = [i for i, name in enumerate(names) if name.startswith("GPU")]
     nics = [i for i, name in enumerate(names) if name.startswith("NIC")]
-    cross = companions.cross_links(host, gpus, nics)
-    assert companions.score(cross, 0b1111, 0b1111) == (4, 4, 4, 4)
-    assert companions.score(cross, 0b1111, 0b11110000) == (0, 0, 0, 0)
-    assert companions.score(cross, 0b1111, 0b111100) == (2, 2, 2, 2)
+    near = companions.Companions.of(host, gpus, nics)
+
+    def pairs(*taken):
+        capacities = [int(nic in taken) for nic in range(len(nics))]
+        return near.pair(0b1111, capacities, 4).pairs
+
+    assert pairs(0, 1, 2, 3) == (4, 4, 4, 4)
+    assert pairs(4, 5, 6, 7) == (0, 0, 0, 0)
+    assert pairs(2, 3, 4, 5) == (2, 2, 2, 2)
 
 
 def test_partitions_are_those_of_nvidias_guide():

@@ -241,25 +241,40 @@ class TestMoves:
         ) == {1, 2}
 
 
+def nic_pool(device, links, **properties):
+    return (
+        NIC
+        | {
+            "dev_type": "type-PCI",
+            "numa_node": 0,
+            "count": 1,
+            "address": f"0000:{0x40 + device:02x}:00.0",
+            "gpu_links": links,
+            "rp_uuid": f"nic{device}",
+        }
+        | properties
+    )
+
+
+def links_beside(host, device):
+    """Put the GPU's own PCIe switch, and the groups that it is part of, into
+    the tag of a GPU; return the tag of a NIC on that switch."""
+    text = host[device]["gpu_links"]
+    host[device]["gpu_links"] = f"{text},pix:{90 + device}"
+    ways = [part for part in text.split(",") if part[:2] not in ("nv", "fa")]
+    return ",".join([*ways, f"pix:{90 + device}"])
+
+
 class TestSeveralAliases:
     def host(self):
         """Two GPUs and two NICs on each of two switches, no NVLink."""
         gpus = pools.of(machines.hgx_h100(), free=range(4))
         for device, pool in enumerate(gpus):
             pool["gpu_links"] = f"pix:{device // 2},node:0"
-        nics = [
-            NIC
-            | {
-                "dev_type": "type-PCI",
-                "numa_node": 0,
-                "count": 1,
-                "address": f"0000:{0x40 + device:02x}:00.0",
-                "gpu_links": f"pix:{device // 2},node:0",
-                "rp_uuid": f"nic{device}",
-            }
+        return gpus + [
+            nic_pool(device, f"pix:{device // 2},node:0")
             for device in range(4)
         ]
-        return gpus + nics
 
     def test_nics_are_those_next_to_the_gpus(self):
         nics = asking(2, "n", spec=NIC, alias_name="cx7")
@@ -273,6 +288,78 @@ class TestSeveralAliases:
         assert devices_of(best) in ({0, 1}, {2, 3})
         assert devices_of(best, "nic") == devices_of(best)
         assert len(answer.accepted) == len(mappings)
+
+    @pytest.mark.parametrize("seed", range(60))
+    @pytest.mark.parametrize("machine", ["hgx_h100", "pcie_pix_node_sys"])
+    def test_gpus_are_those_with_free_nics(self, machine, seed):
+        host = pools.of(getattr(machines, machine)())
+        host += [
+            nic_pool(device, links_beside(host, device)) for device in (2, 3)
+        ]
+        mappings = [
+            candidate(gpus) | candidate((2, 3), "nic", "n")
+            for gpus in itertools.permutations(range(8), 2)
+        ]
+        nics = asking(2, "n", spec=NIC, alias_name="cx7")
+        assert chosen(host, mappings, asking(2), nics, seed=seed) == {2, 3}
+
+    def test_functions_of_one_nic_go_with_several_gpus(self):
+        host = [*self.host()[:4], nic_pool(0, "pix:1,node:0", count=2)]
+        host += [nic_pool(1, "pix:0,node:0"), nic_pool(2, "node:0")]
+        nics = asking(2, "n", spec=NIC, alias_name="cx7")
+        mappings = [
+            candidate(gpus) | candidate(nic_set, "nic", "n")
+            for gpus in itertools.combinations(range(4), 2)
+            for nic_set in [(1, 2), (0, 1), (0, 2), (0, 0)]
+        ]
+        answer = match(host, mappings, asking(2), nics)
+        best = mappings[answer.accepted[0]]
+        assert devices_of(best) == {2, 3}
+        assert best["n-0"] == best["n-1"] == ["nic0"]
+
+    def test_drives_count_beside_nics(self):
+        nvme = {"vendor_id": "144d", "product_id": "a824"}
+        host = self.host()[:4] + [
+            nic_pool(device, f"pix:{device},node:0") for device in (0, 1)
+        ]
+        host.append(nic_pool(0, "pix:1,node:0") | nvme | {"rp_uuid": "nvme0"})
+        nics = asking(1, "n", spec=NIC, alias_name="cx7")
+        drive = asking(1, "d", spec=nvme, alias_name="nvme")
+        mappings = [
+            candidate([gpu])
+            | candidate([nic], "nic", "n")
+            | candidate([0], "nvme", "d")
+            for gpu in range(4)
+            for nic in (0, 1)
+        ]
+        answer = match(host, mappings, asking(1), nics, drive)
+        best = mappings[answer.accepted[0]]
+        assert devices_of(best) in ({2}, {3})
+        assert devices_of(best, "nic") == {1}
+
+    def test_requests_of_one_moment_take_other_nics(self):
+        host = self.host()
+        for pool in host:
+            pool["gpu_links"] = "node:0"
+        mappings = [
+            candidate(gpus) | candidate(nic_set, "nic", "n")
+            for gpus in itertools.combinations(range(4), 2)
+            for nic_set in itertools.combinations(range(4), 2)
+        ]
+        nics = asking(2, "n", spec=NIC, alias_name="cx7")
+        taken = set()
+        for seed in range(20):
+            answer = match(host, mappings, asking(2), nics, seed=seed)
+            first, second = (
+                frozenset(devices_of(mappings[index], prefix))
+                for index in answer.accepted[:1]
+                for prefix in ("gpu", "nic")
+            )
+            taken.add((first, second))
+        assert len(taken) == 2
+        (a, b), (c, d) = taken
+        assert not a & c
+        assert not b & d
 
 
 class TestWithoutPlacement:
