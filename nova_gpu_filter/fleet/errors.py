@@ -18,14 +18,17 @@ _LISTED: Final = 10
 class FleetError(exception.GpuFilterError):
     """Base class of what can go wrong when a cloud is asked."""
 
+    def __init__(self, **values: object) -> None:
+        super().__init__(**{"method": "GET", **values})
+
 
 class NotAllowed(FleetError):
     """The credentials do not suffice."""
 
     message = (
-        "%(service)s refuses GET %(path)s (HTTP %(status)s): this needs a user"
-        " whom its policy lets read, as a rule with the role admin; check"
-        " OS_CLOUD or the OS_* variables"
+        "%(service)s refuses %(method)s %(path)s (HTTP %(status)s): this needs"
+        " a user whom its policy lets do it, as a rule with the role admin;"
+        " check OS_CLOUD or the OS_* variables"
     )
 
 
@@ -47,13 +50,17 @@ class TooOld(FleetError):
 class NotFound(FleetError):
     """A service does not know what was asked for."""
 
-    message = "%(service)s: GET %(path)s: not found"
+    message = "%(service)s: %(method)s %(path)s: not found"
 
 
 class Failed(FleetError):
     """A service answered, but not with what was asked for."""
 
-    message = "%(service)s: GET %(path)s: HTTP %(status)s: %(error)s"
+    message = "%(service)s: %(method)s %(path)s: HTTP %(status)s: %(error)s"
+
+
+class Conflict(Failed):
+    """What was to be written has changed since it was read."""
 
 
 class NoDevices(FleetError):

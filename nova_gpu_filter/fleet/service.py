@@ -21,6 +21,12 @@ Get: TypeAlias = Callable[[str], Any]
 :raises FleetError: there is none; the message is for an operator.
 """
 
+Send: TypeAlias = Callable[[str, Any], Any]
+"""Puts a JSON object to a path of a service; returns that of the answer.
+
+:raises FleetError: it was not taken; ``Conflict``: it has changed meanwhile.
+"""
+
 PLACEMENT_MICROVERSION: Final = "1.31"
 """First one whose allocation candidates can be asked of one tree; all of its
 providers are in them since 1.29."""
@@ -45,55 +51,87 @@ def getter(adapter: Any, service: str, microversion: str | None) -> Get:
     """
 
     def get(path: str) -> Any:
-        try:
-            response = adapter.get(
-                path,
-                raise_exc=False,
-                headers={"Accept": "application/json"},
-                **({"microversion": microversion} if microversion else {}),
-            )
-        except Exception as exc:
-            raise _explained(exc, service, path) from exc
-        if response.status_code == 200:
-            try:
-                return response.json()
-            except ValueError as exc:
-                raise errors.Failed(
-                    service=service,
-                    path=path,
-                    status=200,
-                    error="the answer is no JSON",
-                ) from exc
-        raise _refused(response, service, path, microversion)
+        return _ask(adapter, "GET", path, service, microversion)
 
     return get
 
 
-def _explained(exc: Exception, service: str, path: str) -> errors.FleetError:
+def sender(adapter: Any, service: str, microversion: str | None) -> Send:
+    """Make a function that writes to a service; see :func:`getter`."""
+
+    def send(path: str, body: Any) -> Any:
+        return _ask(adapter, "PUT", path, service, microversion, json=body)
+
+    return send
+
+
+def _ask(
+    adapter: Any,
+    method: str,
+    path: str,
+    service: str,
+    microversion: str | None,
+    **what: Any,
+) -> Any:
+    try:
+        response = getattr(adapter, method.lower())(
+            path,
+            raise_exc=False,
+            headers={"Accept": "application/json"},
+            **({"microversion": microversion} if microversion else {}),
+            **what,
+        )
+    except Exception as exc:
+        raise _explained(exc, service, method, path) from exc
+    if response.status_code == 200:
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise errors.Failed(
+                service=service,
+                method=method,
+                path=path,
+                status=200,
+                error="the answer is no JSON",
+            ) from exc
+    raise _refused(response, service, method, path, microversion)
+
+
+def _explained(
+    exc: Exception, service: str, method: str, path: str
+) -> errors.FleetError:
     """Make one line of what keystoneauth or openstacksdk raised.
 
     They have no base class in common, and requests adds its own.
     """
     if isinstance(exc, ksa_exceptions.Unauthorized):
-        return errors.NotAllowed(service=service, path=path, status=401)
+        return errors.NotAllowed(
+            service=service, method=method, path=path, status=401
+        )
     text = " ".join(str(exc).split()) or type(exc).__name__
     return errors.Unreachable(service=service, error=text)
 
 
 def _refused(
-    response: Any, service: str, path: str, microversion: str | None
+    response: Any,
+    service: str,
+    method: str,
+    path: str,
+    microversion: str | None,
 ) -> errors.FleetError:
     status = response.status_code
+    what = {"service": service, "method": method, "path": path}
     if status in (401, 403):
-        return errors.NotAllowed(service=service, path=path, status=status)
+        return errors.NotAllowed(**what, status=status)
     if status == 404:
-        return errors.NotFound(service=service, path=path)
+        return errors.NotFound(**what)
     text = _detail(response)
     if status == 406:
         return errors.TooOld(
             service=service, microversion=microversion, error=text
         )
-    return errors.Failed(service=service, path=path, status=status, error=text)
+    failed = errors.Conflict if status == 409 else errors.Failed
+    return failed(**what, status=status, error=text)
 
 
 def _detail(response: Any) -> str:

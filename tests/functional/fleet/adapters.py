@@ -45,6 +45,27 @@ class PlacementAdapter:
         microversion: str,
     ) -> Response:
         """Ask Placement."""
+        return self._ask("GET", path, raise_exc, microversion)
+
+    def put(
+        self,
+        path: str,
+        raise_exc: bool,
+        headers: Mapping[str, str],
+        microversion: str,
+        json: Any,
+    ) -> Response:
+        """Write to Placement."""
+        return self._ask("PUT", path, raise_exc, microversion, json)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        raise_exc: bool,
+        microversion: str,
+        body: Any = None,
+    ) -> Response:
         assert raise_exc is False
         if self.is_old:
             microversion = "1.99"
@@ -52,6 +73,8 @@ class PlacementAdapter:
             self.asked.append(path)
             answer = self._placement.stock(
                 path,
+                method=method,
+                body=body,
                 microversion=microversion,
                 headers={"X-Auth-Token": self.token},
             )

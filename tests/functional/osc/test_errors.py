@@ -63,7 +63,7 @@ def test_a_user_without_permission_is_told(placement, command):
     asked = adapters.PlacementAdapter(placement)
     asked.token = "someone"  # noqa: S105
     assert "Placement refuses GET /" in _fails(asked, command)
-    assert "(HTTP 403): this needs a user whom its policy lets read" in _fails(
+    assert "HTTP 403): this needs a user whom its policy lets do it" in _fails(
         asked, command
     )
 

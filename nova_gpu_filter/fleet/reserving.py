@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Takes devices out of Placement's offers, and says there why.
+
+Facts of Nova 34 and Placement 16 that this rests on: ``reserved`` that was set
+from outside stays through periodic tasks and restarts of nova-compute, since
+it does not write the field unless the device is of one-time use and in use
+(nova/compute/pci_placement_translator.py, has_inventory_changed in
+nova/compute/provider_tree.py); a trait would be gone. Of the aggregates of a
+provider nova-compute writes only what it has changed itself, and it changes
+none (update_from_provider_tree in nova/scheduler/client/report.py). So the
+mark is an aggregate of Placement, which has no counterpart in Nova.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import enum
+from typing import Any
+from typing import Final
+
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import service
+
+TRIES: Final = 8
+"""How often a write is tried that another one was faster than."""
+
+
+class Mark(enum.StrEnum):
+    """What an aggregate says of the providers in it; the value is its UUID.
+
+    They are arbitrary, and the same in every cloud.
+    """
+
+    LOOKED_AFTER = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e01"
+    """An agent on the host cleans the device after each use."""
+    QUARANTINED = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e02"
+    """Nobody gets it until a person says so."""
+    RELEASE_ASKED = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e03"
+    """A person has said so; the agent has still to clean it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a provider of devices has, and what is said of it."""
+
+    uuid: str
+    generation: int
+    resource_class: str | None
+    """Nova gives a device one class; None: it has no inventory."""
+    fields: dict[str, Any]
+    """As Placement has them: ``total``, ``reserved``, ``max_unit`` ..."""
+    aggregates: frozenset[str]
+
+    @property
+    def total(self) -> int:
+        """How many devices there are: 1, or the VFs of a PF."""
+        return int(self.fields.get("total", 0))
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether nothing of it is offered."""
+        return int(self.fields.get("reserved", 0)) >= self.total
+
+    def has(self, mark: Mark) -> bool:
+        """Whether it bears a mark."""
+        return mark.value in self.aggregates
+
+
+def read(get: service.Get, uuid: str) -> Inventory:
+    """Read a provider: two requests.
+
+    :raises FleetError: Placement does not answer, or has no such provider.
+    """
+    path = f"/resource_providers/{uuid}"
+    marks = get(f"{path}/aggregates")
+    # After the aggregates, so that a write that is based on both fails where
+    # these have changed in between.
+    found = get(f"{path}/inventories")
+    generation = marks["resource_provider_generation"]
+    inventories: dict[str, Any] = found["inventories"]
+    resource_class = min(inventories, default=None)
+    return Inventory(
+        uuid,
+        generation,
+        resource_class,
+        inventories[resource_class] if resource_class else {},
+        frozenset(marks["aggregates"]),
+    )
+
+
+def reserve(get: service.Get, send: service.Send, uuid: str) -> bool:
+    """Have Placement offer nothing of a provider; what is in use stays so.
+
+    :returns: whether it had to be changed.
+    :raises FleetError: it was not done.
+    """
+    return _change(
+        get, send, uuid, lambda found: _set_reserved(found, found.total)
+    )
+
+
+def offer(get: service.Get, send: service.Send, uuid: str) -> bool:
+    """Have Placement offer a provider again, unless it is quarantined.
+
+    :returns: whether it is offered now.
+    :raises FleetError: it was not done.
+    """
+    refused = False
+
+    def change(found: Inventory) -> _Write | None:
+        nonlocal refused
+        refused = found.has(Mark.QUARANTINED)
+        return None if refused else _set_reserved(found, 0)
+
+    _change(get, send, uuid, change)
+    return not refused
+
+
+def mark(
+    get: service.Get,
+    send: service.Send,
+    uuid: str,
+    add: frozenset[Mark] = frozenset(),
+    remove: frozenset[Mark] = frozenset(),
+) -> bool:
+    """Add and remove marks of a provider, in one write.
+
+    :returns: whether it had to be changed.
+    :raises FleetError: it was not done.
+    """
+
+    def change(found: Inventory) -> _Write | None:
+        wanted = found.aggregates.union(one.value for one in add).difference(
+            one.value for one in remove
+        )
+        if wanted == found.aggregates:
+            return None
+        return (
+            f"/resource_providers/{found.uuid}/aggregates",
+            {
+                "aggregates": sorted(wanted),
+                "resource_provider_generation": found.generation,
+            },
+        )
+
+    return _change(get, send, uuid, change)
+
+
+def quarantine(get: service.Get, send: service.Send, uuid: str) -> bool:
+    """Quarantine a provider; the server that has it goes on.
+
+    The mark comes first: what is reserved without one would be cleaned and
+    offered again by an agent.
+
+    :returns: whether anything had to be changed.
+    :raises FleetError: it was not done, or not wholly: do it again.
+    """
+    marked = mark(
+        get,
+        send,
+        uuid,
+        add=frozenset({Mark.QUARANTINED}),
+        remove=frozenset({Mark.RELEASE_ASKED}),
+    )
+    return reserve(get, send, uuid) or marked
+
+
+def release(get: service.Get, send: service.Send, uuid: str) -> bool:
+    """End the quarantine of a provider.
+
+    Where an agent looks after the device it is asked to clean and to offer
+    it; elsewhere it is offered at once.
+
+    :returns: whether an agent was asked.
+    :raises FleetError: it was not done, or not wholly: do it again.
+    """
+    is_looked_after = read(get, uuid).has(Mark.LOOKED_AFTER)
+    mark(
+        get,
+        send,
+        uuid,
+        add=frozenset({Mark.RELEASE_ASKED} if is_looked_after else ()),
+        remove=frozenset({Mark.QUARANTINED}),
+    )
+    if not is_looked_after:
+        offer(get, send, uuid)
+    return is_looked_after
+
+
+def read_marked(get: service.Get, wanted: Mark) -> frozenset[str]:
+    """Read which providers of the cloud bear a mark: one request."""
+    found = get(f"/resource_providers?member_of={wanted.value}")
+    return frozenset(one["uuid"] for one in found["resource_providers"])
+
+
+_Write = tuple[str, dict[str, Any]]
+
+
+def _set_reserved(found: Inventory, reserved: int) -> _Write | None:
+    if (
+        found.resource_class is None
+        or found.fields.get("reserved", 0) == reserved
+    ):
+        return None
+    return (
+        f"/resource_providers/{found.uuid}/inventories/{found.resource_class}",
+        {
+            # What is left out would become a default.
+            **found.fields,
+            "reserved": reserved,
+            "resource_provider_generation": found.generation,
+        },
+    )
+
+
+def _change(
+    get: service.Get,
+    send: service.Send,
+    uuid: str,
+    change: Callable[[Inventory], _Write | None],
+) -> bool:
+    """Read a provider, and write what follows; again where it has changed."""
+    for last in range(TRIES - 1, -1, -1):
+        write = change(read(get, uuid))
+        if write is None:
+            return False
+        try:
+            send(*write)
+        except errors.Conflict:
+            # nova-compute, or a claim: what is to be written is made anew.
+            if not last:
+                raise
+        else:
+            return True
+    raise AssertionError("not reached")
