@@ -100,6 +100,15 @@ def parse(source: str, text: str) -> Modes:
     return Modes(source, found, system["mode"].lower() if system else None)
 
 
+def write(modes: Modes) -> str:
+    """Write modes as NVIDIA's tool prints them."""
+    lines = [] if modes.of_all is None else [f"CC status: {modes.of_all}"]
+    for address, mode in sorted(modes.by_address.items()):
+        kind, mode = ("PPCIe", _ON) if mode == PROTECTED_PCIE else ("CC", mode)
+        lines.append(f"GPU {address} {kind} mode is {mode}")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _address(match: re.Match[str]) -> PciAddress:
     return PciAddress.parse(match["address"])
 

@@ -30,6 +30,7 @@ class Capture(base.HostCommand, command.Command):
         parser = super().get_parser(prog_name)
         base.add_root(parser)
         base.add_links(parser)
+        base.add_cc_mode(parser)
         parser.add_argument(
             "file",
             metavar="FILE",
@@ -61,7 +62,11 @@ class Capture(base.HostCommand, command.Command):
                 source="--show",
                 reason="writes no file: give it without FILE and --force",
             )
-        entries = capture.entries(tree, base.sources(tree, parsed_args))
+        entries = capture.entries(
+            tree,
+            base.sources(tree, parsed_args),
+            base.read_cc_modes(tree, parsed_args),
+        )
         if parsed_args.show:
             for line in archive.show(entries):
                 self.app.stdout.write(f"{line}\n")

@@ -13,6 +13,7 @@ import os
 import re
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
@@ -25,6 +26,7 @@ from nova_gpu_filter.host.saved import reading
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import management
+from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
@@ -43,10 +45,16 @@ _FILES = (
     "/proc/interrupts",
     "/proc/meminfo",
     "/sys/devices/system/node/online",
+    "/sys/devices/system/node/has_cpu",
+    "/sys/devices/system/node/has_memory",
+    "/sys/module/kvm_amd/parameters/sev_snp",
+    "/sys/module/kvm_intel/parameters/tdx",
     "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
     "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
     "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
     "/usr/share/nvidia/nvswitch/fabricmanager.cfg",
+    packages.NVIDIA_MODULE,
+    packages.FABRIC_MANAGER_LOG,
     "/etc/dracut.conf",
     initramfs.MODULES,
     initramfs.MKINITCPIO,
@@ -59,11 +67,14 @@ _FOLDERS = (
     *initramfs.MODULES_PLACES,
     initramfs.MKINITCPIO_PLACE,
     "/etc/driverctl.d",
+    packages.QEMU_CACHE,
 )
 _MODULES = (
     "vfio",
     "vfio_iommu_type1",
+    "vfio_iommu_spapr_tce",
     "vfio_pci",
+    "iommufd",
     "nvidia",
     "nouveau",
     "amdgpu",
@@ -91,14 +102,19 @@ _LIST_BYTES = 16 << 20
 """Of the kernel's lists of modules."""
 
 
-def entries(tree: tree_lib.Tree, sources: linking.Sources) -> Iterator[Entry]:
+def entries(
+    tree: tree_lib.Tree,
+    sources: linking.Sources,
+    cc_modes: cc_mode.Modes | None = None,
+) -> Iterator[Entry]:
     """Yield what goes into a capture.
 
     :param sources: outputs of programs to put beside the host's files.
+    :param cc_modes: confidential computing modes that another printed.
     """
     tokens = _learn(tree)
     seen = set()
-    for entry in _collect(tree, tokens, sources):
+    for entry in _collect(tree, tokens, sources, cc_modes):
         path = tokens.path(entry.path)
         target = entry.target and tokens.path(entry.target)
         # Nothing of ours has a name like that, nor twice the same.
@@ -125,7 +141,10 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
 
 
 def _collect(
-    tree: tree_lib.Tree, tokens: Tokens, sources: linking.Sources
+    tree: tree_lib.Tree,
+    tokens: Tokens,
+    sources: linking.Sources,
+    cc_modes: cc_mode.Modes | None,
 ) -> Iterator[Entry]:
     yield Entry(reader.DEVICES)
     for name in tree.entries(reader.DEVICES):
@@ -156,7 +175,10 @@ def _collect(
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)
     yield from _names(tree, tokens)
-    yield from outputs.entries(tokens, sources)
+    found = reading.lines(tree, tokens, packages.DPKG, packages.MOST)
+    if found:
+        yield reading.entry(tree, packages.DPKG, found)
+    yield from outputs.entries(tokens, sources, cc_modes)
 
 
 def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
@@ -239,6 +261,8 @@ def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     for image in outcome.images(release):
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
+    for path in (f"/boot/config-{release}", *_lists(tree, "config")):
+        yield from reading.keep(tree, tokens, path)
     for name in ("modules.alias", "modules.dep", "modules.builtin"):
         for path in _lists(tree, name):
             lines = reading.lines(tree, tokens, path, _LIST_BYTES)

@@ -21,6 +21,7 @@ from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import management
+from nova_gpu_filter.host.sysfs import packages
 
 Keep = Callable[[Tokens, str], list[str]]
 """Gives the lines that are kept of a text."""
@@ -89,6 +90,23 @@ _VGPU_TYPE = re.compile(
 def _vgpu_type(_: Tokens, text: str) -> list[str]:
     line = text.strip()
     return [line if _VGPU_TYPE.fullmatch(line) else REMOVED]
+
+
+def _packages(_: Tokens, text: str) -> list[str]:
+    """Keep the packages whose versions are compared."""
+    lines = []
+    for name, version in packages.installed(text):
+        if re.fullmatch(r"[0-9A-Za-z.+:~-]{1,64}", version):
+            lines += [f"Package: {name}", "Status: install ok installed"]
+            lines += [f"Version: {version}", ""]
+    return lines
+
+
+def _fabric_manager(_: Tokens, text: str) -> list[str]:
+    return [
+        f"Fabric Manager version {version}"
+        for version in packages.logged_versions(text)[-1:]
+    ]
 
 
 _HEX = r"0x[0-9a-fA-F]{1,8}"
@@ -168,14 +186,32 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (r"/sys/.*/net/[^/]+/flags", _lines(_HEX)),
     (r"/sys/.*/net/[^/]+/carrier", _lines(r"[01]")),
     (
-        r"/sys/devices/system/node/online",
+        r"/sys/devices/system/node/(?:online|has_cpu|has_memory)",
         _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*"),
     ),
     (
         r"/sys/kernel/iommu_groups/[0-9]+/reserved_regions",
         _lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),
     ),
-    (r"/sys/module/vfio\w*/parameters/\w+", _lines(r"[YN]|[0-9]{1,10}")),
+    (
+        r"/sys/module/(?:vfio|kvm_)\w*/parameters/\w+",
+        _lines(r"[YN]|[0-9]{1,10}"),
+    ),
+    (packages.NVIDIA_MODULE, _lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")),
+    (packages.DPKG, _packages),
+    (
+        rf"{packages.QEMU_CACHE}/[^/]+",
+        _lines(r"<(selfvers|version)>[0-9]{1,12}</\1>", 2),
+    ),
+    (packages.FABRIC_MANAGER_LOG, _fabric_manager),
+    (
+        r"/boot/config-[^/]+|(?:/usr)?/lib/modules/[^/]+/config",
+        _lines(
+            r"(?:# )?CONFIG_(?:VFIO_GROUP|IOMMUFD_VFIO_CONTAINER"
+            r"|ARM64_64K_PAGES)(?:=[ym]| is not set)",
+            3,
+        ),
+    ),
     (r"/sys/.*/mdev_supported_types/[^/]+/name", _vgpu_type),
     (
         r"/sys/.*/mdev_supported_types/[^/]+/available_instances",

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import ADDRESS
@@ -34,7 +35,11 @@ _RDMA_NAME = re.compile(
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def entries(tokens: Tokens, sources: linking.Sources) -> Iterator[Entry]:
+def entries(
+    tokens: Tokens,
+    sources: linking.Sources,
+    cc_modes: cc_mode.Modes | None = None,
+) -> Iterator[Entry]:
     """Yield what is kept of each output that was given."""
     for path, source, keep in (
         (TOPO, sources.topo, _topo),
@@ -44,6 +49,9 @@ def entries(tokens: Tokens, sources: linking.Sources) -> Iterator[Entry]:
         if source is not None:
             text = keep(tokens, source[1])
             yield Entry(path, text.encode("ascii", "replace"))
+    if cc_modes is not None:
+        text = cc_mode.write(cc_modes)
+        yield Entry(cc_mode.CAPTURED, text.encode("ascii", "replace"))
 
 
 def _topo(tokens: Tokens, text: str) -> str:

@@ -20,7 +20,7 @@ DPKG = "/var/lib/dpkg/status"
 QEMU_CACHE = "/var/cache/libvirt/qemu/capabilities"
 FABRIC_MANAGER_LOG = "/var/log/fabricmanager.log"
 NVIDIA_MODULE = "/sys/module/nvidia/version"
-_MOST = 64 << 20
+MOST = 64 << 20
 _LOG = 1 << 20
 
 
@@ -101,15 +101,10 @@ class Packages:
     @functools.cached_property
     def _dpkg(self) -> tuple[tuple[str, str], ...]:
         """Installed packages of interest: (name, version)."""
-        data = self._tree.read_bytes(DPKG, _MOST)
+        data = self._tree.read_bytes(DPKG, MOST)
         if data is None:
             return ()
-        wanted = re.compile("|".join(_PACKAGES.values()))
-        return tuple(
-            (name, version)
-            for name, version in _stanzas(data.decode("utf-8", "replace"))
-            if wanted.fullmatch(name)
-        )
+        return tuple(installed(data.decode("utf-8", "replace")))
 
     def _cached(self, element: str) -> Version | None:
         """Read what libvirt keeps of the QEMU that it found."""
@@ -127,11 +122,7 @@ class Packages:
 
     def _logged(self) -> Version | None:
         data = self._tree.read_bytes(FABRIC_MANAGER_LOG, _LOG)
-        found = re.findall(
-            r"Fabric Manager version(?: is)?:? ([0-9]+(?:\.[0-9]+)+)",
-            (data or b"").decode("utf-8", "replace"),
-            re.IGNORECASE,
-        )
+        found = logged_versions((data or b"").decode("utf-8", "replace"))
         if not found:
             return None
         return Version(
@@ -141,14 +132,33 @@ class Packages:
         )
 
 
-def _stanzas(text: str) -> Iterator[tuple[str, str]]:
-    """Give name and version of each package that is installed."""
+def installed(text: str) -> Iterator[tuple[str, str]]:
+    """Give name and version of the packages of interest.
+
+    :param text: the database of dpkg.
+    """
+    wanted = re.compile("|".join(_PACKAGES.values()))
     for stanza in text.split("\n\n"):
         fields = dict(
             re.findall(r"^(Package|Version|Status): (.*)$", stanza, re.M)
         )
-        if fields.get("Status", "").endswith(" installed"):
-            yield fields.get("Package", ""), fields.get("Version", "")
+        name = fields.get("Package", "")
+        if wanted.fullmatch(name) and (
+            fields.get("Status", "").endswith(" installed")
+        ):
+            yield name, fields.get("Version", "")
+
+
+def logged_versions(text: str) -> list[str]:
+    """List the versions with which Fabric Manager was started.
+
+    :param text: its log.
+    """
+    return re.findall(
+        r"Fabric Manager version(?: is)?:? ([0-9]+(?:\.[0-9]+)+)",
+        text,
+        re.IGNORECASE,
+    )
 
 
 def _upstream(version: str) -> str:

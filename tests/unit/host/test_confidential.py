@@ -8,6 +8,7 @@ from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
+from tests import captures
 
 FIRST, SECOND = "0000:1b:00.0", "0000:43:00.0"
 SNP = "/sys/module/kvm_amd/parameters/sev_snp"
@@ -146,3 +147,38 @@ def test_a_host_for_confidential_guests_asks_for_the_mode(check):
 def test_the_mode_of_a_capture_is_used(check):
     (shown,) = check(path=cc_mode.CAPTURED, content=line(GPU, "CC mode is on"))
     assert shown.startswith("error confidential ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{line(FIRST, 'CC mode is devtools')}\n"
+        f"{line(SECOND, 'PPCIe mode is on')}",
+        "CC status: OFF\n",
+    ],
+)
+def test_what_a_capture_keeps_of_modes_says_the_same(text):
+    modes = cc_mode.parse("saved", text)
+    assert cc_mode.parse("saved", cc_mode.write(modes)) == modes
+
+
+def test_a_capture_with_modes_is_checked_as_the_host(build, tmp_path, capsys):
+    host = build("hgx_h100")
+    (tmp_path / "cc.txt").write_text(HEADING + line(GPU, "CC mode is on"))
+    archive = tmp_path / "host.tar"
+    root = ("--sysfs-root", str(host.root))
+    given = ("--nvidia-cc", str(tmp_path / "cc.txt"))
+    assert app.main(["capture", *root, *given, str(archive)]) == 0
+    top = captures.unpack(archive, tmp_path / "there")
+    capsys.readouterr()
+    shown = []
+    for options in ((*root, *given), ("--sysfs-root", str(top))):
+        app.main(["check", *options, "-f", "value", "-c", "Finding"])
+        shown.append(
+            [
+                one
+                for one in capsys.readouterr().out.splitlines()
+                if "encrypted memory" in one
+            ]
+        )
+    assert shown[0] == shown[1] != []

@@ -2,11 +2,14 @@
 
 """Versions of programs: what a host has, and what Nova and NVIDIA demand."""
 
+import json
+
 import pytest
 
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import tree
+from tests import captures
 from tests.sysfs_trees import Host
 
 CACHE = f"{packages.QEMU_CACHE}/926803a9278e.xml"
@@ -218,3 +221,34 @@ def test_a_mode_that_does_not_fit_is_told(
 ):
     found = check(machine, {CONFIG: f"FABRIC_MODE={mode}\n"})
     assert [one[0] for one in found if words in one[1]] == [severity]
+
+
+def test_a_capture_tells_the_same_versions(build, tmp_path, capsys):
+    host = build("gb200_tray")
+    release = "/boot/config-6.14.0-1015-nvidia-64k"
+    for path, content in {
+        packages.DPKG: dpkg(nvidia_fabricmanager="550.127.05", bash="5.2"),
+        packages.NVIDIA_MODULE: "550.120",
+        packages.FABRIC_MANAGER_LOG: LOG[packages.FABRIC_MANAGER_LOG],
+        CACHE: qemu_cache(10000000, 8002002),
+        release: "CONFIG_X=y\n# CONFIG_VFIO_GROUP is not set\n",
+        "/sys/devices/system/node/has_cpu": "0-1",
+        "/sys/devices/system/node/has_memory": "0-2",
+        "/sys/module/kvm_intel/parameters/tdx": "Y",
+        CONFIG: "FABRIC_MODE=7\n",
+    }.items():
+        host.write(path, content)
+    archive = tmp_path / "host.tar"
+    root = str(host.root)
+    assert app.main(["capture", "--sysfs-root", root, str(archive)]) == 0
+    there = captures.unpack(archive, tmp_path / "there")
+    capsys.readouterr()
+    shown = []
+    for place in (root, str(there)):
+        app.main(["check", "--sysfs-root", place, "-f", "json"])
+        rows = json.loads(capsys.readouterr().out)
+        shown.append([(row["Finding"], row["Evidence"]) for row in rows])
+    assert shown[0] == shown[1]
+    text = (there / packages.DPKG.lstrip("/")).read_text()
+    assert "bash" not in text
+    assert "CONFIG_X" not in (there / release.lstrip("/")).read_text()
