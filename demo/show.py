@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from demo import cloud as embedded
 from demo import record
 from demo import scheduler_log
-from nova_gpu_filter.topology import drawing
+from nova_gpu_filter.drawing import arrange
+from nova_gpu_filter.drawing import text
 
 NO_VALID_HOST = "No valid host was found."
 
@@ -42,11 +43,13 @@ def topology(
     devices = cloud.devices(host)
     step.quote(
         f"GPUs of {host}",
-        drawing.draw(
-            host,
-            cloud.topology(host),
-            [device.address for device in devices],
-            [device.server for device in devices],
+        text.draw(
+            arrange.picture_of_topology(
+                host,
+                cloud.topology(host),
+                [device.address for device in devices],
+                [device.server for device in devices],
+            )
         ).splitlines(),
     )
 

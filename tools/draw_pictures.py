@@ -18,7 +18,8 @@ FOLDER = ROOT / "doc" / "source" / "concepts" / "pictures"
 sys.path.insert(0, str(ROOT))
 
 from nova_gpu_filter.cmd.host import app  # noqa: E402
-from nova_gpu_filter.topology import drawing  # noqa: E402
+from nova_gpu_filter.drawing import arrange  # noqa: E402
+from nova_gpu_filter.drawing import text as picture_text  # noqa: E402
 from tests import machines  # noqa: E402
 from tests import sysfs_trees  # noqa: E402
 
@@ -39,11 +40,13 @@ def pictures() -> Iterator[tuple[str, str]]:
     topology = machines.hgx_h100_partitions()
     yield (
         "partitions.txt",
-        drawing.draw(
-            "hgx-1",
-            topology,
-            [f"GPU{number}" for number in range(topology.n)],
-            ["two", "two", "one", *[None] * 5],
+        picture_text.draw(
+            arrange.picture_of_topology(
+                "hgx-1",
+                topology,
+                [f"GPU{number}" for number in range(topology.n)],
+                ["two", "two", "one", *[None] * 5],
+            )
         ),
     )
 

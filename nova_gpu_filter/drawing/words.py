@@ -7,13 +7,14 @@ from typing import Final
 _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def shorten(text: str, most: int) -> str:
+def shorten(text: str, most: int, mark: str = _ELLIPSIS) -> str:
     """Leave something out of the middle of a name.
 
     Its beginning and its end tell names apart: ``train-large...-42 (resize,
     source)``. What stands in brackets at the end is kept if there is room.
 
     :param most: characters.
+    :param mark: stands for what is left out.
     """
     if len(text) <= most:
         return text
@@ -21,5 +22,6 @@ def shorten(text: str, most: int) -> str:
     kept = len(text) - remark if remark >= 0 else 0
     if kept > most // 2:
         kept = 0
-    end = kept + (most - 1 - kept) // 3
-    return text[: max(most - 1 - end, 0)] + _ELLIPSIS + text[len(text) - end :]
+    rest = most - len(mark)
+    end = kept + (rest - kept) // 3
+    return text[: max(rest - end, 0)] + mark + text[len(text) - end :]

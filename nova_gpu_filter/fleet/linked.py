@@ -89,6 +89,19 @@ class LinkedDevices:
         return fragmentation.of(self.topology, mix).fragmentation(self.free)
 
 
+def list_numa_nodes(devices: Iterable[model.Device]) -> list[int | None]:
+    """Return the number of each device's ``node`` group; None without one."""
+    found: list[int | None] = []
+    for device in devices:
+        try:
+            groups = codec.parse_traits(device.name, device.traits).groups
+        except codec.LinkTextError:
+            groups = ()
+        numbers = [number for link, number in groups if link == links.NODE]
+        found.append(numbers[0] if len(numbers) == 1 else None)
+    return found
+
+
 # Hosts of a kind with the same free devices are alike: a thousand hosts have
 # few answers.
 @functools.lru_cache(maxsize=8192)

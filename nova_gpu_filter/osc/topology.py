@@ -3,29 +3,19 @@
 """The command ``openstack gpu topology show``."""
 
 import argparse
-from typing import Final
 
-from nova_gpu_filter.drawing import words
+from nova_gpu_filter.drawing import svg
+from nova_gpu_filter.drawing import text
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import layout
-from nova_gpu_filter.fleet import linked
-from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import svg
+from nova_gpu_filter.fleet import host_picture
 from nova_gpu_filter.osc import base
-from nova_gpu_filter.topology import drawing
-from nova_gpu_filter.topology.topology import Topology
-
-_LONGEST: Final = 40
-"""Characters of a name, so that a row fits a terminal."""
 
 
 class ShowTopology(base.GpuCommand):
     """Draw the devices of a host, how they are linked, and who has them.
 
-    In the terminal, a row is a device and a column a link group or a fabric
-    partition. As SVG, frames are NUMA nodes and PCIe switches, and colours
-    are owners.
+    Devices stand below their NUMA nodes and PCIe switches; a column is an
+    NVLink group or a fabric partition. In the picture, colours are owners.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -55,57 +45,19 @@ class ShowTopology(base.GpuCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Draw the host."""
         (host,) = self.read_hosts(parsed_args.host)
-        held = self.read_holders([host])
-        owners = {
-            device.uuid: _owner_of(device, held)
-            for device in host.devices
-            if held.owners_of(device)
-        }
+        owners = host_picture.list_owners(host, self.read_holders([host]))
+        shown = host_picture.make(host, owners)
         if parsed_args.svg:
-            _write(parsed_args.svg, svg.draw(host, owners))
+            _write(parsed_args.svg, svg.draw(shown))
         elif parsed_args.html:
-            _write(parsed_args.html, svg.html(host, owners))
+            _write(parsed_args.html, svg.draw_page(shown))
         else:
-            self.app.stdout.write(_text(host, owners) + "\n")
+            self.app.stdout.write(text.draw(shown) + "\n")
 
 
-def _owner_of(device: model.Device, held: holders.Holders) -> svg.Owner:
-    keys = [held.holder(o.consumer).key for o in held.owners_of(device)]
-    return svg.Owner(", ".join(held.labels(device)), ",".join(sorted(keys)))
-
-
-def _write(path: str, text: str) -> None:
+def _write(path: str, content: str) -> None:
     try:
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(content)
     except OSError as exc:
         raise errors.NotWritten(path=path, error=exc.strerror) from exc
-
-
-def _text(host: model.Host, owners: svg.Owners) -> str:
-    found = linked.LinkedDevices.of(host.devices)
-    topology = Topology.from_matrix(
-        found.topology.links,
-        found.topology.partitions,
-        layout.node_numbers(host.devices),
-    )
-    models = [words.shorten(device.model, _LONGEST) for device in host.devices]
-    widest = max(map(len, models))
-    drawn = drawing.draw(
-        host.name if not host.obstacles else f"{host.name} ({host.status})",
-        topology,
-        [
-            f"{device.address}  {name:<{widest}}"
-            for device, name in zip(host.devices, models, strict=True)
-        ],
-        [_owner(device, owners) for device in host.devices],
-    )
-    if found.problem is not None:
-        drawn += f"\nLinks are not known: {found.problem}"
-    return drawn
-
-
-def _owner(device: model.Device, owners: svg.Owners) -> str | None:
-    if device.uuid in owners:
-        return words.shorten(owners[device.uuid].label, _LONGEST)
-    return None if device.is_free else device.state.value

@@ -8,10 +8,12 @@ import os
 from nova_gpu_filter import sizes
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
+from nova_gpu_filter.drawing import svg
+from nova_gpu_filter.drawing import text
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import drawing
 from nova_gpu_filter.host import errors
-from nova_gpu_filter.host import svg
+from nova_gpu_filter.host import hardware_picture
+from nova_gpu_filter.host import link_matrix
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json
 
@@ -169,9 +171,13 @@ class Inventory(base.HostCommand, command.Lister):
                 " Debian and Ubuntu), or give a file with --pci-ids"
             )
         if parsed_args.topology:
-            self.app.stdout.write(drawing.draw(host, host_links))
+            shown = hardware_picture.make(host, host_links)
+            matrix = link_matrix.draw(host, host_links)
+            self.app.stdout.write(text.draw(shown) + "\n")
+            self.app.stdout.write(matrix and f"\n{matrix}")
         if parsed_args.svg:
-            self._write_svg(parsed_args.svg, svg.draw(host, host_links))
+            shown = hardware_picture.make(host, host_links)
+            self._write_svg(parsed_args.svg, svg.draw(shown))
         columns = _COLUMNS + (_LONG_COLUMNS if parsed_args.long else ())
         rows = [
             _row(function) + (_long_row(function) if parsed_args.long else ())
@@ -182,13 +188,13 @@ class Inventory(base.HostCommand, command.Lister):
             self.warn("no GPU, NVSwitch or RDMA NIC was found")
         return columns, rows
 
-    def _write_svg(self, path: str, text: str) -> None:
+    def _write_svg(self, path: str, drawn: str) -> None:
         if path == "-":
-            self.app.stdout.write(text)
+            self.app.stdout.write(drawn)
             return
         try:
             with saving.replaced(path, force=True) as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
+                file.write(drawn.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise errors.FileUnreadable(
                 path=path, error=error.strerror or error

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nova_gpu_filter.fleet import layout
-from nova_gpu_filter.fleet import svg
+from nova_gpu_filter.drawing import svg
+from nova_gpu_filter.fleet import host_picture
+from nova_gpu_filter.fleet import linked
 from tests import machines
 from tests.unit.fleet import builders
 
@@ -44,12 +45,12 @@ def _outline(frame):
     return (
         frame.name,
         [_outline(inner) for inner in frame.frames]
-        + [device.address[5:7] for device in frame.devices],
+        + [box.label[5:7] for box in frame.boxes],
     )
 
 
 def test_frames_nest_from_numa_nodes_to_switches():
-    name, nodes = _outline(layout.frames(_dgx().devices))
+    name, nodes = _outline(host_picture.make(_dgx(), {}).frame)
     assert name == ""
     assert nodes[0] == (
         "NUMA node 0",
@@ -107,7 +108,10 @@ def test_frames_of_groups(traits, expected):
         )
         for bus, names in enumerate(traits, start=1)
     ]
-    assert _outline(layout.frames(devices)) == expected
+    assert (
+        _outline(host_picture.make(builders.host("a", devices), {}).frame)
+        == expected
+    )
 
 
 def test_every_device_is_in_one_frame():
@@ -118,20 +122,19 @@ def test_every_device_is_in_one_frame():
         machines.hgx_a100_nps4(),
     ):
         host = builders.machine("a", topology)
-        found = []
-        frames = [layout.frames(host.devices)]
-        while frames:
-            frame = frames.pop()
-            found += frame.devices
-            frames += frame.frames
-        assert sorted(d.address for d in found) == [
-            device.address for device in host.devices
-        ]
+        boxes = host_picture.make(host, {}).frame.iterate_boxes()
+        assert sorted(box.key for box in boxes) == sorted(
+            device.uuid for device in host.devices
+        )
 
 
 def test_numa_nodes_are_the_numbers_of_groups():
-    assert layout.node_numbers(_dgx().devices) == [0] * 8 + [1] * 8
-    assert layout.node_numbers([builders.device("a", 1)]) == [None]
+    assert linked.list_numa_nodes(_dgx().devices) == [0] * 8 + [1] * 8
+    assert linked.list_numa_nodes([builders.device("a", 1)]) == [None]
+
+
+def _draw(host, owners):
+    return svg.draw(host_picture.make(host, owners))
 
 
 def _elements(text):
@@ -146,14 +149,14 @@ def _texts(text):
 def _owned(host, names):
     """Give the first devices of a host to servers: one key a name."""
     return {
-        device.uuid: svg.Owner(name, f"uuid-{name}")
+        device.uuid: host_picture.Owner(name, f"uuid-{name}")
         for device, name in zip(host.devices, names, strict=False)
     }
 
 
 def test_the_picture_has_every_device_with_its_owner():
     host = _dgx(used=(0, 1))
-    texts = _texts(svg.draw(host, _owned(host, ["train", "train"])))
+    texts = _texts(_draw(host, _owned(host, ["train", "train"])))
     assert texts[0] == "dgx: 16 devices, 14 free"
     for device in host.devices:
         assert device.address in texts
@@ -173,7 +176,7 @@ def _fills(drawn):
 def test_owners_have_colours_of_their_own():
     host = builders.machine("a", used=range(8))
     names = [f"server-{number}" for number in range(8)]
-    assert len(set(_fills(svg.draw(host, _owned(host, names))))) == 8
+    assert len(set(_fills(_draw(host, _owned(host, names))))) == 8
 
 
 def test_colours_go_by_uuid_and_not_by_name():
@@ -182,24 +185,24 @@ def test_colours_go_by_uuid_and_not_by_name():
     labels = ["i (1)", "i (2)", "i (2, resize, source)", "i (1)"]
     keys = ["1", "2", "2", "1"]
     owners = {
-        device.uuid: svg.Owner(*owner)
+        device.uuid: host_picture.Owner(*owner)
         for device, owner in zip(
             host.devices, zip(labels, keys, strict=True), strict=False
         )
     }
-    one, two, also_two, also_one, *_ = _fills(svg.draw(host, owners))
+    one, two, also_two, also_one, *_ = _fills(_draw(host, owners))
     assert (one, two) == (also_one, also_two)
     assert one != two
 
 
 def test_no_owner_has_the_colour_of_links():
-    drawn = svg.draw(builders.machine("a", used=(0,)), {})
+    drawn = _draw(builders.machine("a", used=(0,)), {})
     of_links = {
         e.get("stroke") for tag, e in _elements(drawn) if tag == "line"
     }
     assert len(of_links) == 1
     host = builders.machine("a", used=range(8))
-    drawn = svg.draw(host, _owned(host, map(str, range(8))))
+    drawn = _draw(host, _owned(host, map(str, range(8))))
     colors = {
         e.get(key)
         for tag, e in _elements(drawn)
@@ -218,7 +221,7 @@ def _lines(drawn):
 
 
 def test_each_column_has_a_dot_in_the_row_of_each_of_its_devices():
-    drawn = svg.draw(builders.machine("a"), {})
+    drawn = _draw(builders.machine("a"), {})
     circles = [
         e
         for tag, e in _elements(drawn)
@@ -233,7 +236,7 @@ def test_each_column_has_a_dot_in_the_row_of_each_of_its_devices():
     ("used", "broken"), [((), 0), ((0,), 3), ((0, 1), 2), (range(8), 0)]
 )
 def test_partitions_show_whether_they_are_broken(used, broken):
-    drawn = svg.draw(builders.machine("a", used=used), {})
+    drawn = _draw(builders.machine("a", used=used), {})
     lines = _lines(drawn).values()
     assert sum(bool(e.get("stroke-dasharray")) for e in lines) == broken
     assert any("broken" in text for text in _texts(drawn)) is bool(broken)
@@ -241,7 +244,7 @@ def test_partitions_show_whether_they_are_broken(used, broken):
 
 @pytest.mark.parametrize("host", [_dgx(), builders.machine("a")])
 def test_a_picture_fits_a_page_of_the_documentation(host):
-    drawn = svg.draw(host, {})
+    drawn = _draw(host, {})
     assert ' width="100%" viewBox="0 0 830 ' in drawn
     sizes = [
         int(e.get("font-size")) for tag, e in _elements(drawn) if tag == "text"
@@ -254,7 +257,7 @@ def test_more_owners_than_fit_make_the_legend_longer():
 
     def height(length):
         names = [f"{number}" * length for number in range(8)]
-        drawn = svg.draw(host, _owned(host, names))
+        drawn = _draw(host, _owned(host, names))
         match = re.search(r'viewBox="0 0 830 (\d+)"', drawn)
         return int(match[1])
 
@@ -264,13 +267,13 @@ def test_more_owners_than_fit_make_the_legend_longer():
 def test_what_is_neither_free_nor_used_says_so():
     host = builders.machine("a", reserved=(3,))
     # Its row, and the legend.
-    assert _texts(svg.draw(host, {})).count("reserved") == 2
+    assert _texts(_draw(host, {})).count("reserved") == 2
 
 
 def test_names_are_escaped_and_cut():
     host = _dgx(used=(0,))
     name = "<script> & " + "very " * 30 + "long"
-    drawn = svg.draw(host, _owned(host, [name]))
+    drawn = _draw(host, _owned(host, [name]))
     assert "<script>" not in drawn
     texts = _texts(drawn)
     cut = [text for text in texts if "\N{HORIZONTAL ELLIPSIS}" in text]
@@ -287,7 +290,7 @@ def test_names_are_escaped_and_cut():
 
 def test_the_counts_of_a_host_with_a_long_name_are_in_the_heading():
     host = dataclasses.replace(_dgx(used=(0,)), name="dgx-" + "long." * 30)
-    texts = _texts(svg.draw(host, {}))
+    texts = _texts(_draw(host, {}))
     [heading] = [text for text in texts if text.endswith("15 free")]
     assert heading.startswith("dgx-long.")
     assert len(heading) < 80
@@ -297,11 +300,11 @@ def test_links_that_cannot_be_read_are_told():
     host = builders.host(
         "a", [builders.device("a", 1, traits=("CUSTOM_GPU_LINK_WARP_1",))]
     )
-    assert "Links are not known: a_0000:01:00.0" in svg.draw(host, {})
+    assert "Links are not known: a_0000:01:00.0" in _draw(host, {})
 
 
 def test_a_page_is_html_with_the_picture_inline():
-    page = svg.html(_dgx(), {})
+    page = svg.draw_page(host_picture.make(_dgx(), {}))
     assert page.startswith("<!DOCTYPE html>\n<html")
     assert "<?xml" not in page
     assert "<title>dgx: 16 devices, 16 free</title>" in page

@@ -6,9 +6,16 @@ import textwrap
 
 import pytest
 
-from nova_gpu_filter.topology import drawing
+from nova_gpu_filter.drawing import arrange
+from nova_gpu_filter.drawing import text
 from nova_gpu_filter.topology import topology
 from tests import machines
+
+
+def _draw(name, topology_, names, owners):
+    return text.draw(
+        arrange.picture_of_topology(name, topology_, names, owners)
+    )
 
 
 def _names(host):
@@ -22,7 +29,8 @@ PICTURES = [
         """
         host: 8 devices, 5 free
                               NV18  fabric
-        NUMA node 0            0    0/8  1/4  2/4  3/2  4/2  5/2  6/2
+                               0    0/8  1/4  2/4  3/2  4/2  5/2  6/2
+        NUMA node 0
           0000:10:00.0  one    #     #         #              #
           0000:11:00.0  free   o     o         o              o
           0000:12:00.0  two    #     #         #                   #
@@ -32,7 +40,9 @@ PICTURES = [
           0000:15:00.0  free   o     o    o         o
           0000:16:00.0  free   o     o    o              o
           0000:17:00.0  free   o     o    o              o
-        # taken, o free; below fabric: partition id/devices
+        partitions                   /    o    /    o    o    /    #
+        # taken, o free, / broken: only a part is free
+        below fabric: partition id/devices
         """,
     ),
     (
@@ -41,7 +51,8 @@ PICTURES = [
         """
         host: 8 devices, 8 free
                               NV12
-        NUMA node 0            0     1     2     3
+                               0     1     2     3
+        NUMA node 0
           0000:10:00.0  free   o
           0000:11:00.0  free   |     o
           0000:12:00.0  free   o     |
@@ -51,7 +62,7 @@ PICTURES = [
           0000:15:00.0  free               |     o
           0000:16:00.0  free               |     o
           0000:17:00.0  free               o
-        # taken, o free
+        o free
         """,
     ),
     (
@@ -59,18 +70,20 @@ PICTURES = [
         {4: "a-long-name"},
         """
         host: 8 devices, 7 free
-                                     PIX  PXB  PHB
-        NUMA node 0                   0    0    0    1
-          0000:10:00.0  free          o    o    o
-          0000:11:00.0  free          o    o    o
-          0000:12:00.0  free               o    o
-          0000:13:00.0  free                    o
-          0000:14:00.0  a-long-name
+        NUMA node 0
+          0000:14:00.0        a-long-name
+          host bridge (PHB 0)
+            0000:13:00.0      free
+            PCIe switches (PXB 0)
+              0000:12:00.0    free
+              PCIe switch (PIX 0)
+                0000:10:00.0  free
+                0000:11:00.0  free
         NUMA node 1
-          0000:15:00.0  free                         o
-          0000:16:00.0  free                         o
-          0000:17:00.0  free
-        # taken, o free
+          0000:17:00.0        free
+          host bridge (PHB 1)
+            0000:15:00.0      free
+            0000:16:00.0      free
         """,
     ),
 ]
@@ -87,7 +100,7 @@ def test_a_row_is_a_device_and_a_column_is_a_group_or_a_partition(
     host = machine()
     owners = [owner_by_device.get(device) for device in range(host.n)]
 
-    drawn = drawing.draw("host", host, _names(host), owners)
+    drawn = _draw("host", host, _names(host), owners)
 
     assert drawn == textwrap.dedent(picture).strip("\n")
 
@@ -95,23 +108,23 @@ def test_a_row_is_a_device_and_a_column_is_a_group_or_a_partition(
 def test_devices_stand_below_their_numa_nodes_whatever_their_order():
     host = machines.nested(3, ("NV12", [(0, 2)]), numa=(1, None, 0))
 
-    assert drawing.draw("host", host, "abc", [None, "me", None]) == (
+    assert _draw("host", host, "abc", [None, "me", None]) == (
         "host: 3 devices, 2 free\n"
-        "                     NV12\n"
-        "NUMA node 0           0\n"
-        "  c  free             o\n"
-        "NUMA node 1           |\n"
-        "  a  free             o\n"
-        "NUMA node not known\n"
-        "  b  me\n"
-        "# taken, o free"
+        "             NV12\n"
+        "              0\n"
+        "b    me\n"
+        "NUMA node 0\n"
+        "  c  free     o\n"
+        "NUMA node 1   |\n"
+        "  a  free     o\n"
+        "o free"
     )
 
 
 def test_a_host_without_links_has_no_columns_and_no_legend():
     host = machines.nested(1, numa=(0,))
 
-    assert drawing.draw("host", host, ["gpu"], [None]) == (
+    assert _draw("host", host, ["gpu"], [None]) == (
         "host: 1 device, 1 free\nNUMA node 0\n  gpu  free"
     )
 
@@ -119,14 +132,14 @@ def test_a_host_without_links_has_no_columns_and_no_legend():
 def test_a_host_without_devices_is_its_title():
     empty = topology.Topology.from_matrix([])
 
-    assert drawing.draw("host", empty, [], []) == "host: 0 devices, 0 free"
+    assert _draw("host", empty, [], []) == "host: 0 devices, 0 free"
 
 
 @pytest.mark.parametrize("machine", machines.MACHINES_OF_16)
 def test_a_picture_has_one_row_a_device_and_no_space_at_line_ends(machine):
     host = machine()
     names = _names(host)
-    lines = drawing.draw("host", host, names, ["me"] * host.n).splitlines()
+    lines = _draw("host", host, names, ["me"] * host.n).splitlines()
 
     assert [
         name for line in lines for name in names if f"  {name}  me" in line
@@ -142,13 +155,13 @@ def test_each_device_needs_a_name_and_an_owner(names, owners):
     host = machines.nested(2, numa=(0, 0))
 
     with pytest.raises(ValueError, match="2 devices"):
-        drawing.draw("host", host, names, owners)
+        _draw("host", host, names, owners)
 
 
 def test_wide_characters_take_two_columns():
     host = machines.hgx_h100_partitions()
     owners = [None, "\u5b66\u4e60-1", "e\u0301tude", *[None] * 5]
-    lines = drawing.draw("host", host, _names(host), owners).splitlines()
-    plain, wide, combined = lines[3:6]
+    lines = _draw("host", host, _names(host), owners).splitlines()
+    plain, wide, combined = lines[4:7]
     assert plain.index("o     o") - 2 == wide.index("#     #")
     assert plain.index("o     o") + 1 == combined.index("#     #")

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes pictures as SVG, and as a page of HTML.
+
+A row has one device of the columns, and beside it devices that belong to none
+of them: a GPU and the NIC of its PCIe switch. So a host of any size is
+readable at the width of a page of documentation. Below is a legend of what
+there is.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import html
+import itertools
+import textwrap
+from typing import Final
+
+from nova_gpu_filter.drawing import picture
+from nova_gpu_filter.drawing import words
+from nova_gpu_filter.drawing.picture import State
+
+_WIDTH: Final = 830
+"""Of a page of the documentation; more only where columns need it."""
+_MARGIN: Final = 20
+_LEAST_BOX: Final = 330
+_LEAST_HALF: Final = 190
+"""A row has two devices only if each has so much room."""
+_COLUMN: Final = 36
+_BOX_HEIGHT: Final = 40
+_GAP: Final = 7
+_HEADER: Final = 22
+_TOP: Final = 96
+"""Where rows begin: below the title and the heads of the columns."""
+_LINE_HEIGHT: Final = 22
+_CHARACTER: Final = 7.0
+"""Width of a letter of size 12, on the safe side."""
+_BOLD_CHARACTER: Final = 7.8
+_TITLE_CHARACTER: Final = 12.0
+"""Of the heading, which is larger and bold."""
+
+_TEXT: Final = "#1f2429"
+_FAINT: Final = "#5b6570"
+_INK: Final = "#39424d"
+"""Of links and partitions: no owner has a colour without hue."""
+_BORDER: Final = "#b8c0c8"
+_OUTER: Final = "#eceff2"
+_INNER: Final = ("#ffffff", "#f3f5f7")
+_FREE: Final = ("#ffffff", "#39424d")
+_KEPT: Final = ("#dfe2e6", "#737c86")
+_COLORS: Final = (
+    ("#c9ddf5", "#3b6ea8"),
+    ("#f9dcc0", "#b06a1f"),
+    ("#e3d6f2", "#7a5aa6"),
+    ("#f6c9cf", "#b03a4c"),
+    ("#c8ece8", "#2a827a"),
+    ("#f5ecb5", "#93801a"),
+    ("#d8dcb8", "#6c7233"),
+    ("#e8cfe4", "#99478b"),
+)
+"""(fill, stroke) of owners, in the order of their first device; again from
+the first one where there are more."""
+
+
+@dataclasses.dataclass
+class _Page:
+    """What is the same all over one picture, and the parts as they come."""
+
+    colors: Mapping[str, tuple[str, str]]
+    """(fill, stroke) by :attr:`picture.Box.color`."""
+    in_columns: frozenset[str]
+    """Keys of the devices that belong to a column."""
+    parts: list[str] = dataclasses.field(default_factory=list)
+    middles: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The middle of each device's row, by key."""
+
+    def color(self, box: picture.Box) -> tuple[str, str]:
+        if box.color is not None:
+            return self.colors[box.color]
+        return _FREE if box.is_free else _KEPT
+
+
+def draw_page(shown: picture.Picture) -> str:
+    """Write a picture as a page of HTML."""
+    # The XML declaration may only stand at the beginning of a file.
+    drawn = draw(shown).partition("\n")[2]
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{html.escape(shown.title)}</title>\n</head>\n"
+        f'<body style="margin: 0">\n{drawn}</body>\n</html>\n'
+    )
+
+
+def draw(shown: picture.Picture) -> str:
+    """Write a picture; the text of an SVG document."""
+    boxes = list(shown.frame.iterate_boxes())
+    names = dict.fromkeys(box.color for box in boxes if box.color is not None)
+    page = _Page(
+        dict(zip(names, itertools.cycle(_COLORS), strict=False)),
+        frozenset(key for column in shown.columns for key in column.keys),
+    )
+    right = max(
+        _WIDTH - _MARGIN - _COLUMN * len(shown.columns), _MARGIN + _LEAST_BOX
+    )
+    width = right + _COLUMN * len(shown.columns) + _MARGIN
+    y = _draw_frame(
+        page,
+        shown.frame,
+        (_MARGIN, right - _GAP),
+        _TOP if shown.columns else _TOP - 32,
+        0,
+    )
+    _draw_columns(page, shown, right)
+    y += 26
+    for entry in _legend(page, shown, width):
+        page.parts.append(_move((entry,), _MARGIN, y))
+        y += _LINE_HEIGHT
+    characters = int((width - 2 * _MARGIN) / _CHARACTER)
+    for note in shown.notes:
+        for line in textwrap.wrap(note, characters):
+            page.parts.append(_text(_MARGIN, y, line, fill=_FAINT))
+            y += _LINE_HEIGHT - 4
+    most = int((width - 2 * _MARGIN) / _TITLE_CHARACTER) - len(shown.summary)
+    heading = f"{words.shorten(shown.name, max(most, 8))}: {shown.summary}"
+    return _document(shown.title, heading, width, y, page.parts)
+
+
+def _document(
+    title: str, heading: str, width: float, height: float, parts: Sequence[str]
+) -> str:
+    """Put a drawing together: as wide as there is room, up to its own size."""
+    return "\n".join(
+        (
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<svg xmlns="http://www.w3.org/2000/svg" width="100%"'
+            f' viewBox="0 0 {width:.0f} {height:.0f}"'
+            f' style="max-width: {width:.0f}px"'
+            ' font-family="Helvetica, Arial, sans-serif">',
+            f"<title>{_escape(title)}</title>",
+            '<rect width="100%" height="100%" fill="#ffffff"/>',
+            _text(_MARGIN, 34, heading, size=18, weight="bold"),
+            *parts,
+            "</svg>",
+            "",
+        )
+    )
+
+
+def _draw_frame(
+    page: _Page,
+    frame: picture.Frame,
+    sides: tuple[float, float],
+    y: float,
+    depth: int,
+) -> float:
+    """Draw what is in a frame, one row below the other.
+
+    :param sides: left and right end of the rows.
+    :returns: where the next thing begins.
+    """
+    for row in _pair(page, frame.boxes, sides[1] - sides[0]):
+        width = (sides[1] - sides[0] - _GAP * (len(row) - 1)) / len(row)
+        for place, box in enumerate(row):
+            x = sides[0] + place * (width + _GAP)
+            page.parts.append(_draw_box(page, box, x, y, width))
+            page.middles[box.key] = y + _BOX_HEIGHT / 2
+        y += _BOX_HEIGHT + _GAP
+    for inner in frame.frames:
+        place = len(page.parts)
+        below = _draw_frame(
+            page,
+            inner,
+            (sides[0] + _GAP, sides[1] - _GAP),
+            y + _HEADER,
+            depth + 1,
+        )
+        fill = _INNER[(depth + 1) % 2] if depth else _OUTER
+        border = _rectangle(sides[1] - sides[0], below - y, fill, _BORDER)
+        heading = _text(
+            _GAP + 2,
+            15,
+            _cut(inner.name, sides[1] - sides[0] - 2 * _GAP),
+            fill=_FAINT,
+            weight="bold" if inner.is_strong else "normal",
+        )
+        # Behind what is in it.
+        page.parts.insert(place, _move((border, heading), sides[0], y))
+        y = below + _GAP
+    return y
+
+
+def _pair(
+    page: _Page, boxes: Sequence[picture.Box], width: float
+) -> Iterator[list[picture.Box]]:
+    """Put devices into rows, at most one of them in any column."""
+    if (width - _GAP) / 2 < _LEAST_HALF or len(boxes) < 2:
+        yield from ([box] for box in boxes)
+        return
+    linked = [box for box in boxes if box.key in page.in_columns]
+    others = [box for box in boxes if box.key not in page.in_columns]
+    for box in linked:
+        yield [box, *others[:1]]
+        del others[:1]
+    for start in range(0, len(others), 2):
+        yield others[start : start + 2]
+
+
+def _draw_box(
+    page: _Page, box: picture.Box, x: float, y: float, width: float
+) -> str:
+    """Draw one device: what it is called, what it is, who has it."""
+    fill, stroke = page.color(box)
+    after = 20 + len(box.label) * _BOLD_CHARACTER
+    return _move(
+        (
+            f"<title>{_escape(box.tooltip or box.label)}</title>",
+            _rectangle(width, _BOX_HEIGHT, fill, stroke),
+            _text(10, 16, box.label, weight="bold"),
+            _text(after, 16, _cut(box.text, width - after - 6)),
+            _text(10, 33, _cut(box.status, width - 16)),
+        ),
+        x,
+        y,
+    )
+
+
+def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
+    """Draw a line for each column: dashed where a partition is broken, thick
+    where it is active."""
+    before = None
+    is_free = shown.is_free
+    for number, column in enumerate(shown.columns):
+        x = left + _COLUMN * (number + 0.5)
+        if column.kind != before:
+            page.parts.append(
+                _text(x - _COLUMN / 2 + 2, _TOP - 30, column.kind)
+            )
+        before = column.kind
+        page.parts.append(_text(x, _TOP - 12, column.name, anchor="middle"))
+        middles = [page.middles[key] for key in column.keys]
+        ends = (x, x, min(middles), max(middles))
+        state = column.state(is_free)
+        page.parts.append(
+            _line(
+                ends,
+                state if column.is_partition else State.UNKNOWN,
+                column.is_active,
+            )
+        )
+        page.parts += [
+            _dot(x, page.middles[key], is_free[key]) for key in column.keys
+        ]
+
+
+def _legend(
+    page: _Page, shown: picture.Picture, width: float
+) -> Iterator[str]:
+    """Say what colours and dots mean, as far as they are there, in as many
+    rows as are needed."""
+    row: list[str] = []
+    x = 0.0
+    entries = itertools.chain(
+        _color_entries(page, shown), _column_entries(shown)
+    )
+    for mark, name in entries:
+        name = _cut(name, width - 2 * _MARGIN - 30)
+        needed = 50 + len(name) * _CHARACTER
+        if row and x + needed > width - 2 * _MARGIN:
+            yield "\n".join(row)
+            row, x = [], 0.0
+        row += [_move((mark,), x, 0), _text(x + 32, 0, name)]
+        x += needed
+    if row:
+        yield "\n".join(row)
+
+
+def _color_entries(
+    page: _Page, shown: picture.Picture
+) -> Iterator[tuple[str, str]]:
+    names_by_color: dict[
+        tuple[str | None, tuple[str, str]], dict[str, None]
+    ] = {}
+    for box in shown.frame.iterate_boxes():
+        key = (box.color or box.legend, page.color(box))
+        names_by_color.setdefault(key, {})[box.legend] = None
+    for (_, colors), names in names_by_color.items():
+        swatch = _move((_rectangle(16, 14, *colors),), 4, -12)
+        yield swatch, " and ".join(names)
+
+
+def _column_entries(shown: picture.Picture) -> Iterator[tuple[str, str]]:
+    is_free = shown.is_free
+    linked = {is_free[key] for column in shown.columns for key in column.keys}
+    for free, name in (
+        (True, "free device"),
+        (False, "taken device"),
+        (None, "device of the group or partition"),
+    ):
+        if free in linked:
+            yield _dot(12, -4, free), name
+    partitions = [column for column in shown.columns if column.is_partition]
+    states = {column.state(is_free) for column in partitions}
+    for state, dots in (
+        (State.FREE, (True, True)),
+        (State.TAKEN, (False, False)),
+        (State.BROKEN, (True, False)),
+    ):
+        if state in states:
+            mark = _line((3, 21, -4, -4), state, False)
+            mark += "".join(
+                _dot(x, -4, dot, 4)
+                for x, dot in zip((3, 21), dots, strict=True)
+            )
+            yield mark, f"partition {state.value}"
+    if any(column.is_active for column in partitions):
+        yield _line((0, 24, -4, -4), State.UNKNOWN, True), "active partition"
+
+
+def _line(
+    ends: tuple[float, float, float, float], state: State, is_active: bool
+) -> str:
+    """Draw a line.
+
+    :param ends: x of both ends, then y of both.
+    """
+    x1, x2, y1, y2 = ends
+    dash = ' stroke-dasharray="3 4"' if state is State.BROKEN else ""
+    return (
+        f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"'
+        f' stroke="{_INK}" stroke-width="{5 if is_active else 2}"{dash}/>'
+    )
+
+
+def _dot(x: float, y: float, is_free: bool | None, radius: int = 6) -> str:
+    fill = "#ffffff" if is_free else _INK
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}"'
+        f' stroke="{_INK}" stroke-width="2"/>'
+    )
+
+
+def _rectangle(width: float, height: float, fill: str, stroke: str) -> str:
+    """Draw a rectangle with round corners at the origin."""
+    return (
+        f'<rect width="{width:.1f}" height="{height:.1f}" rx="6"'
+        f' fill="{fill}" stroke="{stroke}"/>'
+    )
+
+
+def _move(parts: Sequence[str], x: float, y: float) -> str:
+    """Move shapes to a place."""
+    inside = "\n".join(parts)
+    return f'<g transform="translate({x:.1f},{y:.1f})">\n{inside}\n</g>'
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    size: int = 12,
+    fill: str = _TEXT,
+    anchor: str = "start",
+    weight: str = "normal",
+) -> str:
+    """Write one line.
+
+    :param x: where it begins, or what ``anchor`` says.
+    :param y: the line that letters stand on.
+    """
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}"'
+        f' text-anchor="{anchor}" font-weight="{weight}">{_escape(text)}'
+        "</text>"
+    )
+
+
+def _cut(text: str, width: float) -> str:
+    return words.shorten(text, max(int(width / _CHARACTER), 1))
+
+
+def _escape(text: str) -> str:
+    """Make any text one that XML can carry."""
+    visible = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+    return html.escape(visible, quote=False).replace('"', "&quot;")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes the picture of a host: its devices, their links, and who has them."""
+
+from collections.abc import Mapping
+import dataclasses
+
+from nova_gpu_filter.drawing import arrange
+from nova_gpu_filter.drawing import picture
+from nova_gpu_filter.fleet import holders
+from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """Who has a device."""
+
+    label: str
+    """What to write: ``infer-2 (resize, source)``."""
+    key: str
+    """What has one colour: UUIDs of servers, not names."""
+
+
+def list_owners(host: model.Host, held: holders.Holders) -> dict[str, Owner]:
+    """List who has the devices of a host, by UUID of the provider."""
+    found = {}
+    for device in host.devices:
+        owners = held.owners_of(device)
+        if owners:
+            keys = sorted(held.holder(one.consumer).key for one in owners)
+            label = ", ".join(held.labels(device))
+            found[device.uuid] = Owner(label, ",".join(keys))
+    return found
+
+
+def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
+    """Make the picture of a host.
+
+    :param owners: of the devices that somebody has, by UUID of the provider.
+    """
+    boxes = [_box(device, owners.get(device.uuid)) for device in host.devices]
+    problem = linked.LinkedDevices.of(host.devices).problem
+    device_links = {device.uuid: _links(device) for device in host.devices}
+    columns = () if problem else arrange.list_columns(boxes, device_links)
+    free = sum(device.is_free for device in host.devices)
+    summary = arrange.summarize(len(boxes), free)
+    if host.obstacles:
+        summary += f", {host.status}"
+    return picture.Picture(
+        host.name,
+        summary,
+        arrange.nest(boxes, device_links),
+        tuple(columns),
+        (f"Links are not known: {problem}",) if problem else (),
+    )
+
+
+def _box(device: model.Device, owner: Owner | None) -> picture.Box:
+    status = device.state.value if owner is None else owner.label
+    return picture.Box(
+        key=device.uuid,
+        label=device.address,
+        text=device.model,
+        status=status,
+        legend=status,
+        color=None if owner is None else owner.key,
+        is_free=device.is_free,
+        tooltip=f"{device.address} {device.model}, {status}, {device.name}",
+    )
+
+
+def _links(device: model.Device) -> codec.DeviceLinks:
+    try:
+        return codec.parse_traits(device.name, device.traits)
+    except codec.LinkTextError:
+        return codec.DeviceLinks()
