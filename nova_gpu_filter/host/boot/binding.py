@@ -87,9 +87,9 @@ def commands(
     ):
         # Neither modprobe nor a rule is in time for what is built in.
         return (f"driverctl set-override {function.address} {wanted}",)
-    if is_by_address:
+    if is_by_address or _has_other_ids(context):
         load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
-        return (f"{config('--udev')} > {_RULES}", *load)
+        return (f"{config('--udev')} > {_rules(only)}", *load)
     if boot.is_vfio_builtin:
         return context.kernel_arguments(f"$({config('--cmdline')})")
     again = context.rebuild_initramfs()
@@ -99,6 +99,24 @@ def commands(
             *again,
         )
     return (f"{config('--modprobe')} > {_MODPROBE}", *again)
+
+
+def _rules(only: Sequence[PciAddress]) -> str:
+    """Name the file for udev; that of a few devices leaves others alone."""
+    names = "".join(f"-{one}".replace(":", "-") for one in only)
+    return _RULES.replace(".rules", f"{names}.rules")
+
+
+def _has_other_ids(context: Context) -> bool:
+    """Tell whether vfio-pci is told ids that ours would stand against.
+
+    It takes one list only, the last; and one for the devices that were asked
+    about would give back the others.
+    """
+    return any(
+        context.asked or setting.evidence.path != _MODPROBE
+        for setting in context.boot.id_settings
+    )
 
 
 def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:

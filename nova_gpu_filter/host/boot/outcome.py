@@ -90,6 +90,18 @@ class Directive:
     evidence: Evidence
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class IdSetting:
+    """Ids that vfio-pci is told to take, and where that is written."""
+
+    ids: tuple[vfio_ids.VfioId, ...]
+    evidence: Evidence
+
+    def matches(self, function: Function) -> bool:
+        """Tell whether a device is among them."""
+        return any(entry.matches(function) for entry in self.ids)
+
+
 class Boot:
     """How the host is set up to boot."""
 
@@ -123,23 +135,21 @@ class Boot:
     @functools.cached_property
     def directives(self) -> tuple[Directive, ...]:
         """Every line of modprobe's configuration."""
-        found = []
-        seen = set()
+        paths: dict[str, str] = {}
         for place in MODPROBE_PLACES:
             for name in self._tree.entries(place):
-                if not name.endswith(".conf") or name in seen:
-                    continue
-                seen.add(name)
-                path = f"{place}/{name}"
-                text = self._tree.read(path) or ""
-                for line in text.replace("\\\n", " ").splitlines():
-                    words = line.split("#", 1)[0].split()
-                    if len(words) > 1:
-                        found.append(
-                            Directive(
-                                tuple(words), Evidence(path, line.strip())
-                            )
-                        )
+                if name.endswith(".conf"):
+                    paths.setdefault(name, f"{place}/{name}")
+        found = []
+        # By their names, whichever directory they are in (modprobe.d(5)).
+        for _, path in sorted(paths.items()):
+            text = self._tree.read(path) or ""
+            for line in text.replace("\\\n", " ").splitlines():
+                words = line.split("#", 1)[0].split()
+                if len(words) > 1:
+                    found.append(
+                        Directive(tuple(words), Evidence(path, line.strip()))
+                    )
         return tuple(found)
 
     @functools.cached_property
@@ -173,46 +183,63 @@ class Boot:
         return VFIO in self._builtin
 
     @functools.cached_property
-    def id_settings(
-        self,
-    ) -> tuple[tuple[vfio_ids.VfioId, Evidence], ...]:
-        """Ids that vfio-pci is told to take, wherever that is written."""
+    def id_settings(self) -> tuple[IdSetting, ...]:
+        """Where vfio-pci is told ids, in the order in which it gets them.
+
+        modprobe gives it what stands in its configuration, by the names of
+        the files, then the kernel command line, then its own arguments
+        (kmod, libkmod/libkmod-config.c and libkmod-module.c).
+        """
         sources = [
-            (value, self.cmdline_evidence)
+            (word, directive.evidence)
+            for directive in self.directives
+            if directive.words[0] == "options"
+            and module_name(directive.words[1]) == VFIO
+            for word in directive.words[2:]
+        ]
+        sources += [
+            (f"ids={value}", self.cmdline_evidence)
             for key, value in self.cmdline
             if key == "vfio_pci.ids" and value
         ]
-        for directive in self.directives:
-            if directive.words[0] == "options" and (
-                module_name(directive.words[1]) == VFIO
-            ):
-                sources += [
-                    (word.removeprefix("ids="), directive.evidence)
-                    for word in directive.words[2:]
-                    if word.startswith("ids=")
-                ]
-        for early in self._early:
-            sources += [
-                (word.removeprefix("ids="), early.evidence)
-                for word in early.options
-                if word.startswith("ids=")
-            ]
+        sources += [
+            (word, early.evidence)
+            for early in self._early
+            for word in early.options
+        ]
         return tuple(
-            (entry, evidence)
-            for value, evidence in sources
-            for entry in vfio_ids.parse(value)
+            IdSetting(
+                tuple(vfio_ids.parse(word.removeprefix("ids="))), evidence
+            )
+            for word, evidence in sources
+            if word.startswith("ids=")
+        )
+
+    @functools.cached_property
+    def _id_setting_in_effect(self) -> IdSetting | None:
+        """The last of them: a parameter of a module has one value."""
+        return next(
+            (
+                setting
+                for setting in reversed(self.id_settings)
+                if self._counts(setting.evidence)
+            ),
+            None,
         )
 
     def ids_setting(self, function: Function) -> Evidence | None:
         """Find where vfio-pci is told the ids of a device, to any effect."""
-        found = [
-            evidence
-            for entry, evidence in self.id_settings
-            if entry.matches(function)
-        ]
-        # The one that works comes first.
-        found.sort(key=lambda evidence: not self._counts(evidence))
-        return found[0] if found else None
+        if self._is_bound_by_ids(function):
+            assert self._id_setting_in_effect is not None
+            return self._id_setting_in_effect.evidence
+        for setting in self.id_settings:
+            if setting.matches(function):
+                return setting.evidence
+        return None
+
+    def _is_bound_by_ids(self, function: Function) -> bool:
+        setting = self._id_setting_in_effect
+        return setting is not None and setting.matches(function)
 
     def _counts(self, evidence: Evidence) -> bool:
         """Tell whether vfio-pci gets to know what is written there.
@@ -308,6 +335,7 @@ class Boot:
         """Whether anything gives devices to drivers of VFIO at boot."""
         return bool(
             self.id_settings
+            or self._installs
             or self._rules
             or self._scripts
             or self._tree.entries(DRIVERCTL)
@@ -318,8 +346,21 @@ class Boot:
         found = self._taken_later(function) or self.override(function)
         if found is not None:
             return found
-        evidence = self.ids_setting(function)
-        return evidence if evidence and self._counts(evidence) else None
+        if self._is_bound_by_ids(function):
+            return self.ids_setting(function)
+        return self._installed(function)
+
+    @functools.cached_property
+    def _installs(self) -> tuple[scripts.Script, ...]:
+        lines = (directive.words for directive in self.directives)
+        return tuple(scripts.installs(self._tree, lines, VFIO))
+
+    def _installed(self, function: Function) -> Evidence | None:
+        """Find a program that binds a device when vfio-pci is loaded."""
+        for script in self._installs:
+            if script.binds(function) and not self.is_vfio_builtin:
+                return Evidence(script.path, "driver_override")
+        return None
 
     def _taken_later(self, function: Function) -> Evidence | None:
         """Find what takes a device from any driver that has it."""
@@ -400,19 +441,16 @@ class Boot:
         if self.override(function):
             # What is built in has the device before udev runs.
             return tuple(one for one in left if one in self._builtin)
-        evidence = self.ids_setting(function)
-        if evidence is None or not self._counts(evidence):
+        if not (self._is_bound_by_ids(function) or self._installed(function)):
             return tuple(left)
         return tuple(one for one in left if not self._is_after_vfio(one))
 
-    def explain(
-        self, setting: Evidence | None, modules: tuple[str, ...]
-    ) -> str:
+    def explain(self, function: Function, modules: tuple[str, ...]) -> str:
         """Say why modules have a device at boot.
 
-        :param setting: where vfio-pci is told the ids of the device.
         :param modules: those that may have it.
         """
+        setting = self.ids_setting(function)
         names = " or ".join(modules)
         builtin = [one for one in modules if one in self._builtin]
         nothing = (
@@ -429,6 +467,14 @@ class Boot:
                 " modprobe.d, for want of the hook modconf"
             )
             text = f"{cause}: {nothing}"
+        elif not self._is_bound_by_ids(function):
+            last = self._id_setting_in_effect
+            assert last is not None
+            text = (
+                "vfio-pci is given ids more than once, and the last setting,"
+                f" without those of this device, counts ({last.evidence.path}:"
+                f" {last.evidence.content}): {nothing}"
+            )
         elif builtin:
             text = (
                 f"{' and '.join(builtin)} is built into this kernel, and has"

@@ -6,12 +6,15 @@ Sources: systemd.unit(5) and systemd.service(5), initramfs-tools(7) (boot
 scripts), modprobe.d(5) (install).
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import re
 
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 UNITS = "/etc/systemd/system"
@@ -32,16 +35,44 @@ class Script:
     takes_from_drivers: bool
     """Whether it works also where a driver has the device already."""
 
+    def _takes_all_but_console(self, function: Function) -> bool:
+        """Tell whether it goes by boot_vga, and this is a card for guests.
+
+        The script of Arch Linux's "PCI passthrough via OVMF" is one.
+        """
+        return (
+            "boot_vga" in self.text
+            and "driver_override" in self.text
+            and function.kind in (Kind.GPU, Kind.FUNCTION)
+            and not function.is_boot_display
+        )
+
     def binds(self, function: Function) -> bool:
         """Tell whether it names a device: by its address or its ids."""
         ids = f"{function.vendor_id:04x}[ :]{function.product_id:04x}"
         return bool(_BINDS.search(self.text)) and (
             str(function.address) in self.text
+            or self._takes_all_but_console(function)
             or (
                 bool(re.search(r"new_id", self.text))
                 and bool(re.search(ids, self.text, re.I))
             )
         )
+
+
+def installs(
+    tree: tree_lib.Tree, lines: Iterable[Sequence[str]], module: str
+) -> Iterator[Script]:
+    """Yield the programs that modprobe runs in the place of a module.
+
+    :param lines: the words of each line of modprobe.d.
+    """
+    for words in lines:
+        if words[0] == "install" and words[1].replace("-", "_") == module:
+            for path in words[2:]:
+                text = without_comments(tree.read(path) or "")
+                if path.startswith("/") and _BINDS.search(text):
+                    yield Script(path, text, bool(_TAKES.search(text)))
 
 
 def read(tree: tree_lib.Tree) -> Iterator[Script]:

@@ -18,6 +18,7 @@ from nova_gpu_filter.host.checks import confidential
 from nova_gpu_filter.host.checks import health
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu_group
+from nova_gpu_filter.host.checks import mediated_devices
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -95,11 +96,12 @@ def _driver_evidence(function: Function | GroupMember) -> Evidence:
 
 
 def _device(context: Context, gpu: Function) -> Iterator[Finding]:
+    mediated = list(mediated_devices.check(context, gpu))
     found = [
         *_address(gpu),
         *_console(context, gpu),
-        *_drivers(context, gpu),
-        *_boot(context, gpu),
+        # Its driver makes vGPUs: that it is no VFIO driver has been said.
+        *(mediated or (*_drivers(context, gpu), *_boot(context, gpu))),
         *iommu_group.check(context, gpu),
         *_sriov(context, gpu),
         *_reset(context, gpu),
@@ -109,7 +111,7 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         *_migration(context, gpu),
     ]
     yield from found
-    if not any(
+    if not mediated and not any(
         finding.severity in (Severity.ERROR, Severity.WARNING)
         for finding in found
     ):
@@ -244,7 +246,7 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
         ]
         if setting is not None:
             evidence.append(setting)
-        text = context.boot.explain(setting, modules)
+        text = context.boot.explain(function, modules)
         yield Finding(
             Severity.WARNING,
             "boot",
@@ -275,9 +277,25 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             evidence=evidence,
         )
         return
+    vfs = list(context.host.vfs(gpu))
+    if any(vf.mdev_types for vf in vfs):
+        yield Finding(
+            Severity.NOTE,
+            "sr-iov",
+            f"{gpu.sriov_numvfs} VFs are on and carry mediated devices, whose"
+            " types Nova offers by [devices]enabled_mdev_types: neither they"
+            " nor the GPU are for passthrough",
+            device=str(gpu.address),
+            evidence=evidence,
+            cures=(
+                f"echo 0 > {_path(gpu)}/sriov_numvfs"
+                "  # to pass the whole GPU through",
+            ),
+        )
+        return
     host_bound = [
         vf
-        for vf in context.host.vfs(gpu)
+        for vf in vfs
         if vf.driver is not None
         and vf.driver not in drivers.VFIO_DRIVERS
         and vf.driver != "nvidia"
@@ -308,7 +326,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
                 host_bound[0].ids,
             ),
         )
-    for vf in context.host.vfs(gpu):
+    for vf in vfs:
         yield from iommu_group.check(context, vf)
 
 

@@ -74,14 +74,12 @@ def _state(
                 "# or offer only VFs that have one: nova-gpu-host config",
             ),
         )
-    mediated = [
-        one for one in functions if one.physfn is not None and one.mdev_types
-    ]
+    mediated = [one for one in functions if one.mdev_types]
     if mediated:
         yield Finding(
             Severity.WARNING,
             _CHECK,
-            "this device_spec offers VFs that carry mediated devices, which"
+            "this device_spec offers devices that carry mediated ones, which"
             f" are not for passthrough: {_describe(mediated)}",
             evidence=(Evidence(options.source, text),),
             cures=(

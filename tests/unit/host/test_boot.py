@@ -437,11 +437,101 @@ def test_what_works_is_told_from_what_does_nothing(
 def test_ids_are_read_with_their_source(host):
     host.write("/etc/modprobe.d/a.conf", IDS)
     settings = boot_of(host).id_settings
-    assert [entry for entry, _ in settings] == [
-        vfio_ids.VfioId(0x10DE, 0x11BF),
-        vfio_ids.VfioId(0x10DE, 0x0FBB),
+    assert [setting.ids for setting in settings] == [
+        (
+            vfio_ids.VfioId(0x10DE, 0x11BF),
+            vfio_ids.VfioId(0x10DE, 0x0FBB),
+        )
     ]
-    assert str(settings[0][1]) == f"/etc/modprobe.d/a.conf: {IDS}"
+    assert str(settings[0].evidence) == f"/etc/modprobe.d/a.conf: {IDS}"
+
+
+OTHERS = "options vfio-pci ids=144d:a80a"
+AFTER = "softdep nouveau pre: vfio-pci\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "is_bound"),
+    [
+        ({"/etc/modprobe.d/a.conf": f"{OTHERS}\n{IDS}\n{AFTER}"}, True),
+        ({"/etc/modprobe.d/a.conf": f"{IDS}\n{OTHERS}\n{AFTER}"}, False),
+        # By the names of files, whichever directory they are in.
+        (
+            {
+                "/etc/modprobe.d/b.conf": f"{IDS}\n{AFTER}",
+                "/usr/lib/modprobe.d/a.conf": OTHERS,
+            },
+            True,
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\n{AFTER}",
+                "/usr/lib/modprobe.d/b.conf": OTHERS,
+            },
+            False,
+        ),
+        # The command line comes after them.
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{OTHERS}\n{AFTER}",
+                "/proc/cmdline": "vfio-pci.ids=10de:11bf",
+            },
+            True,
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\n{AFTER}",
+                "/proc/cmdline": "vfio_pci.ids=144d:a80a",
+            },
+            False,
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": AFTER,
+                "/proc/cmdline": "vfio-pci.ids=10de:11bf vfio-pci.ids=1:2",
+            },
+            False,
+        ),
+    ],
+)
+def test_the_last_ids_count(host, gpu, files, is_bound):
+    for path, content in files.items():
+        host.write(path, content)
+    boot = boot_of(host)
+    assert ("nouveau" not in boot.grabbers(gpu())) is is_bound
+    assert (boot.vfio_setting(gpu()) is not None) is is_bound
+    if not is_bound:
+        text = boot.explain(gpu(), ("nouveau",))
+        assert "given ids more than once" in text
+
+
+PROGRAM = "/usr/local/sbin/vfio-pci-override.sh"
+LOOP = (
+    "for i in /sys/bus/pci/devices/*/boot_vga; do\n"
+    'if [ $(cat "$i") -eq 0 ]; then\n'
+    'echo vfio-pci > "${i%/boot_vga}/driver_override"\nfi\ndone\n'
+    "modprobe -i vfio-pci\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "conf", "is_bound"),
+    [
+        (LOOP, f"install vfio-pci {PROGRAM}\n{AFTER}", True),
+        (LOOP, f"install vfio_pci {PROGRAM}\n{AFTER}", True),
+        # Nothing loads vfio-pci before nouveau.
+        (LOOP, f"install vfio-pci {PROGRAM}\n", False),
+        (LOOP, AFTER, False),
+        ("modprobe -i vfio-pci\n", f"install vfio-pci {PROGRAM}\n", False),
+    ],
+)
+def test_a_program_in_the_place_of_vfio_pci_binds(
+    host, gpu, text, conf, is_bound
+):
+    host.write(PROGRAM, text)
+    host.write("/etc/modprobe.d/a.conf", conf)
+    found = boot_of(host).grabbers(gpu())
+    assert ("nouveau" not in found) is is_bound
 
 
 @pytest.mark.parametrize(

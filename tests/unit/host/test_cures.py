@@ -141,6 +141,17 @@ SETUPS = {
     "mkinitcpio without modconf": {
         "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\nHOOKS=(base udev)\n"
     },
+    "ids of others in modprobe.d": {
+        "/etc/modprobe.d/vfio.conf": "options vfio-pci ids=144d:a80a",
+    },
+    "ids of others on the command line": {
+        "/proc/cmdline": "intel_iommu=on iommu=pt vfio-pci.ids=144d:a80a",
+        "/etc/default/grub": 'GRUB_CMDLINE_LINUX="vfio-pci.ids=144d:a80a"',
+    },
+    "ids twice": {
+        "/etc/modprobe.d/a.conf": "options vfio-pci ids=10de:1e07,10de:10f7",
+        "/etc/modprobe.d/z.conf": "options vfio-pci ids=144d:a80a",
+    },
     "the console is on one": {
         f"/sys/bus/pci/devices/{FIRST}/boot_vga": "1",
     },
@@ -164,6 +175,23 @@ def test_cures_of_boot_settings_lead_to_ready(host, setup, asked):
     ):
         type_command(host, command)
     assert [one for one in check(host, asked) if one.check == "boot"] == []
+
+
+def test_a_cure_for_one_device_leaves_the_others_as_they_are(host):
+    ids = "options vfio-pci ids=10de:1e07,10de:10f7,10de:1ad6"
+    softdeps = (
+        f"softdep {one} pre: vfio-pci\n"
+        for one in ("nouveau", "nvidia", "nvidiafb", "snd_hda_intel")
+    )
+    host.write(
+        "/etc/modprobe.d/nova-gpu-host.conf", f"{ids}\n{''.join(softdeps)}"
+    )
+    # xhci_pci may come first, on both cards.
+    for asked in (FIRST, SECOND):
+        for one in check(host, (asked,)):
+            for command in one.cures if one.check == "boot" else ():
+                type_command(host, command)
+    assert [one for one in check(host) if one.check == "boot"] == []
 
 
 def test_commands_repeat_what_was_asked(host, capsys):

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import readiness
+from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.links import linking
@@ -379,3 +381,57 @@ def test_an_alias_of_another_class_reaches_none(build, check):
     tagged = f'device_spec = {{{K2}, "resource_class": "k2"}}'
     found = check(build("k2_host"), PLACEMENT, tagged, asked)
     assert only(found, "no alias of this file asks for 2 of the 2") is WARNING
+
+
+TYPES = (("nvidia-222", "GRID T4-1Q", 16),)
+MDEV = "/sys/bus/mdev/devices/4b20d080-1b54-4048-85b3-a6a62d165c01"
+
+
+@pytest.fixture
+def t4(tmp_path):
+    """Two T4, of which NVIDIA's driver makes vGPUs."""
+    host = Host(tmp_path / "t4")
+    host.nodes(1)
+    host.iommu()
+    for bus in ("41", "42"):
+        host.add(
+            Pci(
+                f"0000:{bus}:00.0",
+                "pci0000:40",
+                "10de:1eb8",
+                0x030200,
+                group=int(bus),
+                driver="nvidia",
+                bars=(1 << 24,),
+                mdev=TYPES,
+            )
+        )
+    place = "/sys/devices/pci0000:40/0000:41:00.0/4b20d080"
+    host.mkdir(place)
+    host.link(MDEV, place)
+    return host
+
+
+def test_gpus_of_mediated_devices_are_told_as_such(t4):
+    files = tree.Tree(str(t4.root))
+    inventory = reader.read(files)
+    found = [
+        (one.severity, one.device, one.cures)
+        for one in readiness.check(
+            Context(files, inventory, linking.join(inventory))
+        )
+        if one.check in ("driver", "boot")
+    ]
+    # That in use by a guest is a note, and nothing takes it away.
+    assert [one[:2] for one in found] == [
+        (WARNING, "0000:42:00.0"),
+        (NOTE, "0000:41:00.0"),
+    ]
+    assert found[1][2] == ()
+    assert found[0][2]
+
+
+def test_gpus_of_mediated_devices_are_not_for_a_device_spec(t4, check):
+    asked = 'device_spec = {"vendor_id": "10de", "product_id": "1eb8"}'
+    found = check(t4, asked)
+    assert only(found, "offers devices that carry mediated ones") is WARNING

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""GPUs whose own driver makes mediated devices (vGPUs) of them.
+
+Sources: the kernel's Documentation/driver-api/vfio-mediated-device.rst; Nova's
+admin/virtual-gpu (``[devices]enabled_mdev_types``), which has nothing to do
+with ``[pci]device_spec``.
+"""
+
+from collections.abc import Iterator
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import reader
+
+DEVICES = "/sys/bus/mdev/devices"
+
+
+def check(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check a GPU that has types of mediated devices, and no VFs."""
+    if not gpu.mdev_types or gpu.sriov_numvfs:
+        return
+    path = f"{reader.DEVICES}/{gpu.address}"
+    made = _made(context, gpu)
+    yield Finding(
+        Severity.NOTE if made else Severity.WARNING,
+        "driver",
+        f"the GPU is bound to {gpu.driver}, which makes mediated devices"
+        " (vGPUs) of it: Nova offers their types by"
+        " [devices]enabled_mdev_types, and the GPU as a whole only when it is"
+        f" bound to {drivers.vfio_driver(gpu.ids)}",
+        device=str(gpu.address),
+        evidence=(
+            Evidence(f"{path}/driver", gpu.driver),
+            context.listing(f"{path}/mdev_supported_types"),
+            *(Evidence(DEVICES, one) for one in made[:1]),
+        ),
+        # What guests use is not taken from them.
+        cures=()
+        if made
+        else drivers.bind_to_vfio(gpu.address, gpu.driver, gpu.ids),
+    )
+
+
+def _made(context: Context, gpu: Function) -> list[str]:
+    """List the mediated devices that there are of a GPU."""
+    return [
+        name
+        for name in context.tree.entries(DEVICES)
+        if gpu.address
+        in map(
+            address_lib.find,
+            (context.tree.resolve(f"{DEVICES}/{name}") or "").split("/"),
+        )
+    ]
