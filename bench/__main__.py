@@ -11,6 +11,7 @@ import sys
 PARTS = {
     "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
     "placement": "the Placement extension against stock Placement",
+    "scenarios": "servers accepted, links and fragmentation, beside stock",
 }
 """Name -> what it compares. ``bench.<name>`` has ``run(full) -> Report``.
 

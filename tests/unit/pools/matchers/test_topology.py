@@ -79,6 +79,32 @@ def test_two_gpus_are_a_bridged_pair_whatever_placement_offers_first(seed):
     assert devices in ({0, 2}, {1, 3}, {4, 7}, {5, 6})
 
 
+@pytest.mark.parametrize(
+    ("free", "local_pairs"),
+    [
+        (range(8), [{0, 3}, {1, 2}, {2, 3}, {4, 7}, {5, 6}, {6, 7}]),
+        ([0, 4, 5, 6], [{5, 6}]),
+        ([1, 2, 5], [{1, 2}]),
+        ([0, 4], [{0, 4}]),
+    ],
+)
+def test_two_of_a_dgx_1_with_two_nvlinks_are_local(free, local_pairs):
+    free = list(free)
+    host = pools.of(machines.dgx1_v100(), free=free)
+    mappings = all_candidates(free, 2)
+    for seed in range(60):
+        assert chosen(host, mappings, asking(2), seed=seed) in local_pairs
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_behind_nvswitches_no_set_crosses_the_sockets(count):
+    host = pools.of(machines.hgx_h100())
+    mappings = all_candidates(range(8), count)
+    for seed in range(60):
+        devices = chosen(host, mappings, asking(count), seed=seed)
+        assert len({device // 4 for device in devices}) == 1
+
+
 def test_one_gpu_takes_the_lone_one():
     host = pools.of(machines.bridge_pairs_h100_nvl(), free=[0, 1, 3, 4, 5])
     assert chosen(host, all_candidates([0, 1, 3, 4, 5], 1), asking(1)) == {3}
