@@ -3,9 +3,7 @@
 """The pool matcher contract: which allocation candidates a host can serve."""
 
 import abc
-from collections.abc import Mapping
 from collections.abc import Sequence
-import types
 from typing import NamedTuple
 
 from nova_gpu_filter.pools import refusal
@@ -22,11 +20,6 @@ class HostPools(NamedTuple):
 
     pools: Sequence[request.Pool]
     """``PciDeviceStats.pools``, in its order, not copied."""
-    socket_by_numa_node: Mapping[int, int | None] = types.MappingProxyType({})
-    """CPU socket of each host NUMA cell; None where the host does not say.
-
-    Only read for numa_policy ``socket`` with NUMA cells.
-    """
 
 
 class Match(NamedTuple):

@@ -20,7 +20,6 @@ class Drop(enum.Enum):
     __hash__ = object.__hash__  # That of Enum is slow.
 
     PROPERTIES = "with other ids or tags"
-    NUMA = "on the wrong NUMA node"
     UNREQUESTED_PF = "are physical functions, which were not requested"
     UNREQUESTED_VDPA = "are vDPA devices, which were not requested"
     REMOTE_MANAGED = "are remote-managed, which was not requested"
@@ -39,7 +38,6 @@ class Cause(enum.Enum):
     NO_PCI_DEVICES = "no PCI devices"
     NO_CANDIDATE = "no allocation candidate left by earlier filters"
     TOO_FEW_DEVICES = "too few free devices"
-    NUMA = "too few free devices on the NUMA nodes asked for"
     UNREQUESTED_PF = "free devices are unrequested physical functions"
     UNREQUESTED_VDPA = "free devices are unrequested vDPA devices"
     REMOTE_MANAGED = "free devices are remote-managed"
@@ -54,7 +52,6 @@ class Cause(enum.Enum):
 
 CAUSE_BY_DROP = {
     Drop.PROPERTIES: Cause.TOO_FEW_DEVICES,
-    Drop.NUMA: Cause.NUMA,
     Drop.UNREQUESTED_PF: Cause.UNREQUESTED_PF,
     Drop.UNREQUESTED_VDPA: Cause.UNREQUESTED_VDPA,
     Drop.REMOTE_MANAGED: Cause.REMOTE_MANAGED,

@@ -233,8 +233,6 @@ class DeviceRequests:
 
     requests: tuple[DeviceRequest, ...]
     """In the order of the request spec: aliases of the flavor, then ports."""
-    numa_cells: tuple[int, ...] | None = None
-    """Host NUMA cells the guest is placed on; None when not yet known."""
     link_policy: policy.LinkPolicy | None = None
     """What the flavor asks with ``gpu:link``; None for nothing."""
     bad_link_policy: str | None = None
@@ -260,19 +258,13 @@ class DeviceRequests:
 
     @classmethod
     def from_nova(
-        cls,
-        requests: Iterable[Any],
-        numa_cells: Iterable[Any] | None = None,
-        **choice: Any,
+        cls, requests: Iterable[Any], **choice: Any
     ) -> "DeviceRequests":
-        """Read nova's requests and, if given, its ``InstanceNUMACell``.
+        """Read nova's requests.
 
         :param choice: the fields that say how devices are chosen.
         """
         return cls(
             requests=tuple(map(DeviceRequest.from_nova, requests)),
-            numa_cells=tuple(cell.id for cell in numa_cells)
-            if numa_cells
-            else None,
             **choice,
         )

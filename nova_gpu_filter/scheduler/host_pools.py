@@ -16,16 +16,6 @@ def is_readable(pci_stats) -> bool:
     return type(pci_stats) is stats.PciDeviceStats
 
 
-def from_pci_stats(
-    pci_stats: stats.PciDeviceStats, with_sockets: bool = False
-) -> matcher.HostPools:
-    """View the free devices of a host state; nothing is copied.
-
-    :param with_sockets: also read the CPU socket of each host NUMA cell, for
-        requests with NUMA cells and the policy ``socket``.
-    """
-    sockets = {}
-    if with_sockets and pci_stats.numa_topology is not None:
-        cells = pci_stats.numa_topology.cells
-        sockets = {cell.id: cell.socket for cell in cells}
-    return matcher.HostPools(pci_stats.pools, sockets)
+def from_pci_stats(pci_stats: stats.PciDeviceStats) -> matcher.HostPools:
+    """View the free devices of a host state; nothing is copied."""
+    return matcher.HostPools(pci_stats.pools)

@@ -3,7 +3,6 @@
 """The matcher ``nova``: the answers of PciDeviceStats, without its copies."""
 
 import collections
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -54,8 +53,6 @@ class NovaPoolMatcher(matcher.PoolMatcher):
 
 # To name a member of an Enum takes as long as the rest of a decision.
 _DROPS = tuple(refusal.Drop)
-_PROPERTIES = refusal.Drop.PROPERTIES
-_NUMA = refusal.Drop.NUMA
 _NOT_ALLOCATED = refusal.Drop.NOT_ALLOCATED
 _LIVE_MIGRATABLE = refusal.Drop.LIVE_MIGRATABLE
 
@@ -88,9 +85,7 @@ class HostQuestion:
         # The usual case, see _is_free.
         self._alone = (
             requests.requests[0]
-            if len(requests.requests) == 1
-            and not requests.numa_cells
-            and self._one_pool_each
+            if len(requests.requests) == 1 and self._one_pool_each
             else None
         )
         self._free_by_rp_uuid: dict[str, int] = {}
@@ -105,7 +100,7 @@ class HostQuestion:
             if rp_uuids and len(set(rp_uuids)) == len(rp_uuids):
                 return self._is_free(self._alone, rp_uuids)
         if not self._counts:
-            self._look_at_all_pools()
+            self._prepare_all_pools()
         counts = self._counts
         last = len(self._requests.requests) - 1
         for turn, asked in enumerate(self._requests.requests):
@@ -139,7 +134,7 @@ class HostQuestion:
             left += count
         return left >= max(asked.count, 1)
 
-    def _look_at_all_pools(self) -> None:
+    def _prepare_all_pools(self) -> None:
         """Prepare for what :meth:`_is_free` cannot decide or explain."""
         self._counts = [pool["count"] for pool in self._pools]
         self._rp_uuids = [pool.get("rp_uuid") for pool in self._pools]
@@ -157,8 +152,8 @@ class HostQuestion:
         Only to be asked when :meth:`accepts` refuses the first candidate.
         """
         *others, last = enumerate(self._requests.requests)
-        if others or self._requests.numa_cells:
-            self._look_at_all_pools()
+        if others:
+            self._prepare_all_pools()
         counts: list[int | None] = [pool["count"] for pool in self._pools]
         for turn, asked in others:
             rp_uuids = asked.rp_uuids_in(mappings[0])
@@ -167,9 +162,9 @@ class HostQuestion:
                 break
             self._consume(asked, rp_uuids, chosen, counts)
         else:
-            turn, asked = last
+            _, asked = last
             rp_uuids = asked.rp_uuids_in(mappings[0])
-        return self._refusal(turn, asked, rp_uuids, counts, len(mappings))
+        return self._refusal(asked, rp_uuids, counts, len(mappings))
 
     def _choose(
         self,
@@ -185,8 +180,6 @@ class HostQuestion:
         """
         drops = self._drops[turn]
         pools: Iterable[int] = range(len(counts))
-        if self._requests.numa_cells:
-            pools = self._on_numa_cells(turn, asked, counts)
         if rp_uuids:
             pools = self._allocated(pools, rp_uuids, counts)
             if not self._one_pool_each and self._is_split(counts):
@@ -215,56 +208,6 @@ class HostQuestion:
             if uuids[index] in wanted
             and (counts[index] or 0) >= wanted[uuids[index]]
         ]
-
-    def _on_numa_cells(
-        self,
-        turn: int,
-        asked: request.DeviceRequest,
-        counts: list[int | None],
-    ) -> list[int]:
-        """Matching pools that the NUMA policy allows, strictest policy first.
-
-        See ``_filter_pools_for_numa_cells`` in nova/pci/stats.py: a stricter
-        affinity is used wherever it gives enough devices, counted before
-        physical functions and the like are dropped.
-        """
-        pools, numa_cells = self._pools, self._requests.numa_cells or ()
-        matching = [
-            index
-            for index, drop in enumerate(self._drops[turn])
-            if counts[index] is not None and drop is not _PROPERTIES
-        ]
-
-        def among(nodes: Iterable[int | None]) -> list[int]:
-            allowed = set(nodes)
-            return [
-                i for i in matching if pools[i].get("numa_node") in allowed
-            ]
-
-        def enough(chosen: list[int]) -> bool:
-            return sum(counts[i] or 0 for i in chosen) >= asked.count
-
-        near = among(numa_cells)
-        if asked.numa_policy == "required" or enough(near):
-            return near
-        if asked.numa_policy == "socket":
-            return among(self._nodes_of_sockets(numa_cells))
-        near = among((*numa_cells, None))
-        if asked.numa_policy == "legacy" or enough(near):
-            return near
-        first = set(near)
-        return sorted(matching, key=lambda index: index not in first)
-
-    def _nodes_of_sockets(self, numa_cells: Iterable[int]) -> list[int]:
-        """Host NUMA nodes on the sockets of the guest's cells.
-
-        Empty when the host does not report a socket for each of its cells.
-        """
-        sockets = self._host.socket_by_numa_node
-        if None in sockets.values():
-            return []
-        wanted = {sockets[cell] for cell in numa_cells if cell in sockets}
-        return [node for node, socket in sockets.items() if socket in wanted]
 
     def _consume(
         self,
@@ -304,27 +247,20 @@ class HostQuestion:
 
     def _refusal(
         self,
-        turn: int,
         asked: request.DeviceRequest,
         rp_uuids: list[str],
         counts: list[int | None],
         candidates: int,
     ) -> refusal.Refusal:
         """Follow nova's steps one by one and name the one that was fatal."""
-        near: Collection[int] | None = None
-        if self._requests.numa_cells:
-            near = self._on_numa_cells(turn, asked, counts)
         wanted = _tally(rp_uuids)
         free = 0
         lost: dict[refusal.Drop, int] = {}
-        for index, pool in enumerate(self._pools):
-            count = counts[index]
+        for pool, count in zip(self._pools, counts, strict=True):
             if not count:
                 continue
             free += count
             drop = asked.drop(pool)
-            if near is not None and drop is not _PROPERTIES:
-                drop = drop if index in near else _NUMA
             if wanted and (drop is None or drop is _LIVE_MIGRATABLE):
                 rp_uuid = pool.get("rp_uuid")
                 if rp_uuid not in wanted or count < wanted[rp_uuid]:

@@ -39,10 +39,6 @@ class Case:
     requests: list[dict[str, Any]]
     mappings: list[dict[str, list[str]] | None]
     """``mappings`` of each allocation candidate."""
-    numa_cells: list[int] | None = None
-    """Host NUMA cells of the guest."""
-    sockets: list[int | None] | None = None
-    """CPU socket of each host NUMA cell; None: no NUMA topology known."""
 
     def __repr__(self) -> str:
         fields = "".join(
@@ -56,14 +52,7 @@ class Case:
     def pci_stats(self) -> stats.PciDeviceStats:
         """Make what a host state holds, from what the database holds."""
         return stats.PciDeviceStats(
-            None
-            if self.sockets is None
-            else objects.NUMATopology(
-                cells=[
-                    objects.NUMACell(id=cell, socket=socket)
-                    for cell, socket in enumerate(self.sockets)
-                ]
-            ),
+            None,
             stats=objects.PciDevicePoolList(
                 objects=[
                     objects.PciDevicePool.from_dict(pool)
@@ -77,12 +66,6 @@ class Case:
         return [
             objects.InstancePCIRequest(**request) for request in self.requests
         ]
-
-    def instance_cells(self) -> list[objects.InstanceNUMACell] | None:
-        """Make the guest's NUMA cells, placed on the host."""
-        if self.numa_cells is None:
-            return None
-        return [objects.InstanceNUMACell(id=cell) for cell in self.numa_cells]
 
 
 class _Choices:
@@ -279,20 +262,11 @@ def _case(data: bytes) -> Case:
         _request(choices, theme, request_id, pools)
         for request_id in (*request_ids, "", "")[:3]
     ][: len(request_ids)]
-    numa_cells = choices.one((None, None, None, [], [0], [1], [0, 1], [1, 2]))
-    sockets = choices.one(
-        (None, [0, 0, 1], [0, 1, 1], [0, 1, None], [None, None, None])
-    )
-    if numa_cells and sockets is None:
-        # A guest has cells on a host only where that host reports its own.
-        sockets = [0, 0, 1]
     mappings = [_mapping(choices, pools, requests) for _ in range(3)]
     return Case(
         pools=pools,
         requests=requests,
         mappings=mappings[: choices.one((1, 2, 3))],
-        numa_cells=numa_cells,
-        sockets=sockets,
     )
 
 

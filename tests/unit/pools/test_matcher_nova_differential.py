@@ -31,9 +31,7 @@ def nova_accepts(case, pci_stats, pci_requests):
     return [
         index
         for index, mapping in enumerate(case.mappings)
-        if pci_stats.support_requests(
-            pci_requests, mapping, case.instance_cells()
-        )
+        if pci_stats.support_requests(pci_requests, mapping)
     ]
 
 
@@ -47,8 +45,8 @@ def assert_matcher_agrees(case):
     requests_before = [r.obj_to_primitive() for r in pci_requests]
 
     match = nova.NovaPoolMatcher().match(
-        host_pools.from_pci_stats(pci_stats, with_sockets=True),
-        request.DeviceRequests.from_nova(pci_requests, case.instance_cells()),
+        host_pools.from_pci_stats(pci_stats),
+        request.DeviceRequests.from_nova(pci_requests),
         case.mappings,
     )
 
@@ -85,31 +83,6 @@ def asking(request_id, count=1, **fields):
             ),
             True,
             id="a provider is split until one of its pools is used up",
-        ),
-        pytest.param(
-            pci_cases.Case(
-                pools=[gpu(numa_node=1, count=2), gpu(numa_node=0)],
-                requests=[
-                    asking("r1", count=2, numa_policy="preferred"),
-                    asking("r2", numa_policy="required"),
-                ],
-                mappings=[{}],
-                numa_cells=[0],
-                sockets=[0, 0, 1],
-            ),
-            False,
-            id="a preferred NUMA node is used up first",
-        ),
-        pytest.param(
-            pci_cases.Case(
-                pools=[gpu(numa_node=0, dev_type="type-PF"), gpu(numa_node=1)],
-                requests=[asking("r1", numa_policy="preferred")],
-                mappings=[{}],
-                numa_cells=[0],
-                sockets=[0, 0, 1],
-            ),
-            False,
-            id="a physical function is enough for the preferred NUMA node",
         ),
         pytest.param(
             pci_cases.Case(

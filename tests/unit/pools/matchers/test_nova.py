@@ -59,11 +59,11 @@ def candidate(*rp_uuids, request_id="r"):
     return {f"{request_id}-{n}": [uuid] for n, uuid in enumerate(rp_uuids)}
 
 
-def match(pools, requests, mappings, numa_cells=None, sockets=None):
+def match(pools, requests, mappings):
     before = copy.deepcopy(pools)
     answer = nova.NovaPoolMatcher().match(
-        matcher.HostPools(pools, sockets or {}),
-        request.DeviceRequests(tuple(requests), numa_cells),
+        matcher.HostPools(pools),
+        request.DeviceRequests(tuple(requests)),
         mappings,
     )
     assert pools == before, "asking must not consume"
@@ -107,45 +107,6 @@ def test_a_provider_in_two_pools_is_refused():
     pools = [*hgx(2), hgx(1)[0] | {"numa_node": 1}]
     answer = match(pools, [asking(1)], [candidate("gpu1")])
     assert answer.refusal.cause is refusal.Cause.SPLIT_PROVIDER
-
-
-@pytest.mark.parametrize(
-    ("numa_policy", "cells", "fits"),
-    [
-        ("required", (0,), True),
-        ("required", (1,), False),
-        ("required", (0, 1), True),
-        ("legacy", (1,), False),
-        ("preferred", (1,), True),
-        ("socket", (1,), True),
-        ("socket", (2,), False),
-    ],
-)
-def test_numa_policies(numa_policy, cells, fits):
-    answer = match(
-        [legacy(2, numa_node=0)],
-        [asking(2, numa_policy=numa_policy)],
-        [{}],
-        numa_cells=cells,
-        sockets={0: 0, 1: 0, 2: 1},
-    )
-    assert bool(answer.accepted) is fits
-    if not fits:
-        assert answer.refusal.cause is refusal.Cause.NUMA
-
-
-def test_legacy_policy_takes_devices_without_numa_node():
-    pools = [legacy(1, numa_node=None)]
-    assert match(pools, [asking(1)], [{}], numa_cells=(1,)).accepted
-    required = asking(1, numa_policy="required")
-    assert not match(pools, [required], [{}], numa_cells=(1,)).accepted
-
-
-def test_socket_policy_needs_the_socket_of_every_host_cell():
-    asked = asking(1, numa_policy="socket")
-    sockets = {0: 0, 1: None}
-    answer = match([legacy(1)], [asked], [{}], (1,), sockets)
-    assert not answer.accepted
 
 
 class TestRefusal:
