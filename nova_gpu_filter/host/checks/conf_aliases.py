@@ -91,15 +91,24 @@ def _contradictions(
     first: dict[str, Alias] = {}
     for alias in aliases:
         other = first.setdefault(alias.name, alias)
-        if other.device_type != alias.device_type:
+        if other is alias:
+            continue
+        for key in ("device_type", "numa_policy"):
+            values = (getattr(other, key), getattr(alias, key))
+            if values[0] != values[1]:
+                what = f"with {key} {values[0]} and {values[1]}"
+            elif values[0] is None:
+                # Nova looks it up in both, and finds it in neither.
+                what = f"twice, without {key}"
+            else:
+                continue
             yield _finding(
                 options,
                 Severity.ERROR,
-                f"alias {alias.name} is there with device_type"
-                f" {other.device_type} and {alias.device_type}: Nova refuses"
-                " all aliases",
+                f"alias {alias.name} is there {what}: Nova refuses all"
+                " aliases",
                 alias.text,
-                ("# give both the same device_type, or other names",),
+                (f"# give both the same {key}, or other names",),
             )
 
 

@@ -242,6 +242,15 @@ def _too_much(
         ],
     }
     gpus = [function for function in matched if function.kind is Kind.GPU]
+    if gpus and spec.tags.get("physical_network"):
+        yield _finding(
+            options,
+            Severity.WARNING,
+            "physical_network is for network cards: with it no alias reaches"
+            f" {_few(gpus)}, only ports of Neutron do",
+            spec.text,
+            ("# take physical_network out of the device_spec of GPUs",),
+        )
     for what, functions in kinds.items():
         # One that names a card on purpose is not too much, but beside GPUs
         # it is, and so is a pattern that catches what nobody gives away.

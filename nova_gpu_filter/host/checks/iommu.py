@@ -21,6 +21,7 @@ _TABLES = "/sys/firmware/acpi/tables"
 _UNITS = "/sys/class/iommu"
 _INTERRUPTS = "/proc/interrupts"
 _CPUINFO = "/proc/cpuinfo"
+_HYPERVISOR = "/sys/hypervisor/type"
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
@@ -190,6 +191,15 @@ def _is_off(context: Context) -> Finding:
         context.listing(reader.GROUPS),
         context.boot.cmdline_evidence,
     ]
+    if context.tree.read(_HYPERVISOR) == "xen":
+        return Finding(
+            Severity.ERROR,
+            "iommu",
+            "this kernel runs under Xen, which keeps the IOMMU to itself: KVM"
+            " and VFIO need a kernel that was booted without it",
+            evidence=(*evidence, context.evidence(_HYPERVISOR)),
+            cures=("# boot the kernel without Xen, and then look again",),
+        )
     for key, value in context.boot.cmdline:
         if any(
             key == switch.name and switch.value in (value or "").split(",")

@@ -44,6 +44,7 @@ _FILES = (
     "/proc/cpuinfo",
     "/proc/interrupts",
     "/proc/meminfo",
+    "/sys/hypervisor/type",
     "/sys/devices/system/node/online",
     "/sys/devices/system/node/has_cpu",
     "/sys/devices/system/node/has_memory",

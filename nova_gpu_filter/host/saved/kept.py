@@ -197,6 +197,7 @@ FILES: tuple[tuple[str, Keep], ...] = (
         r"/sys/module/(?:vfio|kvm_)\w*/parameters/\w+",
         _lines(r"[YN]|[0-9]{1,10}"),
     ),
+    (r"/sys/hypervisor/type", _lines(r"[a-z]{1,12}")),
     (packages.NVIDIA_MODULE, _lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")),
     (packages.DPKG, _packages),
     (

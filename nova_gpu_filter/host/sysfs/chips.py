@@ -187,6 +187,38 @@ _BY_IDS = (
     _Ids(NVIDIA, 0x31C2, 0x31C3, "GB110", "pci.ids: GB300"),
 )
 
+# Blocks of ids that NVIDIA has given to one chip each, for products that are
+# newer than the database of names.
+_BLOCKS = tuple(
+    _Ids(NVIDIA, first, last, code, "pci.ids: every product of the block")
+    for first, last, code in (
+        (0x1D01, 0x1D56, "GP108"),
+        (0x1D81, 0x1DF6, "GV100"),
+        (0x1E02, 0x1E78, "TU102"),
+        (0x1E81, 0x1EF5, "TU104"),
+        (0x1F02, 0x1F76, "TU106"),
+        (0x1F81, 0x1FFF, "TU117"),
+        (0x2080, 0x20FF, "GA100"),
+        (0x2182, 0x21FF, "TU116"),
+        (0x2200, 0x227F, "GA102"),
+        (0x2300, 0x237F, "GH100"),
+        (0x2400, 0x247F, "GA103"),
+        (0x2480, 0x24FF, "GA104"),
+        (0x2501, 0x257F, "GA106"),
+        (0x2580, 0x25FF, "GA107"),
+        (0x2680, 0x26FF, "AD102"),
+        (0x2700, 0x277F, "AD103"),
+        (0x2780, 0x27FF, "AD104"),
+        (0x2800, 0x287F, "AD106"),
+        (0x2880, 0x28FF, "AD107"),
+        (0x2B80, 0x2BFF, "GB202"),
+        (0x2C00, 0x2C7F, "GB203"),
+        (0x2D00, 0x2D7F, "GB206"),
+        (0x2D80, 0x2DFF, "GB207"),
+        (0x2F00, 0x2F7F, "GB205"),
+    )
+)
+
 _NVIDIA_BY_CODE = {
     code: (architecture, capability)
     for architecture, chips in _NVIDIA_CHIPS.items()
@@ -212,10 +244,20 @@ def find(vendor_id: int, product_id: int, name: str | None) -> Chip | None:
         not know it.
     :returns: None if neither tells.
     """
-    for ids in _BY_IDS:
+    return (
+        _find_by_ids(_BY_IDS, vendor_id, product_id)
+        or (chip(vendor_id, name) if name else None)
+        or _find_by_ids(_BLOCKS, vendor_id, product_id)
+    )
+
+
+def _find_by_ids(
+    rows: tuple[_Ids, ...], vendor_id: int, product_id: int
+) -> Chip | None:
+    for ids in rows:
         if ids.vendor_id == vendor_id and ids.first <= product_id <= ids.last:
             return chip(vendor_id, ids.code_name)
-    return chip(vendor_id, name) if name else None
+    return None
 
 
 def chip(vendor_id: int, name: str) -> Chip | None:

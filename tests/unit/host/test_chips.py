@@ -92,3 +92,27 @@ def test_ids_tell_what_names_do_not(vendor, product, name, architecture):
 
 def test_ids_that_are_not_listed_are_not_guessed():
     assert chips.find(chips.NVIDIA, 0xFFFE, None) is None
+
+
+@pytest.mark.parametrize(
+    ("product_id", "name", "code", "architecture"),
+    [
+        # Newer than the database.
+        (0x2B8F, None, "GB202", "Blackwell"),
+        (0x26FA, None, "AD102", "Ada"),
+        (0x233F, None, "GH100", "Hopper"),
+        (0x20FF, "Device", "GA100", "Ampere"),
+        # What the database says of a product comes first.
+        (0x2205, "GA104 [an odd one]", "GA104", "Ampere"),
+    ],
+)
+def test_a_product_without_a_name_has_the_chip_of_its_block(
+    product_id, name, code, architecture
+):
+    chip = chips.find(chips.NVIDIA, product_id, name)
+    assert (chip.code_name, chip.architecture) == (code, architecture)
+
+
+@pytest.mark.parametrize("product_id", [0xFFFF, 0x0001, 0x3FFF, 0x2280])
+def test_an_id_of_no_known_block_is_not_guessed(product_id):
+    assert chips.find(chips.NVIDIA, product_id, None) is None

@@ -153,3 +153,12 @@ def test_a_machine_type_is_named_where_the_default_will_not_do(
     ]
     assert any("hw_firmware_type" in cure for cure in cures)
     assert any("q35" in cure for cure in cures) is is_named
+
+
+def test_a_host_under_xen_is_told_why_it_has_no_groups(build):
+    host = build("k2_host")
+    shutil.rmtree(host.path("/sys/kernel/iommu_groups"))
+    host.write("/sys/hypervisor/type", "xen")
+    (found,) = findings(host, "iommu", ERROR)
+    assert "runs under Xen" in found.summary
+    assert found.evidence[-1].path == "/sys/hypervisor/type"

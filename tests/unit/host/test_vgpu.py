@@ -288,14 +288,46 @@ def test_what_nova_refuses_is_an_error(build, check, text):
     assert only(found, "Nova refuses this alias") is ERROR
 
 
-def test_one_name_has_one_device_type(build, check):
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (
+            {"device_type": "type-PCI"},
+            {"device_type": "type-PF"},
+            "is there with device_type",
+        ),
+        ({"device_type": "type-PCI"}, {}, "is there with device_type"),
+        ({}, {}, "is there twice, without device_type"),
+        (
+            {"device_type": "type-PCI", "numa_policy": "required"},
+            {"device_type": "type-PCI"},
+            "is there with numa_policy",
+        ),
+        ({"device_type": "type-PCI"}, {"device_type": "type-PCI"}, None),
+    ],
+)
+def test_aliases_of_one_name_are_alike(build, check, first, second, words):
     found = check(
         build("k2_host"),
         'device_spec = {"vendor_id": "10de", "product_id": "11bf"}',
-        alias("type-PCI", product_id="11bf"),
-        alias("type-PF", product_id="2330"),
+        alias(product_id="11bf", **first),
+        alias(product_id="2330", **second),
     )
-    assert only(found, "is there with device_type") is ERROR
+    refused = [one for one in found if "Nova refuses all aliases" in one[1]]
+    assert [one[0] for one in refused] == ([ERROR] if words else [])
+    assert all(words in one[1] for one in refused)
+
+
+@pytest.mark.parametrize("name", ["physnet0", None])
+def test_a_gpu_has_no_physical_network(build, check, name):
+    tag = f', "physical_network": "{name}"' if name else ""
+    found = check(
+        build("k2_host"),
+        f'device_spec = {{"vendor_id": "10de", "product_id": "11bf"{tag}}}',
+        alias("type-PCI", product_id="11bf"),
+    )
+    told = [one for one in found if "physical_network is for" in one[1]]
+    assert [one[0] for one in told] == ([WARNING] if name else [])
 
 
 def test_live_migratable_of_an_alias_is_one_of_the_specs(tmp_path, check):
