@@ -50,7 +50,7 @@ class Event(enum.StrEnum):
     RELEASE = "release"
     """Neither a domain nor an allocation has it any more."""
     FIND_USED = "find-used"
-    """It was used while nobody looked: Nova has reserved it."""
+    """It was used, or may have been, while nobody looked."""
     CLEAN = "clean"
     """Cleaning begins."""
     INTERRUPT = "interrupt"
@@ -180,6 +180,8 @@ class Sight:
     """Whether it is on the bus, and answers."""
     is_one_time_use: bool = True
     """Whether Nova reserves it when it gives it to a server."""
+    doubt: str | None = None
+    """Why it may have been used although nobody has seen it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ def next_step(record: Record, sight: Sight) -> Step | None:
             "reserved in Placement by somebody else",
             "placement",
         )
+    if record.state is State.FREE and sight.doubt is not None:
+        return Step(Event.FIND_USED, sight.doubt, "agent")
     return None
 
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 COMMANDS = {
+    "nova-gpu-agent": ("nova_gpu_filter.cmd.agent", "agent", 3),
     "nova-gpu-exporter": ("nova_gpu_filter.cmd.exporter", "exporter", 3),
     "nova-gpu-simulate": ("nova_gpu_filter.cmd.simulate", "simulate", 3),
     "nova-gpu-status": ("nova_gpu_filter.cmd.status", "scheduler", 255),
@@ -33,6 +34,11 @@ def run_command(name: str) -> int:
         return error_code
     result: int = command.main()
     return result
+
+
+def run_agent() -> int:
+    """Run ``nova-gpu-agent``."""
+    return run_command("nova-gpu-agent")
 
 
 def run_exporter() -> int:

@@ -32,6 +32,11 @@ HOST = ("nova-gpu-host", "--help")
 
 COMMANDS = {
     "": [HOST],
+    "agent": [
+        HOST,
+        ("nova-gpu-agent", "--help"),
+        ("nova-gpu-agent", "run", "--help"),
+    ],
     "scheduler": [
         HOST,
         ("nova-gpu-status", "--help"),
@@ -71,6 +76,7 @@ COMMANDS = {
 
 ABSENT = {
     "": {"nova", "openstack-placement", "rich", "cliff", "openstacksdk"},
+    "agent": {"nova", "openstack-placement", "rich", "cliff", "openstacksdk"},
     "scheduler": {"openstack-placement"},
     "placement": {"nova", "openstacksdk", "rich"},
     "osc": {"nova", "openstack-placement", "prometheus-client"},

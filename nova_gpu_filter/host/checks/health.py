@@ -25,6 +25,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 _NO_WIDTH = 63
 """The width of a link whose status reads all ones (PCI_EXP_LNKSTA_NLW)."""
@@ -45,7 +46,7 @@ class ErrorCounter:
     source: str
 
 
-_ERROR_COUNTERS = (
+ERROR_COUNTERS = (
     ErrorCounter(
         "aer_dev_fatal", "fatal", 1, frozenset(), "PCIe 6.2.2.2.1: link lost"
     ),
@@ -326,22 +327,27 @@ def _count(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 
 
+def count_errors(
+    tree: tree_lib.Tree, counter: ErrorCounter, address: PciAddress
+) -> dict[str, int]:
+    """Read how often each error has been, since the host was started."""
+    text = tree.read(f"{reader.DEVICES}/{address}/{counter.name}") or ""
+    return {
+        match["name"]: int(match["count"])
+        for line in text.splitlines()
+        if (match := _ERROR_LINE.fullmatch(line.strip()))
+        and not match["name"].startswith("TOTAL")
+        and match["name"] not in counter.without
+        and int(match["count"])
+    }
+
+
 def _errors(context: Context, device: Function) -> Iterator[Finding]:
     """Check the error counters at both ends of the device's link."""
     for address in (*device.bridges[-1:], device.address):
-        for counter in _ERROR_COUNTERS:
+        for counter in ERROR_COUNTERS:
             path = f"{reader.DEVICES}/{address}/{counter.name}"
-            text = context.tree.read(path)
-            if text is None:
-                continue
-            errors = {
-                match["name"]: int(match["count"])
-                for line in text.splitlines()
-                if (match := _ERROR_LINE.fullmatch(line.strip()))
-                and not match["name"].startswith("TOTAL")
-                and match["name"] not in counter.without
-                and int(match["count"])
-            }
+            errors = count_errors(context.tree, counter, address)
             if sum(errors.values()) < counter.at_least:
                 continue
             yield Finding(

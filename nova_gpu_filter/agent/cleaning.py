@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Cleans a device that no server has, and checks it."""
+
+from collections.abc import Collection
+from collections.abc import Iterator
+import dataclasses
+import os
+import shutil
+import time
+from typing import Final
+
+from nova_gpu_filter.agent import bus as bus_lib
+from nova_gpu_filter.agent import hooks
+from nova_gpu_filter.agent import states
+
+BEFORE: Final = "before.d"
+AFTER: Final = "after.d"
+"""Directories of hooks: before the reset, and after the checks."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How to clean; see the options of ``[gpu_agent]``."""
+
+    hooks: str
+    """The directory that has those of the hooks."""
+    hook_seconds: float
+    tool_seconds: float
+    settle_seconds: float
+    """How long a device may take to answer after a reset."""
+    corrected_errors: int
+    gpu_admin_tools: str
+    """Path of nvidia_gpu_tools.py; empty: it is not used."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it."""
+
+    problem: str | None
+    """Why the device must not be given away; None: it is clean."""
+    baseline: str = ""
+    """Its health, for the ledger."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    """What ``nvidia-smi`` is asked of a GPU that the driver has."""
+
+    option: str
+    field: str
+    what: str
+    source: str
+
+
+_QUESTIONS: Final = (
+    _Question(
+        "--query-remapped-rows",
+        "remapped_rows.failure",
+        "a row of its memory could not be remapped",
+        "nvidia-smi --help-query-remapped-rows",
+    ),
+    _Question(
+        "--query-remapped-rows",
+        "remapped_rows.pending",
+        "a row of its memory waits for a reset to be remapped",
+        "nvidia-smi --help-query-remapped-rows",
+    ),
+    _Question(
+        "--query-gpu",
+        "ecc.errors.uncorrected.volatile.total",
+        "uncorrected errors of its memory since the reset",
+        "nvidia-smi --help-query-gpu",
+    ),
+)
+_GOOD: Final = frozenset(
+    {"", "0", "no", "n/a", "[n/a]", "[not supported]", "not supported"}
+)
+"""Answers, in lower case, that are no trouble."""
+
+
+class Cleaner:
+    """Cleans devices, each by itself; safe to use from several threads."""
+
+    def __init__(self, bus: bus_lib.Bus, settings: Settings) -> None:
+        """Nothing is done yet."""
+        self._bus = bus
+        self._settings = settings
+
+    def clean(
+        self,
+        record: states.Record,
+        held: Collection[str],
+        is_shared: bool,
+    ) -> Result:
+        """Clean and check a device.
+
+        :param held: addresses of devices that servers have.
+        :param is_shared: the device is a PF whose VFs are given away: it is
+            checked, and not reset.
+        """
+        for problem in self._prepare(record, held, is_shared):
+            if problem is not None:
+                return Result(problem)
+        now = self._settle(record.address)
+        before = bus_lib.Health.load(record.baseline)
+        problems = bus_lib.compare(
+            before, now, self._settings.corrected_errors
+        )
+        if problems:
+            return Result("; ".join(problems))
+        for problem in self._finish(record):
+            if problem is not None:
+                return Result(problem)
+        return Result(None, now.dump())
+
+    def _prepare(
+        self, record: states.Record, held: Collection[str], is_shared: bool
+    ) -> Iterator[str | None]:
+        yield self._run_hooks(BEFORE, record)
+        if is_shared:
+            return
+        if self._settings.gpu_admin_tools and self._is_free_nvidia(record):
+            yield self._clear_memory(record.address)
+        problem = self._reset(record.address, held)
+        yield problem and f"it cannot be reset: {problem}"
+
+    def _finish(self, record: states.Record) -> Iterator[str | None]:
+        if self._bus.is_nvidia_gpu(
+            record.address
+        ) and not self._bus.is_for_guests(record.address):
+            yield from self._ask_driver(record.address)
+        yield self._run_hooks(AFTER, record)
+
+    def _is_free_nvidia(self, record: states.Record) -> bool:
+        """Whether NVIDIA's tool can have a device: no driver is in its way."""
+        return self._bus.is_nvidia_gpu(
+            record.address
+        ) and self._bus.is_for_guests(record.address)
+
+    def _clear_memory(self, address: str) -> str | None:
+        """Overwrite a GPU's memory, after a reset of its bus.
+
+        Options: README.md of NVIDIA/gpu-admin-tools.
+        """
+        problem, _said = hooks.run(
+            (
+                self._settings.gpu_admin_tools,
+                f"--gpu-bdf={address}",
+                "--reset-with-sbr",
+                "--clear-memory",
+            ),
+            self._settings.tool_seconds,
+        )
+        return problem
+
+    def _reset(self, address: str, held: Collection[str]) -> str | None:
+        smi = shutil.which("nvidia-smi")
+        if (
+            smi
+            and self._bus.is_nvidia_gpu(address)
+            and not self._bus.is_for_guests(address)
+        ):
+            # A reset behind the back of its driver would leave it broken.
+            problem, _said = hooks.run(
+                (smi, "--gpu-reset", f"--id={address}"),
+                self._settings.tool_seconds,
+            )
+            return problem
+        return self._bus.reset(address, held)
+
+    def _settle(self, address: str) -> bus_lib.Health:
+        """Wait until a device answers, and read its health."""
+        until = time.monotonic() + self._settings.settle_seconds
+        while self._bus.find_dead([address]) and time.monotonic() < until:
+            time.sleep(min(0.5, self._settings.settle_seconds / 4))
+        return self._bus.read_health(address)
+
+    def _ask_driver(self, address: str) -> Iterator[str | None]:
+        smi = shutil.which("nvidia-smi")
+        if smi is None:
+            return
+        for question in _QUESTIONS:
+            problem, said = hooks.run(
+                (
+                    smi,
+                    f"{question.option}={question.field}",
+                    "--format=csv,noheader",
+                    f"--id={address}",
+                ),
+                self._settings.tool_seconds,
+            )
+            if problem is None and said.strip().lower() not in _GOOD:
+                problem = f"{question.what}: {question.field} is {said}"
+            yield problem
+
+    def _run_hooks(self, name: str, record: states.Record) -> str | None:
+        return hooks.run_all(
+            os.path.join(self._settings.hooks, name),
+            {
+                "GPU_AGENT_DEVICE": record.address,
+                "GPU_AGENT_SERVER": record.owner or "",
+            },
+            self._settings.hook_seconds,
+        )

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The daemon: makes everything from the options, and passes until it ends."""
+
+from collections.abc import Sequence
+from concurrent import futures
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import IO
+from typing import Any
+from typing import Final
+
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import loading
+from oslo_config import cfg
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.agent import bus as bus_lib
+from nova_gpu_filter.agent import cleaning
+from nova_gpu_filter.agent import domains as domains_lib
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import keeper as keeper_lib
+from nova_gpu_filter.agent import ledger as ledger_lib
+from nova_gpu_filter.agent import placement as placement_lib
+from nova_gpu_filter.agent import requests as requests_lib
+from nova_gpu_filter.conf import gpu_agent
+from nova_gpu_filter.fleet import service
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_NOVA_CONF: Final = "/etc/nova/nova.conf"
+_PLACEMENT: Final = "placement"
+_FIRST_PAUSE: Final = 1.0
+"""Seconds after a pass that failed; doubled up to the interval."""
+
+
+def read_options(paths: Sequence[str]) -> Any:
+    """Read the options, from nova.conf and files beside it.
+
+    :returns: an oslo.config ``ConfigOpts``.
+    :raises AgentError: a file cannot be read, or an option is wrong.
+    """
+    conf = cfg.ConfigOpts()
+    gpu_agent.register_opts(conf)
+    # Those that Nova registers for it (nova/conf/utils.py).
+    loading.register_session_conf_options(conf, _PLACEMENT)
+    loading.register_auth_conf_options(conf, _PLACEMENT)
+    loading.register_adapter_conf_options(conf, _PLACEMENT)
+    arguments = []
+    for path in paths:
+        kind = "dir" if os.path.isdir(path) else "file"
+        arguments += [f"--config-{kind}", path]
+    try:
+        conf(
+            arguments,
+            project="nova",
+            default_config_files=[],
+            default_config_dirs=[],
+        )
+        for name in conf.gpu_agent:
+            # A value that is none is found now, and not in the night.
+            getattr(conf.gpu_agent, name)
+    except (cfg.Error, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise errors.AgentError(reason=text) from error
+    return conf
+
+
+def connect_placement(conf: Any) -> Any:
+    """Make a keystoneauth adapter of ``[placement]``, as Nova does.
+
+    :raises AgentError: there are no credentials.
+    """
+    try:
+        auth = loading.load_auth_from_conf_options(conf, _PLACEMENT)
+        session = loading.load_session_from_conf_options(
+            conf, _PLACEMENT, auth=auth
+        )
+        adapter = loading.load_adapter_from_conf_options(
+            conf, _PLACEMENT, session=session, auth=auth
+        )
+    except ksa_exceptions.ClientException as error:
+        raise errors.AgentError(
+            reason=f"[placement] of nova.conf: {error}"
+        ) from error
+    if auth is None and not conf.placement.endpoint_override:
+        raise errors.AgentError(
+            reason="nova.conf has no credentials for Placement: set"
+            " [placement]auth_type, auth_url, username, password,"
+            " project_name and the domains"
+        )
+    # A catalog has several endpoints; Nova takes the same.
+    adapter.service_type = adapter.service_type or _PLACEMENT
+    return adapter
+
+
+class Daemon:
+    """All parts of the agent, as the options say."""
+
+    def __init__(
+        self,
+        conf: Any,
+        adapter: Any,
+        domains: domains_lib.Domains,
+        root: str = "/",
+    ) -> None:
+        """Open the ledger and the socket.
+
+        :param adapter: a keystoneauth adapter of Placement.
+        :param root: where the files of the host are.
+        :raises AgentError: another agent is running, or the ledger or the
+            socket cannot be made.
+        """
+        options = conf.gpu_agent
+        self._options = options
+        self._domains = domains
+        self._adapter = adapter
+        self._root = root
+        self._awake = threading.Event()
+        self._ended = threading.Event()
+        self._pool = futures.ThreadPoolExecutor(
+            options.workers, thread_name_prefix="cleaning"
+        )
+        self._lock_file = self._lock(f"{options.ledger}.lock")
+        self._ledger = ledger_lib.Ledger(options.ledger)
+        if self._ledger.is_new:
+            LOG.warning(
+                "The ledger %s is new: devices that are reserved in Placement"
+                " are quarantined, all others are cleaned",
+                options.ledger,
+            )
+        self.keeper: keeper_lib.Keeper | None = None
+        self._server: requests_lib.Server | None = None
+
+    @staticmethod
+    def _lock(path: str) -> IO[str]:
+        """Make sure that no other agent has the same ledger."""
+        try:
+            os.makedirs(os.path.dirname(path) or ".", 0o700, exist_ok=True)
+            file = open(path, "w", encoding="ascii")  # noqa: SIM115
+        except OSError as error:
+            raise errors.LedgerUnusable(
+                path=path, error=error.strerror or error
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise errors.AgentError(
+                reason=f"{path} is locked: another nova-gpu-agent is running"
+            ) from error
+        return file
+
+    def _prepare(self) -> keeper_lib.Keeper:
+        """Make what needs the name of this compute node.
+
+        :raises CannotRead: libvirt does not answer.
+        """
+        options = self._options
+        hostname = options.hypervisor_hostname or self._domains.read_hostname()
+        LOG.info("This compute node is %s in Placement", hostname)
+        bus = bus_lib.Bus(self._root)
+        keeper = keeper_lib.Keeper(
+            self._ledger,
+            placement_lib.Providers(
+                service.getter(
+                    self._adapter, "Placement", placement_lib.MICROVERSION
+                ),
+                service.sender(
+                    self._adapter, "Placement", placement_lib.MICROVERSION
+                ),
+                hostname,
+            ),
+            self._domains,
+            bus,
+            cleaning.Cleaner(
+                bus,
+                cleaning.Settings(
+                    hooks=options.hooks,
+                    hook_seconds=options.hook_timeout,
+                    tool_seconds=options.tool_timeout,
+                    settle_seconds=options.settle_timeout,
+                    corrected_errors=options.corrected_errors,
+                    gpu_admin_tools=options.gpu_admin_tools,
+                ),
+            ),
+            keeper_lib.Settings(
+                all_devices=options.devices == "all",
+                reserve_in_use=options.reserve_in_use,
+                corrected_errors=options.corrected_errors,
+            ),
+            submit=lambda clean: self._pool.submit(self._guard, clean),
+        )
+        self._server = requests_lib.Server(
+            options.socket, requests_lib.Requests(keeper, self._awake.set)
+        )
+        self._server.start()
+        return keeper
+
+    def _guard(self, clean: Any) -> None:
+        try:
+            clean()
+        except Exception:
+            LOG.exception("A cleaning failed")
+        # What it has left is seen to at once.
+        self._awake.set()
+
+    def stop(self, *_signal: object) -> None:
+        """End; cleanings that have begun are begun again next time."""
+        self._ended.set()
+        self._awake.set()
+
+    def wake(self) -> None:
+        """Have a pass made now."""
+        self._awake.set()
+
+    def run(self) -> None:
+        """Make passes until :meth:`stop`."""
+        # That Placement or libvirt is away is no failure of the start.
+        _tell_systemd("READY=1")
+        pause = _FIRST_PAUSE
+        while not self._ended.is_set():
+            self._awake.clear()
+            if self._make_pass():
+                pause = _FIRST_PAUSE
+                wait = float(self._options.interval)
+                _tell_systemd("STATUS=looking after devices")
+            else:
+                wait = pause = min(pause * 2, float(self._options.interval))
+                _tell_systemd("STATUS=nothing is changed, see the log")
+            self._awake.wait(wait)
+        self.close()
+
+    def _make_pass(self) -> bool:
+        try:
+            if self.keeper is None:
+                self.keeper = self._prepare()
+            return self.keeper.run_once()
+        except exception.GpuFilterError as error:
+            LOG.warning("%s", error)
+        except Exception:
+            LOG.exception("A pass failed")
+        return False
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._ended.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+        self._pool.shutdown(cancel_futures=True)
+        self._ledger.close()
+        self._lock_file.close()
+
+
+def _tell_systemd(text: str) -> None:
+    """Send a state to systemd, where it has started us (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    if path.startswith("@"):
+        path = f"\0{path[1:]}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        try:
+            connection.sendto(text.encode(), path)
+        except OSError as error:
+            LOG.debug("systemd does not listen: %s", error)
+
+
+def run(paths: Sequence[str]) -> None:
+    """Run the daemon until a signal ends it.
+
+    :raises AgentError: it cannot start.
+    """
+    conf = read_options(paths)
+    domains = domains_lib.connect(conf.gpu_agent.libvirt_uri)
+    daemon = Daemon(conf, connect_placement(conf), domains)
+    if isinstance(domains, domains_lib.Libvirt):
+        domains.watch(daemon.wake)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, daemon.stop)
+    daemon.run()

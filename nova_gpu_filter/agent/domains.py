@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which domain of libvirt has which device.
+
+A connection that only reads suffices. Events only shorten the time until the
+next look: each look reads everything, so that a lost event does not matter.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import importlib
+import logging
+import subprocess
+import threading
+import time
+from typing import Any
+from typing import Final
+from typing import Protocol
+from typing import TypeVar
+from xml.etree import ElementTree
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.host import address as address_lib
+
+LOG = logging.getLogger(__name__)
+
+_SECONDS: Final = 60
+"""How long virsh may take to answer."""
+_PAUSE: Final = 10
+"""Seconds after an error of the loop of events."""
+
+
+_A = TypeVar("_A")
+
+
+class Domains(Protocol):
+    """What can say which domains have devices."""
+
+    def read_holders(self) -> dict[str, str]:
+        """Read who has devices: PCI address -> UUID of the domain.
+
+        :raises CannotRead: libvirt does not answer.
+        """
+
+    def read_hostname(self) -> str:
+        """Read the name by which Nova knows this compute node.
+
+        It is that of libvirt (``get_available_nodes`` of
+        nova/virt/libvirt/driver.py).
+
+        :raises CannotRead: libvirt does not answer.
+        """
+
+
+def parse_hostdevs(xml: str) -> Iterator[str]:
+    """Read which PCI devices a domain has, interfaces of VFs included.
+
+    :raises CannotRead: it is no XML of a domain.
+    """
+    try:
+        root = ElementTree.fromstring(xml)  # noqa: S314 - libvirt wrote it
+    except ElementTree.ParseError as error:
+        raise errors.CannotRead(
+            source="libvirt, XML of a domain", error=error
+        ) from error
+    for device in root.iterfind("./devices/*"):
+        kind = (device.tag, device.get("type"))
+        if kind in (("hostdev", "pci"), ("interface", "hostdev")):
+            for place in device.iterfind("./source/address"):
+                yield from _address(place)
+
+
+def _address(place: ElementTree.Element) -> Iterator[str]:
+    try:
+        yield str(
+            address_lib.PciAddress(
+                *(
+                    int(place.get(name, "0"), 0)
+                    for name in ("domain", "bus", "slot", "function")
+                )
+            )
+        )
+    except ValueError:
+        LOG.warning("libvirt has no PCI address: %s", place.attrib)
+
+
+class Libvirt:
+    """Asks libvirt by its Python binding."""
+
+    def __init__(self, uri: str, libvirt: Any) -> None:
+        """Connect with the first question.
+
+        :param libvirt: the module ``libvirt``.
+        """
+        self._uri = uri
+        self._libvirt = libvirt
+        self._connection: Any = None
+        self._lock = threading.Lock()
+        self._on_event: Callable[[], None] | None = None
+
+    def read_holders(self) -> dict[str, str]:
+        """Read who has devices; see :class:`Domains`."""
+
+        def read(connection: Any) -> dict[str, str]:
+            found = {}
+            for domain in connection.listAllDomains():
+                try:
+                    xml = domain.XMLDesc()
+                except self._libvirt.libvirtError as error:
+                    if error.get_error_code() == (
+                        self._libvirt.VIR_ERR_NO_DOMAIN
+                    ):
+                        # It has gone since it was listed.
+                        continue
+                    raise
+                for one in parse_hostdevs(xml):
+                    found[one] = domain.UUIDString()
+            return found
+
+        return self._ask(read)
+
+    def read_hostname(self) -> str:
+        """Read the name of the host; see :class:`Domains`."""
+        return self._ask(lambda connection: str(connection.getHostname()))
+
+    def _ask(self, question: Callable[[Any], _A]) -> _A:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                return question(self._connection)
+            except self._libvirt.libvirtError as error:
+                # It may have been restarted: connect anew next time.
+                self._connection = None
+                raise errors.CannotRead(
+                    source=f"libvirt ({self._uri})", error=error
+                ) from error
+
+    def _connect(self) -> Any:
+        connection = self._libvirt.openReadOnly(self._uri)
+        if self._on_event is not None:
+            on_event = self._on_event
+            connection.domainEventRegisterAny(
+                None,
+                self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                lambda *_details: on_event(),
+                None,
+            )
+            connection.setKeepAlive(5, 3)
+        return connection
+
+    def watch(self, on_event: Callable[[], None]) -> None:
+        """Call a function, in another thread, when a domain changes.
+
+        To be called before the first question.
+        """
+        self._libvirt.virEventRegisterDefaultImpl()
+        self._on_event = on_event
+
+        def run() -> None:
+            while True:
+                try:
+                    self._libvirt.virEventRunDefaultImpl()
+                except self._libvirt.libvirtError:
+                    LOG.exception("Events of libvirt cannot be read")
+                    time.sleep(_PAUSE)
+
+        threading.Thread(target=run, name="libvirt", daemon=True).start()
+
+
+class Virsh:
+    """Asks libvirt by its command, where the Python binding is missing."""
+
+    def __init__(self, uri: str) -> None:
+        """Nothing is asked yet."""
+        self._uri = uri
+
+    def read_holders(self) -> dict[str, str]:
+        """Read who has devices; see :class:`Domains`."""
+        found = {}
+        for uuid in self._ask("list", "--all", "--uuid").split():
+            try:
+                xml = self._ask("dumpxml", uuid)
+            except errors.CannotRead:
+                if uuid not in self._ask("list", "--all", "--uuid").split():
+                    # It has gone since it was listed.
+                    continue
+                raise
+            for one in parse_hostdevs(xml):
+                found[one] = uuid
+        return found
+
+    def read_hostname(self) -> str:
+        """Read the name of the host; see :class:`Domains`."""
+        return self._ask("hostname").strip()
+
+    def _ask(self, *arguments: str) -> str:
+        command = ("virsh", "--readonly", "--connect", self._uri, *arguments)
+        try:
+            done = subprocess.run(  # noqa: S603
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise errors.CannotRead(
+                source=" ".join(command), error=error
+            ) from error
+        if done.returncode:
+            raise errors.CannotRead(
+                source=" ".join(command),
+                error=" ".join(done.stderr.split())
+                or f"it ended with {done.returncode}",
+            )
+        return done.stdout
+
+
+def connect(uri: str) -> Libvirt | Virsh:
+    """Choose how to ask libvirt, by what is installed."""
+    try:
+        libvirt = importlib.import_module("libvirt")
+    except ImportError:
+        LOG.info("libvirt-python is not installed: virsh is asked instead")
+        return Virsh(uri)
+    # It prints each error to standard error otherwise.
+    libvirt.registerErrorHandler(lambda *_error: None, None)
+    return Libvirt(uri, libvirt)

@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Holds ledger, Placement, libvirt and hardware together.
+
+One pass reads all three worlds, writes to the ledger what has happened, and
+has Placement agree with it. A pass that cannot read one of them changes
+nothing: what is not known is not given away.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import logging
+import threading
+import time
+from typing import Final
+from typing import TypeVar
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.agent import bus as bus_lib
+from nova_gpu_filter.agent import cleaning
+from nova_gpu_filter.agent import domains as domains_lib
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import ledger as ledger_lib
+from nova_gpu_filter.agent import placement as placement_lib
+from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent.states import Event
+from nova_gpu_filter.agent.states import State
+from nova_gpu_filter.fleet.reserving import Mark
+from nova_gpu_filter.host import address as address_lib
+
+LOG = logging.getLogger(__name__)
+
+AGENT: Final = "agent"
+
+_ANY: Final = -1
+"""Instead of a generation: the agent itself has changed the provider."""
+
+_A = TypeVar("_A")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """What to look after, and how; see the options of ``[gpu_agent]``."""
+
+    all_devices: bool
+    """Whether devices that are not of one-time use are looked after, too."""
+    reserve_in_use: bool
+    """Whether a device is reserved while a server has it."""
+    corrected_errors: int
+
+
+class Keeper:
+    """Looks after the devices of a compute node."""
+
+    def __init__(
+        self,
+        ledger: ledger_lib.Ledger,
+        placement: placement_lib.Providers,
+        domains: domains_lib.Domains,
+        bus: bus_lib.Bus,
+        cleaner: cleaning.Cleaner,
+        settings: Settings,
+        submit: Callable[[Callable[[], None]], object],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is read yet.
+
+        :param submit: runs a cleaning, now or in another thread.
+        """
+        self._ledger = ledger
+        self._placement = placement
+        self._domains = domains
+        self._bus = bus
+        self._cleaner = cleaner
+        self._settings = settings
+        self._submit = submit
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._cleaning: set[str] = set()
+        self._counters: dict[str, bus_lib.Health] = {}
+        self._generations: dict[str, int] = {}
+        """Of the providers of free devices that are not of one-time use."""
+        self._providers: Mapping[str, placement_lib.Provider] = {}
+        self.blind: str | None = "nothing has been read yet"
+        """Why the last pass could not be made; None: it was made."""
+        self.counts: dict[str, int] = dict.fromkeys(Event, 0)
+        """How often each event has happened since the start."""
+
+    # -- a pass
+
+    def run_once(self) -> bool:
+        """Make one pass.
+
+        :returns: whether everything could be read and written.
+        """
+        with self._lock:
+            try:
+                self._providers = self._read_providers()
+                holders = self._domains.read_holders()
+                dead = self._bus.find_dead(
+                    set(self._providers) - self._cleaning
+                )
+            except exception.GpuFilterError as error:
+                if self.blind != str(error):
+                    LOG.warning("Nothing is changed: %s", error)
+                self.blind = str(error)
+                return False
+            if self.blind is not None:
+                LOG.info("Placement, libvirt and sysfs have been read")
+            self.blind = None
+            done = [
+                self._follow(provider, holders, dead)
+                for provider in self._providers.values()
+            ]
+            waiting = [
+                provider
+                for provider in self._providers.values()
+                if self._state(provider.address) is State.RELEASED
+                and provider.address not in self._cleaning
+            ]
+            self._cleaning.update(one.address for one in waiting)
+        for one in waiting:
+            self._submit(lambda provider=one: self._clean(provider))  # type: ignore[misc]
+        return all(done)
+
+    def _read_providers(self) -> dict[str, placement_lib.Provider]:
+        known = self._ledger.records()
+        return {
+            address: provider
+            for address, provider in self._placement.read().items()
+            # What was looked after once still is: its state is not forgotten
+            # with a change of device_spec.
+            if provider.is_one_time_use
+            or self._settings.all_devices
+            or address in known
+        }
+
+    def _state(self, address: str) -> State | None:
+        record = self._ledger.get(address)
+        return None if record is None else record.state
+
+    def _follow(
+        self,
+        provider: placement_lib.Provider,
+        holders: Mapping[str, str],
+        dead: frozenset[str],
+    ) -> bool:
+        """Bring ledger and Placement up to what is seen of one device."""
+        address = provider.address
+        sight = self._look(provider, holders, dead)
+        record = self._ledger.get(address)
+        is_held = sight.guest is not None or sight.consumer is not None
+        if address in self._cleaning and not is_held and not sight.is_marked:
+            # What was read of Placement may be from before it was offered.
+            return True
+        if record is None:
+            record = states.first_record(address, sight, self._clock())
+            self._write(record)
+        elif not is_held and record.state in (State.CLEANING, State.CHECKED):
+            # The agent was ended, or Placement has not answered: it may have
+            # been offered, used, and given back since.
+            record = self._move(
+                record, Event.INTERRUPT, "its cleaning was cut short", AGENT
+            )
+        if record.state is State.QUARANTINED and provider.inventory.has(
+            Mark.RELEASE_ASKED
+        ):
+            record = self._move(
+                record,
+                Event.END_QUARANTINE,
+                "released in Placement",
+                "placement",
+                # Somebody has accepted how it is.
+                baseline="",
+            )
+            sight = dataclasses.replace(sight, is_marked=False)
+        while step := states.next_step(record, sight):
+            record = self._move(
+                record, step.event, step.reason, step.by, step.owner
+            )
+        record = self._watch_errors(record)
+        return self._tell(provider, record)
+
+    def _look(
+        self,
+        provider: placement_lib.Provider,
+        holders: Mapping[str, str],
+        dead: frozenset[str],
+    ) -> states.Sight:
+        address = provider.address
+        is_shared = self._is_shared(provider)
+        is_marked = provider.inventory.has(
+            Mark.QUARANTINED
+        ) and not provider.inventory.has(Mark.RELEASE_ASKED)
+        return states.Sight(
+            guest=None if is_shared else holders.get(address),
+            consumer=(
+                provider.consumers[0]
+                if provider.consumers and not is_shared
+                else None
+            ),
+            is_reserved=provider.inventory.is_reserved,
+            is_marked=is_marked,
+            is_present=address not in dead,
+            is_one_time_use=provider.is_one_time_use,
+            doubt=self._doubt(provider),
+        )
+
+    def _is_shared(self, provider: placement_lib.Provider) -> bool:
+        """Whether VFs of the device are given away, and not the device."""
+        return provider.inventory.total != 1 or self._bus.has_vfs(
+            provider.address
+        )
+
+    def _doubt(self, provider: placement_lib.Provider) -> str | None:
+        """Say why a device may have been used although nobody has seen it."""
+        if not provider.inventory.has(Mark.LOOKED_AFTER):
+            return "its provider in Placement was made anew"
+        if provider.is_one_time_use:
+            # Nova leaves it reserved then.
+            return None
+        known = self._generations.get(provider.address)
+        if known is None:
+            return "not known whether it was used while no agent was running"
+        if known not in (_ANY, provider.inventory.generation):
+            # A claim changes it, and so do others.
+            return "its provider in Placement has changed"
+        return None
+
+    def _watch_errors(self, record: states.Record) -> states.Record:
+        """Quarantine a device whose link makes errors now."""
+        if record.state is State.QUARANTINED:
+            self._counters.pop(record.address, None)
+            return record
+        if record.address in self._cleaning:
+            # A reset can make errors; they are compared after it.
+            return record
+        now = self._bus.read_counters(record.address)
+        before = self._counters.get(record.address)
+        self._counters[record.address] = now
+        if before is None:
+            return record
+        found = bus_lib.new_errors(
+            before, now, self._settings.corrected_errors
+        )
+        if not found:
+            return record
+        return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
+
+    def _tell(
+        self, provider: placement_lib.Provider, record: states.Record
+    ) -> bool:
+        """Have Placement agree with the ledger."""
+        try:
+            is_written = self._write_to_placement(provider, record)
+        except exception.GpuFilterError as error:
+            LOG.warning("Device %s: %s", record.address, error)
+            self._generations.pop(record.address, None)
+            return False
+        if record.state is State.FREE:
+            self._generations[record.address] = (
+                _ANY if is_written else provider.inventory.generation
+            )
+        else:
+            self._generations.pop(record.address, None)
+        return True
+
+    def _write_to_placement(
+        self, provider: placement_lib.Provider, record: states.Record
+    ) -> bool:
+        is_written = False
+        is_quarantined = record.state is State.QUARANTINED
+        must = record.state in states.MUST_BE_RESERVED or (
+            record.state in states.HELD and self._settings.reserve_in_use
+        )
+        if must and not provider.inventory.is_reserved:
+            is_written = self._placement.reserve(provider.uuid)
+        add = {Mark.LOOKED_AFTER}
+        remove = {Mark.RELEASE_ASKED}
+        (add if is_quarantined else remove).add(Mark.QUARANTINED)
+        if not all(map(provider.inventory.has, add)) or any(
+            map(provider.inventory.has, remove)
+        ):
+            is_written |= self._placement.mark(
+                provider.uuid, frozenset(add), frozenset(remove)
+            )
+        return is_written
+
+    # -- changes of the ledger
+
+    def _write(self, record: states.Record) -> None:
+        self._ledger.change(record)
+        LOG.info(
+            "Device %s is %s: %s (%s)",
+            record.address,
+            record.state,
+            record.reason,
+            record.owner or "no server",
+        )
+
+    def _move(
+        self,
+        record: states.Record,
+        event: Event,
+        reason: str,
+        by: str,
+        owner: str | None = None,
+        baseline: str | None = None,
+    ) -> states.Record:
+        new = states.move(
+            record,
+            event,
+            reason=reason,
+            by=by,
+            now=self._clock(),
+            owner=owner,
+            baseline=baseline,
+        )
+        self._write(new)
+        self.counts[event] += 1
+        return new
+
+    # -- cleaning
+
+    def _clean(self, provider: placement_lib.Provider) -> None:
+        """Clean a device, and give it back."""
+        try:
+            self._clean_and_give_back(provider)
+        except exception.GpuFilterError as error:
+            # It stays reserved, and is tried again with the next pass.
+            LOG.warning("Device %s: %s", provider.address, error)
+        finally:
+            with self._lock:
+                self._cleaning.discard(provider.address)
+                self._counters.pop(provider.address, None)
+
+    def _clean_and_give_back(self, provider: placement_lib.Provider) -> None:
+        address = provider.address
+        is_shared = self._is_shared(provider)
+        # From here on nobody can claim it: who has it now, has it.
+        self._placement.reserve(provider.uuid)
+        consumers = self._placement.read_consumers(provider.uuid)
+        holders = self._domains.read_holders()
+        if not is_shared and (consumers or address in holders):
+            # The next pass writes down who it is.
+            return
+        record = self._move_if(
+            address, State.RELEASED, Event.CLEAN, "it was used", AGENT
+        )
+        if record is None:
+            return
+        try:
+            result = self._cleaner.clean(record, set(holders), is_shared)
+        except Exception as error:
+            LOG.exception("Device %s cannot be cleaned", address)
+            result = cleaning.Result(f"it cannot be cleaned: {error!r}")
+        with self._lock:
+            # Nobody can quarantine it between the check and the offer.
+            self._conclude(provider, result)
+
+    def _conclude(
+        self, provider: placement_lib.Provider, result: cleaning.Result
+    ) -> None:
+        address = provider.address
+        if result.problem is not None:
+            self._move_if(
+                address,
+                State.CLEANING,
+                Event.QUARANTINE,
+                result.problem,
+                AGENT,
+            )
+            return
+        passed = self._move_if(
+            address,
+            State.CLEANING,
+            Event.PASS,
+            "it was reset, and all checks have passed",
+            AGENT,
+            result.baseline,
+        )
+        if passed and self._placement.offer(provider.uuid):
+            self._generations[address] = _ANY
+            self._move(
+                passed, Event.GIVE_BACK, "clean, and offered again", AGENT
+            )
+
+    def _move_if(
+        self,
+        address: str,
+        state: State,
+        event: Event,
+        reason: str,
+        by: str,
+        baseline: str | None = None,
+    ) -> states.Record | None:
+        """Change the state of a device, unless it has changed meanwhile."""
+        with self._lock:
+            record = self._ledger.get(address)
+            if record is None or record.state is not state:
+                return None
+            return self._move(record, event, reason, by, baseline=baseline)
+
+    # -- what people ask
+
+    def records(self) -> list[states.Record]:
+        """List all devices, by address."""
+        return list(self._ledger.records().values())
+
+    def find(self, device: str) -> states.Record:
+        """Find a device by its address, in any form.
+
+        :raises UnknownDevice: there is none.
+        """
+        known = self._ledger.records()
+        address = address_lib.find(device)
+        try:
+            return known[str(address)]
+        except KeyError:
+            raise errors.UnknownDevice(
+                device=device, known=", ".join(known) or "none"
+            ) from None
+
+    def history(self, device: str) -> tuple[states.Record, ...]:
+        """List what has happened to a device, the last first."""
+        return self._ledger.history(self.find(device).address)
+
+    def quarantine(self, device: str, reason: str, by: str) -> states.Record:
+        """Give a device to nobody any more; a server that has it goes on.
+
+        It is done when the ledger says so; Placement is told with the next
+        pass that reaches it.
+        """
+        with self._lock:
+            record = self.find(device)
+            if record.state is State.QUARANTINED:
+                return record
+            return self._move(record, Event.QUARANTINE, reason, by)
+
+    def release(self, device: str, reason: str, by: str) -> states.Record:
+        """End a quarantine: the device is cleaned, then offered.
+
+        Placement is asked first, since a mark that stayed there would
+        quarantine the device again.
+
+        :raises NotNow: Placement has no such provider any more.
+        """
+        with self._lock:
+            record = self.find(device)
+            if record.state is not State.QUARANTINED:
+                return record
+            provider = self._providers.get(record.address)
+            if provider is None:
+                raise errors.NotNow(
+                    device=record.address,
+                    state=record.state,
+                    problem="it is not in Placement; start nova-compute with"
+                    " it in [pci]device_spec, or wait for the next pass",
+                )
+            self._placement.mark(
+                provider.uuid,
+                frozenset({Mark.RELEASE_ASKED}),
+                frozenset({Mark.QUARANTINED}),
+            )
+            return self._move(
+                record, Event.END_QUARANTINE, reason, by, baseline=""
+            )
+
+    def clean(self, device: str, reason: str, by: str) -> states.Record:
+        """Clean a device that nobody has, at once.
+
+        :raises NotNow: a server has it, or it is quarantined.
+        """
+        with self._lock:
+            record = self.find(device)
+            if record.state in (
+                State.RELEASED,
+                State.CLEANING,
+                State.CHECKED,
+            ):
+                return record
+            if record.state is not State.FREE:
+                problem = (
+                    "release it first"
+                    if record.state is State.QUARANTINED
+                    else f"{record.owner} has it"
+                )
+                raise errors.NotNow(
+                    device=record.address,
+                    state=record.state,
+                    problem=problem,
+                )
+            # It is dirty from here on, as far as anybody can know; whoever
+            # claims it before Placement is told, has it.
+            return self._move(record, Event.FIND_USED, reason, by)

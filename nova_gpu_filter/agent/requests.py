@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What people ask of the daemon over its socket, and the answers.
+
+One JSON object a line, both ways: ``{"command": "quarantine", "device": ...,
+"reason": ...}`` and ``{"devices": [...]}`` or ``{"error": "..."}``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import contextlib
+import json
+import logging
+import os
+import pwd
+import socket
+import socketserver
+import struct
+import threading
+from typing import Any
+from typing import Final
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import keeper as keeper_lib
+from nova_gpu_filter.agent import states
+
+LOG = logging.getLogger(__name__)
+
+SECONDS: Final = 60.0
+"""How long an answer may take: a pass may be waiting for Placement."""
+_LINE: Final = 1 << 20
+"""Bytes of a request at most."""
+_CREDENTIALS: Final = "3i"
+"""Of SO_PEERCRED in socket(7): pid, uid, gid."""
+
+Answer = dict[str, Any]
+
+
+def describe(record: states.Record) -> Answer:
+    """Make an answer of a record."""
+    return {
+        "device": record.address,
+        "state": record.state.value,
+        "reason": record.reason,
+        "since": record.since,
+        "by": record.by,
+        "server": record.owner,
+    }
+
+
+class Requests:
+    """Answers requests; decides nothing."""
+
+    def __init__(
+        self, keeper: keeper_lib.Keeper, wake: Callable[[], None]
+    ) -> None:
+        """Nothing is asked yet.
+
+        :param wake: has the daemon make a pass.
+        """
+        self._keeper = keeper
+        self._wake = wake
+
+    def answer(self, request: Mapping[str, Any], user: str) -> Answer:
+        """Answer one request.
+
+        :param user: who asks.
+        """
+        command = request.get("command")
+        device = str(request.get("device", ""))
+        reason = str(request.get("reason") or f"asked for by {user}")
+        changes = {
+            "quarantine": self._keeper.quarantine,
+            "release": self._keeper.release,
+            "clean": self._keeper.clean,
+        }
+        try:
+            if command == "list":
+                return {
+                    "devices": list(map(describe, self._keeper.records())),
+                    "blind": self._keeper.blind,
+                    "counts": self._keeper.counts,
+                }
+            if command == "show":
+                return {
+                    "devices": [describe(self._keeper.find(device))],
+                    "history": list(
+                        map(describe, self._keeper.history(device))
+                    ),
+                }
+            if command in changes:
+                record = changes[command](device, reason, user)
+                self._wake()
+                return {"devices": [describe(record)]}
+        except exception.GpuFilterError as error:
+            return {"error": str(error)}
+        return {"error": f"no command '{command}'"}
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    timeout = SECONDS
+
+    def handle(self) -> None:
+        """Answer the requests of one connection."""
+        server = self.server
+        assert isinstance(server, Server)
+        uid = self._peer()
+        if uid not in (0, os.geteuid()):
+            self._say({"error": "only root may ask"})
+            return
+        # The other end may go at any time.
+        with contextlib.suppress(OSError):
+            while line := self.rfile.readline(_LINE):
+                self._say(self._answer(server.requests, line, _name(uid)))
+
+    def _answer(self, requests: Requests, line: bytes, user: str) -> Answer:
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            return {"error": "the request is no JSON"}
+        if not isinstance(request, dict):
+            return {"error": "the request is no JSON object"}
+        try:
+            return requests.answer(request, user)
+        except Exception as error:
+            LOG.exception("A request cannot be answered")
+            return {"error": f"unexpected error: {error!r}"}
+
+    def _peer(self) -> int:
+        size = struct.calcsize(_CREDENTIALS)
+        found = self.connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, size
+        )
+        _pid, uid, _gid = struct.unpack(_CREDENTIALS, found)
+        return int(uid)
+
+    def _say(self, answer: Answer) -> None:
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Listens on the socket, for root only."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str, requests: Requests) -> None:
+        """Make the socket, and its directory.
+
+        :raises AgentError: it cannot be made.
+        """
+        self.requests = requests
+        try:
+            os.makedirs(os.path.dirname(path) or ".", 0o755, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                # Left by a daemon that was killed; that no other one is
+                # running is made sure of before.
+                os.unlink(path)
+            super().__init__(path, _Handler)
+            os.chmod(path, 0o600)
+        except OSError as error:
+            raise errors.AgentError(
+                reason=f"[gpu_agent]socket = {path}: {error.strerror or error}"
+            ) from error
+
+    def start(self) -> None:
+        """Answer in threads of its own."""
+        threading.Thread(
+            target=self.serve_forever, name="requests", daemon=True
+        ).start()
+
+
+def ask(path: str, **request: Any) -> Answer:
+    """Ask the daemon.
+
+    :raises NoAgent: it does not answer.
+    :raises AgentError: it says why it does not do it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(path)
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as file:
+                answer: Answer = json.loads(file.readline())
+    except OSError as error:
+        raise errors.NoAgent(
+            path=path, error=error.strerror or error
+        ) from error
+    except ValueError as error:
+        raise errors.NoAgent(path=path, error="it hung up") from error
+    if "error" in answer:
+        raise errors.AgentError(reason=answer["error"])
+    return answer

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command ``nova-gpu-agent``: the daemon, and what people ask of it."""
+
+import argparse
+from collections.abc import Sequence
+import datetime
+from importlib import metadata
+import logging
+import os
+import sys
+from typing import Any
+from typing import Final
+
+from nova_gpu_filter import exception
+from nova_gpu_filter import printable
+from nova_gpu_filter.agent import daemon
+from nova_gpu_filter.agent import requests
+from nova_gpu_filter.cmd import arguments
+from nova_gpu_filter.cmd.host import app as host_app
+from nova_gpu_filter.cmd.host import command
+
+NAME: Final = "nova-gpu-agent"
+DEFAULT_SOCKET: Final = "/run/nova-gpu-agent/agent.sock"
+"""Of [gpu_agent]socket."""
+
+_COLUMNS: Final = ("Device", "State", "Reason", "Since", "By", "Server")
+
+
+def _row(device: dict[str, Any]) -> tuple[Any, ...]:
+    since = datetime.datetime.fromtimestamp(device["since"], datetime.UTC)
+    return (
+        device["device"],
+        device["state"],
+        device["reason"],
+        since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        device["by"],
+        device["server"] or "",
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "device", metavar="DEVICE", help="PCI address: 0000:85:00.0"
+    )
+
+
+class List(command.Lister):
+    """List the devices that are looked after, and why each is as it is.
+
+    The exit code is 0 if all devices are known to be as listed, and 1 if the
+    agent cannot read Placement, libvirt or the devices at the moment.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the option."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--state",
+            metavar="STATE",
+            action="append",
+            default=[],
+            help="only devices in this state; can be repeated",
+        )
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Print the devices, and what keeps the agent from its work."""
+        answer = self.app.ask(command="list")
+        rows = [
+            _row(device)
+            for device in answer["devices"]
+            if not parsed_args.state or device["state"] in parsed_args.state
+        ]
+        self.produce_output(parsed_args, _COLUMNS, rows)
+        if answer["blind"]:
+            self.app.warn(f"nothing is changed: {answer['blind']}")
+            return 1
+        return 0
+
+    def take_action(self, _parsed_args: argparse.Namespace) -> Any:
+        """Do nothing: :meth:`run` has done it."""
+
+
+class Show(command.Lister):
+    """Show what has happened to a device, the last first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the arguments."""
+        parser = super().get_parser(prog_name)
+        _add_device(parser)
+        parser.add_argument(
+            "--limit",
+            metavar="N",
+            type=int,
+            default=20,
+            help="the last N changes; default %(default)s",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Print the changes."""
+        answer = self.app.ask(command="show", device=parsed_args.device)
+        return _COLUMNS, list(map(_row, answer["history"]))[
+            : parsed_args.limit
+        ]
+
+
+class _Change(command.ShowOne):
+    """A command that changes the state of a device."""
+
+    word: str
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the arguments."""
+        parser = super().get_parser(prog_name)
+        _add_device(parser)
+        parser.add_argument(
+            "--reason",
+            metavar="TEXT",
+            help="why; it is listed and kept",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Ask for the change, and print the device."""
+        answer = self.app.ask(
+            command=self.word,
+            device=parsed_args.device,
+            reason=parsed_args.reason,
+        )
+        return _COLUMNS, _row(answer["devices"][0])
+
+
+class Quarantine(_Change):
+    """Give a device to no server any more.
+
+    The server that has it goes on. To say it twice changes nothing.
+    """
+
+    word = "quarantine"
+
+
+class Release(_Change):
+    """End the quarantine of a device: it is cleaned, checked, and offered.
+
+    To say it twice changes nothing. A failed check quarantines it again.
+    """
+
+    word = "release"
+
+
+class Clean(_Change):
+    """Clean and check a device that no server has, at once."""
+
+    word = "clean"
+
+
+_COMMANDS: Final[dict[str, type[command.Command]]] = {
+    "list": List,
+    "show": Show,
+    "quarantine": Quarantine,
+    "release": Release,
+    "clean": Clean,
+}
+
+
+class App:
+    """What the commands need."""
+
+    def __init__(self, socket: str) -> None:
+        """Nothing is asked yet."""
+        # Names from outside go through here to a terminal.
+        self.stdout = printable.Stream(sys.stdout)
+        self.stderr = printable.Stream(sys.stderr)
+        self._socket = socket
+
+    def ask(self, **request: Any) -> requests.Answer:
+        """Ask the daemon."""
+        return requests.ask(self._socket, **request)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator something, beside the output."""
+        self.stderr.write(f"{NAME}: {printable.one_line(text)}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog=NAME,
+        description="Clean and check the devices of a compute node between"
+        " two servers, and keep those that are not well from servers."
+        " 'COMMAND --help' explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(
+            f"  {name:<10} {(each.__doc__ or '').partition(chr(10))[0]}"
+            for name, each in _COMMANDS.items()
+        )
+        + "\n  run        Run the daemon; systemd does that.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {metadata.version('nova-gpu-filter')}",
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=os.environ.get("NOVA_GPU_AGENT_SOCKET", DEFAULT_SOCKET),
+        help="where the daemon listens; default %(default)s",
+    )
+    parser.add_argument("command", choices=("run", *_COMMANDS))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _run_daemon(prog: str, argv: Sequence[str]) -> int:
+    parser = arguments.Parser(prog=prog, description="Run the daemon.")
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        action="append",
+        help="nova.conf of this compute node, for [placement] and"
+        " [gpu_agent]; a directory stands for its .conf files; can be"
+        f" repeated (default: {daemon.DEFAULT_NOVA_CONF})",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="log every step, too"
+    )
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.debug else logging.INFO,
+        # The journal has the time.
+        format="%(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    if not args.debug:
+        # It warns at each attempt of what we tell once.
+        logging.getLogger("keystoneauth").setLevel(logging.ERROR)
+    daemon.run(args.config_file or [daemon.DEFAULT_NOVA_CONF])
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nova-gpu-agent``.
+
+    :returns: 0; 1 where the daemon cannot do its work at the moment; 3 for
+        wrong usage, and what was refused.
+    """
+    args = _parser().parse_args(argv)
+    prog = f"{NAME} {args.command}"
+    app = App(args.socket)
+    try:
+        if args.command == "run":
+            return _run_daemon(prog, args.arguments)
+        each = _COMMANDS[args.command](app)
+        parser = each.get_parser(prog)
+        host_app.tell_usage_in_one_line(parser)
+        return each.run(parser.parse_args(args.arguments))
+    except exception.GpuFilterError as error:
+        app.warn(str(error))
+        return arguments.EXIT_BAD_INPUT

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The agent between Placement, libvirt and sysfs."""
+
+import pathlib
+
+import pytest
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent.states import State
+from nova_gpu_filter.fleet import reserving
+from nova_gpu_filter.fleet.reserving import Mark
+from tests.functional.agent import worlds
+
+GPU, OTHER = worlds.GPUS
+MODES = pytest.mark.parametrize(
+    "is_one_time_use",
+    [
+        pytest.param(
+            True,
+            id="one-time-use",
+            marks=pytest.mark.skipif(
+                not worlds.HAS_ONE_TIME_USE, reason="Nova 31 lacks it"
+            ),
+        ),
+        pytest.param(False, id="all-devices"),
+    ],
+)
+pytestmark = MODES
+
+
+@pytest.fixture
+def world(placement, tmp_path, is_one_time_use):
+    """A node whose GPUs were cleaned once."""
+    made = worlds.World(placement, tmp_path, is_one_time_use)
+    made.run(2)
+    assert made.offered() == set(worlds.GPUS)
+    return made
+
+
+def test_ten_uses_and_each_time_it_is_clean_before_the_next(world):
+    resets = world.resets[GPU]
+    for _ in range(10):
+        assert world.claim(GPU)
+        world.run()
+        assert world.state(GPU) is State.CLAIMED
+        world.boot(GPU)
+        world.run()
+        assert world.state(GPU) is State.IN_USE
+        world.delete(GPU)
+        assert GPU not in world.offered()
+        world.check()
+        world.run()
+        assert world.state(GPU) is State.FREE
+        assert GPU in world.offered()
+    assert world.resets[GPU] == resets + 10
+    assert world.resets[OTHER] == 1
+    assert not world.dirty
+
+
+def test_the_history_of_a_use_can_be_listed(world):
+    world.claim(GPU)
+    world.run()
+    world.boot(GPU)
+    world.run()
+    owner = world.domains[GPU].uuid
+    world.delete(GPU)
+    world.run()
+    assert [
+        (one.state.value, one.owner) for one in world.keeper.history(GPU)[:6]
+    ] == [
+        ("free", owner),
+        ("checked", owner),
+        ("cleaning", owner),
+        ("released", owner),
+        ("in-use", owner),
+        ("claimed", world.keeper.history(GPU)[5].owner),
+    ]
+
+
+def test_a_device_that_is_at_rest_costs_no_write(world):
+    before = world.fuse.writes
+    world.run(3)
+    assert world.fuse.writes == before
+
+
+def test_passes_at_rest_ask_placement_little(world):
+    world.run(2)
+    before = len(world.adapter.asked)
+    world.run()
+    # The root, its tree, and the allocations of each device.
+    assert len(world.adapter.asked) - before == 2 + len(worlds.GPUS)
+
+
+def test_a_stopped_server_keeps_its_device(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.shut(GPU)
+    world.run(2)
+    assert world.state(GPU) is State.CLAIMED
+    assert world.resets[GPU] == 1
+    world.boot(GPU)
+    world.run()
+    assert world.state(GPU) is State.IN_USE
+
+
+def test_a_migration_that_is_reverted_frees_the_other_end(world):
+    world.claim(GPU)
+    world.run()
+    world.delete(GPU)
+    world.run()
+    assert world.state(GPU) is State.FREE
+    assert GPU in world.offered()
+
+
+def test_a_failed_reset_is_quarantine_with_its_reason(world):
+    world.problem[GPU] = "Inappropriate ioctl for device"
+    world.claim(GPU)
+    world.run()
+    world.delete(GPU)
+    world.run(2)
+    record = world.keeper.find(GPU)
+    assert record.state is State.QUARANTINED
+    assert record.reason == (
+        "it cannot be reset: Inappropriate ioctl for device"
+    )
+    assert reserving.read_marked(world.get, Mark.QUARANTINED) == {
+        world.uuid(GPU)
+    }
+    world.check_settled()
+
+
+def test_a_hook_that_fails_is_quarantine(world):
+    directory = pathlib.Path(world.path, "hooks", "after.d")
+    directory.mkdir(parents=True, mode=0o755)
+    hook = directory / "10-burn-in"
+    hook.write_text('#!/bin/sh\necho "$GPU_AGENT_DEVICE is slow"; exit 3\n')
+    hook.chmod(0o755)
+    world.claim(GPU)
+    world.run()
+    world.delete(GPU)
+    world.run(2)
+    record = world.keeper.find(GPU)
+    assert record.reason == f"{hook}: ended with 3: {GPU} is slow"
+    assert GPU not in world.offered()
+
+
+def test_a_link_that_is_narrower_than_before_is_quarantine(world):
+    world.claim(GPU)
+    world.run()
+    world.tree.write(f"/sys/bus/pci/devices/{GPU}/current_link_width", "8")
+    world.delete(GPU)
+    world.run(2)
+    record = world.keeper.find(GPU)
+    assert record.state is State.QUARANTINED
+    assert "its link has x8, and had x16" in record.reason
+
+
+def test_errors_of_the_link_are_quarantine_while_the_server_goes_on(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.tree.write(
+        f"/sys/bus/pci/devices/{GPU}/aer_dev_fatal",
+        "DLP 1\nTOTAL_ERR_FATAL 1",
+    )
+    world.run()
+    record = world.keeper.find(GPU)
+    assert record.state is State.QUARANTINED
+    assert record.reason == "1 fatal PCIe errors"
+    assert world.placement.allocations(world.consumers[GPU])
+    world.delete(GPU)
+    world.run(2)
+    assert world.state(GPU) is State.QUARANTINED
+    assert GPU not in world.offered()
+
+
+def test_a_device_that_vanishes_is_quarantined(world):
+    world.tree.remove(f"/sys/bus/pci/devices/{GPU}")
+    world.run(2)
+    assert world.state(GPU) is State.QUARANTINED
+    assert world.offered() == {OTHER}
+
+
+def test_people_quarantine_and_release_as_often_as_they_like(world):
+    for _ in range(2):
+        record = world.keeper.quarantine(GPU, "it hums", "root")
+        assert (record.reason, record.by) == ("it hums", "root")
+    world.run()
+    assert GPU not in world.offered()
+    resets = world.resets[GPU]
+    for _ in range(2):
+        world.keeper.release(GPU, "another fan", "root")
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    assert GPU in world.offered()
+    assert world.resets[GPU] == resets + 1
+
+
+def test_the_controller_quarantines_and_releases(world):
+    reserving.quarantine(world.get, world.send, world.uuid(GPU))
+    world.run()
+    record = world.keeper.find(GPU)
+    assert record.state is State.QUARANTINED
+    assert record.by == "placement"
+    assert reserving.release(world.get, world.send, world.uuid(GPU))
+    assert GPU not in world.offered()
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    assert GPU in world.offered()
+    assert not reserving.read_marked(world.get, Mark.RELEASE_ASKED)
+
+
+def test_a_server_keeps_a_quarantined_device_and_can_be_released_with_it(
+    world,
+):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    resets = world.resets[GPU]
+    world.keeper.quarantine(GPU, "test", "root")
+    world.run()
+    world.keeper.release(GPU, "test", "root")
+    world.run()
+    assert world.state(GPU) is State.IN_USE
+    assert world.resets[GPU] == resets
+
+
+def test_cleaning_on_demand_is_for_free_devices(world):
+    resets = world.resets[GPU]
+    world.keeper.clean(GPU, "asked for", "root")
+    world.run()
+    assert world.resets[GPU] == resets + 1
+    assert world.state(GPU) is State.FREE
+    world.claim(GPU)
+    world.run()
+    with pytest.raises(errors.NotNow, match="has it"):
+        world.keeper.clean(GPU, "asked for", "root")
+    world.keeper.quarantine(OTHER, "test", "root")
+    with pytest.raises(errors.NotNow, match="release it first"):
+        world.keeper.clean(OTHER, "asked for", "root")
+
+
+def test_a_device_that_nobody_looks_after_is_named_with_those_that_are(world):
+    with pytest.raises(errors.UnknownDevice) as raised:
+        world.keeper.quarantine("0000:99:00.0", "why", "root")
+    assert GPU in str(raised.value)
+    assert world.keeper.find("85:00.0").address == GPU
+
+
+@pytest.mark.parametrize("who", ["placement", "libvirt"])
+def test_nothing_changes_while_a_service_is_away(world, who):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.delete(GPU)
+
+    def set_away(value):
+        if who == "placement":
+            world.is_placement_away = value
+        else:
+            world.libvirt.is_away = value
+
+    set_away(True)
+    before = world.fuse.writes
+    world.run(3)
+    assert world.fuse.writes == before
+    assert world.state(GPU) is State.IN_USE
+    assert world.keeper.blind
+    world.check()
+    set_away(False)
+    world.run()
+    assert world.state(GPU) is State.FREE
+    assert world.keeper.blind is None
+    world.check_settled()
+
+
+def test_a_quarantine_while_placement_is_away_reaches_it_later(world):
+    world.is_placement_away = True
+    world.keeper.quarantine(GPU, "why", "root")
+    world.run()
+    world.is_placement_away = False
+    world.run()
+    assert GPU not in world.offered()
+
+
+def test_a_use_while_the_agent_was_down_for_a_day_is_seen(world):
+    world.ledger.close()
+    world.claim(GPU)
+    world.boot(GPU)
+    world.delete(GPU)
+    world.claim(OTHER)
+    world.boot(OTHER)
+    world.start_agent()
+    world.run(2)
+    assert GPU not in world.dirty
+    assert world.state(GPU) is State.FREE
+    assert world.state(OTHER) is State.IN_USE
+    world.check_settled()
+
+
+def test_a_lost_ledger_is_rebuilt_and_what_is_unsure_is_quarantined(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.keeper.quarantine(OTHER, "why", "root")
+    world.run()
+    world.ledger.close()
+    pathlib.Path(world.path, "ledger").unlink()
+    world.start_agent()
+    assert world.ledger.is_new
+    world.run()
+    assert world.state(GPU) is State.IN_USE
+    assert world.state(OTHER) is State.QUARANTINED
+    world.check_settled()
+
+
+def test_a_dirty_device_of_a_lost_ledger_is_quarantined_with_a_reason(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.delete(GPU)
+    world.ledger.close()
+    pathlib.Path(world.path, "ledger").write_bytes(b"noise" * 5000)
+    world.start_agent()
+    world.run(2)
+    record = world.keeper.find(GPU)
+    assert record.state is State.QUARANTINED
+    assert "the ledger does not say why" in record.reason
+    world.keeper.release(GPU, "looked at it", "root")
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    assert GPU not in world.dirty
+
+
+def test_a_provider_that_is_made_anew_is_reserved_again(world):
+    world.keeper.quarantine(GPU, "why", "root")
+    world.run()
+    world.make_providers()
+    assert GPU in world.offered()
+    world.run()
+    assert world.offered() == {OTHER}
+    assert world.state(GPU) is State.QUARANTINED
+    # It may have been used in between.
+    assert world.resets[OTHER] == 2
+
+
+def _steps():
+    """One use of a device, a quarantine of another, and a claim of it."""
+    yield lambda world: world.claim(GPU)
+    yield lambda world: world.boot(GPU)
+    yield lambda world: world.keeper.quarantine(OTHER, "why", "root")
+    yield lambda world: world.delete(GPU)
+    yield lambda world: None
+    yield lambda world: world.keeper.release(OTHER, "why", "root")
+    yield lambda world: None
+    yield lambda world: world.claim(GPU)
+
+
+def _play(world):
+    """Play all steps, with a pass after each; begin again after a kill."""
+    kills = 0
+    for step in _steps():
+        for act in (step, lambda one: one.run()):
+            try:
+                act(world)
+            except worlds.Killed:
+                kills += 1
+                world.check()
+                world.kill_agent()
+                world.run()
+                world.check()
+        world.check()
+    world.run(2)
+    return kills
+
+
+def test_killed_at_every_write_nothing_dirty_is_given_and_nothing_lost(
+    placement, tmp_path, is_one_time_use
+):
+    quiet = worlds.World(placement, tmp_path / "quiet", is_one_time_use)
+    quiet.run(2)
+    begun = quiet.fuse.writes
+    assert _play(quiet) == 0
+    writes = quiet.fuse.writes - begun
+    quiet.check_settled()
+    killed = 0
+    for at in range(1, writes + 1):
+        for is_after in (False, True):
+            path = tmp_path / f"{at}-{is_after}"
+            world = worlds.World(placement, path, is_one_time_use)
+            world.run(2)
+            world.fuse.writes = 0
+            world.fuse.at, world.fuse.is_after = at, is_after
+            killed += _play(world)
+            world.check_settled()
+            assert world.state(GPU) in (State.CLAIMED, State.FREE)
+            world.ledger.close()
+    print(writes, "writes,", killed, "kills")
+    assert killed == 2 * writes

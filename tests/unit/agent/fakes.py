@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A libvirt for the tests: domains, and whether it answers."""
+
+import threading
+import uuid
+
+
+class LibvirtError(Exception):
+    """As libvirt.libvirtError."""
+
+    def __init__(self, text, code=1):
+        super().__init__(text)
+        self._code = code
+
+    def get_error_code(self):
+        """Return the code."""
+        return self._code
+
+
+def domain_xml(*addresses):
+    """Write the XML of a domain with PCI devices, as far as it is read."""
+    devices = ""
+    for address in addresses:
+        domain, bus, rest = address.split(":")
+        slot, function = rest.split(".")
+        devices += (
+            "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+            f"<address domain='0x{domain}' bus='0x{bus}' slot='0x{slot}'"
+            f" function='0x{function}'/></source></hostdev>"
+        )
+    return f"<domain type='kvm'><devices>{devices}</devices></domain>"
+
+
+class Domain:
+    """A domain."""
+
+    def __init__(self, *addresses, xml=None):
+        self.uuid = str(uuid.uuid4())
+        self.xml = xml or domain_xml(*addresses)
+        self.error = None
+
+    def XMLDesc(self):
+        """Return its XML."""
+        if self.error:
+            raise self.error
+        return self.xml
+
+    def UUIDString(self):
+        """Return its UUID."""
+        return self.uuid
+
+
+class Libvirt:
+    """The module, and its one connection."""
+
+    libvirtError = LibvirtError
+    VIR_ERR_NO_DOMAIN = 42
+    VIR_DOMAIN_EVENT_ID_LIFECYCLE = 0
+
+    def __init__(self, hostname="gpu-1"):
+        self.domains = []
+        self.is_away = False
+        self.opened = 0
+        self.callbacks = []
+        self.hostname = hostname
+
+    def openReadOnly(self, uri):
+        """Connect."""
+        self._answer()
+        self.opened += 1
+        self.uri = uri
+        return self
+
+    def listAllDomains(self):
+        """List the domains."""
+        self._answer()
+        return list(self.domains)
+
+    def getHostname(self):
+        """Return the name of the host."""
+        self._answer()
+        return self.hostname
+
+    def domainEventRegisterAny(self, _domain, _event, callback, _opaque):
+        """Note who wants to know."""
+        self.callbacks.append(callback)
+
+    def setKeepAlive(self, _interval, _count):
+        """Do nothing."""
+
+    def virEventRegisterDefaultImpl(self):
+        """Do nothing."""
+
+    def virEventRunDefaultImpl(self):
+        """Wait for an event that never comes."""
+        threading.Event().wait()
+
+    def _answer(self):
+        if self.is_away:
+            raise LibvirtError("no connection driver available")
