@@ -7,6 +7,7 @@ import os
 import typing
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import files
 
 if typing.TYPE_CHECKING:
     from oslo_config import cfg
@@ -65,11 +66,12 @@ def read(*paths: str) -> PciOptions:
     for path in paths:
         try:
             if os.path.isdir(path):
-                os.listdir(path)
+                for name in os.listdir(path):
+                    if name.endswith(".conf"):
+                        files.check_size(os.path.join(path, name))
                 arguments += ["--config-dir", path]
             else:
-                with open(path, "rb"):
-                    pass
+                files.check_size(path)
                 arguments += ["--config-file", path]
         except OSError as error:
             hint = (
@@ -78,7 +80,8 @@ def read(*paths: str) -> PciOptions:
                 else ""
             )
             raise exception.FileUnreadable(
-                path=path, error=f"{error.strerror or error}{hint}"
+                path=error.filename or path,
+                error=f"{error.strerror or error}{hint}",
             ) from None
     from oslo_config import cfg
 

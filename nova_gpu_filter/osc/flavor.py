@@ -10,6 +10,7 @@ from typing import Any
 from osc_lib.command import command
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import files
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import lint
@@ -94,8 +95,7 @@ class CheckFlavor(command.Lister, base.GpuCommand):
 
 def _read(path: str) -> inventory.Inventory:
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = files.read_bytes(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise exception.FileUnreadable(path=path, error=reason) from exc

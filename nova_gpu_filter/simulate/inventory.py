@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import csv
 import dataclasses
 import functools
+import io
 from typing import Any
 from typing import Final
 
+from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import machines
 from nova_gpu_filter.topology import codec
@@ -144,7 +146,8 @@ def csv_rows(
     :raises BadScenario: it cannot be read, or a column is missing.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        text = files.read_bytes(path).decode("utf-8")
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             there = reader.fieldnames or ()
             for ours, name in columns.items():

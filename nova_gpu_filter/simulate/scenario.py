@@ -14,6 +14,7 @@ from typing import Final
 
 import yaml
 
+from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import inventory
 from nova_gpu_filter.simulate import schedulers
@@ -177,10 +178,10 @@ def read_file(path: str) -> Any:
     :raises BadScenario: it cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            if path.endswith(".json"):
-                return json.load(file)
-            return yaml.safe_load(file)
+        text = files.read_bytes(path).decode("utf-8")
+        if path.endswith(".json"):
+            return json.loads(text)
+        return yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
         raise errors.BadScenario(source=path, problem=exc) from exc
 

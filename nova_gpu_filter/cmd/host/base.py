@@ -11,6 +11,7 @@ import traceback
 from typing import Any
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import files
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import cc_mode
@@ -26,16 +27,21 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 _SMI_SECONDS = 60
 
 
-def read_file(path: str) -> str:
+def read_file(path: str, limit: int = files.OUTPUT_BYTES) -> str:
     """Read a file named on the command line; ``-`` is standard input.
 
-    :raises FileUnreadable: it is not there, no file, or not ours to read.
+    :param limit: bytes that it may have; default is of a program's output.
+    :raises FileUnreadable: it is not there, no file, too large, or not ours
+        to read.
     """
+    return _read(path, limit).decode("utf-8", "replace")
+
+
+def _read(path: str, limit: int) -> bytes:
     try:
         if path == "-":
-            return sys.stdin.read()
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+            return files.read_stream(sys.stdin.buffer, "-", limit)
+        return files.read_bytes(path, limit)
     except OSError as error:
         raise errors.FileUnreadable(
             path=path, error=error.strerror or error
@@ -234,14 +240,7 @@ def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
     path = getattr(parsed_args, "pci_ids", None)
     if path is None:
         return None
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise errors.FileUnreadable(
-            path=path, error=error.strerror or error
-        ) from None
-    names = pci_ids.parse(path, data)
+    names = pci_ids.parse(path, _read(path, files.DOCUMENT_BYTES))
     if names is None:
         raise errors.BadInput(
             source=path, reason="this is no pci.ids: it names no vendor"

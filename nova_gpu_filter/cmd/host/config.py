@@ -2,6 +2,7 @@
 
 """``nova-gpu-host config``."""
 
+from nova_gpu_filter import files
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
@@ -202,7 +203,9 @@ class Config(base.HostCommand, command.Command):
     def _hosts(self, parsed_args):
         if parsed_args.inventory:
             return [
-                inventory_json.read(path, base.read_file(path))
+                inventory_json.read(
+                    path, base.read_file(path, files.DOCUMENT_BYTES)
+                )
                 for path in parsed_args.inventory
             ]
         _, host, host_links = base.read_host(self, parsed_args)

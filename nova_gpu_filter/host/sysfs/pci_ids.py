@@ -13,7 +13,9 @@ the format.
 from collections.abc import Iterator
 import dataclasses
 import gzip
+import io
 import re
+import zlib
 
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -135,8 +137,9 @@ def parse(source: str, data: bytes) -> Names | None:
     """
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, ValueError):
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(_LIMIT)
+        except (OSError, EOFError, ValueError, zlib.error):
             return None
     text = "\n" + data.decode("utf-8", "replace").replace("\r\n", "\n")
     if not re.search(r"\n[0-9a-f]{4}  \S", text):

@@ -10,6 +10,7 @@ import tarfile
 
 import pytest
 
+from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.links import linking
@@ -104,6 +105,23 @@ FILES = {
     "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts": "{0}",
     "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit": "65535 {0}",
     "/sys/devices/system/node/online": "0-1\n{0}\n",
+    "/var/lib/dpkg/status": "Package: libvirt0\nStatus: install ok installed\n"
+    "Maintainer: {0}\nVersion: 1:10.0.0-2ubuntu8 {0}\nDescription: {0}\n {0}"
+    "\n\nPackage: {0}\nStatus: install ok installed\nVersion: {0}\n\n"
+    "Package: qemu-system-x86\nStatus: install ok installed\n"
+    "Version: 1:8.2.2+ds-0ubuntu1\n\n",
+    "/var/cache/libvirt/qemu/capabilities/site.xml": "<qemuCaps>{0}"
+    "<selfvers>10000000</selfvers><version>8002002</version>"
+    "<hostCPU name='{0}'/></qemuCaps>",
+    "/var/log/fabricmanager.log": "{0}\nFabric Manager version is : {0}\n"
+    "Fabric Manager version 550.54.15 {0}\n",
+    "/sys/module/nvidia/version": "550.54.15\n{0}\n",
+    "/boot/config-6.8.0-60-generic": "# {0}\nCONFIG_ARM64_64K_PAGES=y\n"
+    "CONFIG_VFIO_GROUP=y\nCONFIG_IOMMUFD_VFIO_CONTAINER={0}\n"
+    'CONFIG_VFIO_X="{0}"\n# CONFIG_{0} is not set\n',
+    "/lib/modules/6.8.0-60-generic/config": "CONFIG_X={0}\n",
+    "/sys/devices/system/node/has_cpu": "0-1\n",
+    "/sys/devices/system/node/has_memory": "0-1,2\n",
     "/sys/kernel/iommu_groups/35/reserved_regions": "0x0 0x1 msi {0}\n{0}\n",
     "/sys/class/tty/console/active": "tty0 {0}",
     "/etc/nova/nova.conf": "[database]\nconnection = mysql://{0}\n",
@@ -326,3 +344,18 @@ def test_outputs_without_a_form_are_not_kept():
     sources = linking.Sources(fabric=("f", "no JSON"))
     (entry,) = outputs.entries(kept.Tokens(), sources)
     assert entry.content == b""
+
+
+def test_modes_of_confidential_computing_are_kept():
+    text = (
+        "GPU 0000:18:00.0 H100 0x2330 serial 16539220123\n"
+        "0000:18:00.0 CC mode is on\n0000:2a:00.0 CC mode is devtools\n"
+        "0000:3a:00.0 CC mode is off\n0000:3a:00.0 PPCIe mode is on\n"
+        "    CC status : ON SECRET\n"
+    )
+    modes = cc_mode.parse("x", text)
+    sources = linking.Sources()
+    (entry,) = outputs.entries(kept.Tokens(), sources, modes)
+    kept_text = entry.content.decode()
+    assert cc_mode.parse("x", kept_text) == modes
+    assert "165" not in kept_text
