@@ -11,22 +11,35 @@ DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 SMI = DATA / "smi"
 HGX_H100_PARTITIONS = DATA / "fabric_partitions_hgx_h100.json"
 
-TOPO_FILES = (
-    "a100_nc96ads_v4_4x_bridge_pairs.txt",
-    "a100_pcie_4x_one_bridge_pair.txt",
-    "a100_redstone_4x_leonardo.txt",
-    "a100_redstone_4x_perlmutter.txt",
-    "dgx1_v100_8x.txt",
-    "h100_nvl_pcie_8x_bridge_pairs.txt",
-    "hgx_a100_8x_epyc_nps4.txt",
-    "hgx_a100_8x_p4d.txt",
-    "hgx_h100_8x_13nic.txt",
-    "hgx_h200_8x.txt",
-    "pcie_8x_pix_node_sys.txt",
-    "pcie_8x_pix_sys_2nic.txt",
-    "rtx4090_pcie_8x_node_sys.txt",
-    "rtx_a5000_pcie_8x.txt",
-)
+
+def read_module_ids() -> dict[str, int]:
+    """Read the Module Id of each GPU of an HGX H200, by address.
+
+    Of the real machine, if its output is at hand: it is not ours to publish.
+    """
+    path = SMI / "hgx_h200_8x.module_ids.txt"
+    if not path.exists():
+        return dict(HGX_H200_MODULES)
+    rows = [line.split() for line in path.read_text().splitlines()[2:]]
+    return {row[1]: int(row[2]) for row in rows}
+
+
+def read_guide() -> tuple[dict[int, tuple[int, ...]], tuple[int, ...]]:
+    """Read what NVIDIA's WP-12736-002 says of HGX H100.
+
+    As noted from the guide beside the repository, if that is at hand.
+
+    :returns: the Module Ids of each partition, and those of the GPUs of its
+        example in PCI order.
+    """
+    if not HGX_H100_PARTITIONS.exists():
+        return HGX_H100, HGX_H100_MODULES
+    guide = json.loads(HGX_H100_PARTITIONS.read_text())
+    partitions = {
+        entry["id"]: tuple(entry["modules"]) for entry in guide["partitions"]
+    }
+    modules = sorted(guide["module_by_pci_wp"].items())
+    return partitions, tuple(module for _, module in modules)
 
 
 def topo(rows: Sequence[str], numa: Sequence[int] | None = None) -> str:
@@ -113,3 +126,18 @@ HGX_H100 = {
     6: (6, 8),
     **{6 + module: (module,) for module in range(1, 9)},
 }
+
+HGX_H100_MODULES = (5, 7, 6, 8, 1, 3, 2, 4)
+"""Of the GPUs of the guide's example, in PCI order."""
+
+HGX_H200_MODULES = {
+    "0000:83:00.0": 2,
+    "0000:8b:00.0": 4,
+    "0000:93:00.0": 1,
+    "0000:9b:00.0": 3,
+    "0000:a3:00.0": 7,
+    "0000:ab:00.0": 5,
+    "0000:b3:00.0": 6,
+    "0000:bb:00.0": 8,
+}
+"""Of one HGX H200, by address."""

@@ -50,8 +50,6 @@ def test_no_variable_is_named_that_there_is_not(text):
 )
 def test_what_nova_is_told_to_load_lists_classes(name):
     module, _dot, function = constant(name).rpartition(".")
-    if not (sandbox.REPO / module.replace(".", "/")).exists():
-        pytest.skip(f"{module} is not in this tree")
     classes = getattr(importlib.import_module(module), function)()
     assert classes
     assert all(isinstance(each, type) for each in classes)
@@ -66,8 +64,6 @@ def test_the_filter_that_is_enabled_is_among_them():
 def test_the_module_that_uwsgi_is_told_to_load_has_an_application():
     module, _colon, name = constant("NOVA_GPU_PLACEMENT_MODULE").partition(":")
     path = (sandbox.REPO / module.replace(".", "/")).with_suffix(".py")
-    if not path.exists():
-        pytest.skip(f"{module} is not in this tree")
     # Importing it would start Placement.
     assert re.search(rf"^(def )?{name}\b", path.read_text(), re.MULTILINE)
 

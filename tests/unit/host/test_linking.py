@@ -13,6 +13,7 @@ from nova_gpu_filter.topology import links
 from tests import machines
 from tests import smi_files
 from tests import sysfs_trees
+from tests import topo_tables
 
 MODULES = dict(
     zip(sysfs_trees.HGX_H100_GPUS, sysfs_trees.HGX_H100_MODULES, strict=True)
@@ -160,18 +161,16 @@ def make_host_of(matrix, directory, numa=None):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in smi_files.TOPO_FILES if "dgx1" not in name]
+    "name", [name for name in topo_tables.NAMES if "dgx1" not in name]
 )
 def test_a_real_matrix_whose_numa_column_fits_is_accepted(
     name, tmp_path, read_links
 ):
-    path = smi_files.SMI / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    matrix = smi.parse_topo(name, path.read_text())
+    text = topo_tables.read(name)
+    matrix = smi.parse_topo(name, text)
     # sysfs shows none of the PCIe switches, as in a virtual machine.
     host = make_host_of(matrix, tmp_path)
-    found = read_links(host, topo=(name, path.read_text()))
+    found = read_links(host, topo=(name, text))
     for a, b in itertools.combinations(range(matrix.gpus), 2):
         link = matrix.gpu_link(a, b)
         if links.is_direct(link):
@@ -180,7 +179,7 @@ def test_a_real_matrix_whose_numa_column_fits_is_accepted(
     with pytest.raises(errors.BadInput, match="this file is of another host"):
         read_links(
             make_host_of(matrix, tmp_path / "other", other),
-            topo=(name, path.read_text()),
+            topo=(name, text),
         )
 
 
@@ -356,12 +355,9 @@ def test_a_named_baseboard_gives_its_nvlinks(
 
 
 def test_a_baseboard_and_its_matrix_may_be_given_together(build, read_links):
-    path = smi_files.SMI / "dgx1_v100_8x.txt"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
     host_links = read_links(
         build("dgx1_v100"),
-        topo=("topo.txt", path.read_text()),
+        topo=("topo.txt", topo_tables.read("dgx1_v100_8x")),
         baseboard="dgx1-v100",
     )
     assert host_links.nvlink_from == ("topo.txt", "baseboard dgx1-v100")

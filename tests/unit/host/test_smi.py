@@ -10,79 +10,77 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.topology import links
 from tests import smi_files
+from tests import topo_tables
 
 SELF = links.SELF
 
 
-def parse_file(name):
-    path = smi_files.SMI / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    return smi.parse_topo(name, path.read_text())
+def parse_table(name):
+    return smi.parse_topo(name, topo_tables.read(name))
 
 
 # GPUs; the links between GPUs and how many pairs have each; network cards;
 # NUMA affinity.
 FACTS = {
-    "a100_nc96ads_v4_4x_bridge_pairs.txt": (
+    "a100_nc96ads_v4_4x_bridge_pairs": (
         4,
         {"NV12": 2, "SYS": 4},
         0,
         (0, 1, 2, 3),
     ),
-    "a100_pcie_4x_one_bridge_pair.txt": (
+    "a100_pcie_4x_one_bridge_pair": (
         4,
         {"NV12": 1, "NODE": 1, "SYS": 4},
         2,
         (0, 0, 1, 1),
     ),
-    "a100_redstone_4x_leonardo.txt": (4, {"NV4": 6}, 4, (0, 0, 0, 0)),
-    "a100_redstone_4x_perlmutter.txt": (4, {"NV4": 6}, 0, (3, 2, 1, 0)),
-    "dgx1_v100_8x.txt": (
+    "a100_redstone_4x_leonardo": (4, {"NV4": 6}, 4, (0, 0, 0, 0)),
+    "a100_redstone_4x_perlmutter": (4, {"NV4": 6}, 0, (3, 2, 1, 0)),
+    "dgx1_v100_8x": (
         8,
         {"NV1": 8, "NV2": 8, "SYS": 12},
         4,
         (None,) * 8,
     ),
-    "h100_nvl_pcie_8x_bridge_pairs.txt": (
+    "h100_nvl_pcie_8x_bridge_pairs": (
         8,
         {"NV12": 4, "NODE": 8, "SYS": 16},
         2,
         (0, 0, 0, 0, 1, 1, 1, 1),
     ),
-    "hgx_a100_8x_epyc_nps4.txt": (
+    "hgx_a100_8x_epyc_nps4": (
         8,
         {"NV12": 28},
         1,
         (3, 3, 1, 1, 7, 7, 5, 5),
     ),
-    "hgx_a100_8x_p4d.txt": (8, {"NV12": 28}, 0, (0, 0, 0, 0, 1, 1, 1, 1)),
-    "hgx_h100_8x_13nic.txt": (
+    "hgx_a100_8x_p4d": (8, {"NV12": 28}, 0, (0, 0, 0, 0, 1, 1, 1, 1)),
+    "hgx_h100_8x_13nic": (
         8,
         {"NV18": 28},
         13,
         (0, 0, 0, 0, 1, 1, 1, 1),
     ),
-    "hgx_h200_8x.txt": (8, {"NV18": 28}, 8, (0, 0, 0, 0, 1, 1, 1, 1)),
-    "pcie_8x_pix_node_sys.txt": (
+    "hgx_h200_8x": (8, {"NV18": 28}, 8, (0, 0, 0, 0, 1, 1, 1, 1)),
+    "pcie_8x_pix_node_sys": (
         8,
         {"PIX": 4, "NODE": 8, "SYS": 16},
         0,
         (0, 0, 0, 0, 1, 1, 1, 1),
     ),
-    "pcie_8x_pix_sys_2nic.txt": (
+    "pcie_8x_pix_sys_2nic": (
         8,
         {"PIX": 12, "SYS": 16},
         2,
         (0, 0, 0, 0, 1, 1, 1, 1),
     ),
-    "rtx4090_pcie_8x_node_sys.txt": (
+    "rtx4090_pcie_8x_node_sys": (
         8,
         {"NODE": 12, "SYS": 16},
         0,
         (0, 0, 0, 0, 1, 1, 1, 1),
     ),
-    "rtx_a5000_pcie_8x.txt": (
+    "rtx_a5000_pcie_8x": (
         8,
         {"PXB": 10, "PIX": 2, "SYS": 16},
         2,
@@ -91,17 +89,17 @@ FACTS = {
 }
 
 
-def test_no_file_is_without_its_facts():
-    if not smi_files.SMI.exists():
-        pytest.skip(f"{smi_files.SMI} is not there")
-    there = {path.name for path in smi_files.SMI.glob("*.txt")}
-    assert there - {"SOURCES.txt", "hgx_h200_8x.module_ids.txt"} == set(FACTS)
+def test_no_table_is_without_its_facts():
+    there = {path.stem for path in smi_files.SMI.glob("*.txt")}
+    there -= {"SOURCES", "hgx_h200_8x.module_ids"}
+    assert set(FACTS) == set(topo_tables.NAMES)
+    assert there <= set(FACTS)
 
 
-@pytest.mark.parametrize("name", smi_files.TOPO_FILES)
+@pytest.mark.parametrize("name", topo_tables.NAMES)
 def test_every_real_matrix_is_read(name):
     gpus, counts, nics, numa = FACTS[name]
-    matrix = parse_file(name)
+    matrix = parse_table(name)
     found = {}
     for a, b in itertools.combinations(range(matrix.gpus), 2):
         key = links.name(matrix.gpu_link(a, b))
@@ -114,11 +112,11 @@ def test_every_real_matrix_is_read(name):
     )
 
 
-@pytest.mark.parametrize("name", smi_files.TOPO_FILES)
+@pytest.mark.parametrize("name", topo_tables.NAMES)
 def test_every_cell_of_a_real_matrix_agrees_with_a_plain_reading(name):
     """The rows once more, cut by columns of words and nothing else."""
-    matrix = parse_file(name)
-    lines = (smi_files.SMI / name).read_text().splitlines()
+    matrix = parse_table(name)
+    lines = topo_tables.read(name).splitlines()
     rows = [line.split() for line in lines if line.split()[1:]]
     wanted = matrix.gpus + len(matrix.nics)
     body = [row for row in rows[1:] if row[0].startswith("GPU")]
@@ -131,12 +129,12 @@ def test_every_cell_of_a_real_matrix_agrees_with_a_plain_reading(name):
 
 
 def test_cards_are_called_as_the_legend_says():
-    assert parse_file("hgx_h100_8x_13nic.txt").nics[-1] == "mlx5_eth4"
+    assert parse_table("hgx_h100_8x_13nic").nics[-1] == "mlx5_eth4"
 
 
 def test_cards_without_a_legend_keep_their_columns_name():
-    assert parse_file("hgx_h200_8x.txt").nics[0] == "NIC0"
-    assert parse_file("dgx1_v100_8x.txt").nics[0] == "mlx5_0"
+    assert parse_table("hgx_h200_8x").nics[0] == "NIC0"
+    assert parse_table("dgx1_v100_8x").nics[0] == "mlx5_0"
 
 
 TWO = smi_files.topo(["X NV12", "NV12 X"], (0, 1))
@@ -334,11 +332,7 @@ def test_gpus_and_module_ids_are_read_in_the_order_of_indices():
 
 
 def test_module_ids_of_a_real_board_are_read():
-    path = smi_files.SMI / "hgx_h200_8x.module_ids.txt"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    rows = [line.split() for line in path.read_text().splitlines()[2:]]
-    modules = {row[1]: int(row[2]) for row in rows}
+    modules = smi_files.read_module_ids()
     read = smi.parse_query("x", smi_files.query(modules))
     assert {str(gpu.address): gpu.module_id for gpu in read} == modules
     assert sorted(modules.values()) == list(range(1, 9))

@@ -169,15 +169,44 @@ def test_scenarios_that_are_shipped_can_be_loaded(name):
     assert made.hosts
 
 
+_OPENB_NODES = {
+    "A10": {1: 2},
+    "G2": {8: 549},
+    "G3": {8: 39},
+    "P100": {1: 3, 2: 131},
+    "T4": {2: 387, 4: 17},
+    "V100M16": {1: 19, 4: 28, 8: 8},
+    "V100M32": {4: 9, 8: 21},
+}
+"""Nodes of the trace: model -> GPUs of a node -> nodes."""
+
+
+@pytest.fixture
+def openb(tmp_path):
+    """Return the files of the trace; without it, of one with its nodes."""
+    names = ("openb_node_list_gpu_node.csv", "openb_pod_list_default.csv")
+    if OPENB.is_dir():
+        return [str(OPENB / name) for name in names]
+    nodes = [
+        f"{model}-{gpus}-{number},{gpus},{model}"
+        for model, nodes_by_gpus in _OPENB_NODES.items()
+        for gpus, count in nodes_by_gpus.items()
+        for number in range(count)
+    ]
+    pods = [
+        f"pod-{number},{1 + 7 * (number % 9 == 0)},1000,{number},{9 * number}"
+        for number in range(1, 200)
+    ]
+    nodes.insert(0, "sn,gpu,model")
+    pods.insert(0, "name,num_gpu,gpu_milli,creation_time,deletion_time")
+    for name, lines in zip(names, (nodes, pods), strict=True):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return [str(tmp_path / name) for name in names]
+
+
 @pytest.mark.parametrize("name", ["openb-whole.yaml", "openb-rounded.yaml"])
-@pytest.mark.skipif(not OPENB.is_dir(), reason="the openb trace is not here")
-def test_the_openb_trace_is_read_with_a_topology_for_each_model(name):
-    made = scenario.load(
-        str(SHIPPED / name),
-        str(OPENB / "openb_node_list_gpu_node.csv"),
-        str(OPENB / "openb_pod_list_default.csv"),
-        {"arrivals": 20000},
-    )
+def test_the_openb_trace_is_read_with_a_topology_for_each_model(name, openb):
+    made = scenario.load(str(SHIPPED / name), *openb, {"arrivals": 20000})
     assert len(made.hosts) == 1213
     assert sum(spec.kind.gpus for spec in made.hosts) == 6212
     assert {spec.kind.name for spec in made.hosts} == {
