@@ -19,7 +19,7 @@ CLOUD_RERUNS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-quick test-upstream test-install \
+.PHONY: help venv demo host-case test test-quick test-upstream test-install \
     test-hardware test-node fuzz bench clean \
     cloud cloud-down cloud-venv test-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
@@ -61,6 +61,10 @@ test: ## Run every test, and the linters.
 
 test-quick: venv ## Run unit and functional tests on the newest Nova.
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional tests/fuzz
+
+host-case: venv ## Make a test of a machine (CAPTURE=FILE NAME=gpu-1).
+	$(BIN)/python -m tests.unit.host.add_case "$(CAPTURE)" "$(NAME)" \
+	    $(if $(CONF),--nova-conf "$(CONF)")
 
 # How many inputs each parser is given.
 FUZZ_EXAMPLES ?= 2000
