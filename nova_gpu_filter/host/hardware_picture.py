@@ -22,7 +22,14 @@ def make(host: Inventory, host_links: linking.HostLinks) -> picture.Picture:
     """Make the picture of a host."""
     notes = [f"Note: {note}" for note in host_links.notes]
     if host_links.nvlink_from:
-        notes.insert(0, f"NVLinks from {', '.join(host_links.nvlink_from)}")
+        of_nvidia = any(
+            device.vendor_id == linking.NVIDIA for device in host.gpus
+        )
+        notes.insert(
+            0,
+            f"{'NVLinks' if of_nvidia else 'Direct links'} from"
+            f" {', '.join(host_links.nvlink_from)}",
+        )
     if not host.devices:
         notes.insert(0, "No GPU, NVSwitch or RDMA NIC.")
     return picture.Picture(

@@ -19,6 +19,7 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links import vendor_tools
 from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
@@ -119,7 +120,8 @@ def add_links(parser: argparse.ArgumentParser) -> None:
     """Add where links are known from that sysfs does not show."""
     group = parser.add_argument_group(
         "links that sysfs does not show",
-        "NVLinks and fabric partitions. FILE may be - for standard input.",
+        "NVLinks, fabric partitions, and the links of other vendors. FILE may"
+        " be - for standard input.",
     )
     group.add_argument(
         "--nvidia-smi-topo",
@@ -143,6 +145,12 @@ def add_links(parser: argparse.ArgumentParser) -> None:
         help="a board whose NVLinks are known, if the host looks like it: "
         + ", ".join(sorted(baseboards.BASEBOARDS)),
     )
+    for tool in vendor_tools.TOOLS:
+        group.add_argument(
+            tool.option,
+            metavar="FILE",
+            help=f"output of '{tool.commands}': {tool.links}",
+        )
     group.add_argument(
         "--run-nvidia-smi",
         action="store_true",
@@ -185,6 +193,10 @@ def flags(command: Any, parsed_args: argparse.Namespace) -> tuple[str, ...]:
         "--nvidia-smi-q": parsed_args.nvidia_smi_q,
         "--fabric": parsed_args.fabric,
         "--baseboard": parsed_args.baseboard,
+        **{
+            tool.option: getattr(parsed_args, tool.key)
+            for tool in vendor_tools.TOOLS
+        },
     }
     return (
         *(
@@ -277,7 +289,15 @@ def sources(
             text = place.read(captured)
             if text:
                 found[key] = (captured, text)
-    return linking.Sources(baseboard=parsed_args.baseboard, **found)
+    return linking.Sources(
+        baseboard=parsed_args.baseboard,
+        vendor_tools={
+            tool.key: (path, read_file(path))
+            for tool in vendor_tools.TOOLS
+            if (path := getattr(parsed_args, tool.key)) is not None
+        },
+        **found,
+    )
 
 
 def run_nvidia_smi(arguments: list[str]) -> tuple[str, str]:

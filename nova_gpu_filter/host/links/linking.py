@@ -3,6 +3,7 @@
 """Joins what sysfs, nvidia-smi and Fabric Manager say of a host's links."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -17,6 +18,7 @@ from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import fabric
 from nova_gpu_filter.host.links import pcie
 from nova_gpu_filter.host.links import smi
+from nova_gpu_filter.host.links import vendor_tools
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import links
@@ -47,6 +49,10 @@ class Sources:
     query: tuple[str, str] | None = None
     fabric: tuple[str, str] | None = None
     baseboard: str | None = None
+    vendor_tools: Mapping[str, tuple[str, str]] = dataclasses.field(
+        default_factory=dict
+    )
+    """By :attr:`vendor_tools.Tool.key`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,6 +196,13 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         _from_board(board, gpus, nvlinks)
         covered.update(gpu.address for gpu in gpus)
         origins.append(f"baseboard {board.name}")
+    for tool in vendor_tools.TOOLS:
+        given = sources.vendor_tools.get(tool.key)
+        if given is not None:
+            for pair, link in _from_vendor_tool(host, tool, given).items():
+                nvlinks[pair] = link, given[0]
+                covered |= pair
+            origins.append(given[0])
     place = {device.address: i for i, device in enumerate(devices)}
     for pair, (link, _) in nvlinks.items():
         a, b = (place[address] for address in pair)
@@ -624,11 +637,82 @@ def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
             f" {' '.join(str(gpu.address) for gpu in unknown)}{why}."
             f" To obtain it, {first}{_HOW_TO_OBTAIN}"
         )
-    if any(gpu.vendor_id == 0x1002 for gpu in host.gpus) and (
-        len(host.gpus) > 1
-    ):
-        notes.append(
-            "AMD Infinity Fabric (XGMI): not read; only PCIe is known of the"
-            " AMD GPUs"
-        )
+    for tool in vendor_tools.TOOLS:
+        of_vendor = _devices_of(host, tool)
+        if len(of_vendor) > 1 and not covered.issuperset(
+            device.address for device in of_vendor
+        ):
+            notes.append(
+                f"{tool.links}: unknown for"
+                f" {' '.join(str(device.address) for device in of_vendor)}."
+                " These devices have links of their own, which sysfs does not"
+                f" show. To obtain them, save '{tool.commands}' while the"
+                " devices are bound to their driver, and give the file with"
+                f" {tool.option}"
+            )
     return notes
+
+
+def _devices_of(
+    host: Inventory, tool: vendor_tools.Tool
+) -> Sequence[Function]:
+    return [
+        gpu
+        for gpu in host.gpus
+        if gpu.vendor_id == tool.vendor_id
+        and gpu.base_class in tool.base_classes
+    ]
+
+
+def _from_vendor_tool(
+    host: Inventory, tool: vendor_tools.Tool, given: tuple[str, str]
+) -> dict[frozenset[PciAddress], Link | None]:
+    """Find the links of each pair of devices of a vendor.
+
+    :raises BadInput: it is not known which device is which, or they are those
+        of another host.
+    """
+    found = tool.parse(*given)
+    devices = {device.address: device for device in _devices_of(host, tool)}
+    addresses = {
+        number: found.addresses[number]
+        for number in found.devices
+        if number in found.addresses
+    }
+    for address in addresses.values():
+        if address not in devices:
+            raise errors.BadInput(
+                source=given[0],
+                reason=f"{address} is no such device of {host.hostname}: this"
+                " file is of another host",
+            )
+    if len(addresses) < len(found.devices):
+        if len(found.devices) != len(devices):
+            raise errors.BadInput(
+                source=given[0],
+                reason=f"{len(found.devices)} devices, but {host.hostname} has"
+                f" {len(devices)}: to tell which ones they are, save"
+                f" '{tool.commands}' into one file",
+            )
+        if not found.is_uniform:
+            raise errors.BadInput(
+                source=given[0],
+                reason="not all pairs have the same link, and the order of the"
+                " devices need not be that of the PCI addresses: save"
+                f" '{tool.commands}' into one file",
+            )
+        addresses = dict(zip(found.devices, devices, strict=True))
+    else:
+        for number, node in found.numa.items():
+            device = devices[addresses[number]]
+            if device.numa_node not in (None, node):
+                raise errors.BadInput(
+                    source=given[0],
+                    reason=f"device {number} is on NUMA node {node}, but"
+                    f" {device.address} on {device.numa_node}: this file is"
+                    " of another host",
+                )
+    return {
+        frozenset({addresses[a], addresses[b]}): link
+        for (a, b), link in found.link_by_pair.items()
+    }

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads what the tools of AMD, Huawei and Intel print of their own links.
+
+Like nvidia-smi's, the texts are for people. Which device a row is about is
+known where the tool printed PCI addresses, too; else only if all pairs have
+the same link, so that it does not matter.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import re
+from typing import Final
+from typing import TypeAlias
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+
+Pair: TypeAlias = tuple[int, int]
+"""Two devices by the tool's numbers, the lower first."""
+
+_MOST_DEVICES = 256
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclasses.dataclass(frozen=True)
+class DirectLinks:
+    """The devices that a tool saw, and which pairs have a link of their own.
+
+    Devices are named by the numbers that the tool gives them.
+    """
+
+    devices: tuple[int, ...]
+    link_by_pair: Mapping[Pair, Link | None]
+    """All pairs; None: only the way over PCIe."""
+    addresses: Mapping[int, PciAddress]
+    """Of those whose address was printed."""
+    numa: Mapping[int, int]
+    """NUMA node of those where it was printed."""
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all pairs have the same, whichever device is which."""
+        return len(set(self.link_by_pair.values())) < 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A program that knows the links of the devices of one vendor."""
+
+    key: str
+    """By which it is known to the options and to :class:`linking.Sources`."""
+    commands: str
+    """What to save: one file takes the outputs of all of them."""
+    links: str
+    """What the vendor calls them."""
+    vendor_id: int
+    base_classes: frozenset[int]
+    """PCI classes of its accelerators."""
+    parse: Callable[[str, str], DirectLinks]
+
+    @property
+    def option(self) -> str:
+        """The option that takes the file."""
+        return f"--{self.key.replace('_', '-')}"
+
+
+def _lines(text: str) -> list[str]:
+    return _ESCAPES.sub("", text).replace("\r", "").splitlines()
+
+
+# The heading of a section of rocm-smi: ==== Link Type between two GPUs ====
+_ROCM_SECTION = re.compile(r"=+ (.*?) =+")
+_ROCM_NAME = re.compile(r"GPU([0-9]{1,3})")
+_ROCM_BUS = re.compile(r"GPU ?\[?([0-9]{1,3})\]?\s*:\s*PCI Bus:\s*(\S+)")
+_ROCM_NODE = re.compile(
+    r"GPU ?\[?([0-9]{1,3})\]?\s*:\s*\(Topology\) Numa Node:\s*([0-9]{1,5})"
+)
+_ROCM_TYPES = "Link Type between two GPUs"
+_ROCM_WEIGHTS = "Weight between two GPUs"
+_ROCM_HOPS = "Hops between two GPUs"
+# AMD SMI's how-to: one hop over XGMI has this weight. rocm-smi says XGMI of
+# pairs that reach each other through a third GPU, too.
+_ROCM_WEIGHT_OF_ONE_HOP = 15
+
+
+def parse_rocm(source: str, text: str) -> DirectLinks:
+    """Read ``rocm-smi --showtopo``, with ``--showbus`` for the addresses.
+
+    How many links a pair has bonded is not printed: each counts as one.
+
+    :raises BadInput: there is no table of link types, or it makes no sense.
+    """
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in _lines(text):
+        if match := _ROCM_SECTION.fullmatch(line.strip()):
+            current = sections.setdefault(match[1].strip(), [])
+        else:
+            current.append(line)
+    if _ROCM_TYPES not in sections:
+        raise errors.BadInput(
+            source=source,
+            reason="this is no output of 'rocm-smi --showtopo': no section"
+            f" '{_ROCM_TYPES}'",
+        )
+    devices, types = _matrix(source, sections[_ROCM_TYPES], _ROCM_NAME)
+    for cell in types.values():
+        if cell not in ("XGMI", "PCIE", "N/A", "UNKNOWN"):
+            raise errors.BadInput(
+                source=source,
+                reason=f"'{cell}' is no link type; these are XGMI and PCIE",
+            )
+    _, weights = _matrix(source, sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME)
+    _, hops = _matrix(source, sections.get(_ROCM_HOPS, ()), _ROCM_NAME)
+
+    def is_direct(pair: Pair) -> bool:
+        return (
+            types[pair] == "XGMI"
+            and _number(weights.get(pair)) <= _ROCM_WEIGHT_OF_ONE_HOP
+            and _number(hops.get(pair)) <= 1
+        )
+
+    return DirectLinks(
+        devices,
+        {
+            pair: links.parse("XGMI1") if is_direct(pair) else None
+            for pair in types
+        },
+        _addresses(source, _ROCM_BUS.findall(text)),
+        {int(gpu): int(node) for gpu, node in _ROCM_NODE.findall(text)},
+    )
+
+
+def _number(cell: str | None) -> int:
+    return int(cell) if cell and re.fullmatch(r"[0-9]{1,6}", cell) else 0
+
+
+# Atlas A2 numbers cards, A3 the dies of cards.
+_NPU_NAME = re.compile(r"(?:NPU|Phy-ID)([0-9]{1,3})")
+# The legend of npu-smi info -t topo. SIO joins the two dies of one package;
+# HCCS_SW goes through a switch.
+_NPU_DIRECT = frozenset({"HCCS", "HCCS_SW", "SIO"})
+_NPU_CELLS = _NPU_DIRECT | {"PIX", "PXB", "PHB", "SYS", "NA", "N/A"}
+# npu-smi info: | 0     910B3 | OK | ..., and below | 0 | 0000:C1:00.0 | ...;
+# with several dies the lower line is | 0     1 | 0000:9F:00.0 | ...
+_NPU_CARD = re.compile(r"\|\s*([0-9]{1,3})\s+[A-Za-z0-9]*[A-Za-z]\w*\s*\|.*")
+_NPU_CHIP = re.compile(
+    r"\|\s*[0-9]{1,3}(?:\s+([0-9]{1,3}))?\s*\|\s*([0-9A-Fa-f:.]+)\s*\|.*"
+)
+
+
+def parse_npu(source: str, text: str) -> DirectLinks:
+    """Read ``npu-smi info -t topo``, and ``npu-smi info`` for the addresses.
+
+    :raises BadInput: there is no matrix, or it makes no sense.
+    """
+    lines = _lines(text)
+    start = next(
+        (
+            index
+            for index, line in enumerate(lines)
+            if len(words := line.split()) > 1
+            and all(map(_NPU_NAME.fullmatch, words[:2]))
+        ),
+        None,
+    )
+    if start is None:
+        raise errors.BadInput(
+            source=source,
+            reason="this is no output of 'npu-smi info -t topo': no line that"
+            " begins with the columns NPU0, NPU1",
+        )
+    devices, cells = _matrix(source, lines[start:], _NPU_NAME)
+    for cell in cells.values():
+        if cell not in _NPU_CELLS:
+            raise errors.BadInput(
+                source=source,
+                reason=f"'{cell}' is no link; links are"
+                f" {', '.join(sorted(_NPU_CELLS))}",
+            )
+    found = []
+    card = None
+    for line in lines:
+        if match := _NPU_CARD.fullmatch(line.strip()):
+            card = match[1]
+        elif card and (match := _NPU_CHIP.fullmatch(line.strip())):
+            found.append((match[1] or card, match[2]))
+    return DirectLinks(
+        devices,
+        {
+            pair: links.parse("HCCS") if cell in _NPU_DIRECT else None
+            for pair, cell in cells.items()
+        },
+        _addresses(source, found),
+        {},
+    )
+
+
+_HL_HEADING = re.compile(r"\s*modID\s.*")
+_HL_ROW = re.compile(r"\s*([0-9]{1,3})\s.*")
+# Gaudi, Gaudi 2 and Gaudi 3 white papers: on a universal baseboard of eight
+# OAMs, seven (Gaudi) or 21 ports of each go to the seven others.
+_HL_MODULES: Final = tuple(range(8))
+
+
+def parse_hl(source: str, text: str) -> DirectLinks:
+    """Read ``hl-smi topo -c -N``: which modules of a baseboard there are.
+
+    It tells no links. On a board of eight, each module is wired to all others.
+
+    :raises BadInput: there are no modules, or other than 0 to 7.
+    """
+    lines = _lines(text)
+    start = next(
+        (i for i, line in enumerate(lines) if _HL_HEADING.fullmatch(line)),
+        None,
+    )
+    if start is None:
+        raise errors.BadInput(
+            source=source,
+            reason="this is no output of 'hl-smi topo -c -N': no line that"
+            " begins with the column modID",
+        )
+    modules = [
+        int(match[1])
+        for line in lines[start + 1 :]
+        if (match := _HL_ROW.fullmatch(line))
+    ]
+    if sorted(modules) != list(_HL_MODULES):
+        raise errors.BadInput(
+            source=source,
+            reason="only of a baseboard with the modules 0 to 7 it is known"
+            " that all are linked; here are"
+            f" {' '.join(map(str, modules)) or 'none'}",
+        )
+    return DirectLinks(
+        _HL_MODULES,
+        dict.fromkeys(
+            itertools.combinations(_HL_MODULES, 2), links.parse("GAUDI")
+        ),
+        {},
+        {},
+    )
+
+
+def _matrix(
+    source: str, lines: Sequence[str], name: re.Pattern[str]
+) -> tuple[tuple[int, ...], dict[Pair, str]]:
+    """Read a square of cells under a heading of names.
+
+    :returns: the devices, and the cells of all pairs, in upper case; nothing
+        if there is no heading.
+    """
+    columns: list[int] = []
+    rows: dict[int, list[str]] = {}
+    for line in lines:
+        words = line.split()
+        if not words:
+            continue
+        if not columns:
+            # What follows the names is about CPUs.
+            columns = [
+                int(match[1])
+                for match in itertools.takewhile(
+                    bool, map(name.fullmatch, words)
+                )
+                if match
+            ]
+        elif match := name.fullmatch(words[0]):
+            device = int(match[1])
+            if device in rows or device not in columns:
+                raise errors.BadInput(
+                    source=source,
+                    reason=f"the row of {words[0]} is there twice, or has no"
+                    " column",
+                )
+            rows[device] = [word.upper() for word in words[1:]]
+    if len(columns) > _MOST_DEVICES or len(set(columns)) < len(columns):
+        raise errors.BadInput(
+            source=source,
+            reason=f"the heading names {len(columns)} devices, some of them"
+            f" twice, or more than {_MOST_DEVICES}",
+        )
+    for device in columns:
+        if len(rows.get(device, ())) < len(columns):
+            raise errors.BadInput(
+                source=source,
+                reason=f"the row of device {device} is missing or too short:"
+                " save all of the output",
+            )
+    cells = {}
+    for (a, one), (b, other) in itertools.combinations(enumerate(columns), 2):
+        cell, opposite = rows[one][b], rows[other][a]
+        if cell != opposite:
+            raise errors.BadInput(
+                source=source,
+                reason=f"{one} to {other} is {cell}, but {other} to {one} is"
+                f" {opposite}",
+            )
+        cells[min(one, other), max(one, other)] = cell
+    return tuple(sorted(columns)), cells
+
+
+def _addresses(
+    source: str, found: Sequence[tuple[str, str]]
+) -> dict[int, PciAddress]:
+    addresses: dict[int, PciAddress] = {}
+    for number, text in found:
+        address = address_lib.find(text)
+        if address is None:
+            raise errors.BadInput(
+                source=source, reason=f"'{text}' is no PCI address"
+            )
+        addresses[int(number)] = address
+    if len(set(addresses.values())) < len(addresses):
+        raise errors.BadInput(
+            source=source,
+            reason="two devices have one PCI address: GPUs that are divided"
+            " into partitions cannot be passed through one by one",
+        )
+    return addresses
+
+
+TOOLS: Final = (
+    Tool(
+        "rocm_smi_topo",
+        "rocm-smi --showbus --showtopo",
+        "XGMI (AMD Infinity Fabric)",
+        0x1002,
+        frozenset({0x0300, 0x0302, 0x0380, 0x1200}),
+        parse_rocm,
+    ),
+    Tool(
+        "npu_smi_topo",
+        "npu-smi info; npu-smi info -t topo",
+        "HCCS",
+        0x19E5,
+        frozenset({0x1200}),
+        parse_npu,
+    ),
+    Tool(
+        "hl_smi_topo",
+        "hl-smi topo -c -N",
+        "Gaudi's own Ethernet links",
+        0x1DA3,
+        frozenset({0x1200}),
+        parse_hl,
+    ),
+)
