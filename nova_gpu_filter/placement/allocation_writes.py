@@ -29,9 +29,12 @@ try gets that file.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import json
 import random
-import threading
 import time
+from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -40,6 +43,7 @@ from placement import exception
 
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
+from nova_gpu_filter.placement import turns
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +78,7 @@ class Repeater:
         self._writer: inner.Application = deploy.deploy(
             overrides.Overridden(conf, _ONE_TRY)
         )
-        self._turn = threading.Lock()
+        self._turns = turns.Turns()
 
     def __call__(
         self, environ: inner.Environ, start_response: inner.StartResponse
@@ -95,8 +99,9 @@ class Repeater:
         reply = inner.call(self._writer, tried)
         if not _lost_race(reply) or not tried.get(_IS_KEPT):
             return reply
-        # Those that lost go one by one, or they would race again.
-        with self._turn:
+        # Those that lost go one by one, or they would race again; only what
+        # takes of the same providers can race.
+        with self._turns.take(_find_providers(_read_body(tried))):
             return self._repeat(environ, tried, reply)
 
     def _repeat(
@@ -138,6 +143,36 @@ class Repeater:
             reply.status,
         )
         return reply
+
+
+def _read_body(tried: inner.Environ) -> Any:
+    """Read what Placement has read in a try, as JSON."""
+    body = tried["wsgi.input"]
+    body.seek(0)
+    found = json.loads(body.read())
+    body.seek(0)
+    return found
+
+
+def _find_providers(found: Any) -> Iterator[str]:
+    """Yield the resource providers that a write names.
+
+    In all forms that a body has had: of one consumer or of many, with
+    providers as keys or in a list, with inventories.
+    """
+    if isinstance(found, Mapping):
+        for name, value in found.items():
+            if name == "resource_provider":
+                yield value["uuid"]
+            elif isinstance(value, Mapping) and (
+                "resources" in value or "inventories" in value
+            ):
+                yield name
+            else:
+                yield from _find_providers(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from _find_providers(value)
 
 
 def _lost_race(reply: inner.Reply) -> bool:

@@ -5,12 +5,14 @@
 How Placement is asked
 ----------------------
 
-The client's request is turned into smaller ones (query.py). The first goes
-through the whole of Placement, with the client's headers: token, microversion
-and request id are checked, and the request is logged. The context that this
-leaves in the WSGI environment (placement/auth.py) serves the others, which go
-to Placement's handler alone: a token is validated once a request, and one
-request is one line in the log.
+The client's request is turned into smaller ones (query.py): allocation
+candidates for the groups in no class and, in most cases, one group of the
+largest class; and for each other class the resource providers that can serve
+one of its groups. The first goes through the whole of Placement, with the
+client's headers: token, microversion and request id are checked, and the
+request is logged. The context that this leaves in the WSGI environment
+(placement/auth.py) serves the others, which go to Placement's handler alone: a
+token is validated once a request, and one request is one line in the log.
 
 ``[placement]max_allocation_candidates`` would truncate the answer to an inner
 query: 1,000 candidates, breadth-first, on 1,000 hosts are one device a host,
@@ -19,14 +21,27 @@ and four of one host then look impossible. Handlers read their options from
 configuration that it was made with. So where the option is set, what goes
 through the whole of Placement is the client's own query, made unanswerable by
 one more group in a tree that does not exist (which takes a few milliseconds),
-and all inner queries go to a handler whose configuration is the given one
-without that limit. A second ``deploy.deploy`` pipeline would validate each
-token twice, and changing the option itself would lift the limit from the
-requests that are not composed.
+and all inner queries go to a handler whose configuration is the given one with
+another limit. A second ``deploy.deploy`` pipeline would validate each token
+twice, and changing the option itself would change the limit of the requests
+that are not composed.
+
+What the operator bounds stays bounded
+--------------------------------------
+
+An inner query for one device a group has an answer that grows with the
+devices. One whose groups can be served in many ways, since ``same_subtree``
+binds them or the unsuffixed one asks for a device, would grow with the product
+of these ways: it is asked without the largest class, and as much of it is read
+as the operator's limit, or 8 ways a host (search.py). What is then tried to
+put device sets together is bounded, too (request.py). Where a host of which
+enough devices are free is without a candidate after that, the request is left
+to Placement, which searches within the operator's limit.
 """
 
 from collections.abc import Iterable
-import json
+import copy
+import itertools
 import time
 import zlib
 
@@ -43,11 +58,12 @@ from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
 from nova_gpu_filter.placement import collector
 from nova_gpu_filter.placement import compose
-from nova_gpu_filter.placement import counters
 from nova_gpu_filter.placement import header
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import search
 from nova_gpu_filter.placement import trees
 
 LOG = logging.getLogger(__name__)
@@ -55,8 +71,6 @@ LOG = logging.getLogger(__name__)
 """Tells in a response that the extension has composed it."""
 
 _PATH = "/allocation_candidates"
-_CONTEXT_KEY = "placement.context"
-"""Where placement/auth.py puts the request context."""
 
 
 def wrap(application: inner.Application, conf: cfg.ConfigOpts) -> "Wrapped":
@@ -84,10 +98,9 @@ class Wrapped:
         """See :func:`wrap`."""
         self._application = application
         self._conf = conf
-        self._handler = handler.PlacementHandler(
-            config=overrides.Overridden(conf, _INNER_OPTIONS)
-        )
+        self._handler = handler.PlacementHandler(config=conf)
         self._is_usable = _are_options_good(conf)
+        self._numbers = itertools.count(1)
 
     def __call__(
         self, environ: inner.Environ, start_response: inner.StartResponse
@@ -108,17 +121,31 @@ class Wrapped:
         try:
             with collector.paused():
                 return self._compose(environ)
+        except query.TooManyError as exc:
+            LOG.warning(
+                "Allocation candidates are not composed, %s; Placement answers"
+                " within [placement]max_allocation_candidates ="
+                " %d. Request %d of this kind since the start: GET %s?%s",
+                exc,
+                self._conf.placement.max_allocation_candidates,
+                next(self._numbers),
+                _PATH,
+                environ.get("QUERY_STRING", ""),
+            )
         except query.NotComposableError as exc:
-            reason = str(exc)
+            LOG.debug(
+                "Allocation candidates are left to Placement, %s: GET %s?%s",
+                exc,
+                _PATH,
+                environ.get("QUERY_STRING", ""),
+            )
         except Exception:
-            reason = "error"
             LOG.exception(
                 "Cannot compose allocation candidates; the request is left to"
                 " Placement: GET %s?%s",
                 _PATH,
                 environ.get("QUERY_STRING", ""),
             )
-        counters.counters.count_passed_through(reason)
         return None
 
     def _compose(self, environ: inner.Environ) -> inner.Reply:
@@ -132,47 +159,40 @@ class Wrapped:
             raise query.NotComposableError("turned off")
         query_string = environ.get("QUERY_STRING", "")
         question = query.parse(query_string, _microversion(environ))
+        limit = self._conf.placement.max_allocation_candidates
+        limit = None if limit < 0 else limit
         placement = inner.Conversation(
-            self._application,
-            self._handler,
-            self._conf.placement.max_allocation_candidates >= 0,
-            environ,
+            self._application, self._make_handler, limit is not None, environ
         )
-        inner_body = placement.ask_first(question.inner)
-        found = json.loads(inner_body)
-        others = [
-            placement.ask(question.of_class(group_class))
-            for group_class in question.classes[1:]
-        ]
-        summaries = found["provider_summaries"]
-        provider_trees = trees.read(question, found, others)
-        room = trees.find_room(
-            question,
-            provider_trees,
-            summaries,
-            placement.who_could_give(question),
-        )
-        candidates = compose.Composer(
+        found = search.find_trees(question, placement, limit)
+        asked = request.Request(
             question=question,
-            summaries=summaries,
-            room=room,
+            summaries=found.summaries,
+            room=trees.find_room(
+                question,
+                found.provider_trees,
+                found.summaries,
+                placement.who_could_give(question),
+            ),
             max_sets=None if max_sets < 0 else max_sets,
             seed=_seed(environ),
-            shuffle_trees=(
-                self._conf.placement.randomize_allocation_candidates
-            ),
             mix=mix.read(self._conf),
-        ).compose(provider_trees)
-        body = answer.encode(question, candidates, found, inner_body)
-        seconds = time.monotonic() - started
-        counters.counters.count_composed(len(candidates), seconds)
+            most=limit if max_sets < 0 or question.limit is None else None,
+            is_truncated=found.is_truncated,
+        )
+        candidates = compose.compose(
+            asked,
+            found.provider_trees,
+            self._conf.placement.randomize_allocation_candidates,
+        )
+        body = answer.encode(question, candidates, found.summaries)
         LOG.debug(
             "Composed %d allocation candidates from %d provider trees with"
             " %d inner queries in %.3f seconds for GET %s?%s",
             len(candidates),
-            len(provider_trees),
+            len(found.provider_trees),
             placement.asked,
-            seconds,
+            time.monotonic() - started,
             _PATH,
             query_string,
         )
@@ -184,6 +204,25 @@ class Wrapped:
         headers.append(("Content-Length", str(len(body))))
         headers.append((header.NAME, header.VALUE))
         return inner.Reply("200 OK", headers, body)
+
+    def _make_handler(self, most: int) -> inner.Application:
+        made = copy.copy(self._handler)
+        made.config = overrides.Overridden(
+            self._conf,
+            {
+                "placement": {
+                    "max_allocation_candidates": most,
+                    # What is cut off is not a whole host.
+                    "allocation_candidates_generation_strategy": (
+                        "breadth-first"
+                    ),
+                },
+                # It cuts combinations of many groups short, and doubles the
+                # time of a question with few.
+                "workarounds": {"optimize_for_wide_provider_trees": False},
+            },
+        )
+        return made
 
 
 def _are_options_good(conf: cfg.ConfigOpts) -> bool:
@@ -232,11 +271,3 @@ def _seed(environ: inner.Environ) -> int:
     server that is created. Without an id, equal questions have equal answers.
     """
     return zlib.crc32(environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "").encode())
-
-
-_INNER_OPTIONS = {
-    "placement": {"max_allocation_candidates": -1},
-    # It cuts combinations of many groups short, and doubles the time of a
-    # question with few.
-    "workarounds": {"optimize_for_wide_provider_trees": False},
-}

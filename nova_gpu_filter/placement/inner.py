@@ -18,6 +18,9 @@ Headers: TypeAlias = list[tuple[str, str]]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+_ALL = -1
+"""As ``[placement]max_allocation_candidates``: no limit."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
@@ -62,54 +65,79 @@ class Conversation:
     def __init__(
         self,
         application: Application,
-        handler: Application,
+        make_handler: Callable[[int], Application],
         is_limited: bool,
         environ: Environ,
     ) -> None:
         """Nothing is asked yet.
 
         :param application: the whole of Placement.
-        :param handler: Placement without authentication and request log, and
-            without ``max_allocation_candidates``.
+        :param make_handler: returns Placement without authentication and
+            request log, which gives as many allocation candidates at most;
+            -1 is all of them.
         :param is_limited: whether ``application`` could truncate an answer.
         :param environ: the client's request; it is not changed.
         """
         self._application = application
-        self._handler = handler
-        self._is_limited = is_limited
+        self._make_handler = make_handler
+        self._handler = make_handler(_ALL)
+        self.is_limited = is_limited
         self._environ = environ
         self._prepared: Environ = {}
+        self._first: tuple[str, bytes] | None = None
         self.headers: Headers = []
         """Those of Placement's answer to the client."""
         self.asked = 0
         """How many questions Placement has worked on."""
 
-    def ask_first(self, query_string: str) -> bytes:
-        """Ask the question that decides whether the client gets an answer.
+    def open(self, query_string: str) -> None:
+        """Find out whether the client gets an answer.
 
-        :returns: the body of a 200 answer.
-        :raises NotComposableError: another status.
+        :param query_string: what candidates will be asked for first; where
+            Placement does not truncate, it is asked now.
+        :raises NotComposableError: Placement does not answer with 200.
         """
-        if self._is_limited:
-            self._prepared = {
-                **self._environ,
-                "QUERY_STRING": _unanswerable(self._environ["QUERY_STRING"]),
-            }
-            self.headers = _ok(call(self._application, self._prepared)).headers
-            return self._ask_handler(query_string)
-        self._prepared = {**self._environ, "QUERY_STRING": query_string}
-        self.asked += 1
+        asked = query_string
+        if self.is_limited:
+            asked = _unanswerable(self._environ["QUERY_STRING"])
+        self._prepared = {**self._environ, "QUERY_STRING": asked}
         reply = _ok(call(self._application, self._prepared))
         self.headers = reply.headers
-        return reply.body
+        if not self.is_limited:
+            self.asked += 1
+            self._first = query_string, reply.body
 
-    def ask(self, query_string: str) -> trees.Answer:
-        """Ask a further question.
+    def find_candidates(
+        self, query_string: str, most: int | None
+    ) -> trees.Answer:
+        """Ask for allocation candidates.
 
+        :param most: how many are read where the operator limits them.
         :raises NotComposableError: the answer is not 200.
         """
-        answer: trees.Answer = json.loads(self._ask_handler(query_string))
+        if self._first is not None and self._first[0] == query_string:
+            body = self._first[1]
+        else:
+            handler = self._handler
+            if self.is_limited and most is not None:
+                handler = self._make_handler(most)
+            body = self._ask(handler, query_string)
+        answer: trees.Answer = json.loads(body)
         return answer
+
+    def find_providers(self, query_string: str) -> dict[str, list[str]]:
+        """Ask for resource providers.
+
+        :returns: root provider UUID -> UUIDs of providers in its tree.
+        :raises NotComposableError: the answer is not 200.
+        """
+        body = self._ask(
+            self._handler, query_string, PATH_INFO="/resource_providers"
+        )
+        found: dict[str, list[str]] = {}
+        for root, provider in json.loads(body, object_hook=_read_provider):
+            found.setdefault(root, []).append(provider)
+        return found
 
     def who_could_give(
         self, question: query.Question
@@ -119,21 +147,31 @@ class Conversation:
         def ask(
             group_class: query.GroupClass, resource_class: str, amount: int
         ) -> set[str]:
-            answer = self.ask(
-                question.of_amount(group_class, resource_class, amount)
+            by_root = self.find_providers(
+                question.providers_of_amount(
+                    group_class, resource_class, amount
+                )
             )
-            return {
-                provider
-                for request in answer["allocation_requests"]
-                for provider in request["allocations"]
-            }
+            return {p for found in by_root.values() for p in found}
 
         return ask
 
-    def _ask_handler(self, query_string: str) -> bytes:
+    def _ask(
+        self, handler: Application, query_string: str, **environ: str
+    ) -> bytes:
         self.asked += 1
-        environ = {**self._prepared, "QUERY_STRING": query_string}
-        return _ok(call(self._handler, environ)).body
+        asked = {**self._prepared, "QUERY_STRING": query_string, **environ}
+        return _ok(call(handler, asked)).body
+
+
+def _read_provider(found: dict[str, Any]) -> Any:
+    """Read an object of the answer to GET /resource_providers.
+
+    Most of the answer are links, which are dropped at once.
+    """
+    if "uuid" in found:
+        return found["root_provider_uuid"], found["uuid"]
+    return found.get("resource_providers")
 
 
 def _ok(reply: Reply) -> Reply:

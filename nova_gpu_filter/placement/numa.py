@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
-import itertools
 
+from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
 
 MOST_UNIONS = 1000
@@ -71,7 +71,7 @@ def least_unions(
     capacities: tuple[tuple[int, ...], ...],
     sizes: tuple[int, ...],
     given: int = 0,
-) -> Sequence[int]:
+) -> tuple[Sequence[int], int]:
     """List the least sets of places that can serve a request.
 
     Least means: without one of its places it could not.
@@ -80,46 +80,115 @@ def least_unions(
         devices can serve.
     :param sizes: how many groups each class has.
     :param given: mask of places that are used in any case.
-    :returns: masks, few places first; none at all where there are more than
-        :data:`MOST_UNIONS`, or where finding them takes too long.
+    :returns: (masks, few places first; how many sets were tried). There are
+        no masks at all where there are more than :data:`MOST_UNIONS`, or where
+        finding them takes too long.
     """
+    tried = 0
+    found = [given]
+    for classes, numbers in _split(capacities):
+        part = tuple(
+            tuple(capacities[number][index] for index in classes)
+            for number in numbers
+        )
+        wanted = [sizes[index] for index in classes]
 
-    def fits(union: int) -> bool:
-        return all(
+        def count_and_ask(
+            union: int,
+            part: tuple[tuple[int, ...], ...] = part,
+            wanted: Sequence[int] = wanted,
+        ) -> bool:
+            nonlocal tried
+            tried += 1
+            if tried > _MOST_TRIED:
+                raise TooManyError
+            return can_serve(part, wanted, union)
+
+        given_of_part = sum(
+            (given >> number & 1) << place
+            for place, number in enumerate(numbers)
+        )
+        of_part = search_unions(len(part), count_and_ask, given_of_part)
+        if len(found) * len(of_part) > MOST_UNIONS:
+            return (), tried
+        masks = [
             sum(
-                capacity[index]
-                for place, capacity in enumerate(capacities)
+                1 << number
+                for place, number in enumerate(numbers)
                 if union >> place & 1
             )
-            >= size
-            for index, size in enumerate(sizes)
-        )
+            for union in of_part
+        ]
+        found = [union | mask for union in found for mask in masks]
+    return tuple(sorted(found, key=int.bit_count)), tried
 
-    return search_unions(len(capacities), fits, given, _MOST_TRIED)
+
+def _split(
+    capacities: Sequence[Sequence[int]],
+) -> list[tuple[list[int], list[int]]]:
+    """Split classes into those that no place serves together.
+
+    Their least sets of places are found by themselves, and each goes with each
+    of the others.
+
+    :returns: (classes, places that serve one of them) of each part.
+    """
+    parts = [
+        {index}
+        for capacity in capacities[:1]
+        for index in range(len(capacity))
+    ]
+    for capacity in capacities:
+        served = {index for index, share in enumerate(capacity) if share}
+        touched = [classes for classes in parts if classes & served]
+        if len(touched) > 1:
+            parts = [classes for classes in parts if not classes & served]
+            parts.append(set().union(*touched))
+    return [
+        (
+            sorted(classes),
+            [
+                number
+                for number, capacity in enumerate(capacities)
+                if any(capacity[index] for index in classes)
+            ],
+        )
+        for classes in parts
+    ]
+
+
+def can_serve(
+    capacities: Sequence[Sequence[int]], sizes: Sequence[int], union: int
+) -> bool:
+    """Whether a set of places could serve each class if it were alone."""
+    return all(
+        sum(
+            capacity[index]
+            for place, capacity in enumerate(capacities)
+            if union >> place & 1
+        )
+        >= size
+        for index, size in enumerate(sizes)
+    )
 
 
 def search_unions(
-    number: int, fits: Callable[[int], bool], given: int, most_tried: int
+    number: int, fits: Callable[[int], bool], given: int
 ) -> Sequence[int]:
     """List the least sets of places that fit.
 
     :param number: of places.
     :param fits: whether a set (a mask) can serve the request; a set that
-        contains one that can must be able to as well.
+        contains one that can must be able to as well. It raises
+        :exc:`TooManyError` when it has been asked too often.
     :param given: mask of places that are used in any case.
-    :param most_tried: how often ``fits`` may be asked.
-    :returns: see :func:`least_unions`.
+    :returns: masks, few places first; none where there are more than
+        :data:`MOST_UNIONS`, or where too many had to be tried.
     """
-    tried = itertools.count()
-
-    def ask(union: int) -> bool:
-        if next(tried) >= most_tried:
-            raise _TooManyError
-        return fits(union)
 
     def beyond(union: int, start: int) -> Iterator[int]:
         # No set within a least one fits, so the way to it is never cut.
-        if ask(union):
+        if fits(union):
             yield union
             return
         for place in range(start, number):
@@ -128,13 +197,13 @@ def search_unions(
 
     def is_least(union: int) -> bool:
         return not any(
-            ask(union ^ 1 << place)
+            fits(union ^ 1 << place)
             for place in range(number)
             if (union & ~given) >> place & 1
         )
 
     try:
-        if not ask((1 << number) - 1):
+        if not fits((1 << number) - 1):
             return ()
         found = []
         for union in beyond(given, 0):
@@ -142,10 +211,37 @@ def search_unions(
                 found.append(union)
                 if len(found) > MOST_UNIONS:
                     return ()
-    except _TooManyError:
+    except TooManyError:
         return ()
     return tuple(sorted(found, key=int.bit_count))
 
 
-class _TooManyError(Exception):
-    """More sets would have to be tried than is reasonable."""
+class TooManyError(Exception):
+    """More sets of places would have to be tried than is reasonable."""
+
+
+class Places:
+    """The places of the devices of one tree."""
+
+    def __init__(
+        self, providers: Sequence[str], summaries: trees.Summaries
+    ) -> None:
+        """Number the places of some providers."""
+        numbers = number_places(
+            [summaries[provider]["traits"] for provider in providers]
+        )
+        self._place_by_provider = dict(zip(providers, numbers, strict=True))
+        self.number = max(numbers, default=-1) + 1
+        self.are_known = self.number < len(numbers)
+        """Whether the traits tell of devices that have one place."""
+
+    def place_of(self, provider: str) -> int:
+        """Return the place of a provider."""
+        return self._place_by_provider[provider]
+
+    def mask_of(self, providers: Iterable[str]) -> int:
+        """Return the places of some providers."""
+        mask = 0
+        for provider in providers:
+            mask |= 1 << self._place_by_provider[provider]
+        return mask

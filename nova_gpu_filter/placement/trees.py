@@ -2,7 +2,7 @@
 
 """Read Placement's answers into one plain object a provider tree.
 
-In Placement's answer to the inner query a device stands for the groups of its
+In Placement's answer to an inner query a device stands for the groups of its
 class, and the groups in no class, with what they take, are the **rest**. One
 tree can have several rests: other providers that serve the same groups.
 """
@@ -25,6 +25,9 @@ Summaries: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Its ``provider_summaries``: provider UUID -> ``resources`` (resource class
 -> ``capacity``, ``used``), ``traits``, ``root_provider_uuid``."""
 
+DevicesByRoot: TypeAlias = Mapping[str, Sequence[str]]
+"""Root provider UUID -> UUIDs of providers in its tree."""
+
 Room: TypeAlias = Mapping[str, Mapping[str, int]]
 """Provider UUID -> resource class -> how much one consumer can get."""
 
@@ -41,8 +44,9 @@ class Rest:
     """Provider UUID -> resource class -> amount; without the devices."""
     mappings: Mapping[str, Sequence[str]]
     """Suffix -> provider UUIDs; without the suffixes in classes."""
-    devices: list[str]
-    """The providers that can serve a group of the first class beside it."""
+    devices: Sequence[str]
+    """The providers that can serve a group of the first class beside it, if
+    they have enough left."""
 
     @property
     def granular_providers(self) -> frozenset[str]:
@@ -61,25 +65,56 @@ class Tree:
 
     root: str
     rests: list[Rest]
-    devices: Sequence[Collection[str]]
+    devices: Sequence[Sequence[str]]
     """For each class: the providers that can serve one of its groups."""
 
 
 def read(
-    question: query.Question, inner: Answer, others: Sequence[Answer]
+    question: query.Question,
+    inner: Answer,
+    first: DevicesByRoot | None,
+    others: Sequence[DevicesByRoot],
 ) -> list[Tree]:
     """Group the inner allocation requests by tree and by rest.
 
-    :param inner: the answer to ``question.inner``.
-    :param others: the answers to ``question.of_class`` for the classes after
-        the first.
+    :param inner: the answer to ``question.with_first_class``, or to
+        ``question.of_rest``.
+    :param first: the providers that can serve a group of the first class;
+        None where ``inner`` has them.
+    :param others: those for each of the other classes.
     :returns: in the order in which the trees appear in ``inner``.
-    :raises NotComposableError: a device is a sharing provider.
+    :raises NotComposableError: a device, or all that a tree gives to the
+        rest, is of sharing providers.
     """
+    if first is None:
+        rests_by_root = _read_rests_with_devices(question, inner)
+        by_root: DevicesByRoot = {
+            root: found[0].devices
+            if len(found) == 1
+            else _unite(rest.devices for rest in found)
+            for root, found in rests_by_root.items()
+        }
+    else:
+        rests_by_root = _read_rests(question, inner, first)
+        by_root = first
+    return [
+        Tree(
+            root=root,
+            rests=found,
+            devices=(by_root[root], *(other[root] for other in others)),
+        )
+        for root, found in rests_by_root.items()
+        if all(root in other for other in others)
+    ]
+
+
+def _read_rests_with_devices(
+    question: query.Question, inner: Answer
+) -> dict[str, list[Rest]]:
     summaries = inner["provider_summaries"]
     representative = question.classes[0].representative
     resources = question.classes[0].resources
-    rests: dict[tuple[object, ...], Rest] = {}
+    devices_by_rest: dict[tuple[object, ...], list[str]] = {}
     rests_by_root: dict[str, list[Rest]] = {}
     for request in inner["allocation_requests"]:
         mappings = request["mappings"]
@@ -87,49 +122,81 @@ def read(
         _refuse_sharing(summaries[device])
         root = summaries[device]["root_provider_uuid"]
         key = (root, *_rest_key(question, request, device))
-        rest = rests.get(key)
-        if rest is None:
-            rest = rests[key] = Rest(
+        devices = devices_by_rest.get(key)
+        if devices is None:
+            devices = devices_by_rest[key] = []
+            rest = Rest(
                 allocations=_without(request, device, resources),
                 mappings={s: mappings[s] for s in question.other_suffixes},
-                devices=[],
+                devices=devices,
             )
             rests_by_root.setdefault(root, []).append(rest)
-        rest.devices.append(device)
-    devices_by_root = [
-        _devices_by_root(found, group_class)
-        for found, group_class in zip(
-            others, question.classes[1:], strict=True
-        )
-    ]
-    return [
-        Tree(
-            root=root,
-            rests=found,
-            devices=(
-                found[0].devices
-                if len(found) == 1
-                else _unite(rest.devices for rest in found),
-                *(by_root[root] for by_root in devices_by_root),
-            ),
-        )
-        for root, found in rests_by_root.items()
-        if all(root in by_root for by_root in devices_by_root)
-    ]
+        devices.append(device)
+    return rests_by_root
+
+
+def _read_rests(
+    question: query.Question, inner: Answer, devices: DevicesByRoot
+) -> dict[str, list[Rest]]:
+    """Read rests of which each can have every device of its tree beside it."""
+    summaries = inner["provider_summaries"]
+    rests_by_root: dict[str, list[Rest]] = {}
+    for request in inner["allocation_requests"]:
+        mappings = request["mappings"]
+        roots = {
+            summaries[provider]["root_provider_uuid"]
+            for found in mappings.values()
+            for provider in found
+            if _SHARES not in summaries[provider]["traits"]
+        }
+        if len(roots) != 1:
+            # Placement knows the tree for which these share; it does not say.
+            raise query.NotComposableError("sharing provider")
+        (root,) = roots
+        if root in devices:
+            rest = Rest(
+                allocations={
+                    provider: allocation["resources"]
+                    for provider, allocation in request["allocations"].items()
+                },
+                mappings={s: mappings[s] for s in question.other_suffixes},
+                devices=devices[root],
+            )
+            rests_by_root.setdefault(root, []).append(rest)
+    return rests_by_root
+
+
+def refuse_sharing(
+    summaries: Summaries,
+    devices: Iterable[DevicesByRoot],
+    find_sharing: Callable[[], Collection[str]],
+) -> None:
+    """Refuse devices that are sharing providers.
+
+    :param find_sharing: returns all sharing providers; called if a device is
+        not in the summaries, as those of trees that cannot serve the request.
+    :raises NotComposableError: one is.
+    """
+    unknown = set()
+    for by_root in devices:
+        for found in by_root.values():
+            for device in found:
+                summary = summaries.get(device)
+                if summary is None:
+                    unknown.add(device)
+                else:
+                    _refuse_sharing(summary)
+    if unknown and not unknown.isdisjoint(find_sharing()):
+        raise query.NotComposableError("sharing provider")
 
 
 def _refuse_sharing(summary: Mapping[str, Any]) -> None:
-    """Refuse a device that is a sharing provider.
-
-    Before trees are dropped: its own has no device of another class, but the
-    trees that it shares with may have.
-    """
     if _SHARES in summary["traits"]:
         raise query.NotComposableError("sharing provider")
 
 
-def _unite(lists: Iterable[Iterable[str]]) -> Collection[str]:
-    return dict.fromkeys(device for devices in lists for device in devices)
+def _unite(lists: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(d for devices in lists for d in devices))
 
 
 def _rest_key(
@@ -170,19 +237,6 @@ def _without(
     if not left:
         del rest[device]
     return rest
-
-
-def _devices_by_root(
-    answer: Answer, group_class: query.GroupClass
-) -> dict[str, list[str]]:
-    summaries = answer["provider_summaries"]
-    found: dict[str, list[str]] = {}
-    for request in answer["allocation_requests"]:
-        (device,) = request["mappings"][group_class.representative]
-        _refuse_sharing(summaries[device])
-        root = summaries[device]["root_provider_uuid"]
-        found.setdefault(root, []).append(device)
-    return found
 
 
 def find_room(

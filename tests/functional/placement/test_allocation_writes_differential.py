@@ -198,7 +198,7 @@ def reset(placement):
     return undo
 
 
-def _send(application, environ, body):
+def send(application, environ, body):
     """Return all that a client and an operator could see of an answer."""
     stream = Body(body)
     started = []
@@ -225,9 +225,9 @@ def test_a_write_has_the_answer_of_placement(placement, reset):
     for seed in range(CASES):
         environ, body = draw(seed)
         reset()
-        stock = _send(placement.applications["stock"], environ, body)
+        stock = send(placement.applications["stock"], environ, body)
         reset()
-        ours = _send(placement.applications["ours"], environ, body)
+        ours = send(placement.applications["ours"], environ, body)
         assert ours == stock, (seed, environ, body)
         statuses.add(stock["status"][:3])
     assert {"204", "400", "401", "403", "409"} <= statuses
@@ -248,6 +248,6 @@ def test_nothing_is_read_of_who_may_not_write(placement, token, status):
     environ.pop("HTTP_X_AUTH_TOKEN", None)
     if token:
         environ["HTTP_X_AUTH_TOKEN"] = token
-    answer = _send(placement.applications["ours"], environ, b"x" * 1000)
+    answer = send(placement.applications["ours"], environ, b"x" * 1000)
     assert answer["status"].startswith(status)
     assert answer["taken"] == 0

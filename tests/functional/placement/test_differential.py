@@ -228,6 +228,59 @@ def test_every_candidate_can_be_claimed(placement, case, max_sets):
         placement.free(consumer)
 
 
+@pytest.fixture
+def limit_candidates(placement):
+    """Give a function that limits what Placement answers by itself."""
+
+    def limit(most):
+        placement.set_option(_LIMIT, most, "placement")
+        placement.set_option(
+            "allocation_candidates_generation_strategy",
+            "breadth-first" if most >= 0 else "depth-first",
+            "placement",
+        )
+
+    yield limit
+    limit(-1)
+
+
+_LIMIT = "max_allocation_candidates"
+
+
+@_SETTINGS
+@hypothesis.given(case=_CASES, most=st.sampled_from((1, 3, 1000)))
+def test_where_placement_is_limited_we_are(
+    placement, limit_candidates, case, most
+):
+    """Of few ways to serve the groups in no class, all sets are reached."""
+    world, query = case
+    placement.replace_providers(world)
+    placement.set_option("max_sets_per_tree", -1, "gpu_filter")
+    path = f"/allocation_candidates?{query.text()}"
+    limit_candidates(-1)
+    stock = placement.stock(path).json
+    limit_candidates(most)
+    response = placement.ours(path)
+    assert response.status == 200
+    ours = response.json
+    candidates = ours["allocation_requests"]
+    assert {worlds.exact(c) for c in candidates} <= {
+        worlds.exact(c) for c in stock["allocation_requests"]
+    }
+    hypothesis.assume(response.is_composed)
+    there_are = {
+        worlds.canonical(c, query.classes)
+        for c in stock["allocation_requests"]
+    }
+    found = {worlds.canonical(c, query.classes) for c in candidates}
+    roots = _roots(stock, query)
+    assert len(found) == len(candidates) <= max(most, 2)
+    assert bool(found) == bool(there_are)
+    if most == 1000:
+        assert found == there_are
+        assert _roots(ours, query) == roots
+
+
 def test_a_candidate_too_many_is_refused(placement):
     # That a claim can fail at all, or the test above would say nothing.
     placement.replace_providers(

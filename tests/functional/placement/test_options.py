@@ -54,8 +54,9 @@ def test_a_tuned_placement_does_not_truncate_inner_answers(
     placement.replace_providers(hosts(10, 4))
     # Tests of Nova in this process may have let everything be logged.
     caplog.clear()
+    text = query(3, "limit=1000")
     with caplog.at_level(logging.INFO):
-        response = placement.candidates(query(3))
+        response = placement.candidates(text)
     assert response.is_composed
     assert len(set(roots(response))) == 10
     assert len(device_sets(response)) == 10 * 4
@@ -66,7 +67,21 @@ def test_a_tuned_placement_does_not_truncate_inner_answers(
         if record.name == "placement.requestlog"
         and record.levelno == logging.INFO
     ]
-    assert query(3) in line
+    assert text in line
+
+
+@pytest.mark.parametrize(
+    ("hosts_", "expected"), [(2, 10), (12, 12)], ids=["fewer", "more"]
+)
+def test_without_a_limit_of_the_client_that_of_placement_holds(
+    fresh_placement, hosts_, expected
+):
+    placement = fresh_placement(TUNED)
+    placement.replace_providers(hosts(hosts_, 8))
+    response = placement.candidates(query(4))
+    assert response.is_composed
+    assert len(set(roots(response))) == hosts_
+    assert len(device_sets(response)) == expected
 
 
 def test_a_tuned_placement_still_limits_what_it_answers_alone(

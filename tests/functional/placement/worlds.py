@@ -170,8 +170,8 @@ def query(rng: random.Random) -> Query:
     """Draw a query with two to five suffixed groups, some of them equal."""
     sizes = rng.choice(
         (
-            *((2,), (3,), (4,), (2, 1), (3, 1), (2, 1, 1)),
-            *((2, 2), (2, 2), (2, 2), (2, 2), (3, 2)),
+            *((2,), (3,), (4,), (2, 1), (3, 1), (2, 1, 1), (2, 1, 1, 1)),
+            *((2, 2), (2, 2), (2, 2), (3, 2), (2, 2, 1)),
         )
     )
     groups: list[list[tuple[str, str]]] = []
@@ -209,10 +209,20 @@ def query(rng: random.Random) -> Query:
             )
         )
     classes = list(suffixes_by_template.values())
-    if len(classes) > 1 and _one_in(rng, 6):
-        bound = [classes[0].pop(), classes[1].pop()]
-        pairs.append(("same_subtree", ",".join(bound)))
+    if _one_in(rng, 5):
+        bound = [
+            found.pop() for found in classes[:2] if found is not classes[0]
+        ]
+        if len(classes[0]) > 2 or not bound:
+            bound.append(classes[0].pop())
         classes += [[suffix] for suffix in bound]
+        names = list(bound)
+        if len(bound) == 1 or _one_in(rng, 2):
+            # A group that asks for no resources.
+            pairs.append(("required_r", rng.choice(TRAITS)))
+            classes.append(["_r"])
+            names.append("_r")
+        pairs.append(("same_subtree", ",".join(names)))
     return Query(
         tuple(pairs), tuple(tuple(found) for found in classes if found)
     )

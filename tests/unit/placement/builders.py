@@ -112,15 +112,12 @@ def inner_answer(
     }
 
 
-def class_answer(summaries: Mapping[str, Any], rc: str, suffix: str) -> Any:
-    """Make the answer for one device alone."""
-    return {
-        "allocation_requests": [
-            request({device: {rc: 1}}, {suffix: [device]})
-            for _, device in _devices(summaries, rc, 1)
-        ],
-        "provider_summaries": dict(summaries),
-    }
+def providers(summaries: Mapping[str, Any], rc: str) -> dict[str, list[str]]:
+    """List by root the providers that can give one of a resource class."""
+    found: dict[str, list[str]] = {}
+    for root, device in _devices(summaries, rc, 1):
+        found.setdefault(root, []).append(device)
+    return found
 
 
 def _devices(summaries, rc, amount):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
+from concurrent import futures
 import io
 import json
 import logging
+import threading
 from unittest import mock
 
 from placement import exception
@@ -149,19 +151,66 @@ def test_placement_tries_once_and_is_not_changed(repeat, conf):
     assert conf.placement.allocation_conflict_retry_count == 3
 
 
-def test_requests_that_lost_wait_for_their_turn(repeat):
-    """While one is sent again, another that loses is not."""
-    placement = Placement(failing=1)
-    held = []
+BODIES = {
+    "PUT": {"allocations": {"rp": {"resources": {"VCPU": 1}}}},
+    "PUT below 1.12": {
+        "allocations": [
+            {"resource_provider": {"uuid": "rp"}, "resources": {"VCPU": 1}}
+        ]
+    },
+    "POST": {"consumer": {"allocations": {"rp": {"resources": {"VCPU": 1}}}}},
+    "reshaper": {
+        "inventories": {"rp": {"inventories": {}}},
+        "allocations": {},
+    },
+}
 
-    def note(environ, start_response):
-        held.append(repeater._turn.locked())
-        return placement(environ, start_response)
 
-    repeater = repeat(note)
-    send(repeater)
-    assert held == [False, True]
-    assert not repeater._turn.locked()
+def race(repeat, bodies, timeout_s):
+    """Have writes lose at the same time; return whether they overlap after.
+
+    Each second try waits for the other, and gives up after a while.
+    """
+    both = threading.Barrier(2)
+    tries = threading.local()
+    overlapped = []
+
+    def write(environ, start_response):
+        webob.Request(environ).body  # noqa: B018 (reads it)
+        tries.count = getattr(tries, "count", 0) + 1
+        if tries.count == 1:
+            both.wait(30)
+            return Placement(1)(environ, start_response)
+        try:
+            both.wait(timeout_s)
+            overlapped.append(True)
+        except threading.BrokenBarrierError:
+            overlapped.append(False)
+        start_response("204 No Content", [])
+        return []
+
+    repeater = repeat(write)
+    with futures.ThreadPoolExecutor(2) as pool:
+        answers = list(
+            pool.map(
+                lambda body: send(repeater, body=json.dumps(body).encode()),
+                bodies,
+            )
+        )
+    assert [status for status, _, _ in answers] == ["204 No Content"] * 2
+    return all(overlapped)
+
+
+@pytest.mark.parametrize("form", BODIES)
+def test_writes_for_one_provider_that_lost_go_one_by_one(repeat, form):
+    both = [BODIES[form], BODIES["PUT"]]
+    assert not race(repeat, both, timeout_s=0.2)
+
+
+@pytest.mark.parametrize("form", BODIES)
+def test_writes_for_different_providers_do_not_wait(repeat, form):
+    other = {"allocations": {"other": {"resources": {"VCPU": 1}}}}
+    assert race(repeat, [BODIES[form], other], timeout_s=30)
 
 
 def test_a_write_whose_body_was_not_kept_is_not_sent_again(repeat):

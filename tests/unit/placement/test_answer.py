@@ -2,10 +2,8 @@
 
 import json
 
-import pytest
-
 from nova_gpu_filter.placement import answer
-from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import candidates
 from nova_gpu_filter.placement import trees
 from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
@@ -14,11 +12,8 @@ from tests.unit.placement.builders import NIC
 SUMMARIES = builders.host("a", 3, nics=2) | builders.host("b", 1)
 
 
-def encode(question, candidates, summaries=SUMMARIES, body=None):
-    inner = {"allocation_requests": [], "provider_summaries": summaries}
-    if body is None:
-        body = json.dumps(inner).encode()
-    return json.loads(answer.encode(question, candidates, inner, body))
+def encode(question, found, summaries=SUMMARIES):
+    return json.loads(answer.encode(question, found, summaries))
 
 
 def rest(allocations, mappings):
@@ -31,7 +26,7 @@ A_REST = rest({"a": {"VCPU": 1}}, {"": ["a"]})
 def test_a_candidate_has_the_form_of_placement():
     found = encode(
         builders.question(2, nics=2),
-        [compose.Candidate(A_REST, (("a-g0", "a-g2"), ("a-n0", "a-n1")))],
+        [candidates.Candidate(A_REST, (("a-g0", "a-g2"), ("a-n0", "a-n1")))],
     )
     assert found["allocation_requests"] == [
         builders.request(
@@ -60,7 +55,7 @@ def test_what_one_provider_gives_to_several_groups_is_summed():
     )
     found = encode(
         builders.question(3, amount=2),
-        [compose.Candidate(shared, (("a-g0", "a-g1", "a-g1"),))],
+        [candidates.Candidate(shared, (("a-g0", "a-g1", "a-g1"),))],
     )
     assert found["allocation_requests"] == [
         builders.request(
@@ -80,62 +75,27 @@ def test_what_one_provider_gives_to_several_groups_is_summed():
 
 
 def test_the_rest_is_as_it_was_after_a_sum():
-    candidates = [
-        compose.Candidate(A_REST, (found,))
-        for found in (("a-g0", "a-g0"), ("a-g0", "a-g1"))
-    ]
-    found = encode(builders.question(2), candidates)
+    found = encode(
+        builders.question(2),
+        [
+            candidates.Candidate(A_REST, (found,))
+            for found in (("a-g0", "a-g0"), ("a-g0", "a-g1"))
+        ],
+    )
     assert [r["allocations"]["a"] for r in found["allocation_requests"]] == [
         {"resources": {"VCPU": 1}}
     ] * 2
 
 
-@pytest.mark.parametrize("body", [None, b"{}", b'{"reordered": 1}'])
-def test_summaries_of_trees_that_are_not_used_are_left_out(body):
-    # However Placement encodes its answer.
+def test_summaries_of_trees_that_are_not_used_are_left_out():
     question = builders.question(2)
-    candidate = compose.Candidate(A_REST, (("a-g0", "a-g1"),))
-    found = encode(question, [candidate], body=body)
+    candidate = candidates.Candidate(A_REST, (("a-g0", "a-g1"),))
+    found = encode(question, [candidate])
     assert found["provider_summaries"] == {
         name: found
         for name, found in SUMMARIES.items()
         if found["root_provider_uuid"] == "a"
     }
-
-
-@pytest.mark.parametrize("body", [None, b"{}"])
-def test_all_summaries_are_passed_on(body):
-    candidate = compose.Candidate(A_REST, (("a-g0", "a-g1"),))
-    summaries = builders.host("a", 3)
-    found = encode(
-        builders.question(2), [candidate], summaries=summaries, body=body
-    )
-    assert found["provider_summaries"] == summaries
-
-
-def test_a_suffix_may_look_like_a_key():
-    question = builders.question(
-        2, others=["resourcesprovider_summaries=PORT:1"]
-    )
-    odd = rest(
-        {"a": {"VCPU": 1, "PORT": 1}},
-        {"": ["a"], "provider_summaries": ["a"]},
-    )
-    summaries = builders.host("a", 3)
-    inner = {
-        "allocation_requests": [
-            builders.request(
-                {"a": {"VCPU": 1, "PORT": 1}, "a-g0": {GPU: 1}},
-                {"": ["a"], "_g0": ["a-g0"], "provider_summaries": ["a"]},
-            )
-        ],
-        "provider_summaries": summaries,
-    }
-    candidate = compose.Candidate(odd, (("a-g0", "a-g1"),))
-    found = encode(
-        question, [candidate], summaries, json.dumps(inner).encode()
-    )
-    assert found["provider_summaries"] == summaries
 
 
 def test_no_candidate_is_an_empty_answer():

@@ -5,8 +5,11 @@ import itertools
 
 import pytest
 
+from nova_gpu_filter.placement import combine
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import devices as tree_devices
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import trees
 from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
@@ -17,25 +20,23 @@ ONE_NODE = {
 }
 
 
-def compose_of(question, inner, *others, max_sets=16, seed=0):
-    found = trees.read(question, inner, others)
+def compose_of(question, inner, *others, max_sets=16, seed=0, **kwargs):
+    found = trees.read(question, inner, None, others)
     summaries = inner["provider_summaries"]
     room = trees.find_room(
         question, found, summaries, lambda *_: set(summaries)
     )
-    return compose.Composer(question, summaries, room, max_sets, seed).compose(
-        found
+    asked = request.Request(
+        question, summaries, room, max_sets, seed, **kwargs
     )
+    return compose.compose(asked, found)
 
 
 def on_hosts(question, *hosts, **kwargs):
     summaries = {}
     for host in hosts:
         summaries |= host
-    others = [
-        builders.class_answer(summaries, NIC, group_class.representative)
-        for group_class in question.classes[1:]
-    ]
+    others = [builders.providers(summaries, NIC) for _ in question.classes[1:]]
     return compose_of(
         question, builders.inner_answer(summaries), *others, **kwargs
     )
@@ -207,7 +208,9 @@ def two_ports(capacity=1):
 
 
 def test_sets_are_combined_with_all_other_groups():
-    question = builders.question(2, others=["resources_p=PORT:1"])
+    question = builders.question(
+        2, others=["resources_p=PORT:1", "same_subtree=_p"]
+    )
     candidates = compose_of(question, two_ports(), max_sets=None)
     combined = {
         (candidate.rest.mappings["_p"][0], frozenset(candidate.sets[0]))
@@ -217,7 +220,9 @@ def test_sets_are_combined_with_all_other_groups():
 
 
 def test_few_sets_take_turns_with_other_groups():
-    question = builders.question(2, others=["resources_p=PORT:1"])
+    question = builders.question(
+        2, others=["resources_p=PORT:1", "same_subtree=_p"]
+    )
     candidates = compose_of(question, two_ports(), max_sets=3)
     assert len(set(gpu_sets(candidates))) == 3
     assert {c.rest.mappings["_p"][0] for c in candidates} == {"p0", "p1"}
@@ -260,16 +265,7 @@ def competing(fast_devices, slow_devices, fast, slow):
         ],
         "provider_summaries": summaries,
     }
-    other = {
-        "allocation_requests": [
-            builders.request(
-                {device: {GPU: 1}}, {second.representative: [device]}
-            )
-            for device in answers[second.representative]
-        ],
-        "provider_summaries": summaries,
-    }
-    return question, inner, other
+    return question, inner, {"a": list(answers[second.representative])}
 
 
 @pytest.mark.parametrize("max_sets", [1, 2, None])
@@ -295,10 +291,67 @@ def test_a_set_that_leaves_enough_for_the_others_is_found(seed):
 
 
 def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr(compose, "_MOST_SEARCHED", 3)
+    monkeypatch.setattr(combine, "_MOST_SEARCHED", 3)
     question, inner, other = competing("ab", "abcdefgh", fast=2, slow=6)
-    with pytest.raises(query.NotComposableError, match="too many"):
+    with pytest.raises(query.TooManyError, match="too many"):
         compose_of(question, inner, other, max_sets=1)
+
+
+def test_what_is_tried_for_one_request_is_bounded(monkeypatch):
+    monkeypatch.setattr(request, "_EFFORT", 50)
+    monkeypatch.setattr(request, "_EFFORT_FOR_PROVIDER", 0)
+    question, inner, other = competing("ab", "abcdefgh", fast=2, slow=6)
+    with pytest.raises(query.TooManyError, match="too many"):
+        compose_of(question, inner, other, max_sets=1)
+
+
+def test_devices_with_enough_for_all_classes_are_no_competition():
+    # Where classes compete, one device could not be near to another.
+    summaries = {"a": builders.summary("a", {"VCPU": 64})} | {
+        f"a-{i}": builders.summary("a", {GPU: 2}) for i in range(4)
+    }
+    question = builders.question(
+        2, others=[f"resources_s={GPU}:1", "required_s=CUSTOM_FAST"]
+    )
+    inner = builders.inner_answer(summaries)
+    devices_ = {"a": [f"a-{i}" for i in range(4)]}
+    for capacity, expected in ((3, False), (2, True)):
+        for i in range(4):
+            summaries[f"a-{i}"]["resources"][GPU]["capacity"] = capacity
+        found = trees.read(question, inner, None, [devices_])
+        room = trees.find_room(
+            question, found, summaries, lambda *_: set(summaries)
+        )
+        asked = request.Request(question, summaries, room, 16, 0)
+        [tree] = found
+        assert tree_devices.TreeDevices(asked, tree).compete is expected
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_tree_that_may_have_more_ways_is_left_to_placement(gpus):
+    # The only way that was read takes a device that the class needs.
+    question = builders.question(2, unsuffixed=f"VCPU:1,{GPU}:1")
+    summaries = builders.host("a", gpus)
+    inner = {
+        "allocation_requests": [
+            builders.request(
+                {"a": {"VCPU": 1}, "a-g0": {GPU: 1}}, {"": ["a", "a-g0"]}
+            )
+        ],
+        "provider_summaries": summaries,
+    }
+    names = devices("a", "g", gpus)
+    found = trees.read(question, inner, {"a": names}, [])
+    room = {name: {GPU: 1} for name in names}
+    for is_truncated in (False, True):
+        asked = request.Request(
+            question, summaries, room, 16, 0, is_truncated=is_truncated
+        )
+        if is_truncated and gpus == 2:
+            with pytest.raises(query.TooManyError, match="ways"):
+                compose.compose(asked, found)
+        else:
+            assert compose.compose(asked, found) == []
 
 
 def test_what_competing_classes_cannot_share_gives_nothing():

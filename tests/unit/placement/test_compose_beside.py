@@ -8,6 +8,7 @@ import random
 import pytest
 
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
@@ -50,19 +51,17 @@ def compose_of(question, summaries, max_sets=16, seed=0):
         "provider_summaries": summaries,
     }
     answers = [
-        builders.class_answer(
-            summaries,
-            CLASS_BY_PREFIX[other.representative[:2]],
-            other.representative,
+        builders.providers(
+            summaries, CLASS_BY_PREFIX[other.representative[:2]]
         )
         for other in others
     ]
-    found = trees.read(question, inner, answers)
+    found = trees.read(question, inner, None, answers)
     room = trees.find_room(
         question, found, summaries, lambda *_: set(summaries)
     )
-    composer = compose.Composer(question, summaries, room, max_sets, seed)
-    return composer.compose(found)
+    asked = request.Request(question, summaries, room, max_sets, seed)
+    return compose.compose(asked, found)
 
 
 def free_devices(summaries, suffix):

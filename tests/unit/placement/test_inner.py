@@ -69,46 +69,62 @@ def test_a_response_is_closed_when_it_breaks_off():
 
 
 def conversation(application, handler, is_limited=False):
-    return inner.Conversation(application, handler, is_limited, dict(ENVIRON))
+    limits = []
+
+    def make_handler(most):
+        limits.append(most)
+        return handler
+
+    placement = inner.Conversation(
+        application, make_handler, is_limited, dict(ENVIRON)
+    )
+    return placement, limits
 
 
 def test_the_first_question_goes_through_all_of_placement():
     application = Application({"a": 1}, headers=[("Vary", "x")])
     handler = Application({"b": 2})
-    placement = conversation(application, handler)
-    assert json.loads(placement.ask_first("q=1")) == {"a": 1}
+    placement, _ = conversation(application, handler)
+    placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
-    assert placement.ask("q=2") == {"b": 2}
+    assert placement.find_candidates("q=1", 5) == {"a": 1}
+    assert placement.find_candidates("q=2", 5) == {"b": 2}
     assert application.queries == ["q=1"]
     assert handler.queries == ["q=2"]
     assert placement.asked == 2
 
 
 def test_later_questions_have_the_context_of_the_first():
-    application, handler = Application(), Application()
-    placement = conversation(application, handler)
-    placement.ask_first("q=1")
-    placement.ask("q=2")
-    assert handler.environs[0]["placement.context"] == "context"
+    application = Application()
+    handler = Application({"resource_providers": []})
+    placement, _ = conversation(application, handler)
+    placement.open("q=1")
+    placement.find_providers("q=2")
+    [asked] = handler.environs
+    assert asked["placement.context"] == "context"
+    assert asked["PATH_INFO"] == "/resource_providers"
 
 
 def test_the_request_of_the_client_is_not_changed():
     environ = dict(ENVIRON)
     placement = inner.Conversation(
-        Application(), Application(), False, environ
+        Application(), lambda most: Application(), False, environ
     )
-    placement.ask_first("q=1")
-    placement.ask("q=2")
+    placement.open("q=1")
+    placement.find_candidates("q=2", None)
     assert environ == ENVIRON
 
 
 def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     application = Application({"a": 1}, headers=[("Vary", "x")])
     handler = Application({"b": 2})
-    placement = conversation(application, handler, is_limited=True)
-    assert json.loads(placement.ask_first("q=1")) == {"b": 2}
+    placement, limits = conversation(application, handler, is_limited=True)
+    placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
+    assert handler.queries == []
+    assert placement.find_candidates("q=1", 70) == {"b": 2}
     assert handler.queries == ["q=1"]
+    assert limits[-1] == 70
     [asked] = application.queries
     assert asked.endswith("&original=1")
     (resources, _), (in_tree, tree), _ = urllib.parse.parse_qsl(asked)
@@ -118,33 +134,58 @@ def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     assert set(tree) == {"0", "-"}
 
 
+def test_what_placement_does_not_limit_we_do_not():
+    placement, limits = conversation(Application(), Application())
+    placement.open("q=1")
+    placement.find_candidates("q=2", 70)
+    assert set(limits) == {-1}
+
+
 @pytest.mark.parametrize("is_limited", [False, True])
 def test_an_error_of_placement_is_left_to_placement(is_limited):
     application = Application(status="400 Bad Request")
-    placement = conversation(application, Application(), is_limited)
+    placement, _ = conversation(application, Application(), is_limited)
     with pytest.raises(query.NotComposableError, match="status 400"):
-        placement.ask_first("q=1")
+        placement.open("q=1")
 
 
 def test_an_error_of_the_handler_is_left_to_placement():
-    placement = conversation(Application(), Application(status="404 No"))
-    placement.ask_first("q=1")
+    placement, _ = conversation(Application(), Application(status="404 No"))
+    placement.open("q=1")
     with pytest.raises(query.NotComposableError, match="status 404"):
-        placement.ask("q=2")
+        placement.find_providers("q=2")
 
 
-def test_providers_of_an_amount_are_those_of_the_candidates():
-    question = builders.question(2)
-    handler = Application(
+def listed(root, *uuids):
+    """Providers as GET /resource_providers lists them."""
+    return [
         {
-            "allocation_requests": [
-                builders.request({name: {builders.GPU: 2}}, {"_g0": [name]})
-                for name in "ab"
-            ]
+            "uuid": uuid,
+            "name": uuid,
+            "generation": 1,
+            "root_provider_uuid": root,
+            "parent_provider_uuid": None,
+            "links": [{"rel": "self", "href": f"/resource_providers/{uuid}"}],
         }
+        for uuid in uuids
+    ]
+
+
+def test_providers_are_grouped_by_their_roots():
+    handler = Application(
+        {"resource_providers": [*listed("r", "a", "b"), *listed("s", "c")]}
     )
-    placement = conversation(Application(), handler)
-    placement.ask_first("q=1")
+    placement, _ = conversation(Application(), handler)
+    placement.open("q=1")
+    found = placement.find_providers("q=2")
+    assert found == {"r": ["a", "b"], "s": ["c"]}
+
+
+def test_providers_of_an_amount_are_asked_for():
+    question = builders.question(2)
+    handler = Application({"resource_providers": listed("r", "a", "b")})
+    placement, _ = conversation(Application(), handler)
+    placement.open("q=1")
     ask = placement.who_could_give(question)
     assert ask(question.classes[0], builders.GPU, 2) == {"a", "b"}
-    assert handler.queries == [f"resources_g0={builders.GPU}:2"]
+    assert handler.queries == [f"resources={builders.GPU}:2"]

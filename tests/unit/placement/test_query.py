@@ -88,10 +88,10 @@ def test_the_order_of_resources_and_of_parameters_does_not_matter():
         f"resources_3=CUSTOM_GPU:1&in_tree_3={AGGREGATE}",
     ],
 )
-def test_a_group_that_asks_for_anything_else_is_in_no_class(other):
+def test_a_group_that_asks_for_anything_else_is_a_class_of_its_own(other):
     question = parse(*gpus("_1", "_2"), other, POLICY)
-    assert suffixes(question) == [("_1", "_2")]
-    assert question.other_suffixes == ("_3",)
+    assert suffixes(question) == [("_1", "_2"), ("_3",)]
+    assert question.other_suffixes == ()
 
 
 def test_required_and_forbidden_traits_differ():
@@ -166,7 +166,7 @@ def test_a_limit_that_no_index_reaches_is_the_greatest_that_one_does(digits):
     assert limit == sys.maxsize
 
 
-def test_the_inner_query_has_one_group_of_the_first_class():
+def test_what_placement_is_asked():
     question = parse(
         "limit=10",
         "resources=VCPU:4,MEMORY_MB:2",
@@ -178,29 +178,51 @@ def test_the_inner_query_has_one_group_of_the_first_class():
         "resources_n=CUSTOM_NIC:1",
         "resources_m=CUSTOM_NIC:1",
         "resources_port=CUSTOM_PORT:1",
+        f"member_of_port=in%3A{AGGREGATE}",
         "root_required=CUSTOM_RACK",
         POLICY,
     )
-    assert question.inner.split("&") == [
+    host = [
         "resources=VCPU:4,MEMORY_MB:2",
         "required=!COMPUTE_STATUS_DISABLED",
+    ]
+    wide = ["root_required=CUSTOM_RACK", POLICY]
+    assert question.with_first_class.split("&") == [
+        *host,
         "resources_1=CUSTOM_GPU:1",
         "required_1=CUSTOM_A",
-        "resources_port=CUSTOM_PORT:1",
-        "root_required=CUSTOM_RACK",
-        POLICY,
+        *wide,
     ]
-    assert question.of_class(question.classes[1]).split("&") == [
-        "resources_m=CUSTOM_NIC:1",
-        "root_required=CUSTOM_RACK",
+    assert question.of_rest.split("&") == [*host, *wide]
+    first, second, third = question.classes
+    assert question.providers_of(first).split("&") == [
+        "resources=CUSTOM_GPU:1",
+        "required=CUSTOM_A",
     ]
-    assert question.of_amount(question.classes[0], "CUSTOM_GPU", 3).split(
-        "&"
-    ) == [
-        "resources_1=CUSTOM_GPU:3",
-        "required_1=CUSTOM_A",
-        "root_required=CUSTOM_RACK",
+    assert question.providers_of(second) == "resources=CUSTOM_NIC:1"
+    assert question.providers_of(third).split("&") == [
+        "resources=CUSTOM_PORT:1",
+        f"member_of=in%3A{AGGREGATE}",
     ]
+    assert question.providers_of_amount(first, "CUSTOM_GPU", 3).split("&") == [
+        "resources=CUSTOM_GPU:3",
+        "required=CUSTOM_A",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        (["resources=VCPU:4,PCPU:1,MEMORY_MB:2,DISK_GB:1"], False),
+        ([], False),
+        (["resources_n=CUSTOM_NIC:1"], False),
+        (["resources=VCPU:4,CUSTOM_GPU:1"], True),
+        (["resources_n=CUSTOM_NIC:1", "same_subtree=_n"], True),
+    ],
+)
+def test_where_a_tree_could_serve_the_rest_in_many_ways(others, expected):
+    question = parse(*gpus("_1", "_2"), *others, POLICY)
+    assert question.has_many_rests is expected
 
 
 def test_encoded_queries_are_understood_and_passed_on_as_they_were():
@@ -216,7 +238,7 @@ def test_encoded_queries_are_understood_and_passed_on_as_they_were():
     assert "%3A" in encoded
     question = query.parse(encoded, LATEST)
     assert suffixes(question) == [("_1", "_2")]
-    assert question.inner == (
+    assert question.with_first_class == (
         "resources=VCPU%3A1&resources_1=CUSTOM_GPU%3A1&group_policy=none"
     )
 

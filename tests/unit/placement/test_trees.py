@@ -10,7 +10,7 @@ from tests.unit.placement.builders import NIC
 
 
 def read(question, inner, *others):
-    return trees.read(question, inner, others)
+    return trees.read(question, inner, None, others)
 
 
 def test_devices_are_grouped_by_tree():
@@ -30,7 +30,7 @@ def test_trees_without_a_device_of_a_further_class_are_dropped():
     found = read(
         builders.question(3, nics=2),
         builders.inner_answer(summaries),
-        builders.class_answer(summaries, NIC, "_n0"),
+        builders.providers(summaries, NIC),
     )
     assert [tree.root for tree in found] == ["a"]
     assert list(found[0].devices[1]) == ["a-n0"]
@@ -41,7 +41,9 @@ def test_other_providers_for_other_groups_are_another_rest():
     summaries |= {
         port: builders.summary("a", {"PORT": 1}) for port in ("p0", "p1")
     }
-    question = builders.question(2, others=["resources_p=PORT:1"])
+    question = builders.question(
+        2, others=["resources_p=PORT:1", "same_subtree=_p"]
+    )
     inner = {
         "allocation_requests": [
             builders.request(
@@ -99,19 +101,78 @@ def test_sharing_providers_are_not_understood_as_devices():
         read(builders.question(2), builders.inner_answer(summaries))
 
 
-@pytest.mark.parametrize("shared", [GPU, NIC])
-def test_a_sharing_provider_without_the_other_class_is_one_too(shared):
-    # It could serve its class in the tree of another provider.
+@pytest.mark.parametrize("is_in_summaries", [True, False])
+def test_a_sharing_provider_without_the_other_class_is_one_too(
+    is_in_summaries,
+):
+    # It could serve its class in the tree of another provider, and Placement
+    # lists only trees that can serve the whole request.
     summaries = builders.host("a", 2, nics=2)
-    summaries["s"] = builders.summary(
-        "s", {shared: 4}, ["MISC_SHARES_VIA_AGGREGATE"]
-    )
+    sharing = builders.summary("s", {NIC: 4}, ["MISC_SHARES_VIA_AGGREGATE"])
+    devices = [builders.providers(summaries | {"s": sharing}, NIC)]
+    if is_in_summaries:
+        summaries["s"] = sharing
     with pytest.raises(query.NotComposableError, match="sharing"):
-        read(
-            builders.question(2, nics=2),
-            builders.inner_answer(summaries),
-            builders.class_answer(summaries, NIC, "_n0"),
+        trees.refuse_sharing(summaries, devices, lambda: {"s", "t"})
+
+
+def test_a_device_of_a_tree_that_cannot_serve_is_no_sharing_provider():
+    summaries = builders.host("a", 2, nics=2)
+    devices = [
+        builders.providers(summaries | builders.host("b", 0, nics=1), NIC)
+    ]
+    trees.refuse_sharing(summaries, devices, lambda: {"s"})
+
+
+def test_sharing_providers_are_not_asked_for_where_all_are_known():
+    summaries = builders.host("a", 2, nics=2)
+    trees.refuse_sharing(
+        summaries, [builders.providers(summaries, NIC)], pytest.fail
+    )
+
+
+def ways(*ports):
+    """The answer for a VCPU and one of some ports, without GPUs."""
+    summaries = builders.host("a", 2) | builders.host("b", 2)
+    summaries |= {port: builders.summary("a", {"PORT": 1}) for port in ports}
+    requests = [
+        builders.request(
+            {"a": {"VCPU": 1}, port: {"PORT": 1}}, {"": ["a"], "_p": [port]}
         )
+        for port in ports
+    ]
+    return {
+        "allocation_requests": requests,
+        "provider_summaries": summaries,
+    }
+
+
+def test_groups_in_no_class_can_be_read_without_devices():
+    question = builders.question(
+        2, others=["resources_p=PORT:1", "same_subtree=_p"]
+    )
+    inner = ways("p0", "p1")
+    devices = {"a": ["a-g0", "a-g1"], "b": ["b-g0", "b-g1"]}
+    [tree] = trees.read(question, inner, devices, [])
+    assert tree.root == "a"
+    assert [(rest.mappings["_p"], rest.devices) for rest in tree.rests] == [
+        (["p0"], ["a-g0", "a-g1"]),
+        (["p1"], ["a-g0", "a-g1"]),
+    ]
+    assert trees.read(question, inner, {"b": ["b-g0"]}, []) == []
+
+
+def test_a_tree_that_gives_nothing_itself_is_not_known():
+    inner = ways("p0")
+    inner["allocation_requests"] = [
+        builders.request({"s": {"PORT": 1}}, {"_p": ["s"]})
+    ]
+    inner["provider_summaries"]["s"] = builders.summary(
+        "s", {"PORT": 1}, ["MISC_SHARES_VIA_AGGREGATE"]
+    )
+    question = builders.question(2)
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        trees.read(question, inner, {"a": ["a-g0"]}, [])
 
 
 class Inventories:

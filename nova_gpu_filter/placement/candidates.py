@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The candidates of one tree: good ones first, and one on each NUMA node."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import itertools
+
+from nova_gpu_filter.placement import combine
+from nova_gpu_filter.placement import devices
+from nova_gpu_filter.placement import near
+from nova_gpu_filter.placement import numa
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import rounds
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import trees
+
+_MOST_RESTS_JUDGED = 64
+"""Choices of single devices of one tree that are sorted by what is near."""
+
+_MOST_PLACES_TRIED = 300
+"""Sets of places that are tried in one tree whose classes compete."""
+
+_FEW_UNIONS = 8
+"""Up to so many sets of NUMA nodes that can serve a request come right after
+the best candidate, so that a small part of an answer has them; there are two
+on a host with two nodes."""
+
+_COMBINE_EFFORT = 40
+"""What it takes to combine sets of all classes within some places."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """One allocation candidate."""
+
+    rest: trees.Rest
+    sets: tuple[devices.DeviceSet, ...]
+    """One for each class."""
+
+    @property
+    def key(self) -> object:
+        """What differs for different candidates of a tree."""
+        return id(self.rest), self.sets
+
+    @property
+    def granular_providers(self) -> Iterable[str]:
+        """Providers that serve a suffixed group."""
+        yield from (device for found in self.sets for device in found)
+        yield from self.rest.granular_providers
+
+
+class TreeCandidates:
+    """The candidates of one tree."""
+
+    def __init__(self, asked: request.Request, tree: trees.Tree) -> None:
+        """Nothing is composed yet."""
+        self.root = tree.root
+        self._rests = tree.rests
+        self._asked = asked
+        self._classes = asked.question.classes
+        self._sizes = tuple(found.size for found in self._classes)
+        self._devices = devices.TreeDevices(asked, tree)
+        self._nearness = near.Nearness(asked, self._devices, tree.rests)
+        self._combiner = combine.Combiner(asked, self._devices, self._nearness)
+
+    def score(self) -> tuple[sets.Score, ...]:
+        """Judge the best device set of each class; greater is better."""
+        by_rest = [self._devices.shares_of_all(rest) for rest in self._rests]
+        shares = [
+            tuple(map(max, zip(*found, strict=True)))
+            for found in zip(*by_rest, strict=True)
+        ]
+        leads = self._nearness.leads(())
+        return tuple(
+            sets.score(
+                self._devices.topologies[index],
+                shares[index],
+                size,
+                self._asked.mix,
+                self._nearness.beside(index, shares, ())
+                if index in leads
+                else (),
+            )
+            for index, size in enumerate(self._sizes)
+        )
+
+    def compose(self) -> Iterator[Candidate]:
+        """Yield candidates, good ones first, all different.
+
+        As many as are wanted, and one in each least set of NUMA nodes.
+        """
+        wanted = self._asked.max_sets
+        found = self._ordered()
+        first = next(found, None)
+        if first is None:
+            if self._asked.is_truncated and self._has_enough_devices():
+                raise query.TooManyError("too many ways to serve the rest")
+            return
+        yield first
+        if wanted is None:
+            yield from found
+            return
+        places = numa.Places(self._granular_providers(), self._asked.summaries)
+        unions = self._least_unions(places)
+        start = self._asked.seed % len(unions) if unions else 0
+        missing = dict.fromkeys((*unions[start:], *unions[:start]))
+        missing.pop(places.mask_of(first.granular_providers), None)
+        seen = {first.key}
+        number = 1
+        if places.are_known and len(unions) <= _FEW_UNIONS:
+            for candidate in self._within_each(places, missing, seen):
+                number += 1
+                yield candidate
+            missing = {}
+        for candidate in found:
+            if number >= wanted:
+                break
+            if candidate.key not in seen:
+                missing.pop(places.mask_of(candidate.granular_providers), None)
+                seen.add(candidate.key)
+                number += 1
+                yield candidate
+        yield from self._within_each(places, missing, seen)
+
+    def _has_enough_devices(self) -> bool:
+        """Whether each class could be served, alone and without a rest."""
+        found = self._devices.shares_without_rest(self._rests[0])
+        return all(
+            sum(shares) >= size
+            for size, shares in zip(self._sizes, found, strict=True)
+        )
+
+    def _ordered(self) -> Iterator[Candidate]:
+        """Yield every candidate, good ones first."""
+        rests_by_shares: dict[object, list[trees.Rest]] = {}
+        for rest in self._rests:
+            # With rests that leave the same of all devices, the same sets fit.
+            # Where classes compete, the exact amounts count too.
+            # So they do where one device is near to some of them.
+            if (
+                len(self._rests) == 1
+                or self._devices.compete
+                or self._nearness.linked_providers(rest)
+            ):
+                key: object = id(rest)
+            else:
+                key = self._devices.shares_of_all(rest)
+            rests_by_shares.setdefault(key, []).append(rest)
+        groups = list(rests_by_shares.values())
+        if len(groups) > 1 and not self._devices.compete:
+            groups[:_MOST_RESTS_JUDGED] = sorted(
+                groups[:_MOST_RESTS_JUDGED],
+                key=lambda rests: self._nearness.judge(rests[0]),
+                reverse=True,
+            )
+        # Each gives a part of what is wanted, and more only where others end.
+        wanted = self._asked.most_per_tree
+        share = None
+        if len(groups) > 1 and wanted is not None:
+            share = 1 + wanted // len(groups)
+        return rounds.take_in_turn(
+            [self._with_rests(rests, share) for rests in groups]
+        )
+
+    def _with_rests(
+        self, rests: Sequence[trees.Rest], share: int | None
+    ) -> Iterator[Candidate]:
+        """Yield every combination with every rest.
+
+        The first round has each combination once, with rests in turn.
+
+        :param share: how many combinations will do at first; None for all.
+        """
+        combinations = rounds.Replay(
+            rounds.drop_repeated(
+                itertools.chain.from_iterable(
+                    self._combiner.combine(rests[0], most=most)
+                    # Where classes compete, more are searched for.
+                    for most in (
+                        (share,)
+                        if share is None or self._devices.compete
+                        else (share, None)
+                    )
+                )
+            )
+        )
+        for shift in range(len(rests)):
+            for place, combination in enumerate(combinations):
+                rest = rests[(place + shift) % len(rests)]
+                yield Candidate(rest, self._devices.sets_of(combination))
+
+    def _granular_providers(self) -> Sequence[str]:
+        """List every provider that serves a suffixed group, in an order that
+        trees of one kind share."""
+        return tuple(
+            dict.fromkeys(
+                (
+                    *(d for names in self._devices.names for d in names),
+                    *(
+                        provider
+                        for rest in self._rests
+                        for provider in sorted(rest.granular_providers)
+                    ),
+                )
+            )
+        )
+
+    def _least_unions(self, places: numa.Places) -> Sequence[int]:
+        """List the least sets of places in which there is a candidate."""
+        unions: dict[int, None] = {}
+        seen: set[object] = set()
+        for rest in self._rests:
+            given = places.mask_of(rest.granular_providers)
+            capacities = self._capacities(places, rest)
+            if self._devices.compete:
+                found = self._search_unions(places, rest, given, capacities)
+            elif (capacities, given) not in seen:
+                seen.add((capacities, given))
+                found, tried = numa.least_unions(
+                    capacities, self._sizes, given
+                )
+                # Also if the answer was known: it shall not depend on that.
+                if not self._asked.effort.spend(tried):
+                    return ()
+            else:
+                continue
+            unions.update(dict.fromkeys(found))
+        return tuple(unions)
+
+    def _search_unions(
+        self,
+        places: numa.Places,
+        rest: trees.Rest,
+        given: int,
+        capacities: tuple[tuple[int, ...], ...],
+    ) -> Sequence[int]:
+        """List the least sets of places for a rest, where classes compete."""
+        left = iter(range(_MOST_PLACES_TRIED))
+
+        def fits(union: int) -> bool:
+            if next(left, None) is None or not self._asked.effort.spend(
+                _COMBINE_EFFORT
+            ):
+                raise numa.TooManyError
+            return (
+                numa.can_serve(capacities, self._sizes, union)
+                and self._first_within(places, union, rest) is not None
+            )
+
+        return numa.search_unions(places.number, fits, given)
+
+    def _capacities(
+        self, places: numa.Places, rest: trees.Rest
+    ) -> tuple[tuple[int, ...], ...]:
+        """Return for each place how many groups of each class it can serve."""
+        found = [[0] * len(self._classes) for _ in range(places.number)]
+        for index, shares in enumerate(self._devices.shares_of_all(rest)):
+            size = self._sizes[index]
+            for device, share in zip(
+                self._devices.names[index], shares, strict=True
+            ):
+                found[places.place_of(device)][index] += min(share, size)
+        return tuple(map(tuple, found))
+
+    def _within_each(
+        self, places: numa.Places, unions: Iterable[int], seen: set[object]
+    ) -> Iterator[Candidate]:
+        """Yield a candidate within each set of places.
+
+        :param seen: keys of those that are not to come again; those that come
+            are added. With several rests, one set can lie within another.
+        """
+        for union in unions:
+            for rest in self._rests:
+                if not self._asked.effort.spend(1):
+                    return
+                found = self._first_within(places, union, rest)
+                if found is not None:
+                    if found.key not in seen:
+                        seen.add(found.key)
+                        yield found
+                    break
+
+    def _first_within(
+        self, places: numa.Places, union: int, rest: trees.Rest
+    ) -> Candidate | None:
+        """Compose the best candidate of a rest within a set of places."""
+        if places.mask_of(rest.granular_providers) & ~union:
+            return None
+        within = [
+            tuple(union >> places.place_of(device) & 1 for device in names)
+            for names in self._devices.names
+        ]
+        for combination in self._combiner.combine(rest, within):
+            return Candidate(rest, self._devices.sets_of(combination))
+        return None

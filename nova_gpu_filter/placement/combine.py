@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Combine device sets of all classes, for one tree."""
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import itertools
+
+from nova_gpu_filter.placement import devices
+from nova_gpu_filter.placement import near
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import rounds
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import trees
+
+_MOST_SEARCHED = 20_000
+"""Sets that are tried in one tree to find one that leaves enough for the other
+classes; more than the 12,870 sets of 8 out of 16."""
+
+_MOST_SEARCHED_FOR_MORE = 500
+"""As many where one combination or more is known and a few more would do."""
+
+_MOST_NEAR = 256
+"""Sets of a class among which those near to another's devices are looked for;
+more than the 70 sets of 4 out of 8."""
+
+_STEP_EFFORT = 20
+"""What it takes to see what one set of a class leaves for the others."""
+
+
+class Combiner:
+    """Combines the devices of one tree."""
+
+    def __init__(
+        self,
+        asked: request.Request,
+        found: devices.TreeDevices,
+        nearness: near.Nearness,
+    ) -> None:
+        """Take the devices of a tree."""
+        self._asked = asked
+        self._devices = found
+        self._nearness = nearness
+        self._classes = asked.question.classes
+
+    def combine(
+        self,
+        rest: trees.Rest,
+        within: devices.Within | None = None,
+        most: int | None = None,
+    ) -> Iterable[devices.Combination]:
+        """Combine device sets of all classes, good ones first.
+
+        :param within: the devices that may be used; None for all. Then one
+            combination is found if there is one.
+        :param most: how many will be looked at; None for as many as a tree
+            needs.
+        """
+        if within is not None:
+            most = 1
+        elif most is None:
+            most = self._asked.most_per_tree
+        leads = self._nearness.leads(self._nearness.linked_providers(rest))
+        combinations: Iterable[devices.Combination] = itertools.islice(
+            rounds.drop_repeated(
+                rounds.take_in_turn(
+                    [
+                        iter(self._combine_beside(lead, rest, within, most))
+                        for lead in (leads if most is not None else leads[:1])
+                    ]
+                )
+            ),
+            most,
+        )
+        if not self._devices.compete or most is None:
+            return combinations
+        # The sets of the first classes were chosen without regard to what
+        # they leave for the others.
+        known = list(combinations)
+        if known and within is not None:
+            return known
+        return itertools.chain(known, self._search(rest, known, within))
+
+    def _combine_beside(
+        self,
+        lead: near.Part,
+        rest: trees.Rest,
+        within: devices.Within | None,
+        most: int | None,
+    ) -> Iterable[devices.Combination]:
+        """Combine device sets of all classes, as they go with one of them."""
+        classes = range(len(self._classes))
+        order = sorted(classes, key=lambda index: index != lead)
+        combinations: Iterable[devices.Combination] = [()]
+        for index in order:
+            combinations = list(combinations)
+            options = [
+                self._options(
+                    index, rest, combination, place, most, within, lead
+                )
+                for place, combination in enumerate(combinations)
+            ]
+            combinations = itertools.islice(
+                _extend(combinations, options), most
+            )
+        if order == list(classes):
+            return combinations
+        places = [order.index(index) for index in classes]
+        return (
+            tuple(combination[place] for place in places)
+            for combination in combinations
+        )
+
+    def _options(
+        self,
+        index: int,
+        rest: trees.Rest,
+        combination: devices.Combination,
+        place: int,
+        most: int | None,
+        within: devices.Within | None,
+        lead: near.Part = 0,
+    ) -> Sequence[sets.IndexSet]:
+        """List device sets for a class beside those of the classes before.
+
+        :param place: of the combination among others; the list starts at
+            another set for each, so that all sets occur early.
+        :param lead: what comes first in the combination, or is in the rest.
+        """
+        to_lead = None
+        beside: near.Beside = ()
+        shares = self._devices.shares_beside(index, rest, combination, within)
+        if self._devices.compete:
+            pass
+        elif index == lead:
+            beside = self._nearness.beside(
+                index,
+                [
+                    self._devices.shares_beside(other, rest, (), within)
+                    for other in range(len(self._classes))
+                ],
+                self._nearness.linked_providers(rest),
+            )
+        else:
+            to_lead = self._nearness.near(lead, index)
+        options = sets.choose(
+            self._devices.topologies[index],
+            shares,
+            self._classes[index].size,
+            # Those near to the others may be far down the list.
+            most if to_lead is None or most is None else max(most, _MOST_NEAR),
+            self._asked.seed,
+            self._asked.mix,
+            beside,
+        )
+        if not options:
+            return options
+        if to_lead is not None:
+            options = sets.nearest_first(
+                to_lead,
+                combination[0] if isinstance(lead, int) else (0,),
+                options,
+                shares,
+                place,
+            )
+        else:
+            start = place % len(options)
+            options = (*options[start:], *options[:start])
+        return options[:most]
+
+    def _search(
+        self,
+        rest: trees.Rest,
+        known: Collection[devices.Combination],
+        within: devices.Within | None,
+    ) -> Iterator[devices.Combination]:
+        """Find more combinations where classes compete, by trying all sets.
+
+        :param known: those that are not to be found again.
+        :raises TooManyError: none is known, and none of the sets that were
+            tried leads to one.
+        """
+        few_will_do = within is not None or (
+            known and self._asked.max_sets is not None
+        )
+        left = iter(
+            range(_MOST_SEARCHED_FOR_MORE if few_will_do else _MOST_SEARCHED)
+        )
+        last = len(self._classes) - 1
+        seen = frozenset(known)
+        none_found = not known
+        is_given_up = False
+
+        def beyond(
+            combination: devices.Combination,
+        ) -> Iterator[devices.Combination]:
+            nonlocal is_given_up
+            index = len(combination)
+            if index == last:
+                most = self._asked.most_per_tree
+                for found in self._options(
+                    index, rest, combination, 0, most, within
+                ):
+                    yield (*combination, found)
+                return
+            shares = self._devices.shares_beside(
+                index, rest, combination, within
+            )
+            for found in sets.every(shares, self._classes[index].size):
+                if next(left, None) is None or not self._asked.effort.spend(
+                    _STEP_EFFORT
+                ):
+                    is_given_up = True
+                    return
+                yield from beyond((*combination, found))
+
+        for combination in beyond(()):
+            if combination not in seen:
+                none_found = False
+                yield combination
+        if none_found and within is None and is_given_up:
+            raise query.TooManyError("too many combinations")
+
+
+def _extend(
+    combinations: Sequence[devices.Combination],
+    options: Sequence[Sequence[sets.IndexSet]],
+) -> Iterator[devices.Combination]:
+    """Put each combination together with each of its options.
+
+    In rounds: each combination with its first option, then each with its
+    second.
+    """
+    for turn in range(max(map(len, options), default=0)):
+        for combination, found in zip(combinations, options, strict=True):
+            if turn < len(found):
+                yield (*combination, found[turn])

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The devices of one tree, and what they can give to whom."""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import operator
+from typing import TypeAlias
+
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import trees
+
+DeviceSet: TypeAlias = tuple[str, ...]
+"""Provider UUIDs, one for each group of a class; a provider that serves
+several groups stands several times."""
+
+Combination: TypeAlias = tuple[sets.IndexSet, ...]
+"""A device set for each class, by the indexes of devices in the tree."""
+
+Within: TypeAlias = Sequence[Sequence[int]]
+"""For each class and device: 1 if the device may be used, else 0."""
+
+Shares: TypeAlias = tuple[int, ...]
+"""How many groups of a class each device can serve."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """What the rest and the sets of other classes get."""
+
+    amounts: Mapping[tuple[str, str], int]
+    """(provider, resource class) -> amount."""
+    closed: Collection[str]
+    """Providers that serve a suffixed group, where each must have its own."""
+
+    @classmethod
+    def by_rest(cls, rest: trees.Rest, isolate: bool) -> "Taken":
+        """Return what a rest gets."""
+        return cls(
+            amounts={
+                (provider, resource_class): amount
+                for provider, resources in rest.allocations.items()
+                for resource_class, amount in resources.items()
+            },
+            closed=rest.granular_providers if isolate else (),
+        )
+
+    def and_by(
+        self,
+        group_class: query.GroupClass,
+        device_set: DeviceSet,
+        isolate: bool,
+    ) -> "Taken":
+        """Return this and what a device set gives."""
+        amounts = dict(self.amounts)
+        for device in device_set:
+            for resource_class, amount in group_class.resources:
+                key = (device, resource_class)
+                amounts[key] = amounts.get(key, 0) + amount
+        closed = {*self.closed, *device_set} if isolate else self.closed
+        return Taken(amounts, closed)
+
+
+class TreeDevices:
+    """The devices of one tree, numbered for each class."""
+
+    def __init__(self, asked: request.Request, tree: trees.Tree) -> None:
+        """Look at the devices that have what a class asks for, free or not."""
+        self._asked = asked
+        self._classes = asked.question.classes
+        self._isolate = asked.question.isolate
+        # A device that cannot serve a class, for its traits or aggregates,
+        # has no share in it.
+        self._usable = [frozenset(found) for found in tree.devices]
+        self._shares_by_rest: dict[int, tuple[Shares, ...]] = {}
+        self.names: list[Sequence[str]] = []
+        """For each class, the devices in the order of their indexes."""
+        self.topologies: list[sets.Topology] = []
+        """For each class, how its devices are linked."""
+        for found in asked.providers_by_root[tree.root]:
+            names, links = sets.arrange(found, asked.summaries)
+            self.names.append(names)
+            self.topologies.append(links)
+        self.compete = self._do_classes_compete(tree)
+        """Whether what one class gets could be missing to another."""
+
+    def _do_classes_compete(self, tree: trees.Tree) -> bool:
+        if len(self._classes) == 1:
+            return False
+        indexes_by_device: dict[str, list[int]] = {}
+        for index, devices in enumerate(tree.devices):
+            for device in devices:
+                indexes_by_device.setdefault(device, []).append(index)
+        return any(
+            len(indexes) > 1
+            and not self._is_enough_for_all(device, indexes, tree)
+            for device, indexes in indexes_by_device.items()
+        )
+
+    def _is_enough_for_all(
+        self, device: str, indexes: Sequence[int], tree: trees.Tree
+    ) -> bool:
+        """Whether a device could serve all groups of some classes at once."""
+        if self._isolate:
+            return False
+        wanted: dict[str, int] = {}
+        for index in indexes:
+            found = self._classes[index]
+            for resource_class, amount in found.resources:
+                wanted[resource_class] = (
+                    wanted.get(resource_class, 0) + amount * found.size
+                )
+        room = self._asked.room[device]
+        return all(
+            room[resource_class]
+            >= amount
+            + max(
+                rest.allocations.get(device, {}).get(resource_class, 0)
+                for rest in tree.rests
+            )
+            for resource_class, amount in wanted.items()
+        )
+
+    def shares_of_all(self, rest: trees.Rest) -> tuple[Shares, ...]:
+        """Return the shares of all classes, each as if it were alone."""
+        known = self._shares_by_rest.get(id(rest))
+        if known is None:
+            known = self._shares_by_rest[id(rest)] = self._shares_of_all(rest)
+        return known
+
+    def shares_without_rest(self, rest: trees.Rest) -> tuple[Shares, ...]:
+        """Return the shares of all classes, as if a rest got nothing."""
+        return self._shares_of_all(trees.Rest({}, {}, rest.devices))
+
+    def _shares_of_all(self, rest: trees.Rest) -> tuple[Shares, ...]:
+        taken = Taken.by_rest(rest, self._isolate)
+        return tuple(
+            self._shares(index, rest, taken)
+            for index in range(len(self._classes))
+        )
+
+    def shares_beside(
+        self,
+        index: int,
+        rest: trees.Rest,
+        combination: Combination,
+        within: Within | None,
+    ) -> Shares:
+        """Return the shares of a class.
+
+        :param combination: what the classes before it have.
+        :param within: the devices that may be used; None for all.
+        """
+        if not self.compete:
+            shares = self.shares_of_all(rest)[index]
+        else:
+            taken = Taken.by_rest(rest, self._isolate)
+            for group_class, names, found in zip(
+                self._classes, self.names, combination, strict=False
+            ):
+                device_set = tuple(names[index] for index in found)
+                taken = taken.and_by(group_class, device_set, self._isolate)
+            shares = self._shares(index, rest, taken)
+        if within is None:
+            return shares
+        return tuple(map(operator.mul, shares, within[index]))
+
+    def sets_of(self, combination: Combination) -> tuple[DeviceSet, ...]:
+        """Return the device sets of a combination."""
+        return tuple(
+            tuple(names[index] for index in found)
+            for names, found in zip(self.names, combination, strict=True)
+        )
+
+    def _shares(self, index: int, rest: trees.Rest, taken: Taken) -> Shares:
+        group_class = self._classes[index]
+        usable = frozenset(rest.devices) if index == 0 else self._usable[index]
+        room = self._asked.room
+        most = 1 if self._isolate else group_class.size
+        return tuple(
+            0
+            if device not in usable or device in taken.closed
+            else min(
+                most,
+                *(
+                    (
+                        room[device][resource_class]
+                        - taken.amounts.get((device, resource_class), 0)
+                    )
+                    // amount
+                    for resource_class, amount in group_class.resources
+                ),
+            )
+            for device in self.names[index]
+        )

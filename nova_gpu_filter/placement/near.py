@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which devices of one tree are near to those of other groups.
+
+As NICs are to GPUs: both are chosen together.
+"""
+
+from collections.abc import Collection
+from collections.abc import Sequence
+import functools
+from typing import TypeAlias
+
+from nova_gpu_filter.placement import devices
+from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import trees
+from nova_gpu_filter.topology import companions
+
+_MOST_LEADS = 3
+"""Classes and single devices whose links are put before all others in turn."""
+
+Part: TypeAlias = int | str
+"""The index of a class, or the provider of a group in no class."""
+
+Beside: TypeAlias = tuple[companions.Beside, ...]
+"""What is chosen together with the devices of one part."""
+
+
+class Nearness:
+    """How near the devices of one tree are to each other."""
+
+    def __init__(
+        self,
+        asked: request.Request,
+        found: devices.TreeDevices,
+        rests: Sequence[trees.Rest],
+    ) -> None:
+        """Take the devices of a tree."""
+        self._asked = asked
+        self._classes = asked.question.classes
+        self._devices = found
+        self._rests = rests
+        self._near_by_parts: dict[
+            tuple[Part, Part], companions.Companions | None
+        ] = {}
+
+    def linked_providers(self, rest: trees.Rest) -> Sequence[str]:
+        """List the devices of a rest of which traits tell the links."""
+        summaries = self._asked.summaries
+        return [
+            provider
+            for provider in sorted(rest.granular_providers)
+            if sets.have_links(provider, summaries)
+        ]
+
+    def leads(self, single: Sequence[str]) -> Sequence[Part]:
+        """List what may be the GPUs: their links count before all.
+
+        A query does not say so. Where some devices have links of their own,
+        these are the GPUs; else it may be any that are near to others, and
+        the best for each of them are offered.
+
+        :param single: devices of the rest.
+        """
+        parts: list[Part] = [*range(len(self._classes)), *single]
+        if len(parts) == 1 or self._devices.compete:
+            return (0,)
+        linked = [part for part in parts if part in self._gpus]
+        if linked:
+            return linked
+        near_to_others = [
+            part
+            for part in parts
+            if any(self.near(part, other) for other in parts if other != part)
+        ]
+        return near_to_others[:_MOST_LEADS] or (0,)
+
+    @functools.cached_property
+    def _gpus(self) -> Collection[Part]:
+        """What may be the GPUs, as some of the devices that can serve the same
+        groups have links of their own."""
+        summaries = self._asked.summaries
+        found: list[Part] = [
+            index
+            for index, names in enumerate(self._devices.names)
+            if sets.have_direct_links(names, summaries)
+        ]
+        providers_by_suffix: dict[str, set[str]] = {}
+        for rest in self._rests:
+            for suffix, providers in rest.mappings.items():
+                if suffix:
+                    providers_by_suffix.setdefault(suffix, set()).update(
+                        providers
+                    )
+        for served in providers_by_suffix.values():
+            if sets.have_direct_links(served, summaries):
+                found += served
+        return frozenset(found)
+
+    def near(self, lead: Part, part: Part) -> companions.Companions | None:
+        """Return how near two parts are, None where nothing tells that."""
+        key = lead, part
+        if key not in self._near_by_parts:
+            self._near_by_parts[key] = sets.companions_of(
+                self._names_of(lead),
+                self._names_of(part),
+                self._asked.summaries,
+            )
+        return self._near_by_parts[key]
+
+    def _names_of(self, part: Part) -> Sequence[str]:
+        if isinstance(part, int):
+            return self._devices.names[part]
+        return (part,)
+
+    def beside(
+        self,
+        lead: Part,
+        shares: Sequence[devices.Shares],
+        single: Sequence[str],
+    ) -> Beside:
+        """Return what is chosen beside the devices of a part.
+
+        :param shares: of all classes.
+        :param single: devices of the rest.
+        """
+        if self._devices.compete:
+            return ()
+        asked: list[tuple[Part, devices.Shares, int]] = [
+            (
+                index,
+                tuple(min(share, found.size) for share in shares[index]),
+                found.size,
+            )
+            for index, found in enumerate(self._classes)
+            if index != lead
+        ]
+        asked += [
+            (provider, (1,), 1) for provider in single if provider != lead
+        ]
+        return tuple(
+            companions.Beside(near, capacities, size)
+            for part, capacities, size in asked
+            if (near := self.near(lead, part)) is not None
+        )
+
+    def judge(self, rest: trees.Rest) -> tuple[object, ...]:
+        """Judge the best that can be had with a rest; greater is better."""
+        single = self.linked_providers(rest)
+        shares = self._devices.shares_of_all(rest)
+        found: list[tuple[bool, object]] = []
+        for lead in self.leads(single):
+            beside = self.beside(lead, shares, single)
+            if isinstance(lead, int):
+                judged: object = sets.score(
+                    self._devices.topologies[lead],
+                    shares[lead],
+                    self._classes[lead].size,
+                    self._asked.mix,
+                    beside,
+                )
+            else:
+                judged = companions.add_pairs([by.pairs(1) for by in beside])
+            # Only scores of one form are compared with each other.
+            found.append((isinstance(lead, int), judged))
+        return tuple(found)

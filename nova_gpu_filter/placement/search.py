@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Ask Placement for the trees that can serve a request."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import trees
+
+_MOST_DEVICES = 100
+"""As many times the operator's limit are read of an answer that has one
+candidate a device, unless trees can serve the unsuffixed group in many ways.
+"""
+
+_MOST_RESTS = 8
+"""How many ways to serve the groups in no class are read for each tree with
+devices, where the operator's limit is less."""
+
+_SHARING = "required=MISC_SHARES_VIA_AGGREGATE"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What Placement has told of one request."""
+
+    provider_trees: Sequence[trees.Tree]
+    summaries: trees.Summaries
+    """Of all providers in these trees, and perhaps in others."""
+    is_truncated: bool
+    """Whether a tree can have more ways to serve the groups in no class than
+    were read."""
+
+
+def find_trees(
+    question: query.Question,
+    placement: inner.Conversation,
+    limit: int | None,
+) -> Found:
+    """Find the trees that can serve one group of each class and the rest.
+
+    :param limit: how many candidates the operator allows; None for any number.
+    :raises NotComposableError: Placement does not answer with 200, or a device
+        is a sharing provider.
+    """
+    if question.has_many_rests:
+        placement.open(question.of_rest)
+        return _find_by_rest(question, placement, limit, ())
+    placement.open(question.with_first_class)
+    others = _find_devices(question.classes[1:], question, placement)
+    most = None if limit is None else _MOST_DEVICES * max(1, limit)
+    found = placement.find_candidates(question.with_first_class, most)
+    if _is_truncated(found, most):
+        return _find_by_rest(question, placement, limit, others)
+    _refuse_sharing(found, others, placement)
+    return Found(
+        trees.read(question, found, None, others),
+        found["provider_summaries"],
+        is_truncated=False,
+    )
+
+
+def _find_by_rest(
+    question: query.Question,
+    placement: inner.Conversation,
+    limit: int | None,
+    others: Sequence[trees.DevicesByRoot],
+) -> Found:
+    """Ask for the groups in no class by themselves.
+
+    :param others: the devices of the last classes, where they are known.
+    """
+    missing = question.classes[: len(question.classes) - len(others)]
+    devices = [*_find_devices(missing, question, placement), *others]
+    roots = set.intersection(*map(set, devices))
+    most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
+    found = placement.find_candidates(question.of_rest, most)
+    _refuse_sharing(found, devices, placement)
+    return Found(
+        trees.read(question, found, devices[0], devices[1:]),
+        found["provider_summaries"],
+        is_truncated=_is_truncated(found, most),
+    )
+
+
+def _find_devices(
+    classes: Sequence[query.GroupClass],
+    question: query.Question,
+    placement: inner.Conversation,
+) -> list[trees.DevicesByRoot]:
+    return [
+        placement.find_providers(question.providers_of(group_class))
+        for group_class in classes
+    ]
+
+
+def _is_truncated(found: trees.Answer, most: int | None) -> bool:
+    return most is not None and len(found["allocation_requests"]) >= most
+
+
+def _refuse_sharing(
+    found: trees.Answer,
+    devices: Sequence[trees.DevicesByRoot],
+    placement: inner.Conversation,
+) -> None:
+    trees.refuse_sharing(
+        found["provider_summaries"],
+        devices,
+        lambda: {
+            provider
+            for providers in placement.find_providers(_SHARING).values()
+            for provider in providers
+        },
+    )

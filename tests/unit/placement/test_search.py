@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What Placement is asked for a request, as it answers."""
+
+import pytest
+
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import search
+from tests.unit.placement import builders
+from tests.unit.placement.builders import GPU
+from tests.unit.placement.builders import NIC
+
+PORT = ["resources_p=PORT:1", "same_subtree=_p"]
+
+
+class Placement:
+    """A Placement with some providers, that notes what it is asked."""
+
+    def __init__(self, summaries, ways=1):
+        self.summaries = summaries
+        self.ways = ways
+        self.opened = []
+        self.asked = []
+
+    def open(self, text):
+        self.opened.append(text)
+
+    def find_candidates(self, text, most):
+        self.asked.append((text, most))
+        if GPU in text:
+            return builders.inner_answer(self.summaries)
+        roots = [
+            root
+            for root in self.summaries
+            for _ in range(self.ways)
+            if root == self.summaries[root]["root_provider_uuid"]
+        ]
+        requests = [
+            builders.request({root: {"VCPU": 1}}, {"": [root], "_p": [root]})
+            for root in roots
+        ]
+        return {
+            "allocation_requests": requests[:most],
+            "provider_summaries": self.summaries,
+        }
+
+    def find_providers(self, text):
+        self.asked.append((text, None))
+        return builders.providers(self.summaries, GPU if GPU in text else NIC)
+
+
+def test_of_few_ways_one_question_has_the_devices_of_the_first_class():
+    summaries = builders.host("a", 4, nics=2)
+    question = builders.question(3, nics=1)
+    placement = Placement(summaries)
+    found = search.find_trees(question, placement, 1000)
+    assert placement.opened == [question.with_first_class]
+    assert placement.asked == [
+        (f"resources={NIC}:1", None),
+        (question.with_first_class, 100_000),
+    ]
+    [tree] = found.provider_trees
+    assert [len(devices) for devices in tree.devices] == [4, 2]
+    assert not found.is_truncated
+
+
+def test_of_many_ways_each_class_is_asked_for_by_itself():
+    summaries = builders.host("a", 4) | builders.host("b", 4)
+    question = builders.question(3, others=PORT)
+    placement = Placement(summaries)
+    found = search.find_trees(question, placement, 1)
+    assert placement.opened == [question.of_rest]
+    assert placement.asked == [
+        (f"resources={GPU}:1", None),
+        # Eight for each of two trees.
+        (question.of_rest, 16),
+    ]
+    assert [len(tree.rests) for tree in found.provider_trees] == [1, 1]
+    assert not found.is_truncated
+
+
+@pytest.mark.parametrize(("limit", "read"), [(1, 8), (50, 50), (None, 99)])
+def test_as_many_ways_are_read_as_the_operator_allows(limit, read):
+    placement = Placement(builders.host("a", 4), ways=99)
+    question = builders.question(3, others=PORT)
+    found = search.find_trees(question, placement, limit)
+    [tree] = found.provider_trees
+    assert len(tree.rests) == read
+    assert found.is_truncated is (read < 99)
+
+
+def test_a_question_with_an_answer_too_large_is_asked_in_parts(monkeypatch):
+    monkeypatch.setattr(search, "_MOST_DEVICES", 2)
+    placement = Placement(builders.host("a", 4, nics=1))
+    question = builders.question(3, nics=1)
+    found = search.find_trees(question, placement, 1)
+    assert [text for text, _ in placement.asked] == [
+        f"resources={NIC}:1",
+        question.with_first_class,
+        f"resources={GPU}:1",
+        question.of_rest,
+    ]
+    [tree] = found.provider_trees
+    assert [len(devices) for devices in tree.devices] == [4, 1]
+
+
+def test_devices_that_are_sharing_providers_are_refused():
+    summaries = builders.host(
+        "a", 4, nics=1, traits={"n0": ["MISC_SHARES_VIA_AGGREGATE"]}
+    )
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        search.find_trees(
+            builders.question(3, nics=1), Placement(summaries), 1
+        )
