@@ -45,12 +45,13 @@ class Nearness:
         ] = {}
 
     def linked_providers(self, rest: trees.Rest) -> Sequence[str]:
-        """List the devices of a rest of which traits tell the links."""
+        """List the devices of a rest of which traits tell the links, or which
+        may be the GPU."""
         summaries = self._asked.summaries
         return [
             provider
             for provider in sorted(rest.granular_providers)
-            if sets.have_links(provider, summaries)
+            if provider in self._gpus or sets.have_links(provider, summaries)
         ]
 
     def leads(self, single: Sequence[str]) -> Sequence[Part]:

@@ -110,7 +110,8 @@ def companions_of(
     :returns: None where nothing tells which are near to each other.
     """
     both = topology_of((*first, *second), summaries)
-    if len(both.levels) < 2:
+    # One device alone is compared with those that could be in its place.
+    if len(both.levels) < 2 and len(first) > 1 and len(second) > 1:
         return None
     places = range(both.n)
     return companions.Companions.of(

@@ -3,11 +3,13 @@
 """GPUs and NICs are chosen together."""
 
 import itertools
+import operator
 import random
 
 import pytest
 
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
@@ -20,11 +22,12 @@ from tests.unit.placement.builders import GPU
 from tests.unit.placement.builders import NIC
 from tests.unit.topology import reference
 
-CLASS_BY_PREFIX = {"_g": GPU, "_n": NIC}
+NVME = "CUSTOM_NVME"
+CLASS_BY_PREFIX = {"_g": GPU, "_n": NIC, "_d": NVME}
 
 
 def compose_of(question, summaries, max_sets=16, seed=0):
-    """Compose for GPUs and NICs, of which one group may be in no class."""
+    """Compose for GPUs, NICs and drives; single ones are in no class."""
     first, *others = question.classes
     singles = [suffix for suffix in question.other_suffixes if suffix]
     requests = []
@@ -74,8 +77,8 @@ def free_devices(summaries, suffix):
     ]
 
 
-def numbers(question, candidate):
-    """Return the numbers of the GPUs, and those of the NICs."""
+def numbers(question, candidate, kinds="gn"):
+    """Return the numbers of the GPUs, those of the NICs and so on."""
     providers = [d for found in candidate.sets for d in found]
     providers += [
         provider
@@ -86,7 +89,7 @@ def numbers(question, candidate):
         tuple(
             sorted(int(p[3:]) for p in providers if p.startswith(f"a-{kind}"))
         )
-        for kind in "gn"
+        for kind in kinds
     )
 
 
@@ -227,3 +230,61 @@ def test_best_of_a_random_host_is_offered(nvlink, seed):
         for a, b in itertools.combinations(range(gpus), 2)
     ):
         assert judged[0] == best
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_drives_and_virtual_functions_count_as_well(seed):
+    rng = random.Random(seed)
+    gpus, nics, drives = (rng.randint(2, 4) for _ in range(3))
+    topology = random_topology(rng, gpus, nics + drives, nvlink=True)
+    functions = [rng.randint(1, 3) for _ in range(nics)]
+    found = {"a": builders.summary("a", {"VCPU": 64})}
+    described = groups.decompose(topology)
+    for kind, number, first, resource_class in (
+        ("g", gpus, 0, GPU),
+        ("n", nics, gpus, NIC),
+        ("d", drives, gpus + nics, NVME),
+    ):
+        for i in range(number):
+            found[f"a-{kind}{i}"] = builders.summary(
+                "a",
+                {resource_class: functions[i] if kind == "n" else 1},
+                codec.format_traits(described[first + i]),
+            )
+    vfs = [nic for nic, number in enumerate(functions) for _ in range(number)]
+    k = rng.randint(1, 2)
+    wanted_nics, wanted_drives = rng.randint(2, 3), rng.randint(1, drives)
+    wanted_nics = min(wanted_nics, len(vfs))
+    question = query.parse(
+        "&".join(
+            [
+                "resources=VCPU:1",
+                *(f"resources_g{i}={GPU}:1" for i in range(k)),
+                *(f"resources_n{i}={NIC}:1" for i in range(wanted_nics)),
+                *(f"resources_d{i}={NVME}:1" for i in range(wanted_drives)),
+                "group_policy=none",
+            ]
+        ),
+        (1, 39),
+    )
+
+    def judge(chosen, chosen_nics, chosen_drives):
+        mask = topologies.mask_of(chosen)
+        *of_gpus, near_nics = score(topology, gpus, mask, chosen_nics)
+        *_, near_drives = score(topology, gpus + nics, mask, chosen_drives)
+        return *of_gpus, tuple(map(operator.add, near_nics, near_drives))
+
+    first, *_ = compose_of(question, found, seed=seed)
+    best = max(
+        judge(*chosen)
+        for chosen in itertools.product(
+            itertools.combinations(range(gpus), k),
+            itertools.combinations(vfs, wanted_nics),
+            itertools.combinations(range(drives), wanted_drives),
+        )
+    )
+    are_linked = any(
+        links.is_direct(topology.links[a][b])
+        for a, b in itertools.combinations(range(gpus), 2)
+    )
+    assert not are_linked or judge(*numbers(question, first, "gnd")) == best
