@@ -40,6 +40,10 @@ config_generator_config_file = [
         "../../etc/nova-gpu-filter/placement-config-generator.conf",
         "_static/placement",
     ),
+    (
+        "../../etc/nova-gpu-filter/agent-config-generator.conf",
+        "_static/nova-gpu-agent",
+    ),
 ]
 
 man_pages = [
@@ -49,6 +53,13 @@ man_pages = [
         "GPU passthrough scheduling for OpenStack Nova",
         ["nova-gpu-filter developers"],
         7,
+    ),
+    (
+        "cli/nova-gpu-agent",
+        "nova-gpu-agent",
+        "clean and check devices between two servers",
+        ["nova-gpu-filter developers"],
+        1,
     ),
     (
         "cli/nova-gpu-exporter",

@@ -54,6 +54,15 @@ class Services:
         )
 
     @functools.cached_property
+    def write_placement(self) -> service.Send:
+        """Writes to Placement."""
+        return service.sender(
+            _Adapter(self._adapters, "placement"),
+            "Placement",
+            service.PLACEMENT_MICROVERSION,
+        )
+
+    @functools.cached_property
     def compute(self) -> service.Get:
         """Asks Nova."""
         return self._getter("compute", "Nova", service.COMPUTE_MICROVERSION)
@@ -86,3 +95,6 @@ class _Adapter:
 
     def get(self, path: str, **kwargs: Any) -> Any:
         return getattr(self._adapters, self._attribute).get(path, **kwargs)
+
+    def put(self, path: str, **kwargs: Any) -> Any:
+        return getattr(self._adapters, self._attribute).put(path, **kwargs)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import enum
+from typing import Final
 
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
@@ -19,6 +20,9 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
+
+_ONE_TIME_USE: Final = "HW_PCI_ONE_TIME_USE"
+"""The trait of a device that Nova reserves when it gives it to a server."""
 
 
 class Kind(enum.Enum):
@@ -31,6 +35,7 @@ class Kind(enum.Enum):
     OTHER_THAN_PEERS = "other than its peers"
     LINKS = "links cannot be read"
     OVERUSED = "usage above inventory"
+    RESERVED = "reserved without a reason"
     NO_SERVER = "allocation without server"
     TOO_FEW = "server with too few devices"
 
@@ -75,6 +80,7 @@ def find(cloud: Cloud) -> list[Disagreement]:
         *_hosts(cloud),
         *_peers(cloud.hosts),
         *_overused(cloud),
+        *_reserved(cloud.hosts),
         *_consumers(cloud),
         *_servers(cloud),
     ]
@@ -203,6 +209,29 @@ def _overused(cloud: Cloud) -> Iterator[Disagreement]:
                 device.name,
                 f"{device.amount.used} used of {total}: two servers may"
                 " believe that they have the device",
+            )
+
+
+def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
+    """Find devices that nobody has, and nobody will give back."""
+    for host in hosts:
+        for device in host.devices:
+            if device.state is not model.State.RESERVED:
+                continue
+            was_used = _ONE_TIME_USE in device.traits
+            yield Disagreement(
+                Kind.RESERVED,
+                device.name,
+                (
+                    "it was used once, and no agent cleans it: run"
+                    " nova-gpu-agent on the host, or clean it, and"
+                    if was_used
+                    else "no server has it, and it is not quarantined:"
+                    " quarantine it with 'openstack gpu device quarantine',"
+                    " or"
+                )
+                + " run 'openstack gpu device release"
+                f" {device.name.rpartition('_')[0]}_{device.address}'",
             )
 
 

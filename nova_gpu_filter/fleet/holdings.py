@@ -18,6 +18,11 @@ CONFIRM: Final = 0
 REMOVE: Final = 3
 RELEASE: Final = 5
 NO_WAY: Final = 9
+_END_OF: Final = {
+    model.State.QUARANTINED: "released (openstack gpu device release)",
+    model.State.CLEANING: "cleaned by the agent",
+}
+"""What ends it, by the state of a device that nobody can get."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +51,7 @@ def of(
         :func:`read_of_hosts`; empty where that does not matter.
     """
     by_consumer: dict[str, dict[str, int]] = {c: {} for c in of_host}
-    reserved: dict[str, int] = {}
+    reserved: dict[model.State, dict[str, int]] = {}
     unknown: dict[str, int] = {}
     for device in host.devices:
         owners = held.owners_of(device)
@@ -57,10 +62,8 @@ def of(
         missing = device.amount.used - sum(o.amount for o in owners)
         if missing > 0:
             unknown[device.uuid] = missing
-        if device.resource_class and not (
-            device.amount.capacity or device.amount.used
-        ):
-            reserved[device.uuid] = 1
+        if device.is_reserved and not device.amount.used:
+            reserved.setdefault(device.state, {})[device.uuid] = 1
     found = [
         _holding(
             held.holder(consumer),
@@ -72,14 +75,15 @@ def of(
         for consumer, devices in by_consumer.items()
         for amounts in (of_host.get(consumer, {}),)
     ]
-    if reserved:
-        number = len(reserved)
+    for state, devices in reserved.items():
+        number = len(devices)
         found.append(
             Holding(
-                model.State.RESERVED.value,
-                f"with {number} reserved device{'s' * (number > 1)} released",
+                state.value,
+                f"with {number} {state.value} device{'s' * (number > 1)}"
+                f" {_END_OF.get(state, 'released')}",
                 RELEASE,
-                reserved,
+                devices,
             )
         )
     if unknown:

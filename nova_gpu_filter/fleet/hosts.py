@@ -8,6 +8,7 @@ from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet import service
 
 LOG = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ def read(
     """
     with service.Together() as together:
         services = together.ask(lambda: compute_services.read(ask_compute))
-        hosts = placement.read_hosts(ask_placement, name)
+        hosts = reserving.assign(
+            ask_placement, placement.read_hosts(ask_placement, name)
+        )
         try:
             return compute_services.assign(ask_compute, hosts, services())
         except errors.NotAllowed as exc:

@@ -30,6 +30,10 @@ class State(enum.Enum):
     USED = "used"
     RESERVED = "reserved"
     """By the operator, or after its one-time use."""
+    CLEANING = "cleaning"
+    """Reserved, and the agent of its host is about to clean it."""
+    QUARANTINED = "quarantined"
+    """Reserved until a person releases it."""
     NO_INVENTORY = "no inventory"
     """Placement has a provider, but nothing to allocate from it."""
     UNAVAILABLE = "unavailable"
@@ -105,6 +109,15 @@ class Device:
     something of it, has changed."""
     is_available: bool = True
     """Whether its host takes servers."""
+    is_quarantined: bool = False
+    """Whether it is kept from servers until a person releases it."""
+    is_looked_after: bool = False
+    """Whether an agent on its host cleans it after each use."""
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether nobody can get it, for a reason that is not its use."""
+        return self.resource_class is not None and not self.amount.capacity
 
     @property
     def state(self) -> State:
@@ -114,8 +127,14 @@ class Device:
         if self.amount.used:
             return State.PARTLY if self.free else State.USED
         if not self.amount.capacity:
-            return State.RESERVED
+            return self._state_when_reserved
         return State.FREE if self.is_available else State.UNAVAILABLE
+
+    @property
+    def _state_when_reserved(self) -> State:
+        if self.is_quarantined:
+            return State.QUARANTINED
+        return State.CLEANING if self.is_looked_after else State.RESERVED
 
     @property
     def free(self) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import service
 
 TRIES: Final = 8
@@ -191,6 +192,35 @@ def read_marked(get: service.Get, wanted: Mark) -> frozenset[str]:
     """Read which providers of the cloud bear a mark: one request."""
     found = get(f"/resource_providers?member_of={wanted.value}")
     return frozenset(one["uuid"] for one in found["resource_providers"])
+
+
+def assign(
+    get: service.Get, hosts: tuple[model.Host, ...]
+) -> tuple[model.Host, ...]:
+    """Add to devices that are reserved why they are, as far as it is said.
+
+    Two requests for a cloud; none where nothing is reserved.
+
+    :raises FleetError: Placement does not answer.
+    """
+    if not any(d.is_reserved for host in hosts for d in host.devices):
+        return hosts
+    quarantined = read_marked(get, Mark.QUARANTINED)
+    looked_after = read_marked(get, Mark.LOOKED_AFTER)
+    return tuple(
+        dataclasses.replace(
+            host,
+            devices=tuple(
+                dataclasses.replace(
+                    device,
+                    is_quarantined=device.uuid in quarantined,
+                    is_looked_after=device.uuid in looked_after,
+                )
+                for device in host.devices
+            ),
+        )
+        for host in hosts
+    )
 
 
 _Write = tuple[str, dict[str, Any]]

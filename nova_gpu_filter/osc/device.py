@@ -238,7 +238,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Show the device."""
-        host, device = self._find(parsed_args.device)
+        host, device = find_device(self, parsed_args.device)
         held = self.read_holders([host])
         project_names = self.read_project_names(set(held.projects(device)))
         row = _Row(host, device, held, project_names)
@@ -261,38 +261,47 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
         }
         return tuple(shown), tuple(shown.values())
 
-    def _find(self, text: str) -> tuple[model.Host, model.Device]:
-        name, underscore, address = text.rpartition("_")
-        if not underscore:
-            name, address = self._host_of(text) or text, ""
-        known: list[model.Device] = []
-        for host in self._hosts_like(name):
-            for device in host.devices:
-                is_there = host.name == name and (
-                    device.address == address.lower()
-                )
-                if device.uuid == text or is_there:
-                    return host, device
-                known.append(device)
-        raise _unknown(text, known)
 
-    def _hosts_like(self, name: str) -> tuple[model.Host, ...]:
-        """Read a host; all of them, if there is none of that name."""
-        try:
-            return self.read_hosts(name)
-        except errors.Unknown:
-            return self.read_hosts()
+def find_device(
+    asked: base.GpuCommand, text: str
+) -> tuple[model.Host, model.Device]:
+    """Find a device by the name or the UUID of its provider.
 
-    def _host_of(self, uuid: str) -> str | None:
-        """Find the host of a provider."""
-        get = self.services.placement
-        try:
-            path = f"/resource_providers/{parse.quote(uuid, safe='')}"
-            provider = get(path)
-        except errors.NotFound:
-            return None
-        root = get(f"/resource_providers/{provider['root_provider_uuid']}")
-        return str(root["name"])
+    :raises Unknown: the message has names that are like it.
+    """
+    name, underscore, address = text.rpartition("_")
+    if not underscore:
+        name, address = _host_of(asked, text) or text, ""
+    known: list[model.Device] = []
+    for host in _hosts_like(asked, name):
+        for device in host.devices:
+            is_there = host.name == name and (
+                device.address == address.lower()
+            )
+            if device.uuid == text or is_there:
+                return host, device
+            known.append(device)
+    raise _unknown(text, known)
+
+
+def _hosts_like(asked: base.GpuCommand, name: str) -> tuple[model.Host, ...]:
+    """Read a host; all of them, if there is none of that name."""
+    try:
+        return asked.read_hosts(name)
+    except errors.Unknown:
+        return asked.read_hosts()
+
+
+def _host_of(asked: base.GpuCommand, uuid: str) -> str | None:
+    """Find the host of a provider."""
+    get = asked.services.placement
+    try:
+        path = f"/resource_providers/{parse.quote(uuid, safe='')}"
+        provider = get(path)
+    except errors.NotFound:
+        return None
+    root = get(f"/resource_providers/{provider['root_provider_uuid']}")
+    return str(root["name"])
 
 
 def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The commands ``openstack gpu device quarantine`` and ``release``."""
+
+import argparse
+import logging
+
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import reserving
+from nova_gpu_filter.osc import base
+from nova_gpu_filter.osc import device as device_commands
+
+LOG = logging.getLogger(__name__)
+
+
+class _ChangeDevice(base.GpuCommand):
+    """Finds the device that a command changes."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the argument."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "device",
+            nargs="+",
+            type=base.read_name,
+            metavar="<device>",
+            help="its resource provider: <host>_<address> or UUID",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Change the devices, after all of them were found."""
+        found = [
+            device_commands.find_device(self, name)[1]
+            for name in parsed_args.device
+        ]
+        for device in found:
+            self.change(device)
+
+    def change(self, device: model.Device) -> None:
+        """Change one device."""
+        raise NotImplementedError
+
+
+class QuarantineDevice(_ChangeDevice):
+    """Give devices to no server any more, until they are released.
+
+    What is said in Placement: everything of the provider is reserved, and the
+    provider is in an aggregate that marks it. Servers that have the devices go
+    on; with Placement 13 (2025.1) they cannot be migrated or resized. Of a PF
+    whose VFs are given away all VFs are quarantined. To say it twice changes
+    nothing.
+    """
+
+    def change(self, device: model.Device) -> None:
+        """Quarantine the device."""
+        reserving.quarantine(
+            self.services.placement,
+            self.services.write_placement,
+            device.uuid,
+        )
+
+
+class ReleaseDevice(_ChangeDevice):
+    """End the quarantine of devices.
+
+    Where nova-gpu-agent runs, it is asked to clean and to check the device
+    first; elsewhere servers can get it at once. To say it twice changes
+    nothing.
+    """
+
+    def change(self, device: model.Device) -> None:
+        """Release the device."""
+        if reserving.release(
+            self.services.placement,
+            self.services.write_placement,
+            device.uuid,
+        ):
+            LOG.warning(
+                "%s: the agent on its host cleans it first", device.name
+            )
