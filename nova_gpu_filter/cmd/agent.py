@@ -19,10 +19,9 @@ from nova_gpu_filter.agent import requests
 from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.cmd.host import app as host_app
 from nova_gpu_filter.cmd.host import command
+from nova_gpu_filter.host.checks import conf_agent
 
 NAME: Final = "nova-gpu-agent"
-DEFAULT_SOCKET: Final = "/run/nova-gpu-agent/agent.sock"
-"""Of [gpu_agent]socket."""
 
 _COLUMNS: Final = ("Device", "State", "Reason", "Since", "By", "Server")
 
@@ -206,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=os.environ.get("NOVA_GPU_AGENT_SOCKET", DEFAULT_SOCKET),
+        default=os.environ.get("NOVA_GPU_AGENT_SOCKET", conf_agent.SOCKET),
         help="where the daemon listens; default %(default)s",
     )
     parser.add_argument("command", choices=("run", *_COMMANDS))

@@ -7,6 +7,7 @@ from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import conf_migration
 from nova_gpu_filter.host.checks import findings
@@ -93,11 +94,20 @@ class Check(base.HostCommand, command.Lister):
         found = readiness.check(context, only)
         if options is not None:
             everything = reader.read(tree, everything=True).functions
+            agent = (
+                conf_agent.check(
+                    options, conf_agent.is_listening(conf_agent.SOCKET)
+                )
+                # Of another host's files it cannot be known.
+                if tree.is_live
+                else ()
+            )
             found = sorted(
                 [
                     *found,
                     *conf_device_specs.check(host, everything, options),
                     *conf_migration.check(context, options),
+                    *agent,
                 ],
                 key=lambda finding: list(findings.Severity).index(
                     finding.severity

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether somebody gives back the devices that Nova reserves for one use.
+
+With the tag ``one_time_use`` nova-compute reserves a device when it gives it
+to a server, and never clears that (``_handle_one_time_use`` of
+nova/compute/pci_placement_translator.py).
+"""
+
+from collections.abc import Iterator
+import contextlib
+import socket
+from typing import Final
+
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.nova_rules import device_spec
+from nova_gpu_filter.nova_rules import pci_options
+
+SOCKET: Final = "/run/nova-gpu-agent/agent.sock"
+"""The default of ``[gpu_agent]socket``."""
+_SECONDS: Final = 5.0
+
+
+def is_listening(path: str) -> bool:
+    """Tell whether a process listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_SECONDS)
+        try:
+            connection.connect(path)
+        except PermissionError:
+            # It is for root only: it is there, and more cannot be known.
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def check(
+    options: pci_options.PciOptions, is_running: bool
+) -> Iterator[Finding]:
+    """Check the device specs with ``one_time_use``.
+
+    :param is_running: whether nova-gpu-agent is.
+    """
+    for text in options.device_specs:
+        with contextlib.suppress(device_spec.SpecError):
+            if any(
+                spec.tag("one_time_use") for spec in device_spec.parse(text)
+            ):
+                yield _finding(options, text, is_running)
+                return
+
+
+def _finding(
+    options: pci_options.PciOptions, text: str, is_running: bool
+) -> Finding:
+    evidence = (
+        Evidence(options.source, text),
+        Evidence(
+            SOCKET,
+            "a process listens" if is_running else "no process listens",
+        ),
+    )
+    if is_running:
+        return Finding(
+            Severity.OK,
+            "agent",
+            "nova-gpu-agent is running, and gives devices of one-time use back"
+            " when they are clean",
+            evidence=evidence,
+        )
+    return Finding(
+        Severity.WARNING,
+        "agent",
+        "devices of one-time use stay reserved for ever after their first"
+        " server: nova-gpu-agent, which cleans them and gives them back, is"
+        " not running",
+        evidence=evidence,
+        cures=(
+            "pip install 'nova-gpu-filter[agent]'",
+            "systemctl enable --now nova-gpu-agent",
+        ),
+    )

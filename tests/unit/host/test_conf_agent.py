@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Devices of one-time use need somebody who gives them back."""
+
+import socket
+
+import pytest
+
+from nova_gpu_filter.conf import gpu_agent
+from nova_gpu_filter.host.checks import conf_agent
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.nova_rules import pci_options
+
+ONCE = '{"vendor_id": "10de", "one_time_use": "true"}'
+
+
+def _check(*specs, is_running=False):
+    options = pci_options.PciOptions("nova.conf", specs, (), True)
+    return list(conf_agent.check(options, is_running))
+
+
+@pytest.mark.parametrize(
+    ("specs", "is_running", "severity"),
+    [
+        ((ONCE,), False, Severity.WARNING),
+        ((ONCE,), True, Severity.OK),
+        (('{"vendor_id": "10de"}', f"[{ONCE}]"), False, Severity.WARNING),
+        (('{"vendor_id": "10de", "one_time_use": false}',), False, None),
+        (('{"vendor_id": "10de"}',), False, None),
+        (("no JSON",), False, None),
+        ((), False, None),
+    ],
+)
+def test_one_finding_where_a_spec_has_it(specs, is_running, severity):
+    found = _check(*specs, is_running=is_running)
+    assert [one.severity for one in found] == [severity][: bool(severity)]
+
+
+def test_the_cure_starts_the_agent():
+    [found] = _check(ONCE)
+    assert "systemctl enable --now nova-gpu-agent" in found.cures
+
+
+def test_a_socket_counts_when_a_process_listens_on_it(tmp_path):
+    path = str(tmp_path / "agent.sock")
+    assert not conf_agent.is_listening(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        assert not conf_agent.is_listening(path)
+        server.listen()
+        assert conf_agent.is_listening(path)
+    assert not conf_agent.is_listening(path)
+
+
+def test_the_socket_is_that_of_the_option():
+    [option] = [o for o in gpu_agent.gpu_agent_opts if o.name == "socket"]
+    assert option.default == conf_agent.SOCKET
