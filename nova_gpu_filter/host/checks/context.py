@@ -9,6 +9,7 @@ import functools
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.links import linking
@@ -79,36 +80,26 @@ class Context:
             return Evidence(path, None)
         return Evidence(path, " ".join(self.tree.entries(path)))
 
-    def kernel_arguments(self, *arguments: str) -> tuple[str, ...]:
+    def kernel_arguments(
+        self, *arguments: str, without: Iterable[tuple[str, str | None]] = ()
+    ) -> tuple[str, ...]:
         """Say how to add arguments to the kernel's command line.
 
         An argument may be what a command prints: ``$(nova-gpu-host ...)``.
+
+        :param without: (parameter, value) that are to be taken from it.
         """
-        text = " ".join(arguments)
-        if self.tree.exists("/usr/sbin/grubby") or self.tree.exists(
-            "/sbin/grubby"
-        ):
-            change: tuple[str, ...] = (
-                f'grubby --update-kernel=ALL --args="{text}"',
-            )
-        elif self.tree.exists("/etc/default/grub"):
-            change = (
-                (
-                    'sed -i "s/^GRUB_CMDLINE_LINUX=./&' + text + ' /"'
-                    if "$(" in text
-                    else "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&" + text + " /'"
-                )
-                + " /etc/default/grub",
-                "update-grub"
-                if self.tree.exists("/usr/sbin/update-grub")
-                or self.tree.is_directory("/etc/initramfs-tools")
-                else "grub2-mkconfig -o /boot/grub2/grub.cfg",
-            )
-        else:
-            change = (
-                f"# add to the kernel command line of the boot loader: {text}",
-            )
-        return (*change, "reboot")
+        unwanted = set(without)
+        words = outcome.cmdline_words(self.boot.cmdline_text)
+        return command_line.change(
+            self.tree,
+            arguments,
+            (
+                word
+                for word in dict.fromkeys(words)
+                if unwanted.intersection(outcome.split_cmdline(word))
+            ),
+        )
 
     def rebuild_initramfs(self) -> tuple[str, ...]:
         """Say how this distribution makes its initramfs again."""

@@ -211,9 +211,8 @@ def _is_off(context: Context) -> Finding:
                 f"the IOMMU is switched off on the kernel command line:"
                 f" {key}={value}",
                 evidence=tuple(evidence),
-                cures=(
-                    f"# take {key}={value} from the kernel command line",
-                    *_arguments(context),
+                cures=context.kernel_arguments(
+                    *arguments(context), without=_off(context)
                 ),
             )
     tables = [
@@ -266,6 +265,18 @@ def _is_off(context: Context) -> Finding:
         "the IOMMU is there, but the kernel does not use it: no IOMMU groups",
         evidence=tuple(evidence),
         cures=_arguments(context),
+    )
+
+
+def _off(context: Context) -> tuple[tuple[str, str | None], ...]:
+    """List what switches the IOMMU off on the command line."""
+    return tuple(
+        (key, value)
+        for key, value in context.boot.cmdline
+        if any(
+            key == switch.name and switch.value in (value or "").split(",")
+            for switch in _OFF
+        )
     )
 
 
@@ -322,15 +333,17 @@ def _interrupts(context: Context) -> Iterator[Finding]:
         evidence=evidence,
         cures=(
             *(
-                f"# take {key}={value} from the kernel command line"
-                if value
-                else f"# take {key} from the kernel command line"
-                for key, value in context.boot.cmdline
-                if (key, value or "") in _NO_REMAPPING
+                context.kernel_arguments(without=switched_off)
+                if (
+                    switched_off := [
+                        (key, value)
+                        for key, value in context.boot.cmdline
+                        if (key, value or "") in _NO_REMAPPING
+                    ]
+                )
+                else ()
             ),
-            "# switch on interrupt remapping (x2APIC) in the firmware's"
-            " setup, and take intremap=off and nointremap from the kernel"
-            " command line",
+            "# switch on interrupt remapping (x2APIC) in the firmware's setup",
         ),
     )
 
@@ -343,7 +356,7 @@ def _sources_of_interrupts(context: Context) -> Iterator[Finding]:
             "intremap=nosid: who makes an interrupt is not checked, and a"
             " guest can make those of others",
             evidence=(context.boot.cmdline_evidence,),
-            cures=("# take intremap=nosid from the kernel command line",),
+            cures=context.kernel_arguments(without=[("intremap", "nosid")]),
         )
 
 
@@ -358,9 +371,15 @@ def _groups_are_real(context: Context) -> Iterator[Finding]:
             " read and write one another's memory",
             evidence=(context.boot.cmdline_evidence,),
             cures=(
-                "# take pcie_acs_override from the kernel command line, and"
-                " switch on ACS in the firmware's setup; offer devices of one"
-                " group to one guest only",
+                "# switch on ACS in the firmware's setup; devices that are"
+                " in one group without the argument are for one guest only:",
+                *context.kernel_arguments(
+                    without=[
+                        (key, value)
+                        for key, value in context.boot.cmdline
+                        if key == "pcie_acs_override"
+                    ]
+                ),
             ),
         )
 

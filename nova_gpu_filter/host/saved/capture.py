@@ -14,6 +14,7 @@ import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
+from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
@@ -84,15 +85,12 @@ _MODULES = (
 )
 # Empty files that stand for what cannot be read or is too large.
 _MARKS = (
-    "/etc/default/grub",
+    *command_line.MARKS,
     "/etc/dracut.conf",
     "/etc/mkinitcpio.conf",
-    "/sbin/grubby",
     "/sys/firmware/acpi/tables/DMAR",
     "/sys/firmware/acpi/tables/IORT",
     "/sys/firmware/acpi/tables/IVRS",
-    "/usr/sbin/grubby",
-    "/usr/sbin/update-grub",
 )
 _DIRECTORIES = (
     "/etc/dracut.conf.d",
@@ -165,7 +163,7 @@ def _collect(
         if tree.is_directory(f"/sys/module/{module}"):
             yield Entry(f"/sys/module/{module}")
     for path in _MARKS:
-        if tree.exists(path):
+        if tree.exists(path) and not tree.is_directory(path):
             yield Entry(path, b"")
     for path in _DIRECTORIES:
         if tree.is_directory(path):
