@@ -171,6 +171,17 @@ def nearest_first(
     return (*found, *options[_MOST_KEPT:])
 
 
+# Hosts of one kind differ in what is free, but share these.
+@functools.lru_cache(maxsize=1 << 15)
+def _pairs(
+    near: companions.Companions, mask: int, option: IndexSet
+) -> companions.Pairs:
+    capacities = [0] * len(near.cross[0])
+    for index in option:
+        capacities[index] += 1
+    return near.pair(mask, capacities, len(option)).pairs
+
+
 @functools.lru_cache(maxsize=4096)
 def _by_pairs(
     near: companions.Companions,
@@ -182,10 +193,7 @@ def _by_pairs(
     best = near.pair(mask, shares, size)
     equals_by_pairs: dict[companions.Pairs, list[IndexSet]] = {}
     for option in options:
-        capacities = [0] * len(shares)
-        for index in option:
-            capacities[index] += 1
-        pairs = near.pair(mask, capacities, size).pairs
+        pairs = _pairs(near, mask, option)
         equals_by_pairs.setdefault(pairs, []).append(option)
     if best.pairs not in equals_by_pairs:
         left = list(shares)
