@@ -289,14 +289,15 @@ def sources(
             text = place.read(captured)
             if text:
                 found[key] = (captured, text)
+    of_tools: dict[str, tuple[str, str]] = {}
+    for tool in vendor_tools.TOOLS:
+        path, captured = getattr(parsed_args, tool.key), outputs.path_of(tool)
+        if path is not None:
+            of_tools[tool.key] = (path, read_file(path))
+        elif not place.is_live and (text := place.read(captured)):
+            of_tools[tool.key] = (captured, text)
     return linking.Sources(
-        baseboard=parsed_args.baseboard,
-        vendor_tools={
-            tool.key: (path, read_file(path))
-            for tool in vendor_tools.TOOLS
-            if (path := getattr(parsed_args, tool.key)) is not None
-        },
-        **found,
+        baseboard=parsed_args.baseboard, vendor_tools=of_tools, **found
     )
 
 

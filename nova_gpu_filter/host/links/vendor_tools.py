@@ -64,6 +64,8 @@ class Tool:
     base_classes: frozenset[int]
     """PCI classes of its accelerators."""
     parse: Callable[[str, str], DirectLinks]
+    write: Callable[[DirectLinks], str]
+    """Writes anew what was parsed, and nothing else, for a capture."""
 
     @property
     def option(self) -> str:
@@ -138,6 +140,22 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
     )
 
 
+def write_rocm(found: DirectLinks) -> str:
+    """Write what :func:`parse_rocm` read."""
+    lines = [
+        "= PCI Bus ID =",
+        *(f"GPU[{n}] : PCI Bus: {a}" for n, a in found.addresses.items()),
+        f"= {_ROCM_TYPES} =",
+        *_square(found, "GPU", "0", "PCIE", "XGMI"),
+        "= Numa Nodes =",
+        *(
+            f"GPU[{n}] : (Topology) Numa Node: {m}"
+            for n, m in found.numa.items()
+        ),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _number(cell: str | None) -> int:
     return int(cell) if cell and re.fullmatch(r"[0-9]{1,6}", cell) else 0
 
@@ -203,6 +221,17 @@ def parse_npu(source: str, text: str) -> DirectLinks:
     )
 
 
+def write_npu(found: DirectLinks) -> str:
+    """Write what :func:`parse_npu` read."""
+    lines = [
+        line
+        for number, address in found.addresses.items()
+        for line in (f"| {number} NPU | |", f"| 0 | {address} | |")
+    ]
+    lines += _square(found, "NPU", "X", "NA", "HCCS")
+    return "".join(f"{line}\n" for line in lines)
+
+
 _HL_HEADING = re.compile(r"\s*modID\s.*")
 _HL_ROW = re.compile(r"\s*([0-9]{1,3})\s.*")
 # Gaudi, Gaudi 2 and Gaudi 3 white papers: on a universal baseboard of eight
@@ -248,6 +277,33 @@ def parse_hl(source: str, text: str) -> DirectLinks:
         {},
         {},
     )
+
+
+def write_hl(found: DirectLinks) -> str:
+    """Write what :func:`parse_hl` read."""
+    rows = (f"{module} -" for module in found.devices)
+    return "".join(f"{line}\n" for line in ("modID -", *rows))
+
+
+def _square(
+    found: DirectLinks, name: str, diagonal: str, far: str, direct: str
+) -> list[str]:
+    """Write a square of cells, as :func:`_matrix` reads it."""
+
+    def cell(a: int, b: int) -> str:
+        if a == b:
+            return diagonal
+        return (
+            far if found.link_by_pair[min(a, b), max(a, b)] is None else direct
+        )
+
+    return [
+        " ".join(f"{name}{device}" for device in found.devices),
+        *(
+            " ".join([f"{name}{a}", *(cell(a, b) for b in found.devices)])
+            for a in found.devices
+        ),
+    ]
 
 
 def _matrix(
@@ -336,6 +392,7 @@ TOOLS: Final = (
         0x1002,
         frozenset({0x0300, 0x0302, 0x0380, 0x1200}),
         parse_rocm,
+        write_rocm,
     ),
     Tool(
         "npu_smi_topo",
@@ -344,6 +401,7 @@ TOOLS: Final = (
         0x19E5,
         frozenset({0x1200}),
         parse_npu,
+        write_npu,
     ),
     Tool(
         "hl_smi_topo",
@@ -352,5 +410,6 @@ TOOLS: Final = (
         0x1DA3,
         frozenset({0x1200}),
         parse_hl,
+        write_hl,
     ),
 )

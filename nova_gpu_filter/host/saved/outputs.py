@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is kept of the outputs of nvidia-smi and fmpm, and where."""
+"""What is kept of the outputs of vendors' tools, and where."""
 
 from collections.abc import Iterator
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links import vendor_tools
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
@@ -35,6 +36,11 @@ _RDMA_NAME = re.compile(
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
+def path_of(tool: vendor_tools.Tool) -> str:
+    """Say where the output of a vendor's tool is kept."""
+    return f"{FOLDER}/{tool.key.replace('_', '-')}.txt"
+
+
 def entries(
     tokens: Tokens,
     sources: linking.Sources,
@@ -49,6 +55,11 @@ def entries(
         if source is not None:
             text = keep(tokens, source[1])
             yield Entry(path, text.encode("ascii", "replace"))
+    for tool in vendor_tools.TOOLS:
+        source = sources.vendor_tools.get(tool.key)
+        if source is not None:
+            text = tool.write(tool.parse(*source))
+            yield Entry(path_of(tool), text.encode("ascii", "replace"))
     if cc_modes is not None:
         text = cc_mode.write(cc_modes)
         yield Entry(cc_mode.CAPTURED, text.encode("ascii", "replace"))

@@ -9,6 +9,7 @@ import pytest
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
+from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
 from tests import sysfs_trees
@@ -351,3 +352,37 @@ def test_any_part_of_a_text_is_read_or_refused(tool, text):
             assert set(found.link_by_pair) == set(
                 itertools.combinations(found.devices, 2)
             )
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("rocm_smi_topo", rocm(lambda *_: "XGMI")),
+        (
+            "rocm_smi_topo",
+            rocm(two_hives, buses=map(address, range(8)), nodes=[0] * 8),
+        ),
+        ("npu_smi_topo", npu(lambda *_: "HCCS")),
+        (
+            "npu_smi_topo",
+            npu(
+                lambda a, b: "SIO" if a // 2 == b // 2 else "PHB",
+                name="Phy-ID",
+                buses=[address(i) for i in range(8)],
+                dies=2,
+            ),
+        ),
+        ("hl_smi_topo", hl(range(8))),
+    ],
+)
+def test_a_capture_keeps_what_was_read_and_nothing_else(key, text):
+    (tool,) = (tool for tool in vendor_tools.TOOLS if tool.key == key)
+    serial = "SN-4711 serial\n"
+    found = tool.parse("file", serial + text + serial)
+    (entry,) = outputs.entries(
+        None, linking.Sources(vendor_tools={key: ("file", serial + text)})
+    )
+    kept = entry.content.decode()
+    assert "4711" not in kept
+    assert tool.parse("capture", kept) == found
+    assert entry.path == outputs.path_of(tool)
