@@ -51,10 +51,8 @@ Related options:
 * ``[scheduler]max_placement_results`` in nova.conf: the limit that Nova asks
   for. Each host that can serve a request is in the answer as long as there
   are no more hosts than that.
-* ``[placement]max_allocation_candidates`` bounds what the extension has
-  Placement put together, and the answer to a query without a limit or with
-  ``-1`` here; other answers of the extension are not cut short by it. It stays
-  in force for all other requests.
+* ``[placement]max_allocation_candidates`` bounds the answers of the extension,
+  too, but each host keeps one candidate.
 """,
     ),
     cfg.BoolOpt(

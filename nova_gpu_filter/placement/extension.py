@@ -177,7 +177,7 @@ class Wrapped:
             max_sets=None if max_sets < 0 else max_sets,
             seed=_seed(environ),
             mix=mix.read(self._conf),
-            most=limit if max_sets < 0 or question.limit is None else None,
+            most=limit,
             is_truncated=found.is_truncated,
         )
         candidates = compose.compose(
