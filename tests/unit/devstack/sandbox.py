@@ -19,6 +19,7 @@ from nova.pci import whitelist
 from oslo_config import cfg
 
 from nova_gpu_filter import conf as gpu_conf
+from tests.unit.devstack import warm_python
 
 REPO = pathlib.Path(__file__).parents[3]
 PLUGIN = REPO / "devstack"
@@ -137,7 +138,7 @@ class Sandbox:
             "venv/bin/python3",
             "if [[ $* == *nova_gpu_conf.py\\ lines\\ * "
             "|| -e $SANDBOX/with-nova ]]; then\n"
-            f'PYTHONPATH="{REPO}" exec "{sys.executable}" "$@"\nfi',
+            f'exec {warm_python.command()} "$@"\nfi',
         )
         self.command(
             "dest/requirements/.venv/bin/edit-constraints",
