@@ -279,38 +279,48 @@ def test_linked_devices_are_offered_first(placement):
     }
 
 
-def test_the_only_whole_partition_is_within_the_limit(placement):
-    """What gpu:link=fabric finds among many hosts, whatever the request."""
-
-    def host(name, pairs):
+def _partitions(hosts, whole):
+    """Make hosts with two partitions of two GPUs; on all but one of them a
+    GPU of each is used."""
+    for number in range(hosts):
+        name = f"host{number}"
         yield service.Provider(name, None, {"VCPU": service.Inventory(8)})
-        for i, (number, used) in enumerate(pairs):
+        for i, used in enumerate((0, 1, 0, 1)):
+            is_used = used and number != whole
             yield service.Provider(
                 f"{name}-gpu{i}",
                 name,
-                {GPU: service.Inventory(1, used=used)},
-                ("CUSTOM_GPU_LINK_NV18_0", f"CUSTOM_GPU_FABRIC_{number}_2"),
+                {GPU: service.Inventory(1, used=int(is_used))},
+                ("CUSTOM_GPU_LINK_NV18_0", f"CUSTOM_GPU_FABRIC_{i // 2}_2"),
             )
 
-    broken = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    placement.replace_providers(
-        [
-            provider
-            for number in range(40)
-            for provider in host(
-                f"host{number}",
-                [(0, 0), (0, 0)] if number == 17 else broken,
-            )
-        ]
-    )
-    whole = {service.provider_uuid(f"host17-gpu{i}") for i in (0, 1)}
-    for number in range(7):
+
+@pytest.mark.parametrize(
+    ("hosts", "limit", "runs"), [(40, 5, 20), (8, 1, 1000)]
+)
+def test_the_only_whole_partition_is_within_the_limit(
+    placement, hosts, limit, runs
+):
+    """What gpu:link=fabric finds among many hosts, whatever the request."""
+    whole = hosts // 2 - 1
+    placement.replace_providers(_partitions(hosts, whole))
+    sets = [
+        {service.provider_uuid(f"host{whole}-gpu{i}") for i in pair}
+        for pair in ((0, 1), (2, 3))
+    ]
+    first = set()
+    for number in range(runs):
         response = placement.candidates(
-            query(2, "limit=5"),
+            query(2, f"limit={limit}"),
             headers={"X-Openstack-Request-Id": f"req-{number}"},
         )
         assert response.is_composed
-        assert device_sets(response)[0] == whole
+        found = device_sets(response)
+        assert len(found) == limit
+        assert found[0] in sets
+        first.add(found[0])
+    # Its two partitions are equal, and requests spread over them.
+    assert len(first) == 2
 
 
 _SERVED = """
