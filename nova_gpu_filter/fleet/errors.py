@@ -156,6 +156,18 @@ class NoAlias(BadFlavor):
         self.alias = values["alias"]
 
 
+class NotTogether(FleetError):
+    """An option was given without another one that it needs."""
+
+    message = "%(option)s needs %(needed)s"
+
+
+class NotMoving(FleetError):
+    """A server cannot move to the host where it is."""
+
+    message = "%(server)s is on %(host)s: name another host, or none"
+
+
 class NotWritten(FleetError):
     """A file cannot be written."""
 

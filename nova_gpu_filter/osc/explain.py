@@ -23,6 +23,7 @@ from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import moving
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import placing
@@ -50,7 +51,8 @@ class Explain(command.Lister, base.GpuCommand):
     Blocked By who would have to give something back; each entry of Would Fit
     is a change that is enough on its own. All of these were tried in a copy of
     the host. What to change first is said on standard error. Works before a
-    server is started, and after it has failed.
+    server is started, after it has failed, and, with --migrate, before it is
+    moved.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -97,6 +99,12 @@ class Explain(command.Lister, base.GpuCommand):
             metavar="<host>",
             help="only this host",
         )
+        parser.add_argument(
+            "--migrate",
+            choices=[way.value for way in moving.Way],
+            help="whether the server itself, not another one, could go to"
+            " another host: while it runs, or stopped; with --server only",
+        )
         alias_options.add_options(parser)
         return parser
 
@@ -104,6 +112,8 @@ class Explain(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """Explain."""
+        if parsed_args.migrate and not parsed_args.server:
+            raise errors.NotTogether(option="--migrate", needed="--server")
         known = alias_options.read(parsed_args)
         services = self.services
         with service.Together() as together:
@@ -135,26 +145,63 @@ class Explain(command.Lister, base.GpuCommand):
             request = self._request(
                 parsed_args, server, flavor, wanted, quota_rules
             )
+            of_move: list[verdict.Gate] = []
+            found: Sequence[model.Host] = hosts()
+            if parsed_args.migrate and server is not None:
+                move = self._move(parsed_args.migrate, server, wanted, found)
+                of_move = list(moving.find_gates(move))
+                request = dataclasses.replace(request, quotas=())
+                found = self._others(found, server)
             gates = {
-                host.uuid: placing.find_gates(
-                    host, request, aggregates(), rules
-                )
-                for host in hosts()
+                host.uuid: [
+                    *of_move,
+                    *placing.find_gates(host, request, aggregates(), rules),
+                ]
+                for host in found
             }
-            verdicts = self._verdicts(hosts(), wanted, gates)
+            verdicts = self._verdicts(found, wanted, gates)
         self.app.stderr.write(
             f"{flavor.name}: {verdict.summarize(verdicts)}\n"
         )
         return ("Host", "Servers", "Reason", "Blocked By", "Would Fit"), [
             (
-                found.host,
-                found.servers,
-                base.Lines(list(found.reasons)),
-                base.Lines(list(found.blockers)),
-                base.Lines([cure.text for cure in found.cures]),
+                told.host,
+                told.servers,
+                base.Lines(list(told.reasons)),
+                base.Lines(list(told.blockers)),
+                base.Lines([cure.text for cure in told.cures]),
             )
-            for found in verdicts
+            for told in verdicts
         ]
+
+    def _move(
+        self,
+        way: str,
+        server: model.Server,
+        wanted: demand.Demand,
+        hosts: Sequence[model.Host],
+    ) -> moving.Move:
+        """Say what shall move, and what has to be known beside the answer."""
+        source = next((h for h in hosts if h.name == server.host), None)
+        if source is None and server.host is not None:
+            source = next(iter(self.hosts_named(server.host)), None)
+        move = moving.Move(server, wanted, moving.Way(way), source)
+        if limits := moving.describe_limits(move):
+            self.app.stderr.write(f"{server.name}: {limits}\n")
+        return move
+
+    @staticmethod
+    def _others(
+        hosts: Sequence[model.Host], server: model.Server
+    ) -> list[model.Host]:
+        """List the hosts where a server is not.
+
+        :raises NotMoving: there is none, as where its own was named.
+        """
+        others = [host for host in hosts if host.name != server.host]
+        if not others:
+            raise errors.NotMoving(server=server.name, host=server.host)
+        return others
 
     def _report(self, server: model.Server) -> None:
         """Say what became of the server."""

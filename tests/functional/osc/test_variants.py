@@ -313,3 +313,58 @@ def test_limits_of_keystone_keep_servers_out(
     expected = f"quota of project lab: {LIMIT}: {reason}"
     assert rows[0]["Reason"] == ([expected] if reason else [])
     assert rows[0]["Servers"] == (0 if reason else 2)
+
+
+def _explain_move(cloud, *arguments, alias=worlds.ALIASES[0]):
+    return cloud.openstack.run(
+        *("gpu", "explain", *arguments, "-f", "json", "--alias", alias)
+    )
+
+
+@pytest.mark.parametrize(
+    ("way", "alias", "reasons"),
+    [
+        ("cold", worlds.ALIASES[0], []),
+        (
+            "live",
+            worlds.ALIASES[0],
+            ["alias h100 does not ask for devices that are live_migratable"],
+        ),
+        (
+            "live",
+            '{"name": "h100", "resource_class": "CUSTOM_GPU_H100",'
+            ' "live_migratable": "yes"}',
+            [],
+        ),
+    ],
+)
+def test_before_a_server_moves_it_is_known_whether_it_can(
+    cloud, way, alias, reasons
+):
+    result = _explain_move(
+        cloud, "--server", "train-1", "--migrate", way, alias=alias
+    )
+    assert result.code == 0, result.err
+    rows = {row["Host"]: row for row in _rows(result)}
+    assert "hgx-1" not in rows  # where it is
+    assert rows["hgx-2"]["Reason"] == reasons
+    assert rows["hgx-2"]["Servers"] == (0 if reasons else 2)
+    assert rows["hgx-2"]["Would Fit"] == (
+        ["with a cold migration"] if reasons else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--flavor", "h100.1"), "--migrate needs --server"),
+        (
+            ("--server", "train-1", "--host", "hgx-1"),
+            "train-1 is on hgx-1: name another host, or none",
+        ),
+    ],
+)
+def test_what_cannot_move_is_one_line(cloud, arguments, line):
+    result = _explain_move(cloud, *arguments, "--migrate", "cold")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.splitlines()[-1] == line

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What keeps a server from moving, whatever is free elsewhere."""
+
+import pytest
+
+from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import moving
+from nova_gpu_filter.nova_rules import alias
+from tests.unit.fleet import builders
+
+LIVE, COLD = moving.Way.LIVE, moving.Way.COLD
+NOT_LIVE = (
+    "alias h100 does not ask for devices that are live_migratable",
+    "with a cold migration",
+)
+
+
+def _gates(way, status="ACTIVE", live_migratable=None, source=None, **specs):
+    named = alias.Alias("h100", builders.H100, live_migratable=live_migratable)
+    flavor = model.Flavor(
+        "f",
+        1,
+        1,
+        1,
+        {
+            "pci_passthrough:alias": "h100:1",
+            **{key.replace("__", ":"): value for key, value in specs.items()},
+        },
+    )
+    server = model.Server("u", "train", "p", status, "hgx-1", flavor)
+    wanted = demand.of(flavor, {"h100": named}, "")
+    found = moving.find_gates(moving.Move(server, wanted, way, source))
+    return [(gate.reason, gate.cure) for gate in found]
+
+
+@pytest.mark.parametrize(
+    ("way", "live_migratable", "expected"),
+    [
+        (COLD, None, []),
+        (COLD, False, []),
+        (LIVE, True, []),
+        (LIVE, False, [NOT_LIVE]),
+        (LIVE, None, [NOT_LIVE]),
+    ],
+)
+def test_only_devices_that_can_be_moved_are_moved_live(
+    way, live_migratable, expected
+):
+    assert _gates(way, live_migratable=live_migratable) == expected
+
+
+@pytest.mark.parametrize(
+    ("way", "status", "is_refused"),
+    [
+        (LIVE, "ACTIVE", False),
+        (LIVE, "PAUSED", False),
+        (LIVE, "SHUTOFF", True),
+        (LIVE, "VERIFY_RESIZE", True),
+        (COLD, "ACTIVE", False),
+        (COLD, "SHUTOFF", False),
+        (COLD, "PAUSED", True),
+        (COLD, "ERROR", True),
+    ],
+)
+def test_a_server_moves_in_some_states_only(way, status, is_refused):
+    found = _gates(way, status, True)
+    assert bool(found) is is_refused
+    assert all(status in reason for reason, _ in found)
+
+
+@pytest.mark.parametrize("way", moving.Way)
+def test_from_a_host_that_is_down_it_is_evacuated(way):
+    down = builders.machine("hgx-1").with_service(
+        model.ComputeService("hgx-1", "nova", (model.Obstacle.DOWN,))
+    )
+    assert _gates(way, live_migratable=True, source=down) == [
+        (
+            "nova-compute of hgx-1, where it is, is down",
+            "with an evacuation",
+        )
+    ]
+    disabled = down.with_service(
+        model.ComputeService("hgx-1", "nova", (model.Obstacle.DISABLED,))
+    )
+    assert _gates(way, live_migratable=True, source=disabled) == []
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [("true", 1), ("no", 0)])
+def test_encrypted_memory_stays(value, is_refused):
+    found = _gates(LIVE, live_migratable=True, hw__mem_encryption=value)
+    assert len(found) == is_refused
