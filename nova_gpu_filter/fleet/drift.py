@@ -12,6 +12,8 @@ import dataclasses
 import enum
 from typing import Final
 
+import os_traits
+
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
@@ -31,6 +33,7 @@ class Kind(enum.Enum):
     ALIAS_WITHOUT_DEVICE = "alias without device"
     FLAVOR = "flavor"
     HOST_NOT_IN_NOVA = "host not in Nova"
+    TWO_OWNERS = "configured for Cyborg as well"
     NO_INVENTORY = "provider without inventory"
     OTHER_THAN_PEERS = "other than its peers"
     LINKS = "links cannot be read"
@@ -134,6 +137,14 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                 " children first",
             )
         for device in host.devices:
+            if os_traits.OWNER_CYBORG in device.traits:
+                yield Disagreement(
+                    Kind.TWO_OWNERS,
+                    device.name,
+                    "Nova manages it, and it has the trait OWNER_CYBORG: both"
+                    " would give it away; take it out of [pci]device_spec, or"
+                    " out of cyborg.conf",
+                )
             if device.resource_class is None:
                 yield Disagreement(
                     Kind.NO_INVENTORY,

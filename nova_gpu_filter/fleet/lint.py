@@ -15,6 +15,7 @@ from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
+from nova_gpu_filter.fleet import image_traits
 from nova_gpu_filter.fleet import linked
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
@@ -68,10 +69,18 @@ def check(question: Question) -> list[FlavorProblem]:
         )
     else:
         found += _claims(question.hosts, wanted, question.flavor)
+        found += _image_traits(question)
         if wanted.devices:
             found += _with_devices(question, wanted)
     order = list(Severity)
     return sorted(found, key=lambda finding: order.index(finding.severity))
+
+
+def _image_traits(question: Question) -> Iterator[FlavorProblem]:
+    for severity, key, text in image_traits.problems(
+        question.image or {}, question.hosts
+    ):
+        yield FlavorProblem(Severity(severity), key, text)
 
 
 def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:

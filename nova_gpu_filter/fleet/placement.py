@@ -21,6 +21,8 @@ from typing import Any
 from typing import Final
 from urllib import parse
 
+import os_traits
+
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import service
@@ -44,7 +46,8 @@ def read_hosts(
 ) -> tuple[model.Host, ...]:
     """Read the hosts that have devices, by name.
 
-    A device is a provider below a compute node that Nova has named by its PCI
+    What Cyborg alone has (trait OWNER_CYBORG) is left out: Nova does not give
+    it away. A device is a provider below a compute node, named by its PCI
     address (``_get_rp_name_for_address`` in
     nova/compute/pci_placement_translator.py).
 
@@ -184,6 +187,11 @@ def _hosts(
     by_root: dict[str, list[model.Device]] = {}
     for uuid, (root, address) in devices.items():
         summary = summaries[uuid]
+        if (
+            os_traits.OWNER_CYBORG in summary.traits
+            and os_traits.COMPUTE_MANAGED_PCI_DEVICE not in summary.traits
+        ):
+            continue
         # Nova gives a device one class; without any it has no inventory.
         amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
             summary.amounts.items()

@@ -41,6 +41,8 @@ class Rules:
     """``[scheduler]limit_tenants_to_placement_aggregate``."""
     requires_tenants: bool = False
     """``[scheduler]placement_aggregate_required_for_tenants``."""
+    filters_images: bool | None = None
+    """``[scheduler]image_metadata_prefilter``."""
     isolates_traits: bool | None = None
     """``[scheduler]enable_isolated_aggregate_filtering``."""
 

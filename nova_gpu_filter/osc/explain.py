@@ -21,6 +21,7 @@ from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import identity
+from nova_gpu_filter.fleet import image_traits
 from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import moving
@@ -121,11 +122,14 @@ class Explain(command.Lister, base.GpuCommand):
             aggregates = together.ask(
                 lambda: placing.read_aggregates(services.compute)
             )
+            rules, quota_rules = scheduler_rules.read(known.paths)
             image = (
                 compute.find_image(services.image, parsed_args.image)
                 if parsed_args.image
                 else {}
             )
+            if rules.filters_images:
+                image = image_traits.require(image)
             server = None
             if parsed_args.server:
                 server = compute.find_server(
@@ -141,7 +145,6 @@ class Explain(command.Lister, base.GpuCommand):
                 self._report(server)
             for key, text in lint.find_claims(hosts(), wanted, flavor):
                 LOG.warning("%s: %s %s", flavor.name, key, text)
-            rules, quota_rules = scheduler_rules.read(known.paths)
             request = self._request(
                 parsed_args, server, flavor, wanted, quota_rules
             )

@@ -15,6 +15,7 @@ _SCHEDULER = [
     cfg.BoolOpt("limit_tenants_to_placement_aggregate", default=False),
     cfg.BoolOpt("placement_aggregate_required_for_tenants", default=False),
     cfg.BoolOpt("enable_isolated_aggregate_filtering", default=False),
+    cfg.BoolOpt("image_metadata_prefilter", default=False),
 ]
 _FILTER_SCHEDULER = [cfg.ListOpt("enabled_filters")]
 # As in nova/conf/quota.py.
@@ -53,6 +54,7 @@ def read(paths: Iterable[str]) -> tuple[placing.Rules, quota.Rules]:
         requires_tenants=(
             conf.scheduler.placement_aggregate_required_for_tenants
         ),
+        filters_images=conf.scheduler.image_metadata_prefilter,
         isolates_traits=conf.scheduler.enable_isolated_aggregate_filtering,
     )
     return placing_rules, quota.Rules(

@@ -368,3 +368,29 @@ def test_what_cannot_move_is_one_line(cloud, arguments, line):
     result = _explain_move(cloud, *arguments, "--migrate", "cold")
     assert (result.code, result.out) == (1, "")
     assert result.err.splitlines()[-1] == line
+
+
+class _Glance:
+    def get(self, path, **_kwargs):
+        return adapters.Response(200, {"id": "1", "hw_video_model": "virtio"})
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_graphics_of_an_image_count_where_the_scheduler_asks_for_them(
+    cloud, tmp_path, is_asked
+):
+    cloud.openstack.adapters.image = _Glance()
+    path = tmp_path / "nova.conf"
+    path.write_text(
+        f"[pci]\nalias = {worlds.ALIASES[0]}\n"
+        f"[scheduler]\nimage_metadata_prefilter = {is_asked}\n"
+    )
+    rows = _rows(
+        cloud.run(
+            *("explain", "--flavor", "h100.1", "--image", "x", "-f", "json"),
+            *("--host", "hgx-2", "--nova-conf", str(path)),
+        )
+    )
+    assert rows[0]["Reason"] == (
+        ["trait COMPUTE_GRAPHICS_MODEL_VIRTIO is required"] if is_asked else []
+    )

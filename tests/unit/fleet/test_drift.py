@@ -223,3 +223,14 @@ def test_a_server_with_fewer_devices_than_its_flavor_says(server, known, text):
         [] if text is None else [("server with too few devices", "one", text)]
     )
     assert _found(cloud) == expected
+
+
+def test_a_device_of_nova_and_cyborg_is_told():
+    traits = frozenset({"OWNER_CYBORG", "COMPUTE_MANAGED_PCI_DEVICE"})
+    hosts = [
+        builders.host("a", [builders.device("a", 1, traits=traits)]),
+    ]
+    [(kind, subject, text)] = _found(_cloud(hosts))
+    assert kind == "configured for Cyborg as well"
+    assert subject == "a_0000:01:00.0"
+    assert "[pci]device_spec" in text

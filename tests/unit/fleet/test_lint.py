@@ -2,6 +2,8 @@
 
 """What is wrong with a flavor for GPUs."""
 
+import dataclasses
+
 import pytest
 
 from nova_gpu_filter.fleet import guest_memory
@@ -395,3 +397,40 @@ def test_memory_that_is_not_encrypted_is_no_matter(asked):
 def test_encrypted_memory_without_devices_is_no_matter():
     (found,) = _check({"devices": "", "hw__mem_encryption": "true"})
     assert found[1] == "pci_passthrough:alias"
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        # No host says anything of graphics: not known.
+        ([(), ()], []),
+        ([("VIRTIO",), ("VIRTIO", "VGA")], []),
+        ([("VIRTIO",), ("VGA",)], ["note"]),
+        ([("VGA",), ("VGA", "QXL")], ["error"]),
+        ([("VIRTIO",), ()], []),
+    ],
+)
+def test_graphics_of_an_image_are_compared_with_what_hosts_have(
+    reported, expected
+):
+    prefix = "COMPUTE_GRAPHICS_MODEL_"
+    hosts = [
+        dataclasses.replace(
+            builders.machine(f"host{number}"),
+            traits=frozenset(prefix + name for name in names),
+        )
+        for number, names in enumerate(reported)
+    ]
+    question = lint.Question(
+        model.Flavor("f", 1, 1, 1, {}),
+        {},
+        "",
+        hosts,
+        image={"hw_video_model": "virtio"},
+    )
+    found = [
+        problem.severity.value
+        for problem in lint.check(question)
+        if problem.key == "hw_video_model"
+    ]
+    assert found == expected

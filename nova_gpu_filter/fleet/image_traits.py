@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What an image asks of the virtual hardware, as traits of the host.
+
+The table is that of ``transform_image_metadata`` in
+nova/scheduler/request_filter.py. The scheduler asks for these traits only with
+``[scheduler]image_metadata_prefilter``; without it a guest may be sent to a
+host that cannot start it.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+
+import os_traits
+
+from nova_gpu_filter.fleet import model
+
+OPTION: Final = "[scheduler]image_metadata_prefilter"
+_PREFIXES: Final[Mapping[str, str]] = {
+    "hw_cdrom_bus": "COMPUTE_STORAGE_BUS",
+    "hw_disk_bus": "COMPUTE_STORAGE_BUS",
+    "hw_video_model": "COMPUTE_GRAPHICS_MODEL",
+    "hw_vif_model": "COMPUTE_NET_VIF_MODEL",
+    "hw_architecture": "HW_ARCH",
+    "hw_emulation_architecture": "COMPUTE_ARCH",
+    "hw_viommu_model": "COMPUTE_VIOMMU",
+}
+
+
+def _find_traits(image: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """List what an image asks for: (property, trait)."""
+    for key, prefix in _PREFIXES.items():
+        if key in image:
+            value = str(image[key]).replace("-", "_").upper()
+            yield key, f"{prefix}_{value}"
+
+
+def require(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties of an image with all that it asks for as traits
+    that are required.
+
+    Where there is no such trait for one of them, Nova asks for none.
+    """
+    traits = [trait for _, trait in _find_traits(image)]
+    if not all(hasattr(os_traits, trait) for trait in traits):
+        return dict(image)
+    return {**image, **{f"trait:{trait}": "required" for trait in traits}}
+
+
+def problems(
+    image: Mapping[str, Any], hosts: Sequence[model.Host]
+) -> Iterator[tuple[str, str, str]]:
+    """Find what hosts with devices cannot give a guest of an image.
+
+    Hosts whose driver says nothing of such traits are left out.
+
+    :returns: (severity, key, text).
+    """
+    for key, trait in _find_traits(image):
+        prefix = f"{_PREFIXES[key]}_"
+        known = [
+            host.traits
+            for host in hosts
+            if any(name.startswith(prefix) for name in host.traits)
+        ]
+        able = [traits for traits in known if trait in traits]
+        if len(able) == len(known):
+            continue
+        what = f"{image[key]}: {len(able) or 'none'} of {len(known)} hosts"
+        what += f" with devices {'has' if len(able) == 1 else 'have'} {trait}"
+        if able:
+            yield (
+                "note",
+                key,
+                f"{what}; with {OPTION} only these are asked, without it"
+                " guests may fail to start on others",
+            )
+        else:
+            yield "error", key, f"{what}, so that no guest can start there"
