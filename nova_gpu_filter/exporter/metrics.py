@@ -29,6 +29,12 @@ DEVICES: Final = Gauge(
     " over the states is what there is.",
     (*_MODEL, "state"),
 )
+QUARANTINED: Final = Gauge(
+    "nova_gpu_quarantined_devices",
+    "Devices that are kept from servers until a person releases them, those"
+    " that a server still has included.",
+    _MODEL,
+)
 LARGEST: Final = Gauge(
     "nova_gpu_largest_free_set",
     "Free devices of the largest set whose pairs all have at least this link;"
@@ -104,6 +110,7 @@ FINISHED: Final = Gauge(
 
 ALL: Final = (
     DEVICES,
+    QUARANTINED,
     LARGEST,
     PARTITIONS,
     INTACT,
@@ -189,6 +196,7 @@ def _add_model(
     labels = (host, found.resource_class, found.model)
     for state in ("free", "used", "reserved", "unavailable"):
         families.add(DEVICES, getattr(found.counts, state), *labels, state)
+    families.add(QUARANTINED, found.quarantined, *labels)
     for requirement, size in found.largest_by_link.items():
         families.add(LARGEST, size, *labels, requirement.value)
     for size, (intact, there) in found.partitions.items():

@@ -25,6 +25,7 @@ from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet import summary
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import fragmentation
@@ -195,7 +196,8 @@ class Reader:
 
     def _read_hosts(self) -> Sequence[model.Host]:
         try:
-            hosts = placement.read_hosts(self._services.placement)
+            get = self._services.placement
+            hosts = reserving.assign(get, placement.read_hosts(get))
         except errors.NoDevices:
             # Computes may report none yet.
             return ()

@@ -37,6 +37,12 @@ class ModelSummary:
     """F, in GPUs."""
 
     @property
+    def quarantined(self) -> int:
+        """Providers that are kept from servers until a person releases them,
+        those that a server still has included."""
+        return sum(device.is_quarantined for device in self.linked.devices)
+
+    @property
     def largest_by_link(self) -> dict[Requirement, int]:
         """See :meth:`linked.LinkedDevices.largest_by_link`."""
         return self.linked.largest_by_link()

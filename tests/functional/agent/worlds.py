@@ -81,6 +81,7 @@ class World:
         self.resets = dict.fromkeys(GPUS, 0)
         self.problem = dict.fromkeys(GPUS)
         self.queue = []
+        self.places = {}
         self.make_providers()
         self.start_agent()
 
@@ -147,6 +148,18 @@ class World:
         if address in self.domains:
             self.shut(address)
         self.placement.free(self.consumers.pop(address))
+
+    def hide(self, address):
+        """Take a device off the bus."""
+        link = self.tree.path(f"/sys/bus/pci/devices/{address}")
+        self.places[address] = link.readlink()
+        link.unlink()
+
+    def show(self, address):
+        """Put it back."""
+        self.tree.path(f"/sys/bus/pci/devices/{address}").symlink_to(
+            self.places[address]
+        )
 
     # -- the agent
 

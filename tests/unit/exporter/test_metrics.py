@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import dataclasses
+
 import prometheus_client
 from prometheus_client import parser
 import pytest
@@ -41,6 +43,18 @@ def summarize(host):
     )
 
 
+def test_quarantined_devices_count_also_while_a_server_has_them():
+    host = builders.machine("hgx-1", used=(0,), reserved=(7,))
+    devices = tuple(
+        dataclasses.replace(device, is_quarantined=place in (0, 7))
+        for place, device in enumerate(host.devices)
+    )
+    host = dataclasses.replace(host, devices=devices)
+    found = samples(reading.Reading(hosts=(summarize(host),)))
+    assert found["nova_gpu_quarantined_devices",] == 2
+    assert found["nova_gpu_devices", "reserved"] == 1
+
+
 def test_a_host_is_told_in_numbers():
     # GPU 0 is used and GPU 7 reserved, so one partition of 4 is not intact
     # and neither is the other.
@@ -49,6 +63,7 @@ def test_a_host_is_told_in_numbers():
     assert found["nova_gpu_devices", "free"] == 6
     assert found["nova_gpu_devices", "used"] == 1
     assert found["nova_gpu_devices", "reserved"] == 1
+    assert found["nova_gpu_quarantined_devices",] == 0
     assert found["nova_gpu_largest_free_set", "nvlink"] == 6
     assert found["nova_gpu_largest_free_set", "fabric"] == 2
     assert found["nova_gpu_partitions", "4"] == 2
