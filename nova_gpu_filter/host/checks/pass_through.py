@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Can one device be passed through: driver, reset, SR-IOV, address.
+"""Can one device be passed through: driver, SR-IOV, address, and the rest.
 
 Sources: the kernel's Documentation/PCI/pci-iov-howto.rst and
-Documentation/ABI/testing/sysfs-bus-pci; Nova's nova/pci/manager.py and
-nova/virt/libvirt/driver.py (live migration).
+Documentation/ABI/testing/sysfs-bus-pci; Nova's nova/pci/manager.py.
 """
 
 from collections.abc import Iterator
-import dataclasses
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
@@ -18,7 +16,9 @@ from nova_gpu_filter.host.checks import confidential
 from nova_gpu_filter.host.checks import health
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu_group
+from nova_gpu_filter.host.checks import live_migration
 from nova_gpu_filter.host.checks import mediated_devices
+from nova_gpu_filter.host.checks import reset
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -27,7 +27,6 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.host.sysfs import reader
 
 
@@ -104,11 +103,10 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         *(mediated or (*_drivers(context, gpu), *_boot(context, gpu))),
         *iommu_group.check(context, gpu),
         *_sriov(context, gpu),
-        *_reset(context, gpu),
-        *_reset_fault(context, gpu),
+        *reset.check(context, gpu),
         *health.check(context, gpu),
         *confidential.check(context, gpu),
-        *_migration(context, gpu),
+        *live_migration.check(context, gpu),
     ]
     yield from found
     if not mediated and not any(
@@ -330,122 +328,6 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         yield from iommu_group.check(context, vf)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ResetFault:
-    """A kind of GPU that the kernel's reset does not bring back."""
-
-    vendor_id: int
-    architectures: frozenset[str]
-    text: str
-    cure: str
-    source: str
-
-
-_RESET_FAULTS = (
-    ResetFault(
-        chips.AMD,
-        frozenset({"CDNA3", "CDNA4"}),
-        "given to guests as a whole GPU, it may not answer any more after the"
-        " first reset, until the host is started again",
-        "# offer the VFs that AMD's driver GIM makes: it resets them itself",
-        "amd/MxGPU-Virtualization#25: MI300X and MI355X",
-    ),
-)
-
-
-def _reset_fault(context: Context, gpu: Function) -> Iterator[Finding]:
-    architecture = gpu.chip.architecture if gpu.chip else None
-    for fault in _RESET_FAULTS:
-        if (
-            gpu.vendor_id == fault.vendor_id
-            and architecture in fault.architectures
-            and not gpu.sriov_numvfs
-        ):
-            yield Finding(
-                Severity.WARNING,
-                "reset",
-                fault.text,
-                device=str(gpu.address),
-                evidence=(_evidence(context, gpu, "device"),),
-                cures=(fault.cure,),
-            )
-
-
-def _reset(context: Context, function: Function) -> Iterator[Finding]:
-    methods = function.reset_methods
-    if methods is None or methods == ("unknown",):
-        return
-    shown = (_evidence(context, function, "reset_method"),)
-    if not methods:
-        yield Finding(
-            Severity.WARNING,
-            "reset",
-            "the kernel has no way to reset the device: the next guest finds"
-            " it, and its memory, as the last one left it",
-            device=str(function.address),
-            evidence=shown,
-            cures=(
-                "# look for a firmware update of the card; offer it only to"
-                ' guests of one project, or with "one_time_use": "true" in'
-                " its device_spec",
-            ),
-        )
-    elif set(methods) <= {"pm"}:
-        yield Finding(
-            Severity.WARNING,
-            "reset",
-            "the only reset is by power management (D3hot), which leaves the"
-            " device's memory as it is",
-            device=str(function.address),
-            evidence=shown,
-        )
-    elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
-        siblings = [
-            other
-            for other in context.host.card(function)
-            if other is not function
-            and other.driver is not None
-            and other.driver not in drivers.VFIO_DRIVERS
-        ]
-        if siblings:
-            yield Finding(
-                Severity.WARNING,
-                "reset",
-                "the only reset is that of the bus, which resets all"
-                " functions of the card; the host uses"
-                f" {', '.join(str(one.address) for one in siblings)}",
-                device=str(function.address),
-                evidence=(
-                    *shown,
-                    *(_driver_evidence(one) for one in siblings),
-                ),
-            )
-
-
-def _migration(context: Context, gpu: Function) -> Iterator[Finding]:
-    vfs = list(context.host.vfs(gpu))
-    movable = [vf for vf in vfs if vf.driver in drivers.MIGRATION_DRIVERS]
-    if movable:
-        yield Finding(
-            Severity.NOTE,
-            "live-migration",
-            f"{len(movable)} VFs have a driver that can migrate them"
-            f' ({movable[0].driver}): "live_migratable": "yes" may be set for'
-            " these",
-            device=str(gpu.address),
-            evidence=(_driver_evidence(movable[0]),),
-        )
-    else:
-        yield Finding(
-            Severity.NOTE,
-            "live-migration",
-            "servers with this device cannot be live-migrated, only"
-            " cold-migrated, resized or evacuated: vfio-pci keeps no state",
-            device=str(gpu.address),
-            evidence=(_driver_evidence(gpu),),
-        )
-
-
 def _shared_device(
     context: Context, device: Function, is_asked_for: bool
 ) -> Iterator[Finding]:
@@ -475,7 +357,7 @@ def _shared_device(
     if is_asked_for or driver in drivers.VFIO_DRIVERS:
         yield from _address(device)
         yield from iommu_group.check(context, device)
-        yield from _reset(context, device)
+        yield from reset.check_methods(context, device)
     if (
         is_asked_for
         or driver in drivers.VFIO_DRIVERS

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import live_migration
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -165,8 +166,7 @@ def _migration(
         function
         for function, spec in taken
         if spec.tag("live_migratable")
-        and function.vgpu_type is None
-        and function.driver not in drivers.MIGRATION_DRIVERS
+        and not live_migration.can_migrate(function)
     ]
     if cannot:
         yield Finding(

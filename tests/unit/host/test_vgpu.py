@@ -467,3 +467,33 @@ def test_gpus_of_mediated_devices_are_not_for_a_device_spec(t4, check):
     asked = 'device_spec = {"vendor_id": "10de", "product_id": "1eb8"}'
     found = check(t4, asked)
     assert only(found, "offers devices that carry mediated ones") is WARNING
+
+
+@pytest.mark.parametrize(
+    ("types", "words"),
+    [
+        ([1519, 0], "2 VFs have a driver that can migrate them (nvidia)"),
+        ([None], "cannot be live-migrated"),
+    ],
+)
+def test_vgpus_of_nvidia_can_be_migrated(tmp_path, types, words):
+    host = rtx_pro(tmp_path, types)
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    (found,) = [
+        one.summary
+        for one in readiness.check(
+            Context(files, inventory, linking.join(inventory))
+        )
+        if one.check == "live-migration"
+    ]
+    assert words in found
+
+
+def test_of_gpus_with_mediated_devices_nothing_is_said_of_vfio_pci(t4):
+    files = tree.Tree(str(t4.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    assert not any(
+        one.check == "live-migration" for one in readiness.check(context)
+    )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Can a device be reset between two guests, and is it there afterwards?
+
+Sources: the kernel's drivers/pci/pci.c (pci_reset_fn_methods) and
+Documentation/ABI/testing/sysfs-bus-pci (reset_method); reports of GPUs whose
+reset does not work, one a row.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+
+from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.host.sysfs import reader
+
+
+def check(context: Context, gpu: Function) -> Iterator[Finding]:
+    """Check the ways to reset a GPU, and known faults of them."""
+    yield from check_methods(context, gpu)
+    yield from _check_faults(context, gpu)
+
+
+def _evidence(context: Context, function: Function, name: str) -> Evidence:
+    return context.evidence(f"{reader.DEVICES}/{function.address}/{name}")
+
+
+def _driver_evidence(function: Function) -> Evidence:
+    return Evidence(
+        f"{reader.DEVICES}/{function.address}/driver", function.driver
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResetFault:
+    """A kind of GPU that the kernel's reset does not bring back."""
+
+    vendor_id: int
+    architectures: frozenset[str]
+    text: str
+    cure: str
+    source: str
+
+
+_RESET_FAULTS = (
+    ResetFault(
+        chips.AMD,
+        frozenset({"CDNA3", "CDNA4"}),
+        "given to guests as a whole GPU, it may not answer any more after the"
+        " first reset, until the host is started again",
+        "# offer the VFs that AMD's driver GIM makes: it resets them itself",
+        "amd/MxGPU-Virtualization#25: MI300X and MI355X",
+    ),
+)
+
+
+def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
+    architecture = gpu.chip.architecture if gpu.chip else None
+    for fault in _RESET_FAULTS:
+        if (
+            gpu.vendor_id == fault.vendor_id
+            and architecture in fault.architectures
+            and not gpu.sriov_numvfs
+        ):
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                fault.text,
+                device=str(gpu.address),
+                evidence=(_evidence(context, gpu, "device"),),
+                cures=(fault.cure,),
+            )
+
+
+def check_methods(context: Context, function: Function) -> Iterator[Finding]:
+    """Check by which ways the kernel can reset a device."""
+    methods = function.reset_methods
+    if methods is None or methods == ("unknown",):
+        return
+    shown = (_evidence(context, function, "reset_method"),)
+    if not methods:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the kernel has no way to reset the device: the next guest finds"
+            " it, and its memory, as the last one left it",
+            device=str(function.address),
+            evidence=shown,
+            cures=(
+                "# look for a firmware update of the card; offer it only to"
+                ' guests of one project, or with "one_time_use": "true" in'
+                " its device_spec",
+            ),
+        )
+    elif set(methods) <= {"pm"}:
+        yield Finding(
+            Severity.WARNING,
+            "reset",
+            "the only reset is by power management (D3hot), which leaves the"
+            " device's memory as it is",
+            device=str(function.address),
+            evidence=shown,
+        )
+    elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
+        siblings = [
+            other
+            for other in context.host.card(function)
+            if other is not function
+            and other.driver is not None
+            and other.driver not in drivers.VFIO_DRIVERS
+        ]
+        if siblings:
+            yield Finding(
+                Severity.WARNING,
+                "reset",
+                "the only reset is that of the bus, which resets all"
+                " functions of the card; the host uses"
+                f" {', '.join(str(one.address) for one in siblings)}",
+                device=str(function.address),
+                evidence=(
+                    *shown,
+                    *(_driver_evidence(one) for one in siblings),
+                ),
+            )
