@@ -166,9 +166,9 @@ class Inventory(base.HostCommand, command.Lister):
             self.warn(f"not read: {problem}")
         if host.names_from is None and host.functions:
             self.warn(
-                "no pci.ids was found, so devices have no names and no"
-                " architecture: install the package hwdata (or pci.ids on"
-                " Debian and Ubuntu), or give a file with --pci-ids"
+                "no pci.ids was found, so devices have no names: install the"
+                " package hwdata (or pci.ids on Debian and Ubuntu), or give a"
+                " file with --pci-ids"
             )
         if parsed_args.topology:
             shown = hardware_picture.make(host, host_links)

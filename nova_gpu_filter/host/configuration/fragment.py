@@ -94,11 +94,16 @@ def notes(host: Inventory, options: Options) -> Iterator[str]:
         for one in chosen(host, options)
         if one.kind is Kind.GPU and one.product is None
     )
-    for ids in unnamed if host.names_from else ():
+    for ids in unnamed:
+        if host.names_from is None:
+            why = f"no pci.ids was found that names {ids}"
+            cure = "install the package hwdata (or pci.ids on Debian)"
+        else:
+            why = f"{host.names_from} does not know {ids}"
+            cure = "update pci.ids"
         yield (
-            f"{host.names_from} does not know {ids}: its resource class is"
-            " made of the ids; update pci.ids before the class is in use, or"
-            f" choose one with --resource-class {ids}=NAME"
+            f"{why}: its resource class is made of the ids; {cure} before the"
+            f" class is in use, or choose one with --resource-class {ids}=NAME"
         )
     for pf, types in vgpu_types(chosen(host, options)).items():
         if len(types) > 1:

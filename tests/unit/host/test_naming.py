@@ -52,9 +52,18 @@ def test_a_vf_is_called_one_once(name, is_vf, resource_class, alias):
     assert "vf-vf" not in naming.alias_name(function, CHOICES)
 
 
-def test_a_gpu_without_a_name_is_told():
-    host = inventory.Inventory(
-        "gpu-1", (gpu(None),), names_from="/usr/share/misc/pci.ids"
-    )
+@pytest.mark.parametrize(
+    ("names_from", "said"),
+    [
+        (
+            "/usr/share/misc/pci.ids",
+            "/usr/share/misc/pci.ids does not know 1002:74b5",
+        ),
+        (None, "no pci.ids was found that names 1002:74b5"),
+    ],
+)
+def test_a_class_that_is_made_of_ids_is_noted(names_from, said):
+    host = inventory.Inventory("gpu-1", (gpu(None),), names_from=names_from)
     (note,) = fragment.notes(host, fragment.Options())
-    assert note.startswith("/usr/share/misc/pci.ids does not know 1002:74b5")
+    assert note.startswith(said)
+    assert "--resource-class 1002:74b5=NAME" in note
