@@ -8,9 +8,11 @@ import random
 import pytest
 
 from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import packing
+from nova_gpu_filter.topology import ranking as rankings
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import FabricPartition
@@ -118,3 +120,35 @@ def test_packing_of_a_large_mesh_is_greedy_and_disjoint():
         device for device in range(32) if any(s >> device & 1 for s in sets)
     )
     assert all(topology.weakest(mask) >= links.PHB for mask in sets)
+
+
+def beside(near_gpus, n, asked):
+    """NICs of which each is on the PCIe switch of one of the GPUs."""
+    cross = tuple(
+        tuple(links.PIX if gpu == near else links.SYS for near in near_gpus)
+        for gpu in range(n)
+    )
+    return companions.Beside(
+        companions.Companions(cross), (1,) * len(near_gpus), asked
+    )
+
+
+@pytest.mark.parametrize("n", [32, 64])
+def test_gpus_with_nics_are_found_among_many(n):
+    """8 of 32 are 10.5 million sets, of which few are looked at."""
+    near = [3, 8, 11, 17, 20, 26, 29, 31]
+    topology = Topology.from_matrix([[links.nvlink(18)] * n] * n)
+    ranking = choice.rank(
+        topology, topology.everything, 8, beside=(beside(near, n, 8),)
+    )
+    assert ranking.ordered(seed=1, limit=1) == [mask_of(near)]
+    assert ranking.best.pairs == (8, 8, 8, 8)
+    # All have the same links, so that there is one bound for all.
+    assert len(ranking.ordered(seed=1)) <= rankings.MAX_PAIRED
+
+
+def test_links_come_before_nics_where_not_all_is_looked_at():
+    topology = scattered_host()
+    near = beside([0, 1, 2, 4, 5, 6, 7, 9], topology.n, 8)
+    ranking = choice.rank(topology, topology.everything, 8, beside=(near,))
+    assert ranking.ordered(seed=1, limit=1) == [HIDDEN]
