@@ -103,13 +103,12 @@ def rank(
     """Rank the sets of k of the free devices of a host.
 
     The order is: the policy; whole fabric partitions, where the host lists
-    any of size k; the weakest link; the sum of the links; the same two of the
-    ways over PCIe; the most near NICs, one for each device; the least
-    increase of fragmentation. All sets are
-    looked at where they are few, else as many as
-    :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
-    first, and of equally linked ones :data:`ranking.MAX_PAIRED` for their
-    NICs.
+    any of size k; the weakest link; the sum of the links; the most near NICs,
+    one for each device; the weakest way over PCIe, and the sum of the ways;
+    the least increase of fragmentation. All sets are looked at where they are
+    few, else as many as :data:`enumeration.MAX_STEPS` allows, those with the
+    best weakest link first, and of equally linked ones
+    :data:`ranking.MAX_PAIRED` for their NICs.
 
     :param free: mask of the free devices.
     :param k: devices of a set.

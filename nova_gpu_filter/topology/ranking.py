@@ -50,13 +50,14 @@ class Score(NamedTuple):
     counts before the sum."""
     total: int
     """Sum of the links of all pairs."""
+    pairs: Pairs
+    """What the best choice of NICs beside the set comes to; empty where none
+    are asked for. GPUs with direct links do not use the ways over PCIe to each
+    other, but those to their NICs."""
     farthest: Link
     """Worst way over PCIe of a pair: tells equal direct links apart."""
     nearness: int
     """Sum of the ways over PCIe of all pairs."""
-    pairs: Pairs
-    """What the best choice of NICs beside the set comes to; empty where none
-    are asked for."""
     spared: float
     """F before less F after: minus the increase of fragmentation, in GPUs. 0
     on hosts where F is not exact."""
@@ -64,6 +65,9 @@ class Score(NamedTuple):
 
 _LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
 """A score but for ``pairs`` and ``spared``, computed when they decide."""
+
+_GroupKey: TypeAlias = tuple[bool | Link | int, ...]
+"""The part of a link score that counts before these."""
 
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 """A negated score, so that the best is the least, and whether the set is in no
@@ -101,7 +105,7 @@ class Ranking:
         "_order",
         "_partitions",
         "_place_by_set",
-        "_tiers_by_link_score",
+        "_tiers_by_group",
         "_twins",
         "beside",
         "exact",
@@ -135,14 +139,16 @@ class Ranking:
         found, self.exact = self._look()
         """Whether all sets were looked at, see :func:`enumeration.look`."""
         self._link_score_by_representative: dict[int, _LinkScore] = {}
-        self._groups: dict[_LinkScore, list[int]] = {}
+        self._groups: dict[_GroupKey, list[int]] = {}
         for linked in found:
             score = self._link_score(linked)
             if score[0] or not self._is_required:
                 self._link_score_by_representative[linked.mask] = score
-                self._groups.setdefault(score, []).append(linked.mask)
+                self._groups.setdefault(self._group_of(score), []).append(
+                    linked.mask
+                )
         self._order = sorted(self._groups, reverse=True)
-        self._tiers_by_link_score: dict[_LinkScore, list[Tier]] = {}
+        self._tiers_by_group: dict[_GroupKey, list[Tier]] = {}
         self._place_by_set: dict[int, _Place | None] = {}
 
     @property
@@ -185,37 +191,52 @@ class Ranking:
 
         A required policy leaves out the sets that violate it.
         """
-        for score in self._order:
-            yield from self._tiers(score)
+        for group in self._order:
+            yield from self._tiers(group)
 
-    def _tiers(self, link_score: _LinkScore) -> list[Tier]:
-        """Sort the sets of one link score by the damage that they do."""
-        known = self._tiers_by_link_score.get(link_score)
+    def _group_of(self, link_score: _LinkScore) -> _GroupKey:
+        return link_score[:4] if self.beside else link_score
+
+    def _tiers(self, group: _GroupKey) -> list[Tier]:
+        """Sort the sets of one group by what is left to tell them apart."""
+        known = self._tiers_by_group.get(group)
         if known is not None:
             return known
-        representatives = self._groups.get(link_score, ())
-        tiers = []
+        representatives = self._groups.get(group, ())
+        masks_by_score: dict[Score, list[int]] = {}
         if self.beside:
-            masks_by_rank: dict[tuple[Pairs, float], list[int]] = {}
             for mask in self._expand_near_first(representatives):
-                rank = self._pairs(mask), self._spared(mask)
-                masks_by_rank.setdefault(rank, []).append(mask)
-            for rank in sorted(masks_by_rank, reverse=True):
-                sets = masks_by_rank[rank]
-                tiers.append(
-                    Tier(Score(*link_score, *rank), sets, _pack(sets))
-                )
+                score = self._score(self._twins.representative(mask), mask)
+                masks_by_score.setdefault(score, []).append(mask)
         else:
-            by_spared: dict[float, list[int]] = {}
             for mask in representatives:
-                by_spared.setdefault(self._spared(mask), []).append(mask)
-            for spared in sorted(by_spared, reverse=True):
-                found = self._expand(by_spared[spared])
-                tiers.append(
-                    Tier(Score(*link_score, (), spared), found, _pack(found))
-                )
-        self._tiers_by_link_score[link_score] = tiers
+                score = self._score(mask, mask)
+                masks_by_score.setdefault(score, []).append(mask)
+        tiers = []
+        for score in sorted(masks_by_score, reverse=True):
+            sets: Sequence[int] = masks_by_score[score]
+            if not self.beside:
+                sets = self._expand(sets)
+            tiers.append(Tier(score, sets, _pack(sets)))
+        self._tiers_by_group[group] = tiers
         return tiers
+
+    def _score(
+        self,
+        representative: int,
+        mask: int,
+        link_score: _LinkScore | None = None,
+    ) -> Score:
+        """Judge a set whose links are those of its representative."""
+        links_ = (
+            link_score or self._link_score_by_representative[representative]
+        )
+        return Score(
+            *links_[:4],
+            self._pairs(mask),
+            *links_[4:],
+            self._spared(representative),
+        )
 
     def _spared(self, mask: int) -> float:
         if not self._knows_damage:
@@ -293,7 +314,7 @@ class Ranking:
             )
             if self._is_required and not links_[0]:
                 return None
-        return Score(*links_, self._pairs(mask), self._spared(representative))
+        return self._score(representative, mask, links_)
 
     def ordered(self, seed: int, limit: int | None = None) -> list[int]:
         """List the sets, best first, equals permuted by the seed: those
@@ -308,8 +329,8 @@ class Ranking:
         if limit is not None and limit < missing:
             missing = limit
         pick = seeds.spread(seed).pick
-        for link_score in self._order:
-            for tier in self._tiers(link_score):
+        for group in self._order:
+            for tier in self._tiers(group):
                 if missing <= 0:
                     return masks
                 packing = tier.packing
@@ -389,11 +410,12 @@ class Ranking:
             return None
         sets: Sequence[int] = ()
         packing: tuple[int, ...] = ()
-        for tier in self._tiers(score[:6]):
+        group = score[:4] if self.beside else (*score[:4], *score[5:7])
+        for tier in self._tiers(group):
             if tier.score == score:
                 sets, packing = tier.sets, tier.packing
         negated = tuple(
-            -part for part in (*score[:6], *score.pairs, score.spared)
+            -part for part in (*score[:4], *score.pairs, *score[5:])
         )
         if mask in packing:
             return (*negated, 0), packing.index(mask), len(packing)

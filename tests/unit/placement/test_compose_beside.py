@@ -125,6 +125,18 @@ def with_nics(machine):
     return topologies.Topology.from_matrix(matrix, gpus.partitions, None, ways)
 
 
+@pytest.mark.parametrize("machine", [machines.hgx_h100, machines.hgx_a100])
+@pytest.mark.parametrize("free_nics", itertools.combinations(range(8), 2))
+def test_all_linked_gpus_are_those_with_nics_wherever_they_are(
+    machine, free_nics
+):
+    question = builders.question(2, 2)
+    summaries = host(with_nics(machine), 8, range(8), free_nics)
+    for seed in range(3):
+        first, *_ = compose_of(question, summaries, seed=seed)
+        assert numbers(question, first) == (free_nics, free_nics)
+
+
 MACHINES = [
     machines.hgx_h100,
     machines.hgx_h100_partitions,
@@ -190,9 +202,9 @@ def score(topology, gpus, mask, nics):
     return (
         reference.weakest(topology, mask),
         sum(reference.links_in(topology, mask)),
+        reference.pairs_of(cross, devices, nics),
         min(reference.ways_in(topology, mask), default=links.SELF),
         sum(reference.ways_in(topology, mask)),
-        reference.pairs_of(cross, devices, nics),
     )
 
 
@@ -270,9 +282,12 @@ def test_drives_and_virtual_functions_count_as_well(seed):
 
     def judge(chosen, chosen_nics, chosen_drives):
         mask = topologies.mask_of(chosen)
-        *of_gpus, near_nics = score(topology, gpus, mask, chosen_nics)
-        *_, near_drives = score(topology, gpus + nics, mask, chosen_drives)
-        return *of_gpus, tuple(map(operator.add, near_nics, near_drives))
+        *linked, near_nics, farthest, nearness = score(
+            topology, gpus, mask, chosen_nics
+        )
+        near_drives = score(topology, gpus + nics, mask, chosen_drives)[2]
+        near = tuple(map(operator.add, near_nics, near_drives))
+        return *linked, near, farthest, nearness
 
     first, *_ = compose_of(question, found, seed=seed)
     best = max(

@@ -139,9 +139,9 @@ def score(topology, free, mask, policy, mix, beside=()):
         is_whole(topology, mask) or not lists_size(topology, k),
         weakest(topology, mask),
         sum(links_in(topology, mask)),
+        best_pairs(beside, mask),
         min(ways_in(topology, mask), default=links.SELF),
         sum(ways_in(topology, mask)),
-        best_pairs(beside, mask),
         round(before - after, 9),
     )
 

@@ -123,7 +123,7 @@ def test_best_set_of_16_has_the_best_links_there_are(machine):
     for k in range(1, 17):
         free = mask_of(rng.sample(range(16), rng.randint(k, 16)))
         best = choice.rank(topology, free, k).best
-        assert best[2:6] == max(
+        assert (*best[2:4], *best[5:7]) == max(
             (
                 reference.weakest(topology, mask),
                 sum(reference.links_in(topology, mask)),

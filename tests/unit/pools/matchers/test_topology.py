@@ -329,6 +329,21 @@ class TestSeveralAliases:
         nics = asking(2, "n", spec=NIC, alias_name="cx7")
         assert chosen(host, mappings, asking(2), nics, seed=seed) == {2, 3}
 
+    @pytest.mark.parametrize("pair", itertools.combinations(range(8), 2))
+    def test_gpus_on_two_sockets_are_taken_if_only_these_have_nics(self, pair):
+        host = pools.of(machines.hgx_h100())
+        host += [
+            nic_pool(device, links_beside(host, device)) for device in pair
+        ]
+        mappings = [
+            candidate(gpus) | candidate(pair, "nic", "n")
+            for gpus in itertools.permutations(range(8), 2)
+        ]
+        nics = asking(2, "n", spec=NIC, alias_name="cx7")
+        for seed in range(5):
+            devices = chosen(host, mappings, asking(2), nics, seed=seed)
+            assert devices == set(pair)
+
     def test_functions_of_one_nic_go_with_several_gpus(self):
         host = [*self.host()[:4], nic_pool(0, "pix:1,node:0", count=2)]
         host += [nic_pool(1, "pix:0,node:0"), nic_pool(2, "node:0")]
