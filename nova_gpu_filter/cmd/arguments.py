@@ -5,6 +5,8 @@
 import argparse
 from typing import NoReturn
 
+from nova_gpu_filter import printable
+
 EXIT_BAD_INPUT = 3
 """As with nova-gpu-host: wrong usage, or input that cannot be used."""
 
@@ -14,7 +16,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and exit."""
+        text = printable.one_line(message)
         self.exit(
             EXIT_BAD_INPUT,
-            f"{self.prog}: {message}; see '{self.prog} --help'\n",
+            f"{self.prog}: {text}; see '{self.prog} --help'\n",
         )

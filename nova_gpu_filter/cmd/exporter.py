@@ -11,6 +11,7 @@ from keystoneauth1 import exceptions as ks_exc
 import pbr.version
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import printable
 from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.exporter import settings
 
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.debug else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
+        stream=printable.Stream(sys.stderr),
     )
     if not args.debug:
         # It warns at each attempt of what we tell once.
@@ -162,6 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cannot_start(why: object) -> int:
-    text = " ".join(str(why).split())
+    text = printable.one_line(str(why))
     sys.stderr.write(f"nova-gpu-exporter: {text}\n")
     return arguments.EXIT_BAD_INPUT

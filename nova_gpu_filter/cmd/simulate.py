@@ -25,11 +25,14 @@ with warnings.catch_warnings():
 from oslo_config import cfg
 import pbr.version
 from rich import console as rich_console
+from rich import markup
 from rich import progress as rich_progress
 
 from nova_gpu_filter import conf
 from nova_gpu_filter import exception
+from nova_gpu_filter import printable
 from nova_gpu_filter.cmd import arguments
+from nova_gpu_filter.nova_rules import names as nova_names
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import errors
@@ -165,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         _write(args, scenario.title, results)
     except (exception.GpuFilterError, OSError, cfg.Error) as exc:
-        sys.stderr.write(f"{parser.prog}: {exc}\n")
+        text = printable.one_line(str(exc))
+        sys.stderr.write(f"{parser.prog}: {text}\n")
         return arguments.EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write(f"{parser.prog}: stopped\n")
@@ -196,7 +200,8 @@ def _scenario(
     source = args.scenario or args.inventory or "Placement"
     hosts = None
     if args.placement:
-        hosts = placement.read(placement.connect(), args.placement.split(","))
+        classes = _resource_classes(args.placement)
+        hosts = placement.read(placement.connect(), classes)
     changes = {
         key: value
         for key, value in (
@@ -230,6 +235,18 @@ def _scenario(
     if not scenario.runs and not scenario.fits:
         parser.error("nothing to do: give --workload, --mix or --fits")
     return scenario
+
+
+def _resource_classes(text: str) -> list[str]:
+    """Read the resource classes of ``--placement``."""
+    try:
+        return [
+            nova_names.check_resource_class(one) for one in text.split(",")
+        ]
+    except ValueError as exc:
+        raise errors.BadScenario(
+            source=f"--placement {text}", problem=exc
+        ) from None
 
 
 def _flavors(text: str, source: str, with_share: bool) -> list[dict[str, Any]]:
@@ -288,11 +305,12 @@ def _simulate(
                 cloud = clouds.Cloud(scenario.hosts, mix)
                 scheduler = _make(name, weighers, scenario)
                 label = run.label if run else ""
+                shown = markup.escape(printable.escape(label))
                 outcome = None
                 if run is not None:
                     arrivals = _arrivals(run, cloud.capacity, scenario.title)
                     task = progress.add_task(
-                        f"{label}, {name}", total=len(arrivals)
+                        f"{shown}, {name}", total=len(arrivals)
                     )
                     outcome = engine.replay(
                         arrivals,
@@ -303,7 +321,7 @@ def _simulate(
                 fits = {}
                 if scenario.fits:
                     task = progress.add_task(
-                        f"{label} fits, {name}", total=len(scenario.fits)
+                        f"{shown} fits, {name}", total=len(scenario.fits)
                     )
                     fits = engine.fits(
                         scenario.fits,

@@ -3,6 +3,7 @@
 """The command ``nova-gpu-status``."""
 
 from collections.abc import Sequence
+import contextlib
 import sys
 import warnings
 
@@ -20,6 +21,7 @@ from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_gpu_filter import conf
+from nova_gpu_filter import printable
 from nova_gpu_filter.status import node
 
 CONF = nova.conf.CONF
@@ -72,14 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     conf.register_opts(CONF)
     CONF.register_cli_opts(_CLI_OPTS)
     try:
-        return upgradecheck.main(
-            CONF,
-            project="nova",
-            upgrade_command=commands.UpgradeCommands(_make_node),
-            argv=list(sys.argv[1:] if argv is None else argv),
-        )
+        # Names of hosts and flavors are in the results.
+        with contextlib.redirect_stdout(printable.Stream(sys.stdout)):
+            return upgradecheck.main(
+                CONF,
+                project="nova",
+                upgrade_command=commands.UpgradeCommands(_make_node),
+                argv=list(sys.argv[1:] if argv is None else argv),
+            )
     except cfg.Error as exc:
         # A file that cannot be read: nothing was checked, which must not look
         # like a warning.
-        sys.stderr.write(f"nova-gpu-status: {exc}\n")
+        text = printable.one_line(str(exc))
+        sys.stderr.write(f"nova-gpu-status: {text}\n")
         return _EXIT_ERROR

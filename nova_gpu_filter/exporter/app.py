@@ -11,6 +11,7 @@ import threading
 import openstack
 import prometheus_client
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.exporter import collector
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.exporter import reading
@@ -68,7 +69,12 @@ def _registry(
 
 def _print_once(reader: reading.Reader) -> int:
     registry, ours = _registry(reader, float("inf"))
-    sys.stdout.write(prometheus_client.generate_latest(registry).decode())
+    text = prometheus_client.generate_latest(registry).decode()
+    # A file or a pipe gets the labels as they are, which Prometheus reads.
+    stdout = (
+        printable.Stream(sys.stdout) if sys.stdout.isatty() else sys.stdout
+    )
+    stdout.write(text)
     return EXIT_INCOMPLETE if ours.has_failed else 0
 
 

@@ -12,6 +12,7 @@ from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter import exception
 from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import known_aliases
+from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.topology import fragmentation
 
@@ -30,8 +31,8 @@ def read_scope(
     :param paths: files and directories; without any the usual nova.conf is
         read, where there is one.
     :param alias_texts: values of ``[pci]alias``, beside those of the files.
-    :raises GpuFilterError: a file cannot be read, an alias or the mix of
-        requests makes no sense.
+    :raises GpuFilterError: a file cannot be read; an alias, a resource class
+        or the mix of requests makes no sense.
     """
     if not paths and os.access(DEFAULT_NOVA_CONF, os.R_OK):
         paths = [DEFAULT_NOVA_CONF]
@@ -47,7 +48,18 @@ def read_scope(
             "No [pci]alias is known, so there is no capacity by flavor: give"
             " the nova.conf of a controller with --nova-conf, or --alias"
         )
-    return reading.Scope(known, frozenset(resource_classes), _read_mix(paths))
+    return reading.Scope(
+        known, frozenset(map(_check_class, resource_classes)), _read_mix(paths)
+    )
+
+
+def _check_class(name: str) -> str:
+    try:
+        return names.check_resource_class(name)
+    except ValueError as exc:
+        raise exception.BadInput(
+            source=f"--resource-class {name}", reason=exc
+        ) from None
 
 
 def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:

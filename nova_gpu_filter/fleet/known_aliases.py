@@ -10,6 +10,7 @@ import logging
 import os
 from typing import Final
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
@@ -105,7 +106,7 @@ def list_demands(
     if failures and not found:
         raise failures[0]
     for failure in failures:
-        LOG.warning("Left out: %s", failure)
+        LOG.warning("Left out: %s", printable.one_line(str(failure)))
     return found
 
 

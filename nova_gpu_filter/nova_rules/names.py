@@ -9,6 +9,10 @@ The lists of standard names are read when the first name is: they take longer
 to import than all of a command of the host tool that needs none.
 """
 
+import re
+
+_MOST = 255
+
 
 def normalize_resource_class(name: str) -> str:
     """Write a resource class that an operator has named.
@@ -23,6 +27,27 @@ def normalize_resource_class(name: str) -> str:
     ):
         return name
     return str(os_resource_classes.normalize_name(name))
+
+
+def check_resource_class(name: str) -> str:
+    """Write a resource class that was named where Placement's is expected.
+
+    :returns: the name, as :func:`normalize_resource_class` writes it.
+    :raises ValueError: nothing of it is left, or Placement takes no such
+        name (placement/schemas/resource_class.py: 255 characters).
+    """
+    if not re.search("[A-Za-z0-9]", name):
+        raise ValueError(
+            "it has no letter of A to Z and no digit, of which names of"
+            " resource classes are made"
+        )
+    found = normalize_resource_class(name)
+    if len(found) > _MOST:
+        raise ValueError(
+            f"a resource class has at most {_MOST} characters, and"
+            f" {found[:20]}... has {len(found)}"
+        )
+    return found
 
 
 def resource_class_of(

@@ -15,6 +15,7 @@ from osc_lib import exceptions
 from osc_lib.command import command
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import printable
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import connection
 from nova_gpu_filter.fleet import errors
@@ -36,10 +37,17 @@ class GpuCommand(command.Command):
 
         :raises CommandError: the message is for the operator.
         """
+        streams = self.app.stdout, self.app.stderr
+        # Anybody may name a server, and so write to an operator's terminal.
+        self.app.stdout, self.app.stderr = map(printable.Stream, streams)
         try:
             return super().run(parsed_args)
         except exception.GpuFilterError as exc:
-            raise exceptions.CommandError(str(exc)) from exc
+            raise exceptions.CommandError(
+                printable.escape(str(exc), keep="\n\t")
+            ) from exc
+        finally:
+            self.app.stdout, self.app.stderr = streams
 
     @property
     def services(self) -> connection.Services:

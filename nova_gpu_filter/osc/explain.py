@@ -13,6 +13,7 @@ from typing import Final
 
 from osc_lib.command import command
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
@@ -144,7 +145,8 @@ class Explain(command.Lister, base.GpuCommand):
             if server is not None:
                 self._report(server)
             for key, text in lint.find_claims(hosts(), wanted, flavor):
-                LOG.warning("%s: %s %s", flavor.name, key, text)
+                line = printable.one_line(f"{flavor.name}: {key} {text}")
+                LOG.warning("%s", line)
             request = self._request(
                 parsed_args, server, flavor, wanted, quota_rules
             )

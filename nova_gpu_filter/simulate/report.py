@@ -11,8 +11,11 @@ from typing import Any
 
 from rich import box
 from rich import console as rich_console
+from rich import markup
 from rich import table as rich_table
+from rich import text as rich_text
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import workload
 
@@ -86,7 +89,7 @@ def write_table(
     console = rich_console.Console(
         file=file, width=width, highlight=False, soft_wrap=width is None
     )
-    console.print(title)
+    console.print(_text(title))
     outcomes = [
         (result, result.outcome)
         for result in results
@@ -101,6 +104,11 @@ def write_table(
     if any(result.fits for result in results):
         console.print()
         console.print(_fits(results))
+
+
+def _text(text: str) -> rich_text.Text:
+    """Give a text from a scenario to rich, which takes it as it stands."""
+    return rich_text.Text(printable.escape(text))
 
 
 def _table(*columns: str, words: int) -> rich_table.Table:
@@ -133,7 +141,7 @@ def _overview(
     for result, outcome in outcomes:
         last = outcome.samples[-1]
         table.add_row(
-            result.run,
+            _text(result.run),
             result.scheduler,
             _percent(outcome.acceptance),
             _percent(outcome.acceptance_by_gpus),
@@ -162,7 +170,7 @@ def _by_size(
         for size, tally in outcome.tally_by_size.items():
             good = tally.satisfied / tally.accepted if tally.accepted else None
             table.add_row(
-                result.run,
+                _text(result.run),
                 result.scheduler,
                 str(size),
                 str(tally.arrived),
@@ -179,13 +187,19 @@ def _print_reasons(
     for result, outcome in outcomes:
         if not outcome.reasons:
             continue
-        console.print(f"\n{result.run}, {result.scheduler}, refused:")
+        console.print()
+        console.print(_text(f"{result.run}, {result.scheduler}, refused:"))
         for cause, reason in _by_servers(outcome):
-            console.print(
-                f"  {reason.servers} servers, {reason.gpus} GPUs: {cause}"
-            )
+            servers = f"{reason.servers} servers, {reason.gpus} GPUs"
+            console.print(_text(f"  {servers}: {cause}"))
             if reason.example:
-                console.print(f"    for example: {reason.example}")
+                console.print(_text(f"    for example: {reason.example}"))
+
+
+def _flavor(flavor: workload.Flavor) -> str:
+    specs = (f"{key}={value}" for key, value in flavor.extra_specs.items())
+    words = (f"{flavor.gpus} GPUs", flavor.model or "", *specs)
+    return printable.one_line(" ".join(words))
 
 
 def _fits(results: Sequence[Result]) -> rich_table.Table:
@@ -197,21 +211,12 @@ def _fits(results: Sequence[Result]) -> rich_table.Table:
     table = _table(
         "how many more fit",
         "scheduler",
-        *(
-            " ".join(
-                [
-                    f"{flavor.gpus} GPUs",
-                    flavor.model or "",
-                    *(f"{k}={v}" for k, v in flavor.extra_specs.items()),
-                ]
-            ).replace("  ", " ")
-            for flavor in flavors
-        ),
+        *(markup.escape(_flavor(flavor)) for flavor in flavors),
         words=2,
     )
     for result in results:
         table.add_row(
-            f"after {result.run}" if result.run else "now",
+            _text(f"after {result.run}" if result.run else "now"),
             result.scheduler,
             *(str(result.fits.get(flavor, "")) for flavor in flavors),
         )

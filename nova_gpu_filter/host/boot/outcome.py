@@ -403,7 +403,7 @@ class Boot:
             )
             if data is not None:
                 found = re.findall(
-                    r"^alias (pci:\S+) (\S+)$",
+                    r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$",
                     data.decode("utf-8", "replace"),
                     re.MULTILINE,
                 )

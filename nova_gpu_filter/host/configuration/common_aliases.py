@@ -6,7 +6,6 @@ import collections
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import json
 
 from nova_gpu_filter import sizes
 from nova_gpu_filter.host.configuration import fragment
@@ -113,7 +112,7 @@ def _lines(
             f"{alias['vendor_id']}:{alias['product_id']} on"
             f" {' '.join(hosts_by_alias[alias['name']])}"
         )
-        yield f"alias = {json.dumps(alias)}"
+        yield fragment.option("alias", alias)
 
 
 def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import json
 
@@ -184,6 +185,11 @@ def device_spec(
     return spec
 
 
+def option(name: str, value: Mapping[str, str]) -> str:
+    """Write an option of JSON, in which oslo.config finds no ``$name``."""
+    return f"{name} = {json.dumps(value).replace('$', '$$')}"
+
+
 def write(
     host: Inventory, host_links: linking.HostLinks, options: Options
 ) -> str:
@@ -249,4 +255,4 @@ def _device(
         yield "# Nova ignores devices in PCI domains above ffff."
         return
     spec = device_spec(function, described.get(function.address), options)
-    yield f"device_spec = {json.dumps(spec)}"
+    yield option("device_spec", spec)

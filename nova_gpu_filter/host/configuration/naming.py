@@ -23,6 +23,8 @@ _PREFIXES = {
 _NAMED_AS_VF = ("_VF", "_VIRTUAL_FUNCTION")
 _MAX_NAME = 255
 """The longest name that Placement takes."""
+_MAX_ALIAS = 256
+"""nova/pci/request.py: maxLength."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +57,36 @@ def parse_choices(option: str, values: list[str]) -> dict[str, str]:
                 reason="give a NAME for all GPUs, or VENDOR:PRODUCT=NAME such"
                 " as 10de:2330=h100",
             )
+        _check_name(option, value, name)
         if chosen.setdefault(ids, name) != name:
             raise errors.BadInput(
                 source=f"{option} {value}", reason="given twice"
             )
     return chosen
+
+
+def _check_name(option: str, value: str, name: str) -> None:
+    """Refuse what is no name of a resource class, or of an alias.
+
+    The alias of a flavor is ``NAME:COUNT,NAME:COUNT``, without white space
+    around a name (nova/pci/request.py).
+    """
+    source = f"{option} {value}"
+    if option == "--resource-class":
+        try:
+            nova_names.check_resource_class(symbol(name))
+        except ValueError as error:
+            raise errors.BadInput(source=source, reason=str(error)) from None
+    elif (
+        not name.isprintable()
+        or re.search(r"[:,]|^\s|\s$", name)
+        or len(name) > _MAX_ALIAS
+    ):
+        raise errors.BadInput(
+            source=source,
+            reason="flavors cannot ask for an alias with ':', ',' or control"
+            f" characters in it, nor of more than {_MAX_ALIAS} characters",
+        )
 
 
 def _chosen(names: Mapping[str, str], function: Function) -> str | None:

@@ -536,6 +536,14 @@ BAD = [
     (("capture", "/none/x.tar"), "No such file"),
     (("capture", "x.tar", "--baseboard", "x"), "is not captured"),
     (("capture", "x.tar", "--show"), "--show: writes no file"),
+    (("config", "--resource-class=---"), "--resource-class ---: it has no"),
+    (("config", "--resource-class", "10de:11bf=\u20ac"), "it has no letter"),
+    (("config", "--resource-class", "A" * 256), "at most 255 characters"),
+    (("config", "--alias", "h100:2"), "cannot ask for an alias with ':'"),
+    (("config", "--alias", "a\nb"), "control characters"),
+    (("config", "/dev/zero"), "/dev/zero: larger than 64 MiB"),
+    (("inventory", "--fabric", "/dev/zero"), "larger than 4 MiB"),
+    (("check", "--nova-conf", "/dev/zero"), "/dev/zero: is a device"),
 ]
 
 
