@@ -142,7 +142,7 @@ def test_damaged_files_of_a_host_do_no_harm(damaged, command, module):
             hostile.check_boot_text(command[1], result[1])
         elif command[-1] == "json" and command[0] == "check":
             for finding in json.loads(result[1]):
-                hostile.check_shell(finding["Cure"].splitlines())
+                hostile.check_shell(finding["Cure"])
         elif command[0] == "config":
             hostile.check_nova_conf(result[1])
         left = set(os.listdir(directory)) - {"host"}
