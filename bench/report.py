@@ -26,7 +26,7 @@ class Report:
         return dataclasses.asdict(self)
 
     def as_text(self) -> str:
-        """Draw the table; numbers to the right, with one decimal."""
+        """Draw the table; numbers to the right."""
         table = [
             list(self.columns.values()),
             *(
@@ -61,5 +61,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.1f}"
+        # A ratio says little with one decimal.
+        return f"{value:,.{1 if abs(value) >= 10 else 2}f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

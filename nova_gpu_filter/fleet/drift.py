@@ -12,8 +12,6 @@ import dataclasses
 import enum
 from typing import Final
 
-import os_traits
-
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
@@ -137,7 +135,7 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                 " children first",
             )
         for device in host.devices:
-            if os_traits.OWNER_CYBORG in device.traits:
+            if device.is_of_cyborg:
                 yield Disagreement(
                     Kind.TWO_OWNERS,
                     device.name,

@@ -17,6 +17,7 @@ MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
 DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 """Trait of a compute node whose nova-compute is disabled."""
 
+_CYBORG: Final = "OWNER_CYBORG"
 # nova/compute/pci_placement_translator.py makes it of the ids.
 _PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
 
@@ -157,6 +158,11 @@ class Device:
         where Nova made the resource class of them, else the resource class.
         """
         return _model(self.resource_class, self.traits)
+
+    @property
+    def is_of_cyborg(self) -> bool:
+        """Whether Cyborg reports it; then Nova's scheduler must not."""
+        return _CYBORG in self.traits
 
     @property
     def other_traits(self) -> tuple[str, ...]:

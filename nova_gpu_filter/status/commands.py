@@ -57,6 +57,7 @@ _ROWS = (
     _Row("Placement limits", devices.check_limits, _CONTROLLER, True),
     _Row("Races in Placement", devices.check_races, _CONTROLLER, True),
     _Row("Links of devices", devices.check_links, _CONTROLLER, True),
+    _Row("Owners of devices", devices.check_owners, _CONTROLLER, True),
 )
 
 

@@ -192,6 +192,23 @@ def check_links(node: Node) -> results.Result:
     return results.of(problems)
 
 
+def check_owners(node: Node) -> results.Result:
+    """Look for devices that Cyborg would give away as well."""
+    names = [
+        device.name
+        for host in node.survey.hosts
+        for device in host.devices
+        if device.is_of_cyborg
+    ]
+    if not names:
+        return results.success()
+    return results.failure(
+        f"Nova manages {_few(names, 'devices')}, and Cyborg reports the same"
+        " (trait OWNER_CYBORG), so that both would give them away: take them"
+        " out of [pci]device_spec of the compute nodes, or out of cyborg.conf."
+    )
+
+
 def _several(
     hosts: Iterable[model.Host], resource_class: str
 ) -> Iterator[tuple[str, Sequence[model.Device]]]:
@@ -202,10 +219,10 @@ def _several(
             yield host.name, devices
 
 
-def _few(names: Sequence[str]) -> str:
+def _few(names: Sequence[str], what: str = "hosts") -> str:
     if len(names) <= _FEW:
         return _and(names)
-    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more hosts"
+    return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more {what}"
 
 
 def _and(names: Iterable[str]) -> str:

@@ -156,6 +156,7 @@ NEED_PLACEMENT = {
     "Placement limits",
     "Races in Placement",
     "Links of devices",
+    "Owners of devices",
     "Scheduler workers",
 }
 """What nova-gpu-status cannot check in a sandbox."""

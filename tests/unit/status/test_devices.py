@@ -320,3 +320,26 @@ def test_good_limits_are_enough(surveyed, tmp_path):
 def test_aliases_that_cannot_be_read_are_left_to_their_own_check(surveyed):
     node = surveyed([plain("a", 8)], text="[pci]\nalias = x\n")
     assert "Does not apply" in devices.check_links(node).details
+
+
+@pytest.mark.parametrize(
+    ("owners", "code", "words"),
+    [
+        ([()], Code.SUCCESS, None),
+        ([("OWNER_NOVA",)], Code.SUCCESS, None),
+        ([("OWNER_CYBORG",)], Code.FAILURE, "manages a_0000:1B:00.0, and"),
+        (
+            [("OWNER_CYBORG",)] * 5,
+            Code.FAILURE,
+            "a_0000:52:00.0 and 2 more devices, and Cyborg",
+        ),
+    ],
+)
+def test_a_device_has_one_owner(surveyed, owners, code, words):
+    found = [
+        builders.device("a", bus, traits=traits)
+        for bus, traits in zip(builders.BUSES, owners, strict=False)
+    ]
+    result = devices.check_owners(surveyed([builders.host("a", found)]))
+    assert result.code is code
+    assert words is None or words in result.details
