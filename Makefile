@@ -69,7 +69,7 @@ host-case: venv ## Make a test of a machine (CAPTURE=FILE NAME=gpu-1).
 # How many inputs each parser is given.
 FUZZ_EXAMPLES ?= 2000
 
-fuzz: venv ## Give the parsers hostile input for long (FUZZ_EXAMPLES=2000).
+fuzz: venv ## Give parsers and Placement hostile input for long (FUZZ_EXAMPLES=2000).
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -W ignore -n $(WORKERS) --dist worksteal tests/fuzz
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.

@@ -63,6 +63,8 @@ class Combiner:
             most = 1
         elif most is None:
             most = self._asked.most_per_tree
+        if self._devices.compete and not self._devices.may_fit(rest, within):
+            return ()
         leads = self._nearness.leads(self._nearness.linked_providers(rest))
         combinations: Iterable[devices.Combination] = itertools.islice(
             rounds.drop_repeated(

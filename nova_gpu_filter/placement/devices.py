@@ -6,6 +6,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
 import operator
 from typing import TypeAlias
 
@@ -13,6 +14,9 @@ from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
+
+_MOST_CLASSES_COUNTED = 6
+"""Classes of which all subsets are looked at."""
 
 DeviceSet: TypeAlias = tuple[str, ...]
 """Provider UUIDs, one for each group of a class; a provider that serves
@@ -168,6 +172,69 @@ class TreeDevices:
         if within is None:
             return shares
         return tuple(map(operator.mul, shares, within[index]))
+
+    def may_fit(self, rest: trees.Rest, within: Within | None) -> bool:
+        """Whether no classes together ask for more than their devices have.
+
+        Otherwise all ways to serve competing classes would be tried in vain.
+
+        :param within: the devices that may be used; None for all.
+        """
+        if len(self._classes) > _MOST_CLASSES_COUNTED:
+            return True
+        classes_by_device: dict[str, int] = {}
+        for index, names in enumerate(self.names):
+            usable = rest.devices if index == 0 else self._usable[index]
+            for place, device in enumerate(names):
+                if device in usable and (
+                    within is None or within[index][place]
+                ):
+                    classes_by_device[device] = (
+                        classes_by_device.get(device, 0) | 1 << index
+                    )
+        taken = Taken.by_rest(rest, self._isolate)
+        # Resource class -> classes -> what the devices of just these have;
+        # the empty name counts devices, of which each group needs its own.
+        left: dict[str, dict[int, int]] = {}
+        for device, classes in classes_by_device.items():
+            if device in taken.closed:
+                continue
+            found = {
+                name: amount - taken.amounts.get((device, name), 0)
+                for name, amount in self._asked.room[device].items()
+            }
+            if self._isolate:
+                found[""] = 1
+            for name, amount in found.items():
+                by_classes = left.setdefault(name, {})
+                by_classes[classes] = by_classes.get(classes, 0) + amount
+        return all(
+            sum(
+                amount
+                for index, amount in enumerate(wanted)
+                if some >> index & 1
+            )
+            <= sum(
+                amount
+                for classes, amount in left.get(name, {}).items()
+                if classes & some
+            )
+            for name, wanted in self._wanted.items()
+            for some in range(1, 1 << len(self._classes))
+        )
+
+    @functools.cached_property
+    def _wanted(self) -> Mapping[str, Sequence[int]]:
+        """Resource class -> what all groups of each class ask for."""
+        found: dict[str, list[int]] = {}
+        for index, group_class in enumerate(self._classes):
+            asked = dict(group_class.resources)
+            if self._isolate:
+                asked[""] = 1
+            for name, amount in asked.items():
+                wanted = found.setdefault(name, [0] * len(self._classes))
+                wanted[index] = amount * group_class.size
+        return found
 
     def sets_of(self, combination: Combination) -> tuple[DeviceSet, ...]:
         """Return the device sets of a combination."""

@@ -297,6 +297,18 @@ def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
         compose_of(question, inner, other, max_sets=1)
 
 
+@pytest.mark.parametrize(
+    ("fast_devices", "fast", "slow"),
+    [("abcd", 5, 2), ("abcdefgh", 5, 4), ("ab", 3, 2), ("ab", 2, 7)],
+)
+def test_what_is_too_much_by_number_is_not_tried(
+    monkeypatch, fast_devices, fast, slow
+):
+    monkeypatch.setattr(combine, "_MOST_SEARCHED", 0)
+    question, inner, other = competing(fast_devices, "abcdefgh", fast, slow)
+    assert compose_of(question, inner, other) == []
+
+
 def test_what_is_tried_for_one_request_is_bounded(monkeypatch):
     monkeypatch.setattr(request, "_EFFORT", 50)
     monkeypatch.setattr(request, "_EFFORT_FOR_PROVIDER", 0)
