@@ -8,19 +8,19 @@ Documentation/admin-guide/kernel-parameters.txt.
 """
 
 import dataclasses
-import fnmatch
 import functools
-import re
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import kernel_arguments
+from nova_gpu_filter.host.boot import kernel_modules
 from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.boot import udev_rules
 from nova_gpu_filter.host.boot import vfio_ids
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
-CMDLINE = "/proc/cmdline"
 # A file hides those of its name in later directories.
 MODPROBE_PLACES = (
     "/etc/modprobe.d",
@@ -30,26 +30,15 @@ MODPROBE_PLACES = (
     "/lib/modprobe.d",
 )
 LOAD_PLACES = ("/etc/modules-load.d", "/usr/lib/modules-load.d")
-UDEV_PLACES = (
-    "/etc/udev/rules.d",
-    "/run/udev/rules.d",
-    "/usr/local/lib/udev/rules.d",
-    "/usr/lib/udev/rules.d",
-)
 DRIVERCTL = "/etc/driverctl.d"
 DRACUT_PLACES = initramfs.DRACUT_PLACES
 
-VFIO = "vfio_pci"
+VFIO = kernel_modules.VFIO
 
 # Drivers that register nothing with modeset=0 (drivers/gpu/drm/*_drv.c), and
 # with nomodeset (drm_firmware_drivers_only, drivers/video/nomodeset.c).
 _MODESET = frozenset({"i915", "nouveau", "radeon"})
 _NOMODESET = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
-
-
-def module_name(name: str) -> str:
-    """Write a module as the kernel does: ``vfio-pci`` is ``vfio_pci``."""
-    return name.replace("-", "_")
 
 
 def images(release: str | None) -> tuple[str, ...]:
@@ -59,27 +48,6 @@ def images(release: str | None) -> tuple[str, ...]:
         f"/boot/initramfs-{release}.img",
         f"/boot/initrd-{release}",
     )
-
-
-def cmdline_words(text: str) -> list[str]:
-    """Split a kernel command line into words, as they are written.
-
-    What follows ``--`` is for init, and left out.
-    """
-    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', text)
-    return words[: words.index("--")] if "--" in words else words
-
-
-def split_cmdline(text: str) -> tuple[tuple[str, str | None], ...]:
-    """Split a kernel command line into (parameter, value) pairs.
-
-    Quotes keep spaces together; ``-`` and ``_`` are the same in names.
-    """
-    pairs = []
-    for word in cmdline_words(text):
-        key, equals, value = word.replace('"', "").partition("=")
-        pairs.append((module_name(key), value if equals else None))
-    return tuple(pairs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,30 +75,46 @@ class Boot:
 
     def __init__(self, tree: tree_lib.Tree) -> None:
         self._tree = tree
+        self._modules = kernel_modules.KernelModules(tree)
+
+    def is_builtin(self, module: str) -> bool:
+        """Tell whether a module is part of the kernel."""
+        return self._modules.is_builtin(module)
+
+    def candidates(self, function: Function) -> tuple[str, ...]:
+        """List the modules that claim a device, vfio-pci left out."""
+        return self._modules.candidates(function)
+
+    @property
+    def is_vfio_builtin(self) -> bool:
+        """Whether vfio-pci is part of the kernel, not a module."""
+        return VFIO in self._modules.builtin
 
     @functools.cached_property
     def cmdline_text(self) -> str:
         """The kernel command line of the running kernel."""
-        return self._tree.read(CMDLINE) or ""
+        return self._tree.read(kernel_arguments.CMDLINE) or ""
 
     @functools.cached_property
     def cmdline(self) -> tuple[tuple[str, str | None], ...]:
         """The same as pairs."""
-        return split_cmdline(self.cmdline_text)
+        return kernel_arguments.split(self.cmdline_text)
 
     def parameters(self, name: str) -> list[str]:
         """Give the values of a kernel parameter, commas split."""
         return [
             part
             for key, value in self.cmdline
-            if key == module_name(name)
+            if key == kernel_arguments.module_name(name)
             for part in (value or "").split(",")
         ]
 
     @property
     def cmdline_evidence(self) -> Evidence:
         """The command line, to show."""
-        return Evidence(CMDLINE, self._tree.read(CMDLINE))
+        return Evidence(
+            kernel_arguments.CMDLINE, self._tree.read(kernel_arguments.CMDLINE)
+        )
 
     @functools.cached_property
     def directives(self) -> tuple[Directive, ...]:
@@ -153,36 +137,6 @@ class Boot:
         return tuple(found)
 
     @functools.cached_property
-    def _builtin(self) -> tuple[str, ...]:
-        """Modules that are built into the kernel, in the order of starting.
-
-        ``modules.builtin`` is in the order of linking (Documentation/kbuild/
-        kbuild.rst), in which the kernel starts its drivers.
-        """
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
-            data = self._tree.read_bytes(
-                f"{folder}/{release}/modules.builtin", 16 << 20
-            )
-            if data is not None:
-                return tuple(
-                    module_name(name)
-                    for name in re.findall(
-                        r"([\w-]+)\.ko", data.decode("utf-8", "replace")
-                    )
-                )
-        return ()
-
-    def is_builtin(self, module: str) -> bool:
-        """Tell whether a module is part of the kernel."""
-        return module_name(module) in self._builtin
-
-    @property
-    def is_vfio_builtin(self) -> bool:
-        """Whether vfio-pci is part of the kernel, not a module."""
-        return VFIO in self._builtin
-
-    @functools.cached_property
     def id_settings(self) -> tuple[IdSetting, ...]:
         """Where vfio-pci is told ids, in the order in which it gets them.
 
@@ -194,7 +148,7 @@ class Boot:
             (word, directive.evidence)
             for directive in self.directives
             if directive.words[0] == "options"
-            and module_name(directive.words[1]) == VFIO
+            and kernel_arguments.module_name(directive.words[1]) == VFIO
             for word in directive.words[2:]
         ]
         sources += [
@@ -246,7 +200,7 @@ class Boot:
 
         Of what is built in, modprobe knows nothing.
         """
-        if evidence.path == CMDLINE:
+        if evidence.path == kernel_arguments.CMDLINE:
             return True
         return not self.is_vfio_builtin and all(
             early.has_modprobe_options or early.evidence == evidence
@@ -259,7 +213,7 @@ class Boot:
         found: dict[str, Evidence] = {}
         for directive in self.directives:
             words = directive.words
-            module = module_name(words[1])
+            module = kernel_arguments.module_name(words[1])
             if words[0] == "blacklist" or (
                 words[0] == "install"
                 and len(words) > 2
@@ -268,7 +222,9 @@ class Boot:
                 found.setdefault(module, directive.evidence)
         for name in ("modprobe.blacklist", "module_blacklist"):
             for module in self.parameters(name):
-                found.setdefault(module_name(module), self.cmdline_evidence)
+                found.setdefault(
+                    kernel_arguments.module_name(module), self.cmdline_evidence
+                )
         return found
 
     @functools.cached_property
@@ -281,9 +237,13 @@ class Boot:
                 continue
             start = words.index("pre:") + 1
             end = words.index("post:") if "post:" in words else len(words)
-            before = {module_name(word) for word in words[start:end]}
+            before = {
+                kernel_arguments.module_name(word) for word in words[start:end]
+            }
             if VFIO in before:
-                found[module_name(words[1])] = directive.evidence
+                found[kernel_arguments.module_name(words[1])] = (
+                    directive.evidence
+                )
         return found
 
     @functools.cached_property
@@ -291,7 +251,10 @@ class Boot:
         """Settings that load vfio-pci before udev, in the initramfs."""
         found = list(initramfs.read(self._tree, VFIO))
         made_by = initramfs.tools(self._tree)
-        pre = [module_name(one) for one in self.parameters("rd.driver.pre")]
+        pre = [
+            kernel_arguments.module_name(one)
+            for one in self.parameters("rd.driver.pre")
+        ]
         # Others than dracut pass this parameter over.
         if VFIO in pre and (not made_by or "dracut" in made_by):
             found.append(initramfs.Early(tuple(pre), self.cmdline_evidence))
@@ -310,25 +273,13 @@ class Boot:
                 for line in (
                     self._tree.read(f"{place}/{name}") or ""
                 ).splitlines():
-                    if module_name(line.strip()) == VFIO:
+                    if kernel_arguments.module_name(line.strip()) == VFIO:
                         return Evidence(f"{place}/{name}", line)
         return self.early
 
     @functools.cached_property
     def _rules(self) -> tuple[Evidence, ...]:
-        found = []
-        for place in UDEV_PLACES:
-            for name in self._tree.entries(place):
-                path = f"{place}/{name}"
-                text = (self._tree.read(path) or "").replace("\\\n", " ")
-                found += [
-                    Evidence(path, line.strip())
-                    for line in text.splitlines()
-                    if "driver_override" in line
-                    and re.search("vfio[-_]pci", line)
-                    and not line.lstrip().startswith("#")
-                ]
-        return tuple(found)
+        return udev_rules.read(self._tree)
 
     @property
     def takes_devices(self) -> bool:
@@ -390,41 +341,9 @@ class Boot:
             if script.binds(function):
                 return Evidence(script.path, str(function.address))
         for rule in self._rules:
-            if _rule_matches(rule.content or "", function):
+            if udev_rules.matches(rule.content or "", function):
                 return rule
         return None
-
-    @functools.cached_property
-    def _aliases(self) -> tuple[tuple[str, str], ...] | None:
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
-            data = self._tree.read_bytes(
-                f"{folder}/{release}/modules.alias", 16 << 20
-            )
-            if data is not None:
-                found = re.findall(
-                    r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$",
-                    data.decode("utf-8", "replace"),
-                    re.MULTILINE,
-                )
-                return tuple(found)
-        return None
-
-    def candidates(self, function: Function) -> tuple[str, ...]:
-        """List the modules that claim a device, vfio-pci left out.
-
-        Without ``modules.alias`` it is those that are usual for the vendor.
-        """
-        if self._aliases is None or function.modalias is None:
-            return _usual_modules(function)
-        vendor = f"pci:v{function.vendor_id:08X}"
-        found = {
-            module_name(module)
-            for pattern, module in self._aliases
-            if pattern.startswith((vendor, "pci:v*"))
-            and fnmatch.fnmatchcase(function.modalias, pattern)
-        }
-        return tuple(sorted(found - {VFIO}))
 
     def grabbers(self, function: Function) -> tuple[str, ...]:
         """List the modules that will or may have the device at boot.
@@ -440,7 +359,7 @@ class Boot:
         ]
         if self.override(function):
             # What is built in has the device before udev runs.
-            return tuple(one for one in left if one in self._builtin)
+            return tuple(one for one in left if one in self._modules.builtin)
         if not (self._is_bound_by_ids(function) or self._installed(function)):
             return tuple(left)
         return tuple(one for one in left if not self._is_after_vfio(one))
@@ -452,7 +371,7 @@ class Boot:
         """
         setting = self.ids_setting(function)
         names = " or ".join(modules)
-        builtin = [one for one in modules if one in self._builtin]
+        builtin = [one for one in modules if one in self._modules.builtin]
         nothing = (
             f"nothing keeps {names} from taking the device at the next boot"
         )
@@ -490,7 +409,7 @@ class Boot:
     def has_builtin(self, modules: tuple[str, ...]) -> bool:
         """Tell whether one of these is built in and before vfio-pci."""
         return any(
-            one in self._builtin and not self._is_after_vfio(one)
+            one in self._modules.builtin and not self._is_after_vfio(one)
             for one in modules
         )
 
@@ -502,7 +421,7 @@ class Boot:
     def _is_kept_off(self, module: str) -> bool:
         """Tell whether a module takes no device at all."""
         return (
-            module not in self._builtin and module in self.blacklisted
+            module not in self._modules.builtin and module in self.blacklisted
         ) or self._is_switched_off(module)
 
     def _is_switched_off(self, module: str) -> bool:
@@ -515,12 +434,12 @@ class Boot:
         values = [
             value for key, value in self.cmdline if key == f"{module}.modeset"
         ]
-        if module not in self._builtin:
+        if module not in self._modules.builtin:
             values += [
                 word.removeprefix("modeset=")
                 for directive in self.directives
                 if directive.words[0] == "options"
-                and module_name(directive.words[1]) == module
+                and kernel_arguments.module_name(directive.words[1]) == module
                 for word in directive.words[2:]
                 if word.startswith("modeset=")
             ]
@@ -529,10 +448,11 @@ class Boot:
     def _is_after_vfio(self, module: str) -> bool:
         """Tell whether vfio-pci has its devices before a module starts."""
         if self.is_vfio_builtin:
-            return module not in self._builtin or (
-                self._builtin.index(module) > self._builtin.index(VFIO)
+            return module not in self._modules.builtin or (
+                self._modules.builtin.index(module)
+                > self._modules.builtin.index(VFIO)
             )
-        if module in self._builtin:
+        if module in self._modules.builtin:
             return False
         return module in self.after_vfio or any(
             module not in early.before(VFIO) for early in self._early
@@ -568,42 +488,3 @@ class Boot:
             for directive in self.directives
             if directive.evidence.path == path
         )
-
-
-def _rule_matches(rule: str, function: Function) -> bool:
-    if str(function.address) in rule:
-        return True
-    values = {
-        "vendor": f"0x{function.vendor_id:04x}",
-        "device": f"0x{function.product_id:04x}",
-        "class": f"0x{function.class_code:06x}",
-    }
-    asked = re.findall(
-        r'ATTRS?\{(vendor|device|class)\}=="([^"]*)"', rule, re.I
-    )
-    return {"vendor"} < {name for name, _ in asked} and all(
-        any(
-            fnmatch.fnmatchcase(values[name], pattern.lower())
-            for pattern in patterns.split("|")
-        )
-        for name, patterns in asked
-    )
-
-
-_DISPLAY_MODULES = {
-    0x10DE: ("nouveau", "nvidia", "nvidiafb"),
-    0x1002: ("amdgpu", "radeon"),
-    0x8086: ("i915", "xe"),
-    0x15B3: ("mlx5_core",),
-}
-
-
-def _usual_modules(function: Function) -> tuple[str, ...]:
-    match function.base_class:
-        case 0x0403:
-            return ("snd_hda_intel",)
-        case 0x0C03:
-            return ("xhci_pci",)
-        case 0x0C80:
-            return ("i2c_nvidia_gpu",)
-    return _DISPLAY_MODULES.get(function.vendor_id, ())

@@ -10,6 +10,7 @@ from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import command_line
+from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.links import linking
@@ -90,14 +91,14 @@ class Context:
         :param without: (parameter, value) that are to be taken from it.
         """
         unwanted = set(without)
-        words = outcome.cmdline_words(self.boot.cmdline_text)
+        words = kernel_arguments.split_words(self.boot.cmdline_text)
         return command_line.change(
             self.tree,
             arguments,
             (
                 word
                 for word in dict.fromkeys(words)
-                if unwanted.intersection(outcome.split_cmdline(word))
+                if unwanted.intersection(kernel_arguments.split(word))
             ),
         )
 

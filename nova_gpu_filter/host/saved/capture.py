@@ -18,6 +18,7 @@ from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.boot import udev_rules
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import capture_use
 from nova_gpu_filter.host.saved import kept
@@ -64,7 +65,7 @@ _FILES = (
 _FOLDERS = (
     *outcome.MODPROBE_PLACES,
     *outcome.LOAD_PLACES,
-    *outcome.UDEV_PLACES,
+    *udev_rules.UDEV_PLACES,
     *outcome.DRACUT_PLACES,
     *initramfs.MODULES_PLACES,
     initramfs.MKINITCPIO_PLACE,

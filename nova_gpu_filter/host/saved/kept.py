@@ -11,8 +11,10 @@ from collections.abc import Callable
 import re
 
 from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.boot import udev_rules
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.saved import kept_boot
 from nova_gpu_filter.host.saved import kept_use
@@ -160,7 +162,7 @@ _KERNEL = r"(?:/usr)?/lib/modules/[^/]+"
 FILES: tuple[tuple[str, Keep], ...] = (
     (r"/proc/sys/kernel/hostname|/etc/hostname", _hostname),
     (r"/proc/sys/kernel/osrelease", _lines(r"[\w.+~-]{1,128}")),
-    (outcome.CMDLINE, kept_boot.cmdline),
+    (kernel_arguments.CMDLINE, kept_boot.cmdline),
     (r"/proc/cpuinfo", _cpus),
     (r"/proc/interrupts", _interrupts),
     (
@@ -224,7 +226,7 @@ FILES: tuple[tuple[str, Keep], ...] = (
     ),
     (_files(outcome.MODPROBE_PLACES, _CONF), kept_boot.modprobe),
     (_files(outcome.LOAD_PLACES), kept_boot.load),
-    (_files(outcome.UDEV_PLACES), kept_boot.rules),
+    (_files(udev_rules.UDEV_PLACES), kept_boot.rules),
     (rf"/etc/driverctl\.d/pci-{ADDRESS}", kept_boot.driver),
     (r"/etc/dracut\.conf", kept_boot.dracut),
     (_files(outcome.DRACUT_PLACES, _CONF), kept_boot.dracut),

@@ -6,6 +6,7 @@ import fnmatch
 import re
 
 from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.saved.tokens import ADDRESS
@@ -64,7 +65,7 @@ _MODULE_LISTS = frozenset(
 
 def _parameter(tokens: Tokens, word: str) -> str:
     key, equals, value = word.replace('"', "").partition("=")
-    name = outcome.module_name(key)
+    name = kernel_arguments.module_name(key)
     parts = value.split(",") if equals else []
     if name in _MODULE_LISTS:
         return f"{key}{equals}{','.join(map(tokens.module, parts))}"
@@ -83,7 +84,7 @@ def _parameter(tokens: Tokens, word: str) -> str:
 
 def cmdline(tokens: Tokens, text: str) -> list[str]:
     """Keep parameters of the kernel that we know."""
-    words = outcome.cmdline_words(text)
+    words = kernel_arguments.split_words(text)
     return [" ".join(_parameter(tokens, word) for word in words)]
 
 
@@ -134,7 +135,7 @@ def early_modules(tokens: Tokens, text: str) -> list[str]:
         if words:
             options = (
                 [_option(tokens, words[0], one) for one in words[1:]]
-                if outcome.module_name(words[0]) == outcome.VFIO
+                if kernel_arguments.module_name(words[0]) == outcome.VFIO
                 else []
             )
             kept.append(" ".join((tokens.module(words[0]), *options)))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
+from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import vfio_ids
 from nova_gpu_filter.host.sysfs import tree
@@ -55,12 +56,12 @@ def boot_of(host):
     ],
 )
 def test_the_kernel_command_line_is_split(text, pairs):
-    assert outcome.split_cmdline(text) == pairs
+    assert kernel_arguments.split(text) == pairs
 
 
 @given(st.text())
 def test_any_command_line_is_split(text):
-    for key, _ in outcome.split_cmdline(text):
+    for key, _ in kernel_arguments.split(text):
         assert "-" not in key
 
 

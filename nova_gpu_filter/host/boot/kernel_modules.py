@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which modules the kernel has built in, and which claim a device.
+
+Sources: the kernel's Documentation/kbuild/kbuild.rst (modules.builtin) and
+depmod(8) (modules.alias).
+"""
+
+import fnmatch
+import functools
+import re
+
+from nova_gpu_filter.host.boot.kernel_arguments import module_name
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+VFIO = "vfio_pci"
+
+
+class KernelModules:
+    """The lists of modules of the running kernel."""
+
+    def __init__(self, tree: tree_lib.Tree) -> None:
+        self._tree = tree
+
+    @functools.cached_property
+    def builtin(self) -> tuple[str, ...]:
+        """Modules that are built into the kernel, in the order of starting.
+
+        ``modules.builtin`` is in the order of linking (Documentation/kbuild/
+        kbuild.rst), in which the kernel starts its drivers.
+        """
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        for folder in ("/lib/modules", "/usr/lib/modules"):
+            data = self._tree.read_bytes(
+                f"{folder}/{release}/modules.builtin", 16 << 20
+            )
+            if data is not None:
+                return tuple(
+                    module_name(name)
+                    for name in re.findall(
+                        r"([\w-]+)\.ko", data.decode("utf-8", "replace")
+                    )
+                )
+        return ()
+
+    def is_builtin(self, module: str) -> bool:
+        """Tell whether a module is part of the kernel."""
+        return module_name(module) in self.builtin
+
+    @functools.cached_property
+    def _aliases(self) -> tuple[tuple[str, str], ...] | None:
+        release = self._tree.read("/proc/sys/kernel/osrelease")
+        for folder in ("/lib/modules", "/usr/lib/modules"):
+            data = self._tree.read_bytes(
+                f"{folder}/{release}/modules.alias", 16 << 20
+            )
+            if data is not None:
+                found = re.findall(
+                    r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$",
+                    data.decode("utf-8", "replace"),
+                    re.MULTILINE,
+                )
+                return tuple(found)
+        return None
+
+    def candidates(self, function: Function) -> tuple[str, ...]:
+        """List the modules that claim a device, vfio-pci left out.
+
+        Without ``modules.alias`` it is those that are usual for the vendor.
+        """
+        if self._aliases is None or function.modalias is None:
+            return _usual_modules(function)
+        vendor = f"pci:v{function.vendor_id:08X}"
+        found = {
+            module_name(module)
+            for pattern, module in self._aliases
+            if pattern.startswith((vendor, "pci:v*"))
+            and fnmatch.fnmatchcase(function.modalias, pattern)
+        }
+        return tuple(sorted(found - {VFIO}))
+
+
+_DISPLAY_MODULES = {
+    0x10DE: ("nouveau", "nvidia", "nvidiafb"),
+    0x1002: ("amdgpu", "radeon"),
+    0x8086: ("i915", "xe"),
+    0x15B3: ("mlx5_core",),
+}
+
+
+def _usual_modules(function: Function) -> tuple[str, ...]:
+    match function.base_class:
+        case 0x0403:
+            return ("snd_hda_intel",)
+        case 0x0C03:
+            return ("xhci_pci",)
+        case 0x0C80:
+            return ("i2c_nvidia_gpu",)
+    return _DISPLAY_MODULES.get(function.vendor_id, ())
