@@ -24,6 +24,10 @@ from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import topology as topologies
 from nova_gpu_filter.topology.policy import LinkPolicy
 
+_MOST_GPUS = 1024
+"""Of one host: more than any has, and little enough to be simulated."""
+_MOST_HOSTS = 100_000
+"""Of one row."""
 _KEYS: Final = frozenset(
     ("name", "count", "model", "machine", "gpus", "gpu_links", "numa", "used")
 )
@@ -106,6 +110,16 @@ def read(
         ``<model>/<gpus>`` or ``<model>``.
     :raises BadScenario: a row cannot be used.
     """
+    for part in (machines_, machine_by_model):
+        if part is not None and not isinstance(part, Mapping):
+            raise errors.BadScenario(
+                source=source,
+                problem="machines and machine_by_model must be mappings",
+            )
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        raise errors.BadScenario(
+            source=source, problem="hosts must be a list of mappings"
+        )
     reader = _Reader(source, machines_ or {}, machine_by_model or {})
     specs: list[HostSpec] = []
     for number, row in enumerate(rows, start=1):
@@ -187,21 +201,30 @@ class _Reader:
     def row(self, number: int, row: Mapping[str, Any]) -> list[HostSpec]:
         where = f"{self._source}, host {number}"
         try:
+            if not isinstance(row, Mapping):
+                raise TypeError("must be a mapping of names to values")
             unknown = row.keys() - _KEYS
             if unknown:
+                names = ", ".join(sorted(map(str, unknown)))
                 raise ValueError(
-                    f"unknown {', '.join(sorted(unknown))}; known are"
-                    f" {', '.join(sorted(_KEYS))}"
+                    f"unknown {names}; known are {', '.join(sorted(_KEYS))}"
                 )
             kind = self._kind(row)
-            used = topologies.mask_of(map(int, row.get("used") or ()))
-            if used >> kind.gpus:
+            numbers = [int(one) for one in row.get("used") or ()]
+            if any(not 0 <= one < kind.gpus for one in numbers):
                 raise ValueError(f"used: there are only {kind.gpus} GPUs")
+            used = topologies.mask_of(numbers)
             name = str(row.get("name") or kind.name)
             count = int(row.get("count", 1))
-            if count < 1:
-                raise ValueError("count: must be 1 or more")
-        except (KeyError, TypeError, ValueError) as exc:
+            if not 1 <= count <= _MOST_HOSTS:
+                raise ValueError(f"count: must be 1 to {_MOST_HOSTS}")
+        except (
+            AttributeError,
+            KeyError,
+            OverflowError,
+            TypeError,
+            ValueError,
+        ) as exc:
             raise errors.BadScenario(source=where, problem=exc) from exc
         if "count" not in row:
             return [HostSpec(name, kind, used)]
@@ -226,6 +249,8 @@ class _Reader:
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
         """Return tags, NUMA nodes and the name of the machine."""
         gpus = int(row["gpus"]) if "gpus" in row else None
+        if gpus is not None and not 1 <= gpus <= _MOST_GPUS:
+            raise ValueError(f"gpus: must be 1 to {_MOST_GPUS}")
         machine = row.get("machine")
         if machine is None and "gpu_links" not in row:
             model = row.get("model")

@@ -3,6 +3,7 @@
 """A scenario file: which cloud, which servers, which schedulers."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -305,13 +306,21 @@ def _trace_runs(
 
 
 def _flavors(rows: Any, source: str) -> list[workload.Flavor]:
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        raise errors.BadScenario(source=source, problem="must be a list")
     found = []
     for row in rows:
         if not isinstance(row, Mapping):
             row = {"gpus": row}
         try:
             found.append(workload.read_flavor(row))
-        except (KeyError, TypeError, ValueError) as exc:
+        except (
+            AttributeError,
+            KeyError,
+            OverflowError,
+            TypeError,
+            ValueError,
+        ) as exc:
             raise errors.BadScenario(source=source, problem=exc) from exc
     return found
 
@@ -325,11 +334,12 @@ def _number(
 ) -> Any:
     try:
         value = type_(data.get(key, default))
-    except (TypeError, ValueError) as exc:
+    except (OverflowError, TypeError, ValueError) as exc:
         raise errors.BadScenario(
             source=source, problem=f"{key}: {exc}"
         ) from exc
-    if value < 0 or (not value and key not in _MAY_BE_ZERO):
+    # What is no number is below no number either.
+    if not value >= 0 or (not value and key not in _MAY_BE_ZERO):
         raise errors.BadScenario(
             source=source, problem=f"{key}: must be above 0"
         )
