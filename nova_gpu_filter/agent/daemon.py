@@ -46,10 +46,14 @@ def read_options(paths: Sequence[str]) -> Any:
     """
     conf = cfg.ConfigOpts()
     gpu_agent.register_opts(conf)
-    # Those that Nova registers for it (nova/conf/utils.py).
+    # Those that Nova registers, with its defaults (nova/conf/utils.py).
     loading.register_session_conf_options(conf, _PLACEMENT)
     loading.register_auth_conf_options(conf, _PLACEMENT)
     loading.register_adapter_conf_options(conf, _PLACEMENT)
+    conf.set_default("service_type", _PLACEMENT, group=_PLACEMENT)
+    conf.set_default(
+        "valid_interfaces", ["internal", "public"], group=_PLACEMENT
+    )
     arguments = []
     for path in paths:
         kind = "dir" if os.path.isdir(path) else "file"
@@ -93,8 +97,6 @@ def connect_placement(conf: Any) -> Any:
             " [placement]auth_type, auth_url, username, password,"
             " project_name and the domains"
         )
-    # A catalog has several endpoints; Nova takes the same.
-    adapter.service_type = adapter.service_type or _PLACEMENT
     return adapter
 
 

@@ -3,6 +3,8 @@
 """A compute node with two GPUs: a real Placement, files of sysfs, a libvirt
 that is a list of domains, and what Nova does with them."""
 
+import random
+
 import os_traits
 
 from nova_gpu_filter.agent import bus as bus_lib
@@ -81,6 +83,7 @@ class World:
         self.resets = dict.fromkeys(GPUS, 0)
         self.problem = dict.fromkeys(GPUS)
         self.queue = []
+        self.clock = random.Random(7)
         self.places = {}
         self.make_providers()
         self.start_agent()
@@ -209,7 +212,8 @@ class World:
                 corrected_errors=1000,
             ),
             submit=self.queue.append,
-            clock=lambda: 1.0,
+            # It jumps: nothing may be decided by it.
+            clock=lambda: self.clock.uniform(0, 4e9),
         )
 
     def _answer(self):
