@@ -2,6 +2,8 @@
 
 """``nova-gpu-host check``."""
 
+import shlex
+
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.cmd.host import report
@@ -90,6 +92,10 @@ class Check(base.HostCommand, command.Lister):
             has_aliases,
             base.read_cc_modes(tree, parsed_args),
             base.flags(self, parsed_args),
+            tuple(
+                f"--nova-conf {shlex.quote(path)}"
+                for path in parsed_args.nova_conf
+            ),
         )
         found = readiness.check(context, only)
         if options is not None:
@@ -105,7 +111,10 @@ class Check(base.HostCommand, command.Lister):
             found = sorted(
                 [
                     *found,
-                    *conf_device_specs.check(host, everything, options),
+                    *map(
+                        context.repeat_flags,
+                        conf_device_specs.check(host, everything, options),
+                    ),
                     *conf_migration.check(context, options),
                     *agent,
                 ],

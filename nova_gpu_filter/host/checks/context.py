@@ -13,6 +13,7 @@ from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
@@ -37,6 +38,22 @@ class Context:
     """Options of the question that name the host and what is known of it:
     ``--sysfs-root tree``; a command that is a cure repeats them."""
 
+    check_flags: tuple[str, ...] = ()
+    """The same, of ``check`` alone: ``--nova-conf nova.conf``."""
+
+    def repeat_flags(self, finding: Finding) -> Finding:
+        """Complete the commands of a finding that knew of no question."""
+        start = "nova-gpu-host config"
+        return dataclasses.replace(
+            finding,
+            cures=tuple(
+                cure.replace(start, " ".join((start, *self.flags)), 1)
+                if cure.startswith(start)
+                else cure
+                for cure in finding.cures
+            ),
+        )
+
     def command(
         self,
         name: str,
@@ -51,6 +68,7 @@ class Context:
         return " ".join(
             (
                 *("nova-gpu-host", name, *self.flags),
+                *(self.check_flags if name == "check" else ()),
                 *(f"--device {address}" for address in named),
                 *options,
             )

@@ -213,6 +213,33 @@ def test_commands_repeat_what_was_asked(host, capsys):
         )
 
 
+def test_commands_about_a_nova_conf_repeat_the_host_too(
+    host, tmp_path, capsys
+):
+    root, conf = str(host.root), tmp_path / "nova.conf"
+    conf.write_text("[pci]\nreport_in_placement = true\n")
+    host.write("/sys/module/kvm_amd/parameters/sev_snp", "Y")
+    # A GPU that can be confidential.
+    host.write(f"/sys/bus/pci/devices/{FIRST}/device", "0x2330")
+    app.main(
+        [
+            *("check", "--sysfs-root", root, "-f", "json"),
+            *("--nova-conf", str(conf)),
+        ]
+    )
+    cures = {
+        row["Finding"]: row["Cure"]
+        for row in json.loads(capsys.readouterr().out)
+    }
+    (not_set,) = (one for one in cures if "device_spec is not set" in one)
+    assert cures[not_set] == [f"nova-gpu-host config --sysfs-root {root}"]
+    (modes,) = (one for one in cures if "encrypted memory" in one)
+    assert cures[modes][1] == (
+        f"nova-gpu-host check --sysfs-root {root} --nova-conf {conf}"
+        " --nvidia-cc cc-mode.txt"
+    )
+
+
 def test_a_console_that_is_the_only_gpu_is_named_in_its_cure(host):
     for address in (FIRST, SECOND):
         host.write(f"/sys/bus/pci/devices/{address}/boot_vga", 1)
