@@ -63,14 +63,15 @@ def read_hosts(
     providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
     devices = dict(_devices(providers))
     roots = {root for root, _ in devices.values()}
-    if not roots:
-        if name is not None:
-            raise errors.Unknown(
-                kind="device in Placement on host", name=name, hint=""
-            )
-        raise errors.NoDevices()
     summaries = _summaries(get, providers, devices, roots, name is not None)
-    return tuple(_hosts(providers, devices, summaries))
+    hosts = tuple(_hosts(providers, devices, summaries))
+    if not hosts and name is not None:
+        raise errors.Unknown(
+            kind="device in Placement on host", name=name, hint=""
+        )
+    if not hosts:
+        raise errors.NoDevices()
+    return hosts
 
 
 def _root(get: service.Get, name: str) -> str:
@@ -110,10 +111,10 @@ def _summaries(
     roots: set[str],
     one_host: bool,
 ) -> dict[str, _Summary]:
-    """Read what roots and devices have."""
+    """Read what roots and devices have; nothing is asked without any."""
     wanted = roots | devices.keys()
     found: dict[str, _Summary] = {}
-    in_tree = f"&in_tree={next(iter(roots))}" if one_host else ""
+    in_tree = f"&in_tree={next(iter(roots))}" if one_host and roots else ""
 
     def missing() -> set[str]:
         return wanted - found.keys()

@@ -148,3 +148,34 @@ def test_a_cloud_without_devices_is_told(placement, get):
     placement.replace_providers([_root("a")])
     with pytest.raises(errors.NoDevices, match="Placement has no PCI devices"):
         reader.read_hosts(get)
+
+
+def test_what_cyborg_has_is_left_alone(placement, get):
+    """Its providers of GPUs have names like those of Nova."""
+
+    def gpu(host, bus, *traits):
+        return service.Provider(
+            f"{host}_0000:{bus:02X}:00.0",
+            host,
+            {"PGPU": service.Inventory(1)},
+            traits,
+        )
+
+    managed = "COMPUTE_MANAGED_PCI_DEVICE"
+    placement.replace_providers(
+        [
+            _root("a"),
+            gpu("a", 0x1B, "OWNER_NOVA", managed),
+            gpu("a", 0x1C, "OWNER_CYBORG"),
+            # Configured for both, which drift tells.
+            gpu("a", 0x1D, "OWNER_CYBORG", "OWNER_NOVA", managed),
+            _root("b"),
+            gpu("b", 0x1B, "OWNER_CYBORG"),
+        ]
+    )
+    (host,) = reader.read_hosts(get)
+    assert {
+        device.address: device.is_of_cyborg for device in host.devices
+    } == {"0000:1b:00.0": False, "0000:1d:00.0": True}
+    with pytest.raises(errors.Unknown, match="on host 'b'"):
+        reader.read_hosts(get, "b")
