@@ -4,7 +4,7 @@
 
 
 class GpuFilterError(Exception):
-    """Base class: the message says what is wrong and how to mend it."""
+    """Base class: the message says what is wrong and how to repair it."""
 
     message = "An unknown error occurred."
 
@@ -28,7 +28,7 @@ class PoolMatcherBroken(GpuFilterError):
 
     message = (
         "[gpu_filter]pool_matcher = %(name)s: this pool matcher cannot be"
-        " loaded: %(error)s. Mend or reinstall the package that provides it,"
+        " loaded: %(error)s. Repair or reinstall the package that provides it,"
         " or choose another matcher, then start the service again."
     )
 
@@ -38,7 +38,7 @@ class PluginBroken(GpuFilterError):
 
     message = (
         "The entry point %(entry_point)s in %(namespace)s cannot be loaded:"
-        " %(error)s. Mend or remove the package that provides it."
+        " %(error)s. Repair or remove the package that provides it."
     )
 
 

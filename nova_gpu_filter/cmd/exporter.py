@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         default=30.0,
         help="how long to wait for an answer (default: %(default)s)",
     )
-    what = parser.add_argument_group("what to tell")
+    what = parser.add_argument_group("what to export")
     what.add_argument(
         "--nova-conf",
         metavar="FILE",
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         " until it is known of all, and then of those that changed hands; 0"
         " for no usage by project and host (default: %(default)s)",
     )
-    how = parser.add_argument_group("how to tell it")
+    how = parser.add_argument_group("how to serve it")
     how.add_argument(
         "--address",
         metavar="ADDRESS",

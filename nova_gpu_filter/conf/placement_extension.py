@@ -68,7 +68,7 @@ transaction of its own, as many as
 ``[placement]allocation_conflict_retry_count`` says.
 
 ``False`` leaves these requests to Placement as it is. Do that only with a
-Placement that has been mended.
+Placement that has been repaired.
 """,
     ),
     mix.option,

@@ -26,7 +26,7 @@ class HostUsage:
     used: int
 
 
-def of(
+def sum_by_project(
     host: str, found: summary.ModelSummary, owners: ownership.Owners
 ) -> Iterator[HostUsage]:
     """Add up what projects have of a model on a host.

@@ -159,7 +159,9 @@ class Reader:
                 usage
                 for host in summaries
                 for found in host.models
-                for usage in host_usage.of(host.name, found, owners)
+                for usage in host_usage.sum_by_project(
+                    host.name, found, owners
+                )
             ),
             names={} if self._usage is None else self._usage.names,
             asked=tuple(asked),
@@ -239,7 +241,7 @@ class Reader:
             host.is_down,
             tuple(
                 found
-                for found in summary.of(host, self._scope.mix)
+                for found in summary.summarize(host, self._scope.mix)
                 if not self._scope.resource_classes
                 or found.resource_class in self._scope.resource_classes
             ),

@@ -173,7 +173,7 @@ class Capacity:
         return sum(number for _, number in self.by_host)
 
 
-def of(
+def count_servers(
     hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
 ) -> list[Capacity]:
     """Count for each flavor, alone and as a mix of all of them."""

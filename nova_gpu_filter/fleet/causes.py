@@ -126,7 +126,7 @@ def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
                 request=asked.alias.name,
                 asked=asked.count,
                 free=units,
-                links=shortage.of(
+                links=shortage.describe(
                     found.topology,
                     found.free,
                     found.named,

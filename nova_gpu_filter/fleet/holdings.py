@@ -40,7 +40,7 @@ class Holding:
     """Of the host itself, by resource class."""
 
 
-def of(
+def list_holdings(
     host: model.Host,
     held: holders.Holders,
     of_host: Mapping[str, Mapping[str, int]],

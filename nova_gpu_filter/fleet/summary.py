@@ -73,7 +73,7 @@ def count(devices: Iterable[model.Device]) -> Counts:
     return Counts(total, free, used, reserved, unavailable)
 
 
-def of(
+def summarize(
     host: model.Host,
     mix: fragmentation_.Mix = fragmentation_.DEFAULT_MIX,
 ) -> list[ModelSummary]:

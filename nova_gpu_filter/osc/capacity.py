@@ -55,7 +55,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         known = alias_options.read(parsed_args)
         flavors = compute.read_flavors(self.services.compute)
         demands = self._demands(flavors, parsed_args.flavor, known)
-        found = capacity.of(self.read_hosts(), demands)
+        found = capacity.count_servers(self.read_hosts(), demands)
         if parsed_args.by_host:
             return ("Flavor", "Host", "Servers"), [
                 (fitting.wanted.name, host, number)

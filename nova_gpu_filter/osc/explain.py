@@ -321,7 +321,7 @@ class Explain(command.Lister, base.GpuCommand):
             explain.explain_host(
                 host,
                 wanted,
-                holdings.of(host, held, of_hosts.get(host.uuid, {}))
+                holdings.list_holdings(host, held, of_hosts.get(host.uuid, {}))
                 if host.uuid in asked_uuids
                 else [],
                 gates[host.uuid],

@@ -112,7 +112,7 @@ class ListHost(command.Lister, base.GpuCommand):
                 base.number(found.fragmentation),
             )
             for host in hosts
-            for found in summary.of(host)
+            for found in summary.summarize(host)
             if parsed_args.model is None
             or any(
                 base.is_named(device, parsed_args.model)
@@ -155,7 +155,7 @@ class ShowHost(command.ShowOne, base.GpuCommand):
             if amount is not None:
                 # Nothing counts on a host that takes no servers.
                 shown[f"{name}_free"] = 0 if host.obstacles else amount.free
-        for found in summary.of(host):
+        for found in summary.summarize(host):
             prefix = found.resource_class.removeprefix("CUSTOM_").lower()
             shown |= {
                 f"{prefix}_model": found.model,

@@ -240,8 +240,8 @@ def _are_options_good(conf: cfg.ConfigOpts) -> bool:
         return True
     # Not within "except": oslo.log would append the exception once more.
     LOG.error(
-        "[gpu_filter]: %s. The GPU extension is off until this is mended and"
-        " Placement is started again.",
+        "[gpu_filter]: %s. The GPU extension is off until this is corrected"
+        " and Placement is started again.",
         problem,
     )
     return False

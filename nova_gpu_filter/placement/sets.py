@@ -364,7 +364,7 @@ def _of_different(
     """Yield sets of different devices, a packing of them first."""
     if _tells_apart(topology, beside):
         ranking = choice.rank(topology, free, size, None, mix, beside)
-        for mask in ranking.few(seed, limit):
+        for mask in ranking.list_diverse(seed, limit):
             yield tuple(topologies.devices_of(mask))
         return
     devices = topologies.devices_of(free)

@@ -11,7 +11,7 @@ from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 
 
-def of(
+def describe(
     topology: Topology,
     free: int,
     named: Callable[[int], Sequence[str]],

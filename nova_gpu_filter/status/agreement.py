@@ -82,7 +82,7 @@ def check(node: Node) -> results.Result:
                 )
             )
     others = sorted(set(aliases) - reached)
-    return results.of(
+    return results.combine(
         problems,
         otherwise=f"No device_spec of this node is for {', '.join(others)};"
         " right if other hosts have such devices."

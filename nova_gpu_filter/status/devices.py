@@ -189,7 +189,7 @@ def check_links(node: Node) -> results.Result:
         )
         for resource_class, hosts in unknown.items()
     )
-    return results.of(problems)
+    return results.combine(problems)
 
 
 def check_owners(node: Node) -> results.Result:

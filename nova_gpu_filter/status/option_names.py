@@ -96,7 +96,7 @@ def check(node: Node) -> results.Result:
             for group, name in _REMOVED
             if name in sections.get(group, {})
         ]
-    return results.of(problems)
+    return results.combine(problems)
 
 
 def _files(conf: cfg.ConfigOpts) -> Iterator[str]:

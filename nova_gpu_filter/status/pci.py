@@ -87,7 +87,7 @@ def check_aliases(node: Node) -> results.Result:
     except UnreadableError as exc:
         return results.failure(str(exc))
     if aliases:
-        return results.of(list(_check_keys("alias", node.conf.pci.alias)))
+        return results.combine(list(_check_keys("alias", node.conf.pci.alias)))
     if Role.CONTROLLER in node.roles:
         return results.warning(
             "[pci]alias is not set: no flavor can ask for a GPU. nova-gpu-host"
@@ -124,7 +124,7 @@ def check_device_specs(node: Node) -> results.Result:
         if codec.TAG in tags:
             problems.extend(_check_links(tags))
     problems.extend(_check_post_copy(node, specs))
-    return results.of(
+    return results.combine(
         problems,
         otherwise="nova-gpu-host check --nova-conf holds them against the"
         " hardware.",

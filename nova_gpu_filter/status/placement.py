@@ -138,7 +138,7 @@ def check_names(node: Node) -> results.Result:
                     " computes."
                 )
             )
-    return results.of(problems)
+    return results.combine(problems)
 
 
 def _known_traits(

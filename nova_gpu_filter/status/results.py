@@ -30,7 +30,9 @@ def does_not_apply(reason: str) -> Result:
     return success(f"Does not apply: {reason}")
 
 
-def of(problems: Sequence[Result], otherwise: str | None = None) -> Result:
+def combine(
+    problems: Sequence[Result], otherwise: str | None = None
+) -> Result:
     """Make one result of many: the worst code, all details.
 
     :param otherwise: details where there are none.

@@ -92,7 +92,7 @@ def check_order(node: Node) -> results.Result:
                 " remove it."
             )
         )
-    return results.of(problems)
+    return results.combine(problems)
 
 
 def check_weighers(node: Node) -> results.Result:
@@ -168,7 +168,7 @@ def check_lost_claims(node: Node) -> results.Result:
                 " devices, no other devices are tried after a lost claim."
             )
         )
-    return results.of(problems)
+    return results.combine(problems)
 
 
 def check_matcher(node: Node) -> results.Result:

@@ -25,7 +25,7 @@ class Choice(ranking.Ranking):
 
     __slots__ = ()
 
-    def few(self, seed: int, limit: int | None = None) -> list[int]:
+    def list_diverse(self, seed: int, limit: int | None = None) -> list[int]:
         """List a few sets that serve many purposes.
 
         First the best set, then sets disjoint from it and from each other,

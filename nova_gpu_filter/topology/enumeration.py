@@ -132,7 +132,7 @@ def best_first(
         better = near
 
 
-def look(
+def enumerate_sets(
     topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
 ) -> tuple[list[LinkedSet], bool]:
     """Find the sets to choose from.

@@ -136,8 +136,9 @@ class Ranking:
         self._knows_damage = self._fragmentation.is_exact
         self._twins = twins.FreeTwins(topology, free)
         self._partitions = frozenset(topology.whole_partitions(k, free))
-        found, self.exact = self._look()
-        """Whether all sets were looked at, see :func:`enumeration.look`."""
+        found, self.exact = self._enumerate()
+        """Whether all sets were compared, see
+        :func:`enumeration.enumerate_sets`."""
         self._link_score_by_representative: dict[int, _LinkScore] = {}
         self._groups: dict[_GroupKey, list[int]] = {}
         for linked in found:
@@ -155,7 +156,7 @@ class Ranking:
     def _is_required(self) -> bool:
         return self.policy is not None and self.policy.required
 
-    def _look(self) -> tuple[list[LinkedSet], bool]:
+    def _enumerate(self) -> tuple[list[LinkedSet], bool]:
         partitions = {
             mask: enumeration.linked_set(self.topology, mask)
             for mask in map(self._twins.representative, self._partitions)
@@ -165,7 +166,7 @@ class Ranking:
             if self.policy.link is Requirement.FABRIC:
                 return list(partitions.values()), True
             floor = self.policy.link.floor
-        found, exact = enumeration.look(
+        found, exact = enumeration.enumerate_sets(
             self.topology, self.free, self._twins, self.k, floor
         )
         if not exact:

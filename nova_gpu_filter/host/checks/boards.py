@@ -34,7 +34,9 @@ def check(context: Context) -> Iterator[Finding]:
         # A guest has what it was given.
         return
     counts = collections.Counter(
-        gpu.product_id for gpu in context.host.gpus if baseboards.of(gpu)
+        gpu.product_id
+        for gpu in context.host.gpus
+        if baseboards.list_boards(gpu)
     )
     switches = len(context.host.nvswitches)
     for product_id, gpus in counts.items():

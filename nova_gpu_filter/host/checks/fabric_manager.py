@@ -35,7 +35,9 @@ def mode(text: str | None) -> int:
 def check(context: Context) -> Iterator[Finding]:
     """Check what holds on every board with NVSwitches."""
     boards = [
-        board for gpu in context.host.gpus for board in baseboards.of(gpu)
+        board
+        for gpu in context.host.gpus
+        for board in baseboards.list_boards(gpu)
     ]
     by_nics = any(board.manages_switches_by_nics for board in boards)
     if not context.host.nvswitches and not by_nics:

@@ -65,7 +65,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _other_hosts(context: Context) -> Iterator[Finding]:
     for gpu in context.host.gpus:
-        if any(board.spans_hosts for board in baseboards.of(gpu)):
+        if any(board.spans_hosts for board in baseboards.list_boards(gpu)):
             yield Finding(
                 Severity.NOTE,
                 "fabric",
@@ -87,7 +87,10 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
     gpus = [
         gpu
         for gpu in context.host.gpus
-        if any(board.manages_switches_by_nics for board in baseboards.of(gpu))
+        if any(
+            board.manages_switches_by_nics
+            for board in baseboards.list_boards(gpu)
+        )
     ]
     if len(gpus) < 2:
         return

@@ -191,7 +191,7 @@ BASEBOARDS = {
 }
 
 
-def of(gpu: Function) -> tuple[Baseboard, ...]:
+def list_boards(gpu: Function) -> tuple[Baseboard, ...]:
     """List the boards that a GPU may be on."""
     if gpu.vendor_id != _NVIDIA:
         return ()

@@ -326,7 +326,8 @@ def _without_nvlink(
     on_board = [
         gpu
         for gpu in gpus
-        if host.nvswitches or any(one.is_board for one in baseboards.of(gpu))
+        if host.nvswitches
+        or any(one.is_board for one in baseboards.list_boards(gpu))
     ]
     if len(on_board) < 2:
         return frozenset()

@@ -324,7 +324,7 @@ def _link_refusal(
         specs=lead.specs,
         free=len(devices.names),
         candidates=candidates,
-        links=shortage.of(
+        links=shortage.describe(
             topology, everything, devices.named, lead.count, policy.link
         ),
     )

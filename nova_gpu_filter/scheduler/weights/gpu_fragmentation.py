@@ -23,7 +23,7 @@ class GpuFragmentationWeigher(base._DeviceWeigher):
     def _judge(self, host_state, requests):
         """Return the increase of F and what is lost, in GPUs, and the number
         of free devices, all of them negative."""
-        offered = offer.of(host_state, requests)
+        offered = offer.find(host_state, requests)
         if offered is None:
             return 0.0, 0.0, -_count_free_devices(host_state)
         topology = offered.devices.topology

@@ -31,7 +31,7 @@ class GpuTopologyWeigher(base._DeviceWeigher):
         count = requests.requests[0].count
         policy = requests.link_policy
         offered = (
-            offer.of(host_state, requests) if policy and count > 1 else None
+            offer.find(host_state, requests) if policy and count > 1 else None
         )
         if offered is None:
             return links.SYS, 0.0

@@ -20,7 +20,7 @@ class Offer:
     """Those that the first candidate claims."""
 
 
-def of(host_state, requests: request.DeviceRequests) -> Offer | None:
+def find(host_state, requests: request.DeviceRequests) -> Offer | None:
     """Read the device set that the scheduler would claim on a host.
 
     Without PCI in Placement nova-compute takes the devices: then the best set

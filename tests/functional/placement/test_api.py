@@ -393,4 +393,4 @@ def test_an_option_that_makes_no_sense_turns_the_extension_off(
     assert "X-GPU-Candidates" not in headers
     [line] = [line for line in log if option in line]
     assert "ERROR" in line
-    assert "off until this is mended" in line
+    assert "off until this is corrected" in line

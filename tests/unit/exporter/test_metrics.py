@@ -39,7 +39,10 @@ def samples(found):
 def summarize(host):
     """Make what the reader makes of a host."""
     return reading.HostSummary(
-        host.name, host.is_disabled, host.is_down, tuple(summary.of(host))
+        host.name,
+        host.is_disabled,
+        host.is_down,
+        tuple(summary.summarize(host)),
     )
 
 
@@ -71,7 +74,7 @@ def test_a_host_is_told_in_numbers():
     assert found["nova_gpu_partitions_intact", "1"] == 6
     assert found["nova_gpu_links_known",] == 1
     assert found["nova_gpu_host_disabled",] == 0
-    [expected] = [one.fragmentation for one in summary.of(host)]
+    [expected] = [one.fragmentation for one in summary.summarize(host)]
     assert found["nova_gpu_fragmentation",] == expected > 0
 
 

@@ -191,7 +191,7 @@ def test_capacity_is_counted_over_the_cloud_and_by_host():
         builders.machine("b", used=range(8)),
         builders.machine("c"),
     ]
-    (found,) = capacity.of(hosts, [wanted("h100:4")])
+    (found,) = capacity.count_servers(hosts, [wanted("h100:4")])
     assert found.servers == 3
     assert found.by_host == (("a", 1), ("c", 2))
     assert found.in_mix == 3
@@ -201,8 +201,12 @@ def test_a_mix_shares_the_hosts():
     hosts = [builders.machine("a"), builders.machine("b", used=range(4))]
     four = wanted("h100:4", gpu__link="fabric")
     one = wanted("h100:1")
-    alone = [found.servers for found in capacity.of(hosts, [four, one])]
-    mixed = [found.in_mix for found in capacity.of(hosts, [four, one])]
+    alone = [
+        found.servers for found in capacity.count_servers(hosts, [four, one])
+    ]
+    mixed = [
+        found.in_mix for found in capacity.count_servers(hosts, [four, one])
+    ]
     assert alone == [3, 12]
     # Fours and ones in turn: 4 + 1 + 4 + 1, then ones on what is left.
     assert mixed == [2, 4]

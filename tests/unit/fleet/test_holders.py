@@ -97,9 +97,9 @@ def test_both_ends_are_the_servers(kind, state, status, host, cure):
         [f"infer ({kind}, source)"],
         [f"infer ({kind}, target)"],
     ]
-    (source,) = holdings.of(hosts[0], held, {})
+    (source,) = holdings.list_holdings(hosts[0], held, {})
     assert (source.cure, source.rank) == (cure, holdings.CONFIRM)
-    (target,) = holdings.of(hosts[1], held, {})
+    (target,) = holdings.list_holdings(hosts[1], held, {})
     assert target.rank == holdings.REMOVE
     # Seen from the target alone, it is known as well.
     (target_host,), held = _read(nova, consumers, (TARGET,))
@@ -113,7 +113,7 @@ def test_what_a_failed_migration_left_is_told(state):
     assert held.labels(hosts[0].devices[0]) == [
         f"infer (migration, source, {state})"
     ]
-    (source,) = holdings.of(hosts[0], held, {})
+    (source,) = holdings.list_holdings(hosts[0], held, {})
     # To remove the server would leave it there.
     assert (source.cure, source.rank) == (None, holdings.NO_WAY)
 
@@ -135,7 +135,7 @@ def test_an_evacuated_server_has_devices_on_both_hosts(state, status, host):
         ["infer (evacuation, source)"],
         ["infer (evacuation, target)"],
     ]
-    (source,) = holdings.of(hosts[0], held, {})
+    (source,) = holdings.list_holdings(hosts[0], held, {})
     assert source.rank == holdings.CONFIRM
     assert source.cure == (
         "with what is left of infer removed, as nova-compute does"

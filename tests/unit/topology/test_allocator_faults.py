@@ -41,7 +41,9 @@ def test_each_set_has_as_many_devices_as_were_asked_for(k):
         sets = ranking.ordered(seed=1)
         assert bool(sets) == (free.bit_count() >= k)
         assert {mask.bit_count() for mask in sets} <= {k}
-        assert {mask.bit_count() for mask in ranking.few(seed=1)} <= {k}
+        assert {mask.bit_count() for mask in ranking.list_diverse(seed=1)} <= {
+            k
+        }
 
 
 def test_one_gpu_is_not_just_any():

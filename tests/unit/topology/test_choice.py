@@ -77,10 +77,10 @@ def good_sets(topology, free, k, policy):
 
 def assert_few_are_useful(topology, free, k, policy=None):
     ranking = choice.rank(topology, free, k, policy)
-    few = ranking.few(seed=5)
+    few = ranking.list_diverse(seed=5)
     assert sorted(few) == sorted(ranking.ordered(seed=5))
     assert few[:1] == ranking.ordered(seed=5, limit=1)
-    assert few[:3] == ranking.few(seed=5, limit=3)
+    assert few[:3] == ranking.list_diverse(seed=5, limit=3)
     # All that a packing needs stands in front: look no further than that.
     front = few[: 2 * (free.bit_count() // k)]
     good = good_sets(topology, free, k, policy)
@@ -231,14 +231,14 @@ def test_few_sets_have_a_packing_that_the_best_set_need_not_be_part_of(seed):
         numa=(0,) * 6,
     )
     policy = LinkPolicy(Requirement.NVLINK)
-    few = choice.rank(star, 0b111111, 2, policy).few(seed, limit=5)
+    few = choice.rank(star, 0b111111, 2, policy).list_diverse(seed, limit=5)
     assert few[0] & 1
     assert reference.most_disjoint(few, 0b111111, 2) == 3
 
 
 def test_few_sets_have_one_on_each_numa_node():
     topology = machines.hgx_a100()
-    few = choice.rank(topology, 0b11110111, 3).few(seed=1, limit=4)
+    few = choice.rank(topology, 0b11110111, 3).list_diverse(seed=1, limit=4)
     assert any(mask & 0x0F == mask for mask in few)
     assert any(mask & 0xF0 == mask for mask in few)
 
@@ -356,7 +356,7 @@ def test_required_policy_refuses_what_preferred_puts_last():
     free = mask_of((0, 2, 4))
     required = choice.rank(topology, free, 2, LinkPolicy(Requirement.NVLINK))
     assert required.best is None
-    assert required.ordered(1) == required.few(1) == []
+    assert required.ordered(1) == required.list_diverse(1) == []
     assert required.order([0b101], 1) == []
     preferred = choice.rank(
         topology, free, 2, LinkPolicy(Requirement.NVLINK, required=False)
@@ -385,4 +385,8 @@ def test_questions_without_sense_are_errors(free, k, message):
 
 def test_more_devices_than_are_free_is_no_choice_and_no_error():
     ranking = choice.rank(machines.redstone_a100(), 0b11, 3)
-    assert (ranking.best, ranking.ordered(1), ranking.few(1)) == (None, [], [])
+    assert (ranking.best, ranking.ordered(1), ranking.list_diverse(1)) == (
+        None,
+        [],
+        [],
+    )

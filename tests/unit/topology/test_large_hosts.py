@@ -54,7 +54,7 @@ def test_set_with_the_best_weakest_link_is_found_first(policy):
     topology = scattered_host()
     ranking = choice.rank(topology, topology.everything, 8, policy)
     assert ranking.ordered(seed=1, limit=1) == [HIDDEN]
-    assert ranking.few(seed=1, limit=2)[0] == HIDDEN
+    assert ranking.list_diverse(seed=1, limit=2)[0] == HIDDEN
 
 
 def test_required_policy_holds_for_every_set():
@@ -100,14 +100,16 @@ def test_twins_keep_a_large_switch_exact():
     topology = Topology.from_matrix([[links.nvlink(18)] * n] * n)
     ranking = choice.rank(topology, topology.everything, 16)
     assert ranking.exact
-    few = ranking.few(seed=1, limit=2)
+    few = ranking.list_diverse(seed=1, limit=2)
     assert few[0] ^ few[1] == topology.everything
 
 
 def test_more_than_64_devices_are_no_error():
     n = 72
     topology = Topology.from_matrix([[links.nvlink(18)] * n] * n)
-    few = choice.rank(topology, topology.everything, 8).few(seed=1, limit=9)
+    few = choice.rank(topology, topology.everything, 8).list_diverse(
+        seed=1, limit=9
+    )
     assert sum(few) == topology.everything
 
 

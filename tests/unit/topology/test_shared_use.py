@@ -57,7 +57,7 @@ def test_threads_agree_on_questions_that_nobody_asked_before():
         answers = []
         for free in range(256):
             ranking = choice.rank(topology, free, 3, None, mix)
-            sets = ranking.few(seed=9)
+            sets = ranking.list_diverse(seed=9)
             answers.append((sets, ranking.order(sets[::-1], seed=9)))
         return answers
 
@@ -87,7 +87,7 @@ def test_processes_agree():
         "f'CUSTOM_GPU_FABRIC_{i // 2}_2', f'CUSTOM_GPU_LINK_PIX_{i // 4}',"
         "'CUSTOM_GPU_LINK_NV4_0'}, i // 4) for i in range(8)])\n"
         "for k in range(1, 9):\n"
-        "    print(choice.rank(host, 0b11101111, k).few(seed=3))\n"
+        "    print(choice.rank(host, 0b11101111, k).list_diverse(seed=3))\n"
     )
     one, two = (run(code, PYTHONHASHSEED=seed) for seed in "12")
     assert one == two
