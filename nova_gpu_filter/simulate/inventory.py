@@ -216,8 +216,10 @@ class _Reader:
             used = topologies.mask_of(numbers)
             name = str(row.get("name") or kind.name)
             count = int(row.get("count", 1))
-            if not 1 <= count <= _MOST_HOSTS:
-                raise ValueError(f"count: must be 1 to {_MOST_HOSTS}")
+            if count < 1:
+                raise ValueError("count: must be 1 or more")
+            if count > _MOST_HOSTS:
+                raise ValueError(f"count: must be at most {_MOST_HOSTS}")
         except (
             AttributeError,
             KeyError,
@@ -249,8 +251,8 @@ class _Reader:
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
         """Return tags, NUMA nodes and the name of the machine."""
         gpus = int(row["gpus"]) if "gpus" in row else None
-        if gpus is not None and not 1 <= gpus <= _MOST_GPUS:
-            raise ValueError(f"gpus: must be 1 to {_MOST_GPUS}")
+        if gpus is not None and gpus > _MOST_GPUS:
+            raise ValueError(f"gpus: must be at most {_MOST_GPUS}")
         machine = row.get("machine")
         if machine is None and "gpu_links" not in row:
             model = row.get("model")
