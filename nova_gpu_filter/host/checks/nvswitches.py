@@ -21,6 +21,8 @@ from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.links import baseboards
 
 _CONFIG = fabric_manager.CONFIG
+_MANAGER_DRIVER = "mlx5_core"
+"""Of the ConnectX-7 by which Fabric Manager reaches NVSwitches."""
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -124,12 +126,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
             " GPUs of a guest have no NVLink"
         )
     else:
-        yield Finding(
-            Severity.OK,
-            "fabric-manager",
-            f"Fabric Manager has FABRIC_MODE={mode}",
-            evidence=(Evidence(_CONFIG, f"FABRIC_MODE={mode}"),),
-        )
+        yield _managers_of_host(managers, mode)
         return
     yield Finding(
         Severity.WARNING,
@@ -148,20 +145,53 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
     )
 
 
+def _managers_of_host(managers: list[Function], mode: int) -> Finding:
+    """Check that Fabric Manager reaches the NVSwitches by its cards."""
+    shown = (
+        Evidence(_CONFIG, f"FABRIC_MODE={mode}"),
+        *map(_bound, managers),
+    )
+    lost = [nic for nic in managers if nic.driver != _MANAGER_DRIVER]
+    if not lost:
+        return Finding(
+            Severity.OK,
+            "fabric-manager",
+            f"Fabric Manager has FABRIC_MODE={mode}",
+            evidence=shown,
+        )
+    return Finding(
+        Severity.ERROR,
+        "fabric-manager",
+        f"FABRIC_MODE={mode} needs every network card that manages the"
+        f" NVSwitches bound to {_MANAGER_DRIVER} on this host, but {len(lost)}"
+        f" of {len(managers)} {'is' if len(lost) == 1 else 'are'} not",
+        evidence=shown,
+        cures=(
+            f"modprobe {_MANAGER_DRIVER}",
+            *(
+                command
+                for nic in lost
+                for command in _bind_to_host(nic, _MANAGER_DRIVER)
+            ),
+            "systemctl restart nvidia-fabricmanager",
+        ),
+    )
+
+
 def _bound(switch: Function) -> Evidence:
     return Evidence(
         f"/sys/bus/pci/devices/{switch.address}/driver", switch.driver
     )
 
 
-def _bind_to_host(switch: Function) -> Iterator[str]:
+def _bind_to_host(
+    switch: Function, driver: str = drivers.NVSWITCH
+) -> Iterator[str]:
     path = f"/sys/bus/pci/devices/{switch.address}"
     yield f"echo > {path}/driver_override"
     if switch.driver is not None:
         yield f"echo {switch.address} > {path}/driver/unbind"
-    yield (
-        f"echo {switch.address} > /sys/bus/pci/drivers/{drivers.NVSWITCH}/bind"
-    )
+    yield f"echo {switch.address} > /sys/bus/pci/drivers/{driver}/bind"
 
 
 def _full_passthrough(bound: tuple[Evidence, ...]) -> Finding:

@@ -343,6 +343,19 @@ def test_lost_nvswitches_have_their_driver_after_the_cures(build):
     assert machine.cure("2 of 4 are not") == []
 
 
+@pytest.mark.parametrize("driver", ["vfio-pci", None])
+def test_cards_that_manage_nvswitches_are_the_hosts_after_the_cures(
+    build, driver
+):
+    host = build("hgx_b200")
+    link = f"{DEVICES}/0000:a1:00.0/driver"
+    host.path(link).unlink()
+    if driver:
+        host.link(link, f"/sys/bus/pci/drivers/{driver}")
+    machine = Machine(host, arguments="intel_iommu=on iommu=pt")
+    assert machine.cure("1 of 2 is not") == []
+
+
 # vGPU
 
 
