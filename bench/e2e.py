@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import gc
 import inspect
+import itertools
 import json
 import multiprocessing
 from multiprocessing import connection
@@ -86,6 +87,8 @@ def run(full: bool) -> report.Report:
             "covered": "hosts in the answer",
             "damage": "damage",
             "best_damage": "best",
+            "best_linked_damage": "best linked",
+            "linked_percent": "linked %",
             "stock_damage": "of stock",
         },
         notes=(
@@ -94,8 +97,9 @@ def run(full: bool) -> report.Report:
             " optimize_for_wide_provider_trees.",
             "one GPU: stock, one GPU asked for, without a filter of PCI"
             " devices. damage: GPUs that become useless to later",
-            "requests (F), on the chosen host, and the least of all hosts;"
-            f" mean of {REQUESTS}. Processor time: best of {REQUESTS}.",
+            "requests (F), on the chosen host, and the least of all hosts: of"
+            " any GPUs, and of whole fabric partitions (linked);",
+            f"mean of {REQUESTS}. Processor time: best of {REQUESTS}.",
         ),
     )
     for hosts in (100, 1000, 4000, 10000) if full else (100, 1000):
@@ -137,6 +141,8 @@ def _measure_cloud(hosts: int, result: report.Report) -> None:
                     "covered": ours.covered,
                     "damage": round(ours.damage, 3),
                     "best_damage": round(ours.best_damage, 3),
+                    "best_linked_damage": round(ours.best_linked_damage, 3),
+                    "linked_percent": ours.linked_percent,
                     "stock_damage": round(stock.damage, 3),
                 }
             )
@@ -163,6 +169,11 @@ class _Outcome:
     """Hosts in Placement's answer."""
     damage: float
     best_damage: float
+    """The least that any set of GPUs of any host does."""
+    best_linked_damage: float
+    """The least of those that are a whole fabric partition."""
+    linked_percent: float
+    """Servers that got one."""
     refused: str = ""
     """Why one of them was refused; all of them can be served."""
 
@@ -449,6 +460,9 @@ class _Cloud:
         return dataclasses.replace(
             best,
             damage=statistics.fmean(o.damage for o in outcomes),
+            linked_percent=statistics.fmean(
+                o.linked_percent for o in outcomes
+            ),
             refused=next((o.refused for o in outcomes if o.refused), ""),
         )
 
@@ -497,18 +511,24 @@ class _Cloud:
                 return_alternates=True,
             )
         except exception.NoValidHost as exc:
-            return _Outcome(0.0, 0.0, covered[-1], 0.0, 0.0, str(exc))
+            return _Outcome(
+                0.0, 0.0, covered[-1], 0.0, 0.0, 0.0, 0.0, str(exc)
+            )
         finally:
             seconds = time.process_time() - start
             placement_s = self._placement_s() - placement_s
             self._manager.placement_client.get_allocation_candidates = ask
         self._take_back(uuid_)
+        free, mask = self._chosen(selection)
+        masks = set(_free_masks(self._hosts))
         return _Outcome(
             seconds + placement_s,
             placement_s,
             covered[-1],
-            self._damage(selection),
-            self._best_damage(k),
+            _damage(free, mask),
+            min(_least_damage(k, found, False) for found in masks),
+            min(_least_damage(k, found, True) for found in masks),
+            100.0 * _is_linked(mask),
         )
 
     def _request(self, k: int) -> tuple[Any, str]:
@@ -553,44 +573,45 @@ class _Cloud:
             self._context, consumer, force=True
         )
 
-    def _damage(self, selection: Any) -> float:
-        from nova_gpu_filter.topology import fragmentation
-
+    def _chosen(self, selection: Any) -> tuple[int, int]:
+        """Return which GPUs of the chosen host were free, and are claimed."""
         number = int(selection.nodename.rpartition("-")[2])
         claimed = json.loads(selection.allocation_request)["allocations"]
-        mask = 0
-        for gpu in range(GPUS):
-            if _uuid(_device_name(number, gpu)) in claimed:
-                mask |= 1 << gpu
-        return fragmentation.of(
-            _topology(), fragmentation.DEFAULT_MIX
-        ).increase(_free_masks(self._hosts)[number], mask)
-
-    def _best_damage(self, k: int) -> float:
-        return min(map(_least_damage(k), set(_free_masks(self._hosts))))
+        mask = sum(
+            1 << gpu
+            for gpu in range(GPUS)
+            if _uuid(_device_name(number, gpu)) in claimed
+        )
+        return _free_masks(self._hosts)[number], mask
 
 
-@functools.lru_cache(maxsize=8)
-def _least_damage(k: int) -> Any:
-    """Return a function: the least damage that k GPUs of a mask do."""
-    import itertools
-
+def _damage(free: int, mask: int) -> float:
     from nova_gpu_filter.topology import fragmentation
 
     measure = fragmentation.of(_topology(), fragmentation.DEFAULT_MIX)
+    return measure.increase(free, mask)
 
-    @functools.lru_cache(maxsize=1024)
-    def least(free: int) -> float:
-        bits = [gpu for gpu in range(GPUS) if free >> gpu & 1]
-        return min(
-            (
-                measure.increase(free, sum(1 << gpu for gpu in chosen))
-                for chosen in itertools.combinations(bits, k)
-            ),
-            default=float("inf"),
-        )
 
-    return least
+def _is_linked(mask: int) -> bool:
+    return any(part.mask == mask for part in _topology().partitions)
+
+
+@functools.lru_cache(maxsize=4096)
+def _least_damage(k: int, free: int, only_linked: bool) -> float:
+    """Return the least damage that k of the free GPUs of a host do."""
+    bits = [gpu for gpu in range(GPUS) if free >> gpu & 1]
+    masks = (
+        sum(1 << gpu for gpu in chosen)
+        for chosen in itertools.combinations(bits, k)
+    )
+    return min(
+        (
+            _damage(free, mask)
+            for mask in masks
+            if _is_linked(mask) or not only_linked
+        ),
+        default=float("inf"),
+    )
 
 
 def _make_host(
