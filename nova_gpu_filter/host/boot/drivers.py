@@ -113,6 +113,10 @@ DISPLAY = Names(
     {"nvidia", "nouveau", "nvidiafb", "amdgpu", "radeon", "i915", "xe"}
 )
 
+VF_MAKERS = Names({"gim"})
+"""Drivers that a host has only to make VFs for guests
+(amd/MxGPU-Virtualization: GIM, for AMD Instinct)."""
+
 NVSWITCH = "nvidia-nvswitch"
 """What NVIDIA's module ``nvidia`` registers for NVSwitches
 (NVSWITCH_DRIVER_NAME in open-gpu-kernel-modules,

@@ -177,6 +177,25 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
         if function is gpu and gpu.sriov_numvfs:
             # Guests get the VFs, which the driver of the PF makes.
             continue
+        if is_gpu and driver in drivers.VF_MAKERS:
+            yield Finding(
+                Severity.ERROR,
+                "driver",
+                f"the GPU is bound to {driver}, which makes VFs of it, and"
+                " there are none: guests have nothing to get",
+                device=str(function.address),
+                evidence=(
+                    _driver_evidence(function),
+                    _evidence(context, function, "sriov_numvfs"),
+                ),
+                cures=(
+                    f"# have {driver} make VFs (its parameter vf_num), or:",
+                    *drivers.bind_to_vfio(
+                        function.address, driver, function.ids
+                    ),
+                ),
+            )
+            continue
         yield Finding(
             Severity.ERROR,
             "driver",

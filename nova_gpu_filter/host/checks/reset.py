@@ -66,6 +66,7 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
             gpu.vendor_id == fault.vendor_id
             and architecture in fault.architectures
             and not gpu.sriov_numvfs
+            and gpu.driver not in drivers.VF_MAKERS
         ):
             yield Finding(
                 Severity.WARNING,

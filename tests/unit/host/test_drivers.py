@@ -131,3 +131,22 @@ def test_a_driver_override_of_an_unbound_device_is_fine(build):
     host.remove(f"{device}/driver")
     host.write(f"{device}/driver_override", "vfio-pci")
     assert not problems(host, "driver")
+
+
+def test_a_gpu_whose_driver_makes_no_vfs_is_told_so(build):
+    host = build("mi300x")
+    address = "0000:05:00.0"
+    link = f"/sys/bus/pci/devices/{address}/driver"
+    host.remove(link)
+    host.link(link, "/sys/bus/pci/drivers/gim")
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    found = [
+        one
+        for one in readiness.check(context)
+        if one.device == address and one.check in ("driver", "reset")
+    ]
+    # That whole GPUs do not come back from a reset is no matter here.
+    assert [one.check for one in found] == ["driver"]
+    assert "which makes VFs of it" in found[0].summary
