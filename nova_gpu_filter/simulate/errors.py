@@ -2,6 +2,10 @@
 
 """What can be wrong with a scenario."""
 
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
 from nova_gpu_filter import exception
 
 
@@ -15,3 +19,14 @@ class PlotUnavailable(exception.GpuFilterError):
     """Matplotlib is not installed, or cannot write that format."""
 
     message = "%(problem)s"
+
+
+def check_rows(rows: Any, source: str) -> Iterable[Any]:
+    """Refuse what stands where there should be a list.
+
+    :param source: what the message calls it.
+    :raises BadScenario: it is something else.
+    """
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        raise BadScenario(source=source, problem="must be a list")
+    return rows

@@ -116,13 +116,11 @@ def read(
                 source=source,
                 problem="machines and machine_by_model must be mappings",
             )
-    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
-        raise errors.BadScenario(
-            source=source, problem="hosts must be a list of mappings"
-        )
     reader = _Reader(source, machines_ or {}, machine_by_model or {})
     specs: list[HostSpec] = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(
+        errors.check_rows(rows, f"{source}, hosts"), start=1
+    ):
         specs += reader.row(number, row)
     if not specs:
         raise errors.BadScenario(source=source, problem="no hosts")

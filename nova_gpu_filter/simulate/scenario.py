@@ -3,7 +3,6 @@
 """A scenario file: which cloud, which servers, which schedulers."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -21,6 +20,7 @@ from nova_gpu_filter.simulate import inventory
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 
+_MOST_ARRIVALS = 1_000_000
 _TOP_KEYS: Final = frozenset(
     ("title", "inventory", "workload", "scheduler", "fits")
 )
@@ -241,9 +241,15 @@ def _runs(data: Mapping[str, Any], source: str, directory: str) -> list[Run]:
             problem="distribution: must be one of"
             f" {', '.join(workload.DISTRIBUTIONS)}",
         )
+    arrivals = _number(data, "arrivals", int, 1000, source)
+    if arrivals > _MOST_ARRIVALS:
+        raise errors.BadScenario(
+            source=source,
+            problem=f"arrivals: must be at most {_MOST_ARRIVALS}",
+        )
     mix = workload.Mix(
         shares=workload.read_shares(data.get("flavors") or (), source),
-        arrivals=_number(data, "arrivals", int, 1000, source),
+        arrivals=arrivals,
         mean_duration=_number(data, "duration", float, 1.0, source),
         distribution=distribution,
     )
@@ -306,10 +312,8 @@ def _trace_runs(
 
 
 def _flavors(rows: Any, source: str) -> list[workload.Flavor]:
-    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
-        raise errors.BadScenario(source=source, problem="must be a list")
     found = []
-    for row in rows:
+    for row in errors.check_rows(rows, source):
         if not isinstance(row, Mapping):
             row = {"gpus": row}
         try:

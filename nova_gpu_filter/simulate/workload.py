@@ -209,13 +209,15 @@ def read_shares(
     :raises BadScenario: a flavor cannot be used.
     """
     shares = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(
+        errors.check_rows(rows, f"{source}, flavors"), start=1
+    ):
         try:
             share = float(row["share"])
             if not 0 < share < math.inf:
                 raise ValueError("share: must be above 0")
             shares.append((read_flavor(row), share))
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, OverflowError, TypeError, ValueError) as exc:
             raise _bad_row(f"{source}, flavor {number}", exc) from exc
     if not shares:
         raise errors.BadScenario(source=source, problem="no flavors")

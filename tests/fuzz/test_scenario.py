@@ -86,7 +86,8 @@ def test_any_damage_is_one_line(changes):
     except errors.BadScenario as error:
         text = printable.one_line(str(error))
         assert "x.yaml" in text
-        assert len(text) < 5000
+        # A text of 5,000 characters is among the values.
+        assert len(text) < 20_000
 
 
 @pytest.mark.parametrize(
