@@ -63,7 +63,7 @@ def test_flavors_of_unknown_aliases_are_left_out_with_a_warning(small_cloud):
         ),
         (("--flavor", "x", *H100), "no flavor 'x'; known: h100.1"),
         (("--nova-conf", "/nowhere"), "/nowhere: No such file or directory"),
-        (("--alias", "{"), "--alias: alias {: Expecting property name"),
+        (("--alias", "{"), "--alias: alias {: not JSON: Expecting property"),
         (
             ("--alias", '{"name": "x", "resource_class": "X"}'),
             "flavor h100.1 asks for alias h100, which is not in --alias:",

@@ -160,7 +160,7 @@ def test_all_obstacles_of_a_host_are_told_and_nothing_counts(cloud):
         if name.endswith("_free") and number
     } == {}
     drawn = cloud.run("topology", "show", "hgx-2").out
-    assert drawn.startswith(f"hgx-2 ({status}): 8 devices, 0 free\n")
+    assert drawn.startswith(f"hgx-2: 8 devices, 0 free, {status}\n")
     rows = _rows(
         cloud.run(
             *("explain", "--flavor", "h100.4", "--host", "hgx-2"),
