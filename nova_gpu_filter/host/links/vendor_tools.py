@@ -101,7 +101,9 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
     """
     sections: dict[str, list[str]] = {}
     current: list[str] = []
-    for line in _lines(text):
+    lines = _lines(text)
+    text = "\n".join(lines)
+    for line in lines:
         if match := _ROCM_SECTION.fullmatch(line.strip()):
             current = sections.setdefault(match[1].strip(), [])
         else:
@@ -167,10 +169,13 @@ _NPU_NAME = re.compile(r"(?:NPU|Phy-ID)([0-9]{1,3})")
 _NPU_DIRECT = frozenset({"HCCS", "HCCS_SW", "SIO"})
 _NPU_CELLS = _NPU_DIRECT | {"PIX", "PXB", "PHB", "SYS", "NA", "N/A"}
 # npu-smi info: | 0     910B3 | OK | ..., and below | 0 | 0000:C1:00.0 | ...;
-# with several dies the lower line is | 0     1 | 0000:9F:00.0 | ...
-_NPU_CARD = re.compile(r"\|\s*([0-9]{1,3})\s+[A-Za-z0-9]*[A-Za-z]\w*\s*\|.*")
+# with several dies the lower line is | 0     1 | 0000:9F:00.0 | ... A table of
+# processes follows: | 0     0 | 123456 | python3 | ... Names such as 910B4-1
+# and 310 say nothing of the line, but its second cell does.
+_NPU_CARD = re.compile(r"\|\s*([0-9]{1,3})\s+\S+\s*\|\s*[A-Za-z]+\s*\|.*")
 _NPU_CHIP = re.compile(
-    r"\|\s*[0-9]{1,3}(?:\s+([0-9]{1,3}))?\s*\|\s*([0-9A-Fa-f:.]+)\s*\|.*"
+    r"\|\s*[0-9]{1,3}(?:\s+([0-9]{1,3}))?\s*\|\s*([0-9A-Fa-f]+:[0-9A-Fa-f:.]+)"
+    r"\s*\|.*"
 )
 
 
@@ -226,7 +231,7 @@ def write_npu(found: DirectLinks) -> str:
     lines = [
         line
         for number, address in found.addresses.items()
-        for line in (f"| {number} NPU | |", f"| 0 | {address} | |")
+        for line in (f"| {number} NPU | OK |", f"| 0 | {address} | |")
     ]
     lines += _square(found, "NPU", "X", "NA", "HCCS")
     return "".join(f"{line}\n" for line in lines)

@@ -243,6 +243,40 @@ def test_devices_are_known_by_their_addresses(machine):
     }
 
 
+NPU_PROCESSES = """\
++-----------------+--------------+--------------+---------------------+
+| NPU     Chip    | Process id   | Process name | Process memory(MB)  |
++=================+==============+==============+=====================+
+| 0       0       | 123456       | python3      | 3014                |
+| No running processes found in NPU 1                                 |
++=================+==============+==============+=====================+
+"""
+
+
+@pytest.mark.parametrize("name", ["910B3", "910B4-1", "910_9382", "310"])
+@pytest.mark.parametrize("processes", ["", NPU_PROCESSES])
+def test_npus_are_known_whatever_their_name_and_processes(
+    machine, name, processes
+):
+    text = npu(
+        lambda a, b: "HCCS" if a // 4 == b // 4 else "SYS",
+        buses=[address(i) for i in range(8)],
+    )
+    text = text.replace("910B3".ljust(len(name)), name.ljust(5))
+    start = text.index("       NPU0")
+    text = text[:start] + processes + text[start:]
+    host_links = read_with(machine(ASCEND), npu_smi_topo=text)
+    assert linked_pairs(host_links) == dict.fromkeys(IN_HIVES, "HCCS")
+
+
+def test_addresses_of_rocm_smi_are_found_among_colors(machine):
+    text = rocm(two_hives, buses=map(address, range(8)), nodes=[0] * 4)
+    text = text.replace("GPU[0]", "\x1b[1mGPU[0]\x1b[0m")
+    text = text.replace("PCI Bus: ", "PCI Bus: \x1b[0m")
+    host_links = read_with(machine(AMD), rocm_smi_topo=text)
+    assert linked_pairs(host_links) == dict.fromkeys(IN_HIVES, "XGMI1")
+
+
 def test_links_end_up_in_the_tag(machine):
     host = machine(AMD)
     host_links = read_with(host, rocm_smi_topo=rocm(lambda *_: "XGMI"))
