@@ -110,6 +110,9 @@ class TreeCandidates:
         missing = dict.fromkeys((*unions[start:], *unions[:start]))
         missing.pop(places.mask_of(first.granular_providers), None)
         seen = {first.key}
+        if not unions and not places.are_known and not self._devices.compete:
+            yield from self._at_unknown_places(places, found, seen)
+            return
         number = 1
         if places.are_known and len(unions) <= _FEW_UNIONS:
             for candidate in self._within_each(places, missing, seen):
@@ -125,6 +128,56 @@ class TreeCandidates:
                 number += 1
                 yield candidate
         yield from self._within_each(places, missing, seen)
+
+    def _at_unknown_places(
+        self,
+        places: numa.Places,
+        found: Iterator[Candidate],
+        seen: set[object],
+    ) -> Iterator[Candidate]:
+        """Yield candidates of a tree with too many least sets of places.
+
+        Each set of devices could be the one that lies on a node, so there are
+        as many as such sets would be looked for. Those of devices that
+        Placement lists side by side come first: nova-compute reports the
+        devices of a host in the order of their addresses.
+
+        :param found: good candidates, which come next.
+        :param seen: keys of those that are not to come again.
+        """
+        more = (
+            Candidate(rest, self._devices.sets_of(combination))
+            for rest in self._rests
+            if self._asked.effort.spend(numa.MOST_UNIONS)
+            for combination in self._combiner.combine(
+                rest, most=numa.MOST_UNIONS
+            )
+        )
+        left = numa.MOST_UNIONS - 1
+        for candidate in itertools.chain(
+            self._within_each(places, self._side_by_side(places), seen.copy()),
+            found,
+            more,
+        ):
+            if candidate.key not in seen:
+                seen.add(candidate.key)
+                yield candidate
+                left -= 1
+                if not left:
+                    return
+
+    def _side_by_side(self, places: numa.Places) -> Iterator[int]:
+        """List the places of neighbours of the largest class, and all others.
+
+        Half of the neighbours overlap with the next ones.
+        """
+        index = max(range(len(self._sizes)), key=self._sizes.__getitem__)
+        mine = set(self._devices.names[index])
+        listed = [name for name in self._asked.summaries if name in mine]
+        others = places.mask_of(set(self._granular_providers()) - mine)
+        size = self._sizes[index]
+        for start in range(0, len(listed) - size + 1, max(1, size // 2)):
+            yield places.mask_of(listed[start : start + size]) | others
 
     def _has_enough_devices(self) -> bool:
         """Whether each class could be served, alone and without a rest."""

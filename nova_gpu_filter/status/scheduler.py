@@ -165,7 +165,9 @@ def check_lost_claims(node: Node) -> results.Result:
             results.success(
                 "[filter_scheduler]host_subset_size is"
                 f" {options.host_subset_size}: where fewer hosts have free"
-                " devices, no other devices are tried after a lost claim."
+                " devices, no other devices are tried after a lost claim, and"
+                " where a later filter leaves fewer hosts, a server may get"
+                " devices that are not the best of its host."
             )
         )
     return results.combine(problems)

@@ -245,3 +245,29 @@ def test_a_server_that_boots_with_stock_boots_with_us(placement, policy):
         assert boots(case, ours, our_filter), case
     assert booted > CASES / 4
     assert policy == "preferred" or refused
+
+
+@pytest.mark.parametrize("size", [2, 4, 5, 8])
+@pytest.mark.parametrize("traits", [(), ("CUSTOM_GPU_LINK_NV18_0",)])
+def test_sixteen_gpus_of_unknown_nodes_serve_a_guest_on_one(
+    placement, size, traits
+):
+    """They have too many sets for all of them to be offered."""
+    case = Case(
+        sockets=(0, 1),
+        devices=tuple(
+            Device(f"CUSTOM_GPU{n}", "CUSTOM_GPU", n // 8, True, traits)
+            for n in range(16)
+        ),
+        asked={"CUSTOM_GPU": size},
+        policy="required",
+        cells=1,
+        limit=1000,
+    )
+    placement.replace_providers(case.providers())
+    stock_filter = pci_passthrough_filter.PciPassthroughFilter()
+    for number in range(3):
+        request_id = {"X-Openstack-Request-Id": f"req-{number}"}
+        response = placement.candidates(case.query, headers=request_id)
+        assert response.is_composed
+        assert boots(case, response.json, stock_filter)
