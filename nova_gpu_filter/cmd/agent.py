@@ -16,6 +16,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter.agent import daemon
 from nova_gpu_filter.agent import requests
+from nova_gpu_filter.agent import states
 from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.cmd.host import app as host_app
 from nova_gpu_filter.cmd.host import command
@@ -58,8 +59,8 @@ class List(command.Lister):
             "--state",
             metavar="STATE",
             action="append",
-            default=[],
-            help="only devices in this state; can be repeated",
+            choices=[state.value for state in states.State],
+            help="only devices in this state: %(choices)s; can be repeated",
         )
         return parser
 
@@ -186,6 +187,7 @@ class App:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog=NAME,
+        usage=f"{NAME} [-h] [--version] [--socket PATH] COMMAND ...",
         description="Clean and check the devices of a compute node between"
         " two servers, and keep those that are not well from servers."
         " 'COMMAND --help' explains a command.",
@@ -208,8 +210,18 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("NOVA_GPU_AGENT_SOCKET", conf_agent.SOCKET),
         help="where the daemon listens; default %(default)s",
     )
-    parser.add_argument("command", choices=("run", *_COMMANDS))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument(
+        "command",
+        metavar="COMMAND",
+        choices=("run", *_COMMANDS),
+        help=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "arguments",
+        metavar="...",
+        nargs=argparse.REMAINDER,
+        help=argparse.SUPPRESS,
+    )
     return parser
 
 
@@ -246,6 +258,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: 0; 1 where the daemon cannot do its work at the moment; 3 for
         wrong usage, and what was refused.
     """
+    given = list(sys.argv[1:] if argv is None else argv)
+    return arguments.run_to_exit_code(lambda: _run(given or ["--help"]))
+
+
+def _run(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     prog = f"{NAME} {args.command}"
     app = App(args.socket)

@@ -3,12 +3,37 @@
 """How our commands that are no cliff applications read their arguments."""
 
 import argparse
+from collections.abc import Callable
+import os
+import sys
 from typing import NoReturn
 
 from nova_gpu_filter import printable
 
 EXIT_BAD_INPUT = 3
-"""As with nova-gpu-host: wrong usage, or input that cannot be used."""
+"""Wrong usage, or input that cannot be used."""
+
+_EXIT_INTERRUPTED = 130
+_EXIT_BROKEN_PIPE = 141
+"""As the shell has them: 128 and SIGINT, 128 and SIGPIPE."""
+
+
+def run_to_exit_code(command: Callable[[], int]) -> int:
+    """Run a command that people may interrupt, or pipe into ``head``.
+
+    :returns: its exit code.
+    """
+    try:
+        return command()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Or Python would complain when it flushes it at exit.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
 
 
 class Parser(argparse.ArgumentParser):

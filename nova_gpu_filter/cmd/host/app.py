@@ -8,22 +8,18 @@ from collections.abc import Sequence
 from importlib import metadata
 import inspect
 import io
-import os
 import sys
 from typing import Any
 from typing import NoReturn
 
 from nova_gpu_filter import printable
+from nova_gpu_filter.cmd import arguments
 
 NAMESPACE = "nova_gpu_filter.host"
 """The entry points of the commands, by their names."""
 
-EXIT_BAD_INPUT = 3
-"""Wrong usage, or input that cannot be used. 1 and 2 are answers of
-``check``, so argparse may not use them for errors."""
-_EXIT_INTERRUPTED = 130
-_EXIT_BROKEN_PIPE = 141
-"""128 and the number of the signal, as shells give them."""
+EXIT_BAD_INPUT = arguments.EXIT_BAD_INPUT
+"""1 and 2 are answers of ``check``: argparse may not use them for errors."""
 
 
 def tell_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
@@ -125,26 +121,19 @@ class HostApp:
 
         :returns: the exit code of the command, 3 for errors.
         """
-        try:
-            self.options = self.parser.parse_args(argv)
-            name, *arguments = self.options.command
-            return self._run_command(name, arguments)
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else 0
-        except KeyboardInterrupt:
-            return _EXIT_INTERRUPTED
-        except BrokenPipeError:
-            # Or Python would complain when it flushes it at exit.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
-            return _EXIT_BROKEN_PIPE
+        return arguments.run_to_exit_code(lambda: self._run(argv))
 
-    def _run_command(self, name: str, arguments: Sequence[str]) -> int:
+    def _run(self, argv: Sequence[str]) -> int:
+        self.options = self.parser.parse_args(argv)
+        name, *others = self.options.command
+        return self._run_command(name, others)
+
+    def _run_command(self, name: str, argv: Sequence[str]) -> int:
         known = _commands()
         if name == "help":
-            name, arguments = (*arguments, "")[0], ["--help"]
+            name, argv = (*argv, "")[0], ["--help"]
             if not name:
-                return self.run(arguments)
+                return self.run(argv)
         if name not in known:
             self.stderr.write(
                 f"{self.NAME}: '{printable.one_line(name)}' is no command;"
@@ -153,14 +142,14 @@ class HostApp:
             return EXIT_BAD_INPUT
         command = known[name].load()(self)
         parser = command.get_parser(f"{self.NAME} {name}")
-        return command.run(parser.parse_args(arguments))
+        return command.run(parser.parse_args(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nova-gpu-host``."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding does not have is no error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return HostApp().run(arguments or ["--help"])
+    return HostApp().run(given or ["--help"])

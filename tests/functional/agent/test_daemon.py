@@ -194,6 +194,29 @@ def test_without_a_daemon_a_command_says_so_in_one_line(tmp_path, capsys):
     assert err.count("\n") == 1
 
 
+def test_without_a_command_it_says_what_there_is(capsys):
+    assert command.main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: nova-gpu-agent [-h]")
+    assert "quarantine Give a device to no server" in out
+    assert "positional arguments" not in out
+
+
+def test_a_state_that_does_not_exist_is_refused(capsys):
+    assert command.main(["list", "--state", "idle"]) == 3
+    err = capsys.readouterr().err
+    assert "argument --state: invalid choice: 'idle'" in err
+    assert err.count("\n") == 1
+
+
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.requests, "ask", interrupt)
+    assert command.main(["list"]) == 130
+
+
 def test_a_wrong_option_is_one_line_that_names_it(tmp_path, capsys):
     path = tmp_path / "nova.conf"
     path.write_text("[gpu_agent]\ninterval = often\n")
