@@ -6,6 +6,7 @@ that is a list of domains, and what Nova does with them."""
 import random
 
 import os_traits
+import pytest
 
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import cleaning
@@ -27,6 +28,20 @@ CLASS = "CUSTOM_GPU"
 ONE_TIME_USE = "HW_PCI_ONE_TIME_USE"
 HAS_ONE_TIME_USE = hasattr(os_traits, ONE_TIME_USE)
 """Nova 32 brought it, with its os-traits."""
+
+MODES = pytest.mark.parametrize(
+    "is_one_time_use",
+    [
+        pytest.param(
+            True,
+            id="one-time-use",
+            marks=pytest.mark.skipif(
+                not HAS_ONE_TIME_USE, reason="Nova 31 lacks it"
+            ),
+        ),
+        pytest.param(False, id="all-devices"),
+    ],
+)
 
 
 class Killed(BaseException):

@@ -23,9 +23,13 @@ import pytest
 from tests.functional.placement import service
 from tests.functional.placement import worlds
 
+_CASES_ASKED = "HYPOTHESIS_PLACEMENT_CASES"
+"""How many cases to try in the place of the same 40 each time."""
+
 _SETTINGS = hypothesis.settings(
     deadline=None,
-    max_examples=int(os.environ.get("HYPOTHESIS_PLACEMENT_CASES", "40")),
+    derandomize=_CASES_ASKED not in os.environ,
+    max_examples=int(os.environ.get(_CASES_ASKED, "40")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 

@@ -132,14 +132,17 @@ def providers(rng: random.Random) -> list[service.Provider]:
 
 
 def _required(rng: random.Random) -> list[str]:
-    """Draw the values of ``required`` of one group."""
+    """Draw the values of ``required`` of one group.
+
+    What is the same has the same text, see :func:`query`.
+    """
     kind = rng.choice(("",) * 12 + ("all", "not", "any", "both"))
     first, second = rng.sample(TRAITS, len(TRAITS))[:2]
     return {
         "": [],
         "all": [first],
         "not": [f"!{first}"],
-        "any": [f"in:{first},{second}"],
+        "any": ["in:" + ",".join(sorted((first, second)))],
         "both": [f"{first},!{second}"],
     }[kind]
 
@@ -154,7 +157,10 @@ def _template(rng: random.Random, usual: str) -> list[tuple[str, str]]:
     if _one_in(rng, 10):
         resources[rng.choice(DEVICE_CLASSES)] = 1
     pairs = [
-        ("resources", ",".join(f"{rc}:{n}" for rc, n in resources.items()))
+        (
+            "resources",
+            ",".join(f"{rc}:{n}" for rc, n in sorted(resources.items())),
+        )
     ]
     pairs += [("required", value) for value in _required(rng)]
     if _one_in(rng, 10):
