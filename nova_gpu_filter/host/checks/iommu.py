@@ -312,6 +312,14 @@ def _interrupts(context: Context) -> Iterator[Finding]:
         context.boot.cmdline_evidence,
         context.evidence(_UNSAFE),
     )
+    switched_off = [
+        (key, value)
+        for key, value in context.boot.cmdline
+        if (key, value or "") in _NO_REMAPPING
+    ]
+    kernel = (
+        context.kernel_arguments(without=switched_off) if switched_off else ()
+    )
     if context.tree.read(_UNSAFE) == "Y":
         yield Finding(
             Severity.WARNING,
@@ -320,6 +328,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
             " guest can inject interrupts into the host",
             evidence=evidence,
             cures=(
+                *kernel,
                 "# switch on interrupt remapping (x2APIC) in the firmware's"
                 " setup, then take allow_unsafe_interrupts from"
                 " /etc/modprobe.d",
@@ -332,17 +341,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
         "interrupts are not remapped: VFIO refuses to give devices to guests",
         evidence=evidence,
         cures=(
-            *(
-                context.kernel_arguments(without=switched_off)
-                if (
-                    switched_off := [
-                        (key, value)
-                        for key, value in context.boot.cmdline
-                        if (key, value or "") in _NO_REMAPPING
-                    ]
-                )
-                else ()
-            ),
+            *kernel,
             "# switch on interrupt remapping (x2APIC) in the firmware's setup",
         ),
     )
