@@ -147,6 +147,13 @@ class Config(base.HostCommand, command.Command):
             help="set [pci]report_in_placement, or for a controller"
             " [filter_scheduler]pci_in_placement",
         )
+        group.add_argument(
+            "--one-time-use",
+            action="store_true",
+            help="have Nova (32 or later) keep a device from servers after"
+            " each use, until nova-gpu-agent has cleaned it; needs"
+            " --report-in-placement; VFs are left as they are",
+        )
 
     def take_action(self, parsed_args):
         """Print or write what was asked for."""
@@ -174,6 +181,12 @@ class Config(base.HostCommand, command.Command):
         return 0
 
     def _options(self, parsed_args):
+        if parsed_args.one_time_use and not parsed_args.report_in_placement:
+            raise errors.BadInput(
+                source="--one-time-use",
+                reason="needs --report-in-placement: Nova reserves a device"
+                " in Placement",
+            )
         only = []
         for text in parsed_args.device:
             address = address_lib.find(text)
@@ -196,6 +209,7 @@ class Config(base.HostCommand, command.Command):
             whole_cards=parsed_args.whole_cards,
             managed=parsed_args.managed,
             live_migratable=parsed_args.live_migratable,
+            one_time_use=parsed_args.one_time_use,
             links=not parsed_args.no_links,
             report_in_placement=parsed_args.report_in_placement,
         )

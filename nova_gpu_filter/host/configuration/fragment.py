@@ -37,6 +37,12 @@ class Options:
     managed: str | None = None
     """``yes`` or ``no``; None leaves the tag out, which is ``yes``."""
     live_migratable: bool = False
+    one_time_use: bool = False
+    """Nova reserves a device that was used; ``nova-gpu-agent`` gives it back.
+
+    For whole devices only: nova-compute refuses it for VFs
+    (nova/compute/pci_placement_translator.py).
+    """
     links: bool = True
     report_in_placement: bool = False
 
@@ -182,6 +188,8 @@ def device_spec(
         spec["managed"] = options.managed
     if options.live_migratable:
         spec["live_migratable"] = "yes"
+    if options.one_time_use and function.physfn is None:
+        spec["one_time_use"] = "true"
     return spec
 
 

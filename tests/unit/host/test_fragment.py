@@ -74,7 +74,11 @@ def pools_of(text, read_options, functions):
     def is_pf(domain, bus, slot, function):
         return f"{domain}:{bus}:{slot}.{function}" in pfs
 
-    with mock.patch("nova.pci.utils.is_physical_function", side_effect=is_pf):
+    with (
+        mock.patch("nova.pci.utils.is_physical_function", side_effect=is_pf),
+        # A device spec of Nova asks for it in the options of the process.
+        mock.patch("nova.pci.devspec.CONF", conf, create=True),
+    ):
         specs = whitelist.Whitelist(conf.pci.device_spec)
         pci_stats = stats.PciDeviceStats(
             objects.NUMATopology(cells=[]), dev_filter=specs
@@ -192,6 +196,7 @@ ALL = fragment.Options(
     managed="no",
     live_migratable=True,
     report_in_placement=True,
+    one_time_use=True,
 )
 
 
@@ -216,7 +221,18 @@ def test_further_tags_are_written_where_they_are_asked_for(build, read):
     spec = fragment.device_spec(host.gpus[0], None, ALL)
     assert (spec["managed"], spec["live_migratable"]) == ("no", "yes")
     plain = fragment.device_spec(host.gpus[0], None, fragment.Options())
-    assert {"managed", "live_migratable", "gpu_links"}.isdisjoint(plain)
+    assert {
+        *("managed", "live_migratable", "gpu_links", "one_time_use")
+    }.isdisjoint(plain)
+
+
+def test_whole_devices_are_of_one_time_use_where_it_is_asked_for(build, read):
+    options = fragment.Options(one_time_use=True, report_in_placement=True)
+    gpu = read(build("k2_host")).gpus[0]
+    assert fragment.device_spec(gpu, None, options)["one_time_use"] == "true"
+    # nova-compute does not start with it on a VF.
+    for vf in fragment.chosen(read(build("flex_with_vfs", vfs=2)), options):
+        assert "one_time_use" not in fragment.device_spec(vf, None, options)
 
 
 def test_a_card_is_specified_as_a_whole_where_it_is_asked_for(build, read):

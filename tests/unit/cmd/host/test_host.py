@@ -331,6 +331,16 @@ def test_config_warns_where_a_driver_cannot_migrate(run, root):
     assert "cannot migrate them: 0000:85:00.0 0000:86:00.0" in errors
 
 
+def test_config_writes_one_time_use_only_with_placement(run, root):
+    of_host = ("--sysfs-root", root("k2_host"), "config", "--one-time-use")
+    code, output, errors = run(*of_host)
+    assert (code, output) == (3, "")
+    assert "--one-time-use: needs --report-in-placement" in errors
+    code, output, _ = run(*of_host, "--report-in-placement")
+    assert code == 0
+    assert output.count('"one_time_use": "true"') == 2
+
+
 @pytest.fixture
 def inventories(run, root, tmp_path):
     """Saved inventories of several machines."""
