@@ -59,6 +59,10 @@ _OBSTACLES: Final[Mapping[model.Obstacle, verdict.Gate]] = {
         "nova-compute is forced down",
         "with nova-compute no longer forced down",
     ),
+    model.Obstacle.CELL_DOWN: verdict.Gate(
+        "Nova does not reach the cell of its nova-compute",
+        "with its cell up",
+    ),
     model.Obstacle.UNKNOWN: verdict.Gate(
         "Nova has no such compute node",
         "with a nova-compute that reports it",

@@ -21,6 +21,11 @@ PAGE: Final = 1000
 """Servers in one answer: Nova's default of [api]max_limit."""
 _FEW: Final = 50
 """Up to so many servers are asked for one by one."""
+_EVERYBODY: Final = {"all_tenants": "true", "soft_deleted": "true"}
+"""Asks for the servers of all projects. Those that are deleted keep their
+devices for ``[DEFAULT]reclaim_instance_interval``, and a list leaves them out
+unless it is asked (``instance_get_all_by_filters_sort`` in
+nova/db/main/api.py)."""
 
 
 def read_servers(
@@ -52,10 +57,8 @@ def read_servers(
 
 
 def read_all_servers(get: service.Get) -> Iterator[model.Server]:
-    """Read the servers of all projects."""
-    for server in _pages(
-        get, "/servers/detail", "servers", {"all_tenants": "true"}
-    ):
+    """Read the servers of all projects; none of cells that are down."""
+    for server in _pages(get, "/servers/detail", "servers", _EVERYBODY):
         yield _server(server)
 
 
@@ -71,7 +74,7 @@ def find_server(get: service.Get, name: str) -> model.Server:
         except errors.NotFound:
             pass
     # Nova takes a regular expression, which may match other names as well.
-    query = {"all_tenants": "true", "name": re.escape(name)}
+    query = {**_EVERYBODY, "name": re.escape(name)}
     found = [
         server
         for server in _pages(get, "/servers/detail", "servers", query)
@@ -91,7 +94,8 @@ def find_server(get: service.Get, name: str) -> model.Server:
 
 def _some_names(get: service.Get) -> set[str]:
     """Read the names of servers, of the newest where there are many."""
-    answer = get(f"/servers?all_tenants=true&limit={PAGE}")
+    asked = parse.urlencode({**_EVERYBODY, "limit": PAGE})
+    answer = get(f"/servers?{asked}")
     return {server["name"] for server in answer["servers"]}
 
 
@@ -188,6 +192,21 @@ def read_newest_microversion(get: service.Get) -> tuple[int, int] | None:
         return None
 
 
+def check_zone(get: service.Get, name: str) -> None:
+    """Refuse an availability zone that is not there.
+
+    :raises Unknown: the message lists those that there are.
+    """
+    zones = get("/os-availability-zone")["availabilityZoneInfo"]
+    names = [zone["zoneName"] for zone in zones]
+    if name not in names:
+        raise errors.Unknown(
+            kind="availability zone",
+            name=name,
+            hint=errors.hint_of(name, names),
+        )
+
+
 def read_hypervisors(get: service.Get) -> set[str]:
     """Read the UUIDs of the compute nodes: those of their root providers."""
     return {h["id"] for h in _pages(get, "/os-hypervisors", "hypervisors", {})}
@@ -234,6 +253,15 @@ def _pages(
 
 
 def _server(data: Mapping[str, Any]) -> model.Server:
+    if data["status"] == model.CELL_IS_DOWN:
+        return model.Server(
+            uuid=data["id"],
+            name=data["id"],
+            project=data["tenant_id"],
+            status=data["status"],
+            host=None,
+            flavor=model.Flavor("", 0, 0, 0, {}),
+        )
     flavor = data["flavor"]
     # A server without image was made from a volume, which is no local disk.
     root_gb = flavor["disk"] if data.get("image", True) else 0

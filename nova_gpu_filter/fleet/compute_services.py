@@ -32,13 +32,17 @@ def read(get: service.Get) -> tuple[model.ComputeService, ...]:
 def _service(data: Mapping[str, Any]) -> model.ComputeService:
     return model.ComputeService(
         host=data["host"],
-        zone=data["zone"],
+        zone=data.get("zone", ""),
         obstacles=tuple(_obstacles(data)),
         disabled_reason=data.get("disabled_reason") or None,
     )
 
 
 def _obstacles(data: Mapping[str, Any]) -> Iterator[model.Obstacle]:
+    if data["status"] == model.CELL_IS_DOWN:
+        # Nothing else is told of it.
+        yield model.Obstacle.CELL_DOWN
+        return
     if data["status"] != "enabled":
         yield model.Obstacle.DISABLED
     if data.get("forced_down"):

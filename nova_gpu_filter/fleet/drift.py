@@ -120,13 +120,16 @@ def _flavors(cloud: Cloud) -> Iterator[Disagreement]:
                 f"asks for alias {exc.alias}, which is not in"
                 f" {cloud.alias_source}: nova-api refuses such servers",
             )
-        except errors.FleetError as exc:
-            yield Disagreement(Kind.FLAVOR, flavor.name, str(exc))
+        except errors.BadFlavor as exc:
+            yield Disagreement(Kind.FLAVOR, flavor.name, exc.problem)
 
 
 def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
     for host in cloud.hosts:
-        if host.uuid not in cloud.hypervisors:
+        if (
+            host.uuid not in cloud.hypervisors
+            and model.Obstacle.CELL_DOWN not in host.obstacles
+        ):
             yield Disagreement(
                 Kind.HOST_NOT_IN_NOVA,
                 host.name,

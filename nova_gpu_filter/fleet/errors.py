@@ -136,6 +136,11 @@ class BadFlavor(FleetError):
 
     message = "flavor %(flavor)s: %(problem)s"
 
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.problem = str(values.get("problem", self))
+        """Begins with the extra spec that it is about."""
+
 
 class NoAliases(FleetError):
     """No alias is known at all."""
@@ -160,6 +165,15 @@ class NotTogether(FleetError):
     """An option was given without another one that it needs."""
 
     message = "%(option)s needs %(needed)s"
+
+
+class CellDown(FleetError):
+    """Nova knows of a server no more than that it is there."""
+
+    message = (
+        "Nova does not reach the cell of server '%(server)s', so that its"
+        " flavor is not known; try again when the cell is up, or give --flavor"
+    )
 
 
 class NotMoving(FleetError):

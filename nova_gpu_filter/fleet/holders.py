@@ -48,6 +48,13 @@ class Holder:
         return self.consumer if self.server is None else self.server.uuid
 
     @property
+    def is_soft_deleted(self) -> bool:
+        """Whether its server is deleted, but can still be restored."""
+        return self.server is not None and (
+            self.server.status == "SOFT_DELETED"
+        )
+
+    @property
     def is_source(self) -> bool:
         """Whether this is what is left behind by a resize."""
         return self.server is not None and self.consumer != self.server.uuid
@@ -69,7 +76,7 @@ class Holder:
     def remarks(self, host: str) -> tuple[str, ...]:
         """What to say beside the name on a host: ``resize, source``."""
         if self.migration is None:
-            return ()
+            return ("soft-deleted",) if self.is_soft_deleted else ()
         end = "source" if self.is_source_on(host) else "target"
         status = self.migration.status
         return (
@@ -222,6 +229,10 @@ def read_holders(
         if server.status in _MOVING or server.uuid in elsewhere
     }
     migrations = _find_migrations(get, strangers, moving)
+    if servers is not None:
+        # A list may be older than an allocation, and has nothing of cells
+        # that are down.
+        known |= compute.read_servers(get, strangers - migrations.keys())
     # The other end may be on a host that was not asked about.
     others = {m.server for m in migrations.values()} - known.keys()
     if servers is None:

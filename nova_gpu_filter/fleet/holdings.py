@@ -15,6 +15,7 @@ from nova_gpu_filter.fleet import service
 
 CONFIRM: Final = 0
 """Ranks of giving back: the smaller, the less it costs anybody."""
+PURGE: Final = 1
 REMOVE: Final = 3
 RELEASE: Final = 5
 NO_WAY: Final = 9
@@ -62,8 +63,9 @@ def list_holdings(
         missing = device.amount.used - sum(o.amount for o in owners)
         if missing > 0:
             unknown[device.uuid] = missing
-        if device.is_reserved and not device.amount.used:
-            reserved.setdefault(device.state, {})[device.uuid] = 1
+        if device.is_reserved:
+            # Also one that a server still has: nobody else gets it then.
+            reserved.setdefault(device.reserved_as, {})[device.uuid] = 1
     found = [
         _holding(
             held.holder(consumer),
@@ -103,6 +105,10 @@ def _holding(
         cure = _cure_of_source(migration, label.partition(" (")[0])
         rank = NO_WAY if cure is None else CONFIRM
         return Holding(label, cure, rank, devices, amounts)
+    if holder.is_soft_deleted:
+        name = label.partition(" (")[0]
+        cure = f"with {name} purged (openstack server delete --force)"
+        return Holding(label, cure, PURGE, devices, amounts)
     return Holding(label, f"without {label}", REMOVE, devices, amounts)
 
 

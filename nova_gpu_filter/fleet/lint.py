@@ -64,8 +64,15 @@ def check(question: Question) -> list[FlavorProblem]:
             question.flavor, question.aliases, question.alias_source
         )
     except errors.BadFlavor as exc:
+        about = (
+            key
+            for key in question.flavor.extra_specs
+            if exc.problem.startswith(f"{key} ")
+        )
         found.append(
-            FlavorProblem(Severity.ERROR, extra_specs.ALIAS_KEY, str(exc))
+            FlavorProblem(
+                Severity.ERROR, next(about, extra_specs.ALIAS_KEY), str(exc)
+            )
         )
     else:
         found += _claims(question.hosts, wanted, question.flavor)

@@ -17,6 +17,9 @@ MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
 DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 """Trait of a compute node whose nova-compute is disabled."""
 
+CELL_IS_DOWN: Final = "UNKNOWN"
+"""Status of what is in a cell whose database Nova cannot reach."""
+
 _CYBORG: Final = "OWNER_CYBORG"
 # nova/compute/pci_placement_translator.py makes it of the ids.
 _PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
@@ -49,6 +52,8 @@ class Obstacle(enum.Enum):
     """nova-compute has not reported for ``[DEFAULT]service_down_time``."""
     FORCED_DOWN = "forced down"
     """By the operator, whatever nova-compute reports."""
+    CELL_DOWN = "cell down"
+    """Nova cannot reach the database of its cell, and knows but its name."""
     UNKNOWN = "not in Nova"
     """Placement has a compute node that Nova does not know."""
 
@@ -128,11 +133,12 @@ class Device:
         if self.amount.used:
             return State.PARTLY if self.free else State.USED
         if not self.amount.capacity:
-            return self._state_when_reserved
+            return self.reserved_as
         return State.FREE if self.is_available else State.UNAVAILABLE
 
     @property
-    def _state_when_reserved(self) -> State:
+    def reserved_as(self) -> State:
+        """Why nobody can get it, if it is reserved."""
         if self.is_quarantined:
             return State.QUARANTINED
         return State.CLEANING if self.is_looked_after else State.RESERVED
@@ -238,6 +244,7 @@ class Host:
             {
                 Obstacle.DOWN,
                 Obstacle.FORCED_DOWN,
+                Obstacle.CELL_DOWN,
                 Obstacle.UNKNOWN,
             }.intersection(self.obstacles)
         )
@@ -302,7 +309,8 @@ class Server:
     name: str
     project: str
     status: str
-    """``ACTIVE``, ``ERROR`` ..."""
+    """``ACTIVE``, ``ERROR`` ...; ``UNKNOWN`` where its cell is down: then its
+    name is its UUID, and its flavor says nothing."""
     host: str | None
     """Hypervisor hostname; None before it has one."""
     flavor: "Flavor"
@@ -310,6 +318,11 @@ class Server:
     fault: str | None = None
     zone: str | None = None
     """Availability zone; before it has a host, the one that was asked for."""
+
+    @property
+    def is_in_down_cell(self) -> bool:
+        """Whether Nova knows no more than that it is there."""
+        return self.status == CELL_IS_DOWN
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ Send: TypeAlias = Callable[[str, Any], Any]
 PLACEMENT_MICROVERSION: Final = "1.31"
 """First one whose allocation candidates can be asked of one tree; all of its
 providers are in them since 1.29."""
-COMPUTE_MICROVERSION: Final = "2.61"
-"""First one whose list of flavors has their extra specs."""
+COMPUTE_MICROVERSION: Final = "2.69"
+"""First one that tells of a cell that is down what it knows, and not nothing
+(Nova 19; lists of flavors have extra specs since 2.61)."""
 
 WORKERS: Final = 8
 """Requests at once. As many as the workers of a small control plane, so that

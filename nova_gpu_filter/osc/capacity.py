@@ -87,7 +87,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
                     known.by_name,
                     known.source,
                 )
-                for name in names
+                for name in dict.fromkeys(names)
             ]
         chosen = known_aliases.choose_flavors(flavors)
         if not chosen:

@@ -11,10 +11,13 @@ from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
+from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import known_aliases
+from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import service
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
@@ -69,7 +72,7 @@ class ListDrift(command.Lister, base.GpuCommand):
             owners=owners,
             servers=servers,
             flavors=compute.read_flavors(ask_compute),
-            hypervisors=compute.read_hypervisors(ask_compute),
+            hypervisors=_read_hypervisors(ask_compute, hosts),
             holders=held,
             totals=placement.read_totals(
                 ask_placement,
@@ -83,3 +86,16 @@ class ListDrift(command.Lister, base.GpuCommand):
             aliases=known.by_name,
             alias_source=known.source,
         )
+
+
+def _read_hypervisors(
+    get: service.Get, hosts: Iterable[model.Host]
+) -> set[str]:
+    """Read which compute nodes Nova knows; with a cell down, it cannot say."""
+    try:
+        return compute.read_hypervisors(get)
+    except errors.Failed as exc:
+        if not any(model.Obstacle.CELL_DOWN in h.obstacles for h in hosts):
+            raise
+        LOG.warning("Compute nodes are not compared: %s", exc)
+        return {host.uuid for host in hosts}

@@ -141,6 +141,12 @@ class Explain(command.Lister, base.GpuCommand):
                 flavor = compute.find_flavor(
                     services.compute, parsed_args.flavor
                 )
+            if server is not None and server.is_in_down_cell:
+                raise errors.CellDown(server=server.name)
+            if parsed_args.availability_zone:
+                compute.check_zone(
+                    services.compute, parsed_args.availability_zone
+                )
             wanted = demand.of(flavor, known.by_name, known.source, image)
             if server is not None:
                 self._report(server)

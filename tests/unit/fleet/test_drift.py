@@ -101,8 +101,7 @@ def test_an_alias_without_device(alias, missing):
         ),
         (
             {"pci_passthrough__alias": "h100"},
-            "flavor f: pci_passthrough:alias = 'h100': 'h100' is not"
-            " <alias>:<number>",
+            "pci_passthrough:alias = 'h100': 'h100' is not <alias>:<number>",
         ),
     ],
 )

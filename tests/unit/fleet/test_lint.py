@@ -81,7 +81,7 @@ _ALIAS = "pci_passthrough:alias"
         (
             {"devices": "h100:1", "gpu__link": "warp"},
             "error",
-            _ALIAS,
+            "gpu:link",
             "flavor f: gpu:link = 'warp': must be one of",
         ),
         (
