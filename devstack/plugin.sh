@@ -23,11 +23,13 @@ case "$1/${2:-}" in
     stack/extra)
         echo_summary "Creating GPU flavors"
         nova_gpu_create_resources
+        nova_gpu_start_agent
         ;;
     stack/test-config)
         nova_gpu_check_services
         ;;
     unstack/)
+        stop_process gpu-agent
         nova_gpu_undo
         ;;
     clean/)

@@ -133,10 +133,10 @@ function cut_off {
         configure_os_vif disable_apache_site enable_apache_site \
         get_notification_url iniset_rpc_backend \
         neutron_plugin_create_nova_conf restart_apache_server \
-        rpc_backend_add_vhost setup_logging stop_process; do
+        rpc_backend_add_vhost setup_logging; do
         eval "function $name { :; }"
     done
-    for name in pip_install pip_uninstall run_process; do
+    for name in pip_install pip_uninstall run_process stop_process; do
         eval "function $name { log $name \"\$@\"; }"
     done
     eval 'function configure_keystoneauth { slow_edit "$@"; }'

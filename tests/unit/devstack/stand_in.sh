@@ -54,6 +54,16 @@ function is_service_enabled {
     return 1
 }
 
+# A service that is enabled already is not named twice.
+function enable_service {
+    local service
+    for service in "$@"; do
+        if ! is_service_enabled "$service"; then
+            ENABLED_SERVICES+=,$service
+        fi
+    done
+}
+
 function disable_service {
     local service
     for service in "$@"; do
