@@ -27,6 +27,14 @@ class Member:
     address: PciAddress | None
     """None where Fabric Manager does not see the GPU's PCI address."""
 
+    @classmethod
+    def read(cls, module_id: int, bus_id: str) -> "Member":
+        """Make one of what Fabric Manager says; zeros stand for no address."""
+        address = address_lib.find(bus_id)
+        if address is not None and not (address.domain or address.bus):
+            address = None
+        return cls(module_id, address)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ListedPartition:
@@ -98,11 +106,7 @@ def _partition(source: str, index: int, entry: Any) -> ListedPartition:
 def _member(source: str, where: str, gpu: Any) -> Member:
     module_id = _number(source, where, gpu, "physicalId")
     bus_id = gpu.get("pciBusId")
-    address = address_lib.find(bus_id) if isinstance(bus_id, str) else None
-    # Zeros stand where no address is known.
-    if address is not None and not (address.domain or address.bus):
-        address = None
-    return Member(module_id, address)
+    return Member.read(module_id, bus_id if isinstance(bus_id, str) else "")
 
 
 def _number(source: str, where: str, entry: Any, key: str) -> int:

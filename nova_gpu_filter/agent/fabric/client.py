@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the agent asks of Fabric Manager, by whatever way."""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Sequence
+import time
+from typing import Protocol
+from typing import TypeVar
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import fabric
+
+_A = TypeVar("_A")
+
+_PAUSE = 0.2
+"""Seconds between two tries."""
+
+
+class FabricError(errors.AgentError):
+    """Fabric Manager did not do what it was asked."""
+
+    message = "Fabric Manager (%(address)s): %(request)s: %(answer)s"
+
+
+class NotReady(FabricError):
+    """Fabric Manager is starting, or away; it may answer later."""
+
+
+class NoLibrary(errors.AgentError):
+    """Neither libnvfm.so nor fmpm can be used."""
+
+    message = (
+        "[gpu_agent]fabric_library = %(path)s: %(error)s; install the package"
+        " nvidia-fabricmanager-dev of the version of Fabric Manager, or set"
+        " [gpu_agent]fabric_library to fmpm"
+    )
+
+
+class Client(Protocol):
+    """A connection to Fabric Manager; not safe to use from two threads."""
+
+    @property
+    def connections(self) -> int:
+        """How often it has connected: Fabric Manager may have been restarted
+        in between.
+        """
+
+    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+        """List the partitions that there are, by their ids.
+
+        :raises NotReady: it is not known now.
+        :raises FabricError: it cannot be known.
+        """
+
+    def list_unsupported(self) -> tuple[int, ...]:
+        """List the ids of partitions that the hardware does not allow now.
+
+        :raises FabricError: as with :meth:`list_partitions`.
+        """
+
+    def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
+        """Activate a partition; one that is active is done.
+
+        :param vfs: with them a partition of vGPUs, in the order of its GPUs.
+        :raises NotReady: nothing was done, or it is not known.
+        :raises FabricError: it is not active, in Fabric Manager's words.
+        """
+
+    def deactivate(self, partition: int) -> None:
+        """Deactivate a partition; one that is not active is done.
+
+        :raises FabricError: as with :meth:`activate`.
+        """
+
+    def set_activated(self, partitions: Collection[int]) -> None:
+        """Say which partitions are active to one that was restarted.
+
+        :raises FabricError: as with :meth:`activate`.
+        """
+
+    def disconnect(self) -> None:
+        """End the connection; the next question makes a new one."""
+
+
+def ask_until(
+    question: Callable[[], _A],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> _A:
+    """Ask again while Fabric Manager is not ready.
+
+    :param seconds: how long; 0: once.
+    :raises NotReady: it was not ready in that time.
+    :raises FabricError: it has refused.
+    """
+    until = clock() + seconds
+    while True:
+        try:
+            return question()
+        except NotReady:
+            left = until - clock()
+            if left <= 0:
+                raise
+            pause(min(_PAUSE, left))

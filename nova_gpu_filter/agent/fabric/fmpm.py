@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Asks Fabric Manager by the program ``fmpm``, where its library is missing.
+
+``fmpm`` is the sample program of NVIDIA's package nvidia-fabricmanager-dev:
+``-l`` lists the partitions as JSON, ``-a`` and ``-d`` activate and deactivate
+one, ``--set-activated-list`` says which are active; ``--hostname`` and
+``--unix-domain-socket`` name the address. Where a call was refused it prints
+"fmReturn: -8", and ends with another code than 0.
+"""
+
+from collections.abc import Collection
+from collections.abc import Sequence
+import re
+from typing import Final
+
+from nova_gpu_filter.agent import hooks
+from nova_gpu_filter.agent.fabric import client
+from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.host import errors as host_errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import fabric
+
+_CODE: Final = re.compile(r"fmReturn:?\s*(-[0-9]+)")
+_NO_CONNECTION: Final = "Failed to connect to Fabric Manager"
+
+
+class Fmpm:
+    """A :class:`client.Client` on the program ``fmpm``."""
+
+    def __init__(self, path: str, address: str, timeout: float) -> None:
+        """Nothing is asked yet.
+
+        :param path: of the program, or its name.
+        :param timeout: seconds that one call may take.
+        """
+        self._address = address
+        self._timeout = timeout
+        option = (
+            "--unix-domain-socket" if address.startswith("/") else "--hostname"
+        )
+        self._command = (path, option, address)
+        self._is_away = True
+        self.connections = 0
+
+    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+        """List the partitions; see :class:`client.Client`."""
+        try:
+            return fabric.parse("fmpm -l", self._ask("-l"))
+        except host_errors.BadInput as error:
+            raise client.FabricError(
+                address=self._address, request="fmpm -l", answer=error
+            ) from error
+
+    def list_unsupported(self) -> tuple[int, ...]:
+        """Give none: fmpm shows them in a form that is not documented."""
+        return ()
+
+    def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
+        """Activate a partition; see :class:`client.Client`."""
+        if vfs:
+            raise client.FabricError(
+                address=self._address,
+                request="fmpm -a",
+                answer="partitions of vGPUs need the library libnvfm.so",
+            )
+        self._change("-a", partition, True)
+
+    def deactivate(self, partition: int) -> None:
+        """Deactivate a partition; see :class:`client.Client`."""
+        self._change("-d", partition, False)
+
+    def set_activated(self, partitions: Collection[int]) -> None:
+        """Say which are active; see :class:`client.Client`."""
+        text = ",".join(map(str, sorted(partitions)))
+        self._ask("--set-activated-list", text)
+
+    def disconnect(self) -> None:
+        """Do nothing: each call connects by itself."""
+
+    def _change(self, option: str, partition: int, wanted: bool) -> None:
+        try:
+            self._ask(option, str(partition))
+        except client.NotReady:
+            raise
+        except client.FabricError:
+            # Whether it was so before is not to be seen from the answer.
+            for one in self.list_partitions():
+                if one.id == partition and one.is_active == wanted:
+                    return
+            raise
+
+    def _ask(self, *arguments: str) -> str:
+        problem, said = hooks.run((*self._command, *arguments), self._timeout)
+        match = _CODE.search(said)
+        code = codes.find(int(match[1])) if match else None
+        if problem is None and code is None:
+            if self._is_away:
+                self._is_away = False
+                self.connections += 1
+            return said
+        is_away = _NO_CONNECTION in said or (
+            code is not None and code.then is not codes.Then.FAIL
+        )
+        if is_away:
+            self._is_away = True
+        raise (client.NotReady if is_away else client.FabricError)(
+            address=self._address,
+            request=f"fmpm {' '.join(arguments)}",
+            answer=code or problem,
+        )

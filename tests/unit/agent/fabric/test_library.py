@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The client of Fabric Manager, on a library with the layout of libnvfm.so."""
+
+import ctypes
+
+import pytest
+
+from nova_gpu_filter.agent.fabric import client
+from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.agent.fabric import layouts
+from nova_gpu_filter.agent.fabric import library
+from nova_gpu_filter.host.address import PciAddress
+from tests.unit.agent.fabric import managers
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return managers.Manager(tmp_path / "fm")
+
+
+@pytest.fixture
+def fabric(manager):
+    made = manager.client()
+    yield made
+    made.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("structure", "size"),
+    [
+        # Sizes of the structures of nv_fm_types.h on 64 bits.
+        (layouts.ConnectV1, 268),
+        (layouts.ConnectV2, 272),
+        (layouts.PciDevice, 16),
+        (layouts.Gpu, 128),
+        (layouts.Partition, 2060),
+        (layouts.PartitionList, 131852),
+        (layouts.ActivatedList, 264),
+        (layouts.UnsupportedList, 4616),
+    ],
+)
+def test_structures_are_as_large_as_in_the_header(structure, size):
+    assert ctypes.sizeof(structure) == size
+
+
+def test_partitions_are_listed_with_module_ids_and_no_addresses(fabric):
+    listed = fabric.list_partitions()
+    assert {
+        one.id: tuple(member.module_id for member in one.members)
+        for one in listed
+    } == managers.HGX_H100
+    assert not any(one.is_active for one in listed)
+    assert {m.address for one in listed for m in one.members} == {None}
+
+
+def test_addresses_are_listed_where_fabric_manager_knows_them(tmp_path):
+    manager = managers.Manager(
+        tmp_path / "fm", {0: (1, 3)}, {1: "00000000:86:00.0", 3: "0:00:00.0"}
+    )
+    [one] = manager.client().list_partitions()
+    assert [member.address for member in one.members] == [
+        PciAddress(0, 0x86, 0, 0),
+        None,
+    ]
+
+
+def test_a_partition_is_activated_and_deactivated_and_twice_is_no_error(
+    manager, fabric
+):
+    fabric.activate(5)
+    fabric.activate(5)
+    assert manager.active() == {5}
+    fabric.deactivate(5)
+    fabric.deactivate(5)
+    assert manager.active() == set()
+
+
+def test_in_use_by_another_partition_is_no_success(manager, fabric):
+    fabric.activate(1)
+    with pytest.raises(client.FabricError, match=r"partition 3.*FM_ST_IN_USE"):
+        fabric.activate(3)
+    assert manager.active() == {1}
+
+
+def test_unsupported_partitions_are_listed(manager, fabric):
+    manager.inject("unsupported 0")
+    manager.inject("unsupported 1")
+    assert fabric.list_unsupported() == (0, 1)
+
+
+def test_the_list_of_activated_partitions_is_sent_even_if_empty(
+    manager, fabric
+):
+    manager.restart(is_resilient=True)
+    with pytest.raises(client.NotReady):
+        fabric.activate(5)
+    with pytest.raises(client.NotReady, match="FM_ST_NOT_CONFIGURED"):
+        fabric.activate(5)
+    fabric.set_activated([])
+    fabric.activate(5)
+    manager.restart(is_resilient=True)
+    with pytest.raises(client.NotReady, match="CONNECTION_NOT_VALID"):
+        fabric.set_activated([5, 7])
+    fabric.set_activated([5, 7])
+    assert manager.active() == {5, 7}
+
+
+def test_vfs_are_handed_on_in_their_order(manager, fabric):
+    vfs = [PciAddress(0, 0x10, 0, 4), PciAddress(1, 0x0F, 2, 5)]
+    fabric.activate(5, vfs)
+    assert manager.active() == {5}
+    assert manager.vfs() == ["0000:10:00.4", "0001:0f:02.5"]
+
+
+def test_a_connection_that_is_lost_is_made_again(manager, fabric):
+    fabric.list_partitions()
+    assert fabric.connections == 1
+    manager.restart()
+    with pytest.raises(client.NotReady):
+        fabric.list_partitions()
+    fabric.list_partitions()
+    assert fabric.connections == 2
+
+
+def test_an_older_library_is_given_older_parameters(manager):
+    manager.inject("old 1")
+    assert manager.client().list_partitions()
+
+
+def test_an_address_of_ipv4_is_no_path(manager, monkeypatch):
+    monkeypatch.setenv("FAKE_NVFM", manager.path)
+    fabric = library.Library(managers.build(), "127.0.0.1:6666", 1.0)
+    assert fabric.list_partitions()
+
+
+def test_an_address_that_is_too_long_is_refused():
+    fabric = library.Library(managers.build(), "/" + "x" * 256, 1.0)
+    with pytest.raises(client.FabricError, match="longer than 256 bytes"):
+        fabric.list_partitions()
+
+
+def test_a_library_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "libnvfm.so"
+    path.write_text("no library")
+    with pytest.raises(client.NoLibrary, match="fabric_library"):
+        library.Library(str(path), "127.0.0.1", 1.0)
+    with pytest.raises(client.NoLibrary, match="fmLibInit"):
+        library.Library("libc.so.6", "127.0.0.1", 1.0)
+
+
+def test_all_codes_of_the_header_are_known():
+    assert sorted(codes.CODES) == list(range(-29, 1))
+    assert all(codes.CODES[number].number == number for number in codes.CODES)
+
+
+AGAIN = {-4, -5, -8, -9, -15, -22}
+
+
+@pytest.mark.parametrize("number", range(-30, 0))
+def test_each_code_fails_with_its_words_or_is_asked_again(
+    manager, fabric, number
+):
+    manager.inject(f"fail fmActivateFabricPartition {number} 1")
+    code = codes.find(number)
+    with pytest.raises(client.FabricError) as caught:
+        fabric.activate(5)
+    assert str(caught.value) == (
+        f"Fabric Manager ({manager.path}): fmActivateFabricPartition of"
+        f" partition 5: {code.name} ({number}): {code.words}"
+    )
+    assert isinstance(caught.value, client.NotReady) == (number in AGAIN)
+    assert manager.active() == set()
+    manager.inject(f"fail fmActivateFabricPartition {number} 2")
+    if number in AGAIN:
+        client.ask_until(lambda: fabric.activate(5), 30, pause=lambda _s: None)
+        assert manager.active() == {5}
+    else:
+        with pytest.raises(client.FabricError):
+            client.ask_until(lambda: fabric.activate(5), 30)
+
+
+def test_what_stays_away_is_given_up_at_the_deadline(manager, fabric):
+    manager.set("away", 1)
+    now = [0.0]
+
+    def pause(seconds):
+        now[0] += seconds
+
+    with pytest.raises(client.NotReady, match="fmConnect"):
+        client.ask_until(fabric.list_partitions, 60.0, lambda: now[0], pause)
+    assert now[0] == pytest.approx(60.0)
