@@ -232,6 +232,8 @@ def _scenario(
         changes=changes,
         hosts=hosts,
     )
+    for line in scenario.left_out:
+        sys.stderr.write(f"{parser.prog}: {printable.one_line(line)}\n")
     if not scenario.runs and not scenario.fits:
         parser.error("nothing to do: give --workload, --mix or --fits")
     return scenario

@@ -132,15 +132,22 @@ def read(
     return specs
 
 
-def read_csv(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+def read_csv(
+    path: str, columns: Mapping[str, str], by_model: bool = False
+) -> list[dict[str, Any]]:
     """Read the rows of a CSV file, for :func:`read`.
 
     :param columns: our name -> name in the file, where they differ.
         Lists (``gpu_links``, ``numa``, ``used``) are separated by semicolons.
-    :raises BadScenario: it cannot be read.
+    :param by_model: machines are found by models: hosts must have one, or
+        say their machine or links themselves.
+    :raises BadScenario: it cannot be read, or a column is missing.
     """
     rows = []
-    for row in csv_rows(path, columns):
+    wanted = [("gpus", "machine", "gpu_links")]
+    if by_model:
+        wanted.append(("model", "machine", "gpu_links"))
+    for row in csv_rows(path, columns, wanted=wanted):
         for key in ("gpu_links", "numa", "used"):
             if key in row:
                 row[key] = row[key].split(";")
@@ -149,30 +156,33 @@ def read_csv(path: str, columns: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def csv_rows(
-    path: str, columns: Mapping[str, str], optional: Collection[str] = ()
+    path: str,
+    columns: Mapping[str, str],
+    optional: Collection[str] = (),
+    wanted: Iterable[Sequence[str]] = (),
 ) -> list[dict[str, Any]]:
     """Read a CSV file with a header; leave out what is empty.
 
     :param columns: our name -> name in the file, where they differ.
     :param optional: our names of columns that need not be there.
+    :param wanted: our names of columns of which one must be there.
     :raises BadScenario: it cannot be read, or a column is missing.
     """
     try:
-        text = files.read_bytes(path).decode("utf-8")
+        # Spreadsheets put a byte order mark before the first name.
+        text = files.read_bytes(path).decode("utf-8-sig")
         with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             there = reader.fieldnames or ()
-            for ours, name in columns.items():
-                if name not in there and ours not in optional:
-                    raise errors.BadScenario(
-                        source=path,
-                        problem=f"no column {name!r}; columns are"
-                        f" {', '.join(there)}",
-                    )
-            names = {theirs: ours for ours, theirs in columns.items()}
+            for ours in columns:
+                if ours not in optional:
+                    _check_column(path, columns, there, (ours,))
+            for names in wanted:
+                _check_column(path, columns, there, names)
+            ours_by_theirs = {theirs: ours for ours, theirs in columns.items()}
             return [
                 {
-                    names.get(key, key): value
+                    ours_by_theirs.get(key, key): value
                     for key, value in row.items()
                     if key and value
                 }
@@ -180,6 +190,27 @@ def csv_rows(
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise errors.BadScenario(source=path, problem=str(exc)) from exc
+
+
+def _check_column(
+    path: str,
+    columns: Mapping[str, str],
+    there: Sequence[str],
+    names: Sequence[str],
+) -> None:
+    """Refuse a file that has none of some columns.
+
+    :param there: the columns of the file.
+    :param names: ours.
+    """
+    theirs = [columns.get(ours, ours) for ours in names]
+    if not any(name in there for name in theirs):
+        raise errors.BadScenario(
+            source=path,
+            problem=f"no column {' or '.join(map(repr, theirs))}; columns are"
+            f" {', '.join(there)}: write in the scenario which of them it is,"
+            f" as 'columns: {{{names[0]}: NAME}}'",
+        )
 
 
 class _Reader:

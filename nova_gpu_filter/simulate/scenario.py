@@ -73,6 +73,8 @@ class Scenario:
     hosts: Sequence[inventory.HostSpec]
     runs: Sequence[Run]
     """None if the question is only what fits now."""
+    left_out: Sequence[str] = ()
+    """A line for each run that was asked for and cannot be had."""
     fits: Sequence[workload.Flavor] = ()
     """Flavors of which to count how many more fit at the end."""
     weighers: str = schedulers.WEIGHERS[0]
@@ -155,12 +157,16 @@ def make(
                 if key in _TRACE_KEYS
             } | {"file": os.path.abspath(workload_file)}
     where = f"{source}, workload"
+    runs, left_out = (
+        ([], []) if servers is None else _runs(servers, where, directory)
+    )
     return Scenario(
         title=str(data.get("title") or os.path.basename(source)),
         hosts=_hosts(places, f"{source}, inventory", directory)
         if hosts is None
         else hosts,
-        runs=_runs(servers, where, directory) if servers is not None else (),
+        runs=runs,
+        left_out=left_out,
         fits=_flavors(data.get("fits") or (), f"{source}, fits"),
         weighers=weighers,
         max_sets_per_tree=_number(
@@ -214,11 +220,16 @@ def _hosts(
             by_model = {**by_model, **(found.get("machine_by_model") or {})}
             found = found.get("hosts") or ()
         return inventory.read(found, path, machines, by_model)
-    rows = inventory.read_csv(path, data.get("columns") or {})
+    rows = inventory.read_csv(
+        path, _columns(data, source), by_model=bool(by_model)
+    )
     return inventory.read(rows, path, machines, by_model)
 
 
-def _runs(data: Mapping[str, Any], source: str, directory: str) -> list[Run]:
+def _runs(
+    data: Mapping[str, Any], source: str, directory: str
+) -> tuple[list[Run], list[str]]:
+    """Give the runs, and a line for each that is left out."""
     seed = _number(data, "seed", int, 1, source)
     loads = data.get("load")
     if loads is not None and not isinstance(loads, list):
@@ -259,7 +270,7 @@ def _runs(data: Mapping[str, Any], source: str, directory: str) -> list[Run]:
             functools.partial(mix.draw, load=float(load_), seed=seed),
         )
         for load_ in loads
-    ]
+    ], []
 
 
 def _trace_runs(
@@ -268,12 +279,10 @@ def _trace_runs(
     directory: str,
     loads: list[float] | None,
     seed: int,
-) -> list[Run]:
+) -> tuple[list[Run], list[str]]:
     path = os.path.join(directory, str(data["file"]))
     trace = workload.read_trace(
-        path,
-        data.get("columns") or {},
-        data.get("fractional"),
+        path, _columns(data, source), data.get("fractional")
     )
     runs = []
     if "requested" in data:
@@ -284,14 +293,17 @@ def _trace_runs(
                 functools.partial(trace.fill, requested=requested, seed=seed),
             )
         )
-    if not trace.has_times:
+    if trace.missing:
         if not runs:
             raise errors.BadScenario(
                 source=path,
-                problem="no times of arrival, which all but filling"
-                " (requested) needs",
+                problem=f"{trace.missing}, which all but filling needs: name"
+                " the right column under columns, or give requested",
             )
-        return runs
+        return runs, [
+            f"{path}: {trace.missing}, so load {load_:g} is left out"
+            for load_ in loads or ()
+        ]
     for load_ in loads or ():
         runs.append(
             Run(
@@ -308,7 +320,7 @@ def _trace_runs(
         )
     if not runs:
         runs.append(Run("as recorded", lambda capacity: trace.as_it_was()))
-    return runs
+    return runs, []
 
 
 def _flavors(rows: Any, source: str) -> list[workload.Flavor]:
@@ -327,6 +339,12 @@ def _flavors(rows: Any, source: str) -> list[workload.Flavor]:
         ) as exc:
             raise errors.BadScenario(source=source, problem=exc) from exc
     return found
+
+
+def _columns(data: Mapping[str, Any], source: str) -> dict[str, str]:
+    """Read which column of a CSV file has what: our name -> its name."""
+    columns = _mapping(data.get("columns") or {}, f"{source}, columns")
+    return {str(ours): str(theirs) for ours, theirs in columns.items()}
 
 
 def _number(

@@ -18,7 +18,8 @@ from nova_gpu_filter.topology import policy
 
 DISTRIBUTIONS: Final = ("exponential", "fixed")
 FRACTIONAL: Final = ("drop", "round_up")
-_TIMES: Final = ("arrival", "duration", "departure")
+_ENDS: Final = ("departure", "duration")
+_TIMES: Final = ("arrival", *_ENDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ class Trace:
 
     arrivals: tuple[Arrival, ...]
     """By time."""
-    has_times: bool = True
-    """False: only :meth:`fill` makes sense, which needs none."""
+    missing: str = ""
+    """What it has not, so that only :meth:`fill` makes sense, which needs no
+    times; empty if nothing."""
 
     def at_load(
         self, capacity: int, load: float, arrivals: int, seed: int
@@ -110,8 +112,14 @@ class Trace:
 
         :param load: see :meth:`Mix.draw`; from the first arrival to the last.
         :param arrivals: how many; drawn with replacement.
-        :raises ValueError: so few servers never ask for so many GPUs.
+        :raises ValueError: so few servers never ask for so many GPUs, or
+            all of them stay.
         """
+        if all(math.isinf(arrival.duration) for arrival in self.arrivals):
+            raise ValueError(
+                "load: no server has a duration or departure, so all stay;"
+                " give requested in place of load"
+            )
         chance = random.Random(seed)  # noqa: S311 (no secret)
         drawn = chance.choices(self.arrivals, k=arrivals)
         times = list(
@@ -234,7 +242,7 @@ def read_trace(
     Columns are ``arrival`` and ``duration`` (or ``departure``) in one unit,
     ``gpus``, and if wanted ``model``, ``link`` and ``link_policy``. Servers
     without GPUs are passed over; those without a duration stay. If the file
-    has no arrivals at all, all servers have time 0.
+    has no arrivals at all, all servers have time 0 and stay.
 
     :param columns: our name -> name in the file, where they differ.
     :param fractional: how to treat servers that ask for a part of one GPU:
@@ -242,36 +250,80 @@ def read_trace(
         GPU) and ``treat``, one of :data:`FRACTIONAL`. None if there are none.
     :raises BadScenario: it cannot be read.
     """
-    fractional = fractional or {}
-    treat = fractional.get("treat", "drop")
-    if treat not in FRACTIONAL:
-        raise errors.BadScenario(
-            source="fractional",
-            problem=f"treat: must be one of {', '.join(FRACTIONAL)}",
-        )
-    found = []
-    rows = inventory.csv_rows(path, columns, _TIMES)
+    part = _read_part(fractional) if fractional else None
+    wanted = [("gpus",)]
+    if part and part.least:
+        wanted.append((part.column,))
+    rows = inventory.csv_rows(path, columns, _TIMES, wanted)
+    missing = _missing_times(rows, columns)
     has_times = any("arrival" in row for row in rows)
+    found = []
     for number, row in enumerate(rows, start=2):
         try:
             if not int(row.get("gpus", 0)):
                 continue
-            if fractional and treat == "drop":
-                part = float(row[fractional["column"]])
-                if part < float(fractional["whole"]):
-                    continue
+            if part and float(row[part.column]) < part.least:
+                continue
             found.append(
                 _arrival(row)
                 if has_times
                 else Arrival(0.0, math.inf, read_flavor(row))
             )
-        except (KeyError, TypeError, ValueError) as exc:
-            raise _bad_row(f"{path}, line {number}", exc) from exc
+        except (KeyError, OverflowError, TypeError, ValueError) as exc:
+            raise _bad_row(f"{path}, line {number}", exc, columns) from exc
     if not found:
         raise errors.BadScenario(source=path, problem="no servers with GPUs")
     return Trace(
-        tuple(sorted(found, key=lambda arrival: arrival.time)), has_times
+        tuple(sorted(found, key=lambda arrival: arrival.time)), missing
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Which servers are left out, as they ask for a part of one GPU."""
+
+    column: str
+    least: float
+    """Servers with less are left out; 0 for none."""
+
+
+def _read_part(fractional: Mapping[str, Any]) -> _Part:
+    """Read what a scenario says of parts of GPUs.
+
+    :raises BadScenario: it makes no sense.
+    """
+    try:
+        treat = fractional.get("treat", "drop")
+        if treat not in FRACTIONAL:
+            raise ValueError(f"treat: must be one of {', '.join(FRACTIONAL)}")
+        if treat != "drop":
+            return _Part("gpus", 0)
+        whole = float(fractional["whole"])
+        if not 0 < whole < math.inf:
+            raise ValueError("whole: must be above 0")
+        return _Part(str(fractional["column"]), whole)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise _bad_row("fractional", exc) from exc
+
+
+def _missing_times(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> str:
+    """Say which times a trace has not; empty if it can be replayed.
+
+    Servers without a duration stay; but where the scenario says in which
+    column it is, a file without that is another file.
+    """
+    if not any("arrival" in row for row in rows):
+        return f"no times of arrival (column {_theirs('arrival', columns)})"
+    ends = [ours for ours in _ENDS if ours in columns]
+    if ends and not any(ours in row for row in rows for ours in _ENDS):
+        return f"no times of {ends[0]} (column {_theirs(ends[0], columns)})"
+    return ""
+
+
+def _theirs(ours: str, columns: Mapping[str, str]) -> str:
+    return repr(columns.get(ours, ours))
 
 
 def _arrival(row: Mapping[str, Any]) -> Arrival:
@@ -286,10 +338,14 @@ def _arrival(row: Mapping[str, Any]) -> Arrival:
     return Arrival(time, duration, read_flavor(row))
 
 
-def _bad_row(source: str, exc: Exception) -> errors.BadScenario:
+def _bad_row(
+    source: str, exc: Exception, columns: Mapping[str, str] | None = None
+) -> errors.BadScenario:
     problem: object = exc
     if isinstance(exc, KeyError):
         problem = f"no {exc.args[0]}"
+        if columns is not None and exc.args[0] in columns:
+            problem += f" (column {_theirs(exc.args[0], columns)})"
     return errors.BadScenario(source=source, problem=problem)
 
 

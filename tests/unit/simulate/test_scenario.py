@@ -221,34 +221,164 @@ def test_the_openb_trace_is_read_with_a_topology_for_each_model(name, openb):
     assert [run.label for run in made.runs] == ["filled to 1.3", "load 1.2"]
 
 
-NO_TIMES = "name,num_gpu,gpu_milli\np0,1,1000\np1,8,1000\n"
+COLUMNS = {
+    "name": ("p0", "p1", "p2"),
+    "num_gpu": ("1", "8", "1"),
+    "gpu_milli": ("1000", "1000", "500"),
+    "creation_time": ("0", "5", "9"),
+    "deletion_time": ("40000", "60000", ""),
+}
+"""The columns of a list of pods of the openb kind that a scenario may read."""
 
 
-def test_a_trace_without_times_fills_a_cloud(tmp_path):
-    path = tmp_path / "pods.csv"
-    path.write_text(NO_TIMES)
-    made = scenario.load(
-        str(SHIPPED / "openb-whole.yaml"),
-        workload_file=str(path),
-        inventory_file=str(_nodes(tmp_path)),
+def _write_pods(directory, *left_out, **changed):
+    """Write a list of pods without some of its columns."""
+    kept = {
+        name: values
+        for name, values in (COLUMNS | changed).items()
+        if name not in left_out
+    }
+    lines = [",".join(kept), *map(",".join, zip(*kept.values(), strict=True))]
+    path = directory / "pods.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _load_openb(name, directory, pods, **changes):
+    return scenario.load(
+        str(SHIPPED / name),
+        workload_file=str(pods),
+        inventory_file=str(_nodes(directory)),
+        changes=changes,
     )
+
+
+@pytest.mark.parametrize("name", ["openb-whole.yaml", "openb-rounded.yaml"])
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        (["creation_time"], "no times of arrival (column 'creation_time')"),
+        (["deletion_time"], "no times of departure (column 'deletion_time')"),
+        (
+            ["creation_time", "deletion_time"],
+            "no times of arrival (column 'creation_time')",
+        ),
+    ],
+)
+def test_a_trace_without_times_fills_a_cloud(tmp_path, name, left_out, told):
+    pods = _write_pods(tmp_path, *left_out)
+    made = _load_openb(name, tmp_path, pods)
     (run,) = made.runs
     assert run.label == "filled to 1.3"
     assert {arrival.flavor.gpus for arrival in run.arrivals(100)} == {1, 8}
+    assert made.left_out == [f"{pods}: {told}, so load 1.2 is left out"]
 
 
-def test_a_trace_without_times_cannot_be_replayed(tmp_path):
-    path = tmp_path / "pods.csv"
-    path.write_text(NO_TIMES)
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("openb-whole.yaml", "name"),
+        ("openb-rounded.yaml", "name"),
+        ("openb-rounded.yaml", "gpu_milli"),
+    ],
+)
+def test_columns_that_a_scenario_does_not_read_may_be_missing(
+    tmp_path, name, left_out
+):
+    made = _load_openb(name, tmp_path, _write_pods(tmp_path, left_out))
+    assert [run.label for run in made.runs] == ["filled to 1.3", "load 1.2"]
+    assert not made.left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "ours"),
+    [
+        ("openb-whole.yaml", "num_gpu", "gpus"),
+        ("openb-rounded.yaml", "num_gpu", "gpus"),
+        ("openb-whole.yaml", "gpu_milli", "gpu_milli"),
+    ],
+)
+def test_a_column_that_a_trace_must_have_is_named_with_the_cure(
+    tmp_path, name, left_out, ours
+):
+    with pytest.raises(
+        errors.BadScenario,
+        match=rf"pods\.csv: no column '{left_out}'; columns are .*: write in"
+        rf" the scenario which of them it is, as 'columns: {{{ours}: NAME}}'",
+    ):
+        _load_openb(name, tmp_path, _write_pods(tmp_path, left_out))
+
+
+@pytest.mark.parametrize(
+    ("column", "ours"),
+    [("sn", "name"), ("gpu", "gpus"), ("model", "model")],
+)
+def test_a_column_that_nodes_must_have_is_named_with_the_cure(
+    tmp_path, column, ours
+):
+    """Without models no host would have links, and nothing would say so."""
+    nodes = _nodes(tmp_path)
+    nodes.write_text(nodes.read_text().replace(column, "x", 1))
+    with pytest.raises(
+        errors.BadScenario,
+        match=rf"nodes\.csv: no column '{column}'.*{{{ours}: NAME}}",
+    ):
+        scenario.load(
+            str(SHIPPED / "openb-whole.yaml"),
+            str(nodes),
+            str(_write_pods(tmp_path)),
+        )
+
+
+@pytest.mark.parametrize("column", ["creation_time", "deletion_time"])
+def test_a_trace_without_times_cannot_be_replayed(tmp_path, column):
     data = {
         "inventory": {"hosts": [{"gpus": 8}]},
         "workload": {
-            "file": str(path),
-            "columns": {"arrival": "creation_time", "gpus": "num_gpu"},
+            "file": str(_write_pods(tmp_path, column)),
+            "columns": {
+                "arrival": "creation_time",
+                "departure": "deletion_time",
+                "gpus": "num_gpu",
+            },
         },
     }
-    with pytest.raises(errors.BadScenario, match=r"pods\.csv: no times of"):
+    with pytest.raises(
+        errors.BadScenario,
+        match=rf"pods\.csv: no times of \w+ \(column '{column}'\), which all"
+        " but filling needs: name the right column under columns, or give"
+        " requested",
+    ):
         scenario.make(data, "s.yaml")
+
+
+def test_one_pod_without_a_time_is_named_with_its_column(tmp_path):
+    pods = _write_pods(tmp_path, creation_time=("0", "", "9"))
+    with pytest.raises(
+        errors.BadScenario,
+        match=r"line 3: no arrival \(column 'creation_time'\)",
+    ):
+        _load_openb("openb-whole.yaml", tmp_path, pods)
+
+
+@pytest.mark.parametrize(
+    ("fractional", "words"),
+    [
+        ({"treat": "drop"}, "fractional: no whole"),
+        ({"whole": 1000}, "fractional: no column"),
+        ({"whole": 0, "column": "gpu_milli"}, "whole: must be above 0"),
+        ({"whole": "all", "column": "gpu_milli"}, "could not convert"),
+        ({"treat": "halve"}, "treat: must be one of drop, round_up"),
+        (["drop"], "fractional: "),
+    ],
+)
+def test_parts_of_gpus_that_make_no_sense_are_named(
+    tmp_path, fractional, words
+):
+    path = _write_pods(tmp_path)
+    with pytest.raises(errors.BadScenario) as bad:
+        workload.read_trace(str(path), {"gpus": "num_gpu"}, fractional)
+    assert words in str(bad.value)
 
 
 def _nodes(directory):

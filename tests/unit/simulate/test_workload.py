@@ -70,6 +70,12 @@ def test_a_load_that_so_few_servers_never_ask_for_is_refused():
         TRACE.at_load(1000, 1.0, arrivals=3, seed=1)
 
 
+def test_servers_that_all_stay_never_have_a_load():
+    stay = workload.Trace((workload.Arrival(5, math.inf, ONE),) * 9)
+    with pytest.raises(ValueError, match="give requested in place of load"):
+        stay.at_load(4, 1.0, arrivals=9, seed=1)
+
+
 def test_a_trace_can_fill_a_cloud_with_servers_that_stay():
     arrivals = TRACE.fill(100, 1.3, seed=1)
     asked = [a.flavor.gpus for a in arrivals]
@@ -102,6 +108,16 @@ def test_a_trace_is_read_by_time(tmp_path):
             ),
         ),
     ]
+
+
+def test_a_trace_of_a_spreadsheet_is_read(tmp_path):
+    trace = _read(tmp_path, "\ufeffarrival,duration,gpus\r\n1,2,1\r\n")
+    assert trace.as_it_was() == [workload.Arrival(1, 2, ONE)]
+
+
+def test_a_trace_without_a_column_of_gpus_is_refused(tmp_path):
+    with pytest.raises(errors.BadScenario, match="no column 'gpus'; columns"):
+        _read(tmp_path, "arrival,duration,num_gpu\n0,1,1\n")
 
 
 @pytest.mark.parametrize(
