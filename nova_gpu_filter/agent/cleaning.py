@@ -73,9 +73,19 @@ _QUESTIONS: Final = (
         "uncorrected errors of its memory since the reset",
         "nvidia-smi --help-query-gpu",
     ),
+    # What NVLink, Xid and contained errors ask for: Reset, Reboot, Drain P2P,
+    # Drain and Reset. Older drivers do not know it.
+    _Question(
+        "--query-gpu",
+        "gpu_recovery_action",
+        "its driver wants it to recover",
+        "nvidia-smi --help-query-gpu",
+    ),
 )
+_UNKNOWN_FIELD: Final = "is not a valid field to query"
+"""What ``nvidia-smi`` says, with exit code 2, of a field that it lacks."""
 _GOOD: Final = frozenset(
-    {"", "0", "no", "n/a", "[n/a]", "[not supported]", "not supported"}
+    {"", "0", "no", "none", "n/a", "[n/a]", "[not supported]", "not supported"}
 )
 """Answers, in lower case, that are no trouble."""
 
@@ -191,6 +201,8 @@ class Cleaner:
                 ),
                 self._settings.tool_seconds,
             )
+            if problem is not None and _UNKNOWN_FIELD in said:
+                continue
             if problem is None and said.strip().lower() not in _GOOD:
                 problem = f"{question.what}: {question.field} is {said}"
             yield problem

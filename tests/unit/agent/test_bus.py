@@ -186,6 +186,7 @@ SMI = """#!/bin/sh
 echo "$@" >> {log}
 case "$1" in
     --query-remapped-rows=remapped_rows.pending) echo {pending};;
+    --query-gpu=gpu_recovery_action) {recovery};;
     --query*) echo 0;;
 esac
 """
@@ -272,19 +273,31 @@ def _bind(host, driver):
 
 
 @pytest.mark.parametrize(
-    ("pending", "problem"),
+    ("pending", "recovery", "problem"),
     [
-        ("No", None),
-        ("[N/A]", None),
-        ("Yes", "remapped_rows.pending is Yes"),
+        ("No", "echo None", None),
+        ("[N/A]", "echo N/A", None),
+        # As an older driver says it.
+        (
+            "No",
+            'echo Field \\"gpu_recovery_action\\" is not a valid field to'
+            " query.; exit 2",
+            None,
+        ),
+        ("Yes", "echo None", "remapped_rows.pending is Yes"),
+        ("No", "echo Drain P2P", "gpu_recovery_action is Drain P2P"),
+        ("No", "echo No devices were found; exit 6", "No devices were found"),
     ],
 )
 def test_a_gpu_of_the_vendors_driver_is_reset_and_asked_by_its_tool(
-    host, cleaner, tmp_path, monkeypatch, pending, problem
+    host, cleaner, tmp_path, monkeypatch, pending, recovery, problem
 ):
     log = tmp_path / "log"
     (tmp_path / "bin").mkdir()
-    _program(tmp_path / "bin/nvidia-smi", SMI.format(log=log, pending=pending))
+    _program(
+        tmp_path / "bin/nvidia-smi",
+        SMI.format(log=log, pending=pending, recovery=recovery),
+    )
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     _bind(host, "nvidia")
     found = cleaner().clean(RECORD, (), False).problem
