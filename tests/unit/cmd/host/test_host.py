@@ -17,7 +17,7 @@ from tests import captures
 from tests import sysfs_trees
 from tests.unit.host import test_linking
 
-COMMANDS = ("inventory", "show", "check", "config", "capture")
+COMMANDS = ("inventory", "show", "check", "config", "capture", "vgpu")
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads ``vgpu.yaml``: how many VFs each PF shall have, and of which type."""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+from typing import Any
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+
+PATH = "/etc/nova-gpu/vgpu.yaml"
+TOP = "physical_functions"
+_SELECTORS = ("address", "slot", "id")
+_KEYS = (*_SELECTORS, "vfs", "type", "mig", "autoprobe")
+_FLAGS = {"true": True, "yes": True, "false": False, "no": False}
+# drivers/pci/iov.c: the kernel keeps numbers of VFs in 16 bits.
+_MOST_VFS = 0xFFFF
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one row wants of the PFs that it names, by one of three ways."""
+
+    source: str
+    """``/etc/nova-gpu/vgpu.yaml: physical_functions[0]``."""
+    vfs: int
+    """With a type, the VFs that shall have it; else those that there are."""
+    address: PciAddress | None = None
+    slot: str | None = None
+    """The name of a slot, as in /sys/bus/pci/slots."""
+    id: str | None = None
+    """Vendor and product id, ``10de:2235``: all PFs of this model."""
+    type: str | None = None
+    """The name of a vGPU type, or its number."""
+    mig: bool | None = None
+    """Whether the GPU has to be in MIG mode; None: it is not looked at."""
+    autoprobe: bool | None = None
+    """Whether new VFs are bound to a driver of the host; None: as it is."""
+
+    @property
+    def selector(self) -> str:
+        """How the row names its PFs: ``address 0000:41:00.0``."""
+        for name in _SELECTORS:
+            if (value := getattr(self, name)) is not None:
+                return f"{name} {value}"
+        raise AssertionError("a row names a PF")
+
+
+def parse(source: str, text: str) -> tuple[Row, ...]:
+    """Read the file.
+
+    Everything is read as text: YAML takes addresses such as 0000:41:00.0 for
+    numbers to the base of 60.
+
+    :raises BadInput: it is no YAML, or says something that cannot be.
+    """
+    import yaml
+
+    try:
+        # BaseLoader makes texts, lists and maps, and no objects.
+        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise errors.BadInput(
+            source=source,
+            reason=f"this is no YAML{where}: "
+            f"{getattr(error, 'problem', None) or error}",
+        ) from None
+    if not isinstance(document, dict) or set(document) != {TOP}:
+        raise errors.BadInput(
+            source=source, reason=f"give one key, {TOP}, with a list of PFs"
+        )
+    entries = document[TOP]
+    if entries == "":
+        return ()
+    if not isinstance(entries, list):
+        raise errors.BadInput(
+            source=source, reason=f"{TOP} has to be a list of PFs"
+        )
+    rows = tuple(
+        _row(f"{source}: {TOP}[{place}]", entry)
+        for place, entry in enumerate(entries)
+    )
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row.selector in seen:
+            raise errors.BadInput(
+                source=row.source,
+                reason=f"{row.selector} is named twice; write one row",
+            )
+        seen[row.selector] = row.source
+    return rows
+
+
+def _row(source: str, entry: Any) -> Row:
+    def refuse(reason: str) -> errors.BadInput:
+        return errors.BadInput(source=source, reason=reason)
+
+    if not isinstance(entry, Mapping):
+        raise refuse(f"has to be a map with some of {', '.join(_KEYS)}")
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise refuse(f"unknown key '{key}'; keys are {', '.join(_KEYS)}")
+        if not isinstance(value, str) or not value.strip():
+            raise refuse(f"{key} has to have one value")
+    given = [name for name in _SELECTORS if name in entry]
+    if len(given) != 1:
+        raise refuse("name the PFs by one of address, slot and id")
+    if "vfs" not in entry:
+        raise refuse("vfs is missing: how many VFs")
+    if not re.fullmatch("[0-9]{1,5}", entry["vfs"], re.ASCII) or (
+        int(entry["vfs"]) > _MOST_VFS
+    ):
+        raise refuse(f"vfs: '{entry['vfs']}' is no number of VFs")
+    address = address_lib.find(entry.get("address", ""))
+    if "address" in entry and address is None:
+        raise refuse(
+            f"address: '{entry['address']}' is no PCI address, such as"
+            " 0000:41:00.0"
+        )
+    ids = entry.get("id", "").lower() or None
+    if ids and not re.fullmatch("[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII):
+        raise refuse(
+            f"id: '{ids}' is no vendor and product id, such as 10de:2235"
+        )
+    flags: dict[str, bool | None] = {}
+    for key in ("mig", "autoprobe"):
+        flags[key] = _FLAGS.get(entry.get(key, "").lower())
+        if key in entry and flags[key] is None:
+            raise refuse(f"{key}: '{entry[key]}' is neither true nor false")
+    if "type" in entry and flags["autoprobe"] is False:
+        raise refuse(
+            "autoprobe: false keeps the driver away that makes vGPUs of the"
+            " VFs; leave it out where there is a type"
+        )
+    if flags["mig"] is not None and "type" not in entry:
+        raise refuse("mig is about vGPU types: name a type, too")
+    return Row(
+        source=source,
+        vfs=int(entry["vfs"]),
+        address=address,
+        slot=entry.get("slot"),
+        id=ids,
+        type=entry.get("type"),
+        mig=flags["mig"],
+        autoprobe=flags["autoprobe"],
+    )

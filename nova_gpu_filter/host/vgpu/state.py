@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads the PFs of a host, their VFs, and who uses them.
+
+Sources: the kernel's Documentation/ABI/testing/sysfs-bus-pci (``sriov_*``,
+``virtfn*``, ``physfn``, slots), Documentation/driver-api/vfio.rst (a guest
+that has a device holds /dev/vfio/GROUP, or /dev/vfio/devices/vfioN, open).
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+import functools
+import os
+import re
+
+from nova_gpu_filter import printable
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+from nova_gpu_filter.host.vgpu import types
+
+DEVICES = "/sys/bus/pci/devices"
+SLOTS = "/sys/bus/pci/slots"
+MDEVS = "/sys/bus/mdev/devices"
+SRIOV_MANAGE = "/usr/lib/nvidia/sriov-manage"
+"""NVIDIA's Virtual GPU Software User Guide: "do not try to enable the virtual
+function for the GPU by any other means". It makes all VFs of a GPU."""
+
+_MANAGED = "nvidia"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vf:
+    """A VF. None: the driver has no such thing."""
+
+    address: PciAddress
+    driver: str | None = None
+    type: int | None = None
+    """The number of its vGPU type; 0: it has none yet."""
+    creatable: tuple[types.VgpuType, ...] = ()
+    """The types that it can become as things are."""
+    users: tuple[str, ...] = ()
+    """Who uses it, in words."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pf:
+    """A function that can have VFs."""
+
+    address: PciAddress
+    ids: str
+    driver: str | None
+    totalvfs: int
+    numvfs: int
+    autoprobe: bool | None = None
+    vfs: tuple[Vf, ...] = ()
+    """In the order of their addresses."""
+    users: tuple[str, ...] = ()
+    """Who uses it through VFIO: it has been given away itself."""
+    slot: str | None = None
+    has_sriov_manage: bool = False
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether NVIDIA's script, and not the kernel, makes its VFs."""
+        return self.driver == _MANAGED
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """The PFs of a host, in address order."""
+
+    pfs: tuple[Pf, ...]
+    known_types: tuple[types.VgpuType, ...] = ()
+    """What the driver knows, or offers for one of the VFs."""
+    unseen: bool = False
+    """Whether there are processes of which it cannot be seen what they use."""
+
+    @functools.cached_property
+    def by_address(self) -> dict[PciAddress, Pf]:
+        """Every PF, keyed by address."""
+        return {pf.address: pf for pf in self.pfs}
+
+    @functools.cached_property
+    def names(self) -> dict[int, str]:
+        """The names of vGPU types, keyed by number."""
+        return {one.number: one.name for one in self.known_types}
+
+
+def read(
+    tree: tree_lib.Tree, only: Iterable[PciAddress] | None = None
+) -> Host:
+    """Read the PFs.
+
+    :param tree: a new one for each reading: it remembers links.
+    :param only: read these; None: all.
+    """
+    wanted = None if only is None else frozenset(only)
+    users = _Users(tree)
+    slots = {
+        text: name
+        for name in tree.entries(SLOTS)
+        if (text := tree.read(f"{SLOTS}/{name}/address"))
+    }
+    pfs = [
+        pf
+        for name in tree.entries(DEVICES)
+        if (address := address_lib.find(name)) is not None
+        and (wanted is None or address in wanted)
+        and (pf := _pf(tree, address, users, slots)) is not None
+    ]
+    offered = {one for pf in pfs for vf in pf.vfs for one in vf.creatable}
+    typed = any(pf.is_managed for pf in pfs)
+    return Host(
+        tuple(sorted(pfs, key=lambda pf: pf.address)),
+        tuple(sorted(offered.union(types.read_known(tree) if typed else ()))),
+        users.unseen,
+    )
+
+
+def _pf(
+    tree: tree_lib.Tree,
+    address: PciAddress,
+    users: "_Users",
+    slots: dict[str, str],
+) -> Pf | None:
+    path = f"{DEVICES}/{address}"
+    files = frozenset(tree.entries(path))
+    if "sriov_totalvfs" not in files or "physfn" in files:
+        return None
+    ids = [tree.number(f"{path}/{name}") or 0 for name in ("vendor", "device")]
+    autoprobe = tree.read(f"{path}/sriov_drivers_autoprobe")
+    vfs = [
+        _vf(tree, found, users)
+        for name in files
+        if re.fullmatch("virtfn[0-9]+", name)
+        and (found := address_lib.find(tree.link_name(f"{path}/{name}") or ""))
+    ]
+    return Pf(
+        address,
+        f"{ids[0]:04x}:{ids[1]:04x}",
+        tree.link_name(f"{path}/driver"),
+        tree.number(f"{path}/sriov_totalvfs") or 0,
+        tree.number(f"{path}/sriov_numvfs") or 0,
+        None if autoprobe is None else autoprobe not in ("0", "N"),
+        tuple(sorted(vfs, key=lambda vf: vf.address)),
+        tuple(users.processes(address)),
+        slots.get(address.card_text),
+        tree.exists(SRIOV_MANAGE),
+    )
+
+
+def _vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
+    path = f"{DEVICES}/{address}"
+    has_types = tree.is_directory(f"{path}/nvidia")
+    return Vf(
+        address,
+        tree.link_name(f"{path}/driver"),
+        (tree.number(f"{path}/nvidia/current_vgpu_type") or 0)
+        if has_types
+        else None,
+        types.parse_creatable(
+            tree.read(f"{path}/nvidia/creatable_vgpu_types") or ""
+        )
+        if has_types
+        else (),
+        tuple(users.find(address)),
+    )
+
+
+class _Users:
+    """Who uses a device, read when it is first asked for."""
+
+    def __init__(self, tree: tree_lib.Tree) -> None:
+        self._tree = tree
+        self._host_uses = host_use.HostUses(tree)
+
+    @functools.cached_property
+    def _openers(self) -> dict[str, list[str]]:
+        """The processes that hold a file of VFIO open, keyed by the file."""
+        found: dict[str, list[str]] = {}
+        for pid in filter(str.isdecimal, self._tree.entries("/proc")):
+            for number in self._tree.entries(f"/proc/{pid}/fd"):
+                target = self._tree.link_target(f"/proc/{pid}/fd/{number}")
+                if target and target.startswith("/dev/vfio/"):
+                    name = self._tree.read(f"/proc/{pid}/comm") or "process"
+                    words = f"{name} ({pid})"
+                    if words not in found.setdefault(target, []):
+                        found[target].append(words)
+        return found
+
+    @property
+    def unseen(self) -> bool:
+        """Whether files of a process could not be listed."""
+        # What is open is looked up before that can be said.
+        _ = self._openers
+        return any(
+            re.fullmatch("/proc/[0-9]+/fd", path)
+            for path in self._tree.problems
+        )
+
+    @functools.cached_property
+    def _mediated(self) -> dict[PciAddress, list[str]]:
+        """The mediated devices that there are, keyed by what has them."""
+        found: dict[PciAddress, list[str]] = {}
+        for name in self._tree.entries(MDEVS):
+            place = self._tree.resolve(f"{MDEVS}/{name}") or ""
+            for part in place.split("/"):
+                if (address := address_lib.find(part)) is not None:
+                    found.setdefault(address, []).append(name)
+        return found
+
+    def processes(self, address: PciAddress) -> Iterator[str]:
+        """Yield the processes that have a device through VFIO."""
+        path = f"{DEVICES}/{address}"
+        group = self._tree.link_name(f"{path}/iommu_group")
+        nodes = [
+            f"/dev/vfio/devices/{name}"
+            for name in self._tree.entries(f"{path}/vfio-dev")
+        ]
+        if group:
+            nodes += [f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"]
+        for node in nodes:
+            for opener in self._openers.get(node, ()):
+                yield f"{opener} has {os.path.basename(node)} of it open"
+
+    def find(self, address: PciAddress) -> Iterator[str]:
+        """Yield every use of a VF."""
+        yield from self.processes(address)
+        for name in self._mediated.get(address, ()):
+            yield f"it carries the mediated device {name}"
+        path = f"{DEVICES}/{address}"
+        vendor, product, code = (
+            self._tree.number(f"{path}/{name}") or 0
+            for name in ("vendor", "device", "class")
+        )
+        for use in self._host_uses.find(
+            address, vendor, product, code, is_vf=True
+        ):
+            yield use.text
