@@ -26,7 +26,7 @@ from oslo_config import cfg
 from nova_gpu_filter import conf
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import scenario
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
@@ -36,7 +36,7 @@ SCENARIO = "etc/nova-gpu-filter/simulate/hgx-fabric.yaml"
 
 
 @functools.lru_cache(maxsize=4096)
-def _least_broken(kind: inventory.HostKind, free: int, k: int) -> int | None:
+def _least_broken(kind: hosts_file.HostKind, free: int, k: int) -> int | None:
     """Choose the free partition that breaks the smallest larger one."""
     topology = kind.topology
     sizes = {partition.size for partition in topology.partitions}
@@ -74,7 +74,7 @@ class BestFit(schedulers.Scheduler):
 
 @functools.lru_cache(maxsize=4096)
 def _least_damage(
-    kind: inventory.HostKind, free: int, k: int
+    kind: hosts_file.HostKind, free: int, k: int
 ) -> tuple[tuple[float, float], list[int]] | None:
     """Return the least damage, and the partitions that do it."""
     measure = fragmentation.of(kind.topology, fragmentation.DEFAULT_MIX)

@@ -3,7 +3,7 @@
 """Chapter 1: two GRID K2 and the configuration of 2016."""
 
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 from demo import record
 from demo import show
 
@@ -19,8 +19,8 @@ def open_cloud(step: record.Step, cloud: embedded.EmbeddedCloud) -> None:
     """Start the cloud of 2016: two hosts, a flavor."""
     cloud.start()
     hosts = {
-        K2_HOST: machines.grid_k2(),
-        PLAIN_HOST: machines.without_gpu(),
+        K2_HOST: fake_machines.grid_k2(),
+        PLAIN_HOST: fake_machines.without_gpu(),
     }
     for host, machine in hosts.items():
         cloud.add_compute(host, machine)
@@ -125,7 +125,7 @@ def tell(
             step.expect(
                 "devices that Nova found",
                 [
-                    (K2_HOST, address, machines.GRID_K2, "available")
+                    (K2_HOST, address, fake_machines.GRID_K2, "available")
                     for address in K2_ADDRESSES
                 ],
                 [

@@ -4,7 +4,7 @@
 
 from demo import chapter_upgrade
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 from demo import record
 from demo import show
 
@@ -55,7 +55,7 @@ def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
     ) as step:
         cloud.start()
         for host in HOSTS:
-            cloud.add_compute(host, machines.hgx_h100())
+            cloud.add_compute(host, fake_machines.hgx_h100())
         for gpus in SIZES:
             cloud.create_flavor(
                 flavor(gpus), {"pci_passthrough:alias": f"h100:{gpus}"}

@@ -5,10 +5,10 @@
 from collections.abc import Sequence
 
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 from demo import record
 from demo import show
-from nova_gpu_filter.topology import hosts as host_topologies
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import topology as topologies
 
@@ -92,8 +92,8 @@ def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
     ) as step:
         cloud.start()
         for host in HGX_HOSTS:
-            cloud.add_compute(host, machines.hgx_h100())
-        cloud.add_compute(NVL_HOST, machines.h100_nvl())
+            cloud.add_compute(host, fake_machines.hgx_h100())
+        cloud.add_compute(NVL_HOST, fake_machines.h100_nvl())
         for name, extra_specs in FLAVORS.items():
             cloud.create_flavor(name, extra_specs)
         specs = [

@@ -24,9 +24,9 @@ from nova import utils as nova_utils
 from nova.tests.fixtures import glance
 from nova.tests.functional.api import client
 
-from demo import machines
+from demo import fake_machines
 from demo import scheduler_log
-from nova_gpu_filter.topology import hosts as host_topologies
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import topology as topologies
 
 CONF_DIR = pathlib.Path(__file__).parent / "conf"
@@ -159,7 +159,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         """Put other nova.conf files in place; services read them at start."""
         self._services.configure([CONF_DIR / name for name in conf_files])
 
-    def add_compute(self, host: str, machine: machines.Machine) -> None:
+    def add_compute(self, host: str, machine: fake_machines.Machine) -> None:
         """Start nova-compute on a new host."""
         self._services.start_compute(
             host, host_info=machine.host_info, pci_info=machine.pci_info

@@ -2,7 +2,7 @@
 
 """What happens to a device between two servers.
 
-``states`` is the heart: pure, and a table. ``ledger`` keeps it, ``placement``,
+``states`` is the heart: pure, and a table. ``ledger`` keeps it, ``providers``,
 ``domains`` and ``bus`` are the adapters to Placement, libvirt and sysfs, and
 ``keeper`` holds all of them together.
 """

@@ -25,10 +25,10 @@ from nova_gpu_filter.agent import domains as domains_lib
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import keeper as keeper_lib
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent import placement as placement_lib
+from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import requests as requests_lib
 from nova_gpu_filter.conf import gpu_agent
-from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import api
 
 LOG = logging.getLogger(__name__)
 
@@ -168,12 +168,12 @@ class Daemon:
         bus = bus_lib.Bus(self._root)
         keeper = keeper_lib.Keeper(
             self._ledger,
-            placement_lib.Providers(
-                service.getter(
-                    self._adapter, "Placement", placement_lib.MICROVERSION
+            providers_lib.Providers(
+                api.getter(
+                    self._adapter, "Placement", providers_lib.MICROVERSION
                 ),
-                service.sender(
-                    self._adapter, "Placement", placement_lib.MICROVERSION
+                api.sender(
+                    self._adapter, "Placement", providers_lib.MICROVERSION
                 ),
                 hostname,
             ),

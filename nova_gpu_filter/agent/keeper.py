@@ -22,7 +22,7 @@ from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import domains as domains_lib
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent import placement as placement_lib
+from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
@@ -56,7 +56,7 @@ class Keeper:
     def __init__(
         self,
         ledger: ledger_lib.Ledger,
-        placement: placement_lib.Providers,
+        placement: providers_lib.Providers,
         domains: domains_lib.Domains,
         bus: bus_lib.Bus,
         cleaner: cleaning.Cleaner,
@@ -81,7 +81,7 @@ class Keeper:
         self._counters: dict[str, bus_lib.Health] = {}
         self._generations: dict[str, int] = {}
         """Of the providers of free devices that are not of one-time use."""
-        self._providers: Mapping[str, placement_lib.Provider] = {}
+        self._providers: Mapping[str, providers_lib.Provider] = {}
         self.blind: str | None = "nothing has been read yet"
         """Why the last pass could not be made; None: it was made."""
         self.counts: dict[str, int] = dict.fromkeys(Event, 0)
@@ -124,7 +124,7 @@ class Keeper:
             self._submit(lambda provider=one: self._clean(provider))  # type: ignore[misc]
         return all(done)
 
-    def _read_providers(self) -> dict[str, placement_lib.Provider]:
+    def _read_providers(self) -> dict[str, providers_lib.Provider]:
         known = self._ledger.records()
         return {
             address: provider
@@ -142,7 +142,7 @@ class Keeper:
 
     def _follow(
         self,
-        provider: placement_lib.Provider,
+        provider: providers_lib.Provider,
         holders: Mapping[str, str],
         dead: frozenset[str],
     ) -> bool:
@@ -184,7 +184,7 @@ class Keeper:
 
     def _look(
         self,
-        provider: placement_lib.Provider,
+        provider: providers_lib.Provider,
         holders: Mapping[str, str],
         dead: frozenset[str],
     ) -> states.Sight:
@@ -207,13 +207,13 @@ class Keeper:
             doubt=self._doubt(provider),
         )
 
-    def _is_shared(self, provider: placement_lib.Provider) -> bool:
+    def _is_shared(self, provider: providers_lib.Provider) -> bool:
         """Whether VFs of the device are given away, and not the device."""
         return provider.inventory.total != 1 or self._bus.has_vfs(
             provider.address
         )
 
-    def _doubt(self, provider: placement_lib.Provider) -> str | None:
+    def _doubt(self, provider: providers_lib.Provider) -> str | None:
         """Say why a device may have been used although nobody has seen it."""
         if not provider.inventory.has(Mark.LOOKED_AFTER):
             return "its provider in Placement was made anew"
@@ -249,7 +249,7 @@ class Keeper:
         return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
 
     def _tell(
-        self, provider: placement_lib.Provider, record: states.Record
+        self, provider: providers_lib.Provider, record: states.Record
     ) -> bool:
         """Have Placement agree with the ledger."""
         try:
@@ -267,7 +267,7 @@ class Keeper:
         return True
 
     def _write_to_placement(
-        self, provider: placement_lib.Provider, record: states.Record
+        self, provider: providers_lib.Provider, record: states.Record
     ) -> bool:
         is_written = False
         is_quarantined = record.state is State.QUARANTINED
@@ -323,7 +323,7 @@ class Keeper:
 
     # -- cleaning
 
-    def _clean(self, provider: placement_lib.Provider) -> None:
+    def _clean(self, provider: providers_lib.Provider) -> None:
         """Clean a device, and give it back."""
         try:
             self._clean_and_give_back(provider)
@@ -335,7 +335,7 @@ class Keeper:
                 self._cleaning.discard(provider.address)
                 self._counters.pop(provider.address, None)
 
-    def _clean_and_give_back(self, provider: placement_lib.Provider) -> None:
+    def _clean_and_give_back(self, provider: providers_lib.Provider) -> None:
         address = provider.address
         is_shared = self._is_shared(provider)
         # From here on nobody can claim it: who has it now, has it.
@@ -360,7 +360,7 @@ class Keeper:
             self._conclude(provider, result)
 
     def _conclude(
-        self, provider: placement_lib.Provider, result: cleaning.Result
+        self, provider: providers_lib.Provider, result: cleaning.Result
     ) -> None:
         address = provider.address
         if result.problem is not None:

@@ -36,8 +36,8 @@ from nova_gpu_filter.nova_rules import names as nova_names
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import placement
 from nova_gpu_filter.simulate import plot
+from nova_gpu_filter.simulate import real_cloud
 from nova_gpu_filter.simulate import report
 from nova_gpu_filter.simulate import scenario as scenarios
 from nova_gpu_filter.simulate import schedulers
@@ -201,7 +201,7 @@ def _scenario(
     hosts = None
     if args.placement:
         classes = _resource_classes(args.placement)
-        hosts = placement.read(placement.connect(), classes)
+        hosts = real_cloud.read(real_cloud.connect(), classes)
     changes = {
         key: value
         for key, value in (

@@ -18,7 +18,7 @@ import textwrap
 from typing import Final
 
 from nova_gpu_filter.drawing import picture
-from nova_gpu_filter.drawing import words
+from nova_gpu_filter.drawing import short_names
 from nova_gpu_filter.drawing.picture import State
 
 _WIDTH: Final = 830
@@ -123,7 +123,9 @@ def draw(shown: picture.Picture) -> str:
             page.parts.append(_text(_MARGIN, y, line, fill=_FAINT))
             y += _LINE_HEIGHT - 4
     most = int((width - 2 * _MARGIN) / _TITLE_CHARACTER) - len(shown.summary)
-    heading = f"{words.shorten(shown.name, max(most, 8))}: {shown.summary}"
+    heading = (
+        f"{short_names.shorten(shown.name, max(most, 8))}: {shown.summary}"
+    )
     return _document(shown.title, heading, width, y, page.parts)
 
 
@@ -377,7 +379,7 @@ def _text(
 
 
 def _cut(text: str, width: float) -> str:
-    return words.shorten(text, max(int(width / _CHARACTER), 1))
+    return short_names.shorten(text, max(int(width / _CHARACTER), 1))
 
 
 def _escape(text: str) -> str:

@@ -25,7 +25,7 @@ from typing import Final
 import unicodedata
 
 from nova_gpu_filter.drawing import picture
-from nova_gpu_filter.drawing import words
+from nova_gpu_filter.drawing import short_names
 from nova_gpu_filter.drawing.picture import State
 
 _MARKS: Final = {
@@ -115,7 +115,7 @@ def _rows(frame: picture.Frame) -> list[_Row]:
 
 
 def _cut(text: str) -> str:
-    return words.shorten(text, _LONGEST, _OMITTED)
+    return short_names.shorten(text, _LONGEST, _OMITTED)
 
 
 def _width(text: str) -> int:

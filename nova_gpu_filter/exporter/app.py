@@ -12,9 +12,9 @@ import openstack
 import prometheus_client
 
 from nova_gpu_filter import printable
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import collector
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.exporter import settings
 from nova_gpu_filter.fleet import connection
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return _serve(args, reader)
 
 
-def _reader(args: argparse.Namespace) -> reading.Reader:
+def _reader(args: argparse.Namespace) -> cloud_reader.Reader:
     """Connect to the cloud; nothing is asked yet."""
     scope = settings.read_scope(
         args.nova_conf, args.alias, args.resource_class
@@ -55,11 +55,11 @@ def _reader(args: argparse.Namespace) -> reading.Reader:
         usage = projects.UsageReader(
             services.identity, services.placement, args.projects_at_once
         )
-    return reading.Reader(services, scope, usage, args.owner_requests)
+    return cloud_reader.Reader(services, scope, usage, args.owner_requests)
 
 
 def _registry(
-    reader: reading.Reader, interval_s: float
+    reader: cloud_reader.Reader, interval_s: float
 ) -> tuple[prometheus_client.CollectorRegistry, collector.Collector]:
     registry = prometheus_client.CollectorRegistry()
     ours = collector.Collector(reader.read, interval_s)
@@ -67,7 +67,7 @@ def _registry(
     return registry, ours
 
 
-def _print_once(reader: reading.Reader) -> int:
+def _print_once(reader: cloud_reader.Reader) -> int:
     registry, ours = _registry(reader, float("inf"))
     text = prometheus_client.generate_latest(registry).decode()
     # A file or a pipe gets the labels as they are, which Prometheus reads.
@@ -78,7 +78,7 @@ def _print_once(reader: reading.Reader) -> int:
     return EXIT_INCOMPLETE if ours.has_failed else 0
 
 
-def _serve(args: argparse.Namespace, reader: reading.Reader) -> int:
+def _serve(args: argparse.Namespace, reader: cloud_reader.Reader) -> int:
     registry, _ = _registry(reader, args.interval)
     server, thread = prometheus_client.start_http_server(
         args.port,

@@ -11,8 +11,8 @@ import time
 from prometheus_client import metrics_core
 from prometheus_client import registry
 
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import metrics
-from nova_gpu_filter.exporter import reading
 
 
 class Collector(registry.Collector):
@@ -24,7 +24,7 @@ class Collector(registry.Collector):
 
     def __init__(
         self,
-        read: Callable[[], reading.Reading],
+        read: Callable[[], cloud_reader.Reading],
         interval_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,7 +60,9 @@ class Collector(registry.Collector):
                 self._read_at = self._clock()
             return self._families
 
-    def _translate(self, found: reading.Reading) -> list[metrics_core.Metric]:
+    def _translate(
+        self, found: cloud_reader.Reading
+    ) -> list[metrics_core.Metric]:
         families = metrics.Families()
         metrics.add_reading(families, found)
         self._errors.update(found.failed)

@@ -8,7 +8,7 @@ from typing import Final
 
 from prometheus_client import metrics_core
 
-from nova_gpu_filter.exporter import reading
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.fleet import summary
 
 
@@ -160,7 +160,7 @@ def describe() -> list[metrics_core.Metric]:
     return [_family(gauge) for gauge in ALL]
 
 
-def add_reading(families: Families, found: reading.Reading) -> None:
+def add_reading(families: Families, found: cloud_reader.Reading) -> None:
     """Translate a reading. The count of errors is not in it."""
     for host in found.hosts:
         families.add(DISABLED, float(host.is_disabled), host.name)

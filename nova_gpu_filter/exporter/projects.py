@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import dataclasses
 from urllib import parse
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import identity as identity_
-from nova_gpu_filter.fleet import service
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class UsageReader:
     """Asks Keystone for the projects, and Placement for what they use."""
 
     def __init__(
-        self, identity: service.Get, placement: service.Get, at_once: int
+        self, identity: api.Get, placement: api.Get, at_once: int
     ) -> None:
         """Nothing is asked yet.
 
@@ -70,7 +70,7 @@ class UsageReader:
             self._name_by_project,
             key=lambda project: (self._asked_in.get(project, 0), project),
         )[: self._at_once]
-        for project, used in service.ask_all(self._ask, next_ones):
+        for project, used in api.ask_all(self._ask, next_ones):
             self._used_by_project[project] = used
             self._asked_in[project] = self._turn
         return tuple(

@@ -10,7 +10,7 @@ from oslo_config import cfg
 
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter import exception
-from nova_gpu_filter.exporter import reading
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import pci_options
@@ -25,7 +25,7 @@ def read_scope(
     paths: Sequence[str],
     alias_texts: Sequence[str],
     resource_classes: Sequence[str],
-) -> reading.Scope:
+) -> cloud_reader.Scope:
     """Read what of the cloud is of interest.
 
     :param paths: files and directories; without any the usual nova.conf is
@@ -48,7 +48,7 @@ def read_scope(
             "No [pci]alias is known, so there is no capacity by flavor: give"
             " the nova.conf of a controller with --nova-conf, or --alias"
         )
-    return reading.Scope(
+    return cloud_reader.Scope(
         known, frozenset(map(_check_class, resource_classes)), _read_mix(paths)
     )
 

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 
 from nova_gpu_filter.fleet import demand
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import satisfaction
@@ -74,9 +74,9 @@ def missing_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
 
 def find_devices(
     host: model.Host, asked: demand.DeviceDemand
-) -> linked.LinkedDevices:
+) -> linked_devices.LinkedDevices:
     """Find the devices that an alias means, free or not, with their links."""
-    return linked.LinkedDevices.of(
+    return linked_devices.LinkedDevices.of(
         host.devices_of(asked.alias.resource_class, asked.alias.traits)
     )
 

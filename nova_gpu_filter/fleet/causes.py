@@ -13,7 +13,7 @@ from typing import Final
 
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.pools import refusal
@@ -153,7 +153,7 @@ def _specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
 
 
 def _has_set(
-    found: linked.LinkedDevices, count: int, policy: LinkPolicy | None
+    found: linked_devices.LinkedDevices, count: int, policy: LinkPolicy | None
 ) -> bool:
     if policy is None or not policy.required:
         return True
@@ -219,7 +219,9 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
         )
 
 
-def _what_links(found: linked.LinkedDevices, requirement: Requirement) -> str:
+def _what_links(
+    found: linked_devices.LinkedDevices, requirement: Requirement
+) -> str:
     if requirement is Requirement.FABRIC:
         sizes = sorted(found.partitions())
         if not sizes:

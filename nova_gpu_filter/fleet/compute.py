@@ -13,9 +13,9 @@ from urllib import parse
 
 from oslo_utils import uuidutils
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import service
 
 PAGE: Final = 1000
 """Servers in one answer: Nova's default of [api]max_limit."""
@@ -29,7 +29,7 @@ nova/db/main/api.py)."""
 
 
 def read_servers(
-    get: service.Get, uuids: Collection[str]
+    get: api.Get, uuids: Collection[str]
 ) -> dict[str, model.Server]:
     """Read some servers; those that Nova does not know are left out.
 
@@ -45,7 +45,7 @@ def read_servers(
 
         return {
             uuid: server
-            for uuid, server in service.ask_all(ask, sorted(uuids))
+            for uuid, server in api.ask_all(ask, sorted(uuids))
             if server is not None
         }
     wanted = frozenset(uuids)
@@ -56,13 +56,13 @@ def read_servers(
     }
 
 
-def read_all_servers(get: service.Get) -> Iterator[model.Server]:
+def read_all_servers(get: api.Get) -> Iterator[model.Server]:
     """Read the servers of all projects; none of cells that are down."""
     for server in _pages(get, "/servers/detail", "servers", _EVERYBODY):
         yield _server(server)
 
 
-def find_server(get: service.Get, name: str) -> model.Server:
+def find_server(get: api.Get, name: str) -> model.Server:
     """Read the server of a name or UUID.
 
     :raises Unknown: there is none.
@@ -92,14 +92,14 @@ def find_server(get: service.Get, name: str) -> model.Server:
     )
 
 
-def _some_names(get: service.Get) -> set[str]:
+def _some_names(get: api.Get) -> set[str]:
     """Read the names of servers, of the newest where there are many."""
     asked = parse.urlencode({**_EVERYBODY, "limit": PAGE})
     answer = get(f"/servers?{asked}")
     return {server["name"] for server in answer["servers"]}
 
 
-def read_flavors(get: service.Get) -> list[model.Flavor]:
+def read_flavors(get: api.Get) -> list[model.Flavor]:
     """Read all flavors, private ones too."""
     return [
         _flavor(flavor)
@@ -109,7 +109,7 @@ def read_flavors(get: service.Get) -> list[model.Flavor]:
     ]
 
 
-def find_flavor(get: service.Get, name: str) -> model.Flavor:
+def find_flavor(get: api.Get, name: str) -> model.Flavor:
     """Read the flavor of a name or id.
 
     :raises Unknown: there is none.
@@ -133,7 +133,7 @@ def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
     )
 
 
-def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
+def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
     """Read the image of a name or id, as Glance's API v2 tells it.
 
     :raises Unknown: there is none.
@@ -158,11 +158,11 @@ def find_image(get: service.Get, name: str) -> Mapping[str, Any]:
     return image
 
 
-def _image_names(get: service.Get) -> set[str]:
+def _image_names(get: api.Get) -> set[str]:
     return {image["name"] or "" for image in get("/images")["images"]}
 
 
-def read_quota(get: service.Get, project: str) -> dict[str, tuple[int, int]]:
+def read_quota(get: api.Get, project: str) -> dict[str, tuple[int, int]]:
     """Read what Nova itself limits for a project: resource -> (limit, used).
 
     :returns: empty for a user who may not see it.
@@ -179,7 +179,7 @@ def read_quota(get: service.Get, project: str) -> dict[str, tuple[int, int]]:
     }
 
 
-def read_newest_microversion(get: service.Get) -> tuple[int, int] | None:
+def read_newest_microversion(get: api.Get) -> tuple[int, int] | None:
     """Read up to which microversion Nova's API goes: (2, 104).
 
     :returns: None where Nova does not say.
@@ -192,7 +192,7 @@ def read_newest_microversion(get: service.Get) -> tuple[int, int] | None:
         return None
 
 
-def check_zone(get: service.Get, name: str) -> None:
+def check_zone(get: api.Get, name: str) -> None:
     """Refuse an availability zone that is not there.
 
     :raises Unknown: the message lists those that there are.
@@ -207,13 +207,13 @@ def check_zone(get: service.Get, name: str) -> None:
         )
 
 
-def read_hypervisors(get: service.Get) -> set[str]:
+def read_hypervisors(get: api.Get) -> set[str]:
     """Read the UUIDs of the compute nodes: those of their root providers."""
     return {h["id"] for h in _pages(get, "/os-hypervisors", "hypervisors", {})}
 
 
 def read_migrations(
-    get: service.Get, server: str | None = None
+    get: api.Get, server: str | None = None
 ) -> Iterator[model.Migration]:
     """Read migrations, the newest first, page by page.
 
@@ -232,7 +232,7 @@ def read_migrations(
 
 
 def _pages(
-    get: service.Get, path: str, key: str, query: Mapping[str, str]
+    get: api.Get, path: str, key: str, query: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     """Read a list page by page.
 

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import service
 
 _NOT_IN_NOVA: Final = model.ComputeService(
     host="", zone="", obstacles=(model.Obstacle.UNKNOWN,)
 )
 
 
-def read(get: service.Get) -> tuple[model.ComputeService, ...]:
+def read(get: api.Get) -> tuple[model.ComputeService, ...]:
     """Read all nova-compute services: one request."""
     answer = get("/os-services?binary=nova-compute")
     return tuple(map(_service, answer["services"]))
@@ -52,7 +52,7 @@ def _obstacles(data: Mapping[str, Any]) -> Iterator[model.Obstacle]:
 
 
 def assign(
-    get: service.Get,
+    get: api.Get,
     hosts: Sequence[model.Host],
     services: Iterable[model.ComputeService],
 ) -> tuple[model.Host, ...]:
@@ -75,7 +75,7 @@ def assign(
         if near is not None and host_by_label.get(label) is host:
             found[host.uuid] = near
     unmatched = [host.uuid for host in hosts if host.uuid not in found]
-    for uuid, name in service.ask_all(_asker(get), unmatched):
+    for uuid, name in api.ask_all(_asker(get), unmatched):
         if name in by_host:
             found[uuid] = by_host[name]
     return tuple(
@@ -83,7 +83,7 @@ def assign(
     )
 
 
-def _asker(get: service.Get) -> Callable[[str], str | None]:
+def _asker(get: api.Get) -> Callable[[str], str | None]:
     def ask(uuid: str) -> str | None:
         try:
             found = get(f"/os-hypervisors/{uuid}")["hypervisor"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import functools
 from typing import Any
 
-from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import api
 
 
 class Services:
@@ -47,40 +47,40 @@ class Services:
         )
 
     @functools.cached_property
-    def placement(self) -> service.Get:
+    def placement(self) -> api.Get:
         """Asks Placement."""
         return self._getter(
-            "placement", "Placement", service.PLACEMENT_MICROVERSION
+            "placement", "Placement", api.PLACEMENT_MICROVERSION
         )
 
     @functools.cached_property
-    def write_placement(self) -> service.Send:
+    def write_placement(self) -> api.Send:
         """Writes to Placement."""
-        return service.sender(
+        return api.sender(
             _Adapter(self._adapters, "placement"),
             "Placement",
-            service.PLACEMENT_MICROVERSION,
+            api.PLACEMENT_MICROVERSION,
         )
 
     @functools.cached_property
-    def compute(self) -> service.Get:
+    def compute(self) -> api.Get:
         """Asks Nova."""
-        return self._getter("compute", "Nova", service.COMPUTE_MICROVERSION)
+        return self._getter("compute", "Nova", api.COMPUTE_MICROVERSION)
 
     @functools.cached_property
-    def image(self) -> service.Get:
+    def image(self) -> api.Get:
         """Asks Glance."""
         return self._getter("image", "Glance", None)
 
     @functools.cached_property
-    def identity(self) -> service.Get:
+    def identity(self) -> api.Get:
         """Asks Keystone."""
         return self._getter("identity", "Keystone", None)
 
     def _getter(
         self, attribute: str, name: str, microversion: str | None
-    ) -> service.Get:
-        return service.getter(
+    ) -> api.Get:
+        return api.getter(
             _Adapter(self._adapters, attribute), name, microversion
         )
 

@@ -15,7 +15,7 @@ from typing import Final
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.nova_rules import extra_specs
@@ -153,7 +153,7 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                     "nothing can be allocated from it: the device is gone, or"
                     " no longer in [pci]device_spec",
                 )
-        problem = linked.LinkedDevices.of(host.devices).problem
+        problem = linked_devices.LinkedDevices.of(host.devices).problem
         if problem is not None:
             yield Disagreement(
                 Kind.LINKS,

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Final
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import service
 
 _SHORT: Final = 8
 """Characters of a UUID that people are shown, if these are enough."""
@@ -178,7 +178,7 @@ def label_server(
 
 
 def read(
-    get: service.Get,
+    get: api.Get,
     owners: ownership.Owners,
     hosts: Iterable[model.Host],
     servers: Mapping[str, model.Server] | None = None,
@@ -202,7 +202,7 @@ def read(
 
 
 def read_holders(
-    get: service.Get,
+    get: api.Get,
     consumers: Collection[str],
     servers: Mapping[str, model.Server] | None = None,
     hosts_by_consumer: Mapping[str, Collection[str]] | None = None,
@@ -255,7 +255,7 @@ def read_holders(
 
 
 def _find_migrations(
-    get: service.Get, strangers: Collection[str], moving: Collection[str]
+    get: api.Get, strangers: Collection[str], moving: Collection[str]
 ) -> dict[str, model.Migration]:
     """Find the migrations that are consumers, or of servers on their way.
 
@@ -280,9 +280,7 @@ def _find_migrations(
     return found
 
 
-def read_consumers_of(
-    get: service.Get, server: model.Server
-) -> tuple[str, ...]:
+def read_consumers_of(get: api.Get, server: model.Server) -> tuple[str, ...]:
     """List the consumers of a server: itself, and the source of a resize."""
     return (
         server.uuid,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Final
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import service
 
 CONFIRM: Final = 0
 """Ranks of giving back: the smaller, the less it costs anybody."""
@@ -127,7 +127,7 @@ def _cure_of_source(migration: model.Migration, name: str) -> str | None:
 
 
 def read_of_hosts(
-    get: service.Get, hosts: Sequence[model.Host], wanted: demand.Demand
+    get: api.Get, hosts: Sequence[model.Host], wanted: demand.Demand
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Read what consumers have of hosts that have too little for a server.
 
@@ -147,4 +147,4 @@ def read_of_hosts(
     def ask(uuid: str) -> dict[str, dict[str, int]]:
         return ownership.read_consumers(get, uuid)
 
-    return dict(service.ask_all(ask, short))
+    return dict(api.ask_all(ask, short))

@@ -8,7 +8,7 @@ import dataclasses
 from nova_gpu_filter.drawing import arrange
 from nova_gpu_filter.drawing import picture
 from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import codec
 
@@ -41,7 +41,7 @@ def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
     :param owners: of the devices that somebody has, by UUID of the provider.
     """
     boxes = [_box(device, owners.get(device.uuid)) for device in host.devices]
-    problem = linked.LinkedDevices.of(host.devices).problem
+    problem = linked_devices.LinkedDevices.of(host.devices).problem
     device_links = {device.uuid: _links(device) for device in host.devices}
     columns = () if problem else arrange.list_columns(boxes, device_links)
     free = sum(device.is_free for device in host.devices)

@@ -4,19 +4,19 @@
 
 import logging
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import reserving
-from nova_gpu_filter.fleet import service
 
 LOG = logging.getLogger(__name__)
 
 
 def read(
-    ask_placement: service.Get,
-    ask_compute: service.Get,
+    ask_placement: api.Get,
+    ask_compute: api.Get,
     name: str | None = None,
 ) -> tuple[model.Host, ...]:
     """Read all hosts with devices, and whether they take servers.
@@ -29,10 +29,10 @@ def read(
     :raises Unknown: there is no such host, or it has no devices.
     :raises FleetError: a service does not answer.
     """
-    with service.Together() as together:
+    with api.Together() as together:
         services = together.ask(lambda: compute_services.read(ask_compute))
         hosts = reserving.assign(
-            ask_placement, placement.read_hosts(ask_placement, name)
+            ask_placement, provider_trees.read_hosts(ask_placement, name)
         )
         try:
             return compute_services.assign(ask_compute, hosts, services())

@@ -8,15 +8,15 @@ from typing import Any
 from typing import Final
 from urllib import parse
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.fleet import service
 
 _FEW: Final = 50
 """Up to so many projects are asked for one by one."""
 
 
-def read_projects(get: service.Get) -> dict[str, str]:
+def read_projects(get: api.Get) -> dict[str, str]:
     """Read all projects, page by page where Keystone gives pages.
 
     :returns: UUID -> name.
@@ -30,7 +30,7 @@ def read_projects(get: service.Get) -> dict[str, str]:
     return projects
 
 
-def read_names(get: service.Get, uuids: Collection[str]) -> dict[str, str]:
+def read_names(get: api.Get, uuids: Collection[str]) -> dict[str, str]:
     """Read what some projects are called, for people.
 
     Projects of several domains may share a name: these get the beginning of
@@ -51,7 +51,7 @@ def read_names(get: service.Get, uuids: Collection[str]) -> dict[str, str]:
             except (errors.NotFound, errors.NotAllowed):
                 return uuid
 
-        found = dict(service.ask_all(ask, sorted(uuids)))
+        found = dict(api.ask_all(ask, sorted(uuids)))
     number = collections.Counter(found.values())
     return {
         uuid: name if number[name] == 1 else f"{name} ({uuid[:8]})"
@@ -59,7 +59,7 @@ def read_names(get: service.Get, uuids: Collection[str]) -> dict[str, str]:
     }
 
 
-def find_project(get: service.Get, name: str) -> tuple[str, str]:
+def find_project(get: api.Get, name: str) -> tuple[str, str]:
     """Find a project: (UUID, name).
 
     :param name: name or UUID.
@@ -85,7 +85,7 @@ def find_project(get: service.Get, name: str) -> tuple[str, str]:
 
 
 def read_limits(
-    get: service.Get, region: str | None, service_ids: Collection[str]
+    get: api.Get, region: str | None, service_ids: Collection[str]
 ) -> quota.Limits:
     """Read the unified limits of Nova.
 

@@ -16,7 +16,7 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import image_traits
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
@@ -272,7 +272,7 @@ def _numa(
     known = False
     for host in question.hosts:
         found = capacity.find_devices(host, lead)
-        numbers = linked.list_numa_nodes(found.devices)
+        numbers = linked_devices.list_numa_nodes(found.devices)
         there = {number for number in numbers if number is not None}
         known = known or bool(there)
         for chosen in itertools.combinations(

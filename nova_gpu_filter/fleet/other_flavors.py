@@ -10,7 +10,7 @@ import dataclasses
 
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.topology import advice
@@ -60,7 +60,7 @@ def list_cures(
 
 
 def _larger(
-    found: linked.LinkedDevices, wanted: demand.Demand
+    found: linked_devices.LinkedDevices, wanted: demand.Demand
 ) -> Iterator[int]:
     """List larger partitions where none has the size asked for."""
     count, policy = wanted.devices[0].count, wanted.link_policy

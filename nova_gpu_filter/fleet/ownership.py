@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import dataclasses
 from typing import TypeAlias
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import service
 from nova_gpu_filter.nova_rules import extra_specs
 
 Owners: TypeAlias = Mapping[str, tuple[model.Owner, ...]]
@@ -48,7 +48,7 @@ _Question: TypeAlias = tuple[model.Host, Mapping[str, int]]
 
 
 def read(
-    get: service.Get,
+    get: api.Get,
     hosts: Iterable[model.Host],
     consumers: Iterable[str] = (),
 ) -> Owners:
@@ -75,7 +75,7 @@ def likely(
             yield server.uuid
 
 
-def of_consumer(get: service.Get, consumer: str) -> dict[str, model.Owner]:
+def of_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:
     """Read what a server has: of the host itself as well as devices.
 
     :returns: by the UUID of the provider; empty for a consumer that is not
@@ -88,9 +88,7 @@ def of_consumer(get: service.Get, consumer: str) -> dict[str, model.Owner]:
     }
 
 
-def read_consumers(
-    get: service.Get, provider: str
-) -> dict[str, dict[str, int]]:
+def read_consumers(get: api.Get, provider: str) -> dict[str, dict[str, int]]:
     """Read what consumers have of one provider, by resource class."""
     found = get(f"/resource_providers/{provider}/allocations")["allocations"]
     return {
@@ -99,7 +97,7 @@ def read_consumers(
     }
 
 
-def _entries(get: service.Get, consumer: str) -> _Entries:
+def _entries(get: api.Get, consumer: str) -> _Entries:
     found = get(f"/allocations/{consumer}")
     return {
         uuid: _Entry(
@@ -126,7 +124,7 @@ def _used(host: model.Host) -> dict[str, int]:
 class Book:
     """What was learned of who has devices."""
 
-    def __init__(self, get: service.Get) -> None:
+    def __init__(self, get: api.Get) -> None:
         """Nothing is known yet.
 
         :param get: asks Placement; several threads use it at once.
@@ -167,9 +165,7 @@ class Book:
             if not number and left != at_most:
                 break
             now, stale = stale[: number or 1], stale[number or 1 :]
-            for (host, _), (found, asked) in service.ask_all(
-                self._ask_host, now
-            ):
+            for (host, _), (found, asked) in api.ask_all(self._ask_host, now):
                 self._known.update(found)
                 self._asked_in[host.uuid] = self._turn
                 fresh |= found.keys()
@@ -185,7 +181,7 @@ class Book:
 
         devices = {uuid for host in hosts for uuid in _used(host)}
         found: dict[str, _Entry] = {}
-        for _, entries in service.ask_all(ask, consumers):
+        for _, entries in api.ask_all(ask, consumers):
             for uuid in devices & entries.keys():
                 found[uuid] = _joined(found.get(uuid), entries[uuid])
         self._known.update(found)

@@ -18,11 +18,11 @@ from typing import Final
 
 from oslo_utils import specs_matcher
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.fleet import service
 from nova_gpu_filter.fleet import verdict
 
 _TENANT: Final = "filter_tenant_id"
@@ -86,7 +86,7 @@ class Request:
     """What the project has too little quota of."""
 
 
-def read_aggregates(get: service.Get) -> tuple[Aggregate, ...]:
+def read_aggregates(get: api.Get) -> tuple[Aggregate, ...]:
     """Read all aggregates; none, for a user who may not see them."""
     try:
         found = get("/os-aggregates")["aggregates"]

@@ -18,9 +18,9 @@ import enum
 from typing import Any
 from typing import Final
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import service
 
 TRIES: Final = 8
 """How often a write is tried that another one was faster than."""
@@ -67,7 +67,7 @@ class Inventory:
         return mark.value in self.aggregates
 
 
-def read(get: service.Get, uuid: str) -> Inventory:
+def read(get: api.Get, uuid: str) -> Inventory:
     """Read a provider: two requests.
 
     :raises FleetError: Placement does not answer, or has no such provider.
@@ -89,7 +89,7 @@ def read(get: service.Get, uuid: str) -> Inventory:
     )
 
 
-def reserve(get: service.Get, send: service.Send, uuid: str) -> bool:
+def reserve(get: api.Get, send: api.Send, uuid: str) -> bool:
     """Have Placement offer nothing of a provider; what is in use stays so.
 
     :returns: whether it had to be changed.
@@ -100,7 +100,7 @@ def reserve(get: service.Get, send: service.Send, uuid: str) -> bool:
     )
 
 
-def offer(get: service.Get, send: service.Send, uuid: str) -> bool:
+def offer(get: api.Get, send: api.Send, uuid: str) -> bool:
     """Have Placement offer a provider again, unless it is quarantined.
 
     :returns: whether it is offered now.
@@ -118,8 +118,8 @@ def offer(get: service.Get, send: service.Send, uuid: str) -> bool:
 
 
 def mark(
-    get: service.Get,
-    send: service.Send,
+    get: api.Get,
+    send: api.Send,
     uuid: str,
     add: frozenset[Mark] = frozenset(),
     remove: frozenset[Mark] = frozenset(),
@@ -147,7 +147,7 @@ def mark(
     return _change(get, send, uuid, change)
 
 
-def quarantine(get: service.Get, send: service.Send, uuid: str) -> bool:
+def quarantine(get: api.Get, send: api.Send, uuid: str) -> bool:
     """Quarantine a provider; the server that has it goes on.
 
     The mark comes first: what is reserved without one would be cleaned and
@@ -166,7 +166,7 @@ def quarantine(get: service.Get, send: service.Send, uuid: str) -> bool:
     return reserve(get, send, uuid) or marked
 
 
-def release(get: service.Get, send: service.Send, uuid: str) -> bool:
+def release(get: api.Get, send: api.Send, uuid: str) -> bool:
     """End the quarantine of a provider.
 
     Where an agent looks after the device it is asked to clean and to offer
@@ -188,14 +188,14 @@ def release(get: service.Get, send: service.Send, uuid: str) -> bool:
     return is_looked_after
 
 
-def read_marked(get: service.Get, wanted: Mark) -> frozenset[str]:
+def read_marked(get: api.Get, wanted: Mark) -> frozenset[str]:
     """Read which providers of the cloud bear a mark: one request."""
     found = get(f"/resource_providers?member_of={wanted.value}")
     return frozenset(one["uuid"] for one in found["resource_providers"])
 
 
 def assign(
-    get: service.Get, hosts: tuple[model.Host, ...]
+    get: api.Get, hosts: tuple[model.Host, ...]
 ) -> tuple[model.Host, ...]:
     """Add to devices that are reserved why they are, as far as it is said.
 
@@ -244,8 +244,8 @@ def _set_reserved(found: Inventory, reserved: int) -> _Write | None:
 
 
 def _change(
-    get: service.Get,
-    send: service.Send,
+    get: api.Get,
+    send: api.Send,
     uuid: str,
     change: Callable[[Inventory], _Write | None],
 ) -> bool:

@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 import dataclasses
 
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import fragmentation as fragmentation_
 from nova_gpu_filter.topology.links import Requirement
@@ -32,7 +32,7 @@ class ModelSummary:
     model: str
     """One name, or several separated by commas."""
     counts: Counts
-    linked: linked.LinkedDevices
+    linked: linked_devices.LinkedDevices
     fragmentation: float
     """F, in GPUs."""
 
@@ -44,12 +44,12 @@ class ModelSummary:
 
     @property
     def largest_by_link(self) -> dict[Requirement, int]:
-        """See :meth:`linked.LinkedDevices.largest_by_link`."""
+        """See :meth:`linked_devices.LinkedDevices.largest_by_link`."""
         return self.linked.largest_by_link()
 
     @property
     def partitions(self) -> dict[int, tuple[int, int]]:
-        """See :meth:`linked.LinkedDevices.partitions`."""
+        """See :meth:`linked_devices.LinkedDevices.partitions`."""
         return self.linked.partitions()
 
 
@@ -83,7 +83,9 @@ def summarize(
     """
     found = []
     for resource_class in host.resource_classes:
-        devices = linked.LinkedDevices.of(host.devices_of(resource_class))
+        devices = linked_devices.LinkedDevices.of(
+            host.devices_of(resource_class)
+        )
         names = sorted({device.model for device in devices.devices})
         found.append(
             ModelSummary(

@@ -18,7 +18,7 @@ from osc_lib.command import command
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.osc import base
@@ -314,7 +314,7 @@ def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
 def _neighbors(host: model.Host, device: model.Device) -> dict[str, str]:
     """Name the links of a device, by the address of the other device: the
     direct one, and the way over PCIe, as far as they are known."""
-    found = linked.LinkedDevices.of(host.devices)
+    found = linked_devices.LinkedDevices.of(host.devices)
     bit = found.devices.index(device)
     topology = found.topology
     neighbors = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from osc_lib.command import command
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
 from nova_gpu_filter.fleet import errors
@@ -16,8 +17,7 @@ from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import placement
-from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
@@ -74,7 +74,7 @@ class ListDrift(command.Lister, base.GpuCommand):
             flavors=compute.read_flavors(ask_compute),
             hypervisors=_read_hypervisors(ask_compute, hosts),
             holders=held,
-            totals=placement.read_totals(
+            totals=provider_trees.read_totals(
                 ask_placement,
                 [
                     device
@@ -88,9 +88,7 @@ class ListDrift(command.Lister, base.GpuCommand):
         )
 
 
-def _read_hypervisors(
-    get: service.Get, hosts: Iterable[model.Host]
-) -> set[str]:
+def _read_hypervisors(get: api.Get, hosts: Iterable[model.Host]) -> set[str]:
     """Read which compute nodes Nova knows; with a cell down, it cannot say."""
     try:
         return compute.read_hypervisors(get)

@@ -14,6 +14,7 @@ from typing import Final
 from osc_lib.command import command
 
 from nova_gpu_filter import printable
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
@@ -27,10 +28,9 @@ from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import moving
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import placement
 from nova_gpu_filter.fleet import placing
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.fleet import service
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
@@ -118,7 +118,7 @@ class Explain(command.Lister, base.GpuCommand):
             raise errors.NotTogether(option="--migrate", needed="--server")
         known = alias_options.read(parsed_args)
         services = self.services
-        with service.Together() as together:
+        with api.Together() as together:
             hosts = together.ask(lambda: self.read_hosts(parsed_args.host))
             aggregates = together.ask(
                 lambda: placing.read_aggregates(services.compute)
@@ -271,7 +271,7 @@ class Explain(command.Lister, base.GpuCommand):
     ) -> list[quota.Shortage]:
         services = self.services
         region = getattr(self.app.client_manager, "region_name", None)
-        with service.Together() as together:
+        with api.Together() as together:
             limits = together.ask(
                 lambda: identity.read_limits(
                     services.identity, region, services.nova_ids
@@ -283,7 +283,7 @@ class Explain(command.Lister, base.GpuCommand):
             newest = together.ask(
                 lambda: compute.read_newest_microversion(services.compute)
             )
-            usages = placement.read_usages(services.placement, project)
+            usages = provider_trees.read_usages(services.placement, project)
             known: quota.Limits | None = None
             try:
                 known = limits()

@@ -9,11 +9,11 @@ from typing import Any
 
 from osc_lib.command import command
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import identity
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.fleet import service
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
@@ -50,7 +50,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
         known = alias_options.read(parsed_args)
         keystone, services = self.services.identity, self.services
         region = getattr(self.app.client_manager, "region_name", None)
-        with service.Together() as together:
+        with api.Together() as together:
             limits = together.ask(
                 lambda: identity.read_limits(
                     keystone, region, services.nova_ids
@@ -63,8 +63,8 @@ class ShowQuota(command.Lister, base.GpuCommand):
             if not classes:
                 raise errors.NoAliases(source=known.source)
         shown = []
-        for uuid, usages in service.ask_all(
-            lambda uuid: placement.read_usages(services.placement, uuid),
+        for uuid, usages in api.ask_all(
+            lambda uuid: provider_trees.read_usages(services.placement, uuid),
             sorted(projects, key=lambda uuid: projects[uuid]),
         ):
             rows = list(

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import combine
-from nova_gpu_filter.placement import devices
 from nova_gpu_filter.placement import near
 from nova_gpu_filter.placement import numa
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import rounds
 from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 
 _MOST_RESTS_JUDGED = 64
@@ -38,7 +38,7 @@ class Candidate:
     """One allocation candidate."""
 
     rest: trees.Rest
-    sets: tuple[devices.DeviceSet, ...]
+    sets: tuple[tree_devices.DeviceSet, ...]
     """One for each class."""
 
     @property
@@ -56,14 +56,16 @@ class Candidate:
 class TreeCandidates:
     """The candidates of one tree."""
 
-    def __init__(self, asked: request.Request, tree: trees.Tree) -> None:
+    def __init__(
+        self, asked: candidates_request.Request, tree: trees.Tree
+    ) -> None:
         """Nothing is composed yet."""
         self.root = tree.root
         self._rests = tree.rests
         self._asked = asked
         self._classes = asked.question.classes
         self._sizes = tuple(found.size for found in self._classes)
-        self._devices = devices.TreeDevices(asked, tree)
+        self._devices = tree_devices.TreeDevices(asked, tree)
         self._nearness = near.Nearness(asked, self._devices, tree.rests)
         self._combiner = combine.Combiner(asked, self._devices, self._nearness)
 

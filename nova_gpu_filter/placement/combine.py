@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
 
-from nova_gpu_filter.placement import devices
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import near
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import rounds
 from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 
 _MOST_SEARCHED = 20_000
@@ -36,8 +36,8 @@ class Combiner:
 
     def __init__(
         self,
-        asked: request.Request,
-        found: devices.TreeDevices,
+        asked: candidates_request.Request,
+        found: tree_devices.TreeDevices,
         nearness: near.Nearness,
     ) -> None:
         """Take the devices of a tree."""
@@ -49,9 +49,9 @@ class Combiner:
     def combine(
         self,
         rest: trees.Rest,
-        within: devices.Within | None = None,
+        within: tree_devices.Within | None = None,
         most: int | None = None,
-    ) -> Iterable[devices.Combination]:
+    ) -> Iterable[tree_devices.Combination]:
         """Combine device sets of all classes, good ones first.
 
         :param within: the devices that may be used; None for all. Then one
@@ -66,7 +66,7 @@ class Combiner:
         if self._devices.compete and not self._devices.may_fit(rest, within):
             return ()
         leads = self._nearness.leads(self._nearness.linked_providers(rest))
-        combinations: Iterable[devices.Combination] = itertools.islice(
+        combinations: Iterable[tree_devices.Combination] = itertools.islice(
             rounds.drop_repeated(
                 rounds.take_in_turn(
                     [
@@ -90,13 +90,13 @@ class Combiner:
         self,
         lead: near.Part,
         rest: trees.Rest,
-        within: devices.Within | None,
+        within: tree_devices.Within | None,
         most: int | None,
-    ) -> Iterable[devices.Combination]:
+    ) -> Iterable[tree_devices.Combination]:
         """Combine device sets of all classes, as they go with one of them."""
         classes = range(len(self._classes))
         order = sorted(classes, key=lambda index: index != lead)
-        combinations: Iterable[devices.Combination] = [()]
+        combinations: Iterable[tree_devices.Combination] = [()]
         for index in order:
             combinations = list(combinations)
             options = [
@@ -120,10 +120,10 @@ class Combiner:
         self,
         index: int,
         rest: trees.Rest,
-        combination: devices.Combination,
+        combination: tree_devices.Combination,
         place: int,
         most: int | None,
-        within: devices.Within | None,
+        within: tree_devices.Within | None,
         lead: near.Part = 0,
     ) -> Sequence[sets.IndexSet]:
         """List device sets for a class beside those of the classes before.
@@ -176,9 +176,9 @@ class Combiner:
     def _search(
         self,
         rest: trees.Rest,
-        known: Collection[devices.Combination],
-        within: devices.Within | None,
-    ) -> Iterator[devices.Combination]:
+        known: Collection[tree_devices.Combination],
+        within: tree_devices.Within | None,
+    ) -> Iterator[tree_devices.Combination]:
         """Find more combinations where classes compete, by trying all sets.
 
         :param known: those that are not to be found again.
@@ -197,8 +197,8 @@ class Combiner:
         is_given_up = False
 
         def beyond(
-            combination: devices.Combination,
-        ) -> Iterator[devices.Combination]:
+            combination: tree_devices.Combination,
+        ) -> Iterator[tree_devices.Combination]:
             nonlocal is_given_up
             index = len(combination)
             if index == last:
@@ -228,9 +228,9 @@ class Combiner:
 
 
 def _extend(
-    combinations: Sequence[devices.Combination],
+    combinations: Sequence[tree_devices.Combination],
     options: Sequence[Sequence[sets.IndexSet]],
-) -> Iterator[devices.Combination]:
+) -> Iterator[tree_devices.Combination]:
     """Put each combination together with each of its options.
 
     In rounds: each combination with its first option, then each with its

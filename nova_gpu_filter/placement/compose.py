@@ -7,13 +7,13 @@ import itertools
 import random
 
 from nova_gpu_filter.placement import candidates
-from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import rounds
 from nova_gpu_filter.placement import trees
 
 
 def compose(
-    asked: request.Request,
+    asked: candidates_request.Request,
     found: Iterable[trees.Tree],
     shuffle_trees: bool = False,
 ) -> list[candidates.Candidate]:

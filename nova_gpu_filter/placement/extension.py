@@ -34,9 +34,9 @@ devices. One whose groups can be served in many ways, since ``same_subtree``
 binds them or the unsuffixed one asks for a device, would grow with the product
 of these ways: it is asked without the largest class, and as much of it is read
 as the operator's limit, or 8 ways a host (search.py). What is then tried to
-put device sets together is bounded, too (request.py). Where a host of which
-enough devices are free is without a candidate after that, the request is left
-to Placement, which searches within the operator's limit.
+put device sets together is bounded, too (candidates_request.py). Where a host
+of which enough devices are free is without a candidate after that, the request
+is left to Placement, which searches within the operator's limit.
 """
 
 from collections.abc import Iterable
@@ -56,13 +56,13 @@ from nova_gpu_filter.conf import mix
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
-from nova_gpu_filter.placement import collector
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import garbage_collection
 from nova_gpu_filter.placement import header
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import search
 from nova_gpu_filter.placement import trees
 
@@ -119,7 +119,7 @@ class Wrapped:
 
     def _try_to_compose(self, environ: inner.Environ) -> inner.Reply | None:
         try:
-            with collector.paused():
+            with garbage_collection.paused():
                 return self._compose(environ)
         except query.TooManyError as exc:
             LOG.warning(
@@ -165,7 +165,7 @@ class Wrapped:
             self._application, self._make_handler, limit is not None, environ
         )
         found = search.find_trees(question, placement, limit)
-        asked = request.Request(
+        asked = candidates_request.Request(
             question=question,
             summaries=found.summaries,
             room=trees.find_room(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import functools
 from typing import TypeAlias
 
-from nova_gpu_filter.placement import devices
-from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import sets
+from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import companions
 
@@ -31,8 +31,8 @@ class Nearness:
 
     def __init__(
         self,
-        asked: request.Request,
-        found: devices.TreeDevices,
+        asked: candidates_request.Request,
+        found: tree_devices.TreeDevices,
         rests: Sequence[trees.Rest],
     ) -> None:
         """Take the devices of a tree."""
@@ -117,7 +117,7 @@ class Nearness:
     def beside(
         self,
         lead: Part,
-        shares: Sequence[devices.Shares],
+        shares: Sequence[tree_devices.Shares],
         single: Sequence[str],
     ) -> Beside:
         """Return what is chosen beside the devices of a part.
@@ -127,7 +127,7 @@ class Nearness:
         """
         if self._devices.compete:
             return ()
-        asked: list[tuple[Part, devices.Shares, int]] = [
+        asked: list[tuple[Part, tree_devices.Shares, int]] = [
             (
                 index,
                 tuple(min(share, found.size) for share in shares[index]),

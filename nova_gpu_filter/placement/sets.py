@@ -23,7 +23,7 @@ from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import fragmentation
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import topology as topologies
 
@@ -207,7 +207,7 @@ def _by_pairs(
 
 @functools.lru_cache(maxsize=4096)
 def _topology(traits: tuple[tuple[str, ...], ...]) -> topologies.Topology:
-    return hosts.from_traits(
+    return host_topologies.from_traits(
         [(str(index), found, None) for index, found in enumerate(traits)]
     )
 
@@ -216,7 +216,9 @@ def _topology(traits: tuple[tuple[str, ...], ...]) -> topologies.Topology:
 def _warn(devices: tuple[tuple[tuple[str, ...], str], ...]) -> None:
     """Say what is wrong with the traits; cached, so that it is said once."""
     try:
-        hosts.from_traits([(name, found, None) for found, name in devices])
+        host_topologies.from_traits(
+            [(name, found, None) for found, name in devices]
+        )
     except codec.LinkTextError as exc:
         LOG.warning(
             "The links of the devices in one provider tree cannot be used: %s."

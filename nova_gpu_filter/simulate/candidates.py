@@ -11,7 +11,7 @@ import random
 
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.simulate import cloud
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import topology as topologies
@@ -67,7 +67,7 @@ def composed(
 
 
 @functools.lru_cache(maxsize=1024)
-def _seen(kind: inventory.HostKind) -> topologies.Topology:
+def _seen(kind: hosts_file.HostKind) -> topologies.Topology:
     """Return the topology that Placement reads from the traits of a host."""
     names = [str(bit) for bit in range(kind.gpus)]
     return sets.topology_of(

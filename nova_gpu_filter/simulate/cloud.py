@@ -13,7 +13,7 @@ from nova import objects
 from nova.pci import stats
 from nova.scheduler import host_manager
 
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import topology as topologies
@@ -32,7 +32,7 @@ Candidate: TypeAlias = dict[str, Any]
 class Host:
     """A host state, and which of its GPUs are free."""
 
-    def __init__(self, spec: inventory.HostSpec, number: int) -> None:
+    def __init__(self, spec: hosts_file.HostSpec, number: int) -> None:
         """Make the host state as PCI in Placement lets it look.
 
         :param number: its place in the inventory.
@@ -138,7 +138,7 @@ class Cloud:
 
     def __init__(
         self,
-        specs: Sequence[inventory.HostSpec],
+        specs: Sequence[hosts_file.HostSpec],
         mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
     ) -> None:
         """Make the hosts of an inventory.
@@ -151,7 +151,7 @@ class Cloud:
         self.free = 0
         self._fragmentation = 0.0
         self._numbers_by_look: dict[
-            tuple[inventory.HostKind, int], list[int]
+            tuple[hosts_file.HostKind, int], list[int]
         ] = {}
         for host in self.hosts:
             self._enter(host)

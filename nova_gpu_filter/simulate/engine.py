@@ -27,7 +27,7 @@ class Tally:
     accepted: int = 0
     satisfied: int = 0
     """Accepted servers whose GPUs can work together as expected, see
-    :meth:`inventory.HostKind.satisfies`."""
+    :meth:`hosts_file.HostKind.satisfies`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import yaml
 
 from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 
@@ -70,7 +70,7 @@ class Scenario:
     """What is to be simulated."""
 
     title: str
-    hosts: Sequence[inventory.HostSpec]
+    hosts: Sequence[hosts_file.HostSpec]
     runs: Sequence[Run]
     """None if the question is only what fits now."""
     left_out: Sequence[str] = ()
@@ -119,7 +119,7 @@ def make(
     inventory_file: str | None = None,
     workload_file: str | None = None,
     changes: Mapping[str, Any] | None = None,
-    hosts: Sequence[inventory.HostSpec] | None = None,
+    hosts: Sequence[hosts_file.HostSpec] | None = None,
 ) -> Scenario:
     """Make a scenario of what stands in a file; see :func:`load`.
 
@@ -195,7 +195,7 @@ def read_file(path: str) -> Any:
 
 def _hosts(
     data: Mapping[str, Any], source: str, directory: str
-) -> list[inventory.HostSpec]:
+) -> list[hosts_file.HostSpec]:
     _check_keys(data, _INVENTORY_KEYS, source)
     machines = data.get("machines") or {}
     by_model = data.get("machine_by_model") or {}
@@ -210,7 +210,7 @@ def _hosts(
             raise errors.BadScenario(
                 source=source, problem="give hosts or a file"
             )
-        return inventory.read(data["hosts"], source, machines, by_model)
+        return hosts_file.read(data["hosts"], source, machines, by_model)
     path = os.path.join(directory, str(data["file"]))
     if path.endswith((".yaml", ".yml", ".json")):
         found = read_file(path)
@@ -219,11 +219,11 @@ def _hosts(
             machines = {**machines, **(found.get("machines") or {})}
             by_model = {**by_model, **(found.get("machine_by_model") or {})}
             found = found.get("hosts") or ()
-        return inventory.read(found, path, machines, by_model)
-    rows = inventory.read_csv(
+        return hosts_file.read(found, path, machines, by_model)
+    rows = hosts_file.read_csv(
         path, _columns(data, source), by_model=bool(by_model)
     )
-    return inventory.read(rows, path, machines, by_model)
+    return hosts_file.read(rows, path, machines, by_model)
 
 
 def _runs(

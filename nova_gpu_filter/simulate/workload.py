@@ -13,7 +13,7 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.topology import policy
 
 DISTRIBUTIONS: Final = ("exponential", "fixed")
@@ -254,7 +254,7 @@ def read_trace(
     wanted = [("gpus",)]
     if part and part.least:
         wanted.append((part.column,))
-    rows = inventory.csv_rows(path, columns, _TIMES, wanted)
+    rows = hosts_file.csv_rows(path, columns, _TIMES, wanted)
     missing = _missing_times(rows, columns)
     has_times = any("arrival" in row for row in rows)
     found = []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import contextlib
 
 from nova_gpu_filter import conf as gpu_conf
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import limits
@@ -171,7 +171,7 @@ def check_links(node: Node) -> results.Result:
     unknown: dict[str, list[str]] = {}
     for resource_class in wanted:
         for host, devices in _several(node.survey.hosts, resource_class):
-            links = linked.LinkedDevices.of(devices)
+            links = linked_devices.LinkedDevices.of(devices)
             if links.problem:
                 problems.append(
                     results.warning(

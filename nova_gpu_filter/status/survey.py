@@ -9,7 +9,7 @@ import uuid
 
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.placement import header
 from nova_gpu_filter.status import client
 
@@ -46,7 +46,7 @@ def read(asked: client.Client) -> Survey:
     :raises PlacementError: it does not answer.
     """
     try:
-        hosts = placement.read_hosts(lambda path: asked.get(path)[0])
+        hosts = provider_trees.read_hosts(lambda path: asked.get(path)[0])
     except errors.NoDevices:
         hosts = ()
     return Survey(hosts, _count_composed(asked))

@@ -21,7 +21,7 @@ from demo import cloud as embedded
 # isort: split
 
 from demo import chapter_topology
-from demo import machines
+from demo import fake_machines
 
 FLAVORS = {"one": {"pci_passthrough:alias": "h100:1"}}
 FLAVORS["two"] = {"pci_passthrough:alias": "h100:2", "gpu:link": "fabric"}
@@ -32,7 +32,7 @@ def main(hosts: int, *conf_files: str) -> None:
     """Boot the servers and print JSON."""
     with embedded.EmbeddedCloud(*conf_files, extend_placement=True) as cloud:
         for number in range(hosts):
-            cloud.add_compute(f"hgx-{number}", machines.hgx_h100())
+            cloud.add_compute(f"hgx-{number}", fake_machines.hgx_h100())
         for name, extra_specs in FLAVORS.items():
             cloud.create_flavor(name, extra_specs)
         servers = []

@@ -7,7 +7,7 @@ import pytest
 from demo import chapter_2016
 from demo import chapter_h100
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 
 HOST = "hgx-1"
 
@@ -16,7 +16,7 @@ HOST = "hgx-1"
 def hgx_cloud():
     """A cloud with one HGX H100 and flavors of 1, 2 and 4 GPUs."""
     with embedded.EmbeddedCloud(chapter_h100.CONF) as cloud:
-        cloud.add_compute(HOST, machines.hgx_h100())
+        cloud.add_compute(HOST, fake_machines.hgx_h100())
         for gpus in chapter_h100.SIZES:
             cloud.create_flavor(
                 chapter_h100.flavor(gpus),
@@ -29,7 +29,7 @@ def hgx_cloud():
 def k2_cloud():
     """The cloud of 2016: two GRID K2, no PCI devices in Placement."""
     with embedded.EmbeddedCloud(chapter_2016.CONF) as cloud:
-        cloud.add_compute(chapter_2016.K2_HOST, machines.grid_k2())
+        cloud.add_compute(chapter_2016.K2_HOST, fake_machines.grid_k2())
         cloud.create_flavor(
             chapter_2016.FLAVOR,
             {"pci_passthrough:alias": chapter_2016.ALIAS},

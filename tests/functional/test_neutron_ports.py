@@ -8,7 +8,7 @@ import pytest
 
 from demo import chapter_2016
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 
 HOST = "nic-host"
 VF = f"{fakelibvirt.PCI_VEND_ID}:{fakelibvirt.VF_PROD_ID}"
@@ -40,7 +40,9 @@ def nic_cloud(request, edited_conf):
         nic = fakelibvirt.HostPCIDevicesInfo(num_pfs=1, num_vfs=1)
         cloud.add_compute(
             HOST,
-            machines.Machine("one NIC", nic, machines.without_gpu().host_info),
+            fake_machines.Machine(
+                "one NIC", nic, fake_machines.without_gpu().host_info
+            ),
         )
         cloud.create_flavor("plain", {})
         cloud.create_flavor(

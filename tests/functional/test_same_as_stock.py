@@ -7,7 +7,7 @@ import pytest
 from demo import chapter_2016
 from demo import chapter_h100
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 
 OURS = "GpuPciPassthroughFilter"
 STOCKS = "PciPassthroughFilter"
@@ -67,8 +67,8 @@ def conf_with(edited_conf):
 
 def _on_k2(conf):
     with embedded.EmbeddedCloud(conf) as cloud:
-        cloud.add_compute("k2-host", machines.grid_k2())
-        cloud.add_compute("plain-host", machines.without_gpu())
+        cloud.add_compute("k2-host", fake_machines.grid_k2())
+        cloud.add_compute("plain-host", fake_machines.without_gpu())
         cloud.create_flavor("one", {"pci_passthrough:alias": "a1:1"})
         results, servers = _results(cloud, {1: "one"}, K2_STEPS)
         # Without Placement nothing is left to chance, not even the device.
@@ -81,7 +81,7 @@ def _on_k2(conf):
 
 def _on_h100(conf):
     with embedded.EmbeddedCloud(conf) as cloud:
-        cloud.add_compute("hgx-1", machines.hgx_h100())
+        cloud.add_compute("hgx-1", fake_machines.hgx_h100())
         for gpus in chapter_h100.SIZES:
             cloud.create_flavor(
                 chapter_h100.flavor(gpus),

@@ -9,7 +9,7 @@ import pytest
 
 from demo import chapter_topology
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 
 FIRST, SECOND = chapter_topology.HGX_HOSTS
 SIZES = (1, 2, 4)
@@ -18,7 +18,7 @@ SIZES = (1, 2, 4)
 def _start(cloud, *hosts):
     """Start hosts, and make flavors with and without a link policy."""
     for host in hosts:
-        cloud.add_compute(host, machines.hgx_h100())
+        cloud.add_compute(host, fake_machines.hgx_h100())
     for gpus in SIZES:
         alias = {"pci_passthrough:alias": f"h100:{gpus}"}
         cloud.create_flavor(f"any.{gpus}", alias)

@@ -8,9 +8,9 @@ import re
 import pytest
 import xdist.scheduler
 
+from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
 from tests.hardware import guest as guest_lib
-from tests.hardware import machines
 from tests.hardware import parts as parts_lib
 
 
@@ -70,7 +70,9 @@ def parts():
 
 
 @pytest.fixture(
-    scope="session", params=machines.MACHINES, ids=lambda one: one.name
+    scope="session",
+    params=emulated_machines.MACHINES,
+    ids=lambda one: one.name,
 )
 def machine(request, parts):
     """Each machine in turn, booted."""

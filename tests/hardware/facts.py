@@ -11,7 +11,7 @@ from typing import Any
 from tests import captures
 from tests.hardware import guest as guest_lib
 from tests.hardware import qemu
-from tests.hardware.machines import Machine
+from tests.hardware.emulated_machines import Machine
 
 _LIST = (
     "cd /sys/bus/pci/devices && grep '' */subsystem_vendor */subsystem_device"

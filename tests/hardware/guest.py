@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.hardware import parts as parts_lib
 from tests.hardware import qemu
-from tests.hardware.machines import Machine
+from tests.hardware.emulated_machines import Machine
 
 # Ten times what they take on a quiet machine.
 BOOT_SECONDS = 300

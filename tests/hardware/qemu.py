@@ -5,12 +5,12 @@
 from collections.abc import Iterator
 import dataclasses
 
-from tests.hardware.machines import Card
-from tests.hardware.machines import Device
-from tests.hardware.machines import Machine
-from tests.hardware.machines import Ports
-from tests.hardware.machines import Root
-from tests.hardware.machines import Switch
+from tests.hardware.emulated_machines import Card
+from tests.hardware.emulated_machines import Device
+from tests.hardware.emulated_machines import Machine
+from tests.hardware.emulated_machines import Ports
+from tests.hardware.emulated_machines import Root
+from tests.hardware.emulated_machines import Switch
 
 BINARY = "qemu-system-x86_64"
 SUBSYSTEM_VENDOR = 0x1AF4

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tests.hardware import cures
-from tests.hardware import machines
-from tests.hardware.machines import Ports
-from tests.hardware.machines import Root
+from tests.hardware import emulated_machines
+from tests.hardware.emulated_machines import Ports
+from tests.hardware.emulated_machines import Root
 
 
 def of(machine):
@@ -19,7 +19,7 @@ def of(machine):
     )
 
 
-@of(machines.K2_WORKSTATION)
+@of(emulated_machines.K2_WORKSTATION)
 def test_k2_boards_are_ready_after_what_the_tool_says_and_stay_so(machine):
     cured, left = cures.follow(machine)
     assert left == set()
@@ -36,7 +36,7 @@ def test_k2_boards_are_ready_after_what_the_tool_says_and_stay_so(machine):
     assert len(drivers) == 4
 
 
-@of(machines.AUDIO)
+@of(emulated_machines.AUDIO)
 def test_a_card_beside_the_console_of_its_kind_is_ready_by_its_address(
     machine,
 ):
@@ -47,7 +47,7 @@ def test_a_card_beside_the_console_of_its_kind_is_ready_by_its_address(
     assert cures.check(machine) == (0, {})
 
 
-@of(machines.NO_ACS)
+@of(emulated_machines.NO_ACS)
 def test_a_group_without_acs_can_be_given_away_only_as_a_whole(machine):
     cured, left = cures.follow(machine)
     assert ("error", "group", "gpu0") in cured
@@ -57,16 +57,16 @@ def test_a_group_without_acs_can_be_given_away_only_as_a_whole(machine):
     }
     # What the cure leaves to hands: a slot with a root port of its own.
     machine.off()
-    cards = tuple(Ports((card,)) for card in machines.NO_ACS.cards)
+    cards = tuple(Ports((card,)) for card in emulated_machines.NO_ACS.cards)
     machine.machine = dataclasses.replace(
-        machines.NO_ACS, roots=(Root(cards),)
+        emulated_machines.NO_ACS, roots=(Root(cards),)
     )
     machine.boot()
     _, left = cures.follow(machine)
     assert left == set()
 
 
-@of(machines.IOMMU_OFF)
+@of(emulated_machines.IOMMU_OFF)
 def test_an_iommu_that_is_switched_off_is_on_after_the_cure(machine):
     cured, left = cures.follow(machine)
     assert cured[0] == ("error", "iommu", None)
@@ -76,10 +76,10 @@ def test_an_iommu_that_is_switched_off_is_on_after_the_cure(machine):
 
 def test_a_firmware_without_iommu_is_told_from_a_virtual_machine(boot):
     real = dataclasses.replace(
-        machines.IOMMU_OFF,
+        emulated_machines.IOMMU_OFF,
         iommu=None,
         cmdline="intremap=off",
-        roots=(Root((Ports((machines.IOMMU_OFF.cards[0],)),)),),
+        roots=(Root((Ports((emulated_machines.IOMMU_OFF.cards[0],)),)),),
     )
     guest = boot(dataclasses.replace(real, is_virtual=True))
     (summary,) = [
@@ -120,7 +120,9 @@ def test_a_firmware_without_iommu_is_told_from_a_virtual_machine(boot):
 
 def test_a_gpu_that_cannot_be_reset_is_told(boot):
     # On the root bus itself, so that not even the bus can be reset.
-    gpu = machines.NO_ACS.cards[0]
-    guest = boot(dataclasses.replace(machines.NO_ACS, roots=(Root((gpu,)),)))
+    gpu = emulated_machines.NO_ACS.cards[0]
+    guest = boot(
+        dataclasses.replace(emulated_machines.NO_ACS, roots=(Root((gpu,)),))
+    )
     _, left = cures.follow(guest)
     assert left == {("warning", "reset", "gpu0")}

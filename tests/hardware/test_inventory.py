@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 
 
@@ -123,7 +123,7 @@ def test_config_offers_every_gpu_but_the_console_with_its_links(facts):
     ]
     assert [*specs] == offered
     # As the scheduler reads them, which knows of NUMA nodes also by itself.
-    topology = hosts.from_pools(
+    topology = host_topologies.from_pools(
         [
             (
                 specs[name]["address"],

@@ -10,8 +10,8 @@ import sysconfig
 from lxml import etree
 import pytest
 
+from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
-from tests.hardware import machines
 from tests.hardware import parts as parts_lib
 
 # What an operator writes beside what nova-gpu-host does.
@@ -55,7 +55,7 @@ def seen(boot, parts):
         for usr in (parts.extras / "usr", pathlib.Path("/usr"))
     ):
         pytest.skip("the distribution has libvirt for another Python only")
-    guest = boot(machines.PASSING)
+    guest = boot(emulated_machines.PASSING)
     addresses = facts_lib.addresses(guest)
     etc = guest.state / "etc" / "nova"
     etc.mkdir()
@@ -103,7 +103,8 @@ def test_nova_gets_every_device_from_libvirt(seen):
         for one in told["reported"]
     }
     plugged = {
-        addresses[one.name]: one.model.ids for one in machines.PASSING.devices
+        addresses[one.name]: one.model.ids
+        for one in emulated_machines.PASSING.devices
     }
     assert plugged.items() <= reported.items()
 

@@ -5,8 +5,8 @@
 import pytest
 
 from tests.hardware import cures
+from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
-from tests.hardware import machines
 
 # The guest's whole operating system is payload.c. It does not run before the
 # monitor says so: until then we look at a machine whose device is given away.
@@ -24,7 +24,7 @@ _HOLDERS = "find /proc/[0-9]*/fd -lname /dev/vfio/{group} 2>/dev/null | wc -l"
 @pytest.fixture(scope="module")
 def host(boot):
     """A machine on which nothing was done yet."""
-    return boot(machines.PASSING)
+    return boot(emulated_machines.PASSING)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from cloud import bootstrap
 from cloud import control
 from tests.cloud import user as users
-from tests.hardware import machines
+from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
 from tests.node import nodes
 
@@ -38,7 +38,7 @@ def parts():
 @pytest.fixture(scope="session")
 def node(cloud, parts):
     """The compute host, with everything that an operator does to it."""
-    node = nodes.Node(cloud, machines.K2_NODE, parts)
+    node = nodes.Node(cloud, emulated_machines.K2_NODE, parts)
     try:
         node.prepare()
         node.start()

@@ -20,8 +20,8 @@ from cloud import domain_xml
 from tests.cloud import views
 from tests.cloud import waiting
 from tests.hardware import cures
+from tests.hardware import emulated_machines
 from tests.hardware import guest as guest_lib
-from tests.hardware import machines
 from tests.hardware import parts as parts_lib
 
 _PORTS = ("rabbitmq", "keystone", "glance", "placement", "neutron", "nova")
@@ -56,7 +56,7 @@ class Node:
     def __init__(
         self,
         cloud: control.Cloud,
-        machine: machines.Machine,
+        machine: emulated_machines.Machine,
         parts: parts_lib.Parts,
     ) -> None:
         """Nothing is booted yet."""

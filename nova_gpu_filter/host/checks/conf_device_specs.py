@@ -24,7 +24,7 @@ from nova_gpu_filter.nova_rules import device_spec
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 from nova_gpu_filter.topology import codec
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 
 _CHECK = "nova-conf"
 _FEW = 4
@@ -427,7 +427,7 @@ def _links(
         key=lambda pair: pair[0].address,
     )
     try:
-        hosts.from_pools(
+        host_topologies.from_pools(
             [
                 (
                     str(function.address),

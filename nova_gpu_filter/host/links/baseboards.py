@@ -18,7 +18,7 @@ from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import pcie
-from nova_gpu_filter.topology import boards
+from nova_gpu_filter.topology import board_links
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
@@ -74,7 +74,7 @@ BASEBOARDS = {
             products=frozenset({0x1DB1, 0x1DB5}),
             gpus=8,
             nvswitches=0,
-            pattern=lambda a, b: boards.DGX1_NVLINKS[a][b],
+            pattern=lambda a, b: board_links.DGX1_NVLINKS[a][b],
             per_numa_node=4,
             switch_pairs=True,
         ),

@@ -23,8 +23,8 @@ from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import capture_use
 from nova_gpu_filter.host.saved import kept
 from nova_gpu_filter.host.saved import kept_boot
+from nova_gpu_filter.host.saved import kept_file
 from nova_gpu_filter.host.saved import outputs
-from nova_gpu_filter.host.saved import reading
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import management
@@ -135,7 +135,7 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
             tokens.know_modules([tree.link_name(f"{path}/driver") or ""])
     tokens.modaliases = frozenset(modaliases - {""})
     for path in _lists(tree, "modules.alias"):
-        lines = reading.lines(tree, tokens, path, _LIST_BYTES) or []
+        lines = kept_file.lines(tree, tokens, path, _LIST_BYTES) or []
         tokens.know_modules(line.split()[2] for line in lines)
     return tokens
 
@@ -155,11 +155,11 @@ def _collect(
         folder = f"{reader.GROUPS}/{number}/devices"
         yield Entry(f"{reader.GROUPS}/{number}")
         for name in tree.entries(folder):
-            yield from reading.link(tree, f"{folder}/{name}")
+            yield from kept_file.link(tree, f"{folder}/{name}")
         path = f"{reader.GROUPS}/{number}/reserved_regions"
-        yield from reading.keep(tree, tokens, path)
+        yield from kept_file.keep(tree, tokens, path)
     for path in (*_FILES, *_files_below(tree, _FOLDERS)):
-        yield from reading.keep(tree, tokens, path)
+        yield from kept_file.keep(tree, tokens, path)
     for module in _MODULES:
         if tree.is_directory(f"/sys/module/{module}"):
             yield Entry(f"/sys/module/{module}")
@@ -175,9 +175,9 @@ def _collect(
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)
     yield from _names(tree, tokens)
-    found = reading.lines(tree, tokens, packages.DPKG, packages.MOST)
+    found = kept_file.lines(tree, tokens, packages.DPKG, packages.MOST)
     if found:
-        yield reading.entry(tree, packages.DPKG, found)
+        yield kept_file.entry(tree, packages.DPKG, found)
     yield from outputs.entries(tokens, sources, cc_modes)
 
 
@@ -189,7 +189,7 @@ def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
 
 def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     listed = f"{reader.DEVICES}/{name}"
-    yield from reading.link(tree, listed)
+    yield from kept_file.link(tree, listed)
     # The files stand where the link leads.
     place = tree.resolve(listed)
     if place is None:
@@ -198,7 +198,7 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     for attribute in kept.DEVICE_FILES:
         if attribute.split("/")[0] in files:
             path = f"{place}/{attribute}"
-            entry = next(reading.keep(tree, tokens, path), None)
+            entry = next(kept_file.keep(tree, tokens, path), None)
             if entry is not None:
                 yield entry
             elif tree.exists(path) and "/" not in attribute:
@@ -219,7 +219,7 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
             yield Entry(f"{place}/{attribute}", b"")
     for link in files:
         if link in _LINKS or re.fullmatch("virtfn[0-9]+", link):
-            yield from reading.link(tree, f"{place}/{link}")
+            yield from kept_file.link(tree, f"{place}/{link}")
     for one in tree.entries(f"{place}/net") if "net" in files else ():
         yield from capture_use.interface(tree, tokens, f"{place}/net/{one}")
     if "infiniband" in files:
@@ -231,7 +231,7 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     types = f"{place}/mdev_supported_types"
     for one in tree.entries(types) if "mdev_supported_types" in files else ():
         for file in ("name", "available_instances"):
-            yield from reading.keep(tree, tokens, f"{types}/{one}/{file}")
+            yield from kept_file.keep(tree, tokens, f"{types}/{one}/{file}")
 
 
 def _scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
@@ -239,7 +239,7 @@ def _scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     links = scripts.enabled(tree)
     for script in scripts.read(tree):
         # Its text has that of the programs that it runs.
-        yield reading.entry(
+        yield kept_file.entry(
             tree, script.path, kept_boot.script(tokens, script.text)
         )
         link = links.get(os.path.basename(script.path))
@@ -262,13 +262,13 @@ def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
     for path in (f"/boot/config-{release}", *_lists(tree, "config")):
-        yield from reading.keep(tree, tokens, path)
+        yield from kept_file.keep(tree, tokens, path)
     for name in ("modules.alias", "modules.dep", "modules.builtin"):
         for path in _lists(tree, name):
-            lines = reading.lines(tree, tokens, path, _LIST_BYTES)
+            lines = kept_file.lines(tree, tokens, path, _LIST_BYTES)
             if lines is not None:
                 # A list without our modules says that they are not there.
-                yield reading.entry(tree, path, lines)
+                yield kept_file.entry(tree, path, lines)
 
 
 def _names(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
@@ -279,7 +279,7 @@ def _names(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         place = names.source
         if place not in pci_ids.PLACES:
             place = pci_ids.PLACES[1]
-        yield reading.entry(tree, place, lines)
+        yield kept_file.entry(tree, place, lines)
 
 
 def top(tree: tree_lib.Tree) -> str:

@@ -8,7 +8,7 @@ What is kept of each is in :mod:`nova_gpu_filter.host.saved.kept`.
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host.saved import reading
+from nova_gpu_filter.host.saved import kept_file
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import host_use
@@ -31,14 +31,14 @@ def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         # Others are of guests and of networks, and nobody asks for them.
         if place is None or not any(map(address_lib.find, place.split("/"))):
             continue
-        yield from reading.link(tree, f"{host_use.NET}/{name}")
+        yield from kept_file.link(tree, f"{host_use.NET}/{name}")
         # Those right below a PCI function are kept with it.
         if not address_lib.find(place.split("/")[-3]):
             yield from interface(tree, tokens, place)
     yield from _disks(tree, tokens)
     yield from _consoles(tree, tokens)
     for path in _TABLES:
-        yield from reading.keep(tree, tokens, path)
+        yield from kept_file.keep(tree, tokens, path)
 
 
 def interface(
@@ -49,10 +49,10 @@ def interface(
     yield Entry(place)
     for name in ("operstate", "flags"):
         if name in files:
-            yield from reading.keep(tree, tokens, f"{place}/{name}")
+            yield from kept_file.keep(tree, tokens, f"{place}/{name}")
     # It cannot be read of an interface that is down.
     if "carrier" in files and tree.read(f"{place}/operstate") != "down":
-        yield from reading.keep(tree, tokens, f"{place}/carrier")
+        yield from kept_file.keep(tree, tokens, f"{place}/carrier")
     for name in files:
         if name == "master" or name.startswith("upper_"):
             target = tree.link_name(f"{place}/{name}")
@@ -64,38 +64,38 @@ def interface(
 def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     for name in tree.entries(host_use.BLOCK):
         path = f"{host_use.BLOCK}/{name}"
-        yield from reading.link(tree, path)
+        yield from kept_file.link(tree, path)
         place = tree.resolve(path)
         if place is None:
             continue
         for file in ("dev", "dm/name"):
-            yield from reading.keep(tree, tokens, f"{place}/{file}")
+            yield from kept_file.keep(tree, tokens, f"{place}/{file}")
         for holder in tree.entries(f"{place}/holders"):
-            yield from reading.link(tree, f"{place}/holders/{holder}")
+            yield from kept_file.link(tree, f"{place}/holders/{holder}")
         subsystem = host_use.subsystem(place)
         for entry in tree.entries(subsystem) if subsystem else ():
-            yield from reading.link(tree, f"{subsystem}/{entry}")
+            yield from kept_file.link(tree, f"{subsystem}/{entry}")
         number = tree.read(f"{place}/dev")
         if number:
             data = f"{host_use.UDEV}/b{number}"
-            yield from reading.keep(tree, tokens, data)
+            yield from kept_file.keep(tree, tokens, data)
 
 
 def _consoles(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
-    yield from reading.link(tree, host_use.FRAME_BUFFER)
+    yield from kept_file.link(tree, host_use.FRAME_BUFFER)
     place = tree.resolve(host_use.FRAME_BUFFER)
     if place is not None and tree.is_directory(place):
         yield Entry(place)
-        yield from reading.link(tree, f"{place}/device")
+        yield from kept_file.link(tree, f"{place}/device")
     for name in tree.entries(host_use.DRM):
         path = f"{host_use.DRM}/{name}"
         place = tree.resolve(path)
         if place is not None and tree.exists(f"{place}/boot_display"):
-            yield from reading.link(tree, path)
-            yield from reading.keep(tree, tokens, f"{place}/boot_display")
-    yield from reading.keep(tree, tokens, host_use.CONSOLES)
+            yield from kept_file.link(tree, path)
+            yield from kept_file.keep(tree, tokens, f"{place}/boot_display")
+    yield from kept_file.keep(tree, tokens, host_use.CONSOLES)
     for name in (tree.read(host_use.CONSOLES) or "").split():
-        yield from reading.link(tree, f"/sys/class/tty/{name}")
+        yield from kept_file.link(tree, f"/sys/class/tty/{name}")
         place = tree.resolve(f"/sys/class/tty/{name}")
         if place is not None:
-            yield from reading.link(tree, f"{place}/device")
+            yield from kept_file.link(tree, f"{place}/device")

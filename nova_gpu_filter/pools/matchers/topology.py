@@ -5,11 +5,11 @@
 from collections.abc import Sequence
 import functools
 
-from nova_gpu_filter.pools import devices as pool_devices
 from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.pools import shortage
+from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
@@ -61,7 +61,7 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         # Nova accepts a flavor that asks for 0 devices (h100:0), too.
         if not match.accepted or lead.alias_name is None or not lead.count:
             return match
-        if not pool_devices.are_comparable(host.pools, lead):
+        if not usable_devices.are_comparable(host.pools, lead):
             return _without_order(host, requests, mappings, match.accepted)
         order = _Order(host, requests)
         refused = order.refuse_move()
@@ -84,7 +84,7 @@ class _Order:
         self._host = host
         self._requests = requests
         self._lead = requests.requests[0]
-        self._devices = pool_devices.usable(host.pools, self._lead)
+        self._devices = usable_devices.usable(host.pools, self._lead)
 
     @functools.cached_property
     def _first_fit(self) -> int | None:
@@ -198,7 +198,7 @@ class _Order:
             for asked in self._requests.requests[1:]
             if asked.alias_name is not None and asked.count
         ]
-        if not others or not pool_devices.are_comparable(
+        if not others or not usable_devices.are_comparable(
             self._host.pools, self._lead, *others
         ):
             return None
@@ -220,7 +220,7 @@ class _Beside:
     ) -> None:
         self._lead = lead
         self._others = others
-        self._devices = pool_devices.usable(host.pools, lead, *others)
+        self._devices = usable_devices.usable(host.pools, lead, *others)
         self._companions = companions.among(self._devices.topology)
         self._pairs: dict[tuple[int, tuple[int, ...]], companions.Pairs] = {}
 
@@ -255,7 +255,9 @@ class _Beside:
 
 
 def _satisfies(
-    requests: request.DeviceRequests, devices: pool_devices.Devices, mask: int
+    requests: request.DeviceRequests,
+    devices: usable_devices.Devices,
+    mask: int,
 ) -> bool:
     """Whether any ``count`` of some devices satisfy a required policy."""
     policy = requests.link_policy
@@ -286,7 +288,7 @@ def _without_order(
         rp_uuids = set(lead.rp_uuids_in(mapping))
         if len(rp_uuids) != lead.count or requests.first_fit:
             return False
-        devices = pool_devices.usable(
+        devices = usable_devices.usable(
             [pool_by_rp_uuid[rp_uuid] for rp_uuid in rp_uuids], lead
         )
         return _satisfies(requests, devices, devices.topology.everything)
@@ -303,7 +305,7 @@ def _without_order(
             candidates=len(accepted),
             detail=f"none of the {len(accepted)} allocation candidates has"
             f" gpu:link={policy.link.value}, and the host has more than"
-            f" {pool_devices.MOST_COMPARED} devices, too many to compare",
+            f" {usable_devices.MOST_COMPARED} devices, too many to compare",
         ),
     )
 
@@ -315,7 +317,7 @@ def _link_refusal(
     lead = requests.requests[0]
     policy = requests.link_policy
     assert policy is not None, "only a required policy refuses"
-    devices = pool_devices.usable(host.pools, lead)
+    devices = usable_devices.usable(host.pools, lead)
     topology, everything = devices.topology, devices.topology.everything
     return refusal.Refusal(
         refusal.Cause.LINK,

@@ -4,8 +4,8 @@
 
 import dataclasses
 
-from nova_gpu_filter.pools import devices
 from nova_gpu_filter.pools import request
+from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.scheduler import host_pools
 from nova_gpu_filter.topology import choice
 
@@ -14,7 +14,7 @@ from nova_gpu_filter.topology import choice
 class Offer:
     """The devices of a host for the first PCI request of an instance."""
 
-    devices: devices.Devices
+    devices: usable_devices.Devices
     """All free devices that the request could use."""
     mask: int
     """Those that the first candidate claims."""
@@ -33,9 +33,9 @@ def find(host_state, requests: request.DeviceRequests) -> Offer | None:
     pci_stats = host_state.pci_stats
     if not lead.count or not host_pools.is_readable(pci_stats):
         return None
-    if not devices.are_comparable(pci_stats.pools, lead):
+    if not usable_devices.are_comparable(pci_stats.pools, lead):
         return None
-    usable = devices.usable(pci_stats.pools, lead)
+    usable = usable_devices.usable(pci_stats.pools, lead)
     candidates = host_state.allocation_candidates
     mapping = candidates[0]["mappings"] if candidates else None
     rp_uuids = lead.rp_uuids_in(mapping)

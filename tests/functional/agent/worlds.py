@@ -13,10 +13,10 @@ from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import domains
 from nova_gpu_filter.agent import keeper
 from nova_gpu_filter.agent import ledger
-from nova_gpu_filter.agent import placement as providers
+from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent.states import State
+from nova_gpu_filter.fleet import api as services
 from nova_gpu_filter.fleet import reserving
-from nova_gpu_filter.fleet import service as services
 from tests import sysfs_trees
 from tests.functional.fleet import adapters
 from tests.functional.placement import service
@@ -213,7 +213,7 @@ class World:
         self.keeper = keeper.Keeper(
             self.ledger,
             self.fuse.wrap(
-                providers.Providers(get, send, HOST),
+                providers_lib.Providers(get, send, HOST),
                 "reserve",
                 "offer",
                 "mark",

@@ -10,7 +10,7 @@ import pytest
 
 from demo import chapter_topology
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 from tests.functional.osc import shell
 
 # isort: split
@@ -30,7 +30,7 @@ def cloud():
         chapter_topology.CONF, extend_placement=True
     ) as running:
         for host in HOSTS:
-            running.add_compute(host, machines.hgx_h100())
+            running.add_compute(host, fake_machines.hgx_h100())
         for gpus in (1, 2, 8):
             running.create_flavor(
                 f"any.{gpus}", {"pci_passthrough:alias": f"h100:{gpus}"}

@@ -12,7 +12,7 @@ import pytest
 
 from demo import chapter_h100
 from demo import cloud as embedded
-from demo import machines
+from demo import fake_machines
 
 # isort: split
 
@@ -66,7 +66,7 @@ def cloud(tmp_path):
         extend_placement=True,
     ) as running:
         for host in HOSTS:
-            running.add_compute(host, machines.hgx_h100())
+            running.add_compute(host, fake_machines.hgx_h100())
         for gpus in SIZES:
             running.create_flavor(
                 _flavor(gpus), {"pci_passthrough:alias": f"h100:{gpus}"}

@@ -6,8 +6,8 @@ import threading
 import prometheus_client
 import pytest
 
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import collector
-from nova_gpu_filter.exporter import reading
 
 INTERVAL_S = 30.0
 
@@ -42,7 +42,7 @@ def test_the_cloud_is_read_once_an_interval(clock):
 
     def read():
         times.append(clock.now)
-        return reading.Reading(asked=("placement",))
+        return cloud_reader.Reading(asked=("placement",))
 
     made = collector.Collector(read, INTERVAL_S, clock)
     for seconds in (0.0, 1.0, 29.9, 30.0, 59.9, 60.0):
@@ -59,7 +59,7 @@ def test_scrapes_at_the_same_time_share_one_reading():
         readings.append(1)
         started.set()
         assert go_on.wait(10)
-        return reading.Reading(asked=("placement",))
+        return cloud_reader.Reading(asked=("placement",))
 
     made = collector.Collector(read, INTERVAL_S)
     with futures.ThreadPoolExecutor(3) as pool:
@@ -74,7 +74,7 @@ def test_scrapes_at_the_same_time_share_one_reading():
 def test_errors_are_counted_also_when_there_are_none(clock):
     failed = [(), ("nova",), ("nova",), ()]
     answers = iter(
-        reading.Reading(asked=("placement", "nova"), failed=each)
+        cloud_reader.Reading(asked=("placement", "nova"), failed=each)
         for each in failed
     )
     made = collector.Collector(lambda: next(answers), 0, clock)

@@ -6,10 +6,10 @@ import prometheus_client
 from prometheus_client import parser
 import pytest
 
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import metrics
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import summary
 from tests.unit.fleet import builders
 
@@ -38,7 +38,7 @@ def samples(found):
 
 def summarize(host):
     """Make what the reader makes of a host."""
-    return reading.HostSummary(
+    return cloud_reader.HostSummary(
         host.name,
         host.is_disabled,
         host.is_down,
@@ -53,7 +53,7 @@ def test_quarantined_devices_count_also_while_a_server_has_them():
         for place, device in enumerate(host.devices)
     )
     host = dataclasses.replace(host, devices=devices)
-    found = samples(reading.Reading(hosts=(summarize(host),)))
+    found = samples(cloud_reader.Reading(hosts=(summarize(host),)))
     assert found["nova_gpu_quarantined_devices",] == 2
     assert found["nova_gpu_devices", "reserved"] == 1
 
@@ -62,7 +62,7 @@ def test_a_host_is_told_in_numbers():
     # GPU 0 is used and GPU 7 reserved, so one partition of 4 is not intact
     # and neither is the other.
     host = builders.machine("hgx-1", used=(0,), reserved=(7,))
-    found = samples(reading.Reading(hosts=(summarize(host),)))
+    found = samples(cloud_reader.Reading(hosts=(summarize(host),)))
     assert found["nova_gpu_devices", "free"] == 6
     assert found["nova_gpu_devices", "used"] == 1
     assert found["nova_gpu_devices", "reserved"] == 1
@@ -81,7 +81,9 @@ def test_a_host_is_told_in_numbers():
 def test_samples_bear_the_host_and_what_is_counted():
     host = builders.machine("hgx-1")
     families = metrics.Families()
-    metrics.add_reading(families, reading.Reading(hosts=(summarize(host),)))
+    metrics.add_reading(
+        families, cloud_reader.Reading(hosts=(summarize(host),))
+    )
     for family in families:
         for sample in family.samples:
             if sample.labels and "model" in sample.labels:
@@ -93,14 +95,14 @@ def test_devices_without_links_are_told_so(devices):
     host = builders.host(
         "a", [builders.device("a", bus) for bus in builders.BUSES[:devices]]
     )
-    found = samples(reading.Reading(hosts=(summarize(host),)))
+    found = samples(cloud_reader.Reading(hosts=(summarize(host),)))
     assert found["nova_gpu_links_known",] == 0
     assert not [key for key in found if "largest" in key[0]]
 
 
 def test_what_projects_use_and_what_fits_is_told():
     found = samples(
-        reading.Reading(
+        cloud_reader.Reading(
             servers_by_flavor={"g8": 3},
             usage=(projects.Usage("uuid", "research", builders.H100, 5),),
         )
@@ -115,7 +117,7 @@ def test_what_projects_use_of_a_host_is_told():
         for project, n in (("uuid", 5), (host_usage.NOT_KNOWN, 2))
     ]
     found = samples(
-        reading.Reading(
+        cloud_reader.Reading(
             usage_by_host=tuple(usages), names={"uuid": "research"}
         )
     )
@@ -126,7 +128,7 @@ def test_what_projects_use_of_a_host_is_told():
 
 def test_a_service_that_failed_is_down_and_others_are_up():
     found = samples(
-        reading.Reading(
+        cloud_reader.Reading(
             asked=("placement", "nova"),
             failed=("nova",),
             seconds=1.5,
@@ -150,7 +152,8 @@ def test_prometheus_can_read_what_is_written():
     families = metrics.Families()
     host = builders.machine('odd "host"\\name\n', used=(3,))
     metrics.add_reading(
-        families, reading.Reading(hosts=(summarize(host),), asked=("nova",))
+        families,
+        cloud_reader.Reading(hosts=(summarize(host),), asked=("nova",)),
     )
     families.add(metrics.ERRORS, 2, "nova")
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from nova_gpu_filter.fleet import capacity
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.topology.topology import devices_of
 from tests import machines
 from tests.unit.fleet import builders
@@ -40,7 +40,7 @@ DEMANDS = st.builds(
 
 def _most(host, asked):
     """Count disjoint good sets by trying all of them."""
-    found = linked.LinkedDevices.of(host.devices)
+    found = linked_devices.LinkedDevices.of(host.devices)
     count = asked.devices[0].count
     free = devices_of(found.free)
     good = [

@@ -10,7 +10,7 @@ import pytest
 
 from nova_gpu_filter.drawing import svg
 from nova_gpu_filter.fleet import host_picture
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from tests import machines
 from tests.unit.fleet import builders
 
@@ -129,8 +129,8 @@ def test_every_device_is_in_one_frame():
 
 
 def test_numa_nodes_are_the_numbers_of_groups():
-    assert linked.list_numa_nodes(_dgx().devices) == [0] * 8 + [1] * 8
-    assert linked.list_numa_nodes([builders.device("a", 1)]) == [None]
+    assert linked_devices.list_numa_nodes(_dgx().devices) == [0] * 8 + [1] * 8
+    assert linked_devices.list_numa_nodes([builders.device("a", 1)]) == [None]
 
 
 def _draw(host, owners):

@@ -22,7 +22,7 @@ from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.nova_rules import pci_options
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from tests import machines
 from tests import sysfs_trees
@@ -121,7 +121,7 @@ def test_pools_of_nova_carry_the_tags_that_we_write(hgx, read_options):
         "nv18:0,pix:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
     )
     assert (pool["dev_type"], pool["count"]) == ("type-PF", 1)
-    topology = hosts.from_pools(
+    topology = host_topologies.from_pools(
         [
             (address, by_address[address]["gpu_links"], pool["numa_node"])
             for address, pool in sorted(by_address.items())
@@ -137,7 +137,7 @@ def test_traits_that_we_write_make_the_same_topology(hgx):
     options = fragment.Options()
     devices = fragment.chosen(host, options)
     described = host_links.device_links(devices)
-    topology = hosts.from_traits(
+    topology = host_topologies.from_traits(
         [
             (
                 str(one.address),
@@ -291,7 +291,7 @@ def test_without_links_no_tag_and_no_trait_of_links_is_written(hgx):
 def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
     host, host_links = hgx
     devices = fragment.chosen(host, fragment.Options(nics=True))
-    topology = hosts.from_pools(
+    topology = host_topologies.from_pools(
         [
             (
                 str(one.address),

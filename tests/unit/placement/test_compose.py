@@ -5,11 +5,11 @@ import itertools
 
 import pytest
 
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import combine
 from nova_gpu_filter.placement import compose
-from nova_gpu_filter.placement import devices as tree_devices
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
@@ -26,7 +26,7 @@ def compose_of(question, inner, *others, max_sets=16, seed=0, **kwargs):
     room = trees.find_room(
         question, found, summaries, lambda *_: set(summaries)
     )
-    asked = request.Request(
+    asked = candidates_request.Request(
         question, summaries, room, max_sets, seed, **kwargs
     )
     return compose.compose(asked, found)
@@ -310,8 +310,8 @@ def test_what_is_too_much_by_number_is_not_tried(
 
 
 def test_what_is_tried_for_one_request_is_bounded(monkeypatch):
-    monkeypatch.setattr(request, "_EFFORT", 50)
-    monkeypatch.setattr(request, "_EFFORT_FOR_PROVIDER", 0)
+    monkeypatch.setattr(candidates_request, "_EFFORT", 50)
+    monkeypatch.setattr(candidates_request, "_EFFORT_FOR_PROVIDER", 0)
     question, inner, other = competing("ab", "abcdefgh", fast=2, slow=6)
     with pytest.raises(query.TooManyError, match="too many"):
         compose_of(question, inner, other, max_sets=1)
@@ -334,7 +334,7 @@ def test_devices_with_enough_for_all_classes_are_no_competition():
         room = trees.find_room(
             question, found, summaries, lambda *_: set(summaries)
         )
-        asked = request.Request(question, summaries, room, 16, 0)
+        asked = candidates_request.Request(question, summaries, room, 16, 0)
         [tree] = found
         assert tree_devices.TreeDevices(asked, tree).compete is expected
 
@@ -356,7 +356,7 @@ def test_a_tree_that_may_have_more_ways_is_left_to_placement(gpus):
     found = trees.read(question, inner, {"a": names}, [])
     room = {name: {GPU: 1} for name in names}
     for is_truncated in (False, True):
-        asked = request.Request(
+        asked = candidates_request.Request(
             question, summaries, room, 16, 0, is_truncated=is_truncated
         )
         if is_truncated and gpus == 2:

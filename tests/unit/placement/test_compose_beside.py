@@ -8,9 +8,9 @@ import random
 
 import pytest
 
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
@@ -63,7 +63,9 @@ def compose_of(question, summaries, max_sets=16, seed=0):
     room = trees.find_room(
         question, found, summaries, lambda *_: set(summaries)
     )
-    asked = request.Request(question, summaries, room, max_sets, seed)
+    asked = candidates_request.Request(
+        question, summaries, room, max_sets, seed
+    )
     return compose.compose(asked, found)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from nova_gpu_filter.simulate import candidates
 from nova_gpu_filter.simulate import cloud as clouds
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 from nova_gpu_filter.topology import fragmentation
@@ -23,7 +23,7 @@ INVENTORY = [
 
 @pytest.fixture
 def cloud():
-    return clouds.Cloud(inventory.read(INVENTORY, "test"))
+    return clouds.Cloud(hosts_file.read(INVENTORY, "test"))
 
 
 def _providers(pools):
@@ -52,7 +52,7 @@ def test_taking_gpus_leaves_what_nova_leaves_after_the_claim(cloud, mask):
 
 
 def test_gpus_that_are_used_from_the_start_are_not_free():
-    (spec,) = inventory.read([{"machine": "pcie-4", "used": [0, 2]}], "test")
+    (spec,) = hosts_file.read([{"machine": "pcie-4", "used": [0, 2]}], "test")
     cloud = clouds.Cloud([spec])
     host = cloud.hosts[0]
     assert (cloud.capacity, cloud.free, cloud.used) == (4, 2, 2)

@@ -8,7 +8,7 @@ import pytest
 
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 
@@ -21,7 +21,7 @@ THREE = workload.Flavor(3)
 def cloud():
     """Two hosts with two pairs each."""
     return clouds.Cloud(
-        inventory.read(
+        hosts_file.read(
             [{"gpu_links": ["pix:0", "pix:0", "pix:1", "pix:1"], "count": 2}],
             "test",
         )

@@ -7,7 +7,7 @@ import pytest
 from bench import simulation
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 from nova_gpu_filter.topology import fragmentation
@@ -52,7 +52,7 @@ def _look(chosen):
 
 @pytest.fixture
 def hosts():
-    return inventory.read([{"machine": "hgx-h100-fabric", "count": 30}], "t")
+    return hosts_file.read([{"machine": "hgx-h100-fabric", "count": 30}], "t")
 
 
 def test_the_model_makes_the_choices_of_our_scheduler(hosts):

@@ -9,7 +9,7 @@ import pytest
 from nova_gpu_filter.simulate import candidates
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import scenario
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
@@ -34,7 +34,7 @@ MIX = workload.Mix(
 
 
 def _cloud(*rows):
-    return clouds.Cloud(inventory.read(rows, "test"))
+    return clouds.Cloud(hosts_file.read(rows, "test"))
 
 
 def _hgx(count, **keys):

@@ -10,7 +10,7 @@ import pytest
 
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import enumeration
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology.topology import mask_of
 from tests import machines
 
@@ -54,7 +54,7 @@ def test_one_gpu_is_not_just_any():
 
 def test_gpus_that_no_driver_sees_have_links_all_the_same():
     """Devices bound to vfio-pci are unknown to NVML; tags are enough."""
-    topology = hosts.from_pools(
+    topology = host_topologies.from_pools(
         [
             ("0000:0f:00.0", "nv12:0", 0),
             ("0000:10:00.0", "nv12:1", 0),

@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from nova_gpu_filter.pools import devices
 from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import request
+from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.pools.matchers import topology
 from nova_gpu_filter.topology import cliques
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.topology import Topology
@@ -83,9 +83,9 @@ def many_pools(n, tag=lambda device: None):
 @pytest.mark.parametrize("in_groups", [False, True])
 def test_2000_devices_keep_the_order_of_nova(monkeypatch, in_groups):
     compared = []
-    from_pools = hosts.from_pools
+    from_pools = host_topologies.from_pools
     monkeypatch.setattr(
-        hosts,
+        host_topologies,
         "from_pools",
         lambda found: compared.append(len(found)) or from_pools(found),
     )
@@ -104,6 +104,6 @@ def test_2000_devices_keep_the_order_of_nova(monkeypatch, in_groups):
     )
     assert list(without.accepted) == [0, 1, 2]
     assert list(required.accepted) == ([0, 2] if in_groups else [])
-    assert max(compared) <= devices.MOST_COMPARED
+    assert max(compared) <= usable_devices.MOST_COMPARED
     if not in_groups:
         assert "too many to compare" in required.refusal.detail

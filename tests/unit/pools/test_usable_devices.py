@@ -2,7 +2,7 @@
 
 import pytest
 
-from nova_gpu_filter.pools import devices
+from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.topology import links
 from tests import machines
 from tests import pools
@@ -11,7 +11,7 @@ from tests.unit.pools.matchers.test_topology import asking
 
 @pytest.fixture
 def usable():
-    return devices.usable(
+    return usable_devices.usable(
         pools.of(machines.bridge_pairs_h100_nvl()), asking(1)
     )
 
@@ -21,7 +21,7 @@ def test_devices_are_in_the_order_of_their_addresses():
     host[0]["address"] = "10000:01:00.0"
     host[1]["address"] = "0001:01:00.0"
     host[2]["address"] = "0000:ff:00.0"
-    assert devices.usable(host, asking(1)).names == (
+    assert usable_devices.usable(host, asking(1)).names == (
         "0000:ff:00.0",
         "0001:01:00.0",
         "10000:01:00.0",
@@ -38,7 +38,7 @@ def test_only_what_a_request_can_use_counts():
     host[0]["product_id"] = "20b0"
     host[1]["dev_type"] = "type-PF"
     host[2]["count"] = 0
-    assert devices.usable(host, asking(1)).names == (pools.address(3),)
+    assert usable_devices.usable(host, asking(1)).names == (pools.address(3),)
 
 
 def test_a_set_is_a_mask_with_names(usable):
@@ -53,6 +53,6 @@ def test_providers_that_are_no_set_of_devices_have_no_mask(usable, rp_uuids):
 
 
 def test_a_host_without_devices_is_no_error():
-    none = devices.usable([], asking(1))
+    none = usable_devices.usable([], asking(1))
     assert none.names == ()
     assert none.topology.n == 0

@@ -11,7 +11,7 @@ from oslo_log import log as logging
 
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.topology import codec
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology.topology import Topology
 
 LOG = logging.getLogger(__name__)
@@ -98,10 +98,10 @@ def usable(
         for address, _, pool in found
     ]
     try:
-        topology = hosts.from_pools(links)
+        topology = host_topologies.from_pools(links)
     except codec.LinkTextError as exc:
         _warn(str(exc))
-        topology = hosts.from_pools(
+        topology = host_topologies.from_pools(
             [(address, None, node) for address, _, node in links]
         )
     return Devices(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import itertools
 from typing import Final
 
-from nova_gpu_filter.topology import boards
+from nova_gpu_filter.topology import board_links
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
@@ -72,7 +72,7 @@ def _dgx1_pairs(nvlinks: int) -> list[tuple[int, int]]:
     return [
         (a, b)
         for a, b in itertools.combinations(range(8), 2)
-        if boards.DGX1_NVLINKS[a][b] == nvlinks
+        if board_links.DGX1_NVLINKS[a][b] == nvlinks
     ]
 
 

@@ -23,9 +23,9 @@ from urllib import parse
 
 import os_traits
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import service
 
 _EVERY_HOST_HAS: Final = ("MEMORY_MB", "VCPU", "DISK_GB")
 _ADDRESS: Final = re.compile(
@@ -42,7 +42,7 @@ class _Summary:
 
 
 def read_hosts(
-    get: service.Get, name: str | None = None
+    get: api.Get, name: str | None = None
 ) -> tuple[model.Host, ...]:
     """Read the hosts that have devices, by name.
 
@@ -74,7 +74,7 @@ def read_hosts(
     return hosts
 
 
-def _root(get: service.Get, name: str) -> str:
+def _root(get: api.Get, name: str) -> str:
     query = parse.urlencode({"name": name})
     for provider in get(f"/resource_providers?{query}")["resource_providers"]:
         root: str = provider["root_provider_uuid"]
@@ -105,7 +105,7 @@ def _devices(
 
 
 def _summaries(
-    get: service.Get,
+    get: api.Get,
     providers: Mapping[str, Any],
     devices: Mapping[str, tuple[str, str]],
     roots: set[str],
@@ -133,7 +133,7 @@ def _summaries(
     for resource_class in sorted(_classes(found, devices)):
         if missing():
             ask(resource_class)
-    found.update(service.ask_all(_asker(get), sorted(missing())))
+    found.update(api.ask_all(_asker(get), sorted(missing())))
     return found
 
 
@@ -157,7 +157,7 @@ def _summary(summary: Mapping[str, Any]) -> _Summary:
     )
 
 
-def _asker(get: service.Get) -> Callable[[str], _Summary]:
+def _asker(get: api.Get) -> Callable[[str], _Summary]:
     def ask(uuid: str) -> _Summary:
         path = f"/resource_providers/{uuid}"
         inventories = get(f"{path}/inventories")["inventories"]
@@ -222,7 +222,7 @@ def _hosts(
 
 
 def read_totals(
-    get: service.Get, devices: Iterable[model.Device]
+    get: api.Get, devices: Iterable[model.Device]
 ) -> dict[str, int]:
     """Read the inventories of some devices, what is reserved included.
 
@@ -235,10 +235,10 @@ def read_totals(
         inventory = found.get(resource_classes[uuid], {"total": 0})
         return int(inventory["total"] * inventory.get("allocation_ratio", 1))
 
-    return dict(service.ask_all(ask, resource_classes))
+    return dict(api.ask_all(ask, resource_classes))
 
 
-def read_usages(get: service.Get, project: str) -> dict[str, int]:
+def read_usages(get: api.Get, project: str) -> dict[str, int]:
     """Read what a project uses, by resource class.
 
     :param project: its UUID.

@@ -10,8 +10,8 @@ import functools
 import operator
 from typing import TypeAlias
 
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 
@@ -72,7 +72,9 @@ class Taken:
 class TreeDevices:
     """The devices of one tree, numbered for each class."""
 
-    def __init__(self, asked: request.Request, tree: trees.Tree) -> None:
+    def __init__(
+        self, asked: candidates_request.Request, tree: trees.Tree
+    ) -> None:
         """Look at the devices that have what a class asks for, free or not."""
         self._asked = asked
         self._classes = asked.question.classes

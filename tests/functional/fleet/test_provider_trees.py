@@ -4,9 +4,9 @@
 
 import pytest
 
+from nova_gpu_filter.fleet import api as services
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import placement as reader
-from nova_gpu_filter.fleet import service as services
+from nova_gpu_filter.fleet import provider_trees as reader
 from tests.functional.fleet import adapters
 from tests.functional.placement import service
 

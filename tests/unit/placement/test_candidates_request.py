@@ -2,13 +2,13 @@
 
 import pytest
 
-from nova_gpu_filter.placement import request
+from nova_gpu_filter.placement import candidates_request
 from tests.unit.placement import builders
 
 
 def test_effort_ends_and_grows_with_what_placement_told():
     def spend_all(providers):
-        effort = request.Effort(providers)
+        effort = candidates_request.Effort(providers)
         return next(n for n in range(10**6) if not effort.spend(100))
 
     assert spend_all(0) < spend_all(1000) < spend_all(10_000)
@@ -29,7 +29,7 @@ def test_effort_ends_and_grows_with_what_placement_told():
 def test_as_many_are_wanted_as_client_and_operator_allow(
     limit, most, found, expected
 ):
-    asked = request.Request(
+    asked = candidates_request.Request(
         builders.question(2, limit=limit), {}, {}, 16, 0, most=most
     )
     assert asked.count_wanted(found) == expected

@@ -7,30 +7,30 @@ from collections.abc import Iterable
 
 from nova import utils
 
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import placement
-from nova_gpu_filter.fleet import service
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import inventory
+from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.topology.topology import mask_of
 
 
-def connect() -> service.Get:
+def connect() -> api.Get:
     """Ask Placement with the credentials in ``[placement]`` of nova.conf.
 
     Options have to be read before.
     """
-    return service.getter(
+    return api.getter(
         utils.get_ksa_adapter("placement"),
         "Placement",
-        service.PLACEMENT_MICROVERSION,
+        api.PLACEMENT_MICROVERSION,
     )
 
 
 def read(
-    get: service.Get, resource_classes: Collection[str]
-) -> list[inventory.HostSpec]:
+    get: api.Get, resource_classes: Collection[str]
+) -> list[hosts_file.HostSpec]:
     """Read the hosts that have devices of some resource classes.
 
     Only devices that are a provider of their own are GPUs here: what has a
@@ -39,9 +39,9 @@ def read(
     :raises BadScenario: there is none, or its traits cannot be read.
     :raises FleetError: Placement does not answer.
     """
-    kinds: dict[inventory.HostKind, inventory.HostKind] = {}
+    kinds: dict[hosts_file.HostKind, hosts_file.HostKind] = {}
     specs = []
-    for host in placement.read_hosts(get):
+    for host in provider_trees.read_hosts(get):
         gpus = [
             device
             for device in host.devices
@@ -54,7 +54,7 @@ def read(
                 bit for bit, gpu in enumerate(gpus) if gpu.amount.used
             )
             kind = kinds.setdefault(kind, kind)
-            specs.append(inventory.HostSpec(host.name, kind, used))
+            specs.append(hosts_file.HostSpec(host.name, kind, used))
     if not specs:
         raise errors.BadScenario(
             source="Placement",
@@ -63,14 +63,14 @@ def read(
     return specs
 
 
-def _kind(host: str, gpus: Iterable[model.Device]) -> inventory.HostKind:
-    found = linked.LinkedDevices.of(gpus)
+def _kind(host: str, gpus: Iterable[model.Device]) -> hosts_file.HostKind:
+    found = linked_devices.LinkedDevices.of(gpus)
     if found.problem is not None:
         raise errors.BadScenario(
             source=f"Placement, host {host}", problem=found.problem
         )
     models = sorted({str(gpu.resource_class) for gpu in found.devices})
-    return inventory.HostKind(
+    return hosts_file.HostKind(
         name="-".join(models),
         model=" ".join(models),
         links=tuple(gpu.links or None for gpu in found.devices),

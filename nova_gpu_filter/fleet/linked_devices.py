@@ -10,7 +10,7 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import advice
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
@@ -44,12 +44,12 @@ class LinkedDevices:
         )
         problem = None
         try:
-            topology = hosts.from_traits(
+            topology = host_topologies.from_traits(
                 [(device.name, device.traits, None) for device in devices]
             )
         except codec.LinkTextError as exc:
             problem = str(exc)
-            topology = hosts.from_traits(
+            topology = host_topologies.from_traits(
                 [(device.name, (), None) for device in devices]
             )
         return cls(devices, topology, free, problem)

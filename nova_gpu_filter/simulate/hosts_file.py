@@ -15,10 +15,10 @@ from typing import Final
 
 from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import machines
+from nova_gpu_filter.simulate import machine_kinds
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import topology as topologies
@@ -50,7 +50,7 @@ class HostKind:
 
         :raises LinkTextError: a tag cannot be read.
         """
-        return hosts.from_pools(
+        return host_topologies.from_pools(
             [
                 (f"GPU {index} of {self.name}", text, node)
                 for index, (text, node) in enumerate(
@@ -310,8 +310,8 @@ class _Reader:
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
         if name in self._machines:
             return _tags(self._machines[name])
-        if name not in machines.MACHINES:
-            known = sorted({*machines.MACHINES, *self._machines})
+        if name not in machine_kinds.MACHINES:
+            known = sorted({*machine_kinds.MACHINES, *self._machines})
             raise ValueError(
                 f"machine {name!r} is not known; known are {', '.join(known)}"
             )
@@ -322,7 +322,7 @@ class _Reader:
 def _named(
     name: str,
 ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
-    topology = machines.MACHINES[name]()
+    topology = machine_kinds.MACHINES[name]()
     # A device without any link has no tag, rather than an empty one.
     links = tuple(
         codec.format_text(device) or None

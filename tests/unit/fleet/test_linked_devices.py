@@ -4,7 +4,7 @@
 
 import pytest
 
-from nova_gpu_filter.fleet import linked
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology.links import Requirement
 from tests import machines
@@ -12,7 +12,7 @@ from tests.unit.fleet import builders
 
 
 def _linked(*args, **kwargs):
-    return linked.LinkedDevices.of(
+    return linked_devices.LinkedDevices.of(
         builders.machine("a", *args, **kwargs).devices
     )
 
@@ -31,7 +31,7 @@ def test_reserved_devices_are_not_free():
 
 
 def test_traits_that_cannot_be_read_leave_devices_without_links():
-    devices = linked.LinkedDevices.of(
+    devices = linked_devices.LinkedDevices.of(
         [
             builders.device("a", 1, traits=("CUSTOM_GPU_LINK_WARP_1",)),
             builders.device("a", 2, traits=("CUSTOM_GPU_LINK_NV4_1",)),

@@ -6,7 +6,7 @@ import pytest
 
 from nova_gpu_filter.fleet import errors as fleet_errors
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import placement
+from nova_gpu_filter.simulate import real_cloud
 
 NVLINK = ["CUSTOM_GPU_LINK_NV12_0"]
 
@@ -85,7 +85,7 @@ def api():
 
 
 def test_hosts_have_their_links_and_what_is_used(api):
-    specs = placement.read(api.get, ["CUSTOM_H100"])
+    specs = real_cloud.read(api.get, ["CUSTOM_H100"])
     assert [
         (spec.name, spec.kind.model, spec.kind.links, spec.used)
         for spec in specs
@@ -97,29 +97,29 @@ def test_hosts_have_their_links_and_what_is_used(api):
 
 
 def test_full_hosts_are_asked_one_by_one(api):
-    placement.read(api.get, ["CUSTOM_H100"])
+    real_cloud.read(api.get, ["CUSTOM_H100"])
     single = {path.split("/")[2] for path in api.asked if path.count("/") > 1}
     assert single == {"b", "b_0000:1b:00.0", "b_10000:01:00.0"}
 
 
 def test_a_reserved_device_is_no_gpu_that_could_be_had(api):
     api.reserved.add("a_0000:1b:00.0")
-    specs = placement.read(api.get, ["CUSTOM_H100"])
+    specs = real_cloud.read(api.get, ["CUSTOM_H100"])
     assert (specs[0].name, specs[0].kind.gpus, specs[0].used) == ("a", 1, 1)
 
 
 def test_traits_that_cannot_be_read_are_named_with_their_host(api):
     api.traits["a_0000:1b:00.0"] = ["CUSTOM_GPU_LINK_WARP_1"]
     with pytest.raises(errors.BadScenario, match="Placement, host a: a_0000:"):
-        placement.read(api.get, ["CUSTOM_H100"])
+        real_cloud.read(api.get, ["CUSTOM_H100"])
 
 
 def test_a_resource_class_that_no_host_has_is_named(api):
     with pytest.raises(errors.BadScenario, match="no host has CUSTOM_B200"):
-        placement.read(api.get, ["CUSTOM_B200"])
+        real_cloud.read(api.get, ["CUSTOM_B200"])
 
 
 def test_a_cloud_without_devices_is_told(api):
     api.devices.clear()
     with pytest.raises(fleet_errors.NoDevices, match="has no PCI devices"):
-        placement.read(api.get, ["CUSTOM_H100"])
+        real_cloud.read(api.get, ["CUSTOM_H100"])

@@ -8,8 +8,8 @@ from urllib import parse
 
 import pytest
 
+from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.exporter import reading
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import known_aliases
 from tests.unit.fleet import builders
@@ -48,9 +48,9 @@ class Cloud:
 
     def reader(self, projects_at_once=10, owner_requests=0, **scope):
         """Make a reader of this cloud."""
-        return reading.Reader(
+        return cloud_reader.Reader(
             self.services,
-            reading.Scope(**{"alias_by_name": ALIASES, **scope}),
+            cloud_reader.Scope(**{"alias_by_name": ALIASES, **scope}),
             projects.UsageReader(
                 self.keystone, self.placement, projects_at_once
             ),
@@ -192,7 +192,7 @@ def test_a_cloud_is_read(cloud, caplog):
     assert [host.name for host in found.hosts] == ["hgx-1", "hgx-2"]
     assert found.servers_by_flavor == {"g4": 3}
     assert found.usage == (projects.Usage("p1", "P1", builders.H100, 4),)
-    assert found.asked == reading.SOURCES
+    assert found.asked == cloud_reader.SOURCES
     assert found.failed == ()
     assert found.seconds >= 0
     assert lines(caplog) == []

@@ -5,20 +5,20 @@
 import pytest
 
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import inventory
-from nova_gpu_filter.simulate import machines
+from nova_gpu_filter.simulate import hosts_file
+from nova_gpu_filter.simulate import machine_kinds
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from tests import machines as described
 
 
 def _kind(machine):
-    return inventory.read([{"machine": machine}], "test")[0].kind
+    return hosts_file.read([{"machine": machine}], "test")[0].kind
 
 
-@pytest.mark.parametrize("name", sorted(machines.MACHINES))
+@pytest.mark.parametrize("name", sorted(machine_kinds.MACHINES))
 def test_the_tags_of_a_machine_describe_the_machine(name):
-    assert _kind(name).topology == machines.MACHINES[name]()
+    assert _kind(name).topology == machine_kinds.MACHINES[name]()
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_the_tags_of_a_machine_describe_the_machine(name):
     ],
 )
 def test_machines_are_those_of_real_topologies(name, expected):
-    assert machines.MACHINES[name]() == expected()
+    assert machine_kinds.MACHINES[name]() == expected()
 
 
 def test_a_count_makes_as_many_hosts_of_one_kind():
-    specs = inventory.read(
+    specs = hosts_file.read(
         [
             {"machine": "hgx-h100", "model": "H100", "count": 2, "used": [3]},
             {"name": "old", "model": "K2", "gpus": 2},
@@ -57,7 +57,7 @@ def test_a_count_makes_as_many_hosts_of_one_kind():
 
 
 def test_tags_of_a_row_are_those_of_its_gpus():
-    (spec,) = inventory.read(
+    (spec,) = hosts_file.read(
         [
             {
                 "name": "a",
@@ -87,23 +87,23 @@ def test_tags_of_a_row_are_those_of_its_gpus():
 )
 def test_a_row_that_makes_no_sense_is_named(row, words):
     with pytest.raises(errors.BadScenario) as bad:
-        inventory.read([{"gpus": 1}, row], "hosts.yaml")
+        hosts_file.read([{"gpus": 1}, row], "hosts.yaml")
     assert str(bad.value).startswith("hosts.yaml, host 2: ")
     assert words in str(bad.value)
 
 
 def test_two_hosts_of_one_name_are_refused():
     with pytest.raises(errors.BadScenario, match="the same name"):
-        inventory.read([{"name": "a", "gpus": 1}] * 2, "test")
+        hosts_file.read([{"name": "a", "gpus": 1}] * 2, "test")
 
 
 def test_a_csv_may_name_its_columns_otherwise(tmp_path):
     path = tmp_path / "hosts.csv"
     path.write_text("sn,cards,kind,price\nn0,8,V100,9\nn1,2,T4,\nn2,1,T4,1\n")
-    rows = inventory.read_csv(
+    rows = hosts_file.read_csv(
         str(path), {"name": "sn", "gpus": "cards", "model": "kind"}
     )
-    specs = inventory.read(
+    specs = hosts_file.read(
         rows, "test", {}, {"V100/8": "dgx1-v100", "T4/2": "pcie-2"}
     )
     assert [(s.name, s.kind.name, s.kind.gpus) for s in specs] == [
@@ -116,7 +116,7 @@ def test_a_csv_may_name_its_columns_otherwise(tmp_path):
 def test_lists_in_a_csv_are_separated_by_semicolons(tmp_path):
     path = tmp_path / "hosts.csv"
     path.write_text("name,gpu_links,numa,used\na,pix:0;pix:0,0;1,1\n")
-    (spec,) = inventory.read(inventory.read_csv(str(path), {}), "test")
+    (spec,) = hosts_file.read(hosts_file.read_csv(str(path), {}), "test")
     assert (spec.kind.links, spec.kind.numa) == (("pix:0", "pix:0"), (0, 1))
     assert spec.used == 0b10
 
@@ -125,7 +125,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "hosts.csv"
     path.write_text("name,gpus\na,1\n")
     with pytest.raises(errors.BadScenario, match="no column 'sn'; columns"):
-        inventory.read_csv(str(path), {"name": "sn"})
+        hosts_file.read_csv(str(path), {"name": "sn"})
 
 
 NVLINK = LinkPolicy(Requirement.NVLINK)

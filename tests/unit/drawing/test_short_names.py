@@ -4,7 +4,7 @@
 
 import pytest
 
-from nova_gpu_filter.drawing import words
+from nova_gpu_filter.drawing import short_names
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ from nova_gpu_filter.drawing import words
     ],
 )
 def test_the_middle_is_left_out(text, most, expected):
-    shortened = words.shorten(text, most)
+    shortened = short_names.shorten(text, most)
     assert shortened == expected
     assert len(shortened) <= most

@@ -7,8 +7,8 @@ from typing import Final
 from urllib import parse
 
 from nova_gpu_filter.agent import errors
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import reserving
-from nova_gpu_filter.fleet import service
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
 
@@ -35,9 +35,7 @@ class Provider:
 class Providers:
     """Reads and changes the providers of a compute node."""
 
-    def __init__(
-        self, get: service.Get, send: service.Send, hostname: str
-    ) -> None:
+    def __init__(self, get: api.Get, send: api.Send, hostname: str) -> None:
         """Nothing is asked yet.
 
         :param hostname: of the root provider: Nova's hypervisor hostname.

@@ -5,8 +5,8 @@
 import keystoneauth1.exceptions
 import pytest
 
+from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import service
 
 
 class _Response:
@@ -33,7 +33,7 @@ class _Adapter:
 
 
 def _get(answer, microversion="1.31"):
-    return service.getter(_Adapter(answer), "Placement", microversion)("/x")
+    return api.getter(_Adapter(answer), "Placement", microversion)("/x")
 
 
 def test_the_answer_is_the_json_object():
@@ -43,7 +43,7 @@ def test_the_answer_is_the_json_object():
 @pytest.mark.parametrize("microversion", ["1.31", None])
 def test_the_microversion_is_sent_where_there_is_one(microversion):
     adapter = _Adapter(_Response(200, {}))
-    service.getter(adapter, "Placement", microversion)("/x")
+    api.getter(adapter, "Placement", microversion)("/x")
     assert adapter.asked == ("/x", "application/json", microversion)
 
 
@@ -113,7 +113,7 @@ def test_a_failure_is_one_line(answer, error, line):
 
 @pytest.mark.parametrize("number", [0, 1, 40])
 def test_several_questions_are_answered_in_their_order(number):
-    found = list(service.ask_all(lambda n: n * n, range(number)))
+    found = list(api.ask_all(lambda n: n * n, range(number)))
     assert found == [(n, n * n) for n in range(number)]
 
 
@@ -124,4 +124,4 @@ def test_the_first_failure_of_several_questions_is_raised():
         return number
 
     with pytest.raises(errors.NotFound, match="GET /3"):
-        list(service.ask_all(ask, range(100)))
+        list(api.ask_all(ask, range(100)))

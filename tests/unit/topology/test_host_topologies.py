@@ -4,7 +4,7 @@ import pytest
 
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
-from nova_gpu_filter.topology import hosts
+from nova_gpu_filter.topology import host_topologies
 from tests import machines
 
 ADDRESSES = [f"0000:{bus:02x}:00.0" for bus in range(0x10, 0x90, 8)]
@@ -23,7 +23,7 @@ def test_pools_of_a_whole_host_give_its_topology(machine):
         (ADDRESSES[i], codec.format_text(mine) or None, host.numa[i])
         for i, mine in enumerate(groups.decompose(host))
     ]
-    assert hosts.from_pools(devices) == host
+    assert host_topologies.from_pools(devices) == host
 
 
 @every_machine
@@ -33,36 +33,48 @@ def test_traits_of_a_provider_tree_give_its_links_and_partitions(machine):
         (ADDRESSES[i], {"HW_GPU_API_CUDA", *codec.format_traits(mine)}, None)
         for i, mine in enumerate(groups.decompose(host))
     ]
-    found = hosts.from_traits(devices)
+    found = host_topologies.from_traits(devices)
     assert found.links == host.links
     assert found.partitions == host.partitions
 
 
 def test_hosts_of_a_kind_share_one_topology_whatever_their_addresses():
-    first = hosts.from_pools([("a", "nv18:0", 0), ("b", "nv18:0", 0)])
-    second = hosts.from_pools([("c", "nv18:0", 0), ("d", "nv18:0", 0)])
+    first = host_topologies.from_pools(
+        [("a", "nv18:0", 0), ("b", "nv18:0", 0)]
+    )
+    second = host_topologies.from_pools(
+        [("c", "nv18:0", 0), ("d", "nv18:0", 0)]
+    )
     assert first is second
     traits = ["CUSTOM_GPU_LINK_NV18_0"]
-    first = hosts.from_traits([("a", traits, 0), ("b", {*traits, "X"}, 0)])
-    second = hosts.from_traits([("c", traits, 0), ("d", traits, 0)])
+    first = host_topologies.from_traits(
+        [("a", traits, 0), ("b", {*traits, "X"}, 0)]
+    )
+    second = host_topologies.from_traits([("c", traits, 0), ("d", traits, 0)])
     assert first is second
 
 
 def test_devices_without_tags_are_linked_by_their_numa_nodes():
-    host = hosts.from_pools([("a", None, 0), ("b", None, 0), ("c", None, 1)])
+    host = host_topologies.from_pools(
+        [("a", None, 0), ("b", None, 0), ("c", None, 1)]
+    )
     assert host == machines.nested(3, ("NODE", [(0, 1)]), numa=(0, 0, 1))
 
 
 def test_a_host_without_devices_is_no_error():
-    assert hosts.from_pools([]).n == hosts.from_traits([]).n == 0
+    assert (
+        host_topologies.from_pools([]).n
+        == host_topologies.from_traits([]).n
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "good", "bad"),
     [
-        (hosts.from_pools, "nv18:0", "nv18"),
+        (host_topologies.from_pools, "nv18:0", "nv18"),
         (
-            hosts.from_traits,
+            host_topologies.from_traits,
             ["CUSTOM_GPU_LINK_NV18_0"],
             ["CUSTOM_GPU_LINK_NV18"],
         ),

@@ -24,7 +24,7 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import placement
+from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet import summary
 from nova_gpu_filter.nova_rules.alias import Alias
@@ -99,7 +99,7 @@ class Reader:
     ) -> None:
         """Nothing is asked yet.
 
-        :param services: has a ``fleet.service.Get`` as attribute ``placement``
+        :param services: has a ``fleet.api.Get`` as attribute ``placement``
             and ``compute``.
         :param usage: None for no usage by project.
         :param owner_requests: how often to ask Placement each time who has
@@ -199,7 +199,7 @@ class Reader:
     def _read_hosts(self) -> Sequence[model.Host]:
         try:
             get = self._services.placement
-            hosts = reserving.assign(get, placement.read_hosts(get))
+            hosts = reserving.assign(get, provider_trees.read_hosts(get))
         except errors.NoDevices:
             # Computes may report none yet.
             return ()
