@@ -36,6 +36,9 @@ _TOP: Final = 96
 _LINE_HEIGHT: Final = 22
 _CHARACTER: Final = 7.0
 """Width of a letter of size 12, on the safe side."""
+_WIDE: Final = frozenset("ABCDEGHKMNOQRUVWXYwm@%&")
+_WIDE_CHARACTER: Final = 12.0
+"""Of one of these, and of one that takes two columns in a terminal."""
 _BOLD_CHARACTER: Final = 7.8
 _TITLE_CHARACTER: Final = 12.0
 """Of the heading, which is larger and bold."""
@@ -123,9 +126,8 @@ def draw(shown: picture.Picture) -> str:
             page.parts.append(_text(_MARGIN, y, line, fill=_FAINT))
             y += _LINE_HEIGHT - 4
     most = int((width - 2 * _MARGIN) / _TITLE_CHARACTER) - len(shown.summary)
-    heading = (
-        f"{short_names.shorten(shown.name, max(most, 8))}: {shown.summary}"
-    )
+    name = short_names.shorten(shown.name, max(most, 8))
+    heading = f"{name}: {shown.summary}"
     return _document(shown.title, heading, width, y, page.parts)
 
 
@@ -268,7 +270,7 @@ def _legend(
     )
     for mark, name in entries:
         name = _cut(name, width - 2 * _MARGIN - 30)
-        needed = 50 + len(name) * _CHARACTER
+        needed = 50 + _measure(name)
         if row and x + needed > width - 2 * _MARGIN:
             yield "\n".join(row)
             row, x = [], 0.0
@@ -379,7 +381,17 @@ def _text(
 
 
 def _cut(text: str, width: float) -> str:
-    return short_names.shorten(text, max(int(width / _CHARACTER), 1))
+    return short_names.shorten(text, width, measure=_measure)
+
+
+def _measure(text: str) -> float:
+    """Estimate the width of a text of size 12, on the safe side."""
+    return sum(
+        _WIDE_CHARACTER
+        if character in _WIDE or short_names.count_columns(character) > 1
+        else _CHARACTER
+        for character in text
+    )
 
 
 def _escape(text: str) -> str:

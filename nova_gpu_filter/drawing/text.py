@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
 from typing import Final
-import unicodedata
 
 from nova_gpu_filter.drawing import picture
 from nova_gpu_filter.drawing import short_names
@@ -41,13 +40,15 @@ _ACTIVE: Final = "*"
 _INDENT: Final = "  "
 _OMITTED: Final = "..."
 _LONGEST: Final = 40
-"""Characters of a name, so that a row fits a terminal."""
+"""Columns of a name, so that a row fits a terminal."""
 
 
 def draw(shown: picture.Picture) -> str:
     """Write a picture: lines, without a newline at the end."""
     rows = _rows(shown.frame)
-    width = max((_width(text) for text, _ in rows), default=0)
+    width = max(
+        (short_names.count_columns(text) for text, _ in rows), default=0
+    )
     columns = shown.columns
     lines = [shown.title]
     if columns:
@@ -89,7 +90,10 @@ _Row = tuple[str, str | None]
 def _rows(frame: picture.Frame) -> list[_Row]:
     boxes = list(frame.iterate_boxes())
     widths = [
-        max((_width(_cut(text)) for text in texts), default=0)
+        max(
+            (short_names.count_columns(_cut(text)) for text in texts),
+            default=0,
+        )
         for texts in (
             [box.label for box in boxes],
             [box.text for box in boxes],
@@ -118,18 +122,8 @@ def _cut(text: str) -> str:
     return short_names.shorten(text, _LONGEST, _OMITTED)
 
 
-def _width(text: str) -> int:
-    """Count the columns that a text takes in a terminal."""
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
-
-
 def _pad(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+    return text + " " * (width - short_names.count_columns(text))
 
 
 def _depth(frame: picture.Frame) -> int:

@@ -58,13 +58,15 @@ def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
 
 
 def _box(device: model.Device, owner: Owner | None) -> picture.Box:
-    status = device.state.value if owner is None else owner.label
+    status = legend = device.state.value if owner is None else owner.label
+    if owner is not None and device.is_quarantined:
+        status = f"{owner.label}, {model.State.QUARANTINED.value}"
     return picture.Box(
         key=device.uuid,
         label=device.address,
         text=device.model,
         status=status,
-        legend=status,
+        legend=legend,
         color=None if owner is None else owner.key,
         is_free=device.is_free,
         tooltip=f"{device.address} {device.model}, {status}, {device.name}",

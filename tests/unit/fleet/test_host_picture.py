@@ -11,6 +11,7 @@ import pytest
 from nova_gpu_filter.drawing import svg
 from nova_gpu_filter.fleet import host_picture
 from nova_gpu_filter.fleet import linked_devices
+from nova_gpu_filter.fleet import model
 from tests import machines
 from tests.unit.fleet import builders
 
@@ -309,3 +310,27 @@ def test_a_page_is_html_with_the_picture_inline():
     assert "<?xml" not in page
     assert "<title>dgx: 16 devices, 16 free</title>" in page
     assert page.count("<svg ") == 1
+
+
+@pytest.mark.parametrize(
+    ("character", "pixels"), [("W", 11.3), ("M", 10), ("学", 12), ("m", 10)]
+)
+def test_wide_letters_stay_in_their_box(character, pixels):
+    """The widths are those of Helvetica, in size 12."""
+    host = builders.machine("a", used=(0,))
+    texts = _texts(_draw(host, _owned(host, [character * 200])))
+    in_box, in_legend = (t for t in texts if t.startswith(character * 3))
+    assert len(in_box) * pixels < 500
+    assert len(in_legend) * pixels < 790
+
+
+def test_a_quarantined_device_that_is_used_says_both():
+    host = builders.machine("a", used=(0,))
+    ill, *others = host.devices
+    ill = dataclasses.replace(
+        ill, amount=model.Amount(0, 1), is_quarantined=True
+    )
+    host = dataclasses.replace(host, devices=(ill, *others))
+    texts = _texts(_draw(host, _owned(host, ["train"])))
+    assert "train, quarantined" in texts
+    assert "train" in texts  # the legend
