@@ -14,6 +14,7 @@ import dataclasses
 import re
 
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 
 CAPTURED = "/nova-gpu-host/nvidia-cc.txt"
@@ -72,7 +73,7 @@ def parse(source: str, text: str) -> Modes:
     found: dict[PciAddress, str] = {}
     pending: dict[PciAddress, str] = {}
     settings: PciAddress | None = None
-    for line in text.splitlines():
+    for line in printed.split_lines(text):
         if match := _MODE.search(line):
             _note(found, _address(match), match["kind"], match["mode"])
         elif match := _PENDING.search(line):

@@ -17,6 +17,7 @@ from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
@@ -35,7 +36,7 @@ def read_file(path: str, limit: int = files.OUTPUT_BYTES) -> str:
     :raises FileUnreadable: it is not there, no file, too large, or not ours
         to read.
     """
-    return _read(path, limit).decode("utf-8", "replace")
+    return printed.decode(_read(path, limit))
 
 
 def _read(path: str, limit: int) -> bytes:

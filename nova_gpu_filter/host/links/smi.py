@@ -13,12 +13,11 @@ import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
-# Escape sequences of a terminal: nvidia-smi underlines the heading.
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _GPU = re.compile(r"GPU([0-9]{1,3})")
 # NIC0, or the name of an RDMA device: mlx5_0, rocep23s0f0, ibp75s0, irdma0.
 # The kernel lets a name be anything (ib_device_rename in
@@ -61,11 +60,11 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
     :raises BadInput: there is no matrix, a row is missing or too short, a
         cell is no link, or the two cells of a pair differ.
     """
-    lines = _ESCAPES.sub("", text).replace("\r", "").splitlines()
+    lines = printed.split_lines(text)
     start = _heading(source, lines)
     names = _columns(lines[start])
-    rows = _rows(source, lines[start + 1 :], names)
     _check_names(source, names)
+    rows = _rows(source, lines[start + 1 :], names)
     cells: dict[tuple[str, str], Link | None] = {}
     for name, (row, _) in rows.items():
         for other, cell in zip(names, row, strict=True):
@@ -98,14 +97,33 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
 
 
 def _heading(source: str, lines: list[str]) -> int:
+    """Find the line with the names of the columns.
+
+    Network cards can stand before the GPUs. Then it is a sentence about GPU0
+    unless it names what the rows below it name.
+
+    :raises BadInput: there is none, or it goes on in the next line.
+    """
+    is_cut = False
     for index, line in enumerate(lines[:-1]):
-        words = line.split()
-        if words[:1] == ["GPU0"] and not _is_row(line):
+        names = _columns(line)
+        if "GPU0" not in names or _is_row(line):
+            continue
+        below = next((one for one in lines[index + 1 :] if one.strip()), "")
+        if _is_row(below) and below.split()[0] in names:
             return index
+        is_cut = is_cut or names[0] == "GPU0"
+    if is_cut:
+        raise errors.BadInput(
+            source=source,
+            reason="the line below the heading is no row: the lines were"
+            " wrapped or are missing; save all of the output anew, as with"
+            " 'nvidia-smi topo -m > FILE'",
+        )
     raise errors.BadInput(
         source=source,
-        reason="this is no output of 'nvidia-smi topo -m': no line that"
-        " begins with the columns GPU0, GPU1",
+        reason="this is no output of 'nvidia-smi topo -m': no line with the"
+        " columns GPU0, GPU1",
     )
 
 
@@ -151,7 +169,14 @@ def _rows(
     rows: dict[str, tuple[list[str], str]] = {}
     for line in lines:
         words = line.split()
-        if not words or words[0] not in names:
+        if not words:
+            continue
+        if words[0] not in names:
+            if _GPU.fullmatch(words[0]) and _is_row(line):
+                raise errors.BadInput(
+                    source=source,
+                    reason=f"a row of {words[0]}, which the heading has not",
+                )
             continue
         name = words[0]
         if name in rows:
@@ -227,6 +252,8 @@ def _numa(heading: str, tail: str) -> int | None:
     columns = _AFFINITY_COLUMNS.findall(heading)
     if len(columns) < 2 or not columns[1].upper().startswith("NUMA"):
         return None
+    # White space at the end is no cell: editors and mail add or take it.
+    tail = tail.rstrip()
     if "\t" in tail:
         cells = [cell.strip() for cell in tail.split("\t")[1:]]
     else:
@@ -261,7 +288,7 @@ def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
     :raises BadInput: it names no GPU, or one twice, or one Module Id twice.
     """
     gpus: list[SmiGpu] = []
-    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+    for line in printed.split_lines(text):
         if match := _QUERY_GPU.fullmatch(line):
             address = address_lib.find(match[1])
             if address is None:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import errors
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
@@ -26,7 +27,6 @@ Pair: TypeAlias = tuple[int, int]
 """Two devices by the tool's numbers, the lower first."""
 
 _MOST_DEVICES = 256
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Tool:
 
 
 def _lines(text: str) -> list[str]:
-    return _ESCAPES.sub("", text).replace("\r", "").splitlines()
+    return printed.split_lines(text)
 
 
 # The heading of a section of rocm-smi: ==== Link Type between two GPUs ====

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from nova_gpu_filter.host import cc_mode
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
 from nova_gpu_filter.host.saved.archive import Entry
@@ -33,7 +34,6 @@ _RDMA_NAME = re.compile(
     r"|(?:ro|ib|iw)(?:ce)?(?:p[0-9]{1,5}s[0-9]{1,5}|o[0-9]{1,5}|s[0-9]{1,5})"
     r"(?:[fdnv][0-9]{1,5}){0,3}"
 )
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def path_of(tool: vendor_tools.Tool) -> str:
@@ -67,7 +67,7 @@ def entries(
 
 def _topo(tokens: Tokens, text: str) -> str:
     lines = []
-    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+    for line in printed.split_lines(text):
         words = re.split(r"([ \t]+)", line)
         shown = (
             word
@@ -89,7 +89,7 @@ def _name(tokens: Tokens, word: str) -> str:
 def _query(_: Tokens, text: str) -> str:
     """Keep which GPUs there are, and their Module Ids."""
     lines = []
-    for line in _ESCAPES.sub("", text).replace("\r", "").splitlines():
+    for line in printed.split_lines(text):
         if re.fullmatch(rf"GPU {ADDRESS}\s*", line) or re.fullmatch(
             r"\s+module\s+id\s*:\s*(?:[0-9]{1,4}|N/A)\s*", line, re.IGNORECASE
         ):

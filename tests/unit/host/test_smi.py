@@ -138,6 +138,7 @@ def test_cards_without_a_legend_keep_their_columns_name():
 
 
 TWO = smi_files.topo(["X NV12", "NV12 X"], (0, 1))
+QUOTED = "".join(f"> {line}" for line in TWO.splitlines(True))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,24 @@ TWO = smi_files.topo(["X NV12", "NV12 X"], (0, 1))
             "NUMA Affinity", "NUMA Affinity\x1b[0m"
         ),
         TWO.replace("\tX", "\t X ").replace("NUMA Affinity", "NUMA Affinity "),
+        "\ufeff" + TWO,
+        QUOTED,
+        "".join(f">{line}" for line in QUOTED.splitlines(True)),
+        TWO.replace("\n", "\r"),
+        TWO.replace("\n", "\r\r\n"),
+        TWO.replace("\n", "\n\n"),
+        TWO.replace("\n", "  \t \n"),
+        TWO.expandtabs().replace("\n", "\t\n"),
+        TWO.replace("\t", "\u00a0\u00a0").replace(" ", "\u00a0"),
+        "\x1b]0;root@node: ~\x07\x1b(B\x1b[m" + TWO,
+        TWO.replace("GPU0\tGPU1", "^[[4mGPU0\tGPU1", 1).replace(
+            "NUMA Affinity", "NUMA Affinity^[[0m"
+        ),
+        TWO.replace("GPU0\tGPU1", "[4mGPU0\tGPU1", 1).replace(
+            "NUMA Affinity", "NUMA Affinity[0m"
+        ),
+        TWO[: TWO.index("Legend")],
+        TWO.replace("X    = Self", "X    =\nSelf"),
     ],
     ids=[
         "tabs",
@@ -161,12 +180,65 @@ TWO = smi_files.topo(["X NV12", "NV12 X"], (0, 1))
         "prompt",
         "colors",
         "padded cells",
+        "byte order mark",
+        "quoted in a mail",
+        "quoted in an answer",
+        "classic mac",
+        "two carriage returns",
+        "blank lines",
+        "white space at the end",
+        "spaces, and a tab at the end",
+        "spaces of a web page",
+        "title of a window",
+        "visible escapes",
+        "lost escapes",
+        "no legend",
+        "wrapped legend",
     ],
 )
 def test_the_same_matrix_is_read_however_it_was_saved(text):
     matrix = smi.parse_topo("x", text)
     assert matrix.cells == ((SELF, links.nvlink(12)), (links.nvlink(12), SELF))
     assert matrix.numa == (0, 1)
+
+
+def test_cards_may_stand_before_the_gpus():
+    text = (
+        "\tNIC0\tGPU0\tGPU1\tCPU Affinity\tNUMA Affinity\n"
+        "NIC0\t X \tPIX\tSYS\t\t\n"
+        "GPU0\tPIX\t X \tNV4\t0-7\t0\n"
+        "GPU1\tSYS\tNV4\t X \t8-15\t1\n"
+        "\nNIC Legend:\n\n  NIC0: mlx5_0\n"
+    )
+    matrix = smi.parse_topo("x", "GPU0 and NIC0 are near:\n" + text)
+    assert (matrix.gpus, matrix.nics, matrix.numa) == (2, ("mlx5_0",), (0, 1))
+    assert matrix.gpu_link(0, 1) == links.nvlink(4)
+    assert [matrix.cells[gpu][2] for gpu in (0, 1)] == [links.PIX, links.SYS]
+
+
+def test_a_numa_affinity_that_is_not_known_is_none():
+    matrix = smi.parse_topo("x", smi_files.topo(["X NV12", "NV12 X"]))
+    assert matrix.numa == (None, None)
+
+
+@pytest.mark.parametrize("name", topo_tables.NAMES)
+def test_a_wrapped_matrix_is_refused_or_whole(name):
+    """No column is lost without a word."""
+    text = topo_tables.read(name).expandtabs()
+    whole = smi.parse_topo("x", text)
+    refused = 0
+    for width in range(40, 200, 8):
+        wrapped = "\n".join(
+            line[start : start + width]
+            for line in text.splitlines()
+            for start in range(0, max(len(line), 1), width)
+        )
+        try:
+            assert smi.parse_topo("x", wrapped) == whole
+        except errors.BadInput as exc:
+            assert str(exc).count("\n") == 0  # noqa: PT017
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize(
@@ -253,6 +325,11 @@ def test_cells_of_other_drivers_are_read(cell, link):
         (TWO.replace("GPU0\tGPU1", "GPU0\t!", 1), "unknown column '!'"),
         (TWO.replace("GPU1\tNV12\tX\t0-63\t1", "GPU1\tNV12"), "has 1 cells"),
         (TWO + "GPU1\tNV12\tX\n", "the row of GPU1 is there twice"),
+        (TWO + "GPU2\tNV12\tX\n", "a row of GPU2, which the heading has"),
+        (TWO.replace("\tCPU", "\n\tCPU"), "the lines were wrapped"),
+        (TWO[: TWO.index("\nGPU0")], "no output of 'nvidia-smi topo -m'"),
+        (TWO.replace("\t", ","), "no output of 'nvidia-smi topo -m'"),
+        (TWO.lower(), "no output of 'nvidia-smi topo -m'"),
     ],
 )
 def test_what_is_no_matrix_is_refused_with_row_and_column(text, message):
@@ -371,3 +448,10 @@ def test_any_text_is_a_query_or_bad_input(text):
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
         assert gpus
+
+
+def test_a_query_is_read_however_it_was_saved():
+    text = smi_files.query({"0000:83:00.0": 2, "0000:0f:00.0": None})
+    quoted = "".join(f"> {line}" for line in text.splitlines(True))
+    for saved in ("\ufeff" + text, quoted, text.replace("\n", "\r\n")):
+        assert smi.parse_query("x", saved) == smi.parse_query("x", text)
