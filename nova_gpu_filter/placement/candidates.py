@@ -53,6 +53,34 @@ class Candidate:
         yield from self.rest.granular_providers
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merits:
+    """What is good about the best device sets of a tree."""
+
+    best: tuple[sets.Best, ...]
+    """For each class."""
+    leads: tuple[int, ...]
+    """Classes that may be the GPUs, which the weighers look at."""
+
+    def rank(self, requirement: int | None) -> tuple[object, ...]:
+        """Rank the tree as the weighers rank hosts; greater is better.
+
+        :param requirement: index of what ``gpu:link`` of the flavor asks, in
+            :data:`sets.REQUIREMENTS`; None for nothing.
+        """
+        leads = [self.best[index] for index in self.leads]
+        scores = [best.score for best in self.best]
+        return (
+            # Trees without sets of different devices come last.
+            [score[0] for score in scores],
+            []
+            if requirement is None
+            else [best.linked[requirement] for best in leads],
+            [best.spared for best in leads],
+            scores,
+        )
+
+
 class TreeCandidates:
     """The candidates of one tree."""
 
@@ -69,25 +97,28 @@ class TreeCandidates:
         self._nearness = near.Nearness(asked, self._devices, tree.rests)
         self._combiner = combine.Combiner(asked, self._devices, self._nearness)
 
-    def score(self) -> tuple[sets.Score, ...]:
-        """Judge the best device set of each class; greater is better."""
+    def judge(self) -> Merits:
+        """Judge the best device sets that the tree can offer."""
         by_rest = [self._devices.shares_of_all(rest) for rest in self._rests]
         shares = [
             tuple(map(max, zip(*found, strict=True)))
             for found in zip(*by_rest, strict=True)
         ]
         leads = self._nearness.leads(())
-        return tuple(
-            sets.score(
-                self._devices.topologies[index],
-                shares[index],
-                size,
-                self._asked.mix,
-                self._nearness.beside(index, shares, ())
-                if index in leads
-                else (),
-            )
-            for index, size in enumerate(self._sizes)
+        return Merits(
+            tuple(
+                sets.judge(
+                    self._devices.topologies[index],
+                    shares[index],
+                    size,
+                    self._asked.mix,
+                    self._nearness.beside(index, shares, ())
+                    if index in leads
+                    else (),
+                )
+                for index, size in enumerate(self._sizes)
+            ),
+            tuple(part for part in leads if isinstance(part, int)),
         )
 
     def compose(self) -> Iterator[Candidate]:

@@ -9,6 +9,7 @@ import random
 from nova_gpu_filter.placement import candidates
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import rounds
+from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 
 
@@ -19,9 +20,8 @@ def compose(
 ) -> list[candidates.Candidate]:
     """Compose as many candidates as are wanted, in turn from all trees.
 
-    So every tree gets its best one before any gets its second. Trees whose
-    best device sets have the best links come first, then those that the sets
-    damage least: what the limit cuts off is the worst.
+    So every tree gets its best one before any gets its second, in the order
+    of :func:`put_best_first`: what the limit cuts off is the worst.
 
     :param found: as :func:`trees.read` returns them.
     :param shuffle_trees: whether trees that are equally good come in another
@@ -34,10 +34,50 @@ def compose(
         key=lambda tree: tree.root,
     )
     random.Random(None if shuffle_trees else asked.seed).shuffle(by_tree)  # noqa: S311 (no secret)
-    by_tree.sort(key=candidates.TreeCandidates.score, reverse=True)
     return list(
         itertools.islice(
-            rounds.take_in_turn([tree.compose() for tree in by_tree]),
+            rounds.take_in_turn(
+                [tree.compose() for tree in put_best_first(by_tree)]
+            ),
             asked.count_wanted(len(by_tree)),
+        )
+    )
+
+
+def put_best_first(
+    found: Iterable[candidates.TreeCandidates],
+) -> list[candidates.TreeCandidates]:
+    """Sort trees as the weighers of nova-scheduler will sort their hosts.
+
+    A query does not say what ``gpu:link`` of the flavor asks. So there is an
+    order for everything that it can ask, the strictest first, and one for
+    nothing, and trees are taken from these in turn.
+
+    :param found: trees that are equally good keep their order.
+    """
+    trees_by_merits: dict[
+        candidates.Merits, list[candidates.TreeCandidates]
+    ] = {}
+    for tree in found:
+        trees_by_merits.setdefault(tree.judge(), []).append(tree)
+    orders = []
+    for requirement in (*range(len(sets.REQUIREMENTS)), None):
+        ranked = sorted(
+            trees_by_merits,
+            key=lambda merits: merits.rank(requirement),
+            reverse=True,
+        )
+        if ranked not in orders:
+            orders.append(ranked)
+    return list(
+        rounds.drop_repeated(
+            rounds.take_in_turn(
+                [
+                    itertools.chain.from_iterable(
+                        map(trees_by_merits.__getitem__, ranked)
+                    )
+                    for ranked in orders
+                ]
+            )
         )
     )

@@ -153,13 +153,13 @@ class Nearness:
         for lead in self.leads(single):
             beside = self.beside(lead, shares, single)
             if isinstance(lead, int):
-                judged: object = sets.score(
+                judged: object = sets.judge(
                     self._devices.topologies[lead],
                     shares[lead],
                     self._classes[lead].size,
                     self._asked.mix,
                     beside,
-                )
+                ).score
             else:
                 judged = companions.add_pairs([by.pairs(1) for by in beside])
             # Only scores of one form are compared with each other.

@@ -10,10 +10,12 @@ UUID. (PCI addresses are no part of Placement's answer.)
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import functools
 import itertools
 import math
 import random
+from typing import Final
 from typing import TypeAlias
 
 from oslo_log import log as logging
@@ -25,6 +27,7 @@ from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology import merits
 from nova_gpu_filter.topology import topology as topologies
 
 LOG = logging.getLogger(__name__)
@@ -36,6 +39,20 @@ Topology: TypeAlias = topologies.Topology
 
 Score: TypeAlias = tuple[object, ...]
 """What is good about the best set of a tree; the greater is the better."""
+
+REQUIREMENTS: Final = tuple(links.Requirement)
+"""What flavors can ask with ``gpu:link``; a query does not say it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Best:
+    """What is known of the best set of different devices of a tree."""
+
+    score: Score
+    linked: tuple[merits.Linked, ...]
+    """How good its links are for each of :data:`REQUIREMENTS`."""
+    spared: merits.Spared
+
 
 _MOST_KEPT = 256
 """Answers with more sets are not cached."""
@@ -263,32 +280,44 @@ def choose(
 
 
 @functools.lru_cache(maxsize=8192)
-def score(
+def judge(
     topology: topologies.Topology,
     shares: tuple[int, ...],
     size: int,
     mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
     beside: tuple[companions.Beside, ...] = (),
-) -> Score:
+) -> Best:
     """Judge the best set of different devices of a tree.
 
-    Whole fabric partitions are the best, as nothing else serves a flavor that
-    asks for one; then the order is that of :mod:`topology.ranking`. Sets that
-    need a device several times are worse than any.
+    Whole fabric partitions have the best score, as nothing else serves a
+    flavor that asks for one; then the order is that of
+    :mod:`topology.ranking`. Sets that need a device several times are worse
+    than any.
 
     :param shares: as for :func:`choose`, and so is ``beside``.
     """
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     if free.bit_count() < size:
-        return (False,)
+        return Best(
+            (False,),
+            (merits.UNLINKED,) * len(REQUIREMENTS),
+            merits.Spared(0.0, 0.0, -free.bit_count()),
+        )
     ranking = choice.rank(topology, free, size, None, mix, beside)
     if _tells_apart(topology, beside):
-        best = ranking.best
+        # Sets of the same score are the same in all else.
+        (mask,) = ranking.ordered(0, 1)
     else:
-        devices = topologies.devices_of(free)[:size]
-        best = ranking.score(topologies.mask_of(devices))
+        mask = topologies.mask_of(topologies.devices_of(free)[:size])
     partitions = topology.whole_partitions(size, free)
-    return True, bool(partitions), *(best or ())
+    return Best(
+        (True, bool(partitions), *(ranking.score(mask) or ())),
+        tuple(
+            merits.judge_links(topology, mask, requirement)
+            for requirement in REQUIREMENTS
+        ),
+        merits.judge_cost(topology, free, mask, mix),
+    )
 
 
 def _tells_apart(

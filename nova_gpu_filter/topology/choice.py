@@ -105,10 +105,11 @@ def rank(
     The order is: the policy; whole fabric partitions, where the host lists
     any of size k; the weakest link; the sum of the links; the most near NICs,
     one for each device; the weakest way over PCIe, and the sum of the ways;
-    the least increase of fragmentation. All sets are looked at where they are
-    few, else as many as :data:`enumeration.MAX_STEPS` allows, those with the
-    best weakest link first, and of equally linked ones
-    :data:`ranking.MAX_PAIRED` for their NICs.
+    the least increase of fragmentation; the least that later requests for
+    direct links lose. All sets are looked at where they are few, else as many
+    as :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
+    first, and of equally linked ones :data:`ranking.MAX_PAIRED` for their
+    NICs.
 
     :param free: mask of the free devices.
     :param k: devices of a set.

@@ -50,10 +50,11 @@ def fragmentation(
 class Fragmentation:
     """F of one topology and mix; shared by threads, see :class:`Packing`."""
 
-    __slots__ = ("_linked", "_memo", "_packings")
+    __slots__ = ("_linked", "_linked_memo", "_memo", "_packings")
 
     def __init__(self, topology: Topology, mix: Mix) -> None:
         self._memo: dict[int, float] = {}
+        self._linked_memo: dict[int, float] = {}
         self._packings = [
             (k, weight, packing.by_default(topology, k)) for k, weight in mix
         ]
@@ -102,12 +103,19 @@ class Fragmentation:
         cannot tell: to it a pair is a pair, on NVLink or not.
         """
         return round(
-            sum(
-                gpus * (packed.count(free) - packed.count(free ^ mask))
-                for gpus, packed in self._linked
-            ),
-            9,
+            self._count_linked(free) - self._count_linked(free ^ mask), 9
         )
+
+    def _count_linked(self, free: int) -> float:
+        known = self._linked_memo.get(free)
+        if known is None:
+            known = sum(
+                gpus * packed.count(free) for gpus, packed in self._linked
+            )
+            if len(self._linked_memo) >= _MEMO_ENTRIES:
+                self._linked_memo.clear()
+            self._linked_memo[free] = known
+        return known
 
 
 @functools.lru_cache(maxsize=4096)

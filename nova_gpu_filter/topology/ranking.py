@@ -61,10 +61,13 @@ class Score(NamedTuple):
     spared: float
     """F before less F after: minus the increase of fragmentation, in GPUs. 0
     on hosts where F is not exact."""
+    linked: float
+    """Minus what it takes from later requests for direct links, in GPUs; 0 as
+    above."""
 
 
 _LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
-"""A score but for ``pairs`` and ``spared``, computed when they decide."""
+"""A score but for ``pairs`` and what is spared, computed when they decide."""
 
 _GroupKey: TypeAlias = tuple[bool | Link | int, ...]
 """The part of a link score that counts before these."""
@@ -236,13 +239,16 @@ class Ranking:
             *links_[:4],
             self._pairs(mask),
             *links_[4:],
-            self._spared(representative),
+            *self._spared(representative),
         )
 
-    def _spared(self, mask: int) -> float:
+    def _spared(self, mask: int) -> tuple[float, float]:
         if not self._knows_damage:
-            return 0.0
-        return -self._fragmentation.increase(self.free, mask)
+            return 0.0, 0.0
+        return (
+            -self._fragmentation.increase(self.free, mask),
+            -self._fragmentation.linked_loss(self.free, mask),
+        )
 
     def _put_near_first(self) -> Sequence[int]:
         """List the devices that can have a near NIC, the nearest first.

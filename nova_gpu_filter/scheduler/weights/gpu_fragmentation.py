@@ -5,7 +5,7 @@
 from nova_gpu_filter.scheduler import host_pools
 from nova_gpu_filter.scheduler.weights import base
 from nova_gpu_filter.scheduler.weights import offer
-from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import merits
 
 
 class GpuFragmentationWeigher(base._DeviceWeigher):
@@ -21,17 +21,13 @@ class GpuFragmentationWeigher(base._DeviceWeigher):
     multiplier_name = "gpu_fragmentation_weight_multiplier"
 
     def _judge(self, host_state, requests):
-        """Return the increase of F and what is lost, in GPUs, and the number
-        of free devices, all of them negative."""
+        """See :func:`merits.judge_cost`."""
         offered = offer.find(host_state, requests)
         if offered is None:
-            return 0.0, 0.0, -_count_free_devices(host_state)
+            return merits.Spared(0.0, 0.0, -_count_free_devices(host_state))
         topology = offered.devices.topology
-        measure = fragmentation.of(topology, requests.request_mix)
-        return (
-            -measure.increase(topology.everything, offered.mask),
-            -measure.linked_loss(topology.everything, offered.mask),
-            -topology.n,
+        return merits.judge_cost(
+            topology, topology.everything, offered.mask, requests.request_mix
         )
 
 

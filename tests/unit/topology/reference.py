@@ -85,6 +85,22 @@ def fragmentation(topology, free, mix):
     )
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def linked_gpus(topology, free, mix):
+    """GPUs that requests for nvlink, and for fabric, can have, as F does."""
+    found = 0.0
+    for k, weight in mix:
+        sets = list(sets_of(free, k)) if k > 1 else []
+        if lists_size(topology, k):
+            whole = [mask for mask in sets if is_whole(topology, mask)]
+            found += 2 * weight * k * most_disjoint(whole, free, k)
+        else:
+            floor = Requirement.NVLINK.floor
+            good = [mask for mask in sets if weakest(topology, mask) >= floor]
+            found += weight * k * most_disjoint(good, free, k)
+    return found
+
+
 def satisfies(topology, mask, policy):
     if policy is None:
         return True
@@ -143,6 +159,11 @@ def score(topology, free, mask, policy, mix, beside=()):
         min(ways_in(topology, mask), default=links.SELF),
         sum(ways_in(topology, mask)),
         round(before - after, 9),
+        round(
+            linked_gpus(topology, free ^ mask, mix)
+            - linked_gpus(topology, free, mix),
+            9,
+        ),
     )
 
 

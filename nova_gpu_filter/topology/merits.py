@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""What makes one host better than another: of a device set that it offers, the
+links, and what it costs the host.
+
+Both are used twice: Placement's answer has the hosts in this order, and the
+weighers choose among those that it has.
+"""
+
+import math
+from typing import Final
+from typing import NamedTuple
+
+from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import Topology
+
+_DIRECT: Final = (Requirement.FABRIC, Requirement.NVLINK)
+
+
+class Linked(NamedTuple):
+    """How good the links of a set are; the greater tuple is the better."""
+
+    is_partition: bool
+    """Whether it is a whole fabric partition, where one is asked for."""
+    weakest: Link
+    """Worst link of a pair, but none that is better than was asked for."""
+    mean: float
+    """Mean of the links of its pairs."""
+
+
+class Spared(NamedTuple):
+    """What a set leaves to later requests; the greater tuple is the better."""
+
+    fragmentation: float
+    """F before less F after, in GPUs."""
+    linked: float
+    """GPUs fewer that later requests for direct links can have, negative."""
+    free: int
+    """Devices that were free before, negative: the fullest host comes first,
+    so that empty hosts stay empty."""
+
+
+UNLINKED: Final = Linked(False, links.SYS, 0.0)
+"""Nothing is known of the links, or they do not matter."""
+
+
+def judge_links(
+    topology: Topology, mask: int, requirement: Requirement
+) -> Linked:
+    """Judge the links of a set by what a flavor asks with ``gpu:link``.
+
+    Of direct links (``nvlink``, ``fabric``) the better ones are better. Those
+    over PCIe only have to be there: a better one would be missing elsewhere.
+    A set that is no whole fabric partition counts as unlinked where the host
+    lists partitions of that size: no NVLink of it can be activated.
+
+    :param mask: the devices, in a topology that may have only the free ones.
+    """
+    k = mask.bit_count()
+    if k < 2:
+        return UNLINKED
+    weakest = topology.weakest(mask)
+    if requirement not in _DIRECT:
+        return Linked(False, min(weakest, requirement.floor), 0.0)
+    is_partition = mask in topology.whole_partitions(k, mask)
+    if topology.lists_partitions(k) and not is_partition:
+        return UNLINKED
+    return Linked(
+        is_partition and requirement is Requirement.FABRIC,
+        weakest,
+        topology.total(mask) / math.comb(k, 2),
+    )
+
+
+def judge_cost(
+    topology: Topology, free: int, mask: int, mix: fragmentation.Mix
+) -> Spared:
+    """Judge what a set takes from later requests.
+
+    :param free: the free devices, those of the set among them.
+    :param mix: request sizes to expect.
+    """
+    measure = fragmentation.of(topology, mix)
+    return Spared(
+        -measure.increase(free, mask),
+        -measure.linked_loss(free, mask),
+        -free.bit_count(),
+    )
