@@ -32,13 +32,14 @@ OPTIONS = ("database", "plot")
 RESOURCE_CLASS = "CUSTOM_H100"
 LIMIT = 1000
 """Nova's default of [scheduler]max_placement_results."""
-TUNED = {
+FAIR = {
     ("placement", "max_allocation_candidates"): 1000,
     ("placement", "allocation_candidates_generation_strategy"): (
         "breadth-first"
     ),
-    ("workarounds", "optimize_for_wide_provider_trees"): True,
 }
+"""A part of each host, where not all candidates are returned."""
+TUNED = FAIR | {("workarounds", "optimize_for_wide_provider_trees"): True}
 STOCK = {"default": {}, "tuned": TUNED}
 MEMORY_BYTES = 4 << 30
 """What a stock Placement may use before it counts as failed."""

@@ -2,6 +2,10 @@
 
 """Through nova's weight handler, so that normalizing and multipliers count."""
 
+import pathlib
+import random
+import re
+
 from nova import objects
 from nova.pci import stats
 from nova.scheduler import host_manager
@@ -20,6 +24,8 @@ from nova_gpu_filter.scheduler.weights import gpu_further_set
 from nova_gpu_filter.scheduler.weights import gpu_topology
 from tests import machines
 from tests import pools
+
+DOCUMENTATION = pathlib.Path(__file__).parents[4] / "doc" / "source"
 
 WEIGHERS = {
     "fragmentation": gpu_fragmentation.GpuFragmentationWeigher,
@@ -209,6 +215,62 @@ def test_the_fullest_host_wins_with_all_weighers_of_nova(config, count, left):
     )
     ours = order("fragmentation", hosts, count)
     assert [host.obj.host for host in weighed] == ours
+
+
+@pytest.mark.parametrize("link", [None, "nvlink", "pix"])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_nova_never_outweighs_ours_on_any_hosts(config, count, link):
+    extra_specs = {"gpu:link": link} if link else {}
+    spec_obj = asking(count, **extra_specs)
+    ours = [cls() for cls in gpu_weights.all_weighers()]
+    every = [cls() for cls in nova_weights.all_weighers()] + ours
+    handler = weights.HostWeightHandler()
+    for seed in range(10):
+        chance = random.Random(seed)
+        hosts = [
+            rooms(
+                f"host{i}",
+                chance.choice(
+                    (machines.hgx_h100_partitions, machines.pcie_node_sys)
+                )(),
+                sorted(chance.sample(range(8), chance.randint(count, 8))),
+                count,
+            )
+            for i in range(30)
+        ]
+        by_ours = handler.get_weighed_objects(ours, hosts, spec_obj)
+        best = {
+            host.obj.host
+            for host in by_ours
+            if host.weight == by_ours[0].weight
+        }
+        chosen = handler.get_weighed_objects(every, hosts, spec_obj)[0]
+        assert chosen.obj.host in best
+
+
+def read_table_of_weights():
+    """Read the table of weights in the documentation: weigher -> text."""
+    text = (DOCUMENTATION / "admin" / "filter.rst").read_text()
+    table = text.partition("Weights at the defaults\n")[2]
+    table = table.partition("\n\nSoft affinity")[0]
+    return {
+        name: said
+        for names, _, said in (
+            row.partition("\n     - ") for row in table.split("   * - ")
+        )
+        for name in re.findall(r"``(\w+)``", names)
+    }
+
+
+def test_the_documentation_has_the_weights_of_all_weighers(config):
+    said_by_name = read_table_of_weights()
+    state = rooms("host", machines.hgx_h100(), range(8), 1)
+    for cls in nova_weights.all_weighers() + gpu_weights.all_weighers():
+        said = re.findall(r"-?[\d,]*\d", said_by_name[cls.__name__])
+        multiplier = cls().weight_multiplier(state)
+        if cls is gpu_further_set.GpuFurtherSetWeigher:
+            multiplier = -multiplier
+        assert f"{multiplier:,.0f}" in said
 
 
 def test_servers_without_devices_go_where_nova_alone_sends_them(config):
