@@ -729,9 +729,14 @@ def dgx1_v100(root: pathlib.Path) -> Host:
 
 
 def gb200_tray(
-    root: pathlib.Path, driver: str = "nvgrace_gpu_vfio_pci"
+    root: pathlib.Path,
+    driver: str = "nvgrace_gpu_vfio_pci",
+    ids: str = "10de:2941",
 ) -> Host:
-    """A GB200 compute tray: arm64, four GPUs in four PCI domains."""
+    """A GB200 compute tray: arm64, four GPUs in four PCI domains.
+
+    :param ids: of its GPUs; GB300 has the same form.
+    """
     host = Host(root, "gb200-1")
     host.nodes(2)
     host.write("/proc/sys/kernel/osrelease", "6.14.0-1015-nvidia-64k")
@@ -753,7 +758,7 @@ def gb200_tray(
             Pci(
                 f"{domain}:01:00.0",
                 port,
-                "10de:2941",
+                ids,
                 0x030200,
                 subsystem="10de:2046",
                 revision=0xA1,
@@ -762,15 +767,20 @@ def gb200_tray(
                 driver=driver,
                 bars=(16 * MIB, 256 * GIB, 32 * MIB),
                 totalvfs=16,
-                vf_ids="10de:2941",
+                vf_ids=ids,
                 link=("32.0 GT/s PCIe", 16),
             )
         )
     return host
 
 
-def hgx_b200(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
-    """HGX B200: 8 GPUs; NVSwitches are managed by two ConnectX-7."""
+def hgx_b200(
+    root: pathlib.Path, driver: str = "vfio-pci", ids: str = "10de:2901"
+) -> Host:
+    """HGX B200: 8 GPUs; NVSwitches are managed by two ConnectX-7.
+
+    :param ids: of its GPUs; HGX B300 has the same form.
+    """
     host = Host(root, "b200-1")
     host.nodes(2)
     host.iommu()
@@ -785,7 +795,7 @@ def hgx_b200(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
             Pci(
                 f"0000:{bus:02x}:00.0",
                 port,
-                "10de:2901",
+                ids,
                 0x030200,
                 subsystem="10de:1999",
                 numa=index // 4,
@@ -793,7 +803,7 @@ def hgx_b200(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
                 driver=driver,
                 bars=(64 * MIB, 256 * GIB, 32 * MIB),
                 totalvfs=16,
-                vf_ids="10de:2901",
+                vf_ids=ids,
             )
         )
     for index in range(2):
@@ -819,11 +829,47 @@ def hgx_b200(root: pathlib.Path, driver: str = "vfio-pci") -> Host:
     host.write(
         "/usr/share/nvidia/nvswitch/fabricmanager.cfg", "FABRIC_MODE=1\n"
     )
-    host.vfio_at_boot("10de:2901")
+    host.vfio_at_boot(ids)
+    return host
+
+
+def h200_nvl(
+    root: pathlib.Path, gpus: int = 8, ids: str = "10de:233b"
+) -> Host:
+    """Cards below a root port each, four on a NUMA node.
+
+    :param ids: H200 NVL; or any other GPU without NVSwitches.
+    """
+    host = Host(root, "h200-nvl-1")
+    host.nodes(2)
+    host.iommu()
+    for index in range(gpus):
+        bus = 0x10 * index + 2
+        port = host.bridge(
+            f"0000:{bus - 1:02x}:01.0",
+            f"pci0000:{bus - 1:02x}",
+            10 + index,
+        )
+        host.add(
+            Pci(
+                f"0000:{bus:02x}:00.0",
+                port,
+                ids,
+                0x030200,
+                numa=index // 4,
+                group=30 + index,
+                driver="vfio-pci",
+                bars=(16 * MIB, 256 * GIB, 32 * MIB),
+                totalvfs=16,
+                vf_ids=ids,
+            )
+        )
+    host.vfio_at_boot(ids)
     return host
 
 
 MACHINES = {
+    "h200_nvl": h200_nvl,
     "hgx_b200": hgx_b200,
     "gb200_tray": gb200_tray,
     "k2_host": k2_host,

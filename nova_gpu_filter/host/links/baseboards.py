@@ -202,6 +202,19 @@ def list_boards(gpu: Function) -> tuple[Baseboard, ...]:
     )
 
 
+def list_fitting(host: Inventory) -> tuple[Baseboard, ...]:
+    """List the boards that a host looks like."""
+    return tuple(board for board in BASEBOARDS.values() if _fits(board, host))
+
+
+def _fits(board: Baseboard, host: Inventory) -> bool:
+    try:
+        check(board, host)
+    except errors.BadInput:
+        return False
+    return True
+
+
 def find(name: str) -> Baseboard:
     """Give the profile of that name.
 

@@ -37,8 +37,19 @@ _MOST_STEPS = 20_000
 
 _HOW_TO_OBTAIN = (
     "save 'nvidia-smi topo -m' and 'nvidia-smi -q', and give them with"
-    " --nvidia-smi-topo and --nvidia-smi-q; or name the board with --baseboard"
+    " --nvidia-smi-topo and --nvidia-smi-q"
 )
+
+
+def _name_boards(host: Inventory) -> str:
+    """Say which boards a host may have, to be named in place of files."""
+    boards = baseboards.list_fitting(host)
+    if not boards:
+        return ""
+    options = " or ".join(f"--baseboard {board.name}" for board in boards)
+    if all(board.is_board for board in boards):
+        return f"; or name the board with {options}"
+    return f"; or, if the GPUs have such a bridge, name it with {options}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -636,7 +647,7 @@ def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
         notes.append(
             "NVLink: unknown for"
             f" {' '.join(str(gpu.address) for gpu in unknown)}{why}."
-            f" To obtain it, {first}{_HOW_TO_OBTAIN}"
+            f" To obtain it, {first}{_HOW_TO_OBTAIN}{_name_boards(host)}"
         )
     for tool in vendor_tools.TOOLS:
         of_vendor = _devices_of(host, tool)

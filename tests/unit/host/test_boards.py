@@ -2,6 +2,8 @@
 
 """Boards whose NVLinks are known, and what they ask of a host."""
 
+import itertools
+
 import pytest
 
 from nova_gpu_filter.host.checks import readiness
@@ -83,23 +85,66 @@ def test_cards_need_no_nvlinks(build, read_links):
     assert host_links.notes == ()
 
 
+NEWER = [
+    # (machine, its options, board, NVLinks of a pair, architecture)
+    ("hgx_b200", {}, "hgx-b200-8", 18, "Blackwell"),
+    ("hgx_b200", {"ids": "10de:3182"}, "hgx-b300-8", 18, "Blackwell"),
+    ("gb200_tray", {}, "gb200-nvl-4", 18, "Blackwell"),
+    ("gb200_tray", {"ids": "10de:31c2"}, "gb300-nvl-4", 18, "Blackwell"),
+    ("h200_nvl", {"gpus": 4}, "h200-nvl-4", 6, "Hopper"),
+    ("h200_nvl", {}, "h200-nvl-8", 6, "Hopper"),
+]
+
+
 @pytest.mark.parametrize(
-    ("machine", "board", "bonded"),
-    [
-        ("hgx_b200", "hgx-b200-8", 18),
-        ("gb200_tray", "gb200-nvl-4", 18),
-    ],
+    ("machine", "options", "board", "bonded", "architecture"), NEWER
 )
 def test_newer_boards_have_their_nvlinks(
-    build, read_links, machine, board, bonded
+    build, read, machine, options, board, bonded, architecture
 ):
-    host_links = read_links(build(machine), baseboard=board)
-    gpus = [device for device in host_links.devices if device.chip]
-    for one in gpus:
-        for other in gpus:
-            if one is not other:
-                link = host_links.between(one.address, other.address)
-                assert links.name(link) == f"NV{bonded}"
+    host = build(machine, **options)
+    inventory = read(host)
+    host_links = linking.join(inventory, linking.Sources(baseboard=board))
+    for one, other in itertools.combinations(inventory.gpus, 2):
+        link = host_links.between(one.address, other.address)
+        is_linked = machine != "h200_nvl" or one.numa_node == other.numa_node
+        assert links.is_direct(link) == is_linked
+        assert not is_linked or links.name(link) == f"NV{bonded}"
+    assert not host_links.notes
+    assert {gpu.chip.architecture for gpu in inventory.gpus} == {architecture}
+    context = Context(tree.Tree(str(host.root)), inventory, host_links)
+    assert not [
+        (one.check, one.summary)
+        for one in readiness.check(context)
+        if one.severity is Severity.ERROR
+    ]
+    specs = fragment.write(inventory, host_links, fragment.Options())
+    assert specs.count(f'"gpu_links": "nv{bonded}:') == len(inventory.gpus)
+
+
+@pytest.mark.parametrize(("machine", "options", "board", "_", "__"), NEWER)
+def test_a_note_names_the_board_that_the_host_looks_like(
+    build, read_links, machine, options, board, _, __
+):
+    (note,) = read_links(build(machine, **options)).notes
+    assert f"name {'it' if 'h200' in board else 'the board'} with" in note
+    assert note.endswith(f" --baseboard {board}")
+
+
+@pytest.mark.parametrize("ids", ["10de:2fff", "1002:7fff", "8086:7fff"])
+def test_a_gpu_that_pci_ids_does_not_know_has_a_class_by_its_ids(
+    build, read, ids
+):
+    host = build("h200_nvl", ids=ids)
+    inventory = read(host)
+    host_links = linking.join(inventory)
+    assert not any("--baseboard" in note for note in host_links.notes)
+    text = fragment.write(inventory, host_links, fragment.Options())
+    name = f"CUSTOM_PCI_{ids.replace(':', '_').upper()}"
+    assert text.count(f'"resource_class": "{name}"') == 8
+    (note,) = fragment.notes(inventory, fragment.Options())
+    assert f"does not know {ids}: its resource class is made of" in note
+    assert f"--resource-class {ids}=NAME" in note
 
 
 def test_what_manages_nvswitches_is_no_network_card_for_guests(build, read):
