@@ -96,6 +96,7 @@ def of(
     try:
         asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
+        policy.parse_spread(specs)
         requests = dict(_requests(specs))
         amounts = _amounts(flavor, requests)
     except ValueError as exc:

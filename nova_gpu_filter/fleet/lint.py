@@ -94,13 +94,16 @@ def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:
     specs = flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
-    if policy.LINK_KEY in specs:
+    without_effect = [
+        key for key in (policy.LINK_KEY, policy.SPREAD_KEY) if key in specs
+    ]
+    for key in without_effect:
         yield FlavorProblem(
             Severity.WARNING,
-            policy.LINK_KEY,
+            key,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    else:
+    if not without_effect:
         yield FlavorProblem(
             Severity.NOTE,
             extra_specs.ALIAS_KEY,

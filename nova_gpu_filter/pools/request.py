@@ -236,7 +236,11 @@ class DeviceRequests:
     link_policy: policy.LinkPolicy | None = None
     """What the flavor asks with ``gpu:link``; None for nothing."""
     bad_link_policy: str | None = None
-    """What is wrong with ``gpu:link`` or ``gpu:link_policy`` of the flavor."""
+    """What is wrong with ``gpu:link``, ``gpu:link_policy`` or ``gpu:spread``
+    of the flavor."""
+    spread: policy.Spread | None = None
+    """Whether VFs of the first alias come from many devices; None: no
+    matter."""
     seed: int = 0
     """Spreads instances over equal sets: the int of the instance's UUID."""
     request_mix: fragmentation.Mix = fragmentation.DEFAULT_MIX

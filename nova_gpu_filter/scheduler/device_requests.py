@@ -19,15 +19,16 @@ def asks_for_devices(spec_obj) -> bool:
 
 
 def from_spec_obj(spec_obj) -> request.DeviceRequests:
-    """Read the PCI requests and the link policy of the flavor.
+    """Read the PCI requests and the policies of the flavor.
 
     :param spec_obj: a ``nova.objects.RequestSpec`` that asks for devices.
     """
-    link_policy = bad_link_policy = None
+    link_policy = bad_link_policy = spread = None
     flavor = spec_obj.flavor if "flavor" in spec_obj else None
     if flavor is not None and "extra_specs" in flavor:
         try:
             link_policy = policy.parse(flavor.extra_specs or {})
+            spread = policy.parse_spread(flavor.extra_specs or {})
         except policy.PolicyError as exc:
             name = flavor.name if "name" in flavor else "of the server"
             bad_link_policy = f"flavor {name}: {exc}"
@@ -35,6 +36,7 @@ def from_spec_obj(spec_obj) -> request.DeviceRequests:
         spec_obj.pci_requests.requests,
         link_policy=link_policy,
         bad_link_policy=bad_link_policy,
+        spread=spread,
         seed=seed(spec_obj),
         request_mix=conf.request_mix(CONF),
         first_fit=_is_moved(spec_obj),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Let nova-api validate ``gpu:link`` and ``gpu:link_policy`` of a flavor.
+"""Let nova-api validate the extra specs ``gpu:...`` of a flavor.
 
 The entry point in ``nova.api.extra_spec_validators`` is this module; see
 nova/api/validation/extra_specs/validators.py. Nova validates from microversion
@@ -40,6 +40,19 @@ def register() -> list[base.ExtraSpecValidator]:
                 "type": str,
                 "description": "The policy.",
                 "enum": list(policy.LINK_POLICY_VALUES),
+            },
+        ),
+        base.ExtraSpecValidator(
+            name=policy.SPREAD_KEY,
+            description=(
+                "Whether the virtual functions of the first PCI alias come"
+                " from as many physical devices as possible (``spread``) or"
+                " from as few (``pack``). Without it there is no preference."
+            ),
+            value={
+                "type": str,
+                "description": "The preference.",
+                "enum": list(policy.SPREAD_VALUES),
             },
         ),
     ]

@@ -4,16 +4,28 @@
 
 from collections.abc import Mapping
 import dataclasses
+import enum
 from typing import Final
 
 from nova_gpu_filter.topology.links import Requirement
 
 LINK_KEY: Final = "gpu:link"
 LINK_POLICY_KEY: Final = "gpu:link_policy"
+SPREAD_KEY: Final = "gpu:spread"
 
 LINK_VALUES: Final = tuple(requirement.value for requirement in Requirement)
 """Good values of ``gpu:link``, strictest first."""
 LINK_POLICY_VALUES: Final = ("required", "preferred")
+
+
+class Spread(enum.Enum):
+    """Whether VFs come from many physical devices or from few."""
+
+    PACK = "pack"
+    SPREAD = "spread"
+
+
+SPREAD_VALUES: Final = tuple(spread.value for spread in Spread)
 
 
 class PolicyError(ValueError):
@@ -52,6 +64,20 @@ def parse(extra_specs: Mapping[str, str]) -> LinkPolicy | None:
     if link not in LINK_VALUES:
         raise _bad_value(LINK_KEY, link, LINK_VALUES)
     return LinkPolicy(Requirement(link), link_policy != "preferred")
+
+
+def parse_spread(extra_specs: Mapping[str, str]) -> Spread | None:
+    """Read ``gpu:spread`` from the extra specs of a flavor.
+
+    :returns: None when the flavor has none.
+    :raises PolicyError: its value is unknown.
+    """
+    spread = extra_specs.get(SPREAD_KEY)
+    if spread is None:
+        return None
+    if spread not in SPREAD_VALUES:
+        raise _bad_value(SPREAD_KEY, spread, SPREAD_VALUES)
+    return Spread(spread)
 
 
 def _bad_value(key: str, value: str, good: tuple[str, ...]) -> PolicyError:

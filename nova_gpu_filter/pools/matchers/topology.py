@@ -9,6 +9,7 @@ from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.pools import shortage
+from nova_gpu_filter.pools import spreading
 from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
@@ -27,6 +28,9 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
     the most pairs of near devices, then the least damage. Nothing else is
     refused, so that a request for several instances, and NUMATopologyFilter,
     which runs later, find the candidate that they need.
+
+    Before all of this goes ``gpu:spread``, for virtual functions: how many
+    physical devices they come from.
 
     When a server moves, nova-compute makes its PCI requests anew and takes the
     first devices that match (``_move_claim`` in
@@ -62,17 +66,39 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         if not match.accepted or lead.alias_name is None or not lead.count:
             return match
         if not usable_devices.are_comparable(host.pools, lead):
-            return _without_order(host, requests, mappings, match.accepted)
+            match = _without_order(host, requests, mappings, match.accepted)
+            return _spread(host, requests, mappings, match)
         order = _Order(host, requests)
         refused = order.refuse_move()
         if refused is not None:
             return matcher.Match((), refused)
         ordered = order.of(mappings, match.accepted)
         if ordered:
-            return matcher.Match(ordered)
+            found = matcher.Match(ordered)
+            return _spread(host, requests, mappings, found)
         return matcher.Match(
             (), _link_refusal(host, requests, len(match.accepted))
         )
+
+
+def _spread(
+    host: matcher.HostPools,
+    requests: request.DeviceRequests,
+    mappings: Sequence[request.ProviderMapping | None],
+    match: matcher.Match,
+) -> matcher.Match:
+    """Put first what ``gpu:spread`` asks for; a move has no choice."""
+    if requests.spread is None or requests.first_fit or not match.accepted:
+        return match
+    return matcher.Match(
+        spreading.order(
+            host.pools,
+            requests.requests[0],
+            requests.spread,
+            mappings,
+            match.accepted,
+        )
+    )
 
 
 class _Order:

@@ -44,6 +44,7 @@ def test_the_link_policy_is_that_of_the_flavor():
             ["gpu:link_policy", "'strict'", "preferred"],
         ),
         ({"gpu:link_policy": "required"}, ["gpu:link_policy", "gpu:link"]),
+        ({"gpu:spread": "both"}, ["gpu:spread", "'both'", "pack, spread"]),
     ],
 )
 def test_a_bad_policy_is_told_with_flavor_key_and_value(extra_specs, says):

@@ -14,6 +14,8 @@ import pytest
         ),
         ("gpu:link_policy", "required"),
         ("gpu:link_policy", "preferred"),
+        ("gpu:spread", "pack"),
+        ("gpu:spread", "spread"),
     ],
 )
 def test_nova_accepts_the_documented_values(name, value):
@@ -26,6 +28,7 @@ def test_nova_accepts_the_documented_values(name, value):
         ("gpu:link", "nvlnk", "fabric, nvlink, pix, pxb, phb, node"),
         ("gpu:link", "NVLINK", "fabric, nvlink, pix, pxb, phb, node"),
         ("gpu:link_policy", "strict", "required, preferred"),
+        ("gpu:spread", "both", "pack, spread"),
         ("gpu:links", "nvlink", "gpu:links"),
     ],
 )

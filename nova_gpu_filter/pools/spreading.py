@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Puts candidates that spread VFs over physical devices, or pack them, first.
+
+With PCI in Placement the VFs of one physical device are one pool with one
+resource provider (nova/compute/pci_placement_translator.py), so that the
+providers of a candidate are the physical devices that it uses, and ``count``
+of a pool is how many VFs of one are free.
+"""
+
+import collections
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+from nova_gpu_filter.pools import request
+from nova_gpu_filter.topology.policy import Spread
+
+
+def order(
+    pools: Iterable[request.Pool],
+    asked: request.DeviceRequest,
+    spread: Spread,
+    mappings: Sequence[request.ProviderMapping | None],
+    accepted: Sequence[int],
+) -> list[int]:
+    """Sort candidates; equal ones keep their order.
+
+    ``spread``: as many physical devices as there are VFs, and those with the
+    most free VFs. ``pack``: as few as possible, and those with the fewest, so
+    that others stay whole.
+
+    :param asked: the request whose devices count.
+    :param accepted: indexes into ``mappings``.
+    """
+    free = {
+        rp_uuid: pool["count"]
+        for pool in pools
+        if (rp_uuid := pool.get("rp_uuid")) is not None
+    }
+
+    def rank(index: int) -> tuple[int, ...]:
+        taken = collections.Counter(asked.rp_uuids_in(mappings[index]))
+        left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
+        if spread is Spread.PACK:
+            # Of two ways onto as many devices, the one that fills more.
+            return len(taken), left, -max(taken.values(), default=0)
+        return -len(taken), max(taken.values(), default=0), -left
+
+    return sorted(accepted, key=rank)
