@@ -124,6 +124,8 @@ class Function:
     vgpu_type: int | None = None
     """The vGPU type of a VF of NVIDIA's vendor-specific VFIO; 0: it has none
     yet; None: the driver has no such types."""
+    vgpu_type_name: str | None = None
+    """``NVIDIA A40-8Q``; None: it has none, or no file names it."""
     bars: tuple[Bar, ...] = ()
     reset_methods: tuple[str, ...] | None = None
     """As the kernel would try them; empty: there is none."""

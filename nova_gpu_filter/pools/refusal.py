@@ -45,7 +45,9 @@ class Cause(enum.Enum):
     LIVE_MIGRATABLE = "free devices differ in live_migratable"
     LINK = "no free set with the links asked for"
     MOVE = "a move would end on devices without the links asked for"
-    BAD_EXTRA_SPEC = "flavor with a bad gpu:link, gpu:link_policy or gpu:spread"
+    BAD_EXTRA_SPEC = (
+        "flavor with a bad gpu:link, gpu:link_policy or gpu:spread"
+    )
     SPLIT_PROVIDER = "one resource provider is split over several pools"
     UNEXPLAINED = "no fitting devices, without a reason given"
 

@@ -10,6 +10,7 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks import boards
 from nova_gpu_filter.host.checks import coherent_memory
 from nova_gpu_filter.host.checks import confidential
+from nova_gpu_filter.host.checks import declared_vfs
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks import memory
@@ -30,6 +31,7 @@ _HOST_CHECKS: tuple[Callable[[Context], Iterator[Finding]], ...] = (
     coherent_memory.check,
     boards.check,
     confidential.check_host,
+    declared_vfs.check,
 )
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}

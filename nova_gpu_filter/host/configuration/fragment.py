@@ -76,7 +76,7 @@ def left_out(
 def _obstacle(function: Function, options: Options) -> str | None:
     """Say why a device is not offered; None: it is."""
     if function.vgpu_type == 0:
-        return "the VF has no vGPU type: write one to nvidia/current_vgpu_type"
+        return "the VF has no vGPU type: see 'nova-gpu-host vgpu'"
     if function.physfn is not None and function.mdev_types:
         return (
             "the VF carries mediated devices: nova-compute offers them by"

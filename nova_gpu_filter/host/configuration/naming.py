@@ -103,7 +103,8 @@ def symbol(text: str) -> str:
 def resource_class(function: Function, choices: Choices) -> str | None:
     """Name the resource class: ``CUSTOM_GPU_H100_SXM5_80GB``.
 
-    VFs have one of their own: half a GPU is another resource than a whole.
+    VFs have one of their own: half a GPU is another resource than a whole,
+    and a vGPU is one of its type, ``CUSTOM_VGPU_NVIDIA_A40_8Q``.
     Where the product has no name it is the one that Nova makes of the ids,
     ``CUSTOM_PCI_10DE_2330``.
 
@@ -114,6 +115,9 @@ def resource_class(function: Function, choices: Choices) -> str | None:
         return nova_names.normalize_resource_class(symbol(name))
     if function.kind is None:
         return None
+    if function.vgpu_type_name is not None:
+        # As much of a GPU as its type says, whatever the GPU is.
+        return f"CUSTOM_VGPU_{symbol(function.vgpu_type_name)}"[:_MAX_NAME]
     if function.product is None:
         return f"CUSTOM_PCI_{symbol(function.ids)}"
     suffix = "_VF" if _needs_suffix(function) else ""
@@ -126,11 +130,17 @@ def alias_name(function: Function, choices: Choices) -> str:
     name = _chosen(choices.aliases, function)
     if name is not None:
         return name
+    if function.vgpu_type_name is not None:
+        return _as_alias(function.vgpu_type_name)
     if function.product is None:
         name = f"pci-{function.ids.replace(':', '-')}"
     else:
-        name = symbol(function.product).lower().replace("_", "-")
+        name = _as_alias(function.product)
     return f"{name}-vf" if _needs_suffix(function) else name
+
+
+def _as_alias(name: str) -> str:
+    return symbol(name).lower().replace("_", "-")
 
 
 def _needs_suffix(function: Function) -> bool:

@@ -33,6 +33,7 @@ from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
+from nova_gpu_filter.host.vgpu import types
 
 # Write-only: that they are there tells something.
 _PRESENT = ("remove", "rescan", "reset")
@@ -175,9 +176,13 @@ def _collect(
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)
     yield from _names(tree, tokens)
-    found = kept_file.lines(tree, tokens, packages.DPKG, packages.MOST)
-    if found:
-        yield kept_file.entry(tree, packages.DPKG, found)
+    for path, limit in (
+        (packages.DPKG, packages.MOST),
+        (types.CONFIG, types.CONFIG_BYTES),
+    ):
+        found = kept_file.lines(tree, tokens, path, limit)
+        if found:
+            yield kept_file.entry(tree, path, found)
     yield from outputs.entries(tokens, sources, cc_modes)
 
 

@@ -93,6 +93,7 @@ _USE = {
 }
 _DEVICE_LATER = {
     "vgpu_type": _SOME(_NUMBER),
+    "vgpu_type_name": _SOME(_TEXT),
     "host_uses": shape.Many(shape.Record(_USE)),
 }
 _MEMBER = {
@@ -263,6 +264,7 @@ def _function(
             for mdev in function.mdev_types
         ],
         "vgpu_type": function.vgpu_type,
+        "vgpu_type_name": function.vgpu_type_name,
         "bars": [
             {
                 "index": bar.index,
@@ -489,6 +491,7 @@ def _read_function(data: Mapping[str, Any]) -> inventory.Function:
             for entry in data["mdev_types"]
         ),
         vgpu_type=data.get("vgpu_type"),
+        vgpu_type_name=data.get("vgpu_type_name"),
         bars=tuple(
             inventory.Bar(
                 entry["index"],

@@ -24,6 +24,7 @@ from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
+from nova_gpu_filter.host.vgpu import types
 
 Keep = Callable[[Tokens, str], list[str]]
 """Gives the lines that are kept of a text."""
@@ -114,6 +115,9 @@ def _fabric_manager(_: Tokens, text: str) -> list[str]:
 _HEX = r"0x[0-9a-fA-F]{1,8}"
 _LONG = r"0x[0-9a-fA-F]{1,16}"
 _NUMBER = r"-?[0-9]{1,6}"
+_VGPU_NAME = (
+    r"(?:GRID|NVIDIA) [A-Z][A-Za-z0-9]{1,15}(?:-[A-Za-z0-9]{1,8}){1,4}"
+)
 _COUNTERS = _lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
 
 # File of a device, in the directory of its PCI function -> what is kept.
@@ -150,6 +154,7 @@ DEVICE_FILES: dict[str, Keep] = {
     "subsystem_vendor": _lines(_HEX),
     "vendor": _lines(_HEX),
     "nvidia/current_vgpu_type": _lines(_NUMBER),
+    types.CREATABLE: _lines(rf"[0-9]{{1,6}}\s*:\s*{_VGPU_NAME}", 128),
 }
 
 
@@ -239,6 +244,13 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (
         r"/usr/share/nvidia/nvswitch/fabricmanager\.cfg",
         _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
+    ),
+    (
+        types.CONFIG,
+        _words(
+            rf'\s*<vgpuType id="{_HEX}" name="{_VGPU_NAME}"',
+            4096,
+        ),
     ),
     (
         r"(?:/usr)?/lib/modules/[^/]+/modules\.(?:dep|builtin)",

@@ -10,6 +10,7 @@ All of them can be read without root.
 import collections
 from collections.abc import Callable
 from collections.abc import Iterator
+import dataclasses
 import re
 
 from nova_gpu_filter.host import address as address_lib
@@ -27,6 +28,7 @@ from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import tree as tree_lib
+from nova_gpu_filter.host.vgpu import types
 
 DEVICES = "/sys/bus/pci/devices"
 GROUPS = "/sys/kernel/iommu_groups"
@@ -71,6 +73,7 @@ def read(
         for seen in sights
         if everything or seen.address in kinds
     )
+    functions = _name_vgpu_types(tree, functions)
     if not tree.is_directory(DEVICES):
         problems.append(
             f"{DEVICES} is not there: this is no sysfs, or no PCI host"
@@ -394,6 +397,29 @@ def _vgpu_type(tree: tree_lib.Tree, seen: _Sight) -> int | None:
     if seen.physfn is None or "nvidia" not in seen.files:
         return None
     return tree.number(f"{seen.path}/nvidia/current_vgpu_type") or 0
+
+
+def _name_vgpu_types(
+    tree: tree_lib.Tree, functions: tuple[Function, ...]
+) -> tuple[Function, ...]:
+    """Add the names of vGPU types, where a file of the driver has them."""
+    if not any(one.vgpu_type for one in functions):
+        return functions
+    names = {
+        known.number: known.name
+        for one in functions
+        if one.vgpu_type is not None
+        for known in types.parse_creatable(
+            tree.read(f"{DEVICES}/{one.address}/{types.CREATABLE}") or ""
+        )
+    }
+    names.update((one.number, one.name) for one in types.read_known(tree))
+    return tuple(
+        dataclasses.replace(one, vgpu_type_name=names.get(one.vgpu_type))
+        if one.vgpu_type
+        else one
+        for one in functions
+    )
 
 
 def _pcie_link(

@@ -16,8 +16,10 @@ import re
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
+CREATABLE = "nvidia/creatable_vgpu_types"
+"""In the directory of a VF."""
 CONFIG = "/usr/share/nvidia/vgpu/vgpuConfig.xml"
-_CONFIG_BYTES = 16 << 20
+CONFIG_BYTES = 16 << 20
 
 _LINE = re.compile(r"\s*([0-9]{1,9})\s*:\s*(\S.*?)\s*", re.ASCII)
 _ELEMENT = re.compile(
@@ -53,7 +55,7 @@ def parse_creatable(text: str) -> tuple[VgpuType, ...]:
 
 def read_known(tree: tree_lib.Tree) -> tuple[VgpuType, ...]:
     """Read the types that the installed driver knows; often there is none."""
-    data = tree.read_bytes(CONFIG, _CONFIG_BYTES) or b""
+    data = tree.read_bytes(CONFIG, CONFIG_BYTES) or b""
     return tuple(
         VgpuType(int(number, 0), name.decode("utf-8", "replace"))
         for number, name in _ELEMENT.findall(data)

@@ -133,6 +133,11 @@ FILES = {
     f"/sys/bus/pci/devices/{GPU}/label": "{0}",
     f"/sys/bus/pci/devices/{GPU}/power/runtime_status": "active\n{0}",
     f"/sys/bus/pci/devices/{GPU}/nvidia/current_vgpu_type": "1{0}",
+    f"/sys/bus/pci/devices/{GPU}/nvidia/creatable_vgpu_types": "{0}\n"
+    "563 : NVIDIA A40-8Q\n564 : {0}\n565 : NVIDIA {0}\n",
+    "/usr/share/nvidia/vgpu/vgpuConfig.xml": "<x>{0}</x>\n"
+    '  <vgpuType id="0x233" name="NVIDIA A40-8Q" class="{0}">\n'
+    '  <vgpuType id="0x234" name="{0}" class="Quadro">\n',
     f"/sys/bus/pci/devices/{GPU}/mdev_supported_types/nvidia-1/name": "{0}",
     f"/sys/bus/pci/devices/{GPU}/mdev_supported_types/nvidia-1/description": (
         "{0}"

@@ -50,6 +50,7 @@ FUNCTIONS = st.builds(
         st.builds(inventory.MdevType, TEXT, TEXT, NUMBER), max_size=2
     ).map(tuple),
     vgpu_type=NUMBER,
+    vgpu_type_name=st.none() | TEXT,
     bars=st.lists(
         st.builds(
             inventory.Bar,

@@ -44,7 +44,8 @@ def test_summary_says_what_is_wrong_with_the_request():
     detail = "flavor gpu.2: gpu:link = 'nvlnk': must be one of nvlink, pix"
     refused = refusal.Refusal(refusal.Cause.BAD_EXTRA_SPEC, detail=detail)
     assert refusal.summarize([refused, refused], 2) == (
-        "0 of 2 hosts: 2 flavor with a bad gpu:link, gpu:link_policy or gpu:spread"
+        "0 of 2 hosts: 2 flavor with a bad gpu:link, gpu:link_policy or"
+        " gpu:spread"
         f" ({detail})"
     )
 
