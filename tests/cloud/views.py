@@ -6,10 +6,12 @@ Read from the databases and from the files of the guests: hundreds of
 questions to the APIs would take longer than what they ask about.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
 import json
+import threading
 
 import pymysql
 
@@ -18,6 +20,8 @@ from cloud import domain_xml
 
 _DATA = "nova_object.data"
 """Where a versioned object has its fields, as JSON."""
+_BETWEEN_LOOKS = 0.3
+"""Seconds."""
 
 Holders = Mapping[tuple[str, str], str]
 """(host, PCI address) to the UUID of a server."""
@@ -64,13 +68,7 @@ def look(cloud: control.Cloud) -> View:
     """
     nova: dict[tuple[str, str], str] = {}
     states = {}
-    for host, address, status, server in rows(
-        cloud,
-        "SELECT n.host, d.address, d.status, d.instance_uuid"
-        " FROM nova.pci_devices d"
-        " JOIN nova.compute_nodes n ON n.id = d.compute_node_id"
-        " WHERE d.deleted = 0 AND n.deleted = 0",
-    ):
+    for host, address, status, server in _devices_in_nova(cloud):
         states[host, address] = status
         if server is not None:
             nova[host, address] = server
@@ -108,6 +106,47 @@ def look(cloud: control.Cloud) -> View:
         for pool in json.loads(text or "{}").get(_DATA, {}).get("objects", ()):
             pools += pool[_DATA]["count"]
     return View(nova, placement, libvirt, states, pools)
+
+
+def _devices_in_nova(cloud: control.Cloud) -> list[tuple]:
+    """Read (host, PCI address, status, UUID of the server or None)."""
+    return rows(
+        cloud,
+        "SELECT n.host, d.address, d.status, d.instance_uuid"
+        " FROM nova.pci_devices d"
+        " JOIN nova.compute_nodes n ON n.id = d.compute_node_id"
+        " WHERE d.deleted = 0 AND n.deleted = 0",
+    )
+
+
+@contextlib.contextmanager
+def remember_holders(
+    cloud: control.Cloud,
+) -> Iterator[set[tuple[str, str, str]]]:
+    """Collect who has held what in Nova's database, until the block ends.
+
+    :returns: (UUID of a server, host, PCI address), added to as time goes by.
+    """
+    found: set[tuple[str, str, str]] = set()
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.wait(_BETWEEN_LOOKS):
+            # The database itself may be away.
+            with contextlib.suppress(pymysql.MySQLError):
+                found.update(
+                    (server, host, address)
+                    for host, address, _, server in _devices_in_nova(cloud)
+                    if server is not None
+                )
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
 
 
 def rows(cloud: control.Cloud, query: str) -> list[tuple]:
