@@ -592,7 +592,9 @@ class _Cloud:
 def _damage(free: int, mask: int) -> float:
     from nova_gpu_filter.topology import fragmentation
 
-    measure = fragmentation.of(_topology(), fragmentation.DEFAULT_MIX)
+    measure = fragmentation.build_measure(
+        _topology(), fragmentation.DEFAULT_MIX
+    )
     return measure.increase(free, mask)
 
 

@@ -63,7 +63,7 @@ class BestFit(schedulers.Scheduler):
         """See :meth:`schedulers.Scheduler.choose`."""
         fullest_first = sorted(
             (host.free.bit_count(), host.number, host)
-            for host, _ in cloud.looks(flavor.model, flavor.gpus)
+            for host, _ in cloud.list_distinct_hosts(flavor.model, flavor.gpus)
         )
         for _, _, host in fullest_first:
             mask = _least_broken(host.kind, host.free, flavor.gpus)
@@ -77,7 +77,9 @@ def _least_damage(
     kind: hosts_file.HostKind, free: int, k: int
 ) -> tuple[tuple[float, float], list[int]] | None:
     """Return the least damage, and the partitions that do it."""
-    measure = fragmentation.of(kind.topology, fragmentation.DEFAULT_MIX)
+    measure = fragmentation.build_measure(
+        kind.topology, fragmentation.DEFAULT_MIX
+    )
     masks_by_damage: dict[tuple[float, float], list[int]] = {}
     for mask in kind.topology.whole_partitions(k, free):
         damage = measure.increase(free, mask), measure.linked_loss(free, mask)
@@ -104,7 +106,7 @@ class Model(schedulers.Scheduler):
         """See :meth:`schedulers.Scheduler.choose`."""
         found = [
             (host, *least)
-            for host, _ in cloud.looks(flavor.model, flavor.gpus)
+            for host, _ in cloud.list_distinct_hosts(flavor.model, flavor.gpus)
             if (least := _least_damage(host.kind, host.free, flavor.gpus))
         ]
         if not found:

@@ -20,7 +20,7 @@ def open_cloud(step: record.Step, cloud: embedded.EmbeddedCloud) -> None:
     cloud.start()
     hosts = {
         K2_HOST: fake_machines.grid_k2(),
-        PLAIN_HOST: fake_machines.without_gpu(),
+        PLAIN_HOST: fake_machines.build_plain_host(),
     }
     for host, machine in hosts.items():
         cloud.add_compute(host, machine)

@@ -126,7 +126,7 @@ def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
 def _by_tags(cloud: embedded.EmbeddedCloud, host: str) -> topologies.Topology:
     """Return how the devices of an empty host are linked, as pools tell."""
     pools = sorted(cloud.pools(host), key=lambda pool: pool["address"])
-    return host_topologies.from_pools(
+    return host_topologies.build_from_pools(
         [
             (pool["address"], pool["gpu_links"], pool["numa_node"])
             for pool in pools

@@ -432,7 +432,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
                 provider.address: provider.traits
                 for provider in self.providers(host)
             }
-            self._topologies[host] = host_topologies.from_traits(
+            self._topologies[host] = host_topologies.build_from_traits(
                 [
                     (device.address, traits[device.address], device.numa_node)
                     for device in self.devices(host)

@@ -43,7 +43,7 @@ def _no_devices() -> fakelibvirt.HostPCIDevicesInfo:
     return fakelibvirt.HostPCIDevicesInfo(num_pci=0, num_pfs=0, num_vfs=0)
 
 
-def without_gpu() -> Machine:
+def build_plain_host() -> Machine:
     """Build a host that has no PCI device to give away."""
     return Machine("no GPU", _no_devices(), _host_info(memory_gb=64))
 

@@ -34,10 +34,10 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.severity import Severity
 
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
-_LOOKS: Final = 3
+_READINGS: Final = 3
 """How often a device has to be silent before it counts as dead: one that
 wakes up, or that somebody else resets, is silent for a moment."""
-_BETWEEN_LOOKS: Final = 0.2
+_BETWEEN_READINGS: Final = 0.2
 """Seconds."""
 
 
@@ -129,10 +129,10 @@ class Bus:
     def find_dead(self, addresses: Iterable[str]) -> frozenset[str]:
         """Find the devices that are not on the bus, or do not answer."""
         silent = [one for one in addresses if not self._answers(one)]
-        for _ in range(_LOOKS - 1):
+        for _ in range(_READINGS - 1):
             if not silent:
                 break
-            time.sleep(_BETWEEN_LOOKS)
+            time.sleep(_BETWEEN_READINGS)
             silent = [one for one in silent if not self._answers(one)]
         return frozenset(silent)
 

@@ -223,17 +223,17 @@ class Daemon:
     def run(self) -> None:
         """Make passes until :meth:`stop`."""
         # That Placement or libvirt is away is no failure of the start.
-        _tell_systemd("READY=1")
+        _notify_systemd("READY=1")
         pause = _FIRST_PAUSE
         while not self._ended.is_set():
             self._awake.clear()
             if self._make_pass():
                 pause = _FIRST_PAUSE
                 wait = float(self._options.interval)
-                _tell_systemd("STATUS=looking after devices")
+                _notify_systemd("STATUS=looking after devices")
             else:
                 wait = pause = min(pause * 2, float(self._options.interval))
-                _tell_systemd("STATUS=nothing is changed, see the log")
+                _notify_systemd("STATUS=nothing is changed, see the log")
             self._awake.wait(wait)
         self.close()
 
@@ -259,7 +259,7 @@ class Daemon:
         self._lock_file.close()
 
 
-def _tell_systemd(text: str) -> None:
+def _notify_systemd(text: str) -> None:
     """Send a state to systemd, where it has started us (sd_notify(3))."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:

@@ -148,14 +148,20 @@ class Keeper:
     ) -> bool:
         """Bring ledger and Placement up to what is seen of one device."""
         address = provider.address
-        sight = self._look(provider, holders, dead)
+        observation = self._observe(provider, holders, dead)
         record = self._ledger.get(address)
-        is_held = sight.guest is not None or sight.consumer is not None
-        if address in self._cleaning and not is_held and not sight.is_marked:
+        is_held = (
+            observation.guest is not None or observation.consumer is not None
+        )
+        if (
+            address in self._cleaning
+            and not is_held
+            and not observation.is_marked
+        ):
             # What was read of Placement may be from before it was offered.
             return True
         if record is None:
-            record = states.first_record(address, sight, self._clock())
+            record = states.first_record(address, observation, self._clock())
             self._write(record)
         elif not is_held and record.state in (State.CLEANING, State.CHECKED):
             # The agent was ended, or Placement has not answered: it may have
@@ -174,26 +180,26 @@ class Keeper:
                 # Somebody has accepted how it is.
                 baseline="",
             )
-            sight = dataclasses.replace(sight, is_marked=False)
-        while step := states.next_step(record, sight):
+            observation = dataclasses.replace(observation, is_marked=False)
+        while step := states.next_step(record, observation):
             record = self._move(
                 record, step.event, step.reason, step.by, step.owner
             )
         record = self._watch_errors(record)
-        return self._tell(provider, record)
+        return self._update_placement(provider, record)
 
-    def _look(
+    def _observe(
         self,
         provider: providers_lib.Provider,
         holders: Mapping[str, str],
         dead: frozenset[str],
-    ) -> states.Sight:
+    ) -> states.Observation:
         address = provider.address
         is_shared = self._is_shared(provider)
         is_marked = provider.inventory.has(
             Mark.QUARANTINED
         ) and not provider.inventory.has(Mark.RELEASE_ASKED)
-        return states.Sight(
+        return states.Observation(
             guest=None if is_shared else holders.get(address),
             consumer=(
                 provider.consumers[0]
@@ -248,7 +254,7 @@ class Keeper:
             return record
         return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
 
-    def _tell(
+    def _update_placement(
         self, provider: providers_lib.Provider, record: states.Record
     ) -> bool:
         """Have Placement agree with the ledger."""

@@ -165,7 +165,7 @@ def move(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """What Placement, libvirt and sysfs say of a device at one moment."""
 
     guest: str | None = None
@@ -194,7 +194,7 @@ class Step:
     owner: str | None = None
 
 
-def first_record(address: str, sight: Sight, now: float) -> Record:
+def first_record(address: str, observation: Observation, now: float) -> Record:
     """Make the record of a device that the ledger does not know.
 
     The ledger is new, or was lost, or the device is. What is reserved may be
@@ -208,21 +208,26 @@ def first_record(address: str, sight: Sight, now: float) -> Record:
     ) -> Record:
         return Record(address, state, reason, now, by, owner)
 
-    if sight.is_marked:
+    if observation.is_marked:
         return record(
             State.QUARANTINED, "quarantined in Placement", "placement"
         )
-    if not sight.is_present:
+    if not observation.is_present:
         return record(
             State.QUARANTINED, "it is not on the bus, or is dead", "agent"
         )
-    if sight.guest is not None:
-        return record(State.IN_USE, "a domain has it", "libvirt", sight.guest)
-    if sight.consumer is not None:
+    if observation.guest is not None:
         return record(
-            State.CLAIMED, "allocated in Placement", "nova", sight.consumer
+            State.IN_USE, "a domain has it", "libvirt", observation.guest
         )
-    if sight.is_reserved:
+    if observation.consumer is not None:
+        return record(
+            State.CLAIMED,
+            "allocated in Placement",
+            "nova",
+            observation.consumer,
+        )
+    if observation.is_reserved:
         return record(
             State.QUARANTINED,
             "reserved in Placement, and the ledger does not say why",
@@ -231,27 +236,27 @@ def first_record(address: str, sight: Sight, now: float) -> Record:
     return record(State.RELEASED, "not known whether it is clean", "agent")
 
 
-def next_step(record: Record, sight: Sight) -> Step | None:
+def next_step(record: Record, observation: Observation) -> Step | None:
     """Decide what has happened to a device since its record was written.
 
     :returns: one step; ask again with its record until there is none.
     """
     if record.state is State.QUARANTINED:
         return None
-    if sight.is_marked:
+    if observation.is_marked:
         return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
-    if not sight.is_present:
+    if not observation.is_present:
         return Step(
             Event.QUARANTINE, "it is not on the bus, or is dead", "agent"
         )
-    if sight.guest is not None:
-        return _with_guest(record, sight.guest)
-    if sight.consumer is not None:
-        return _with_consumer(record, sight.consumer)
+    if observation.guest is not None:
+        return _with_guest(record, observation.guest)
+    if observation.consumer is not None:
+        return _with_consumer(record, observation.consumer)
     if record.state in HELD:
         return Step(Event.RELEASE, "its server has left", "nova")
-    if record.state is State.FREE and sight.is_reserved:
-        if sight.is_one_time_use:
+    if record.state is State.FREE and observation.is_reserved:
+        if observation.is_one_time_use:
             # Nova alone sets it, when it gives a device away.
             return Step(
                 Event.FIND_USED, "it was used while nobody looked", "agent"
@@ -261,8 +266,8 @@ def next_step(record: Record, sight: Sight) -> Step | None:
             "reserved in Placement by somebody else",
             "placement",
         )
-    if record.state is State.FREE and sight.doubt is not None:
-        return Step(Event.FIND_USED, sight.doubt, "agent")
+    if record.state is State.FREE and observation.doubt is not None:
+        return Step(Event.FIND_USED, observation.doubt, "agent")
     return None
 
 

@@ -271,7 +271,7 @@ def _run(argv: Sequence[str]) -> int:
             return _run_daemon(prog, args.arguments)
         each = _COMMANDS[args.command](app)
         parser = each.get_parser(prog)
-        host_app.tell_usage_in_one_line(parser)
+        host_app.print_usage_in_one_line(parser)
         return each.run(parser.parse_args(args.arguments))
     except exception.GpuFilterError as error:
         app.warn(str(error))

@@ -109,8 +109,8 @@ class Reader:
         self._scope = scope
         self._usage = usage
         self._owner_requests = owner_requests
-        self._book = ownership.Book(services.placement)
-        self._told: dict[str, str] = {}
+        self._owner_reader = ownership.OwnerReader(services.placement)
+        self._logged: dict[str, str] = {}
 
     def read(self) -> Reading:
         """Ask the services."""
@@ -183,8 +183,8 @@ class Reader:
         except Exception as exc:
             failed.append(source)
             text = str(exc)
-            if self._told.get(source) != text:
-                self._told[source] = text
+            if self._logged.get(source) != text:
+                self._logged[source] = text
                 LOG.error(
                     "%s",
                     text,
@@ -192,7 +192,7 @@ class Reader:
                     exc_info=not isinstance(exc, errors.FleetError),
                 )
             return otherwise
-        if self._told.pop(source, None) is not None:
+        if self._logged.pop(source, None) is not None:
             LOG.info("%s answers again", source.capitalize())
         return answer
 
@@ -213,7 +213,7 @@ class Reader:
         return compute_services.assign(get, hosts, compute_services.read(get))
 
     def _read_owners(self, hosts: Sequence[model.Host]) -> ownership.Owners:
-        return self._book.read(hosts, self._owner_requests)
+        return self._owner_reader.read(hosts, self._owner_requests)
 
     def _read_demands(self) -> list[demand.Demand]:
         return list(
@@ -225,13 +225,13 @@ class Reader:
     ) -> Iterator[demand.Demand]:
         for flavor in known_aliases.choose_flavors(flavors):
             try:
-                yield demand.of(
+                yield demand.calculate(
                     flavor, self._scope.alias_by_name, "the aliases"
                 )
             except errors.BadFlavor as exc:
                 key = f"flavor {flavor.name}"
-                if self._told.get(key) != str(exc):
-                    self._told[key] = str(exc)
+                if self._logged.get(key) != str(exc):
+                    self._logged[key] = str(exc)
                     LOG.warning("No capacity: %s", exc)
 
     def _summarize(self, host: model.Host) -> HostSummary:

@@ -30,9 +30,9 @@ def how_many(host: model.Host, wanted: demand.Demand) -> int:
     if not may_be_used(host, wanted):
         return 0
     bounds = [
-        *_of_host(host, wanted),
-        *_of_groups(host, wanted),
-        *_of_devices(host, wanted),
+        *_bound_by_host(host, wanted),
+        *_bound_by_groups(host, wanted),
+        *_bound_by_devices(host, wanted),
     ]
     return min(bounds, default=0)
 
@@ -76,12 +76,12 @@ def find_devices(
     host: model.Host, asked: demand.DeviceDemand
 ) -> linked_devices.LinkedDevices:
     """Find the devices that an alias means, free or not, with their links."""
-    return linked_devices.LinkedDevices.of(
+    return linked_devices.LinkedDevices.from_devices(
         host.devices_of(asked.alias.resource_class, asked.alias.traits)
     )
 
 
-def _of_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+def _bound_by_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     for resource_class, number in wanted.amounts:
         amount = host.amounts.get(resource_class)
         if amount is not None:
@@ -120,7 +120,7 @@ def _available(device: model.Device) -> model.Amount:
     return device.amount if device.is_available else model.Amount(0, 0)
 
 
-def _of_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+def _bound_by_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     """Bound the number by each group of resources that wants one provider."""
     for group in wanted.groups:
         yield sum(
@@ -129,7 +129,9 @@ def _of_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
         )
 
 
-def _of_devices(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
+def _bound_by_devices(
+    host: model.Host, wanted: demand.Demand
+) -> Iterator[int]:
     """Bound the number by each alias, and by all of one class together.
 
     Aliases that share devices are so bounded from above only: one of them
@@ -205,16 +207,16 @@ def mix(
     :returns: servers, in the order of the flavors.
     """
     counts = [0] * len(demands)
-    rooms = list(hosts)
+    hosts_left = list(hosts)
     # By flavor, the hosts that may still have room for it, fullest last.
     fitting = [
         sorted(
             (
                 number
-                for number, host in enumerate(rooms)
+                for number, host in enumerate(hosts_left)
                 if how_many(host, wanted)
             ),
-            key=lambda number: -_free_devices(rooms[number]),
+            key=lambda number: -_free_devices(hosts_left[number]),
         )
         for wanted in demands
     ]
@@ -225,21 +227,21 @@ def mix(
     )
     while open_:
         for place in list(open_):
-            number = _next(rooms, fitting[place], demands[place])
+            number = _next(hosts_left, fitting[place], demands[place])
             if number is None:
                 open_.remove(place)
                 continue
-            rooms[number] = without(rooms[number], demands[place])
+            hosts_left[number] = add_server(hosts_left[number], demands[place])
             counts[place] += 1
     return counts
 
 
 def _next(
-    rooms: list[model.Host], candidates: list[int], wanted: demand.Demand
+    hosts_left: list[model.Host], candidates: list[int], wanted: demand.Demand
 ) -> int | None:
     while candidates:
         number = candidates[-1]
-        if how_many(rooms[number], wanted):
+        if how_many(hosts_left[number], wanted):
             return number
         candidates.pop()
     return None
@@ -249,7 +251,7 @@ def _free_devices(host: model.Host) -> int:
     return sum(device.is_free for device in host.devices)
 
 
-def without(host: model.Host, wanted: demand.Demand) -> model.Host:
+def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
     """Return the host as it is when one more server is on it.
 
     :raises ValueError: there is no room for it.

@@ -79,7 +79,7 @@ class Demand:
         return found
 
 
-def of(
+def calculate(
     flavor: model.Flavor,
     known: Mapping[str, Alias],
     source: str,

@@ -112,7 +112,7 @@ def _flavors(cloud: Cloud) -> Iterator[Disagreement]:
         if extra_specs.ALIAS_KEY not in flavor.extra_specs:
             continue
         try:
-            demand.of(flavor, cloud.aliases, cloud.alias_source)
+            demand.calculate(flavor, cloud.aliases, cloud.alias_source)
         except errors.NoAlias as exc:
             yield Disagreement(
                 Kind.FLAVOR,
@@ -153,7 +153,9 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                     "nothing can be allocated from it: the device is gone, or"
                     " no longer in [pci]device_spec",
                 )
-        problem = linked_devices.LinkedDevices.of(host.devices).problem
+        problem = linked_devices.LinkedDevices.from_devices(
+            host.devices
+        ).problem
         if problem is not None:
             yield Disagreement(
                 Kind.LINKS,

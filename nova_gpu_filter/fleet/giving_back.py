@@ -54,7 +54,7 @@ def find_ways(
         ),
         key=lambda h: (h.rank, len(h.devices), h.label),
     )
-    if not capacity.fits(_without(host, useful), wanted):
+    if not capacity.fits(_give_back(host, useful), wanted):
         return []
     tries = 0
     for number in range(1, _MOST_FREED + 1):
@@ -63,14 +63,14 @@ def find_ways(
             tries += 1
             if tries > _MOST_TRIES:
                 break
-            if capacity.fits(_without(host, gone), wanted):
+            if capacity.fits(_give_back(host, gone), wanted):
                 found.append(gone)
         if found:
             return sorted(found, key=_price)
     needed = list(useful)
     for holding in reversed(useful):
         others = [other for other in needed if other is not holding]
-        if capacity.fits(_without(host, others), wanted):
+        if capacity.fits(_give_back(host, others), wanted):
             needed = others
     return [tuple(needed)]
 
@@ -135,7 +135,7 @@ def _joined(texts: Sequence[str]) -> str:
     return " and ".join(parts)
 
 
-def _without(
+def _give_back(
     host: model.Host, gone: Iterable[holdings_.Holding]
 ) -> model.Host:
     """Return the host as it is when some holders have given all back."""

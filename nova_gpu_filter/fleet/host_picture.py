@@ -41,7 +41,7 @@ def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
     :param owners: of the devices that somebody has, by UUID of the provider.
     """
     boxes = [_box(device, owners.get(device.uuid)) for device in host.devices]
-    problem = linked_devices.LinkedDevices.of(host.devices).problem
+    problem = linked_devices.LinkedDevices.from_devices(host.devices).problem
     device_links = {device.uuid: _links(device) for device in host.devices}
     columns = () if problem else arrange.list_columns(boxes, device_links)
     free = sum(device.is_free for device in host.devices)

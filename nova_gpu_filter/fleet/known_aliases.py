@@ -100,7 +100,7 @@ def list_demands(
     failures = []
     for flavor in flavors:
         try:
-            found.append(demand.of(flavor, known.by_name, known.source))
+            found.append(demand.calculate(flavor, known.by_name, known.source))
         except errors.FleetError as exc:
             failures.append(exc)
     if failures and not found:

@@ -32,7 +32,7 @@ class LinkedDevices:
     """Why their links are not known, if their traits cannot be read."""
 
     @classmethod
-    def of(cls, devices: Iterable[model.Device]) -> "LinkedDevices":
+    def from_devices(cls, devices: Iterable[model.Device]) -> "LinkedDevices":
         """Read the links of devices of one host.
 
         Traits that cannot be read leave all of them unlinked, as in the
@@ -44,12 +44,12 @@ class LinkedDevices:
         )
         problem = None
         try:
-            topology = host_topologies.from_traits(
+            topology = host_topologies.build_from_traits(
                 [(device.name, device.traits, None) for device in devices]
             )
         except codec.LinkTextError as exc:
             problem = str(exc)
-            topology = host_topologies.from_traits(
+            topology = host_topologies.build_from_traits(
                 [(device.name, (), None) for device in devices]
             )
         return cls(devices, topology, free, problem)
@@ -86,7 +86,9 @@ class LinkedDevices:
         self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
     ) -> float:
         """Return F, in GPUs; see :mod:`nova_gpu_filter.topology`."""
-        return fragmentation.of(self.topology, mix).fragmentation(self.free)
+        return fragmentation.build_measure(self.topology, mix).fragmentation(
+            self.free
+        )
 
 
 def list_numa_nodes(devices: Iterable[model.Device]) -> list[int | None]:

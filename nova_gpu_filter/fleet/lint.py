@@ -60,7 +60,7 @@ def check(question: Question) -> list[FlavorProblem]:
     """Find what is to be told of a flavor, errors first."""
     found = list(_without_devices(question.flavor))
     try:
-        wanted = demand.of(
+        wanted = demand.calculate(
             question.flavor, question.aliases, question.alias_source
         )
     except errors.BadFlavor as exc:

@@ -54,9 +54,9 @@ def read(
 ) -> Owners:
     """Read who has the used devices of some hosts.
 
-    :param consumers: see :meth:`Book.read`.
+    :param consumers: see :meth:`OwnerReader.read`.
     """
-    return Book(get).read(hosts, consumers=consumers)
+    return OwnerReader(get).read(hosts, consumers=consumers)
 
 
 def likely(
@@ -75,7 +75,7 @@ def likely(
             yield server.uuid
 
 
-def of_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:
+def read_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:
     """Read what a server has: of the host itself as well as devices.
 
     :returns: by the UUID of the provider; empty for a consumer that is not
@@ -121,7 +121,7 @@ def _used(host: model.Host) -> dict[str, int]:
     return used
 
 
-class Book:
+class OwnerReader:
     """What was learned of who has devices."""
 
     def __init__(self, get: api.Get) -> None:
@@ -171,7 +171,7 @@ class Book:
                 fresh |= found.keys()
                 if left is not None:
                     left -= asked
-        return self._told(hosts, fresh)
+        return self._build_owners(hosts, fresh)
 
     def _ask_consumers(
         self, hosts: Sequence[model.Host], consumers: Iterable[str]
@@ -247,7 +247,9 @@ class Book:
                 return owner
         return None
 
-    def _told(self, hosts: Iterable[model.Host], fresh: set[str]) -> Owners:
+    def _build_owners(
+        self, hosts: Iterable[model.Host], fresh: set[str]
+    ) -> Owners:
         """Return what is known for sure, and forget what is gone."""
         owners: dict[str, tuple[model.Owner, ...]] = {}
         known: dict[str, _Entry] = {}

@@ -51,7 +51,7 @@ class Quota:
         return max(self.limit - self.used, 0)
 
     @property
-    def over(self) -> int:
+    def excess(self) -> int:
         """How much more is used than the limit allows."""
         if self.limit is None or self.limit < 0:
             return 0
@@ -107,10 +107,12 @@ def find_shortages(
     :param usages: of the project, by resource class.
     :param legacy: what Nova itself counts: resource -> (limit, used).
     """
-    found = list(_of_nova(wanted, legacy))
+    found = list(_find_nova_shortages(wanted, legacy))
     if limits is not None and rules.is_unified is not False:
         unified = list(
-            _of_keystone(wanted, project, limits, usages, legacy, rules)
+            _find_keystone_shortages(
+                wanted, project, limits, usages, legacy, rules
+            )
         )
         if rules.is_unified:
             found = unified
@@ -125,7 +127,7 @@ def find_shortages(
     ]
 
 
-def _of_nova(
+def _find_nova_shortages(
     wanted: demand.Demand, legacy: Mapping[str, tuple[int, int]]
 ) -> Iterator[Shortage]:
     amounts = wanted.total
@@ -139,7 +141,7 @@ def _of_nova(
             yield Shortage(name, *legacy[name], asked)
 
 
-def _of_keystone(
+def _find_keystone_shortages(
     wanted: demand.Demand,
     project: str,
     limits: Limits,
@@ -192,7 +194,7 @@ def names_by_class(
     return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
-def of_project(
+def list_project_quotas(
     uuid: str,
     name: str,
     classes: Mapping[str, tuple[str, ...]],
@@ -217,7 +219,7 @@ def of_project(
         )
 
 
-def to_register(classes: Iterable[str], limits: Limits) -> list[str]:
+def list_registrations(classes: Iterable[str], limits: Limits) -> list[str]:
     """Return the commands that register the limits that are missing.
 
     With 0 by default, a project needs a limit of its own to get a device.

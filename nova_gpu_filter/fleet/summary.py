@@ -83,7 +83,7 @@ def summarize(
     """
     found = []
     for resource_class in host.resource_classes:
-        devices = linked_devices.LinkedDevices.of(
+        devices = linked_devices.LinkedDevices.from_devices(
             host.devices_of(resource_class)
         )
         names = sorted({device.model for device in devices.devices})

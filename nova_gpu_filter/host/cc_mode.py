@@ -59,7 +59,7 @@ class Modes:
     of_all: str | None = None
     """What nvidia-smi says of all GPUs that its driver has."""
 
-    def of(self, address: PciAddress) -> str | None:
+    def get_mode(self, address: PciAddress) -> str | None:
         """Give the mode of a device; None: it is not known."""
         return self.by_address.get(address, self.of_all)
 

@@ -74,7 +74,7 @@ class _Place:
     places: dict[str, "_Place"] = dataclasses.field(default_factory=dict)
     devices: list[Function] = dataclasses.field(default_factory=list)
 
-    def below(self, name: str) -> "_Place":
+    def find_or_add(self, name: str) -> "_Place":
         return self.places.setdefault(name, _Place(name))
 
 
@@ -89,10 +89,10 @@ def _frame_of_host(host: Inventory) -> picture.Frame:
         node = device.numa_node
         name = "NUMA node not known" if node is None else f"NUMA node {node}"
         place = by_node.setdefault(node, _Place(name))
-        place = place.below(device.root or "way not known")
+        place = place.find_or_add(device.root or "way not known")
         # Ports alternate: root port, upstream, downstream, upstream ...
         for upstream in device.bridges[1::2]:
-            place = place.below(f"switch {upstream}")
+            place = place.find_or_add(f"switch {upstream}")
         place.devices.append(device)
     names = name_devices(host)
     return picture.Frame(

@@ -82,7 +82,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
     ) -> list[demand.Demand]:
         if names:
             return [
-                demand.of(
+                demand.calculate(
                     compute.choose_flavor(flavors, name),
                     known.by_name,
                     known.source,

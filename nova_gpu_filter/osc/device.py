@@ -178,7 +178,7 @@ class ListDevice(command.Lister, base.GpuCommand):
     ) -> list[tuple[model.Host, model.Device]]:
         of_server: Mapping[str, model.Owner] | None = None
         if parsed_args.server:
-            of_server = self._of_server(parsed_args.server)
+            of_server = self._read_server(parsed_args.server)
             if not of_server:
                 return []
         hosts = self.read_hosts(parsed_args.host)
@@ -195,13 +195,13 @@ class ListDevice(command.Lister, base.GpuCommand):
             )
         ]
 
-    def _of_server(self, name: str) -> dict[str, model.Owner]:
+    def _read_server(self, name: str) -> dict[str, model.Owner]:
         """Read what a server has, on both ends of a resize."""
         server = compute.find_server(self.services.compute, name)
         consumers = holders.read_consumers_of(self.services.compute, server)
         found: dict[str, model.Owner] = {}
         for consumer in consumers:
-            found |= ownership.of_consumer(self.services.placement, consumer)
+            found |= ownership.read_consumer(self.services.placement, consumer)
         return found
 
 
@@ -314,7 +314,7 @@ def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
 def _neighbors(host: model.Host, device: model.Device) -> dict[str, str]:
     """Name the links of a device, by the address of the other device: the
     direct one, and the way over PCIe, as far as they are known."""
-    found = linked_devices.LinkedDevices.of(host.devices)
+    found = linked_devices.LinkedDevices.from_devices(host.devices)
     bit = found.devices.index(device)
     topology = found.topology
     neighbors = {}

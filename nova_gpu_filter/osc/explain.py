@@ -147,7 +147,9 @@ class Explain(command.Lister, base.GpuCommand):
                 compute.check_zone(
                     services.compute, parsed_args.availability_zone
                 )
-            wanted = demand.of(flavor, known.by_name, known.source, image)
+            wanted = demand.calculate(
+                flavor, known.by_name, known.source, image
+            )
             if server is not None:
                 self._report(server)
             for key, text in lint.find_claims(hosts(), wanted, flavor):
@@ -219,7 +221,9 @@ class Explain(command.Lister, base.GpuCommand):
         line = f"{server.name}: {server.status}"
         if server.host is not None:
             line += f" on {server.host}"
-            owned = ownership.of_consumer(self.services.placement, server.uuid)
+            owned = ownership.read_consumer(
+                self.services.placement, server.uuid
+            )
             addresses = [
                 device.address
                 for host in self.hosts_named(server.host)

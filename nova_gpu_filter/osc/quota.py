@@ -68,13 +68,13 @@ class ShowQuota(command.Lister, base.GpuCommand):
             sorted(projects, key=lambda uuid: projects[uuid]),
         ):
             rows = list(
-                quota.of_project(
+                quota.list_project_quotas(
                     uuid, projects[uuid], classes, limits(), usages
                 )
             )
             if len(projects) == 1 or any(r.is_own or r.used for r in rows):
                 shown += rows
-        for line in quota.to_register(classes, limits()):
+        for line in quota.list_registrations(classes, limits()):
             self.app.stderr.write(f"No limit is registered: {line}\n")
         return (
             "Project",
@@ -92,7 +92,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
                 _limit(row),
                 row.used,
                 "" if row.left is None else row.left,
-                f"{row.over} above limit" if row.over else "",
+                f"{row.excess} above limit" if row.excess else "",
             )
             for row in shown
         ]

@@ -112,7 +112,7 @@ class TreeCandidates:
                     shares[index],
                     size,
                     self._asked.mix,
-                    self._nearness.beside(index, shares, ())
+                    self._nearness.find_beside(index, shares, ())
                     if index in leads
                     else (),
                 )
@@ -144,11 +144,11 @@ class TreeCandidates:
         missing.pop(places.mask_of(first.granular_providers), None)
         seen = {first.key}
         if not unions and not places.are_known and not self._devices.compete:
-            yield from self._at_unknown_places(places, found, seen)
+            yield from self._generate_at_unknown_places(places, found, seen)
             return
         number = 1
         if places.are_known and len(unions) <= _FEW_UNIONS:
-            for candidate in self._within_each(places, missing, seen):
+            for candidate in self._generate_within_each(places, missing, seen):
                 number += 1
                 yield candidate
             missing = {}
@@ -160,9 +160,9 @@ class TreeCandidates:
                 seen.add(candidate.key)
                 number += 1
                 yield candidate
-        yield from self._within_each(places, missing, seen)
+        yield from self._generate_within_each(places, missing, seen)
 
-    def _at_unknown_places(
+    def _generate_at_unknown_places(
         self,
         places: numa.Places,
         found: Iterator[Candidate],
@@ -188,7 +188,9 @@ class TreeCandidates:
         )
         left = numa.MOST_UNIONS - 1
         for candidate in itertools.chain(
-            self._within_each(places, self._side_by_side(places), seen.copy()),
+            self._generate_within_each(
+                places, self._side_by_side(places), seen.copy()
+            ),
             found,
             more,
         ):
@@ -249,10 +251,10 @@ class TreeCandidates:
         if len(groups) > 1 and wanted is not None:
             share = 1 + wanted // len(groups)
         return rounds.take_in_turn(
-            [self._with_rests(rests, share) for rests in groups]
+            [self._combine_with_rests(rests, share) for rests in groups]
         )
 
-    def _with_rests(
+    def _combine_with_rests(
         self, rests: Sequence[trees.Rest], share: int | None
     ) -> Iterator[Candidate]:
         """Yield every combination with every rest.
@@ -352,7 +354,7 @@ class TreeCandidates:
                 found[places.place_of(device)][index] += min(share, size)
         return tuple(map(tuple, found))
 
-    def _within_each(
+    def _generate_within_each(
         self, places: numa.Places, unions: Iterable[int], seen: set[object]
     ) -> Iterator[Candidate]:
         """Yield a candidate within each set of places.

@@ -42,7 +42,7 @@ class Request:
 
     question: query.Question
     summaries: trees.Summaries
-    room: trees.Room
+    remaining_capacity: trees.RemainingCapacity
     max_sets: int | None
     """How many candidates of a tree are wanted; None for all. There are more
     where NUMA nodes would be left out."""

@@ -138,7 +138,7 @@ class Combiner:
         if self._devices.compete:
             pass
         elif index == lead:
-            beside = self._nearness.beside(
+            beside = self._nearness.find_beside(
                 index,
                 [
                     self._devices.shares_beside(other, rest, (), within)
@@ -196,7 +196,7 @@ class Combiner:
         none_found = not known
         is_given_up = False
 
-        def beyond(
+        def extend(
             combination: tree_devices.Combination,
         ) -> Iterator[tree_devices.Combination]:
             nonlocal is_given_up
@@ -217,9 +217,9 @@ class Combiner:
                 ):
                     is_given_up = True
                     return
-                yield from beyond((*combination, found))
+                yield from extend((*combination, found))
 
-        for combination in beyond(()):
+        for combination in extend(()):
             if combination not in seen:
                 none_found = False
                 yield combination

@@ -168,7 +168,7 @@ class Wrapped:
         asked = candidates_request.Request(
             question=question,
             summaries=found.summaries,
-            room=trees.find_room(
+            remaining_capacity=trees.find_remaining_capacity(
                 question,
                 found.provider_trees,
                 found.summaries,

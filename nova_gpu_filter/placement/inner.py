@@ -142,7 +142,7 @@ class Conversation:
     def who_could_give(
         self, question: query.Question
     ) -> Callable[[query.GroupClass, str, int], set[str]]:
-        """Return the function that :func:`trees.find_room` asks."""
+        """Return what :func:`trees.find_remaining_capacity` asks."""
 
         def ask(
             group_class: query.GroupClass, resource_class: str, amount: int

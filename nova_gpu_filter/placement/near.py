@@ -114,7 +114,7 @@ class Nearness:
             return self._devices.names[part]
         return (part,)
 
-    def beside(
+    def find_beside(
         self,
         lead: Part,
         shares: Sequence[tree_devices.Shares],
@@ -151,7 +151,7 @@ class Nearness:
         shares = self._devices.shares_of_all(rest)
         found: list[tuple[bool, object]] = []
         for lead in self.leads(single):
-            beside = self.beside(lead, shares, single)
+            beside = self.find_beside(lead, shares, single)
             if isinstance(lead, int):
                 judged: object = sets.judge(
                     self._devices.topologies[lead],

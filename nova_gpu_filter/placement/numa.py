@@ -186,14 +186,14 @@ def search_unions(
         :data:`MOST_UNIONS`, or where too many had to be tried.
     """
 
-    def beyond(union: int, start: int) -> Iterator[int]:
+    def extend(union: int, start: int) -> Iterator[int]:
         # No set within a least one fits, so the way to it is never cut.
         if fits(union):
             yield union
             return
         for place in range(start, number):
             if not union >> place & 1:
-                yield from beyond(union | 1 << place, place + 1)
+                yield from extend(union | 1 << place, place + 1)
 
     def is_least(union: int) -> bool:
         return not any(
@@ -206,7 +206,7 @@ def search_unions(
         if not fits((1 << number) - 1):
             return ()
         found = []
-        for union in beyond(given, 0):
+        for union in extend(given, 0):
             if is_least(union):
                 found.append(union)
                 if len(found) > MOST_UNIONS:

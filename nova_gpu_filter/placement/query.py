@@ -89,19 +89,19 @@ class Question:
     """(name, suffix, pair as it stood in the query), without ``limit``."""
 
     @property
-    def with_first_class(self) -> str:
+    def first_class_query(self) -> str:
         """The query for allocation candidates of all groups in no class, and
         of one group of the first class."""
-        return self._of_groups(
+        return self._build_query(
             *self.other_suffixes, self.classes[0].representative
         )
 
     @property
-    def of_rest(self) -> str:
+    def rest_query(self) -> str:
         """The query for allocation candidates of all groups in no class."""
-        return self._of_groups(*self.other_suffixes)
+        return self._build_query(*self.other_suffixes)
 
-    def _of_groups(self, *suffixes: str) -> str:
+    def _build_query(self, *suffixes: str) -> str:
         return "&".join(
             pair
             for name, suffix, pair in self._pairs

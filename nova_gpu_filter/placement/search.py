@@ -45,12 +45,12 @@ def find_trees(
         is a sharing provider.
     """
     if question.has_many_rests:
-        placement.open(question.of_rest)
+        placement.open(question.rest_query)
         return _find_by_rest(question, placement, limit, ())
-    placement.open(question.with_first_class)
+    placement.open(question.first_class_query)
     others = _find_devices(question.classes[1:], question, placement)
     most = None if limit is None else _MOST_DEVICES * max(1, limit)
-    found = placement.find_candidates(question.with_first_class, most)
+    found = placement.find_candidates(question.first_class_query, most)
     if _is_truncated(found, most):
         return _find_by_rest(question, placement, limit, others)
     _refuse_sharing(found, others, placement)
@@ -75,7 +75,7 @@ def _find_by_rest(
     devices = [*_find_devices(missing, question, placement), *others]
     roots = set.intersection(*map(set, devices))
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
-    found = placement.find_candidates(question.of_rest, most)
+    found = placement.find_candidates(question.rest_query, most)
     _refuse_sharing(found, devices, placement)
     return Found(
         trees.read(question, found, devices[0], devices[1:]),

@@ -131,7 +131,7 @@ def companions_of(
     if len(both.levels) < 2 and len(first) > 1 and len(second) > 1:
         return None
     places = range(both.n)
-    return companions.Companions.of(
+    return companions.Companions.from_topology(
         both, places[: len(first)], places[len(first) :]
     )
 
@@ -182,7 +182,9 @@ def nearest_first(
     """
     mask = topologies.mask_of(chosen)
     found: list[IndexSet] = []
-    for equals in _by_pairs(near, mask, tuple(options[:_MOST_KEPT]), shares):
+    for equals in _choose_by_pairs(
+        near, mask, tuple(options[:_MOST_KEPT]), shares
+    ):
         at = start % len(equals)
         found += (*equals[at:], *equals[:at])
     return (*found, *options[_MOST_KEPT:])
@@ -200,7 +202,7 @@ def _pairs(
 
 
 @functools.lru_cache(maxsize=4096)
-def _by_pairs(
+def _choose_by_pairs(
     near: companions.Companions,
     mask: int,
     options: tuple[IndexSet, ...],
@@ -224,7 +226,7 @@ def _by_pairs(
 
 @functools.lru_cache(maxsize=4096)
 def _topology(traits: tuple[tuple[str, ...], ...]) -> topologies.Topology:
-    return host_topologies.from_traits(
+    return host_topologies.build_from_traits(
         [(str(index), found, None) for index, found in enumerate(traits)]
     )
 
@@ -233,7 +235,7 @@ def _topology(traits: tuple[tuple[str, ...], ...]) -> topologies.Topology:
 def _warn(devices: tuple[tuple[tuple[str, ...], str], ...]) -> None:
     """Say what is wrong with the traits; cached, so that it is said once."""
     try:
-        host_topologies.from_traits(
+        host_topologies.build_from_traits(
             [(name, found, None) for found, name in devices]
         )
     except codec.LinkTextError as exc:
@@ -369,7 +371,7 @@ def _ordered(
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     seen: set[IndexSet] = set()
     if free.bit_count() >= size:
-        for found in _of_different(
+        for found in _generate_different(
             topology, free, size, limit, seed, mix, beside
         ):
             seen.add(found)
@@ -383,7 +385,7 @@ def _ordered(
                 yield found
 
 
-def _of_different(
+def _generate_different(
     topology: topologies.Topology,
     free: int,
     size: int,
@@ -422,7 +424,7 @@ def every(shares: Sequence[int], size: int) -> Iterator[IndexSet]:
         for index in range(len(shares) + 1)
     ]
 
-    def beyond(start: int, missing: int) -> Iterator[IndexSet]:
+    def extend(start: int, missing: int) -> Iterator[IndexSet]:
         if not missing:
             yield ()
             return
@@ -430,7 +432,7 @@ def every(shares: Sequence[int], size: int) -> Iterator[IndexSet]:
             if left[index] < missing:
                 return
             for times in range(min(shares[index], missing), 0, -1):
-                for found in beyond(index + 1, missing - times):
+                for found in extend(index + 1, missing - times):
                     yield (index,) * times + found
 
-    return beyond(0, size)
+    return extend(0, size)

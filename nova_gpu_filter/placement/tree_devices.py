@@ -42,7 +42,7 @@ class Taken:
     """Providers that serve a suffixed group, where each must have its own."""
 
     @classmethod
-    def by_rest(cls, rest: trees.Rest, isolate: bool) -> "Taken":
+    def from_rest(cls, rest: trees.Rest, isolate: bool) -> "Taken":
         """Return what a rest gets."""
         return cls(
             amounts={
@@ -53,7 +53,7 @@ class Taken:
             closed=rest.granular_providers if isolate else (),
         )
 
-    def and_by(
+    def add(
         self,
         group_class: query.GroupClass,
         device_set: DeviceSet,
@@ -120,9 +120,9 @@ class TreeDevices:
                 wanted[resource_class] = (
                     wanted.get(resource_class, 0) + amount * found.size
                 )
-        room = self._asked.room[device]
+        remaining_capacity = self._asked.remaining_capacity[device]
         return all(
-            room[resource_class]
+            remaining_capacity[resource_class]
             >= amount
             + max(
                 rest.allocations.get(device, {}).get(resource_class, 0)
@@ -143,7 +143,7 @@ class TreeDevices:
         return self._shares_of_all(trees.Rest({}, {}, rest.devices))
 
     def _shares_of_all(self, rest: trees.Rest) -> tuple[Shares, ...]:
-        taken = Taken.by_rest(rest, self._isolate)
+        taken = Taken.from_rest(rest, self._isolate)
         return tuple(
             self._shares(index, rest, taken)
             for index in range(len(self._classes))
@@ -164,12 +164,12 @@ class TreeDevices:
         if not self.compete:
             shares = self.shares_of_all(rest)[index]
         else:
-            taken = Taken.by_rest(rest, self._isolate)
+            taken = Taken.from_rest(rest, self._isolate)
             for group_class, names, found in zip(
                 self._classes, self.names, combination, strict=False
             ):
                 device_set = tuple(names[index] for index in found)
-                taken = taken.and_by(group_class, device_set, self._isolate)
+                taken = taken.add(group_class, device_set, self._isolate)
             shares = self._shares(index, rest, taken)
         if within is None:
             return shares
@@ -194,7 +194,7 @@ class TreeDevices:
                     classes_by_device[device] = (
                         classes_by_device.get(device, 0) | 1 << index
                     )
-        taken = Taken.by_rest(rest, self._isolate)
+        taken = Taken.from_rest(rest, self._isolate)
         # Resource class -> classes -> what the devices of just these have;
         # the empty name counts devices, of which each group needs its own.
         left: dict[str, dict[int, int]] = {}
@@ -203,7 +203,9 @@ class TreeDevices:
                 continue
             found = {
                 name: amount - taken.amounts.get((device, name), 0)
-                for name, amount in self._asked.room[device].items()
+                for name, amount in self._asked.remaining_capacity[
+                    device
+                ].items()
             }
             if self._isolate:
                 found[""] = 1
@@ -248,7 +250,7 @@ class TreeDevices:
     def _shares(self, index: int, rest: trees.Rest, taken: Taken) -> Shares:
         group_class = self._classes[index]
         usable = frozenset(rest.devices) if index == 0 else self._usable[index]
-        room = self._asked.room
+        remaining_capacity = self._asked.remaining_capacity
         most = 1 if self._isolate else group_class.size
         return tuple(
             0
@@ -257,7 +259,7 @@ class TreeDevices:
                 most,
                 *(
                     (
-                        room[device][resource_class]
+                        remaining_capacity[device][resource_class]
                         - taken.amounts.get((device, resource_class), 0)
                     )
                     // amount

@@ -28,7 +28,7 @@ Summaries: TypeAlias = Mapping[str, Mapping[str, Any]]
 DevicesByRoot: TypeAlias = Mapping[str, Sequence[str]]
 """Root provider UUID -> UUIDs of providers in its tree."""
 
-Room: TypeAlias = Mapping[str, Mapping[str, int]]
+RemainingCapacity: TypeAlias = Mapping[str, Mapping[str, int]]
 """Provider UUID -> resource class -> how much one consumer can get."""
 
 # A provider with it is also a device of the trees that it shares aggregates
@@ -77,8 +77,8 @@ def read(
 ) -> list[Tree]:
     """Group the inner allocation requests by tree and by rest.
 
-    :param inner: the answer to ``question.with_first_class``, or to
-        ``question.of_rest``.
+    :param inner: the answer to ``question.first_class_query``, or to
+        ``question.rest_query``.
     :param first: the providers that can serve a group of the first class;
         None where ``inner`` has them.
     :param others: those for each of the other classes.
@@ -126,7 +126,7 @@ def _read_rests_with_devices(
         if devices is None:
             devices = devices_by_rest[key] = []
             rest = Rest(
-                allocations=_without(request, device, resources),
+                allocations=_subtract_device(request, device, resources),
                 mappings={s: mappings[s] for s in question.other_suffixes},
                 devices=devices,
             )
@@ -211,7 +211,7 @@ def _rest_key(
             continue
         # Several providers serve the unsuffixed group, and the mapping does
         # not tell which of them gives what.
-        rest = _without(request, device, question.classes[0].resources)
+        rest = _subtract_device(request, device, question.classes[0].resources)
         yield frozenset(
             (provider, *item)
             for provider, resources in rest.items()
@@ -219,7 +219,7 @@ def _rest_key(
         )
 
 
-def _without(
+def _subtract_device(
     request: Mapping[str, Any],
     device: str,
     resources: Iterable[tuple[str, int]],
@@ -239,7 +239,7 @@ def _without(
     return rest
 
 
-def find_room(
+def find_remaining_capacity(
     question: query.Question,
     found: Sequence[Tree],
     summaries: Summaries,
@@ -257,7 +257,7 @@ def find_room(
     :param ask: returns the providers that could serve a group of the class if
         it asked for this amount of this resource class alone.
     """
-    room: dict[str, dict[str, int]] = {}
+    remaining_capacity: dict[str, dict[str, int]] = {}
     doubts: dict[tuple[int, str], dict[str, list[int]]] = {}
     # Most devices of a cloud are alike, and the rest takes nothing of them.
     doubtful_by_kind: dict[object, Mapping[str, tuple[int, list[int]]]] = {}
@@ -268,7 +268,7 @@ def find_room(
             for device in devices:
                 classes_by_device.setdefault(device, []).append(index)
         for device, indexes in classes_by_device.items():
-            free = room[device] = {
+            free = remaining_capacity[device] = {
                 resource_class: inventory["capacity"] - inventory["used"]
                 for resource_class, inventory in summaries[device][
                     "resources"
@@ -295,8 +295,8 @@ def find_room(
                 question.classes[index], rc, amount
             ),
         ).items():
-            room[device][resource_class] = amount
-    return room
+            remaining_capacity[device][resource_class] = amount
+    return remaining_capacity
 
 
 def _doubtful_amounts(

@@ -91,17 +91,17 @@ def usable(
             if pool["count"]
             and any(asked.drop(pool) is None for asked in requests)
         ),
-        key=_by_address,
+        key=_get_sort_key,
     )
     links = [
         (address, pool.get(codec.TAG), pool.get("numa_node"))
         for address, _, pool in found
     ]
     try:
-        topology = host_topologies.from_pools(links)
+        topology = host_topologies.build_from_pools(links)
     except codec.LinkTextError as exc:
         _warn(str(exc))
-        topology = host_topologies.from_pools(
+        topology = host_topologies.build_from_pools(
             [(address, None, node) for address, _, node in links]
         )
     return Devices(
@@ -115,7 +115,7 @@ def usable(
     )
 
 
-def _by_address(
+def _get_sort_key(
     device: tuple[str, int, request.Pool],
 ) -> tuple[int, str, int]:
     # A longer domain (10000:01:00.0) is a greater one.

@@ -18,7 +18,7 @@ def asks_for_devices(spec_obj) -> bool:
     return bool(spec_obj.pci_requests and spec_obj.pci_requests.requests)
 
 
-def from_spec_obj(spec_obj) -> request.DeviceRequests:
+def read_spec_obj(spec_obj) -> request.DeviceRequests:
     """Read the PCI requests and the policies of the flavor.
 
     :param spec_obj: a ``nova.objects.RequestSpec`` that asks for devices.

@@ -16,6 +16,6 @@ def is_readable(pci_stats) -> bool:
     return type(pci_stats) is stats.PciDeviceStats
 
 
-def from_pci_stats(pci_stats: stats.PciDeviceStats) -> matcher.HostPools:
+def read_pci_stats(pci_stats: stats.PciDeviceStats) -> matcher.HostPools:
     """View the free devices of a host state; nothing is copied."""
     return matcher.HostPools(pci_stats.pools)

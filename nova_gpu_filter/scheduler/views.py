@@ -77,7 +77,7 @@ def host_of(host_state):
     return host_state._host_state if is_view(host_state) else host_state
 
 
-def without(host_states: Iterable) -> list:
+def drop_views(host_states: Iterable) -> list:
     """List the host states of which there are views, each once.
 
     What has passed the filters comes in again for the next instance of a

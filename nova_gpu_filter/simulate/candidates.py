@@ -3,7 +3,7 @@
 """The allocation candidates that Placement would offer of one host.
 
 Placement answers from what is free, so hosts without enough free GPUs have
-none; :meth:`cloud.Cloud.looks` leaves them out.
+none; :meth:`cloud.Cloud.list_distinct_hosts` leaves them out.
 """
 
 import functools

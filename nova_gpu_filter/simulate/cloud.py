@@ -179,7 +179,9 @@ class Cloud:
         host.give_back(mask)
         self._enter(host)
 
-    def looks(self, model: str | None, k: int) -> list[tuple[Host, int]]:
+    def list_distinct_hosts(
+        self, model: str | None, k: int
+    ) -> list[tuple[Host, int]]:
         """List the hosts that Placement would offer, one of each look.
 
         Hosts of one kind with the same free GPUs are alike to every filter
@@ -224,5 +226,5 @@ class Cloud:
         self._fragmentation -= self._fragmentation_of(host)
 
     def _fragmentation_of(self, host: Host) -> float:
-        measure = fragmentation.of(host.kind.topology, self._mix)
+        measure = fragmentation.build_measure(host.kind.topology, self._mix)
         return measure.fragmentation(host.free)

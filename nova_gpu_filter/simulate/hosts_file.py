@@ -50,7 +50,7 @@ class HostKind:
 
         :raises LinkTextError: a tag cannot be read.
         """
-        return host_topologies.from_pools(
+        return host_topologies.build_from_pools(
             [
                 (f"GPU {index} of {self.name}", text, node)
                 for index, (text, node) in enumerate(
@@ -76,7 +76,7 @@ class HostKind:
         if topology.lists_partitions(k):
             return mask in topology.whole_partitions(k, mask)
         if link is None:
-            packed = packing.by_default(topology, k)
+            packed = packing.pack_by_default(topology, k)
             return packed is not None and packed.count(mask) == 1
         return satisfaction.any_set_meets(topology, mask, k, link.link)
 

@@ -64,7 +64,7 @@ def read(
 
 
 def _kind(host: str, gpus: Iterable[model.Device]) -> hosts_file.HostKind:
-    found = linked_devices.LinkedDevices.of(gpus)
+    found = linked_devices.LinkedDevices.from_devices(gpus)
     if found.problem is not None:
         raise errors.BadScenario(
             source=f"Placement, host {host}", problem=found.problem

@@ -309,7 +309,7 @@ def _trace_runs(
             Run(
                 f"load {load_:g}",
                 functools.partial(
-                    trace.at_load,
+                    trace.draw_at_load,
                     load=float(load_),
                     arrivals=_number(
                         data, "arrivals", int, len(trace.arrivals), source
@@ -319,7 +319,7 @@ def _trace_runs(
             )
         )
     if not runs:
-        runs.append(Run("as recorded", lambda capacity: trace.as_it_was()))
+        runs.append(Run("as recorded", lambda capacity: trace.replay()))
     return runs, []
 
 

@@ -104,7 +104,7 @@ class _NovaScheduler(Scheduler):
         self, flavor: workload.Flavor, cloud: clouds.Cloud
     ) -> Placed | Refused:
         """See :meth:`Scheduler.choose`."""
-        looks = cloud.looks(flavor.model, flavor.gpus)
+        looks = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
         if not looks:
             return refused_by_placement(flavor, cloud)
         spec_obj = self._spec(flavor)

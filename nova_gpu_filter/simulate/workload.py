@@ -101,7 +101,7 @@ class Trace:
     """What it has not, so that only :meth:`fill` makes sense, which needs no
     times; empty if nothing."""
 
-    def at_load(
+    def draw_at_load(
         self, capacity: int, load: float, arrivals: int, seed: int
     ) -> list[Arrival]:
         """Draw servers that arrive at random and stay as long as they did.
@@ -131,7 +131,7 @@ class Trace:
             for time, arrival in zip(times, drawn, strict=True)
         ]
 
-    def as_it_was(self) -> list[Arrival]:
+    def replay(self) -> list[Arrival]:
         """Give the trace unchanged."""
         return list(self.arrivals)
 

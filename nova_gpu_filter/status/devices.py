@@ -171,7 +171,7 @@ def check_links(node: Node) -> results.Result:
     unknown: dict[str, list[str]] = {}
     for resource_class in wanted:
         for host, devices in _several(node.survey.hosts, resource_class):
-            links = linked_devices.LinkedDevices.of(devices)
+            links = linked_devices.LinkedDevices.from_devices(devices)
             if links.problem:
                 problems.append(
                     results.warning(

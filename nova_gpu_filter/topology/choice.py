@@ -44,7 +44,9 @@ class Choice(ranking.Ranking):
         for near in self.topology.local_masks():
             if len(masks) < limit and near & self.free:
                 masks.update(
-                    dict.fromkeys(self._on(near & self.free).ordered(seed, 1))
+                    dict.fromkeys(
+                        self._restrict(near & self.free).ordered(seed, 1)
+                    )
                 )
         if len(masks) < limit:
             masks.update(dict.fromkeys(self.ordered(seed, limit)))
@@ -63,7 +65,7 @@ class Choice(ranking.Ranking):
         while len(masks) < limit and (chosen := left.ordered(seed, 1)):
             masks += chosen
             free ^= chosen[0]
-            beside = tuple(asked.without(chosen[0]) for asked in beside)
+            beside = tuple(asked.leave_out(chosen[0]) for asked in beside)
             left = rank(
                 self.topology, free, self.k, self.policy, self.mix, beside
             )
@@ -77,12 +79,12 @@ class Choice(ranking.Ranking):
     def _packing(self) -> packing.Packing | None:
         """Return the packing with sets that meet the policy."""
         if self.policy is None:
-            return packing.by_default(self.topology, self.k)
+            return packing.pack_by_default(self.topology, self.k)
         return satisfaction.packing_for(
             self.topology, self.k, self.policy.link
         )
 
-    def _on(self, free: int) -> "Choice":
+    def _restrict(self, free: int) -> "Choice":
         """Ask the same of fewer free devices."""
         return rank(
             self.topology, free, self.k, self.policy, self.mix, self.beside

@@ -25,7 +25,7 @@ class Steps:
         return self.left >= 0
 
 
-def of_size(
+def generate_sets(
     near: Sequence[int], within: int, k: int, steps: Steps
 ) -> Iterator[int]:
     """Generate the sets of k devices that are all near each other.
@@ -41,7 +41,7 @@ def of_size(
     while within.bit_count() >= k and steps.take():
         low = within & -within
         within ^= low
-        for rest in of_size(
+        for rest in generate_sets(
             near, within & near[low.bit_length() - 1], k - 1, steps
         ):
             yield low | rest

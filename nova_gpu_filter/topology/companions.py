@@ -63,7 +63,7 @@ class Companions:
         return self._hash
 
     @classmethod
-    def of(
+    def from_topology(
         cls, topology: Topology, gpus: Sequence[int], nics: Sequence[int]
     ) -> "Companions":
         """Cut the links between GPUs and NICs out of a topology of both.
@@ -115,7 +115,7 @@ class Companions:
 
 
 @functools.lru_cache(maxsize=1024)
-def among(topology: Topology) -> Companions:
+def build_for_all_devices(topology: Topology) -> Companions:
     """Return how near all devices of a topology are to all."""
     return Companions(topology.links)
 
@@ -166,7 +166,7 @@ class Beside(NamedTuple):
             gpus, self.capacities, gpus.bit_count()
         ).gpus
 
-    def without(self, gpus: int) -> "Beside":
+    def leave_out(self, gpus: int) -> "Beside":
         """Leave out what is chosen beside these GPUs."""
         capacities = list(self.capacities)
         for nic in self.pair(gpus).nics:

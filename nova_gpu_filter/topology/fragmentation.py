@@ -26,12 +26,12 @@ def usable(topology: Topology, free: int, k: int) -> int:
     """Return the largest number of requests of size k that fit at once.
 
     Each gets a set that meets the default policy of k on this host, see
-    :func:`packing.by_default`.
+    :func:`packing.pack_by_default`.
 
     :param free: mask of the free devices.
     :param k: at least 1.
     """
-    packed = packing.by_default(topology, k)
+    packed = packing.pack_by_default(topology, k)
     return 0 if packed is None else packed.count(free)
 
 
@@ -44,7 +44,7 @@ def fragmentation(
     :returns: GPUs, from 0 to the number of free ones where the weights sum
         to 1.
     """
-    return of(topology, mix).fragmentation(free)
+    return build_measure(topology, mix).fragmentation(free)
 
 
 class Fragmentation:
@@ -56,13 +56,14 @@ class Fragmentation:
         self._memo: dict[int, float] = {}
         self._linked_memo: dict[int, float] = {}
         self._packings = [
-            (k, weight, packing.by_default(topology, k)) for k, weight in mix
+            (k, weight, packing.pack_by_default(topology, k))
+            for k, weight in mix
         ]
         # One device alone has no links to lose.
         self._linked = [
             (weight * k, packed)
             for k, weight in mix
-            for packed in packing.by_direct_link(topology, k)
+            for packed in packing.pack_by_direct_link(topology, k)
             if k > 1
         ]
 
@@ -119,6 +120,6 @@ class Fragmentation:
 
 
 @functools.lru_cache(maxsize=4096)
-def of(topology: Topology, mix: Mix) -> Fragmentation:
+def build_measure(topology: Topology, mix: Mix) -> Fragmentation:
     """Return the cached answers for a topology and a mix."""
     return Fragmentation(topology, mix)

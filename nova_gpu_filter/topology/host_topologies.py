@@ -11,7 +11,7 @@ from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology.topology import Topology
 
 
-def from_pools(
+def build_from_pools(
     devices: Sequence[tuple[str, str | None, int | None]],
 ) -> Topology:
     """Make the topology of the free devices of a host state.
@@ -21,13 +21,13 @@ def from_pools(
     :raises LinkTextError: a tag cannot be read or contradicts another.
     """
     try:
-        return _from_texts(tuple(device[1:] for device in devices))
+        return _build_from_texts(tuple(device[1:] for device in devices))
     except codec.LinkTextError:
         # Addresses are no part of the cache key, so say it again with them.
         return _compose_texts(devices)
 
 
-def from_traits(
+def build_from_traits(
     devices: Sequence[tuple[str, Iterable[str], int | None]],
 ) -> Topology:
     """Make the topology of the device providers of a provider tree.
@@ -43,7 +43,7 @@ def from_traits(
         for name, traits, node in devices
     ]
     try:
-        return _from_traits(tuple(device[1:] for device in ours))
+        return _build_shared(tuple(device[1:] for device in ours))
     except codec.LinkTextError:
         return _compose_traits(ours)
 
@@ -58,7 +58,7 @@ def _ours(traits: frozenset[str]) -> tuple[str, ...]:
 
 # A kind of host has as many keys as its devices have free subsets.
 @functools.lru_cache(maxsize=8192)
-def _from_texts(
+def _build_from_texts(
     devices: tuple[tuple[str | None, int | None], ...],
 ) -> Topology:
     return _compose_texts(
@@ -67,7 +67,7 @@ def _from_texts(
 
 
 @functools.lru_cache(maxsize=8192)
-def _from_traits(
+def _build_shared(
     devices: tuple[tuple[tuple[str, ...], int | None], ...],
 ) -> Topology:
     return _compose_traits(

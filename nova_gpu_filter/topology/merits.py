@@ -83,7 +83,7 @@ def judge_cost(
     :param free: the free devices, those of the set among them.
     :param mix: request sizes to expect.
     """
-    measure = fragmentation.of(topology, mix)
+    measure = fragmentation.build_measure(topology, mix)
     return Spared(
         -measure.increase(free, mask),
         -measure.linked_loss(free, mask),

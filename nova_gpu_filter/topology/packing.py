@@ -37,7 +37,7 @@ def offered(topology: Topology, k: int) -> Link | None:
         level
         for level in topology.levels
         if any(
-            cliques.of_size(
+            cliques.generate_sets(
                 topology.neighbors(level),
                 topology.everything,
                 k,
@@ -180,7 +180,7 @@ class _LinkedSets(Packing):
         sets = 0
         steps = cliques.Steps(_MOST_STEPS)
         while mask := next(
-            cliques.of_size(self._near, free, self._k, steps), 0
+            cliques.generate_sets(self._near, free, self._k, steps), 0
         ):
             free ^= mask
             sets += 1
@@ -188,25 +188,25 @@ class _LinkedSets(Packing):
 
     def _completions(self, low: int, rest: int) -> Iterable[int]:
         near = rest & self._near[low.bit_length() - 1]
-        return cliques.of_size(
+        return cliques.generate_sets(
             self._near, near, self._k - 1, cliques.Steps(_MEMO_ENTRIES)
         )
 
 
 @functools.lru_cache(maxsize=4096)
-def of_partitions(topology: Topology, k: int) -> Packing:
+def pack_partitions(topology: Topology, k: int) -> Packing:
     """Return the packing with whole fabric partitions of k devices."""
     return _Partitions(topology, k)
 
 
 @functools.lru_cache(maxsize=4096)
-def of_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
+def pack_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
     """Return the packing with sets of k devices linked by ``floor`` or
     better."""
     return _LinkedSets(topology, k, floor)
 
 
-def by_direct_link(topology: Topology, k: int) -> list[Packing]:
+def pack_by_direct_link(topology: Topology, k: int) -> list[Packing]:
     """Return the packings with sets that meet ``gpu:link``, of k devices.
 
     :returns: for ``nvlink`` and for ``fabric`` one, where the host has any
@@ -214,13 +214,13 @@ def by_direct_link(topology: Topology, k: int) -> list[Packing]:
         for both: no other set can be activated.
     """
     if topology.lists_partitions(k):
-        return [of_partitions(topology, k)] * 2
+        return [pack_partitions(topology, k)] * 2
     if not any(map(links.is_direct, topology.levels)):
         return []
-    return [of_linked_sets(topology, k, Requirement.NVLINK.floor)]
+    return [pack_linked_sets(topology, k, Requirement.NVLINK.floor)]
 
 
-def by_default(topology: Topology, k: int) -> Packing | None:
+def pack_by_default(topology: Topology, k: int) -> Packing | None:
     """Return the packing with sets that meet the default policy of k.
 
     Whole fabric partitions where the host lists any of that size, else sets
@@ -229,6 +229,6 @@ def by_default(topology: Topology, k: int) -> Packing | None:
     :returns: None when no k devices of the host do.
     """
     if topology.lists_partitions(k):
-        return of_partitions(topology, k)
+        return pack_partitions(topology, k)
     floor = offered(topology, k)
-    return None if floor is None else of_linked_sets(topology, k, floor)
+    return None if floor is None else pack_linked_sets(topology, k, floor)

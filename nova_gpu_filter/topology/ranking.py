@@ -135,7 +135,7 @@ class Ranking:
         self.mix = mix
         self.beside = beside
         self._near_first = self._put_near_first()
-        self._fragmentation = fragmentation.of(topology, mix)
+        self._fragmentation = fragmentation.build_measure(topology, mix)
         self._knows_damage = self._fragmentation.is_exact
         self._twins = twins.FreeTwins(topology, free)
         self._partitions = frozenset(topology.whole_partitions(k, free))

@@ -39,8 +39,8 @@ def packing_for(
 ) -> packing.Packing:
     """Return the packing with sets of k devices that meet a requirement."""
     if requirement is Requirement.FABRIC:
-        return packing.of_partitions(topology, k)
-    return packing.of_linked_sets(topology, k, requirement.floor)
+        return packing.pack_partitions(topology, k)
+    return packing.pack_linked_sets(topology, k, requirement.floor)
 
 
 def count_sets(

@@ -20,7 +20,7 @@ from cloud import domain_xml
 
 _DATA = "nova_object.data"
 """Where a versioned object has its fields, as JSON."""
-_BETWEEN_LOOKS = 0.3
+_BETWEEN_READINGS = 0.3
 """Seconds."""
 
 Holders = Mapping[tuple[str, str], str]
@@ -131,7 +131,7 @@ def remember_holders(
     over = threading.Event()
 
     def read() -> None:
-        while not over.wait(_BETWEEN_LOOKS):
+        while not over.wait(_BETWEEN_READINGS):
             # The database itself may be away.
             with contextlib.suppress(pymysql.MySQLError):
                 found.update(

@@ -41,7 +41,7 @@ def nic_cloud(request, edited_conf):
         cloud.add_compute(
             HOST,
             fake_machines.Machine(
-                "one NIC", nic, fake_machines.without_gpu().host_info
+                "one NIC", nic, fake_machines.build_plain_host().host_info
             ),
         )
         cloud.create_flavor("plain", {})

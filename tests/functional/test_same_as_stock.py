@@ -68,7 +68,7 @@ def conf_with(edited_conf):
 def _on_k2(conf):
     with embedded.EmbeddedCloud(conf) as cloud:
         cloud.add_compute("k2-host", fake_machines.grid_k2())
-        cloud.add_compute("plain-host", fake_machines.without_gpu())
+        cloud.add_compute("plain-host", fake_machines.build_plain_host())
         cloud.create_flavor("one", {"pci_passthrough:alias": "a1:1"})
         results, servers = _results(cloud, {1: "one"}, K2_STEPS)
         # Without Placement nothing is left to chance, not even the device.

@@ -123,7 +123,7 @@ def test_config_offers_every_gpu_but_the_console_with_its_links(facts):
     ]
     assert [*specs] == offered
     # As the scheduler reads them, which knows of NUMA nodes also by itself.
-    topology = host_topologies.from_pools(
+    topology = host_topologies.build_from_pools(
         [
             (
                 specs[name]["address"],

@@ -22,7 +22,7 @@ EXIT_BAD_INPUT = arguments.EXIT_BAD_INPUT
 """1 and 2 are answers of ``check``: argparse may not use them for errors."""
 
 
-def tell_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
+def print_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
     """Have a parser print its error and where to look, and exit with 3."""
 
     def error(message: str) -> NoReturn:
@@ -113,7 +113,7 @@ class HostApp:
             f"{self.NAME} [-h] [--version] [--debug] [--sysfs-root DIR]"
             " COMMAND ..."
         )
-        tell_usage_in_one_line(parser)
+        print_usage_in_one_line(parser)
         return parser
 
     def run(self, argv: Sequence[str]) -> int:

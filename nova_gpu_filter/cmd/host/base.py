@@ -60,7 +60,7 @@ class HostCommand:
         parser: argparse.ArgumentParser = super().get_parser(  # type: ignore
             prog_name
         )
-        app.tell_usage_in_one_line(parser)
+        app.print_usage_in_one_line(parser)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def installs(
     for words in lines:
         if words[0] == "install" and words[1].replace("-", "_") == module:
             for path in words[2:]:
-                text = without_comments(tree.read(path) or "")
+                text = strip_comments(tree.read(path) or "")
                 if path.startswith("/") and _BINDS.search(text):
                     yield Script(path, text, bool(_TAKES.search(text)))
 
@@ -80,7 +80,7 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
     for place in initramfs.SCRIPTS:
         for name in tree.entries(place):
             path = f"{place}/{name}"
-            text = without_comments(tree.read(path) or "")
+            text = strip_comments(tree.read(path) or "")
             if _BINDS.search(text):
                 yield Script(path, text, bool(_TAKES.search(text)))
     on = enabled(tree)
@@ -101,14 +101,11 @@ def enabled(tree: tree_lib.Tree) -> dict[str, str]:
 
 
 def _unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
-    unit = without_comments(tree.read(path) or "")
+    unit = strip_comments(tree.read(path) or "")
     text = "\n".join(
         [
             unit,
-            *(
-                without_comments(tree.read(one) or "")
-                for one in programs(unit)
-            ),
+            *(strip_comments(tree.read(one) or "") for one in programs(unit)),
         ]
     )
     takes = bool(_TAKES.search(text))
@@ -132,7 +129,7 @@ def programs(unit: str) -> tuple[str, ...]:
     )
 
 
-def without_comments(text: str) -> str:
+def strip_comments(text: str) -> str:
     """Leave out the lines that are comments."""
     return "\n".join(
         line

@@ -427,7 +427,7 @@ def _links(
         key=lambda pair: pair[0].address,
     )
     try:
-        host_topologies.from_pools(
+        host_topologies.build_from_pools(
             [
                 (
                     str(function.address),

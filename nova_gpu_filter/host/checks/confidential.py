@@ -108,7 +108,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
     modes = context.cc_modes
     if modes is None or device.vendor_id != chips.NVIDIA:
         return
-    mode = modes.of(device.address)
+    mode = modes.get_mode(device.address)
     if mode in (None, cc_mode.OFF):
         return
     encryptions = _encryptions(context)

@@ -62,7 +62,7 @@ def check(context: Context) -> Iterator[Finding]:
         _CONFIG,
         f"FABRIC_MODE={mode}" if "FABRIC_MODE" in text else "no FABRIC_MODE",
     )
-    yield from _with_manager(switches, to_guests, mode, shown, bound)
+    yield from _check_with_manager(switches, to_guests, mode, shown, bound)
 
 
 def _other_hosts(context: Context) -> Iterator[Finding]:
@@ -208,7 +208,7 @@ def _full_passthrough(bound: tuple[Evidence, ...]) -> Finding:
     )
 
 
-def _with_manager(
+def _check_with_manager(
     switches: tuple[Function, ...],
     to_guests: list[Function],
     mode: int,

@@ -105,7 +105,7 @@ class HostLinks:
         """The row of each device, keyed by address."""
         return {device.address: i for i, device in enumerate(self.devices)}
 
-    def between(self, a: PciAddress, b: PciAddress) -> Link | None:
+    def get_link(self, a: PciAddress, b: PciAddress) -> Link | None:
         """Give the best known link of two devices."""
         return self.matrix[self.place[a]][self.place[b]]
 
@@ -189,8 +189,8 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     notes: list[str] = []
     if sources.topo is not None:
         gpus = _gpus_of_topo(host, sources.topo, query)
-        _from_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
-        unlinked = _without_nvlink(host, gpus, nvlinks)
+        _read_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
+        unlinked = _find_without_nvlink(host, gpus, nvlinks)
         if unlinked:
             notes.append(_say_unlinked(sources.topo[0], gpus, unlinked))
         covered.update(gpu.address for gpu in gpus)
@@ -204,13 +204,13 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     if sources.baseboard is not None:
         board = baseboards.find(sources.baseboard)
         gpus = baseboards.check(board, host)
-        _from_board(board, gpus, nvlinks)
+        _read_board(board, gpus, nvlinks)
         covered.update(gpu.address for gpu in gpus)
         origins.append(f"baseboard {board.name}")
     for tool in vendor_tools.TOOLS:
         given = sources.vendor_tools.get(tool.key)
         if given is not None:
-            for pair, link in _from_vendor_tool(host, tool, given).items():
+            for pair, link in _read_vendor_tool(host, tool, given).items():
                 nvlinks[pair] = link, given[0]
                 covered |= pair
             origins.append(given[0])
@@ -293,7 +293,7 @@ def _distance(link: Link) -> str:
     return "on one NUMA node" if link >= links.NODE else "on two NUMA nodes"
 
 
-def _from_topo(
+def _read_topo(
     host: Inventory,
     topo: tuple[str, str],
     gpus: Sequence[Function],
@@ -328,7 +328,7 @@ def _from_topo(
     _compare(host, topo[0], matrix, gpus, is_sure, notes)
 
 
-def _without_nvlink(
+def _find_without_nvlink(
     host: Inventory,
     gpus: Sequence[Function],
     nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
@@ -550,7 +550,7 @@ def _pcie_only(link: Link | None) -> Link | None:
     return None if link is None or link > links.PIX else link
 
 
-def _from_board(
+def _read_board(
     board: baseboards.Baseboard,
     gpus: Sequence[Function],
     nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
@@ -676,7 +676,7 @@ def _devices_of(
     ]
 
 
-def _from_vendor_tool(
+def _read_vendor_tool(
     host: Inventory, tool: vendor_tools.Tool, given: tuple[str, str]
 ) -> dict[frozenset[PciAddress], Link | None]:
     """Find the links of each pair of devices of a vendor.

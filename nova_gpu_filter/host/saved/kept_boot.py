@@ -200,7 +200,7 @@ def script(_: Tokens, text: str) -> list[str]:
     """
     kept = [
         " ".join(found)
-        for line in scripts.without_comments(text).splitlines()
+        for line in scripts.strip_comments(text).splitlines()
         if (found := _SCRIPT.findall(line))
     ]
     if kept and scripts.is_before_drivers(text):

@@ -165,11 +165,11 @@ def _read_hwdb(tree: tree_lib.Tree, folder: str) -> Names | None:
     ]
     if not texts:
         return None
-    text = "\n" + from_hwdb("\n".join(texts))
+    text = "\n" + convert_hwdb("\n".join(texts))
     return Names(f"{folder}/{_HWDB_FILES[0]}", text)
 
 
-def from_hwdb(text: str) -> str:
+def convert_hwdb(text: str) -> str:
     """Rewrite udev's hardware database in the form of ``pci.ids``.
 
     A record is a line with a pattern and, below it, the name; records stand

@@ -64,13 +64,13 @@ def read(
     """
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
-    words = _Words(names)
-    sights, problems = _look(tree)
-    kinds = _kinds(sights)
+    words = _CachedNames(names)
+    pci_functions, problems = _read_pci_functions(tree)
+    kinds = _kinds(pci_functions)
     host_uses = host_use.HostUses(tree)
     functions = tuple(
         _function(tree, seen, kinds.get(seen.address), words, host_uses)
-        for seen in sights
+        for seen in pci_functions
         if everything or seen.address in kinds
     )
     functions = _name_vgpu_types(tree, functions)
@@ -91,7 +91,7 @@ def read(
         or tree.read("/etc/hostname")
         or "unknown",
         functions=functions,
-        groups=_groups(tree, sights, functions, words),
+        groups=_groups(tree, pci_functions, functions, words),
         numa_nodes=numa_nodes,
         kernel=tree.read("/proc/sys/kernel/osrelease"),
         names_from=names.source or None,
@@ -101,14 +101,14 @@ def read(
 
 def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     """Read the functions that an inventory leaves out, but for bridges."""
-    words = _Words(pci_ids.Names("", "\n"))
+    words = _CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
     found = []
     for name in tree.entries(DEVICES):
         address = address_lib.find(name)
         if address is None or address in known.by_address:
             continue
-        seen = _Sight(tree, address)
+        seen = _PciFunction(tree, address)
         if seen.class_code is None or seen.ids is None:
             continue
         if seen.class_code >> 16 != _BRIDGE:
@@ -116,7 +116,9 @@ def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     return tuple(sorted(found, key=lambda function: function.address))
 
 
-def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
+def _read_pci_functions(
+    tree: tree_lib.Tree,
+) -> tuple[list["_PciFunction"], list[str]]:
     """Look at every PCI function, in address order."""
     problems = []
     found = []
@@ -125,7 +127,7 @@ def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
         if address is None:
             problems.append(f"{DEVICES}/{name} is not a PCI address")
             continue
-        seen = _Sight(tree, address)
+        seen = _PciFunction(tree, address)
         if seen.class_code is None or seen.ids is None:
             problems.append(
                 f"{seen.path}: vendor, device or class cannot be read; the"
@@ -136,7 +138,7 @@ def _look(tree: tree_lib.Tree) -> tuple[list["_Sight"], list[str]]:
     return sorted(found, key=lambda seen: seen.address), problems
 
 
-class _Sight:
+class _PciFunction:
     """The little that decides whether a function is of interest."""
 
     def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
@@ -185,7 +187,7 @@ class _Sight:
         return None
 
 
-def _kinds(found: list[_Sight]) -> dict[PciAddress, Kind]:
+def _kinds(found: list[_PciFunction]) -> dict[PciAddress, Kind]:
     """Choose the functions of interest, keyed by address."""
     kinds = {seen.address: kind for seen in found if (kind := seen.kind())}
     for seen in found:
@@ -203,7 +205,7 @@ def _kinds(found: list[_Sight]) -> dict[PciAddress, Kind]:
     return kinds
 
 
-class _Words:
+class _CachedNames:
     """Names, asked of the database once for all functions alike."""
 
     def __init__(self, names: pci_ids.Names) -> None:
@@ -251,9 +253,9 @@ class _Words:
 
 def _function(
     tree: tree_lib.Tree,
-    seen: _Sight,
+    seen: _PciFunction,
     kind: Kind | None,
-    words: _Words,
+    words: _CachedNames,
     host_uses: host_use.HostUses,
 ) -> Function:
     assert seen.class_code is not None
@@ -327,7 +329,7 @@ def _function(
     )
 
 
-def _boot_vga(seen: _Sight, value: str | None) -> Iterator[HostUse]:
+def _boot_vga(seen: _PciFunction, value: str | None) -> Iterator[HostUse]:
     if value == "1":
         yield HostUse(
             Use.CONSOLE,
@@ -387,7 +389,7 @@ def _mdev_types(
     )
 
 
-def _vgpu_type(tree: tree_lib.Tree, seen: _Sight) -> int | None:
+def _vgpu_type(tree: tree_lib.Tree, seen: _PciFunction) -> int | None:
     """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
 
     Source: NVIDIA's Virtual GPU Software User Guide, "Creating an NVIDIA vGPU
@@ -437,9 +439,9 @@ def _pcie_link(
 
 def _groups(
     tree: tree_lib.Tree,
-    sights: list[_Sight],
+    pci_functions: list[_PciFunction],
     functions: tuple[Function, ...],
-    words: _Words,
+    words: _CachedNames,
 ) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
     """List the members of the groups that the functions are in.
 
@@ -449,7 +451,7 @@ def _groups(
     known = {function.address: function for function in functions}
     wanted = {function.iommu_group for function in functions} - {None}
     members: dict[int, list[GroupMember]] = {}
-    for seen in sights:
+    for seen in pci_functions:
         if seen.iommu_group is None or seen.iommu_group not in wanted:
             continue
         members.setdefault(seen.iommu_group, []).append(
@@ -462,9 +464,9 @@ def _groups(
 
 def _member(
     tree: tree_lib.Tree,
-    seen: _Sight,
+    seen: _PciFunction,
     function: Function | None,
-    words: _Words,
+    words: _CachedNames,
 ) -> GroupMember:
     assert seen.class_code is not None
     assert seen.ids is not None

@@ -66,13 +66,13 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         if not match.accepted or lead.alias_name is None or not lead.count:
             return match
         if not usable_devices.are_comparable(host.pools, lead):
-            match = _without_order(host, requests, mappings, match.accepted)
+            match = _keep_order(host, requests, mappings, match.accepted)
             return _spread(host, requests, mappings, match)
         order = _Order(host, requests)
         refused = order.refuse_move()
         if refused is not None:
             return matcher.Match((), refused)
-        ordered = order.of(mappings, match.accepted)
+        ordered = order.sort_candidates(mappings, match.accepted)
         if ordered:
             found = matcher.Match(ordered)
             return _spread(host, requests, mappings, found)
@@ -156,7 +156,7 @@ class _Order:
             f" gpu:link={policy.link.value}",
         )
 
-    def of(
+    def sort_candidates(
         self,
         mappings: Sequence[request.ProviderMapping | None],
         accepted: Sequence[int],
@@ -247,7 +247,9 @@ class _Beside:
         self._lead = lead
         self._others = others
         self._devices = usable_devices.usable(host.pools, lead, *others)
-        self._companions = companions.among(self._devices.topology)
+        self._companions = companions.build_for_all_devices(
+            self._devices.topology
+        )
         self._pairs: dict[tuple[int, tuple[int, ...]], companions.Pairs] = {}
 
     def judge(
@@ -294,7 +296,7 @@ def _satisfies(
     )
 
 
-def _without_order(
+def _keep_order(
     host: matcher.HostPools,
     requests: request.DeviceRequests,
     mappings: Sequence[request.ProviderMapping | None],

@@ -34,11 +34,11 @@ class _Question:
     refusals: list[refusal.Refusal] = dataclasses.field(default_factory=list)
 
     @classmethod
-    def about(cls, spec_obj) -> "_Question":
+    def from_spec_obj(cls, spec_obj) -> "_Question":
         """Read the requests of a request spec, once for all hosts."""
         return cls(
             spec_obj,
-            device_requests.from_spec_obj(spec_obj),
+            device_requests.read_spec_obj(spec_obj),
             device_requests.instance_uuid(spec_obj),
         )
 
@@ -90,13 +90,13 @@ class GpuPciPassthroughFilter(
         After them they stand again, once for each further device set, see
         :mod:`nova_gpu_filter.scheduler.views`.
         """
-        host_states = views.without(filter_obj_list)
+        host_states = views.drop_views(filter_obj_list)
         # The same for all hosts, so it is asked here, not for each.
         if not device_requests.asks_for_devices(
             spec_obj
         ) or utils.request_is_rebuild(spec_obj):
             return host_states
-        question = _Question.about(spec_obj)
+        question = _Question.from_spec_obj(spec_obj)
         token = _question.set(question)
         try:
             passed = [
@@ -113,9 +113,9 @@ class GpuPciPassthroughFilter(
                 refusal.summarize(question.refusals, len(host_states)),
                 instance_uuid=question.instance_uuid,
             )
-        return self._with_views(passed, question.requests)
+        return self._add_views(passed, question.requests)
 
-    def _with_views(self, host_states, requests):
+    def _add_views(self, host_states, requests):
         """Add what to claim when others have the first choice of a host."""
         # A server that moves gets the first devices, whatever is claimed. And
         # a random one of so many must be one of the hosts.
@@ -137,7 +137,7 @@ class GpuPciPassthroughFilter(
         if question is None or question.spec_obj is not spec_obj:
             if not device_requests.asks_for_devices(spec_obj):
                 return True
-            question = _Question.about(spec_obj)
+            question = _Question.from_spec_obj(spec_obj)
         refused = self._refuse(host_state, question)
         if refused is None:
             return True
@@ -161,7 +161,7 @@ class GpuPciPassthroughFilter(
         candidates = host_state.allocation_candidates
         try:
             match = self._matcher.match(
-                host_pools.from_pci_stats(pci_stats),
+                host_pools.read_pci_stats(pci_stats),
                 question.requests,
                 [candidate["mappings"] for candidate in candidates],
             )

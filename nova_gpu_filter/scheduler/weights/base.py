@@ -93,4 +93,4 @@ def _evenly(judged: Sequence[tuple[float, ...]]) -> list[float]:
 def _requests(spec_obj) -> request.DeviceRequests | None:
     if not device_requests.asks_for_devices(spec_obj):
         return None
-    return device_requests.from_spec_obj(spec_obj)
+    return device_requests.read_spec_obj(spec_obj)

@@ -187,7 +187,7 @@ def test_servers_that_should_have_devices_are_chosen():
 def test_what_has_not_changed_is_not_asked_again(cloud):
     cloud.claim("one", ("a", 0, 1), ("a", 1, 1))
     gone = cloud.claim("one", ("a", 2, 1))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     before = told(hosts := cloud.hosts(), book.read(hosts))
     assert book.read(cloud.hosts())
     assert cloud.asked == 0
@@ -206,7 +206,7 @@ def test_what_has_not_changed_is_not_asked_again(cloud):
 def test_another_owner_of_a_used_device_is_noticed(cloud):
     first = cloud.claim("one", ("a", 0, 1))
     moved = cloud.claim("one", ("a", 1, 1))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     book.read(cloud.hosts())
     cloud.free(first)
     second = cloud.claim("two", ("a", 0, 1))
@@ -221,7 +221,7 @@ def test_another_owner_of_a_used_device_is_noticed(cloud):
 def test_of_a_device_with_vfs_only_new_owners_are_asked(cloud):
     for project in ("one", "two"):
         cloud.claim(project, ("a", 7, 2))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     book.read(cloud.hosts())
     cloud.claim("three", ("a", 7, 1))
     hosts = cloud.hosts()
@@ -236,7 +236,7 @@ def test_of_a_device_with_vfs_only_new_owners_are_asked(cloud):
 
 def test_an_owner_that_has_more_by_now_is_asked_again(cloud):
     consumer = cloud.claim("one", ("a", 7, 2))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     book.read(cloud.hosts())
     cloud.write(
         f"/allocations/{consumer}",
@@ -263,7 +263,7 @@ def test_what_changes_between_two_answers_is_asked_about_next_time(cloud):
             has_changed.set()
         return answer
 
-    book = ownership.Book(get)
+    book = ownership.OwnerReader(get)
     book.read(cloud.hosts(), consumers=[first, second])
     hosts = cloud.hosts()
     assert told(hosts, book.read(hosts)) == {
@@ -275,7 +275,7 @@ def test_only_so_much_is_asked_at_once_and_the_rest_another_time(cloud):
     for host in HOSTS:
         for number in range(4):
             cloud.claim("one", (host, number, 1))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     known = []
     for number in (4, 5, 6):
         hosts = cloud.hosts()
@@ -294,10 +294,10 @@ def test_hosts_with_few_servers_take_few_of_the_questions(cloud):
         cloud.claim("one", *((host, number, 1) for number in range(7)))
     hosts = cloud.hosts()
     # 14 for 7 servers, which it might have been.
-    assert len(ownership.Book(cloud.get).read(hosts, 18)) == 21
+    assert len(ownership.OwnerReader(cloud.get).read(hosts, 18)) == 21
     assert cloud.asked == 6
     hosts = cloud.hosts()
-    assert len(ownership.Book(cloud.get).read(hosts, 17)) == 14
+    assert len(ownership.OwnerReader(cloud.get).read(hosts, 17)) == 14
 
 
 def test_a_host_that_takes_more_questions_is_asked_about_alone(cloud):
@@ -305,14 +305,14 @@ def test_a_host_that_takes_more_questions_is_asked_about_alone(cloud):
         for number in range(4):
             cloud.claim("one", (host, number, 1))
     hosts = cloud.hosts()
-    assert len(ownership.Book(cloud.get).read(hosts, 1)) == 4
+    assert len(ownership.OwnerReader(cloud.get).read(hosts, 1)) == 4
     assert cloud.asked == 8
 
 
 def test_what_may_be_another_by_now_is_left_out(cloud):
     first = cloud.claim("one", ("a", 0, 1))
     cloud.claim("one", ("b", 0, 1))
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     book.read(cloud.hosts())
     cloud.free(first)
     cloud.claim("two", ("a", 0, 1))
@@ -324,13 +324,13 @@ def test_what_may_be_another_by_now_is_left_out(cloud):
 
 
 def test_a_consumer_that_is_not_known_has_nothing(cloud):
-    assert ownership.of_consumer(cloud.get, str(uuid.uuid4())) == {}
+    assert ownership.read_consumer(cloud.get, str(uuid.uuid4())) == {}
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_book_is_right_whatever_has_happened(cloud, seed):
     chance = random.Random(seed)
-    book = ownership.Book(cloud.get)
+    book = ownership.OwnerReader(cloud.get)
     held = {}
 
     def free_places():

@@ -21,7 +21,7 @@ def place(address):
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    monkeypatch.setattr(bus_lib, "_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(bus_lib, "_BETWEEN_READINGS", 0)
     made = sysfs_trees.k2_host(tmp_path / "host")
     for address in (GPU, OTHER):
         made.write(f"{place(address)}/reset", "")

@@ -9,7 +9,7 @@ import pytest
 
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.states import Event
-from nova_gpu_filter.agent.states import Sight
+from nova_gpu_filter.agent.states import Observation
 from nova_gpu_filter.agent.states import State
 
 GPU = "0000:85:00.0"
@@ -95,109 +95,113 @@ def test_a_move_keeps_the_last_owner_and_the_baseline():
 
 CASES = [
     # state, what is seen, the next event
-    (State.FREE, Sight(), None),
-    (State.FREE, Sight(is_reserved=True), Event.FIND_USED),
+    (State.FREE, Observation(), None),
+    (State.FREE, Observation(is_reserved=True), Event.FIND_USED),
     (
         State.FREE,
-        Sight(is_reserved=True, is_one_time_use=False),
+        Observation(is_reserved=True, is_one_time_use=False),
         Event.QUARANTINE,
     ),
-    (State.FREE, Sight(consumer=SERVER, is_reserved=True), Event.CLAIM),
-    (State.FREE, Sight(guest=SERVER, consumer=SERVER), Event.START),
-    (State.CLAIMED, Sight(consumer=SERVER, is_reserved=True), None),
-    (State.CLAIMED, Sight(consumer=OTHER), Event.CLAIM),
-    (State.CLAIMED, Sight(guest=SERVER, consumer=SERVER), Event.START),
+    (State.FREE, Observation(consumer=SERVER, is_reserved=True), Event.CLAIM),
+    (State.FREE, Observation(guest=SERVER, consumer=SERVER), Event.START),
+    (State.CLAIMED, Observation(consumer=SERVER, is_reserved=True), None),
+    (State.CLAIMED, Observation(consumer=OTHER), Event.CLAIM),
+    (State.CLAIMED, Observation(guest=SERVER, consumer=SERVER), Event.START),
     # A reverted migration: allocated on the destination, and never started.
-    (State.CLAIMED, Sight(is_reserved=True), Event.RELEASE),
-    (State.IN_USE, Sight(guest=SERVER, consumer=SERVER), None),
+    (State.CLAIMED, Observation(is_reserved=True), Event.RELEASE),
+    (State.IN_USE, Observation(guest=SERVER, consumer=SERVER), None),
     # Hard reboot: libvirt forgets the domain for a while.
-    (State.IN_USE, Sight(consumer=SERVER), Event.LEAVE),
+    (State.IN_USE, Observation(consumer=SERVER), Event.LEAVE),
     # Deleted behind Nova's back in Placement: the guest still runs.
-    (State.IN_USE, Sight(guest=SERVER), None),
-    (State.IN_USE, Sight(guest=OTHER, consumer=OTHER), Event.START),
-    (State.IN_USE, Sight(is_reserved=True), Event.RELEASE),
-    (State.RELEASED, Sight(is_reserved=True), None),
-    (State.RELEASED, Sight(), None),
-    (State.RELEASED, Sight(consumer=OTHER), Event.CLAIM),
-    (State.CLEANING, Sight(is_reserved=True), None),
-    (State.CLEANING, Sight(guest=OTHER), Event.START),
-    (State.CHECKED, Sight(is_reserved=True), None),
-    (State.CHECKED, Sight(consumer=OTHER), Event.CLAIM),
-    (State.QUARANTINED, Sight(), None),
-    (State.QUARANTINED, Sight(guest=SERVER, consumer=SERVER), None),
-    (State.QUARANTINED, Sight(is_present=False), None),
+    (State.IN_USE, Observation(guest=SERVER), None),
+    (State.IN_USE, Observation(guest=OTHER, consumer=OTHER), Event.START),
+    (State.IN_USE, Observation(is_reserved=True), Event.RELEASE),
+    (State.RELEASED, Observation(is_reserved=True), None),
+    (State.RELEASED, Observation(), None),
+    (State.RELEASED, Observation(consumer=OTHER), Event.CLAIM),
+    (State.CLEANING, Observation(is_reserved=True), None),
+    (State.CLEANING, Observation(guest=OTHER), Event.START),
+    (State.CHECKED, Observation(is_reserved=True), None),
+    (State.CHECKED, Observation(consumer=OTHER), Event.CLAIM),
+    (State.QUARANTINED, Observation(), None),
+    (State.QUARANTINED, Observation(guest=SERVER, consumer=SERVER), None),
+    (State.QUARANTINED, Observation(is_present=False), None),
 ]
 
 
-@pytest.mark.parametrize(("state", "sight", "event"), CASES)
-def test_what_has_happened_to_a_device(state, sight, event):
-    step = states.next_step(record(state, SERVER), sight)
+@pytest.mark.parametrize(("state", "observation", "event"), CASES)
+def test_what_has_happened_to_a_device(state, observation, event):
+    step = states.next_step(record(state, SERVER), observation)
     assert (step and step.event) == event
     if step is not None:
         assert step.reason
         assert step.by
 
 
-def every_sight():
+def every_observation():
     for guest, consumer, *flags in itertools.product(
         (None, SERVER, OTHER),
         (None, SERVER, OTHER),
         *[(False, True)] * 4,
     ):
-        yield Sight(guest, consumer, *flags)
+        yield Observation(guest, consumer, *flags)
 
 
 @pytest.mark.parametrize("state", State)
 def test_whatever_is_seen_the_steps_are_possible_and_come_to_an_end(state):
-    for sight in every_sight():
+    for observation in every_observation():
         one = record(state, SERVER)
         for _ in range(4):
-            step = states.next_step(one, sight)
+            step = states.next_step(one, observation)
             if step is None:
                 break
             one = move(one, step.event, owner=step.owner)
         else:
-            pytest.fail(f"{state} {sight} goes round and round")
+            pytest.fail(f"{state} {observation} goes round and round")
         if one.state is State.FREE:
-            assert not sight.is_reserved
-            assert sight.guest is None
-            assert sight.consumer is None
+            assert not observation.is_reserved
+            assert observation.guest is None
+            assert observation.consumer is None
 
 
 @pytest.mark.parametrize(
     "state", [state for state in State if state is not State.QUARANTINED]
 )
 def test_a_mark_or_an_absence_quarantines_in_every_state(state):
-    for sight in every_sight():
-        if sight.is_marked or not sight.is_present:
-            step = states.next_step(record(state, SERVER), sight)
+    for observation in every_observation():
+        if observation.is_marked or not observation.is_present:
+            step = states.next_step(record(state, SERVER), observation)
             assert step.event is Event.QUARANTINE
 
 
 FIRST = [
-    (Sight(), State.RELEASED),
-    (Sight(is_reserved=True), State.QUARANTINED),
-    (Sight(guest=SERVER, is_reserved=True), State.IN_USE),
-    (Sight(consumer=SERVER, is_reserved=True), State.CLAIMED),
-    (Sight(is_marked=True, is_reserved=True), State.QUARANTINED),
-    (Sight(is_present=False), State.QUARANTINED),
+    (Observation(), State.RELEASED),
+    (Observation(is_reserved=True), State.QUARANTINED),
+    (Observation(guest=SERVER, is_reserved=True), State.IN_USE),
+    (Observation(consumer=SERVER, is_reserved=True), State.CLAIMED),
+    (Observation(is_marked=True, is_reserved=True), State.QUARANTINED),
+    (Observation(is_present=False), State.QUARANTINED),
 ]
 
 
-@pytest.mark.parametrize(("sight", "state"), FIRST)
-def test_the_first_record_of_a_device(sight, state):
-    one = states.first_record(GPU, sight, 5.0)
+@pytest.mark.parametrize(("observation", "state"), FIRST)
+def test_the_first_record_of_a_device(observation, state):
+    one = states.first_record(GPU, observation, 5.0)
     assert one.state is state
     assert one.reason
 
 
 def test_no_first_record_is_free():
-    for sight in every_sight():
-        assert states.first_record(GPU, sight, 5.0).state is not State.FREE
+    for observation in every_observation():
+        assert (
+            states.first_record(GPU, observation, 5.0).state is not State.FREE
+        )
 
 
 def test_a_device_that_was_given_away_dirty_says_so():
-    step = states.next_step(record(State.RELEASED), Sight(consumer=OTHER))
+    step = states.next_step(
+        record(State.RELEASED), Observation(consumer=OTHER)
+    )
     assert step.reason.endswith("and it was not cleaned before")
 
 

@@ -32,7 +32,7 @@ def flavor(devices="h100:1", vcpus=1, ram_mb=1024, disk_gb=1, **specs):
 
 
 def wanted(*args, **kwargs):
-    return demand.of(flavor(*args, **kwargs), ALIASES, "nova.conf")
+    return demand.calculate(flavor(*args, **kwargs), ALIASES, "nova.conf")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_flavor_takes_of_the_host_what_nova_asks_for(asked, amounts):
 
 
 def test_traits_come_from_flavor_and_image():
-    found = demand.of(
+    found = demand.calculate(
         flavor(trait__CUSTOM_A="required", trait__CUSTOM_B="forbidden"),
         ALIASES,
         "nova.conf",
@@ -181,7 +181,7 @@ def test_vfs_are_counted_one_by_one():
     )
     assert capacity.how_many(host, wanted("vf:1")) == 7
     assert capacity.how_many(host, wanted("vf:2")) == 3
-    left = capacity.without(host, wanted("vf:5"))
+    left = capacity.add_server(host, wanted("vf:5"))
     assert [d.amount.used for d in left.devices] == [4, 2]
 
 
@@ -215,7 +215,7 @@ def test_a_mix_shares_the_hosts():
 
 def test_a_server_takes_the_set_that_the_matcher_would_choose():
     host = builders.machine("a", PAIRS, used=(0,))
-    left = capacity.without(host, wanted("h100:1"))
+    left = capacity.add_server(host, wanted("h100:1"))
     used = [bit for bit, d in enumerate(left.devices) if d.amount.used]
     # The partner of the one that is taken: no other pair is broken.
     assert used == [0, 1]
@@ -225,4 +225,4 @@ def test_a_server_takes_the_set_that_the_matcher_would_choose():
 def test_a_server_without_room_cannot_be_placed():
     host = builders.machine("a", used=range(8))
     with pytest.raises(ValueError, match="a: no 1 free devices"):
-        capacity.without(host, wanted("h100:1"))
+        capacity.add_server(host, wanted("h100:1"))

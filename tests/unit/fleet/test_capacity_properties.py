@@ -40,7 +40,7 @@ DEMANDS = st.builds(
 
 def _most(host, asked):
     """Count disjoint good sets by trying all of them."""
-    found = linked_devices.LinkedDevices.of(host.devices)
+    found = linked_devices.LinkedDevices.from_devices(host.devices)
     count = asked.devices[0].count
     free = devices_of(found.free)
     good = [
@@ -87,7 +87,7 @@ def test_servers_can_be_placed_until_none_fits(host, asked):
     placed, fits = 0, capacity.how_many(host, asked)
     (in_mix,) = capacity.mix([host], [asked])
     while capacity.how_many(host, asked):
-        host = capacity.without(host, asked)
+        host = capacity.add_server(host, asked)
         placed += 1
     # One after the other may be fewer than all at once, never more.
     assert placed <= fits

@@ -48,7 +48,7 @@ def _asked_by_nova(specs, image):
 
 
 def _asked(specs, image):
-    found = demand.of(
+    found = demand.calculate(
         model.Flavor("f", VCPUS, RAM_MB, ROOT_GB, specs), {}, "", image
     )
     return {
@@ -96,7 +96,7 @@ def test_the_same_is_asked_for_as_by_nova(specs, image):
 
 
 def test_what_a_quota_counts_is_in_all_groups():
-    found = demand.of(
+    found = demand.calculate(
         model.Flavor(
             "f",
             VCPUS,
@@ -124,4 +124,4 @@ def test_what_a_quota_counts_is_in_all_groups():
 )
 def test_what_cannot_be_read_names_the_flavor(specs):
     with pytest.raises(errors.BadFlavor, match="flavor f: "):
-        demand.of(model.Flavor("f", 1, 1, 1, specs), {}, "")
+        demand.calculate(model.Flavor("f", 1, 1, 1, specs), {}, "")

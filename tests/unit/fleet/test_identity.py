@@ -110,7 +110,7 @@ def test_limits_are_those_of_nova_in_the_region(region, default, own):
     ],
 )
 def test_what_is_left_of_a_limit(defaults, own, used, limit, left):
-    (found,) = quota.of_project(
+    (found,) = quota.list_project_quotas(
         "p", "lab", {"A": ("a",)}, quota.Limits(defaults, own), {"A": used}
     )
     assert (found.limit, found.used, found.left) == (limit, used, left)

@@ -12,7 +12,7 @@ from tests.unit.fleet import builders
 
 
 def _linked(*args, **kwargs):
-    return linked_devices.LinkedDevices.of(
+    return linked_devices.LinkedDevices.from_devices(
         builders.machine("a", *args, **kwargs).devices
     )
 
@@ -31,7 +31,7 @@ def test_reserved_devices_are_not_free():
 
 
 def test_traits_that_cannot_be_read_leave_devices_without_links():
-    devices = linked_devices.LinkedDevices.of(
+    devices = linked_devices.LinkedDevices.from_devices(
         [
             builders.device("a", 1, traits=("CUSTOM_GPU_LINK_WARP_1",)),
             builders.device("a", 2, traits=("CUSTOM_GPU_LINK_NV4_1",)),

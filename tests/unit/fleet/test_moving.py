@@ -30,7 +30,7 @@ def _gates(way, status="ACTIVE", live_migratable=None, source=None, **specs):
         },
     )
     server = model.Server("u", "train", "p", status, "hgx-1", flavor)
-    wanted = demand.of(flavor, {"h100": named}, "")
+    wanted = demand.calculate(flavor, {"h100": named}, "")
     found = moving.find_gates(moving.Move(server, wanted, way, source))
     return [(gate.reason, gate.cure) for gate in found]
 

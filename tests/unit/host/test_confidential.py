@@ -77,7 +77,7 @@ HEADING = (
 def test_modes_are_read_as_they_are_printed(text, modes):
     found = cc_mode.parse("saved", HEADING + text)
     assert [
-        found.of(PciAddress.parse(one)) for one in (FIRST, SECOND)
+        found.get_mode(PciAddress.parse(one)) for one in (FIRST, SECOND)
     ] == modes
 
 

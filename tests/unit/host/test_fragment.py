@@ -121,7 +121,7 @@ def test_pools_of_nova_carry_the_tags_that_we_write(hgx, read_options):
         "nv18:0,pix:0,node:0,fabric:0/8,fabric:2/4,fabric:5/2,fabric:11/1"
     )
     assert (pool["dev_type"], pool["count"]) == ("type-PF", 1)
-    topology = host_topologies.from_pools(
+    topology = host_topologies.build_from_pools(
         [
             (address, by_address[address]["gpu_links"], pool["numa_node"])
             for address, pool in sorted(by_address.items())
@@ -137,7 +137,7 @@ def test_traits_that_we_write_make_the_same_topology(hgx):
     options = fragment.Options()
     devices = fragment.chosen(host, options)
     described = host_links.device_links(devices)
-    topology = host_topologies.from_traits(
+    topology = host_topologies.build_from_traits(
         [
             (
                 str(one.address),
@@ -291,7 +291,7 @@ def test_without_links_no_tag_and_no_trait_of_links_is_written(hgx):
 def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
     host, host_links = hgx
     devices = fragment.chosen(host, fragment.Options(nics=True))
-    topology = host_topologies.from_pools(
+    topology = host_topologies.build_from_pools(
         [
             (
                 str(one.address),
@@ -306,7 +306,7 @@ def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
         ]
     )
     for a, b in itertools.combinations(range(len(devices)), 2):
-        assert topology.links[a][b] == host_links.between(
+        assert topology.links[a][b] == host_links.get_link(
             devices[a].address, devices[b].address
         )
     place = {str(one.address): i for i, one in enumerate(devices)}

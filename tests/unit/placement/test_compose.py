@@ -23,7 +23,7 @@ ONE_NODE = {
 def compose_of(question, inner, *others, max_sets=16, seed=0, **kwargs):
     found = trees.read(question, inner, None, others)
     summaries = inner["provider_summaries"]
-    room = trees.find_room(
+    room = trees.find_remaining_capacity(
         question, found, summaries, lambda *_: set(summaries)
     )
     asked = candidates_request.Request(
@@ -331,7 +331,7 @@ def test_devices_with_enough_for_all_classes_are_no_competition():
         for i in range(4):
             summaries[f"a-{i}"]["resources"][GPU]["capacity"] = capacity
         found = trees.read(question, inner, None, [devices_])
-        room = trees.find_room(
+        room = trees.find_remaining_capacity(
             question, found, summaries, lambda *_: set(summaries)
         )
         asked = candidates_request.Request(question, summaries, room, 16, 0)

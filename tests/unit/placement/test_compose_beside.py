@@ -60,7 +60,7 @@ def compose_of(question, summaries, max_sets=16, seed=0):
         for other in others
     ]
     found = trees.read(question, inner, None, answers)
-    room = trees.find_room(
+    room = trees.find_remaining_capacity(
         question, found, summaries, lambda *_: set(summaries)
     )
     asked = candidates_request.Request(

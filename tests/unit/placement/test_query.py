@@ -187,13 +187,13 @@ def test_what_placement_is_asked():
         "required=!COMPUTE_STATUS_DISABLED",
     ]
     wide = ["root_required=CUSTOM_RACK", POLICY]
-    assert question.with_first_class.split("&") == [
+    assert question.first_class_query.split("&") == [
         *host,
         "resources_1=CUSTOM_GPU:1",
         "required_1=CUSTOM_A",
         *wide,
     ]
-    assert question.of_rest.split("&") == [*host, *wide]
+    assert question.rest_query.split("&") == [*host, *wide]
     first, second, third = question.classes
     assert question.providers_of(first).split("&") == [
         "resources=CUSTOM_GPU:1",
@@ -238,7 +238,7 @@ def test_encoded_queries_are_understood_and_passed_on_as_they_were():
     assert "%3A" in encoded
     question = query.parse(encoded, LATEST)
     assert suffixes(question) == [("_1", "_2")]
-    assert question.with_first_class == (
+    assert question.first_class_query == (
         "resources=VCPU%3A1&resources_1=CUSTOM_GPU%3A1&group_policy=none"
     )
 

@@ -54,10 +54,10 @@ def test_of_few_ways_one_question_has_the_devices_of_the_first_class():
     question = builders.question(3, nics=1)
     placement = Placement(summaries)
     found = search.find_trees(question, placement, 1000)
-    assert placement.opened == [question.with_first_class]
+    assert placement.opened == [question.first_class_query]
     assert placement.asked == [
         (f"resources={NIC}:1", None),
-        (question.with_first_class, 100_000),
+        (question.first_class_query, 100_000),
     ]
     [tree] = found.provider_trees
     assert [len(devices) for devices in tree.devices] == [4, 2]
@@ -69,11 +69,11 @@ def test_of_many_ways_each_class_is_asked_for_by_itself():
     question = builders.question(3, others=PORT)
     placement = Placement(summaries)
     found = search.find_trees(question, placement, 1)
-    assert placement.opened == [question.of_rest]
+    assert placement.opened == [question.rest_query]
     assert placement.asked == [
         (f"resources={GPU}:1", None),
         # Eight for each of two trees.
-        (question.of_rest, 16),
+        (question.rest_query, 16),
     ]
     assert [len(tree.rests) for tree in found.provider_trees] == [1, 1]
     assert not found.is_truncated
@@ -96,9 +96,9 @@ def test_a_question_with_an_answer_too_large_is_asked_in_parts(monkeypatch):
     found = search.find_trees(question, placement, 1)
     assert [text for text, _ in placement.asked] == [
         f"resources={NIC}:1",
-        question.with_first_class,
+        question.first_class_query,
         f"resources={GPU}:1",
-        question.of_rest,
+        question.rest_query,
     ]
     [tree] = found.provider_trees
     assert [len(devices) for devices in tree.devices] == [4, 1]

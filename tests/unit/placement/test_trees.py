@@ -193,7 +193,7 @@ class Inventories:
 
 def room(question, summaries, inventories, amount=1):
     inner = builders.inner_answer(summaries, amount)
-    found = trees.find_room(
+    found = trees.find_remaining_capacity(
         question, read(question, inner), summaries, inventories
     )
     return {device: resources[GPU] for device, resources in found.items()}
@@ -264,7 +264,7 @@ def test_what_the_rest_takes_of_a_device_counts():
         "provider_summaries": summaries,
     }
     inventories = Inventories({"g": 3})
-    found = trees.find_room(
+    found = trees.find_remaining_capacity(
         question, read(question, inner), summaries, inventories
     )
     assert found == {"g": {GPU: 3}}

@@ -45,7 +45,7 @@ def assert_matcher_agrees(case):
     requests_before = [r.obj_to_primitive() for r in pci_requests]
 
     match = nova.NovaPoolMatcher().match(
-        host_pools.from_pci_stats(pci_stats),
+        host_pools.read_pci_stats(pci_stats),
         request.DeviceRequests.from_nova(pci_requests),
         case.mappings,
     )

@@ -29,7 +29,7 @@ def spec_obj(extra_specs=None, **fields):
 
 
 def test_the_link_policy_is_that_of_the_flavor():
-    read = device_requests.from_spec_obj(spec_obj({"gpu:link": "nvlink"}))
+    read = device_requests.read_spec_obj(spec_obj({"gpu:link": "nvlink"}))
     assert read.link_policy == policy.LinkPolicy(policy.Requirement.NVLINK)
     assert read.bad_link_policy is None
     assert [asked.count for asked in read.requests] == [2]
@@ -48,24 +48,24 @@ def test_the_link_policy_is_that_of_the_flavor():
     ],
 )
 def test_a_bad_policy_is_told_with_flavor_key_and_value(extra_specs, says):
-    read = device_requests.from_spec_obj(spec_obj(extra_specs))
+    read = device_requests.read_spec_obj(spec_obj(extra_specs))
     assert read.link_policy is None
     for words in ["gpu.2", *says]:
         assert words in read.bad_link_policy
 
 
 def test_the_seed_is_the_instance():
-    read = device_requests.from_spec_obj(
+    read = device_requests.read_spec_obj(
         spec_obj(instance_uuid=uuids.instance)
     )
     assert read.seed == uuid.UUID(uuids.instance).int
-    assert device_requests.from_spec_obj(spec_obj()).seed == 0
+    assert device_requests.read_spec_obj(spec_obj()).seed == 0
 
 
 def test_a_request_spec_without_flavor_has_no_policy():
     bare = spec_obj()
     del bare.flavor
-    assert device_requests.from_spec_obj(bare).link_policy is None
+    assert device_requests.read_spec_obj(bare).link_policy is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_request_spec_without_flavor_has_no_policy():
     ],
 )
 def test_a_server_that_moves_is_known_by_its_cell(fields, moved):
-    read = device_requests.from_spec_obj(spec_obj(**fields))
+    read = device_requests.read_spec_obj(spec_obj(**fields))
     assert read.first_fit is moved
 
 
@@ -98,4 +98,4 @@ def test_where_a_guest_with_numa_topology_ends_cannot_be_foreseen():
             cells=[objects.InstanceNUMACell(id=0)]
         ),
     )
-    assert not device_requests.from_spec_obj(moved).first_fit
+    assert not device_requests.read_spec_obj(moved).first_fit

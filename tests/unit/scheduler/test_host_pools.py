@@ -22,4 +22,4 @@ def test_only_plain_statistics_are_readable(pci_stats):
 
 
 def test_pools_are_not_copied(pci_stats):
-    assert host_pools.from_pci_stats(pci_stats).pools is pci_stats.pools
+    assert host_pools.read_pci_stats(pci_stats).pools is pci_stats.pools

@@ -85,7 +85,7 @@ def test_sums_follow_whatever_is_taken_and_given_back(cloud):
                 for host in cloud.hosts
             )
         )
-        looks = cloud.looks(None, 1)
+        looks = cloud.list_distinct_hosts(None, 1)
         assert sum(count for _, count in looks) == sum(
             host.free > 0 for host in cloud.hosts
         )
@@ -101,10 +101,16 @@ def test_sums_follow_whatever_is_taken_and_given_back(cloud):
 def test_only_hosts_of_the_model_with_enough_free_gpus_are_offered(cloud):
     first = cloud.hosts[0]
     cloud.take(first, 0b1)
-    assert [host.number for host, _ in cloud.looks(None, 8)] == [1]
-    assert [host.number for host, _ in cloud.looks("H100", 2)] == [0, 1]
-    assert [host.number for host, _ in cloud.looks("T4", 2)] == [3]
-    assert cloud.looks("T4", 3) == []
+    assert [host.number for host, _ in cloud.list_distinct_hosts(None, 8)] == [
+        1
+    ]
+    assert [
+        host.number for host, _ in cloud.list_distinct_hosts("H100", 2)
+    ] == [0, 1]
+    assert [host.number for host, _ in cloud.list_distinct_hosts("T4", 2)] == [
+        3
+    ]
+    assert cloud.list_distinct_hosts("T4", 3) == []
     assert cloud.free_of("T4") == 4
     assert cloud.free_of("H100") == 23
 

@@ -34,7 +34,7 @@ class _First(schedulers.Scheduler):
     name = "first"
 
     def choose(self, flavor, cloud):
-        looks = cloud.looks(flavor.model, flavor.gpus)
+        looks = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
         if not looks:
             return schedulers.refused_by_placement(flavor, cloud)
         host = looks[0][0]

@@ -84,7 +84,7 @@ def test_asking_one_host_of_each_look_is_asking_them_all(
     everyone = _hgx(20)
     monkeypatch.setattr(
         everyone,
-        "looks",
+        "list_distinct_hosts",
         lambda model, k: [
             (host, 1) for host in everyone.hosts if host.free.bit_count() >= k
         ],

@@ -60,20 +60,20 @@ TRACE = workload.Trace(
 
 @pytest.mark.parametrize("load", [0.3, 2.0])
 def test_a_trace_can_be_drawn_from_until_it_has_a_load(load):
-    arrivals = TRACE.at_load(100, load, arrivals=300, seed=1)
+    arrivals = TRACE.draw_at_load(100, load, arrivals=300, seed=1)
     assert len(arrivals) == 300
     assert _mean_gpus(arrivals) == pytest.approx(100 * load, rel=0.001)
 
 
 def test_a_load_that_so_few_servers_never_ask_for_is_refused():
     with pytest.raises(ValueError, match="3 servers have between"):
-        TRACE.at_load(1000, 1.0, arrivals=3, seed=1)
+        TRACE.draw_at_load(1000, 1.0, arrivals=3, seed=1)
 
 
 def test_servers_that_all_stay_never_have_a_load():
     stay = workload.Trace((workload.Arrival(5, math.inf, ONE),) * 9)
     with pytest.raises(ValueError, match="give requested in place of load"):
-        stay.at_load(4, 1.0, arrivals=9, seed=1)
+        stay.draw_at_load(4, 1.0, arrivals=9, seed=1)
 
 
 def test_a_trace_can_fill_a_cloud_with_servers_that_stay():
@@ -98,7 +98,7 @@ def test_a_trace_is_read_by_time(tmp_path):
         "3,,1,,,\n"
         "4,5,0,,,\n",
     )
-    assert trace.as_it_was() == [
+    assert trace.replay() == [
         workload.Arrival(3, math.inf, ONE),
         workload.Arrival(
             9,
@@ -112,7 +112,7 @@ def test_a_trace_is_read_by_time(tmp_path):
 
 def test_a_trace_of_a_spreadsheet_is_read(tmp_path):
     trace = _read(tmp_path, "\ufeffarrival,duration,gpus\r\n1,2,1\r\n")
-    assert trace.as_it_was() == [workload.Arrival(1, 2, ONE)]
+    assert trace.replay() == [workload.Arrival(1, 2, ONE)]
 
 
 def test_a_trace_without_a_column_of_gpus_is_refused(tmp_path):

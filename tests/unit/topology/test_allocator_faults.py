@@ -54,7 +54,7 @@ def test_one_gpu_is_not_just_any():
 
 def test_gpus_that_no_driver_sees_have_links_all_the_same():
     """Devices bound to vfio-pci are unknown to NVML; tags are enough."""
-    topology = host_topologies.from_pools(
+    topology = host_topologies.build_from_pools(
         [
             ("0000:0f:00.0", "nv12:0", 0),
             ("0000:10:00.0", "nv12:1", 0),

@@ -36,7 +36,7 @@ def test_cliques_are_those_of_brute_force(near, within):
             if all_near(near, mask)
         ]
         assert sorted(
-            cliques.of_size(near, within, k, cliques.Steps(1 << 20))
+            cliques.generate_sets(near, within, k, cliques.Steps(1 << 20))
         ) == sorted(expected)
         assert all(cliques.is_clique(near, mask) for mask in expected)
         if expected:

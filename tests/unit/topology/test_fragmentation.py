@@ -36,7 +36,7 @@ def test_packing_is_disjoint_good_and_complete(machine):
     topology = machine()
     for free in random.Random(4).sample(range(1 << topology.n), 16):
         for k in range(1, topology.n + 1):
-            packed = packing.by_default(topology, k)
+            packed = packing.pack_by_default(topology, k)
             sets = packed.sets(free)
             assert set(sets) <= set(reference.good_sets(topology, k))
             assert sum(sets) & ~free == 0
@@ -78,7 +78,7 @@ def test_partitions_that_overlap_are_counted_exactly(masks, free):
         and not any(a & b for a, b in itertools.combinations(chosen, 2))
     )
     assert fragmentation.usable(topology, free, 3) == most
-    assert len(packing.of_partitions(topology, 3).sets(free)) == most
+    assert len(packing.pack_partitions(topology, 3).sets(free)) == most
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_pools_of_a_whole_host_give_its_topology(machine):
         (ADDRESSES[i], codec.format_text(mine) or None, host.numa[i])
         for i, mine in enumerate(groups.decompose(host))
     ]
-    assert host_topologies.from_pools(devices) == host
+    assert host_topologies.build_from_pools(devices) == host
 
 
 @every_machine
@@ -33,29 +33,31 @@ def test_traits_of_a_provider_tree_give_its_links_and_partitions(machine):
         (ADDRESSES[i], {"HW_GPU_API_CUDA", *codec.format_traits(mine)}, None)
         for i, mine in enumerate(groups.decompose(host))
     ]
-    found = host_topologies.from_traits(devices)
+    found = host_topologies.build_from_traits(devices)
     assert found.links == host.links
     assert found.partitions == host.partitions
 
 
 def test_hosts_of_a_kind_share_one_topology_whatever_their_addresses():
-    first = host_topologies.from_pools(
+    first = host_topologies.build_from_pools(
         [("a", "nv18:0", 0), ("b", "nv18:0", 0)]
     )
-    second = host_topologies.from_pools(
+    second = host_topologies.build_from_pools(
         [("c", "nv18:0", 0), ("d", "nv18:0", 0)]
     )
     assert first is second
     traits = ["CUSTOM_GPU_LINK_NV18_0"]
-    first = host_topologies.from_traits(
+    first = host_topologies.build_from_traits(
         [("a", traits, 0), ("b", {*traits, "X"}, 0)]
     )
-    second = host_topologies.from_traits([("c", traits, 0), ("d", traits, 0)])
+    second = host_topologies.build_from_traits(
+        [("c", traits, 0), ("d", traits, 0)]
+    )
     assert first is second
 
 
 def test_devices_without_tags_are_linked_by_their_numa_nodes():
-    host = host_topologies.from_pools(
+    host = host_topologies.build_from_pools(
         [("a", None, 0), ("b", None, 0), ("c", None, 1)]
     )
     assert host == machines.nested(3, ("NODE", [(0, 1)]), numa=(0, 0, 1))
@@ -63,8 +65,8 @@ def test_devices_without_tags_are_linked_by_their_numa_nodes():
 
 def test_a_host_without_devices_is_no_error():
     assert (
-        host_topologies.from_pools([]).n
-        == host_topologies.from_traits([]).n
+        host_topologies.build_from_pools([]).n
+        == host_topologies.build_from_traits([]).n
         == 0
     )
 
@@ -72,9 +74,9 @@ def test_a_host_without_devices_is_no_error():
 @pytest.mark.parametrize(
     ("make", "good", "bad"),
     [
-        (host_topologies.from_pools, "nv18:0", "nv18"),
+        (host_topologies.build_from_pools, "nv18:0", "nv18"),
         (
-            host_topologies.from_traits,
+            host_topologies.build_from_traits,
             ["CUSTOM_GPU_LINK_NV18_0"],
             ["CUSTOM_GPU_LINK_NV18"],
         ),

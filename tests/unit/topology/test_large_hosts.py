@@ -115,7 +115,7 @@ def test_more_than_64_devices_are_no_error():
 
 def test_packing_of_a_large_mesh_is_greedy_and_disjoint():
     topology = scattered_host()
-    packed = packing.of_linked_sets(topology, 3, links.PHB)
+    packed = packing.pack_linked_sets(topology, 3, links.PHB)
     sets = packed.sets(topology.everything)
     assert 1 <= len(sets) <= packed.count(topology.everything) <= 10
     assert sum(sets) == mask_of(

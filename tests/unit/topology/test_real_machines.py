@@ -62,7 +62,7 @@ def test_four_h200_have_four_nics_on_their_switches():
     host = Topology.from_matrix(matrix)
     gpus = [i for i, name in enumerate(names) if name.startswith("GPU")]
     nics = [i for i, name in enumerate(names) if name.startswith("NIC")]
-    near = companions.Companions.of(host, gpus, nics)
+    near = companions.Companions.from_topology(host, gpus, nics)
 
     def pairs(*taken):
         capacities = [int(nic in taken) for nic in range(len(nics))]

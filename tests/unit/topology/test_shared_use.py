@@ -82,8 +82,8 @@ def run(code, **environment):
 
 def test_processes_agree():
     code = (
-        "from nova_gpu_filter.topology import choice, hosts\n"
-        "host = hosts.from_traits([(str(i), {"
+        "from nova_gpu_filter.topology import choice, host_topologies\n"
+        "host = host_topologies.build_from_traits([(str(i), {"
         "f'CUSTOM_GPU_FABRIC_{i // 2}_2', f'CUSTOM_GPU_LINK_PIX_{i // 4}',"
         "'CUSTOM_GPU_LINK_NV4_0'}, i // 4) for i in range(8)])\n"
         "for k in range(1, 9):\n"

@@ -83,10 +83,10 @@ def many_pools(n, tag=lambda device: None):
 @pytest.mark.parametrize("in_groups", [False, True])
 def test_2000_devices_keep_the_order_of_nova(monkeypatch, in_groups):
     compared = []
-    from_pools = host_topologies.from_pools
+    from_pools = host_topologies.build_from_pools
     monkeypatch.setattr(
         host_topologies,
-        "from_pools",
+        "build_from_pools",
         lambda found: compared.append(len(found)) or from_pools(found),
     )
     host_pools = many_pools(

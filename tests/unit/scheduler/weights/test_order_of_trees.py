@@ -14,8 +14,8 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import pytest
 
 from nova_gpu_filter import conf
+from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
-from nova_gpu_filter.placement import request
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.scheduler import weights as gpu_weights
@@ -76,11 +76,11 @@ def ask_placement(hosts, k, limit, seed):
         summaries |= tree
     question = builders.question(k, limit=limit)
     found = trees.read(question, builders.inner_answer(summaries), None, ())
-    room = trees.find_room(
+    room = trees.find_remaining_capacity(
         question, found, summaries, lambda *_: set(summaries)
     )
     candidates = compose.compose(
-        request.Request(question, summaries, room, 1, seed), found
+        candidates_request.Request(question, summaries, room, 1, seed), found
     )
     return {
         next(iter(c.rest.allocations)): c.sets[0] for c in candidates[::-1]
