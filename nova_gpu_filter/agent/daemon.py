@@ -27,6 +27,7 @@ from nova_gpu_filter.agent import keeper as keeper_lib
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import requests as requests_lib
+from nova_gpu_filter.agent.fabric import service as fabric_lib
 from nova_gpu_filter.conf import gpu_agent
 from nova_gpu_filter.fleet import api
 
@@ -109,11 +110,13 @@ class Daemon:
         adapter: Any,
         domains: domains_lib.Domains,
         root: str = "/",
+        paths: Sequence[str] = (),
     ) -> None:
         """Open the ledger and the socket.
 
         :param adapter: a keystoneauth adapter of Placement.
         :param root: where the files of the host are.
+        :param paths: configuration files, with ``[pci]device_spec``.
         :raises AgentError: another agent is running, or the ledger or the
             socket cannot be made.
         """
@@ -136,7 +139,17 @@ class Daemon:
                 options.ledger,
             )
         self.keeper: keeper_lib.Keeper | None = None
-        self._server: requests_lib.Server | None = None
+        self.fabric: fabric_lib.Service | None = None
+        if options.fabric_manager:
+            self.fabric = fabric_lib.Service(
+                options, paths, self._ledger, domains, self._awake.set, root
+            )
+        self._requests = requests_lib.Requests(self._awake.set, self.fabric)
+        # Guests can start before Placement and libvirt have answered.
+        self._server = requests_lib.Server(options.socket, self._requests)
+        self._server.start()
+        if self.fabric is not None:
+            self.fabric.start()
 
     @staticmethod
     def _lock(path: str) -> IO[str]:
@@ -197,10 +210,7 @@ class Daemon:
             ),
             submit=lambda clean: self._pool.submit(self._guard, clean),
         )
-        self._server = requests_lib.Server(
-            options.socket, requests_lib.Requests(keeper, self._awake.set)
-        )
-        self._server.start()
+        self._requests.keeper = keeper
         return keeper
 
     def _guard(self, clean: Any) -> None:
@@ -219,6 +229,8 @@ class Daemon:
     def wake(self) -> None:
         """Have a pass made now."""
         self._awake.set()
+        if self.fabric is not None:
+            self.fabric.wake()
 
     def run(self) -> None:
         """Make passes until :meth:`stop`."""
@@ -251,9 +263,10 @@ class Daemon:
     def close(self) -> None:
         """Give everything back."""
         self._ended.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        self._server.shutdown()
+        self._server.server_close()
+        if self.fabric is not None:
+            self.fabric.stop()
         self._pool.shutdown(cancel_futures=True)
         self._ledger.close()
         self._lock_file.close()
@@ -280,7 +293,7 @@ def run(paths: Sequence[str]) -> None:
     """
     conf = read_options(paths)
     domains = domains_lib.connect(conf.gpu_agent.libvirt_uri)
-    daemon = Daemon(conf, connect_placement(conf), domains)
+    daemon = Daemon(conf, connect_placement(conf), domains, paths=paths)
     if isinstance(domains, domains_lib.Libvirt):
         domains.watch(daemon.wake)
     for number in (signal.SIGTERM, signal.SIGINT):

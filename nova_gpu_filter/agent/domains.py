@@ -8,6 +8,7 @@ next look: each look reads everything, so that a lost event does not matter.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import importlib
 import logging
 import subprocess
@@ -38,6 +39,12 @@ class Domains(Protocol):
 
     def read_holders(self) -> dict[str, str]:
         """Read who has devices: PCI address -> UUID of the domain.
+
+        :raises CannotRead: libvirt does not answer.
+        """
+
+    def read_running(self) -> dict[str, frozenset[str]]:
+        """Read what runs: UUID of a domain -> its PCI addresses.
 
         :raises CannotRead: libvirt does not answer.
         """
@@ -84,6 +91,14 @@ def _address(place: ElementTree.Element) -> Iterator[str]:
         LOG.warning("libvirt has no PCI address: %s", place.attrib)
 
 
+def _by_address(found: Mapping[str, frozenset[str]]) -> dict[str, str]:
+    return {
+        address: uuid
+        for uuid, addresses in found.items()
+        for address in addresses
+    }
+
+
 class Libvirt:
     """Asks libvirt by its Python binding."""
 
@@ -100,10 +115,16 @@ class Libvirt:
 
     def read_holders(self) -> dict[str, str]:
         """Read who has devices; see :class:`Domains`."""
+        return _by_address(self._read(0))
 
-        def read(connection: Any) -> dict[str, str]:
+    def read_running(self) -> dict[str, frozenset[str]]:
+        """Read what runs; see :class:`Domains`."""
+        return self._read(self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+
+    def _read(self, flags: int) -> dict[str, frozenset[str]]:
+        def read(connection: Any) -> dict[str, frozenset[str]]:
             found = {}
-            for domain in connection.listAllDomains():
+            for domain in connection.listAllDomains(flags):
                 try:
                     xml = domain.XMLDesc()
                 except self._libvirt.libvirtError as error:
@@ -113,8 +134,7 @@ class Libvirt:
                         # It has gone since it was listed.
                         continue
                     raise
-                for one in parse_hostdevs(xml):
-                    found[one] = domain.UUIDString()
+                found[domain.UUIDString()] = frozenset(parse_hostdevs(xml))
             return found
 
         return self._ask(read)
@@ -140,12 +160,17 @@ class Libvirt:
         connection = self._libvirt.openReadOnly(self._uri)
         if self._on_event is not None:
             on_event = self._on_event
-            connection.domainEventRegisterAny(
-                None,
+            # A server that is suspended gives its devices back, and gets them
+            # again, while its domain is running (suspend and resume of
+            # nova/virt/libvirt/driver.py).
+            for event in (
                 self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                lambda *_details: on_event(),
-                None,
-            )
+                self._libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+                self._libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+            ):
+                connection.domainEventRegisterAny(
+                    None, event, lambda *_details: on_event(), None
+                )
             connection.setKeepAlive(5, 3)
         return connection
 
@@ -177,17 +202,23 @@ class Virsh:
 
     def read_holders(self) -> dict[str, str]:
         """Read who has devices; see :class:`Domains`."""
+        return _by_address(self._read("list", "--all", "--uuid"))
+
+    def read_running(self) -> dict[str, frozenset[str]]:
+        """Read what runs; see :class:`Domains`."""
+        return self._read("list", "--uuid")
+
+    def _read(self, *listing: str) -> dict[str, frozenset[str]]:
         found = {}
-        for uuid in self._ask("list", "--all", "--uuid").split():
+        for uuid in self._ask(*listing).split():
             try:
                 xml = self._ask("dumpxml", uuid)
             except errors.CannotRead:
-                if uuid not in self._ask("list", "--all", "--uuid").split():
+                if uuid not in self._ask(*listing).split():
                     # It has gone since it was listed.
                     continue
                 raise
-            for one in parse_hostdevs(xml):
-                found[one] = uuid
+            found[uuid] = frozenset(parse_hostdevs(xml))
         return found
 
     def read_hostname(self) -> str:

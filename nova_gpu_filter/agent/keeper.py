@@ -82,6 +82,8 @@ class Keeper:
         self._generations: dict[str, int] = {}
         """Of the providers of free devices that are not of one-time use."""
         self._providers: Mapping[str, providers_lib.Provider] = {}
+        self._all: Mapping[str, providers_lib.Provider] = {}
+        """Those that are not looked after as well."""
         self.blind: str | None = "nothing has been read yet"
         """Why the last pass could not be made; None: it was made."""
         self.counts: dict[str, int] = dict.fromkeys(Event, 0)
@@ -109,6 +111,7 @@ class Keeper:
             if self.blind is not None:
                 LOG.info("Placement, libvirt and sysfs have been read")
             self.blind = None
+            self.quarantine_suspects()
             done = [
                 self._follow(provider, holders, dead)
                 for provider in self._providers.values()
@@ -126,9 +129,10 @@ class Keeper:
 
     def _read_providers(self) -> dict[str, providers_lib.Provider]:
         known = self._ledger.records()
+        self._all = self._placement.read()
         return {
             address: provider
-            for address, provider in self._placement.read().items()
+            for address, provider in self._all.items()
             # What was looked after once still is: its state is not forgotten
             # with a change of device_spec.
             if provider.is_one_time_use
@@ -413,6 +417,32 @@ class Keeper:
     def records(self) -> list[states.Record]:
         """List all devices, by address."""
         return list(self._ledger.records().values())
+
+    def consumers(self) -> Mapping[str, tuple[str, ...]] | None:
+        """Give who has each device allocated, as of the last pass.
+
+        Of devices that are not looked after it is not known.
+
+        :returns: None: Placement could not be read.
+        """
+        if self.blind is not None:
+            return None
+        return {
+            address: provider.consumers
+            for address, provider in self._all.items()
+        }
+
+    def quarantine_suspects(self) -> None:
+        """Quarantine devices whose partition could not be activated."""
+        for address, reason in self._ledger.suspects().items():
+            try:
+                self.quarantine(address, reason, AGENT)
+            except errors.UnknownDevice as error:
+                if self.blind is not None:
+                    # It may be in Placement.
+                    continue
+                LOG.error("Not quarantined: %s (%s)", error, reason)
+            self._ledger.clear_suspect(address)
 
     def find(self, device: str) -> states.Record:
         """Find a device by its address, in any form.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The ledger: a file of SQLite with the record of each device.
+"""The ledger: a file of SQLite with the record of each device, and with the
+owner of each fabric partition.
 
 It is the truth about what must not be given away. Each change is one
 transaction, on disk when :meth:`Ledger.change` returns
@@ -12,6 +13,7 @@ is written here first and done then; what makes it available is done only
 after the state that allows it stands here.
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -22,12 +24,12 @@ from typing import Final
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent.fabric import owning
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of the tables below (``PRAGMA user_version``)."""
 
-_TABLES: Final = """
-BEGIN;
+_DEVICES: Final = """
 CREATE TABLE devices (
     address TEXT PRIMARY KEY,
     state TEXT NOT NULL,
@@ -47,9 +49,24 @@ CREATE TABLE history (
     owner TEXT
 );
 CREATE INDEX history_of_device ON history (address, number);
-PRAGMA user_version = 1;
-COMMIT;
 """
+_PARTITIONS: Final = """
+CREATE TABLE partitions (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    devices TEXT NOT NULL,
+    vfs TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    since REAL NOT NULL
+);
+CREATE TABLE suspects (
+    address TEXT PRIMARY KEY,
+    reason TEXT NOT NULL
+);
+"""
+_SCRIPTS: Final = {0: _DEVICES + _PARTITIONS, 1: _PARTITIONS}
+"""What a file of an older version lacks."""
 
 KEPT: Final = 200
 """Changes of each device that the history keeps."""
@@ -104,17 +121,20 @@ class Ledger:
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
             [(version,)] = db.execute("PRAGMA user_version")
-            if version == 0:
-                self.is_new = True
-                db.executescript(_TABLES)
+            if version in _SCRIPTS:
+                self.is_new = version == 0
+                db.executescript(
+                    f"BEGIN; {_SCRIPTS[version]}"
+                    f" PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
             elif version != _VERSION:
                 raise sqlite3.OperationalError(
                     f"it is of version {version}, and this agent knows"
                     f" {_VERSION}: it was written by another release"
                 )
-            else:
-                # A row that makes no sense is damage, too.
-                list(_read(db))
+            # A row that makes no sense is damage, too.
+            list(_read(db))
+            list(_read_partitions(db))
         except BaseException:
             db.close()
             raise
@@ -172,6 +192,56 @@ class Ledger:
             ).fetchall()
         return tuple(_record((*row, "")) for row in rows)
 
+    def partitions(self) -> dict[int, owning.Ownership]:
+        """Read which partitions guests own, by their ids."""
+        with self._lock:
+            return {row.id: row for row in _read_partitions(self._db)}
+
+    def own(self, row: owning.Ownership) -> None:
+        """Write who owns a partition.
+
+        :raises LedgerUnusable: nothing was written.
+        """
+        with self._lock, self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO partitions"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row.dump(),
+            )
+
+    def disown(self, id_: int) -> None:
+        """Remove a partition that nobody owns any more.
+
+        :raises LedgerUnusable: nothing was written.
+        """
+        with self._lock, self._transaction() as db:
+            db.execute("DELETE FROM partitions WHERE id = ?", (id_,))
+
+    def suspects(self) -> dict[str, str]:
+        """Read devices that are to be quarantined: address -> why."""
+        with self._lock:
+            rows = self._db.execute("SELECT address, reason FROM suspects")
+            return dict(rows.fetchall())
+
+    def suspect(self, addresses: Iterable[str], reason: str) -> None:
+        """Note that devices are to be quarantined.
+
+        :raises LedgerUnusable: nothing was written.
+        """
+        with self._lock, self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO suspects VALUES (?, ?)",
+                [(one, reason) for one in addresses],
+            )
+
+    def clear_suspect(self, address: str) -> None:
+        """Note that a device was quarantined.
+
+        :raises LedgerUnusable: nothing was written.
+        """
+        with self._lock, self._transaction() as db:
+            db.execute("DELETE FROM suspects WHERE address = ?", (address,))
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -205,3 +275,17 @@ def _record(
         )
     except ValueError as error:
         raise sqlite3.DatabaseError(f"{address}: {error}") from error
+
+
+def _read_partitions(db: sqlite3.Connection) -> Iterator[owning.Ownership]:
+    rows = db.execute(
+        "SELECT id, state, owner, devices, vfs, boot, since FROM partitions"
+        " ORDER BY id"
+    ).fetchall()
+    for row in rows:
+        try:
+            yield owning.Ownership.load(row)
+        except ValueError as error:
+            raise sqlite3.DatabaseError(
+                f"partition {row[0]}: {error}"
+            ) from error

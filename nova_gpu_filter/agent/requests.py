@@ -24,6 +24,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import keeper as keeper_lib
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent.fabric import service as fabric_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -53,48 +54,73 @@ class Requests:
     """Answers requests; decides nothing."""
 
     def __init__(
-        self, keeper: keeper_lib.Keeper, wake: Callable[[], None]
+        self,
+        wake: Callable[[], None],
+        fabric: fabric_lib.Service | None = None,
     ) -> None:
         """Nothing is asked yet.
 
         :param wake: has the daemon make a pass.
+        :param fabric: None: partitions are not looked after.
         """
-        self._keeper = keeper
         self._wake = wake
+        self._fabric = fabric
+        self.keeper: keeper_lib.Keeper | None = None
+        """None: libvirt has not said yet which compute node this is. Guests
+        start without it."""
 
     def answer(self, request: Mapping[str, Any], user: str) -> Answer:
         """Answer one request.
 
         :param user: who asks.
         """
+        try:
+            if str(request.get("command")).startswith("fabric-"):
+                return self._answer_of_fabric(request)
+            if self.keeper is None:
+                return {"error": "libvirt has not answered yet, see the log"}
+            return self._answer(self.keeper, request, user)
+        except exception.GpuFilterError as error:
+            return {"error": str(error)}
+
+    def _answer_of_fabric(self, request: Mapping[str, Any]) -> Answer:
+        if self._fabric is None:
+            return {
+                "error": "partitions are not looked after: set"
+                " [gpu_agent]fabric_manager"
+            }
+        consumers = None if self.keeper is None else self.keeper.consumers()
+        return self._fabric.answer(request, consumers)
+
+    def _answer(
+        self,
+        keeper: keeper_lib.Keeper,
+        request: Mapping[str, Any],
+        user: str,
+    ) -> Answer:
         command = request.get("command")
         device = str(request.get("device", ""))
         reason = str(request.get("reason") or f"asked for by {user}")
         changes = {
-            "quarantine": self._keeper.quarantine,
-            "release": self._keeper.release,
-            "clean": self._keeper.clean,
+            "quarantine": keeper.quarantine,
+            "release": keeper.release,
+            "clean": keeper.clean,
         }
-        try:
-            if command == "list":
-                return {
-                    "devices": list(map(describe, self._keeper.records())),
-                    "blind": self._keeper.blind,
-                    "counts": self._keeper.counts,
-                }
-            if command == "show":
-                return {
-                    "devices": [describe(self._keeper.find(device))],
-                    "history": list(
-                        map(describe, self._keeper.history(device))
-                    ),
-                }
-            if command in changes:
-                record = changes[command](device, reason, user)
-                self._wake()
-                return {"devices": [describe(record)]}
-        except exception.GpuFilterError as error:
-            return {"error": str(error)}
+        if command == "list":
+            return {
+                "devices": list(map(describe, keeper.records())),
+                "blind": keeper.blind,
+                "counts": keeper.counts,
+            }
+        if command == "show":
+            return {
+                "devices": [describe(keeper.find(device))],
+                "history": list(map(describe, keeper.history(device))),
+            }
+        if command in changes:
+            record = changes[command](device, reason, user)
+            self._wake()
+            return {"devices": [describe(record)]}
         return {"error": f"no command '{command}'"}
 
 

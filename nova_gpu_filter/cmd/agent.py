@@ -17,6 +17,7 @@ from nova_gpu_filter import printable
 from nova_gpu_filter.agent import daemon
 from nova_gpu_filter.agent import requests
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.cmd import agent_fabric
 from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.cmd.host import app as host_app
 from nova_gpu_filter.cmd.host import command
@@ -162,6 +163,9 @@ _COMMANDS: Final[dict[str, type[command.Command]]] = {
     "quarantine": Quarantine,
     "release": Release,
     "clean": Clean,
+    "fabric list": agent_fabric.List,
+    "fabric audit": agent_fabric.Audit,
+    "fabric hook": agent_fabric.Hook,
 }
 
 
@@ -194,10 +198,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
         + "\n".join(
-            f"  {name:<10} {(each.__doc__ or '').partition(chr(10))[0]}"
+            f"  {name:<12} {(each.__doc__ or '').partition(chr(10))[0]}"
             for name, each in _COMMANDS.items()
         )
-        + "\n  run        Run the daemon; systemd does that.",
+        + "\n  run          Run the daemon; systemd does that.",
     )
     parser.add_argument(
         "--version",
@@ -213,7 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         metavar="COMMAND",
-        choices=("run", *_COMMANDS),
+        choices=(
+            "run",
+            *dict.fromkeys(name.partition(" ")[0] for name in _COMMANDS),
+        ),
         help=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -263,7 +270,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command == "fabric":
+        words = [
+            name.partition(" ")[2]
+            for name in _COMMANDS
+            if name.startswith("fabric ")
+        ]
+        if not args.arguments or args.arguments[0] not in words:
+            parser.error(f"'fabric' needs one of {', '.join(words)}")
+        args.command += f" {args.arguments.pop(0)}"
     prog = f"{NAME} {args.command}"
     app = App(args.socket)
     try:

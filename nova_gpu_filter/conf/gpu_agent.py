@@ -172,6 +172,62 @@ clean, have it quarantined. A single uncorrectable one always has.
 How many devices are cleaned at the same time.
 """,
     ),
+    cfg.StrOpt(
+        "fabric_manager",
+        default="",
+        help="""
+Address of NVIDIA's Fabric Manager, on hosts with NVSwitches whose GPUs are
+given to guests (``FABRIC_MODE=1``, or 2 for vGPUs).
+
+With it the agent activates the fabric partition of a guest before the guest
+starts, and deactivates it after. ``127.0.0.1:6666`` is Fabric Manager's
+default; a path is that of its Unix socket (``FM_CMD_UNIX_SOCKET_PATH``).
+Empty: partitions are left alone. The hook of libvirt has to be installed, too;
+see ``nova-gpu-agent fabric hook``.
+""",
+    ),
+    cfg.StrOpt(
+        "fabric_library",
+        default="libnvfm.so.1",
+        help="""
+Library by which Fabric Manager is asked, of the package
+``nvidia-fabricmanager-dev``; or the path of ``fmpm``, which cannot activate
+partitions of vGPUs.
+
+Where the library cannot be loaded and ``fmpm`` is in the path, that is used.
+""",
+    ),
+    cfg.StrOpt(
+        "fabric_inventory",
+        default="",
+        help="""
+Saved output of ``nova-gpu-host inventory -f json`` that has the partitions.
+
+Without it the tags ``gpu_links`` of ``[pci]device_spec`` say which GPUs a
+partition has.
+""",
+    ),
+    cfg.FloatOpt(
+        "fabric_deadline",
+        default=60.0,
+        min=0.0,
+        max=180.0,
+        help="""
+Seconds that the start of a guest waits for a Fabric Manager that is starting
+or cannot be reached. Then the start fails, and Nova builds the server on
+another host.
+""",
+    ),
+    cfg.FloatOpt(
+        "fabric_interval",
+        default=2.0,
+        min=0.1,
+        max=60.0,
+        help="""
+Seconds between two looks at Fabric Manager: so long it can have forgotten what
+is active after it was restarted.
+""",
+    ),
 ]
 
 

@@ -4,12 +4,15 @@
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 import time
+from typing import Final
 from typing import Protocol
 from typing import TypeVar
 
 from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric
 
@@ -23,10 +26,25 @@ class FabricError(errors.AgentError):
     """Fabric Manager did not do what it was asked."""
 
     message = "Fabric Manager (%(address)s): %(request)s: %(answer)s"
+    number = codes.SUCCESS
+    """What was answered; 0 where there was no code."""
 
 
 class NotReady(FabricError):
     """Fabric Manager is starting, or away; it may answer later."""
+
+
+class Misconfigured(FabricError):
+    """It is no fault of a partition: Fabric Manager serves none like this."""
+
+
+KINDS: Final[Mapping[codes.Then, type[FabricError]]] = {
+    codes.Then.FAIL: FabricError,
+    codes.Then.CONFIGURE: Misconfigured,
+    codes.Then.AGAIN: NotReady,
+    codes.Then.RECONNECT: NotReady,
+}
+"""What is raised for a code."""
 
 
 class NoLibrary(errors.AgentError):

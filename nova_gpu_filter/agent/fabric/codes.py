@@ -33,6 +33,8 @@ class Then(enum.Enum):
     """It will be the same the next time."""
     AGAIN = "again"
     """Fabric Manager is starting, or is away: ask again."""
+    CONFIGURE = "configure"
+    """It is not for the partition: a person has to change the host."""
     RECONNECT = "reconnect"
     """The connection is of no use any more: connect, and ask again."""
 
@@ -55,12 +57,22 @@ _ROWS: Final = (
     Code(0, "FM_ST_SUCCESS", "it was successful"),
     Code(-1, "FM_ST_BADPARAM", "an argument is invalid"),
     Code(-2, "FM_ST_GENERIC_ERROR", "an unspecified error"),
-    Code(-3, "FM_ST_NOT_SUPPORTED", "not supported, or not enabled"),
+    Code(
+        -3,
+        "FM_ST_NOT_SUPPORTED",
+        "not supported, or not enabled",
+        Then.CONFIGURE,
+    ),
     # Of a function that takes a handle: this process has not called
     # fmLibInit, or fmLibShutdown came in between.
     Code(-4, "FM_ST_UNINITIALIZED", "not initialized", Then.RECONNECT),
     Code(-5, "FM_ST_TIMEOUT", "it timed out", Then.RECONNECT),
-    Code(-6, "FM_ST_VERSION_MISMATCH", "versions of the API do not match"),
+    Code(
+        -6,
+        "FM_ST_VERSION_MISMATCH",
+        "versions of the API do not match",
+        Then.CONFIGURE,
+    ),
     Code(-7, "FM_ST_IN_USE", "in use"),
     Code(
         -8,

@@ -99,12 +99,15 @@ class Fmpm:
                 self._is_away = False
                 self.connections += 1
             return said
-        is_away = _NO_CONNECTION in said or (
-            code is not None and code.then is not codes.Then.FAIL
-        )
-        if is_away:
+        kind = client.KINDS[code.then] if code else client.FabricError
+        if _NO_CONNECTION in said:
             self._is_away = True
-        raise (client.NotReady if is_away else client.FabricError)(
+            kind = client.NotReady
+        elif kind is client.NotReady:
+            # Another one than before may be starting.
+            self._is_away = False
+            self.connections += 1
+        raise kind(
             address=self._address,
             request=f"fmpm {' '.join(arguments)}",
             answer=code or problem,

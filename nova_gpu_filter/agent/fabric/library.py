@@ -134,7 +134,7 @@ class Library:
         """Activate or deactivate; the list decides where a code is unclear."""
         try:
             self._ask(call, partition, *more)
-        except _Refused as error:
+        except client.FabricError as error:
             if error.number not in codes.ALREADY[call]:
                 raise
             for one in self.list_partitions():
@@ -160,7 +160,7 @@ class Library:
 
     def _refusal(self, request: str, number: int) -> client.FabricError:
         code = codes.find(number)
-        error = (_Refused if code.then is codes.Then.FAIL else _RefusedNow)(
+        error = client.KINDS[code.then](
             address=self._address, request=request, answer=code
         )
         error.number = number
@@ -207,15 +207,6 @@ class Library:
             if isinstance(wanted, layouts.ConnectV2):
                 wanted.kind = layouts.UNIX if is_unix else layouts.INET
             yield wanted
-
-
-class _Refused(client.FabricError):
-    number = codes.SUCCESS
-    """What was answered."""
-
-
-class _RefusedNow(_Refused, client.NotReady):
-    pass
 
 
 def _read(partition: layouts.Partition) -> fabric.ListedPartition:

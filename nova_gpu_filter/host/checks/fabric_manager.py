@@ -24,12 +24,21 @@ CHECK = "fabric-manager"
 
 BARE_METAL, SHARED, VGPU = range(3)
 _MODE = re.compile(r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", re.MULTILINE)
+_RESTART = re.compile(r"^\s*FABRIC_MODE_RESTART\s*=\s*([0-9]+)", re.MULTILINE)
 
 
 def mode(text: str | None) -> int:
     """Read the mode from the configuration; it is 0 unless set."""
     match = _MODE.search(text or "")
     return int(match[1]) if match else BARE_METAL
+
+
+def restarts(text: str | None) -> bool:
+    """Read whether it waits, when it is started, for the list of activated
+    partitions (FABRIC_MODE_RESTART of the User Guide).
+    """
+    match = _RESTART.search(text or "")
+    return bool(match) and int(match[1]) == 1  # type: ignore[index]
 
 
 def check(context: Context) -> Iterator[Finding]:

@@ -69,6 +69,7 @@ class Running:
             self.adapter,
             domains.Libvirt("qemu:///system", self.libvirt),
             str(tree.root),
+            [str(path / "nova.conf")],
         )
         self.socket = f"{path}/run/agent.sock"
         self.thread = threading.Thread(target=self.daemon.run)
@@ -198,7 +199,7 @@ def test_without_a_command_it_says_what_there_is(capsys):
     assert command.main([]) == 0
     out = capsys.readouterr().out
     assert out.startswith("usage: nova-gpu-agent [-h]")
-    assert "quarantine Give a device to no server" in out
+    assert "quarantine   Give a device to no server" in out
     assert "positional arguments" not in out
 
 

@@ -39,6 +39,7 @@ class Domain:
         self.uuid = str(uuid.uuid4())
         self.xml = xml or domain_xml(*addresses)
         self.error = None
+        self.is_active = True
 
     def XMLDesc(self):
         """Return its XML."""
@@ -57,6 +58,9 @@ class Libvirt:
     libvirtError = LibvirtError
     VIR_ERR_NO_DOMAIN = 42
     VIR_DOMAIN_EVENT_ID_LIFECYCLE = 0
+    VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED = 15
+    VIR_DOMAIN_EVENT_ID_DEVICE_ADDED = 19
+    VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
 
     def __init__(self, hostname="gpu-1"):
         self.domains = []
@@ -72,10 +76,10 @@ class Libvirt:
         self.uri = uri
         return self
 
-    def listAllDomains(self):
-        """List the domains."""
+    def listAllDomains(self, flags=0):
+        """List the domains; with a flag those that run."""
         self._answer()
-        return list(self.domains)
+        return [one for one in self.domains if one.is_active or not flags]
 
     def getHostname(self):
         """Return the name of the host."""

@@ -63,6 +63,15 @@ def test_holders_are_read_from_all_domains():
     assert libvirt.opened == 1
 
 
+def test_what_runs_is_read_without_domains_that_are_shut_off():
+    libvirt = fakes.Libvirt()
+    one, two = fakes.Domain("0000:85:00.0"), fakes.Domain("0000:86:00.0")
+    two.is_active = False
+    libvirt.domains = [one, two]
+    asked = domains.Libvirt("qemu:///system", libvirt)
+    assert asked.read_running() == {one.uuid: frozenset({"0000:85:00.0"})}
+
+
 def test_a_domain_that_goes_while_it_is_read_is_left_out():
     libvirt = fakes.Libvirt()
     gone = fakes.Domain("0000:85:00.0")
@@ -105,7 +114,8 @@ def test_events_are_registered_with_each_connection():
         asked.read_holders()
     libvirt.is_away = False
     asked.read_holders()
-    assert len(libvirt.callbacks) == 2
+    # Domains, and devices that come and go: suspend and resume.
+    assert len(libvirt.callbacks) == 2 * 3
 
 
 VIRSH = """#!/bin/sh

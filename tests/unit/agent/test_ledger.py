@@ -12,6 +12,7 @@ import pytest
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent.fabric import owning
 from nova_gpu_filter.agent.states import State
 
 GPU = "0000:85:00.0"
@@ -169,3 +170,32 @@ def test_a_process_killed_at_any_statement_loses_nothing_that_it_wrote(
     state = found.get(GPU).state
     assert state is written[-1]
     assert [one.state for one in found.history(GPU)] == written[::-1]
+
+
+def test_a_ledger_of_the_first_version_gets_tables_of_partitions(path):
+    ledger = ledger_lib.Ledger(path)
+    ledger.change(record())
+    ledger._db.executescript(
+        "DROP TABLE partitions; DROP TABLE suspects; PRAGMA user_version = 1"
+    )
+    ledger.close()
+    again = ledger_lib.Ledger(path)
+    assert not again.is_new
+    assert again.get(GPU) == record()
+    assert again.partitions() == {}
+
+
+def test_partitions_and_suspects_are_there_after_a_restart(path):
+    ledger = ledger_lib.Ledger(path)
+    row = owning.Ownership(
+        3, owning.Phase.ACTIVE, "server", frozenset({GPU}), (), "boot", 1.0
+    )
+    ledger.own(row)
+    ledger.suspect([GPU, "0000:86:00.0"], "it failed")
+    ledger.close()
+    again = ledger_lib.Ledger(path)
+    assert again.partitions() == {3: row}
+    again.disown(3)
+    again.clear_suspect(GPU)
+    assert again.partitions() == {}
+    assert again.suspects() == {"0000:86:00.0": "it failed"}

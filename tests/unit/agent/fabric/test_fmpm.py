@@ -88,7 +88,7 @@ def test_one_that_is_starting_is_asked_again_and_may_be_another(
         fabric.activate(7)
     answer(tmp_path, "", 0)
     fabric.activate(7)
-    assert fabric.connections == 2
+    assert fabric.connections == 2, "it is told what is active"
 
 
 def test_a_list_that_is_none_and_a_program_that_is_none(fabric, tmp_path):

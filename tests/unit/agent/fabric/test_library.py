@@ -170,6 +170,9 @@ def test_each_code_fails_with_its_words_or_is_asked_again(
         f" partition 5: {code.name} ({number}): {code.words}"
     )
     assert isinstance(caught.value, client.NotReady) == (number in AGAIN)
+    assert isinstance(caught.value, client.Misconfigured) == (
+        number in {-3, -6}
+    )
     assert manager.active() == set()
     manager.inject(f"fail fmActivateFabricPartition {number} 2")
     if number in AGAIN:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which partition a guest's GPUs are.
+
+A partition is known by the PCI addresses of its GPUs: from the tags
+``gpu_links`` of ``[pci]device_spec``, as ``nova-gpu-host config`` writes them,
+or from a saved output of ``nova-gpu-host inventory``. Both were made while the
+driver nvidia had the GPUs, with their Module Ids, which do not follow the PCI
+order; nothing is asked of NVML when a guest starts.
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.saved import inventory_json
+from nova_gpu_filter.nova_rules import device_spec
+from nova_gpu_filter.nova_rules import pci_options
+from nova_gpu_filter.topology import codec
+
+Partitions: TypeAlias = Mapping[int, frozenset[str]]
+"""Id of a partition -> PCI addresses of its GPUs."""
+
+
+class NoPartition(errors.AgentError):
+    """A guest has GPUs of the fabric that are no partition together."""
+
+    message = (
+        "%(devices)s are no fabric partition together, so that they cannot"
+        " have NVLinks; partitions of them are %(known)s. Give the flavor"
+        " gpu:link=fabric"
+    )
+
+
+class OtherPartition(errors.AgentError):
+    """What is known of a partition is not what Fabric Manager says."""
+
+    message = (
+        "partition %(partition)s has %(ours)s here, and %(theirs)s in Fabric"
+        " Manager: write the tags gpu_links again with 'nova-gpu-host config"
+        " --fabric'"
+    )
+
+
+def read_tags(options: pci_options.PciOptions) -> Partitions:
+    """Read the partitions in the tags of device specs.
+
+    One of which not all GPUs are given to guests is left out.
+
+    :raises AgentError: a tag cannot be read.
+    """
+    found: dict[int, set[str]] = {}
+    sizes: dict[int, int] = {}
+    for text in options.device_specs:
+        try:
+            for spec in device_spec.parse(text):
+                tag, numbers = spec.tags.get(codec.TAG), spec.exact_address
+                if not isinstance(tag, str) or numbers is None:
+                    continue
+                address = str(address_lib.PciAddress(*numbers))
+                for id_, size in codec.parse_text(address, tag).partitions:
+                    found.setdefault(id_, set()).add(address)
+                    sizes[id_] = size
+        except (codec.LinkTextError, device_spec.SpecError) as error:
+            raise errors.AgentError(
+                reason=f"{options.source}: {error}"
+            ) from error
+    return {
+        id_: frozenset(addresses)
+        for id_, addresses in found.items()
+        if len(addresses) == sizes[id_]
+    }
+
+
+def read_inventory(path: str) -> Partitions:
+    """Read the partitions in a saved output of ``nova-gpu-host inventory``.
+
+    :raises AgentError: it cannot be read, or is none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        raise errors.CannotRead(source=path, error=error) from error
+    _host, host_links = inventory_json.read(path, text)
+    return {
+        partition.id: frozenset(map(str, partition.addresses))
+        for partition in host_links.partitions
+    }
+
+
+def choose(partitions: Partitions, devices: Collection[str]) -> int | None:
+    """Find the partition of a guest.
+
+    :param devices: PCI addresses of all its devices; those that are in no
+        partition do not count.
+    :returns: its id; None: the guest has no GPU of the fabric.
+    :raises NoPartition: its GPUs are none.
+    """
+    of_fabric = frozenset().union(*partitions.values())
+    wanted = of_fabric & frozenset(devices)
+    if not wanted:
+        return None
+    for id_, addresses in sorted(partitions.items()):
+        if addresses == wanted:
+            return id_
+    near = [
+        f"{id_} ({' '.join(sorted(addresses))})"
+        for id_, addresses in sorted(partitions.items())
+        if addresses < wanted
+    ]
+    raise NoPartition(
+        devices=" ".join(sorted(wanted)), known=", ".join(near) or "none"
+    )
+
+
+def check(
+    id_: int,
+    devices: Collection[str],
+    listed: Collection[fabric.ListedPartition],
+) -> fabric.ListedPartition:
+    """Hold a partition against Fabric Manager's own list.
+
+    :param listed: what Fabric Manager lists; it knows the PCI address of a
+        GPU only where the driver nvidia has it.
+    :raises OtherPartition: it is another one there.
+    """
+    for one in listed:
+        if one.id != id_:
+            continue
+        known = {str(m.address) for m in one.members if m.address is not None}
+        if len(one.members) != len(devices) or not known <= set(devices):
+            theirs = " ".join(sorted(known)) or f"{len(one.members)} GPUs"
+            break
+        return one
+    else:
+        theirs = "is not listed"
+    raise OtherPartition(
+        partition=id_, ours=" ".join(sorted(devices)), theirs=theirs
+    )

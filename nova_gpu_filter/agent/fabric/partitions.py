@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Has Fabric Manager agree with the guests that run.
+
+libvirt holds the lock of a domain while its hook runs, so that nothing here
+that the hook waits for may ask libvirt, or wait for somebody who does:
+:meth:`Partitions.reconcile` is given what was read before.
+"""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+import dataclasses
+import logging
+import threading
+import time
+
+from nova_gpu_filter import exception
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import ledger as ledger_lib
+from nova_gpu_filter.agent.fabric import choice
+from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric.owning import Ownership
+from nova_gpu_filter.agent.fabric.owning import Phase
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import fabric
+
+LOG = logging.getLogger(__name__)
+
+Running = Mapping[str, frozenset[str]]
+"""UUID of a running domain -> PCI addresses of its devices."""
+
+
+class Occupied(errors.AgentError):
+    """Another guest has GPUs of the partition, as far as is known."""
+
+    message = (
+        "partition %(partition)s cannot be activated: %(owner)s owns partition"
+        " %(other)s with the same GPUs; see 'nova-gpu-agent fabric audit'"
+    )
+
+
+class Suspected(errors.AgentError):
+    """A GPU of the partition is about to be quarantined."""
+
+    message = "device %(device)s is being quarantined: %(reason)s"
+
+
+class NoOrder(errors.AgentError):
+    """It is not known in which order the VFs belong to the partition."""
+
+    message = (
+        "partition %(partition)s: Fabric Manager does not list the PCI"
+        " addresses of its GPUs, so that the order of the VFs %(vfs)s is not"
+        " known; bind the GPUs to the driver nvidia"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How to ask; see the options of ``[gpu_agent]``."""
+
+    deadline: float
+    """Seconds that a start waits for Fabric Manager to be ready."""
+    boot: str
+    """Which start of the host this is."""
+
+
+class Partitions:
+    """The partitions of a compute node; safe to use from several threads."""
+
+    def __init__(
+        self,
+        ledger: ledger_lib.Ledger,
+        client: client_lib.Client,
+        read_partitions: Callable[[], choice.Partitions],
+        is_resilient: Callable[[], bool],
+        find_parent: Callable[[str], str | None],
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Forget what was active before the host was started.
+
+        :param is_resilient: whether Fabric Manager, when it is restarted,
+            waits for the list of what is active (FABRIC_MODE_RESTART).
+        :param find_parent: the PF of a VF; None for other devices.
+        """
+        self._ledger = ledger
+        self._client = client
+        self._read_partitions = read_partitions
+        self._is_resilient = is_resilient
+        self._find_parent = find_parent
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._told: int | None = None
+        """Which connection knows what is active."""
+        self._changes = 0
+        self._changed: dict[str, int] = {}
+        """UUID -> the change with which a hook has last spoken of it."""
+        self._preparing: set[str] = set()
+        self._said: dict[object, str] = {}
+        for row in ledger.partitions().values():
+            if row.boot != settings.boot:
+                ledger.disown(row.id)
+
+    # -- what the hook asks
+
+    def prepare(self, uuid: str, devices: Collection[str]) -> int | None:
+        """Activate the partition of a guest that is about to start.
+
+        :param devices: PCI addresses of all its devices.
+        :returns: the partition; None: it has no GPU of the fabric.
+        :raises AgentError: it must not start; the message says why.
+        """
+        partitions = self._read_partitions()
+        vfs = self._find_vfs(partitions, devices)
+        gpus = set(devices) | set(vfs)
+        id_ = choice.choose(partitions, gpus)
+        with self._lock:
+            self._note(uuid)
+            self._preparing.add(uuid)
+        try:
+            if id_ is None:
+                self.release(uuid)
+                return None
+            wanted = Ownership(
+                id_,
+                Phase.ACTIVATING,
+                uuid,
+                partitions[id_],
+                tuple(vfs[gpu] for gpu in sorted(vfs)),
+                self._settings.boot,
+                self._clock(),
+            )
+            client_lib.ask_until(
+                lambda: self._prepare(wanted), self._settings.deadline
+            )
+        except client_lib.NotReady:
+            with self._lock:
+                row = self._ledger.partitions().get(wanted.id)
+                if row is not None and row.owner == uuid:
+                    # It may have been activated all the same.
+                    self._ledger.own(
+                        dataclasses.replace(row, phase=Phase.LEAVING)
+                    )
+            raise
+        finally:
+            with self._lock:
+                self._preparing.discard(uuid)
+                self._note(uuid)
+        return id_
+
+    def _prepare(self, wanted: Ownership) -> None:
+        with self._lock:
+            suspects = self._ledger.suspects()
+            for device in sorted(wanted.devices & suspects.keys()):
+                raise Suspected(device=device, reason=suspects[device])
+            self._make_room(wanted)
+            self._ledger.own(wanted)
+            try:
+                self._activate(wanted, self._list())
+            except client_lib.NotReady:
+                raise
+            except client_lib.Misconfigured:
+                self._leave(wanted)
+                raise
+            except client_lib.FabricError as error:
+                self._ledger.suspect(wanted.devices, str(error))
+                self._leave(wanted)
+                raise
+            except errors.AgentError:
+                # It was not asked for.
+                self._ledger.disown(wanted.id)
+                raise
+
+    def _make_room(self, wanted: Ownership) -> None:
+        """Take away what is in the way and of nobody any more."""
+        for row in self._ledger.partitions().values():
+            if not row.devices & wanted.devices and row.owner != wanted.owner:
+                continue
+            if row.owner == wanted.owner and row.id == wanted.id:
+                continue
+            if row.owner != wanted.owner and row.phase is not Phase.LEAVING:
+                raise Occupied(
+                    partition=wanted.id, owner=row.owner, other=row.id
+                )
+            self._client.deactivate(row.id)
+            self._ledger.disown(row.id)
+
+    def release(self, uuid: str) -> None:
+        """Deactivate what a guest owns, and nothing else.
+
+        What cannot be deactivated now is with a later :meth:`repair`.
+        """
+        with self._lock:
+            self._note(uuid)
+            for row in self._ledger.partitions().values():
+                if row.owner == uuid:
+                    self._leave(row)
+
+    # -- what the daemon does by itself
+
+    def mark(self) -> int:
+        """Begin to read what runs; see :meth:`reconcile`."""
+        with self._lock:
+            return self._changes
+
+    def reconcile(self, running: Running, mark: int) -> bool:
+        """Have the ledger and Fabric Manager agree with what runs.
+
+        :param running: what was read after :meth:`mark` had given the mark.
+            A guest of which a hook has spoken since is left alone.
+        :returns: whether all agrees.
+        """
+        with self._lock:
+            for row in self._ledger.partitions().values():
+                if self._is_settled(row.owner, mark):
+                    has = running.get(row.owner, frozenset())
+                    if not self._has(has, row):
+                        self._leave(row)
+                    elif row.phase is not Phase.ACTIVE:
+                        # It was killed before it could write that down, or
+                        # the hook of another domain has come too late.
+                        self._ledger.own(
+                            dataclasses.replace(row, phase=Phase.ACTIVE)
+                        )
+            for uuid, devices in running.items():
+                if self._is_settled(uuid, mark):
+                    self._adopt(uuid, devices)
+            return self.repair()
+
+    def _is_settled(self, uuid: str, mark: int) -> bool:
+        return (
+            uuid not in self._preparing and self._changed.get(uuid, 0) <= mark
+        )
+
+    def _has(self, devices: Collection[str], row: Ownership) -> bool:
+        """Whether a guest has any GPU of a partition."""
+        return bool(set(row.vfs or row.devices) & set(devices))
+
+    def _adopt(self, uuid: str, devices: frozenset[str]) -> None:
+        """Own the partition of a guest that runs without one: its devices
+        were attached while it was running, or the ledger was lost.
+        """
+        rows = self._ledger.partitions().values()
+        if not devices or any(row.owner == uuid for row in rows):
+            return
+        try:
+            partitions = self._read_partitions()
+            vfs = self._find_vfs(partitions, devices)
+            id_ = choice.choose(partitions, devices | set(vfs))
+            if id_ is None:
+                return
+            for row in rows:
+                if row.devices & partitions[id_]:
+                    raise Occupied(
+                        partition=id_, owner=row.owner, other=row.id
+                    )
+        except exception.GpuFilterError as error:
+            self._say(uuid, f"Domain {uuid}: {error}")
+            return
+        self._ledger.own(
+            Ownership(
+                id_,
+                Phase.ACTIVE,
+                uuid,
+                partitions[id_],
+                tuple(vfs[gpu] for gpu in sorted(vfs)),
+                self._settings.boot,
+                self._clock(),
+            )
+        )
+        LOG.info("Partition %s is of domain %s, which runs", id_, uuid)
+
+    def repair(self) -> bool:
+        """Have Fabric Manager agree with the ledger.
+
+        :returns: whether it does.
+        """
+        with self._lock:
+            try:
+                listed = self._list()
+            except exception.GpuFilterError as error:
+                self._say(None, str(error))
+                return False
+            self._said.pop(None, None)
+            active = {one.id for one in listed if one.is_active}
+            done = True
+            for row in self._ledger.partitions().values():
+                if row.phase is Phase.LEAVING:
+                    done &= self._leave(row)
+                elif row.phase is Phase.ACTIVE and row.id not in active:
+                    done &= self._activate_again(row, listed)
+            return done
+
+    def _activate_again(
+        self, row: Ownership, listed: Collection[fabric.ListedPartition]
+    ) -> bool:
+        """Activate what Fabric Manager has forgotten."""
+        LOG.warning(
+            "Partition %s of %s is not active in Fabric Manager, and is"
+            " activated again",
+            row.id,
+            row.owner,
+        )
+        try:
+            self._activate(row, listed)
+        except exception.GpuFilterError as error:
+            self._say(row.id, str(error))
+            if isinstance(error, client_lib.FabricError) and not isinstance(
+                error, client_lib.NotReady | client_lib.Misconfigured
+            ):
+                self._ledger.suspect(row.devices, str(error))
+            return False
+        self._said.pop(row.id, None)
+        return True
+
+    # -- what all of these do
+
+    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+        """List what Fabric Manager has.
+
+        :raises FabricError: it does not say.
+        """
+        with self._lock:
+            return self._list()
+
+    def _list(self) -> tuple[fabric.ListedPartition, ...]:
+        """List the partitions, and say to a new Fabric Manager what is active.
+
+        One with FABRIC_MODE_RESTART waits for that list, also where it is
+        empty (fmSetActivatedFabricPartitions of nv_fm_agent.h).
+        """
+        listed = None
+        try:
+            listed = self._client.list_partitions()
+        except client_lib.NotReady:
+            if self._client.connections == self._told:
+                raise
+            if not self._is_resilient():
+                raise
+        connection = self._client.connections
+        if connection == self._told and listed is not None:
+            return listed
+        if self._is_resilient():
+            active = [
+                row.id
+                for row in self._ledger.partitions().values()
+                if row.phase is not Phase.ACTIVATING
+            ]
+            try:
+                self._client.set_activated(active)
+                LOG.info("Fabric Manager is told what is active: %s", active)
+            except client_lib.NotReady:
+                raise
+            except client_lib.FabricError as error:
+                # It was not restarted, and knows.
+                LOG.info("The list of active partitions: %s", error)
+            listed = self._client.list_partitions()
+        self._told = connection
+        assert listed is not None
+        return listed
+
+    def _activate(
+        self, row: Ownership, listed: Collection[fabric.ListedPartition]
+    ) -> None:
+        found = choice.check(row.id, row.devices, listed)
+        self._client.activate(row.id, self._order(row, found))
+        self._ledger.own(dataclasses.replace(row, phase=Phase.ACTIVE))
+        LOG.info("Partition %s is active for %s", row.id, row.owner)
+
+    def _order(
+        self, row: Ownership, listed: fabric.ListedPartition
+    ) -> list[PciAddress]:
+        """Order the VFs of a guest as Fabric Manager orders the GPUs."""
+        by_gpu = {self._find_parent(vf): vf for vf in row.vfs}
+        if not by_gpu:
+            return []
+        order = [by_gpu.get(str(member.address)) for member in listed.members]
+        if None in order:
+            raise NoOrder(partition=row.id, vfs=" ".join(row.vfs))
+        return [PciAddress.parse(vf) for vf in order if vf is not None]
+
+    def _leave(self, row: Ownership) -> bool:
+        """Deactivate a partition, or have it done later."""
+        if row.phase is not Phase.LEAVING:
+            self._ledger.own(dataclasses.replace(row, phase=Phase.LEAVING))
+        try:
+            self._client.deactivate(row.id)
+        except client_lib.FabricError as error:
+            self._say(row.id, str(error))
+            return False
+        self._ledger.disown(row.id)
+        self._said.pop(row.id, None)
+        LOG.info("Partition %s of %s is not active", row.id, row.owner)
+        return True
+
+    def _find_vfs(
+        self, partitions: choice.Partitions, devices: Collection[str]
+    ) -> dict[str, str]:
+        """Find the VFs among devices: GPU of a partition -> VF."""
+        gpus = frozenset().union(*partitions.values())
+        found = {}
+        for device in devices:
+            if device not in gpus:
+                parent = self._find_parent(device)
+                if parent in gpus:
+                    found[str(parent)] = device
+        return found
+
+    def _note(self, uuid: str) -> None:
+        self._changes += 1
+        self._changed[uuid] = self._changes
+
+    def _say(self, about: object, text: str) -> None:
+        """Log something that stays as it is once."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            LOG.warning("%s", text)

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+
+"""Hook of libvirt: asks nova-gpu-agent to activate a guest's partition.
+
+``nova-gpu-agent fabric hook`` prints this file, for
+``/etc/libvirt/hooks/qemu.d/nova-gpu-agent``. It needs Python's standard
+library and the agent's socket, and runs where libvirtd does, which may be a
+container. It never calls libvirt: that would wait for itself
+(https://libvirt.org/hooks.html, "Calling libvirt functions from within a hook
+script").
+
+``prepare begin`` comes before libvirt binds or resets a device; another exit
+code than 0 keeps the guest from starting. ``release end`` comes after its
+devices were given back. A failure of ``reconnect`` would kill a guest that
+runs, one of ``migrate`` or ``restore`` would cancel it: all others succeed.
+"""
+
+# Python 3.9 of RHEL 9 runs it, too.
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from xml.etree import ElementTree
+
+SOCKET = os.environ.get(
+    "NOVA_GPU_AGENT_SOCKET", "/run/nova-gpu-agent/agent.sock"
+)
+CONNECT_SECONDS = {"prepare": 20.0, "release": 2.0}
+"""How long a daemon may be away; systemd starts it again after 5 seconds."""
+ANSWER_SECONDS = 240.0
+"""Longer than [gpu_agent]fabric_deadline and an activation can be."""
+
+
+def read_domain(xml: str) -> tuple[str | None, bool]:
+    """Read the UUID of a domain, and whether it has PCI devices."""
+    root = ElementTree.fromstring(xml)  # noqa: S314 - libvirt wrote it
+    kinds = {
+        (one.tag, one.get("type")) for one in root.iterfind("./devices/*")
+    }
+    has_devices = bool(kinds & {("hostdev", "pci"), ("interface", "hostdev")})
+    return root.findtext("uuid"), has_devices
+
+
+def connect(seconds: float) -> socket.socket:
+    """Connect to the agent, which may be about to start."""
+    until = time.monotonic() + seconds
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(SOCKET)
+        except OSError:
+            connection.close()
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.1)
+        else:
+            connection.settimeout(ANSWER_SECONDS)
+            return connection
+
+
+def ask(operation: str, uuid: str | None, xml: str) -> str | None:
+    """Ask the agent; returns why it refuses, or None."""
+    request = {"command": "fabric-" + operation, "uuid": uuid, "xml": xml}
+    try:
+        connection = connect(CONNECT_SECONDS[operation])
+        with connection, connection.makefile("rb") as file:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(file.readline())
+    except OSError as error:
+        return (
+            f"{SOCKET}: {error.strerror or error}; is nova-gpu-agent running?"
+        )
+    except ValueError:
+        return f"{SOCKET}: nova-gpu-agent hung up"
+    problem: str | None = answer.get("error")
+    return problem
+
+
+def main(arguments: list[str]) -> int:
+    """Run the hook; returns the exit code.
+
+    :param arguments: name of the domain, operation, its part, and more; the
+        XML of the domain comes through standard input.
+    """
+    if arguments[1:3] not in (["prepare", "begin"], ["release", "end"]):
+        return 0
+    operation = arguments[1]
+    problem: str | None
+    try:
+        xml = sys.stdin.read()
+        uuid, has_devices = read_domain(xml)
+    except (ValueError, ElementTree.ParseError) as error:
+        problem = f"no XML of a domain: {error}"
+    else:
+        if not has_devices:
+            return 0
+        problem = ask(operation, uuid, xml)
+    if problem is None:
+        return 0
+    sys.stderr.write(f"nova-gpu-agent: {arguments[0]}: {problem}\n")
+    # The guest is gone in any case; the agent finds that out by itself.
+    return 1 if operation == "prepare" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The daemon, the hook of libvirt and a Fabric Manager, together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nova_gpu_filter.cmd import agent as command
+from tests.functional.agent import test_daemon
+from tests.functional.agent import worlds
+from tests.unit.agent import fakes
+from tests.unit.agent.fabric import managers
+
+GPU, OTHER = worlds.GPUS
+node = test_daemon.node
+TABLE = {0: (1, 2), 1: (2,), 2: (1,)}
+
+
+@pytest.fixture
+def running(node, placement, tmp_path, capsys):
+    """A daemon that looks after partitions, and has cleaned both devices."""
+    manager = managers.Manager(tmp_path / "fm", TABLE)
+    with (tmp_path / "nova.conf").open("a") as file:
+        file.write(
+            f"fabric_manager = {manager.path}\n"
+            f"fabric_library = {managers.build()}\n"
+            "fabric_deadline = 0.5\n"
+            "fabric_interval = 0.2\n"
+            "[pci]\n"
+        )
+        # Module Id 2 is the first on the bus.
+        for address, tag in (
+            (GPU, "fabric:0/2,fabric:1/1"),
+            (OTHER, "fabric:0/2,fabric:2/1"),
+        ):
+            spec = {"address": address, "gpu_links": tag}
+            file.write(f"device_spec = {json.dumps(spec)}\n")
+    with test_daemon.Running(placement, tmp_path, node, capsys) as made:
+        made.manager = manager
+        made.hook = tmp_path / "hook"
+        made.wait_for({GPU: "free", OTHER: "free"})
+        code, text, _ = made.run("fabric", "hook")
+        assert code == 0
+        made.hook.write_text(text)
+        yield made
+
+
+def call_hook(running, domain, operation, part):
+    """Call the hook as libvirt does: (exit code, errors, seconds)."""
+    text = domain.xml.replace(
+        "<devices>", f"<uuid>{domain.uuid}</uuid><devices>"
+    )
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(running.hook), "vm", operation, part, "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"NOVA_GPU_AGENT_SOCKET": running.socket, "PATH": os.defpath},
+    )
+    return done.returncode, done.stderr, time.monotonic() - begun
+
+
+def start(running, *addresses):
+    """Start a guest, as libvirt does."""
+    domain = fakes.Domain(*addresses)
+    code, errors, _ = call_hook(running, domain, "prepare", "begin")
+    if code == 0:
+        running.libvirt.domains.append(domain)
+        running.daemon.wake()
+    return domain, code, errors
+
+
+def wait(condition):
+    """Wait for something that happens within 5 seconds."""
+    until = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_guest_has_its_partition_from_start_to_end(running):
+    domain, code, _ = start(running, GPU)
+    assert code == 0
+    assert running.manager.active() == {1}
+    code, out, _ = running.run("fabric", "list", "--active", "-f", "json")
+    assert code == 0
+    [row] = json.loads(out)
+    assert (row["Partition"], row["Server"]) == (1, domain.uuid)
+    assert (row["Active"], row["Devices"]) == (True, GPU)
+    assert row["Module Ids"] == "2"
+    running.libvirt.domains.remove(domain)
+    assert call_hook(running, domain, "release", "end")[0] == 0
+    assert running.manager.active() == set()
+    assert running.run("fabric", "audit", "-f", "value") == (0, "", "")
+
+
+def test_a_partition_that_fails_is_quarantined_and_the_other_goes_on(
+    running, placement
+):
+    running.manager.inject("fail fmActivateFabricPartition -10 1")
+    domain, code, errors = start(running, GPU)
+    assert code == 1
+    assert "FM_ST_NVLINK_ERROR (-10)" in errors
+    call_hook(running, domain, "release", "end")
+    running.wait_for({GPU: "quarantined", OTHER: "free"})
+    code, out, _ = running.run("show", GPU, "-f", "json", "--limit", "1")
+    assert "FM_ST_NVLINK_ERROR" in json.loads(out)[0]["Reason"]
+    offered = placement.stock(
+        f"/allocation_candidates?resources={worlds.CLASS}:1"
+    ).json["allocation_requests"]
+    assert len(offered) == 1
+    assert start(running, OTHER)[1] == 0
+    assert running.manager.active() == {2}
+
+
+def test_restarts_and_lost_hooks_are_made_good_in_5_seconds(running):
+    first, _, _ = start(running, GPU)
+    second, _, _ = start(running, OTHER)
+    running.manager.restart()
+    wait(lambda: running.manager.active() == {1, 2})
+    running.libvirt.domains.remove(first)
+    running.daemon.wake()
+    wait(lambda: running.manager.active() == {2})
+    running.libvirt.domains.remove(second)
+    running.daemon.wake()
+    wait(lambda: running.manager.active() == set())
+
+
+def test_what_does_not_agree_is_found_and_is_an_exit_code(running):
+    running.manager.inject("partition 9 1 9")
+    code, out, _ = running.run("fabric", "audit", "-f", "json")
+    assert code == 2
+    assert [(one["Problem"], one["Partition"]) for one in json.loads(out)] == [
+        ("leaked", 9)
+    ]
+
+
+def test_libvirt_that_waits_for_the_hook_keeps_nobody_from_starting(running):
+    # It holds the lock of the domain: whoever asks it waits.
+    running.libvirt.is_away = True
+    running.daemon.wake()
+    _domain, code, errors = start(running, GPU)
+    assert (code, errors) == (0, "")
+    assert running.manager.active() == {1}
+    running.libvirt.is_away = False
+
+
+def test_a_start_is_delayed_by_less_than_a_fifth_of_a_second(running):
+    times = []
+    # Whatever else this machine does.
+    while not times or (min(times) >= 0.2 and len(times) < 30):
+        domain = fakes.Domain(GPU)
+        code, _, seconds = call_hook(running, domain, "prepare", "begin")
+        assert code == 0
+        times.append(seconds)
+        call_hook(running, domain, "release", "end")
+    print(f"hook and agent: {min(times):.3f} s")
+    assert min(times) < 0.2
+
+
+def test_fabric_without_a_word_is_one_line(capsys):
+    assert command.main(["fabric"]) == 3
+    assert "list, audit, hook" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which partition a guest's GPUs are, with Module Ids in another order."""
+
+import json
+
+import pytest
+
+from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent.fabric import choice
+from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.nova_rules import pci_options
+from tests.unit.agent.fabric import managers
+
+HGX = {
+    id_: frozenset(managers.ADDRESSES[module] for module in modules)
+    for id_, modules in managers.HGX_H100.items()
+}
+
+
+def options(**tags):
+    return pci_options.PciOptions(
+        "nova.conf",
+        tuple(
+            json.dumps({"address": address, "gpu_links": tag})
+            for address, tag in tags.items()
+        ),
+        (),
+        True,
+    )
+
+
+def test_partitions_are_read_from_the_tags_of_device_specs():
+    tags = {
+        address: ",".join(
+            f"fabric:{id_}/{len(devices)}"
+            for id_, devices in HGX.items()
+            if address in devices
+        )
+        for address in managers.ADDRESSES.values()
+    }
+    assert choice.read_tags(options(**tags)) == HGX
+
+
+def test_a_partition_whose_gpus_are_not_all_for_guests_is_left_out():
+    found = choice.read_tags(
+        options(**{"0000:86:00.0": "nv18:0,fabric:3/2,fabric:7/1"})
+    )
+    assert found == {7: frozenset({"0000:86:00.0"})}
+
+
+def test_a_tag_that_cannot_be_read_is_named_with_its_device():
+    with pytest.raises(errors.AgentError, match=r"nova\.conf: 0000:86:00\.0"):
+        choice.read_tags(options(**{"0000:86:00.0": "fabric:x"}))
+
+
+@pytest.mark.parametrize(
+    ("modules", "partition"),
+    [
+        ((1, 3), 3),
+        ((6, 8), 6),
+        ((5, 6, 7, 8), 2),
+        ((4,), 10),
+        (tuple(range(1, 9)), 0),
+    ],
+)
+def test_the_partition_is_that_with_exactly_these_gpus(modules, partition):
+    devices = {managers.ADDRESSES[one] for one in modules}
+    # A network card is in no partition.
+    assert choice.choose(HGX, devices | {"0000:18:00.1"}) == partition
+
+
+def test_a_guest_without_gpus_of_the_fabric_has_no_partition():
+    assert choice.choose(HGX, {"0000:18:00.1"}) is None
+    assert choice.choose({}, {"0000:86:00.0"}) is None
+
+
+def test_gpus_that_are_no_partition_are_refused_with_a_cure():
+    # Neighbours on the PCI bus, and not in the fabric.
+    with pytest.raises(choice.NoPartition) as caught:
+        choice.choose(HGX, {"0000:10:00.0", "0000:41:00.0"})
+    assert str(caught.value) == (
+        "0000:10:00.0 0000:41:00.0 are no fabric partition together, so that"
+        " they cannot have NVLinks; partitions of them are 12"
+        " (0000:41:00.0), 13 (0000:10:00.0). Give the flavor gpu:link=fabric"
+    )
+
+
+def listed(*members):
+    return [
+        fabric.ListedPartition(
+            3, False, tuple(fabric.Member.read(*one) for one in members)
+        )
+    ]
+
+
+def test_what_fabric_manager_knows_must_be_the_same():
+    devices = {"0000:86:00.0", "0000:87:00.0"}
+    choice.check(3, devices, listed((1, ""), (3, "")))
+    choice.check(3, devices, listed((1, "00000000:86:00.0"), (3, "")))
+    with pytest.raises(choice.OtherPartition, match=r"0000:b8:00\.0"):
+        choice.check(3, devices, listed((1, "0000:b8:00.0"), (3, "")))
+    with pytest.raises(choice.OtherPartition, match="1 GPUs"):
+        choice.check(3, devices, listed((1, "")))
+    with pytest.raises(choice.OtherPartition, match="not listed"):
+        choice.check(4, devices, listed((1, ""), (3, "")))
+
+
+def test_an_inventory_that_is_none_is_refused(tmp_path):
+    with pytest.raises(errors.AgentError):
+        choice.read_inventory(str(tmp_path / "none"))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The hook of libvirt, run as libvirt runs it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from nova_gpu_filter.agent import libvirt_hook
+from tests.unit.agent import fakes
+
+UUID = "0c2d7f4e-7d0a-4d39-9f7c-3f5cf1a5d0e1"
+
+
+def xml(*addresses):
+    return fakes.domain_xml(*addresses).replace(
+        "<devices>", f"<uuid>{UUID}</uuid><devices>"
+    )
+
+
+class Agent:
+    """A daemon that answers once, as it is told."""
+
+    def __init__(self, path, answer):
+        self.path = str(path / "agent.sock")
+        self.asked = []
+        self._answer = answer
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self.path)
+        self._socket.listen()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            connection, _ = self._socket.accept()
+            with connection, connection.makefile("rwb") as file:
+                self.asked.append(json.loads(file.readline()))
+                file.write(json.dumps(self._answer).encode() + b"\n")
+
+
+def run(path, text, *arguments):
+    """Run the hook with Python's standard library alone."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", libvirt_hook.__file__, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"NOVA_GPU_AGENT_SOCKET": path, "PATH": os.defpath},
+    )
+    assert done.stdout == "", "libvirt would take it for the XML of a domain"
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "operation", "code"),
+    [
+        ({"partition": 3}, "prepare", 0),
+        ({"error": "FM says no"}, "prepare", 1),
+        ({}, "release", 0),
+        ({"error": "FM says no"}, "release", 0),
+    ],
+)
+def test_a_start_fails_when_the_agent_says_so_and_an_end_never_does(
+    tmp_path, answer, operation, code
+):
+    agent = Agent(tmp_path, answer)
+    part = {"prepare": "begin", "release": "end"}[operation]
+    text = xml("0000:86:00.0")
+    found, errors = run(agent.path, text, "vm", operation, part, "-")
+    assert found == code
+    wanted = (
+        f"nova-gpu-agent: vm: {answer['error']}\n" if "error" in answer else ""
+    )
+    assert errors == wanted
+    assert agent.asked == [
+        {"command": f"fabric-{operation}", "uuid": UUID, "xml": text}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "part"),
+    [
+        ("start", "begin"),
+        ("started", "begin"),
+        ("stopped", "end"),
+        ("reconnect", "begin"),
+        ("attach", "begin"),
+        ("migrate", "begin"),
+        ("restore", "begin"),
+        ("prepare", "end"),
+        ("release", "begin"),
+        ("something", "new"),
+    ],
+)
+def test_nothing_else_is_asked_or_fails(tmp_path, operation, part):
+    agent = Agent(tmp_path, {"error": "no"})
+    text = xml("0000:86:00.0")
+    assert run(agent.path, text, "vm", operation, part, "-") == (0, "")
+    assert agent.asked == []
+    assert run(agent.path, text) == (0, "")
+
+
+def test_a_guest_without_devices_starts_without_an_agent(tmp_path):
+    path = str(tmp_path / "none")
+    assert run(path, xml(), "vm", "prepare", "begin", "-") == (0, "")
+
+
+def test_without_an_agent_no_guest_with_devices_starts(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(libvirt_hook, "SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(
+        libvirt_hook, "CONNECT_SECONDS", {"prepare": 0.3, "release": 0.0}
+    )
+    for operation, part, code in (
+        ("prepare", "begin", 1),
+        ("release", "end", 0),
+    ):
+        with (tmp_path / "xml").open("w+") as file:
+            file.write(xml("0000:86:00.0"))
+            file.seek(0)
+            monkeypatch.setattr(sys, "stdin", file)
+            arguments = ["vm", operation, part, "-"]
+            assert libvirt_hook.main(arguments) == code
+        assert "is nova-gpu-agent running?" in capsys.readouterr().err
+
+
+def test_an_agent_that_starts_in_time_is_waited_for(tmp_path):
+    made = []
+    threading.Timer(
+        0.5, lambda: made.append(Agent(tmp_path, {"partition": 1}))
+    ).start()
+    path = str(tmp_path / "agent.sock")
+    text = xml("0000:86:00.0")
+    assert run(path, text, "vm", "prepare", "begin", "-") == (0, "")
+
+
+def test_what_is_no_xml_does_not_start(tmp_path):
+    code, errors = run("/none", "<domain", "vm", "prepare", "begin", "-")
+    assert code == 1
+    assert "no XML of a domain" in errors
