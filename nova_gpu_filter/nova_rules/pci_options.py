@@ -8,6 +8,7 @@ import typing
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import files
+from nova_gpu_filter.nova_rules import mdev_options
 
 if typing.TYPE_CHECKING:
     from oslo_config import cfg
@@ -52,6 +53,8 @@ class PciOptions:
     report_in_placement: bool
     permits_post_copy: bool = False
     """``[libvirt]live_migration_permit_post_copy``."""
+    mdev_groups: tuple[mdev_options.MdevGroup, ...] = ()
+    """``[devices]enabled_mdev_types``, in their order."""
 
 
 def read(*paths: str) -> PciOptions:
@@ -91,6 +94,7 @@ def read(*paths: str) -> PciOptions:
         cfg.BoolOpt("live_migration_permit_post_copy", default=False),
         group="libvirt",
     )
+    mdev_options.register(conf)
     source = ", ".join(paths)
     try:
         conf(
@@ -105,6 +109,7 @@ def read(*paths: str) -> PciOptions:
             aliases=tuple(conf.pci.alias),
             report_in_placement=conf.pci.report_in_placement,
             permits_post_copy=conf.libvirt.live_migration_permit_post_copy,
+            mdev_groups=mdev_options.read(conf),
         )
     except cfg.Error as error:
         raise exception.BadInput(source=source, reason=str(error)) from None

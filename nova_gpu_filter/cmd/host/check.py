@@ -11,6 +11,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import conf_mdevs
 from nova_gpu_filter.host.checks import conf_migration
 from nova_gpu_filter.host.checks import findings
 from nova_gpu_filter.host.checks import readiness
@@ -114,6 +115,9 @@ class Check(base.HostCommand, command.Lister):
                     *map(
                         context.repeat_flags,
                         conf_device_specs.check(host, everything, options),
+                    ),
+                    *map(
+                        context.repeat_flags, conf_mdevs.check(host, options)
                     ),
                     *conf_migration.check(context, options),
                     *agent,

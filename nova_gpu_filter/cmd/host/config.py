@@ -2,6 +2,8 @@
 
 """``nova-gpu-host config``."""
 
+import dataclasses
+
 from nova_gpu_filter import files
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
@@ -12,6 +14,7 @@ from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json
@@ -25,7 +28,9 @@ class Config(base.HostCommand, command.Command):
     [pci]alias lines for the devices of all INVENTORY files ("inventory -f
     json" of each host), or of this host if none is given, and reports in
     what the hosts differ. With --cmdline, --modprobe or --udev it prints
-    what binds the devices to vfio-pci at boot. Nothing is applied.
+    what binds the devices to vfio-pci at boot. With --mdev-type it offers
+    mediated devices (vGPUs) by [devices]enabled_mdev_types. Nothing is
+    applied.
     """
 
     def get_parser(self, prog_name):
@@ -61,6 +66,13 @@ class Config(base.HostCommand, command.Command):
             action="store_true",
             help="print rules for /etc/udev/rules.d instead, which bind by"
             " address",
+        )
+        what.add_argument(
+            "--provider-config",
+            metavar="NODE",
+            help="print a file for /etc/nova/provider_config instead, which"
+            " gives the providers of mediated devices a trait of their type;"
+            " NODE is the name of the compute node's resource provider",
         )
         self._add_choices(parser)
         parser.add_argument(
@@ -137,6 +149,24 @@ class Config(base.HostCommand, command.Command):
             " driver of vfio-pci that can",
         )
         group.add_argument(
+            mediated.OPTION,
+            metavar="TYPE[=ADDRESS,...]",
+            action="append",
+            default=[],
+            help="offer mediated devices (vGPUs) of this type, by its id or"
+            " its name as 'nova-gpu-host show' has them, of these devices or"
+            " of all that can carry it, which are then not offered as a whole;"
+            " can be repeated",
+        )
+        group.add_argument(
+            mediated.CLASS_OPTION,
+            metavar="TYPE=CLASS",
+            action="append",
+            default=[],
+            help="resource class of the mediated devices of a type; default"
+            f" {mediated.STANDARD_CLASS}; can be repeated",
+        )
+        group.add_argument(
             "--no-links",
             action="store_true",
             help="leave out gpu_links and the traits of links",
@@ -159,6 +189,7 @@ class Config(base.HostCommand, command.Command):
         """Print or write what was asked for."""
         options = self._options(parsed_args)
         boot = parsed_args.cmdline or parsed_args.modprobe or parsed_args.udev
+        self._check_mediated(parsed_args, boot)
         if boot:
             text = self._boot(parsed_args, options)
         elif parsed_args.role == "controller":
@@ -168,7 +199,7 @@ class Config(base.HostCommand, command.Command):
         if parsed_args.write is None:
             self.app.stdout.write(text)
             return 0
-        if boot:
+        if boot or parsed_args.provider_config is not None:
             raise errors.BadInput(
                 source="--write",
                 reason="is for nova.conf; send this to a file yourself",
@@ -213,6 +244,23 @@ class Config(base.HostCommand, command.Command):
             links=not parsed_args.no_links,
             report_in_placement=parsed_args.report_in_placement,
         )
+
+    def _check_mediated(self, parsed_args, boot) -> None:
+        """Refuse options of mediated devices where they have no effect."""
+        given = parsed_args.mdev_type
+        if given and (boot or parsed_args.role == "controller"):
+            raise errors.BadInput(
+                source=f"{mediated.OPTION} {given[0]}",
+                reason="is for the nova.conf of a compute node",
+            )
+        for option, value in (
+            (mediated.CLASS_OPTION, parsed_args.mdev_class),
+            ("--provider-config", parsed_args.provider_config),
+        ):
+            if value and not given:
+                raise errors.BadInput(
+                    source=option, reason=f"needs {mediated.OPTION}"
+                )
 
     def _hosts(self, parsed_args):
         if parsed_args.inventory:
@@ -264,8 +312,20 @@ class Config(base.HostCommand, command.Command):
                 reason="several inventories need --role controller: the"
                 " device_spec of one compute node fits no other",
             )
-        self._require(hosts, options)
         ((host, host_links),) = hosts
+        groups = mediated.choose(
+            host, parsed_args.mdev_type, parsed_args.mdev_class
+        )
+        if parsed_args.provider_config is not None:
+            import yaml
+
+            return yaml.safe_dump(
+                mediated.provider_config(parsed_args.provider_config, groups),
+                sort_keys=False,
+            )
+        options = dataclasses.replace(options, mdevs=groups)
+        if not groups:
+            self._require(hosts, options)
         for problem in host.problems:
             self.warn(f"not read: {problem}")
         for note in host_links.notes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks import conf_aliases
+from nova_gpu_filter.host.checks import conf_mdevs
 from nova_gpu_filter.host.checks import host_needs
 from nova_gpu_filter.host.checks import vgpu
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -43,7 +44,10 @@ def check(
     if not options.device_specs:
         yield _finding(
             options,
-            Severity.ERROR if host.gpus else Severity.NOTE,
+            # A host may be there for mediated devices alone.
+            Severity.ERROR
+            if host.gpus and not options.mdev_groups
+            else Severity.NOTE,
             "[pci]device_spec is not set: Nova gives no device to a guest",
             "[pci]",
             ("nova-gpu-host config",),
@@ -459,8 +463,12 @@ def _left_out(
     host: Inventory,
     taken: list[tuple[Function, DeviceSpec]],
 ) -> Iterator[Finding]:
-    offered = {function.address for function, _ in taken}
+    offered: set[PciAddress | None] = {
+        function.address for function, _ in taken
+    }
     offered |= {function.physfn for function, _ in taken if function.physfn}
+    for carrier in conf_mdevs.find_carriers(host, options):
+        offered |= {carrier.address, carrier.physfn}
     for gpu in host.gpus:
         if gpu.address not in offered and not gpu.is_needed_by_host:
             yield _finding(

@@ -10,6 +10,7 @@ import json
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
@@ -37,6 +38,8 @@ class Options:
     managed: str | None = None
     """``yes`` or ``no``; None leaves the tag out, which is ``yes``."""
     live_migratable: bool = False
+    mdevs: tuple[mediated.Group, ...] = ()
+    """Devices that carry mediated ones, which are offered in their place."""
     one_time_use: bool = False
     """Nova reserves a device that was used; ``nova-gpu-agent`` gives it back.
 
@@ -133,6 +136,7 @@ def vgpu_types(functions: Iterable[Function]) -> dict[PciAddress, set[int]]:
 
 def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
     found: list[Function] = []
+    carriers = mediated.parents_of(options.mdevs)
     for device in host.devices:
         if options.only:
             if device.address not in options.only:
@@ -143,11 +147,15 @@ def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
             or (device.kind is Kind.NVSWITCH and options.nvswitches)
         ):
             continue
-        vfs = tuple(host.vfs(device))
-        found.extend(vfs or (device,))
+        found.extend(
+            one
+            for one in tuple(host.vfs(device)) or (device,)
+            if one.address not in carriers
+        )
         if (
             options.whole_cards
             and device.kind is Kind.GPU
+            and device.address not in carriers
             and _obstacle(device, options) is None
         ):
             found.extend(
@@ -223,6 +231,18 @@ def _lines(
             yield from comment(note)
     for note in notes(host, options):
         yield from comment(note)
+    if devices:
+        yield from _pci(host, devices, described, options)
+    if options.mdevs:
+        yield from mediated.write(options.mdevs)
+
+
+def _pci(
+    host: Inventory,
+    devices: Iterable[Function],
+    described: dict[PciAddress, codec.DeviceLinks],
+    options: Options,
+) -> Iterator[str]:
     yield ""
     yield "[pci]"
     if options.report_in_placement:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Holds the types of mediated devices of a nova.conf against the hardware.
+
+What Nova does with them: ``_get_supported_vgpu_types`` of
+nova/virt/libvirt/driver.py (the errors that stop nova-compute, and a default
+type that only one can be).
+"""
+
+from collections.abc import Iterator
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.nova_rules import pci_options
+from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
+
+_CHECK = "nova-conf"
+_WRITE_ANEW = "nova-gpu-host config --mdev-type {}"
+
+
+def check(
+    host: Inventory, options: pci_options.PciOptions
+) -> Iterator[Finding]:
+    """Check ``[devices]enabled_mdev_types`` and the groups of the types."""
+    by_type: dict[str, list[Function]] = {}
+    for function in host.functions:
+        for one in function.mdev_types:
+            by_type.setdefault(one.type_id, []).append(function)
+    owner: dict[str, str] = {}
+    default: str | None = None
+    for group in options.mdev_groups:
+        offering = by_type.get(group.type_id, [])
+        if not offering:
+            yield _finding(
+                options,
+                group,
+                Severity.WARNING,
+                f"no device of this host offers {group.type_id}; these are"
+                f" offered: {', '.join(sorted(by_type)) or 'none'}",
+            )
+        for text in group.device_addresses:
+            yield from _address(host, options, group, text)
+            if text in owner:
+                yield _finding(
+                    options,
+                    group,
+                    Severity.ERROR,
+                    f"{text} carries {owner[text]} already: nova-compute does"
+                    " not start",
+                )
+            owner.setdefault(text, group.type_id)
+        if not group.device_addresses:
+            if default is not None:
+                yield _finding(
+                    options,
+                    group,
+                    Severity.WARNING,
+                    f"Nova does not use {group.type_id}: without"
+                    f" device_addresses {default} is the type of all devices"
+                    " that no group names, and there is one such only",
+                )
+            default = default or group.type_id
+
+
+def find_carriers(
+    host: Inventory, options: pci_options.PciOptions
+) -> Iterator[Function]:
+    """Yield the devices whose mediated ones the options offer."""
+    for group in options.mdev_groups:
+        for function in host.functions:
+            offers = any(
+                one.type_id == group.type_id for one in function.mdev_types
+            )
+            if offers and (
+                not group.device_addresses
+                or str(function.address) in group.device_addresses
+            ):
+                yield function
+
+
+def _address(
+    host: Inventory,
+    options: pci_options.PciOptions,
+    group: MdevGroup,
+    text: str,
+) -> Iterator[Finding]:
+    address = address_lib.find(text)
+    function = host.by_address.get(address) if address else None
+    if address is None:
+        # The parents of some drivers are no PCI devices, and Nova takes the
+        # names that libvirt has for them.
+        return
+    if str(address) != text:
+        yield _finding(
+            options,
+            group,
+            Severity.WARNING,
+            f"Nova compares addresses as text, and {text} is {address} in"
+            " libvirt",
+        )
+    elif function is None or all(
+        one.type_id != group.type_id for one in function.mdev_types
+    ):
+        yield _finding(
+            options,
+            group,
+            Severity.WARNING,
+            f"{text} does not offer {group.type_id}"
+            if function
+            else f"{text} is no GPU of this host",
+        )
+
+
+def _finding(
+    options: pci_options.PciOptions,
+    group: MdevGroup,
+    severity: Severity,
+    summary: str,
+) -> Finding:
+    return Finding(
+        severity,
+        _CHECK,
+        summary,
+        evidence=(
+            Evidence(
+                options.source,
+                f"[mdev_{group.type_id}]device_addresses ="
+                f" {','.join(group.device_addresses)}",
+            ),
+        ),
+        cures=(_WRITE_ANEW.format(group.type_id),),
+    )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes the part of nova.conf that offers mediated devices (vGPUs).
+
+Source: Nova's nova/conf/devices.py (``[devices]enabled_mdev_types`` and the
+groups ``[mdev_TYPE]``) and ``_get_supported_vgpu_types`` of
+nova/virt/libvirt/driver.py: with several types, one without
+``device_addresses`` takes all devices that no other names, and a second one
+such is not used; an address in two groups stops nova-compute. Addresses are
+therefore written for each type.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import errors
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.configuration import naming
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.inventory import Inventory
+
+OPTION = "--mdev-type"
+CLASS_OPTION = "--mdev-class"
+STANDARD_CLASS = "VGPU"
+_CLASS = re.compile(r"VGPU|CUSTOM_[A-Z0-9_]+", re.ASCII)
+_MAX_CLASS = 255
+_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """One type, and the devices that carry it."""
+
+    type_id: str
+    """As sysfs has it, ``nvidia-35``: the name of the group in nova.conf."""
+    name: str
+    parents: tuple[Function, ...]
+    resource_class: str = STANDARD_CLASS
+
+
+def choose(
+    host: Inventory, types: Sequence[str], classes: Sequence[str]
+) -> tuple[Group, ...]:
+    """Find the devices that carry the types that an operator named.
+
+    :param types: each ``TYPE`` or ``TYPE=ADDRESS,ADDRESS``, with the id of a
+        type or its name; without addresses, all that offer it and are in no
+        other.
+    :param classes: each ``TYPE=CLASS``.
+    :raises BadInput: a type is not offered, or the text makes no sense.
+    """
+    wanted: dict[str, tuple[str, list[PciAddress] | None]] = {}
+    for text in types:
+        named, equals, addresses = text.partition("=")
+        type_id = _type_id(host, f"{OPTION} {text}", named)
+        if type_id in wanted:
+            raise errors.BadInput(
+                source=f"{OPTION} {text}", reason=f"{type_id} is given twice"
+            )
+        wanted[type_id] = (
+            text,
+            _addresses(text, addresses) if equals else None,
+        )
+    owner: dict[PciAddress, str] = {}
+    for type_id, (text, addresses_of) in wanted.items():
+        for address in addresses_of or ():
+            if address in owner:
+                raise errors.BadInput(
+                    source=f"{OPTION} {text}",
+                    reason=f"{address} carries {owner[address]} already, and"
+                    " a device carries one type",
+                )
+            owner[address] = type_id
+    named_classes = _classes(host, classes, wanted)
+    groups = []
+    for type_id, (text, addresses_of) in wanted.items():
+        offering = {one.address: one for one in _offering(host, type_id)}
+        if addresses_of is None:
+            chosen = [at for at in offering if at not in owner]
+            owner.update(dict.fromkeys(chosen, type_id))
+        else:
+            chosen = addresses_of
+        for address in chosen:
+            if address not in offering:
+                raise errors.BadInput(
+                    source=f"{OPTION} {text}",
+                    reason=f"{address} does not offer {type_id}; these do:"
+                    f" {' '.join(map(str, offering))}",
+                )
+        if not chosen:
+            raise errors.BadInput(
+                source=f"{OPTION} {text}",
+                reason="every device that offers it carries another type",
+            )
+        parents = tuple(offering[address] for address in sorted(chosen))
+        (name,) = {
+            one.name for one in parents[0].mdev_types if one.type_id == type_id
+        }
+        groups.append(
+            Group(
+                type_id,
+                name,
+                parents,
+                named_classes.get(type_id, STANDARD_CLASS),
+            )
+        )
+    return tuple(groups)
+
+
+def _offering(host: Inventory, type_id: str) -> Iterator[Function]:
+    for function in host.functions:
+        if any(one.type_id == type_id for one in function.mdev_types):
+            yield function
+
+
+def _type_id(host: Inventory, source: str, named: str) -> str:
+    """Find a type by its id or its name."""
+    known = {
+        one.type_id: one.name
+        for function in host.functions
+        for one in function.mdev_types
+    }
+    found = sorted(
+        type_id for type_id, name in known.items() if named in (type_id, name)
+    )
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(
+        f"{type_id} ({name})"
+        for type_id, name in sorted(known.items())[:_SHOWN]
+    )
+    raise errors.BadInput(
+        source=source,
+        reason=f"the name is that of several types, {', '.join(found)}"
+        if found
+        else "no device of this host offers a type of mediated devices of"
+        f" this id or name; there are: {shown or 'none'}",
+    )
+
+
+def _addresses(text: str, addresses: str) -> list[PciAddress]:
+    found = []
+    for one in addresses.split(","):
+        address = address_lib.find(one.strip())
+        if address is None:
+            raise errors.BadInput(
+                source=f"{OPTION} {text}",
+                reason=f"'{one}' is no PCI address, such as 0000:84:00.0",
+            )
+        found.append(address)
+    return found
+
+
+def _classes(
+    host: Inventory, classes: Sequence[str], wanted: Iterable[str]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in classes:
+        source = f"{CLASS_OPTION} {text}"
+        named, _, name = text.rpartition("=")
+        if not named or not _CLASS.fullmatch(name) or len(name) > _MAX_CLASS:
+            raise errors.BadInput(
+                source=source,
+                reason="give TYPE=CLASS, with VGPU or a class that begins"
+                " with CUSTOM_ and has A-Z, 0-9 and _ only",
+            )
+        type_id = _type_id(host, source, named)
+        if type_id not in wanted:
+            raise errors.BadInput(
+                source=source, reason=f"{OPTION} {named} is missing"
+            )
+        found[type_id] = name
+    return found
+
+
+def parents_of(groups: Iterable[Group]) -> frozenset[PciAddress]:
+    """List the devices that carry mediated ones."""
+    return frozenset(
+        parent.address for group in groups for parent in group.parents
+    )
+
+
+def write(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield the lines of the fragment."""
+    yield ""
+    yield "[devices]"
+    yield (
+        f"enabled_mdev_types = {', '.join(group.type_id for group in groups)}"
+    )
+    for group in groups:
+        yield ""
+        yield f"# {group.name}"
+        yield f"[mdev_{group.type_id}]"
+        yield (
+            "device_addresses = "
+            + ",".join(str(parent.address) for parent in group.parents)
+        )
+        if group.resource_class != STANDARD_CLASS:
+            yield f"mdev_class = {group.resource_class}"
+
+
+def provider_config(
+    hostname: str, groups: Sequence[Group]
+) -> dict[str, object]:
+    """Make a file for /etc/nova/provider_config: a trait for each type.
+
+    Source: Nova's admin/managing-resource-providers (schema 1.0), and
+    nova/virt/libvirt/driver.py for the names of providers.
+
+    :param hostname: the name of the compute node's resource provider.
+    """
+    return {
+        "meta": {"schema_version": "1.0"},
+        "providers": [
+            {
+                "identification": {
+                    "name": f"{hostname}_pci_"
+                    + re.sub("[:.]", "_", str(parent.address))
+                },
+                "traits": {
+                    "additional": [
+                        f"CUSTOM_VGPU_TYPE_{naming.symbol(group.name)}"
+                    ]
+                },
+            }
+            for group in groups
+            for parent in group.parents
+        ],
+    }

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Mediated devices (vGPUs) that a nova.conf offers, and Nova's reading."""
+
+import itertools
+
+from nova.compute import provider_config
+from nova.conf import devices as nova_devices
+from oslo_config import cfg
+import pytest
+import yaml
+
+from nova_gpu_filter.cmd.host import app
+from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import conf_mdevs
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree
+from nova_gpu_filter.nova_rules import pci_options
+from tests.sysfs_trees import Host
+from tests.sysfs_trees import Pci
+
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+A, B, PLAIN = "0000:84:00.0", "0000:85:00.0", "0000:86:00.0"
+TYPES = (("nvidia-35", "GRID T4-2B", 8), ("nvidia-36", "GRID T4-8Q", 2))
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Two T4 whose driver makes mediated devices, and one for guests."""
+    found = Host(tmp_path / "host", "mdev-1")
+    found.nodes(1)
+    found.iommu()
+    for number, (address, mdev) in enumerate(
+        ((A, TYPES), (B, TYPES), (PLAIN, ()))
+    ):
+        port = found.bridge(f"0000:80:0{number + 1}.0", "pci0000:80")
+        found.add(
+            Pci(
+                address,
+                port,
+                "10de:1eb8",
+                0x030200,
+                group=number + 10,
+                driver="nvidia" if mdev else "vfio-pci",
+                mdev=mdev,
+            )
+        )
+    return found
+
+
+@pytest.fixture
+def config(host, capsys):
+    def run(*arguments):
+        code = app.main(["--sysfs-root", str(host.root), "config", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def read_as_nova(path):
+    """Read the types as nova-compute does."""
+    conf = cfg.ConfigOpts()
+    nova_devices.register_opts(conf)
+    conf(["--config-file", str(path)], default_config_files=[])
+    nova_devices.register_dynamic_opts(conf)
+    return {
+        one: (
+            conf[f"mdev_{one}"].device_addresses,
+            conf[f"mdev_{one}"].mdev_class,
+        )
+        for one in conf.devices.enabled_mdev_types
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "types"),
+    [
+        (["--mdev-type", "nvidia-35"], {"nvidia-35": ([A, B], "VGPU")}),
+        (["--mdev-type", "GRID T4-8Q"], {"nvidia-36": ([A, B], "VGPU")}),
+        (
+            ["--mdev-type", "nvidia-35", "--mdev-type", f"nvidia-36={B}"],
+            {"nvidia-35": ([A], "VGPU"), "nvidia-36": ([B], "VGPU")},
+        ),
+        (
+            [
+                *("--mdev-type", f"nvidia-35={B}"),
+                *("--mdev-class", "nvidia-35=CUSTOM_VGPU_T4"),
+            ],
+            {"nvidia-35": ([B], "CUSTOM_VGPU_T4")},
+        ),
+    ],
+)
+def test_nova_reads_what_was_asked_for(config, tmp_path, arguments, types):
+    code, output, _ = config(*arguments)
+    assert code == 0
+    path = tmp_path / "nova.conf"
+    path.write_text(output)
+    assert read_as_nova(path) == types
+    # The other GPUs are offered as a whole, and these are not.
+    carriers = {
+        address for addresses, _ in types.values() for address in addresses
+    }
+    for address in (A, B, PLAIN):
+        assert (f'"address": "{address}"' in output) is (
+            address not in carriers
+        )
+
+
+def test_nothing_else_need_be_offered(config):
+    code, output, _ = config("--mdev-type", "nvidia-35", "--device", A)
+    assert code == 0
+    assert "[devices]" in output
+    assert "[pci]" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--mdev-type", "nvidia-99"], "there are: nvidia-35 (GRID T4-2B)"),
+        (["--mdev-type", "nvidia-35=x"], "'x' is no PCI address"),
+        (["--mdev-type", f"nvidia-35={PLAIN}"], "does not offer nvidia-35"),
+        (
+            ["--mdev-type", "nvidia-35", "--mdev-type", "GRID T4-2B"],
+            "given twice",
+        ),
+        (
+            ["--mdev-type", f"nvidia-35={A}", "--mdev-type", f"nvidia-36={A}"],
+            "carries nvidia-35 already",
+        ),
+        (
+            ["--mdev-type", "nvidia-35", "--mdev-type", "nvidia-36"],
+            "every device that offers it carries another type",
+        ),
+        (
+            ["--mdev-type", "nvidia-35", "--mdev-class", "nvidia-35=vgpu"],
+            "give TYPE=CLASS",
+        ),
+        (["--mdev-class", "nvidia-35=VGPU"], "needs --mdev-type"),
+        (["--provider-config", "mdev-1"], "needs --mdev-type"),
+        (["--udev", "--mdev-type", "nvidia-35"], "nova.conf of a compute"),
+        (
+            ["--role", "controller", "--mdev-type", "nvidia-35"],
+            "nova.conf of a compute",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(config, arguments, reason):
+    code, output, errors = config(*arguments)
+    assert (code, output) == (3, "")
+    assert reason in errors
+    assert errors.count("\n") == 1
+
+
+def test_nova_takes_the_provider_config(config, tmp_path):
+    code, output, _ = config(
+        "--mdev-type", f"nvidia-35={A}", "--provider-config", "mdev-1.example"
+    )
+    assert code == 0
+    (tmp_path / "providers").mkdir()
+    (tmp_path / "providers" / "vgpu.yaml").write_text(output)
+    found = provider_config.get_provider_configs(str(tmp_path / "providers"))
+    (provider,) = found.values()
+    assert provider["identification"] == {
+        "name": "mdev-1.example_pci_0000_84_00_0"
+    }
+    assert list(provider["traits"]["additional"]) == [
+        "CUSTOM_VGPU_TYPE_GRID_T4_2B"
+    ]
+    assert yaml.safe_load(output)["meta"] == {"schema_version": "1.0"}
+
+
+def findings(host, tmp_path, text):
+    path = tmp_path / "nova.conf"
+    path.write_text(text)
+    options = pci_options.read(str(path))
+    files = tree.Tree(str(host.root))
+    found = reader.read(files)
+    return [
+        (one.severity, one.summary)
+        for one in itertools.chain(
+            conf_mdevs.check(found, options),
+            conf_device_specs.check(found, found.functions, options),
+        )
+    ]
+
+
+_OFFERED = f'[pci]\ndevice_spec = {{"address": "{PLAIN}"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("devices", "severity", "words"),
+    [
+        ("enabled_mdev_types = nvidia-99", WARNING, "no device of this host"),
+        (
+            f"enabled_mdev_types = nvidia-35\n[mdev_nvidia-35]\n"
+            f"device_addresses = {PLAIN}",
+            WARNING,
+            "does not offer nvidia-35",
+        ),
+        (
+            "enabled_mdev_types = nvidia-35\n[vgpu_nvidia-35]\n"
+            "device_addresses = 0000:99:00.0",
+            WARNING,
+            "is no GPU of this host",
+        ),
+        (
+            "enabled_vgpu_types = nvidia-35\n[mdev_nvidia-35]\n"
+            "device_addresses = 84:00.0",
+            WARNING,
+            "Nova compares addresses as text",
+        ),
+        (
+            f"enabled_mdev_types = nvidia-35, nvidia-36\n[mdev_nvidia-35]\n"
+            f"device_addresses = {A}\n[mdev_nvidia-36]\n"
+            f"device_addresses = {A}",
+            ERROR,
+            "nova-compute does not start",
+        ),
+        (
+            "enabled_mdev_types = nvidia-35, nvidia-36",
+            WARNING,
+            "Nova does not use nvidia-36",
+        ),
+    ],
+)
+def test_types_are_compared_with_the_host(
+    host, tmp_path, devices, severity, words
+):
+    found = findings(host, tmp_path, f"[devices]\n{devices}\n")
+    assert [one for one, text in found if words in text] == [severity]
+
+
+def test_a_host_for_mediated_devices_alone_is_no_error(host, tmp_path):
+    text = "[devices]\nenabled_mdev_types = nvidia-35\n"
+    found = findings(host, tmp_path, text)
+    assert [severity for severity, _ in found] == [NOTE]
+    assert [severity for severity, _ in findings(host, tmp_path, "")] == [
+        ERROR
+    ]
+
+
+def test_what_config_writes_is_quiet(config, host, tmp_path):
+    _, output, _ = config("--mdev-type", "nvidia-35")
+    assert findings(host, tmp_path, output) == []
