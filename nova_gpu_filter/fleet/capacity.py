@@ -7,6 +7,7 @@ their links; not what Placement does not know: NUMA cells of guests, huge
 pages, aggregates, server groups, quotas.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -76,8 +77,9 @@ def find_devices(
     host: model.Host, asked: demand.DeviceDemand
 ) -> linked_devices.LinkedDevices:
     """Find the devices that an alias means, free or not, with their links."""
+    found = host.devices_of(asked.alias.resource_class, asked.alias.traits)
     return linked_devices.LinkedDevices.from_devices(
-        host.devices_of(asked.alias.resource_class, asked.alias.traits)
+        device for device in found if not device.is_mediated
     )
 
 
@@ -94,25 +96,35 @@ def _bound_by_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
             )
 
 
-def providers_of(
-    host: model.Host, group: demand.Group
-) -> Iterator[Mapping[str, model.Amount]]:
-    """List what the providers have that can serve a group of resources: the
-    compute node, or a device of it."""
-    for amounts, traits in (
-        (host.amounts, host.traits),
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provider:
+    """What can serve a group of resources: the compute node, or a device."""
+
+    uuid: str
+    amounts: Mapping[str, model.Amount]
+    traits: frozenset[str]
+
+
+def providers_of(host: model.Host, group: demand.Group) -> Iterator[Provider]:
+    """List the providers that can serve a group of resources."""
+    for provider in (
+        Provider(host.uuid, host.amounts, host.traits),
         *(
-            ({device.resource_class: _available(device)}, device.traits)
+            Provider(
+                device.uuid,
+                {device.resource_class: _available(device)},
+                device.traits,
+            )
             for device in host.devices
             if device.resource_class is not None
         ),
     ):
         if (
-            all(name in amounts for name, _ in group.amounts)
-            and group.required <= traits
-            and not group.forbidden & traits
+            all(name in provider.amounts for name, _ in group.amounts)
+            and group.required <= provider.traits
+            and not group.forbidden & provider.traits
         ):
-            yield amounts
+            yield provider
 
 
 def _available(device: model.Device) -> model.Amount:
@@ -121,12 +133,33 @@ def _available(device: model.Device) -> model.Amount:
 
 
 def _bound_by_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
-    """Bound the number by each group of resources that wants one provider."""
+    """Bound the number by each group of resources that wants one provider,
+    and by all of them where these have to be different ones."""
+    most_by_provider: dict[str, int] = {}
     for group in wanted.groups:
-        yield sum(
-            min(amounts[name].free // number for name, number in group.amounts)
-            for amounts in providers_of(host, group)
-        )
+        total = 0
+        for provider in providers_of(host, group):
+            number = min(
+                provider.amounts[name].free // asked
+                for name, asked in group.amounts
+            )
+            total += number
+            most = most_by_provider.get(provider.uuid, 0)
+            most_by_provider[provider.uuid] = max(most, number)
+        yield total
+    if wanted.is_isolated and wanted.groups:
+        yield _count_isolated(most_by_provider.values(), len(wanted.groups))
+
+
+def _count_isolated(numbers: Collection[int], groups: int) -> int:
+    """Bound the number of servers that want so many different providers.
+
+    :param numbers: of how many servers each provider could have a group.
+    """
+    servers = sum(numbers) // groups
+    while sum(min(most, servers) for most in numbers) < servers * groups:
+        servers -= 1
+    return servers
 
 
 def _bound_by_devices(
@@ -267,8 +300,11 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
     for resource_class, number in wanted.amounts:
         if resource_class not in amounts:
             left = _take_of_one(left, resource_class, number)
+    taken: set[str] = set()
     for group in wanted.groups:
-        left = _take_group(left, group)
+        left, provider = _take_group(left, group, taken)
+        if wanted.is_isolated:
+            taken.add(provider)
     for place, asked in enumerate(wanted.devices):
         policy = wanted.link_policy if place == 0 else None
         left = _take(left, asked, policy)
@@ -285,25 +321,40 @@ def _take_of_one(
     return host
 
 
-def _take_group(host: model.Host, group: demand.Group) -> model.Host:
-    """Take a group of resources of the first provider that has them."""
-    for amounts in providers_of(host, group):
-        if any(amounts[name].free < number for name, number in group.amounts):
-            continue
-        if amounts is host.amounts:
-            taken = dict(group.amounts)
-            return dataclasses.replace(
-                host,
-                amounts={
-                    name: dataclasses.replace(
-                        amount, used=amount.used + taken.get(name, 0)
-                    )
-                    for name, amount in amounts.items()
-                },
-            )
-        ((resource_class, number),) = group.amounts
-        return _take_of_one(host, resource_class, number)
-    return host
+def _take_group(
+    host: model.Host, group: demand.Group, taken: Collection[str]
+) -> tuple[model.Host, str]:
+    """Take a group of resources of the emptiest provider that has them.
+
+    :param taken: providers that must be left alone.
+    :returns: the host as it is then, and the provider.
+    :raises ValueError: no provider has them.
+    """
+    fitting = [
+        (
+            sum(provider.amounts[name].free for name, _ in group.amounts),
+            provider,
+        )
+        for provider in providers_of(host, group)
+        if provider.uuid not in taken
+        and all(
+            provider.amounts[name].free >= number
+            for name, number in group.amounts
+        )
+    ]
+    if not fitting:
+        raise ValueError(f"{host.name}: no provider has {group.amounts}")
+    _, found = max(fitting, key=lambda pair: pair[0])
+    asked = dict(group.amounts)
+    if found.uuid != host.uuid:
+        return _use(host, {found.uuid: sum(asked.values())}), found.uuid
+    amounts = {
+        name: dataclasses.replace(
+            amount, used=amount.used + asked.get(name, 0)
+        )
+        for name, amount in host.amounts.items()
+    }
+    return dataclasses.replace(host, amounts=amounts), found.uuid
 
 
 def _take(

@@ -94,7 +94,7 @@ def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     for group in wanted.groups:
         providers = list(capacity.providers_of(host, group))
         for name, number in group.amounts:
-            free = max((found[name].free for found in providers), default=0)
+            free = max((p.amounts[name].free for p in providers), default=0)
             if free < number:
                 traits = ", ".join(
                     [
@@ -162,6 +162,18 @@ def _has_set(
     return capacity.count_sets(found.topology, found.free, count, policy) > 0
 
 
+def describe_together(wanted: demand.Demand) -> str:
+    """Say what is short though nothing is by itself."""
+    if wanted.is_isolated and len(wanted.groups) > 1:
+        return (
+            f"its {len(wanted.groups)} groups of resources want different"
+            " providers each (group_policy=isolate), and fewer have them free"
+        )
+    if wanted.devices:
+        return "its aliases together ask for more than is free"
+    return "its groups of resources together ask for more than is free"
+
+
 def empty(host: model.Host) -> model.Host:
     """Return the host as it is when nobody has anything of it."""
     return dataclasses.replace(
@@ -214,9 +226,9 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
             continue
         told = True
     if not told:
-        yield (
-            f"{verdict.NEVER}: its aliases together ask for more than is there"
-        )
+        text = describe_together(wanted).replace("is free", "is there")
+        text = text.replace("have them free", "have them")
+        yield f"{verdict.NEVER}: {text}"
 
 
 def _what_links(

@@ -56,6 +56,8 @@ class Demand:
     link_policy: policy.LinkPolicy | None
     groups: tuple[Group, ...] = ()
     """Each of one provider, the compute node or a device of it."""
+    is_isolated: bool = False
+    """Whether no two groups may have the same provider."""
 
     @property
     def classes_without_alias(self) -> set[str]:
@@ -124,7 +126,20 @@ def calculate(
             for group in requests.values()
             if any(number for _, number in group.amounts)
         ),
+        specs.get("group_policy") == "isolate",
     )
+
+
+def count_resources(specs: Mapping[str, str]) -> dict[str, int]:
+    """Count what extra specs ask for without an alias, by resource class.
+
+    :raises ValueError: an amount is no number.
+    """
+    found: dict[str, int] = {}
+    for _, group in _requests(specs):
+        for name, number in group.amounts:
+            found[name] = found.get(name, 0) + number
+    return found
 
 
 def _requests(specs: Mapping[str, str]) -> Iterator[tuple[str, Group]]:

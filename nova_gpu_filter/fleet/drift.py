@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     FLAVOR = "flavor"
     HOST_NOT_IN_NOVA = "host not in Nova"
     TWO_OWNERS = "configured for Cyborg as well"
+    TWO_WAYS = "given away in two ways"
     NO_INVENTORY = "provider without inventory"
     OTHER_THAN_PEERS = "other than its peers"
     LINKS = "links cannot be read"
@@ -142,17 +143,18 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                 yield Disagreement(
                     Kind.TWO_OWNERS,
                     device.name,
-                    "Nova manages it, and it has the trait OWNER_CYBORG: both"
-                    " would give it away; take it out of [pci]device_spec, or"
-                    " out of cyborg.conf",
+                    "Nova manages it, and Cyborg reports it (trait"
+                    " OWNER_CYBORG): both would give it away; take it out of"
+                    f" {_option(device)}, or out of cyborg.conf",
                 )
             if device.resource_class is None:
                 yield Disagreement(
                     Kind.NO_INVENTORY,
                     device.name,
                     "nothing can be allocated from it: the device is gone, or"
-                    " no longer in [pci]device_spec",
+                    f" no longer in {_option(device)}",
                 )
+        yield from _ways(host)
         problem = linked_devices.LinkedDevices.from_devices(
             host.devices
         ).problem
@@ -161,6 +163,31 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                 Kind.LINKS,
                 host.name,
                 f"{problem}; the devices of this host count as not linked",
+            )
+
+
+def _option(device: model.Device) -> str:
+    """Name the option by which Nova gives a device away."""
+    if device.is_mediated:
+        return "[devices]enabled_mdev_types"
+    return "[pci]device_spec"
+
+
+def _ways(host: model.Host) -> Iterator[Disagreement]:
+    """Find devices that are given away whole, and divided."""
+    whole = {
+        device.address
+        for device in host.devices
+        if not device.is_mediated and device.amount.capacity
+    }
+    for device in host.devices:
+        if device.is_mediated and device.address in whole:
+            yield Disagreement(
+                Kind.TWO_WAYS,
+                device.name,
+                f"{device.address} is in [pci]device_spec as well: whichever"
+                " server comes second fails to start; take it out of there, or"
+                " out of [devices]enabled_mdev_types",
             )
 
 
@@ -245,7 +272,7 @@ def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
                     " or"
                 )
                 + " run 'openstack gpu device release"
-                f" {device.name.rpartition('_')[0]}_{device.address}'",
+                f" {device.label}'",
             )
 
 
@@ -276,16 +303,26 @@ def _servers(cloud: Cloud) -> Iterator[Disagreement]:
             name = str(device.resource_class)
             held[name] = held.get(name, 0) + owner.amount
     short = holders.shorten_uuids(cloud.servers.values())
+    mediated = frozenset[str]().union(
+        *(host.mediated_classes for host in cloud.hosts)
+    )
     for server in cloud.servers.values():
         # Without a host it has nothing; one that failed may have less.
         if server.host is None or server.status in ("BUILD", "ERROR"):
             continue
         try:
             asked = extra_specs.parse_device_counts(server.flavor.extra_specs)
+            resources = demand.count_resources(server.flavor.extra_specs)
         except ValueError:
             continue
         held = units.get(server.uuid, {})
-        if problem := _missing(asked, held, cloud.aliases):
+        if problem := (
+            _missing(asked, held, cloud.aliases)
+            or _short_of(
+                {name: n for name, n in resources.items() if name in mediated},
+                held,
+            )
+        ):
             yield Disagreement(
                 Kind.TOO_FEW,
                 holders.label_server(server, short),
@@ -305,17 +342,24 @@ def _missing(
         for ask in asked:
             name = known[ask.alias].resource_class
             wanted[name] = wanted.get(name, 0) + ask.count
-        for name, count in wanted.items():
-            if held.get(name, 0) < count:
-                return (
-                    f"its flavor says {count} {name}, its allocation"
-                    f" {held.get(name, 0)}"
-                )
-        return None
+        return _short_of(wanted, held)
     count = sum(ask.count for ask in asked)
     total = sum(held.values())
     if total < count:
         return f"its flavor says {count} devices, its allocation {total}"
+    return None
+
+
+def _short_of(
+    wanted: Mapping[str, int], held: Mapping[str, int]
+) -> str | None:
+    """Say of what a server has less than its flavor says."""
+    for name, count in wanted.items():
+        if held.get(name, 0) < count:
+            return (
+                f"its flavor says {count} {name}, its allocation"
+                f" {held.get(name, 0)}"
+            )
     return None
 
 

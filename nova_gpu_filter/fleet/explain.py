@@ -55,9 +55,7 @@ def explain_host(
         *causes.describe_groups(opened, wanted),
         *causes.describe_devices(opened, wanted),
     ]
-    reasons += shortages or [
-        "its aliases together ask for more devices than are free"
-    ]
+    reasons += shortages or [causes.describe_together(wanted)]
     ways = giving_back.find_ways(opened, wanted, holdings)
     return verdict.Verdict(
         host.name,

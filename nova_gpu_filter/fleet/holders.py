@@ -133,8 +133,8 @@ class Holders:
 
     def labels(self, device: model.Device) -> list[str]:
         """Name the owners of a device."""
-        host = device.name.rpartition("_")[0]
-        return [self.label(o.consumer, host) for o in self.owners_of(device)]
+        owners = self.owners_of(device)
+        return [self.label(owner.consumer, device.host) for owner in owners]
 
     def projects(self, device: model.Device) -> list[str]:
         """List the UUIDs of the projects that have a device."""

@@ -64,13 +64,20 @@ def _box(device: model.Device, owner: Owner | None) -> picture.Box:
     return picture.Box(
         key=device.uuid,
         label=device.address,
-        text=device.model,
+        text=_text(device),
         status=status,
         legend=legend,
         color=None if owner is None else owner.key,
         is_free=device.is_free,
         tooltip=f"{device.address} {device.model}, {status}, {device.name}",
     )
+
+
+def _text(device: model.Device) -> str:
+    """Write what it is; of VFs and mediated devices, also how many."""
+    if device.amount.capacity < 2:
+        return device.model
+    return f"{device.model}, {device.free} of {device.amount.capacity} free"
 
 
 def _links(device: model.Device) -> codec.DeviceLinks:

@@ -32,7 +32,8 @@ def read(
     with api.Together() as together:
         services = together.ask(lambda: compute_services.read(ask_compute))
         hosts = reserving.assign(
-            ask_placement, provider_trees.read_hosts(ask_placement, name)
+            ask_placement,
+            provider_trees.read_hosts(ask_placement, name, True),
         )
         try:
             return compute_services.assign(ask_compute, hosts, services())

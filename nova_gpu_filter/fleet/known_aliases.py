@@ -2,6 +2,7 @@
 
 """The aliases of a cloud: no API shows them, so files or options do."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -110,9 +111,24 @@ def list_demands(
     return found
 
 
-def choose_flavors(flavors: Iterable[model.Flavor]) -> list[model.Flavor]:
-    """Choose the flavors that ask for devices, by name."""
+def choose_flavors(
+    flavors: Iterable[model.Flavor], mediated: Collection[str] = ()
+) -> list[model.Flavor]:
+    """Choose the flavors that ask for devices, by name.
+
+    :param mediated: resource classes of mediated devices, for which flavors
+        ask without an alias.
+    """
     return sorted(
-        (f for f in flavors if extra_specs.ALIAS_KEY in f.extra_specs),
+        (
+            flavor
+            for flavor in flavors
+            if extra_specs.ALIAS_KEY in flavor.extra_specs
+            or any(
+                key.startswith("resources")
+                and key.partition(":")[2] in mediated
+                for key in flavor.extra_specs
+            )
+        ),
         key=lambda flavor: flavor.name,
     )

@@ -162,12 +162,18 @@ def find_claims(
 ) -> Iterator[tuple[str, str]]:
     """Find devices that servers would claim in Placement and never get.
 
-    Nova makes PCI requests, and so guests with devices, of aliases only.
+    Nova makes PCI requests, and so guests with devices, of aliases only;
+    mediated devices are asked for in no other way than this.
 
     :returns: (extra spec, what is wrong with it).
     """
     by_alias = {asked.alias.resource_class for asked in wanted.devices}
-    classes = {name for host in hosts for name in host.resource_classes}
+    classes = {
+        name
+        for host in hosts
+        for name in host.resource_classes
+        if name not in host.mediated_classes
+    }
     for key, name in _resource_keys(flavor):
         if name in classes - by_alias:
             yield (

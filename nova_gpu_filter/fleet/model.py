@@ -20,6 +20,8 @@ DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 CELL_IS_DOWN: Final = "UNKNOWN"
 """Status of what is in a cell whose database Nova cannot reach."""
 
+_CUSTOM: Final = "CUSTOM_"
+_VGPU: Final = "VGPU"
 _CYBORG: Final = "OWNER_CYBORG"
 # nova/compute/pci_placement_translator.py makes it of the ids.
 _PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
@@ -98,12 +100,14 @@ class Owner:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A PCI device that is a resource provider, or a PF whose VFs are."""
+    """A PCI device that is a resource provider, a PF whose VFs are, or a GPU
+    that is divided into mediated devices."""
 
     uuid: str
     """Of the resource provider."""
     name: str
-    """Of the resource provider: ``<host>_<address>``."""
+    """Of the resource provider: ``<host>_<address>``, or
+    ``<host>_pci_0000_1b_00_0`` of mediated devices."""
     address: str
     """PCI address, in lower case: ``0000:1b:00.0``."""
     resource_class: str | None
@@ -119,6 +123,10 @@ class Device:
     """Whether it is kept from servers until a person releases it."""
     is_looked_after: bool = False
     """Whether an agent on its host cleans it after each use."""
+    is_mediated: bool = False
+    """Whether servers get mediated devices (vGPUs) of it, not the device."""
+    is_reported_twice: bool = False
+    """Whether Cyborg has a provider for it beside Nova's."""
 
     @property
     def is_reserved(self) -> bool:
@@ -162,13 +170,36 @@ class Device:
 
         The product by the trait of ``nova-gpu-host config``, else the ids
         where Nova made the resource class of them, else the resource class.
+        Of class VGPU, which says no more, the traits that operators have given
+        tell the type.
         """
-        return _model(self.resource_class, self.traits)
+        name = _model(self.resource_class, self.traits)
+        if self.is_mediated and name == _VGPU and self._custom_traits:
+            return f"{name} {', '.join(self._custom_traits)}"
+        return name
+
+    @property
+    def _custom_traits(self) -> list[str]:
+        return [
+            trait.removeprefix(_CUSTOM)
+            for trait in self.other_traits
+            if trait.startswith(_CUSTOM)
+        ]
+
+    @property
+    def host(self) -> str:
+        """Hypervisor hostname, as the name of the provider has it."""
+        return self.name.rpartition("_pci_" if self.is_mediated else "_")[0]
+
+    @property
+    def label(self) -> str:
+        """What operators type for it: its name, with small letters."""
+        return self.host + self.name[len(self.host) :].lower()
 
     @property
     def is_of_cyborg(self) -> bool:
         """Whether Cyborg reports it; then Nova's scheduler must not."""
-        return _CYBORG in self.traits
+        return self.is_reported_twice or _CYBORG in self.traits
 
     @property
     def other_traits(self) -> tuple[str, ...]:
@@ -200,7 +231,7 @@ def _model(resource_class: str | None, traits: frozenset[str]) -> str:
     ids = _PCI_CLASS.fullmatch(resource_class)
     if ids:
         return f"{ids[1]}:{ids[2]}".lower()
-    return resource_class.removeprefix("CUSTOM_")
+    return resource_class.removeprefix(_CUSTOM)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -284,6 +315,15 @@ class Host:
         """The resource classes of its devices, sorted."""
         found = {device.resource_class for device in self.devices}
         return tuple(sorted(name for name in found if name is not None))
+
+    @functools.cached_property
+    def mediated_classes(self) -> frozenset[str]:
+        """The resource classes of its mediated devices."""
+        return frozenset(
+            device.resource_class
+            for device in self.devices
+            if device.is_mediated and device.resource_class is not None
+        )
 
     def devices_of(
         self, resource_class: str, traits: Iterable[str] = ()

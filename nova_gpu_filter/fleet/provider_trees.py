@@ -33,6 +33,24 @@ _ADDRESS: Final = re.compile(
 )
 
 
+_PARENT: Final = re.compile(
+    "(.+)_pci_([0-9a-f]{4,8})_([0-9a-f]{2})_([0-9a-f]{2})_([0-7])",
+    re.IGNORECASE,
+)
+"""Name of a provider of mediated devices (``_ensure_pgpu_providers`` in
+nova/virt/libvirt/driver.py): the host, and the parent as libvirt calls it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """What the name of a provider says of a device."""
+
+    root: str
+    """UUID of the root provider."""
+    address: str
+    is_mediated: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Summary:
     """What one provider has."""
@@ -42,7 +60,7 @@ class _Summary:
 
 
 def read_hosts(
-    get: api.Get, name: str | None = None
+    get: api.Get, name: str | None = None, with_mediated: bool = False
 ) -> tuple[model.Host, ...]:
     """Read the hosts that have devices, by name.
 
@@ -52,17 +70,19 @@ def read_hosts(
     nova/compute/pci_placement_translator.py).
 
     :param name: of the one host to read; None for all.
+    :param with_mediated: also read the GPUs that are divided into mediated
+        devices (``resources:VGPU``).
     :raises NoDevices: no host has any.
     :raises Unknown: there is no host of that name, or it has no devices.
     :raises FleetError: Placement does not answer.
     """
     path = "/resource_providers"
     if name is not None:
-        root = _root(get, name)
+        root = _root(get, name, with_mediated)
         path += f"?in_tree={root}"
     providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
-    devices = dict(_devices(providers))
-    roots = {root for root, _ in devices.values()}
+    devices = dict(_devices(providers, with_mediated))
+    roots = {place.root for place in devices.values()}
     summaries = _summaries(get, providers, devices, roots, name is not None)
     hosts = tuple(_hosts(providers, devices, summaries))
     if not hosts and name is not None:
@@ -74,7 +94,7 @@ def read_hosts(
     return hosts
 
 
-def _root(get: api.Get, name: str) -> str:
+def _root(get: api.Get, name: str, with_mediated: bool) -> str:
     query = parse.urlencode({"name": name})
     for provider in get(f"/resource_providers?{query}")["resource_providers"]:
         root: str = provider["root_provider_uuid"]
@@ -83,7 +103,7 @@ def _root(get: api.Get, name: str) -> str:
         provider["uuid"]: provider
         for provider in get("/resource_providers")["resource_providers"]
     }
-    roots = {root for _, (root, _) in _devices(providers)}
+    roots = {place.root for _, place in _devices(providers, with_mediated)}
     raise errors.Unknown(
         kind="host",
         name=name,
@@ -92,22 +112,27 @@ def _root(get: api.Get, name: str) -> str:
 
 
 def _devices(
-    providers: Mapping[str, Any],
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Find the devices: UUID -> (UUID of the root provider, address)."""
+    providers: Mapping[str, Any], with_mediated: bool
+) -> Iterator[tuple[str, _Place]]:
+    """Find the devices, by UUID of the provider."""
     for uuid, provider in providers.items():
         root = providers.get(provider["root_provider_uuid"])
         if root is None or root is provider:
             continue
         host, underscore, address = provider["name"].rpartition("_")
+        parent = _PARENT.fullmatch(provider["name"])
         if underscore and host == root["name"] and _ADDRESS.fullmatch(address):
-            yield uuid, (root["uuid"], address.lower())
+            yield uuid, _Place(root["uuid"], address.lower(), False)
+        elif with_mediated and parent and parent[1] == root["name"]:
+            _, domain, bus, slot, function = parent.groups()
+            address = f"{domain}:{bus}:{slot}.{function}".lower()
+            yield uuid, _Place(root["uuid"], address, True)
 
 
 def _summaries(
     get: api.Get,
     providers: Mapping[str, Any],
-    devices: Mapping[str, tuple[str, str]],
+    devices: Mapping[str, _Place],
     roots: set[str],
     one_host: bool,
 ) -> dict[str, _Summary]:
@@ -182,31 +207,40 @@ def _asker(get: api.Get) -> Callable[[str], _Summary]:
 
 def _hosts(
     providers: Mapping[str, Any],
-    devices: Mapping[str, tuple[str, str]],
+    devices: Mapping[str, _Place],
     summaries: Mapping[str, _Summary],
 ) -> Iterator[model.Host]:
     by_root: dict[str, list[model.Device]] = {}
-    for uuid, (root, address) in devices.items():
+    of_cyborg = {
+        (place.root, place.address)
+        for uuid, place in devices.items()
+        if os_traits.OWNER_CYBORG in summaries[uuid].traits
+    }
+    for uuid, place in devices.items():
         summary = summaries[uuid]
-        if (
-            os_traits.OWNER_CYBORG in summary.traits
-            and os_traits.COMPUTE_MANAGED_PCI_DEVICE not in summary.traits
-        ):
+        is_of_nova = place.is_mediated or (
+            os_traits.COMPUTE_MANAGED_PCI_DEVICE in summary.traits
+        )
+        if os_traits.OWNER_CYBORG in summary.traits and not is_of_nova:
             continue
         # Nova gives a device one class; without any it has no inventory.
         amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
             summary.amounts.items()
         ) or [(None, model.Amount(0, 0))]
         for resource_class, amount in amounts:
-            by_root.setdefault(root, []).append(
+            by_root.setdefault(place.root, []).append(
                 model.Device(
                     uuid,
                     providers[uuid]["name"],
-                    address,
+                    place.address,
                     resource_class,
                     amount,
                     summary.traits,
                     providers[uuid]["generation"],
+                    is_mediated=place.is_mediated,
+                    is_reported_twice=(
+                        (place.root, place.address) in of_cyborg
+                    ),
                 )
             )
     for root in sorted(by_root, key=lambda root: providers[root]["name"]):

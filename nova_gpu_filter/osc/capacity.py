@@ -3,6 +3,7 @@
 """The command ``openstack gpu capacity``."""
 
 import argparse
+from collections.abc import Collection
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,8 +55,10 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         """Count."""
         known = alias_options.read(parsed_args)
         flavors = compute.read_flavors(self.services.compute)
-        demands = self._demands(flavors, parsed_args.flavor, known)
-        found = capacity.count_servers(self.read_hosts(), demands)
+        hosts = self.read_hosts()
+        mediated = frozenset[str]().union(*(h.mediated_classes for h in hosts))
+        demands = self._demands(flavors, parsed_args.flavor, known, mediated)
+        found = capacity.count_servers(hosts, demands)
         if parsed_args.by_host:
             return ("Flavor", "Host", "Servers"), [
                 (fitting.wanted.name, host, number)
@@ -65,7 +68,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         return ("Flavor", "Devices", "Link", "Servers", "In Mix", "Hosts"), [
             (
                 fitting.wanted.name,
-                devices_text(fitting.wanted),
+                devices_text(fitting.wanted, mediated),
                 link_text(fitting.wanted),
                 fitting.servers,
                 fitting.in_mix,
@@ -79,6 +82,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         flavors: list[model.Flavor],
         names: list[str],
         known: known_aliases.Known,
+        mediated: Collection[str],
     ) -> list[demand.Demand]:
         if names:
             return [
@@ -89,7 +93,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
                 )
                 for name in dict.fromkeys(names)
             ]
-        chosen = known_aliases.choose_flavors(flavors)
+        chosen = known_aliases.choose_flavors(flavors, mediated)
         if not chosen:
             raise errors.Unknown(
                 kind="flavor with",
@@ -99,10 +103,21 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         return known_aliases.list_demands(chosen, known)
 
 
-def devices_text(wanted: demand.Demand) -> str:
-    """Write the devices as the extra spec does: ``h100:4,cx7:4``."""
+def devices_text(wanted: demand.Demand, mediated: Collection[str]) -> str:
+    """Write the devices as the extra spec does: ``h100:4,cx7:4``; mediated
+    ones by resource class: ``VGPU:1``.
+
+    :param mediated: resource classes of mediated devices.
+    """
     return ",".join(
-        f"{asked.alias.name}:{asked.count}" for asked in wanted.devices
+        [
+            *(f"{asked.alias.name}:{asked.count}" for asked in wanted.devices),
+            *(
+                f"{name}:{number}"
+                for name, number in sorted(wanted.total.items())
+                if name in mediated
+            ),
+        ]
     )
 
 

@@ -103,6 +103,8 @@ _COLUMNS: Final[Mapping[str, Callable[[_Row], Any]]] = {
     "Project": lambda row: row.projects,
     "Resource Class": lambda row: row.device.resource_class,
     "Traits": lambda row: _Traits(list(row.device.other_traits)),
+    "Free": lambda row: row.device.free,
+    "Used": lambda row: row.device.amount.used,
     "Provider": lambda row: row.device.uuid,
 }
 _ALWAYS: Final = ("Host", "Address", "Model", "NUMA", "Links", "State")
@@ -111,6 +113,9 @@ _OF_OWNERS: Final = ("Server", "Project")
 
 class ListDevice(command.Lister, base.GpuCommand):
     """List the PCI devices that Placement knows, and what is free of them.
+
+    GPUs that are divided into mediated devices (resources:VGPU) are listed,
+    too. Free and Used, with --long, count these, and VFs.
 
     Who has a device costs a request or two for each server, so it is listed
     with --long, --host or --server only, or if a column of it is chosen with
@@ -251,6 +256,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             "state": device.state.value,
             "capacity": device.amount.capacity,
             "used": device.amount.used,
+            "free": device.free,
             "server": row.servers,
             "project": row.projects,
             "numa": node,
@@ -269,16 +275,14 @@ def find_device(
 
     :raises Unknown: the message has names that are like it.
     """
-    name, underscore, address = text.rpartition("_")
+    name, underscore, _ = text.rpartition("_pci_" if "_pci_" in text else "_")
     if not underscore:
-        name, address = _host_of(asked, text) or text, ""
+        name = _host_of(asked, text) or text
+    label = name + text[len(name) :].lower()
     known: list[model.Device] = []
     for host in _hosts_like(asked, name):
         for device in host.devices:
-            is_there = host.name == name and (
-                device.address == address.lower()
-            )
-            if device.uuid == text or is_there:
+            if text == device.uuid or label == device.label:
                 return host, device
             known.append(device)
     raise _unknown(text, known)
@@ -305,7 +309,7 @@ def _host_of(asked: base.GpuCommand, uuid: str) -> str | None:
 
 
 def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
-    names = [f"{d.name.rpartition('_')[0]}_{d.address}" for d in known]
+    names = [device.label for device in known]
     return errors.Unknown(
         kind="device", name=text, hint=errors.hint_of(text, names)
     )

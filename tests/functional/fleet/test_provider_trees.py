@@ -169,6 +169,14 @@ def test_what_cyborg_has_is_left_alone(placement, get):
             gpu("a", 0x1C, "OWNER_CYBORG"),
             # Configured for both, which drift tells.
             gpu("a", 0x1D, "OWNER_CYBORG", "OWNER_NOVA", managed),
+            # And with a provider each, of which Cyborg writes small letters.
+            gpu("a", 0x1E, "OWNER_NOVA", managed),
+            service.Provider(
+                "a_0000:1e:00.0",
+                "a",
+                {"PGPU": service.Inventory(1)},
+                ("OWNER_CYBORG",),
+            ),
             _root("b"),
             gpu("b", 0x1B, "OWNER_CYBORG"),
         ]
@@ -176,6 +184,38 @@ def test_what_cyborg_has_is_left_alone(placement, get):
     (host,) = reader.read_hosts(get)
     assert {
         device.address: device.is_of_cyborg for device in host.devices
-    } == {"0000:1b:00.0": False, "0000:1d:00.0": True}
+    } == {"0000:1b:00.0": False, "0000:1d:00.0": True, "0000:1e:00.0": True}
     with pytest.raises(errors.Unknown, match="on host 'b'"):
         reader.read_hosts(get, "b")
+
+
+def test_mediated_devices_are_read_where_they_are_wanted(placement, get):
+    def parent(name, resource_class, total, used, *traits):
+        return service.Provider(
+            name,
+            "a_b",
+            {resource_class: service.Inventory(total, used)},
+            ("OWNER_NOVA", *traits),
+        )
+
+    placement.replace_providers(
+        [
+            _root("a_b"),
+            parent("a_b_pci_0000_1B_00_0", "VGPU", 16, 3),
+            parent("a_b_pci_0000_1c_00_4", "CUSTOM_A40_8Q", 4, 4),
+            # No GPU: a matrix of s390x, and a provider of somebody else.
+            parent("a_b_ap_matrix", "VGPU", 1, 0),
+            parent("c_pci_0000_1d_00_0", "VGPU", 1, 0),
+        ]
+    )
+    (host,) = reader.read_hosts(get, with_mediated=True)
+    assert [
+        (device.address, device.model, device.free, device.host, device.label)
+        for device in host.devices
+    ] == [
+        ("0000:1b:00.0", "VGPU", 13, "a_b", "a_b_pci_0000_1b_00_0"),
+        ("0000:1c:00.4", "A40_8Q", 0, "a_b", "a_b_pci_0000_1c_00_4"),
+    ]
+    assert host.mediated_classes == {"VGPU", "CUSTOM_A40_8Q"}
+    with pytest.raises(errors.NoDevices):
+        reader.read_hosts(get)

@@ -226,3 +226,37 @@ def test_a_server_without_room_cannot_be_placed():
     host = builders.machine("a", used=range(8))
     with pytest.raises(ValueError, match="a: no 1 free devices"):
         capacity.add_server(host, wanted("h100:1"))
+
+
+@pytest.mark.parametrize(
+    ("free", "groups", "policy", "servers"),
+    [
+        ((4,), 2, "none", 2),
+        ((4,), 2, "isolate", 0),
+        ((4, 4), 2, "isolate", 4),
+        ((4, 1), 2, "isolate", 1),
+        ((4, 4, 1), 2, "isolate", 4),
+        ((2, 2, 2), 2, "isolate", 3),
+        ((1, 1), 3, "isolate", 0),
+        ((5, 0), 1, "isolate", 5),
+    ],
+)
+def test_groups_that_want_different_providers(free, groups, policy, servers):
+    """As many servers as are counted find their devices one by one."""
+    host = builders.host(
+        "a",
+        [
+            builders.device("a", bus, 0, number, "VGPU")
+            for bus, number in enumerate(free, 1)
+            if number
+        ],
+    )
+    asked = wanted(
+        devices=None,
+        group_policy=policy,
+        **{f"resources{number}__VGPU": "1" for number in range(groups)},
+    )
+    assert capacity.how_many(host, asked) == servers
+    for _ in range(servers):
+        host = capacity.add_server(host, asked)
+    assert not capacity.fits(host, asked)

@@ -233,3 +233,21 @@ def test_a_device_of_nova_and_cyborg_is_told():
     assert kind == "configured for Cyborg as well"
     assert subject == "a_0000:01:00.0"
     assert "[pci]device_spec" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "is_told"), [("0000:01:00.0", True), ("0000:02:00.0", False)]
+)
+def test_a_gpu_that_is_given_away_whole_and_divided_is_told(address, is_told):
+    whole = builders.device("a", 1)
+    divided = dataclasses.replace(
+        builders.device("a", 1, resource_class="VGPU"),
+        uuid="divided",
+        name="a_pci_0000_01_00_0",
+        address=address,
+        is_mediated=True,
+    )
+    found = _found(_cloud([builders.host("a", [whole, divided])]))
+    assert [(kind, subject) for kind, subject, _ in found] == (
+        [("given away in two ways", "a_pci_0000_01_00_0")] if is_told else []
+    )

@@ -279,7 +279,7 @@ def test_aliases_may_be_too_much_together_only():
     host = builders.machine("a", used=range(4))
     verdict = _explain(host, wanted("h100:3,h100:3"))
     assert verdict.reasons == (
-        "its aliases together ask for more devices than are free",
+        "its aliases together ask for more than is free",
     )
     assert _cures(verdict) == ["with h100:1"]
 
