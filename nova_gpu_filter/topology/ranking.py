@@ -85,7 +85,7 @@ class Tier:
     sets: Sequence[int]
     """Masks in ascending order."""
     packing: tuple[int, ...]
-    """Disjoint ones of them, also ascending, which come before the others.
+    """Disjoint ones of them, which come before the others.
 
     Requests of one moment, each of which takes one of its own choice, then
     take the same devices or none in common, and leave whole sets.
@@ -219,9 +219,21 @@ class Ranking:
         tiers = []
         for score in sorted(masks_by_score, reverse=True):
             sets: Sequence[int] = masks_by_score[score]
+            packable: Iterable[int] = sets
             if not self.beside:
-                sets = self._expand(sets)
-            tiers.append(Tier(score, sets, _pack(sets)))
+                packable = sets = self._expand(masks_by_score[score])
+                if len(sets) == enumeration.MAX_SETS:
+                    # They may be cut off, and all be of a few low devices.
+                    packable = itertools.chain(
+                        itertools.chain.from_iterable(
+                            map(
+                                self._twins.disjoint_sets,
+                                masks_by_score[score],
+                            )
+                        ),
+                        sets,
+                    )
+            tiers.append(Tier(score, sets, _pack(packable)))
         self._tiers_by_group[group] = tiers
         return tiers
 

@@ -105,6 +105,26 @@ class FreeTwins:
                 choices.append((bits, number))
         return _combine(certain, choices)
 
+    def disjoint_sets(self, representative: int) -> list[int]:
+        """List disjoint sets that a representative stands for, as many as
+        there are."""
+        shares = [
+            (devices_of(twins), number)
+            for twins, _ in self._lowest
+            if (number := (representative & twins).bit_count())
+        ]
+        most = min(
+            (len(devices) // number for devices, number in shares), default=0
+        )
+        return [
+            mask_of(
+                device
+                for devices, number in shares
+                for device in devices[number * index : number * (index + 1)]
+            )
+            for index in range(most)
+        ]
+
     def count_representatives(self, k: int) -> int:
         """Count the representatives of sets of k devices."""
         if k > sum(len(lowest) - 1 for _, lowest in self._lowest):

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import time
 
 import pytest
 
@@ -9,8 +10,10 @@ from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import combine
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
+from nova_gpu_filter.topology import choice
 from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
 from tests.unit.placement.builders import NIC
@@ -502,3 +505,29 @@ def test_of_equal_nvlinks_those_on_one_node_come_first(seed):
         builders.question(4), builders.host("a", 8, traits=traits), seed=seed
     )
     assert len(nodes_of([first], (0, 1) * 4)[0]) == 1
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_a_host_of_64_devices_is_quick(size, capsys):
+    """Of processor time, whatever else the machine does."""
+    host = builders.host(
+        "a",
+        64,
+        traits={
+            f"g{i}": [
+                f"CUSTOM_GPU_LINK_NV4_{i // 8}",
+                f"CUSTOM_GPU_LINK_NODE_{8 + i // 32}",
+            ]
+            for i in range(64)
+        },
+    )
+    seconds = []
+    for seed in range(3):
+        for known in (choice._rank_many, choice._rank_few, sets._choose_few):
+            known.cache_clear()
+        start = time.process_time()
+        on_hosts(builders.question(size), host, seed=seed)
+        seconds.append(time.process_time() - start)
+    with capsys.disabled():
+        print(f" {1000 * min(seconds):.0f} ms", end="")
+    assert min(seconds) < 0.05

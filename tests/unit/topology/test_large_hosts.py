@@ -154,3 +154,50 @@ def test_links_come_before_nics_where_not_all_is_looked_at():
     near = beside([0, 1, 2, 4, 5, 6, 7, 9], topology.n, 8)
     ranking = choice.rank(topology, topology.everything, 8, beside=(near,))
     assert ranking.ordered(seed=1, limit=1) == [HIDDEN]
+
+
+def nodes_and_links(linked):
+    """64 GPUs on two NUMA nodes, with NVLink among so many neighbors."""
+    places = range(64)
+    return Topology.from_matrix(
+        [
+            [
+                links.nvlink(4)
+                if a // linked == b // linked
+                else links.NODE
+                if a // 32 == b // 32
+                else links.SYS
+                for b in places
+            ]
+            for a in places
+        ],
+        numa=[place // 32 for place in places],
+    )
+
+
+@pytest.mark.parametrize("linked", [1, 8])
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_disjoint_sets_of_64_devices_are_as_good_as_the_best(linked, k):
+    topology = nodes_and_links(linked)
+    ranking = choice.rank(topology, topology.everything, k)
+    limit = min(16, 64 // k)
+    for seed in range(5):
+        masks = ranking.list_diverse(seed, limit)
+        assert len(masks) == limit
+        assert sum(masks).bit_count() == limit * k
+        assert masks[0] == ranking.ordered(seed, 1)[0]
+        assert {ranking.score(mask)[:4] for mask in masks} == {
+            ranking.best[:4]
+        }
+
+
+def test_disjoint_sets_of_many_devices_need_few_rankings(monkeypatch):
+    """Each takes milliseconds: 16 of them took 150 to 300."""
+    asked = []
+    rank = choice.rank
+    monkeypatch.setattr(
+        choice, "rank", lambda *args: asked.append(args) or rank(*args)
+    )
+    topology = nodes_and_links(8)
+    rank(topology, topology.everything, 4).list_diverse(seed=1, limit=16)
+    assert len(asked) <= 3
