@@ -7,7 +7,10 @@ percent of the GPUs. Nova's scheduler reads no ``gpu:link``: it takes servers
 that ours refuses, on GPUs without the links that they ask for.
 """
 
+from collections.abc import Sequence
+import pathlib
 import statistics
+import tempfile
 
 from nova import objects
 from oslo_config import cfg
@@ -25,6 +28,9 @@ _SCENARIOS = (
     # that ours must accept on average; None: no less than Nova)
     ("mixed-links", 4000, 96.0),
     ("hgx-fabric", 1500, None),
+    # Fewer servers of this trace never reach the load.
+    ("openb-whole", 20000, None),
+    ("openb-rounded", 20000, None),
 )
 _SEEDS = 3
 _ALL_SEEDS = 10
@@ -37,6 +43,8 @@ def run(full: bool = False) -> report.Report:
 
     :param full: all arrivals and more seeds; takes many minutes.
     """
+    from tests import openb
+
     objects.register_all()
     conf.register_opts(cfg.CONF)
     found = report.Report(
@@ -56,42 +64,70 @@ def run(full: bool = False) -> report.Report:
             " than stock accepts;",
             "mean F nowhere above stock's. Stock reads no gpu:link, so what it"
             " accepts need not have the links.",
+            "openb: the trace itself."
+            if openb.is_at_hand()
+            else "openb: a trace with its hosts, sizes and lifetimes.",
         ),
     )
-    for name, arrivals, goal in _SCENARIOS:
-        outcomes = _replay(name, None if full else arrivals, full)
-        for load in {label: None for label, _ in outcomes}:
-            rows = {
-                scheduler: _row(name, load, scheduler, outcomes)
-                for scheduler in ("gpu", "stock")
-            }
-            found.rows += rows.values()
-            found.errors += _missed(rows["gpu"], rows["stock"], goal)
+    with tempfile.TemporaryDirectory() as directory:
+        trace = openb.find_or_write(pathlib.Path(directory))
+        for name, arrivals, goal in _SCENARIOS:
+            files = trace if name.startswith("openb") else ()
+            outcomes = _replay(name, files, None if full else arrivals, full)
+            _report(name, goal, outcomes, found)
     return found
 
 
+def _report(
+    name: str,
+    goal: float | None,
+    outcomes: dict[tuple[str, str], list[engine.Outcome]],
+    found: report.Report,
+) -> None:
+    """Add the rows of a scenario, and the goals that it misses."""
+    for load in {label: None for label, _ in outcomes}:
+        rows = {
+            scheduler: _row(name, load, scheduler, outcomes)
+            for scheduler in ("gpu", "stock")
+        }
+        found.rows += rows.values()
+        found.errors += _missed(rows["gpu"], rows["stock"], goal)
+
+
 def _replay(
-    name: str, arrivals: int | None, full: bool
+    name: str, files: Sequence[str], arrivals: int | None, full: bool
 ) -> dict[tuple[str, str], list[engine.Outcome]]:
-    """Run a scenario; give the outcomes by (load, scheduler)."""
+    """Run a scenario; give the outcomes by (load, scheduler).
+
+    :param files: used as its hosts and its servers.
+    """
     outcomes: dict[tuple[str, str], list[engine.Outcome]] = {}
     for seed in range(1, (_ALL_SEEDS if full else _SEEDS) + 1):
         changes = {"seed": seed}
         if arrivals is not None:
             changes["arrivals"] = arrivals
-        asked = scenario.load(f"{_DIRECTORY}{name}.yaml", changes=changes)
+        asked = scenario.load(
+            f"{_DIRECTORY}{name}.yaml", *files, changes=changes
+        )
+        for group, values in asked.options.items():
+            for option, value in values.items():
+                cfg.CONF.set_override(option, value, group=group)
+        mix = conf.request_mix(cfg.CONF)
         for run_ in asked.runs:
             for scheduler in (
                 schedulers.GpuScheduler(seed=seed),
                 schedulers.StockScheduler(seed=seed),
             ):
-                cloud = clouds.Cloud(asked.hosts)
+                cloud = clouds.Cloud(asked.hosts, mix)
                 outcome = engine.replay(
                     run_.arrivals(cloud.capacity), cloud, scheduler
                 )
                 outcomes.setdefault((run_.label, scheduler.name), []).append(
                     outcome
                 )
+        for group, values in asked.options.items():
+            for option in values:
+                cfg.CONF.clear_override(option, group=group)
     return outcomes
 
 

@@ -12,10 +12,10 @@ from nova_gpu_filter.simulate import scenario
 from nova_gpu_filter.simulate import workload
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
+from tests import openb as openb_trace
 
 ROOT = pathlib.Path(__file__).parents[3]
 SHIPPED = ROOT / "etc" / "nova-gpu-filter" / "simulate"
-OPENB = ROOT.parent / "shared" / "data" / "openb"
 
 HOSTS = {"hosts": [{"machine": "hgx-h100", "count": 2}]}
 MIX = {
@@ -169,39 +169,10 @@ def test_scenarios_that_are_shipped_can_be_loaded(name):
     assert made.hosts
 
 
-_OPENB_NODES = {
-    "A10": {1: 2},
-    "G2": {8: 549},
-    "G3": {8: 39},
-    "P100": {1: 3, 2: 131},
-    "T4": {2: 387, 4: 17},
-    "V100M16": {1: 19, 4: 28, 8: 8},
-    "V100M32": {4: 9, 8: 21},
-}
-"""Nodes of the trace: model -> GPUs of a node -> nodes."""
-
-
 @pytest.fixture
 def openb(tmp_path):
-    """Return the files of the trace; without it, of one with its nodes."""
-    names = ("openb_node_list_gpu_node.csv", "openb_pod_list_default.csv")
-    if OPENB.is_dir():
-        return [str(OPENB / name) for name in names]
-    nodes = [
-        f"{model}-{gpus}-{number},{gpus},{model}"
-        for model, nodes_by_gpus in _OPENB_NODES.items()
-        for gpus, count in nodes_by_gpus.items()
-        for number in range(count)
-    ]
-    pods = [
-        f"pod-{number},{1 + 7 * (number % 9 == 0)},1000,{number},{9 * number}"
-        for number in range(1, 200)
-    ]
-    nodes.insert(0, "sn,gpu,model")
-    pods.insert(0, "name,num_gpu,gpu_milli,creation_time,deletion_time")
-    for name, lines in zip(names, (nodes, pods), strict=True):
-        (tmp_path / name).write_text("\n".join(lines) + "\n")
-    return [str(tmp_path / name) for name in names]
+    """Return the files of the trace; without it, of one like it."""
+    return openb_trace.find_or_write(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["openb-whole.yaml", "openb-rounded.yaml"])
