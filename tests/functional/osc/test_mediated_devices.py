@@ -60,7 +60,7 @@ class _Cloud(embedded.EmbeddedCloud):
         )
         self.services.start_compute(
             HOST,
-            host_info=fake_machines.without_gpu().host_info,
+            host_info=fake_machines.build_plain_host().host_info,
             pci_info=fakelibvirt.HostPCIDevicesInfo(
                 num_pci=0,
                 num_pfs=0,
