@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import dataclasses
 import re
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 
@@ -92,7 +92,7 @@ def parse(source: str, text: str) -> Modes:
                 found[settings] = _DEVTOOLS
     system = _SYSTEM.search(text)
     if not found and system is None:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="it names no mode: save all of the output of"
             " 'nvidia_gpu_tools.py --devices gpus --query-cc-mode' or of"

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import re
 from typing import Final
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.agent import hooks
 from nova_gpu_filter.agent.fabric import client
 from nova_gpu_filter.agent.fabric import codes
-from nova_gpu_filter.host import errors as host_errors
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric
 
@@ -47,7 +47,7 @@ class Fmpm:
         """List the partitions; see :class:`client.Client`."""
         try:
             return fabric.parse("fmpm -l", self._ask("-l"))
-        except host_errors.BadInput as error:
+        except exception.BadInput as error:
             raise client.FabricError(
                 address=self._address, request="fmpm -l", answer=error
             ) from error

@@ -15,7 +15,6 @@ from nova_gpu_filter import files
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import cc_mode
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.links import baseboards
@@ -45,7 +44,7 @@ def _read(path: str, limit: int) -> bytes:
             return files.read_stream(sys.stdin.buffer, "-", limit)
         return files.read_bytes(path, limit)
     except OSError as error:
-        raise errors.FileUnreadable(
+        raise exception.FileUnreadable(
             path=path, error=error.strerror or error
         ) from None
 
@@ -228,7 +227,7 @@ def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
         (os.path.join(root, "sys"), "no directory sys in it"),
     ):
         if not os.path.isdir(needed):
-            raise errors.FileUnreadable(
+            raise exception.FileUnreadable(
                 path=root,
                 error=f"{problem}; --sysfs-root takes the directory that"
                 " holds sys, proc and etc",
@@ -255,7 +254,7 @@ def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
         return None
     names = pci_ids.parse(path, _read(path, files.DOCUMENT_BYTES))
     if names is None:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=path, reason="this is no pci.ids: it names no vendor"
         )
     return names
@@ -276,7 +275,7 @@ def sources(
     found: dict[str, tuple[str, str]] = {}
     if parsed_args.run_nvidia_smi:
         if not place.is_live:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--run-nvidia-smi",
                 reason="asks the machine that we run on, so it cannot be"
                 " given with --sysfs-root",
@@ -320,20 +319,20 @@ def run_nvidia_smi(arguments: list[str]) -> tuple[str, str]:
             check=False,
         )
     except FileNotFoundError:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=line, reason="nvidia-smi is not installed"
         ) from None
     except OSError as error:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=line, reason=error.strerror or str(error)
         ) from None
     except subprocess.TimeoutExpired:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=line, reason=f"no answer within {_SMI_SECONDS} seconds"
         ) from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=line,
             reason=f"exit code {done.returncode}:"
             f" {said[0] if said else 'no message'}",

@@ -6,9 +6,9 @@ import io
 import os
 import sys
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import archive
 from nova_gpu_filter.host.saved import capture
@@ -53,12 +53,12 @@ class Capture(base.HostCommand, command.Command):
         """Write the archive."""
         tree = base.tree(self, parsed_args)
         if parsed_args.baseboard is not None:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--baseboard",
                 reason="is not captured: give it when the capture is examined",
             )
         if parsed_args.show and (parsed_args.file or parsed_args.force):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--show",
                 reason="writes no file: give it without FILE and --force",
             )

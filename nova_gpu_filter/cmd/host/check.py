@@ -4,11 +4,11 @@
 
 import shlex
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import conf_mdevs
@@ -154,7 +154,7 @@ class Check(base.HostCommand, command.Lister):
         address = address_lib.find(text)
         if address not in {device.address for device in host.devices}:
             known = " ".join(str(device.address) for device in host.devices)
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"--device {text}",
                 reason="no GPU, NVSwitch or RDMA NIC of"
                 f" {host.hostname}; there are: {known or 'none'}",
@@ -164,7 +164,7 @@ class Check(base.HostCommand, command.Lister):
     def produce_output(self, parsed_args, names, rows):
         """Print the findings, and for people the verdict."""
         if parsed_args.formatter == "report" and parsed_args.columns:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="-c", reason="columns can be chosen with -f table"
             )
         super().produce_output(parsed_args, names, rows)

@@ -18,7 +18,7 @@ import re
 from typing import Any
 from typing import TextIO
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 
 Rows = Sequence[Sequence[Any]]
 Printer = Callable[[Sequence[str], Rows, argparse.Namespace, TextIO], None]
@@ -148,7 +148,7 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
         place for place, name in enumerate(names) if normal(name) in asked
     ]
     if not found:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=f"-c {' '.join(wanted)}",
             reason=f"no such column; columns are {', '.join(names)}",
         )

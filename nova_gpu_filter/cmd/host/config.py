@@ -4,11 +4,11 @@
 
 import dataclasses
 
+from nova_gpu_filter import exception
 from nova_gpu_filter import files
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
@@ -200,7 +200,7 @@ class Config(base.HostCommand, command.Command):
             self.app.stdout.write(text)
             return 0
         if boot or parsed_args.provider_config is not None:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--write",
                 reason="is for nova.conf; send this to a file yourself",
             )
@@ -213,7 +213,7 @@ class Config(base.HostCommand, command.Command):
 
     def _options(self, parsed_args):
         if parsed_args.one_time_use and not parsed_args.report_in_placement:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--one-time-use",
                 reason="needs --report-in-placement: Nova reserves a device"
                 " in Placement",
@@ -222,7 +222,7 @@ class Config(base.HostCommand, command.Command):
         for text in parsed_args.device:
             address = address_lib.find(text)
             if address is None:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=f"--device {text}",
                     reason="this is no PCI address, such as 0000:85:00.0",
                 )
@@ -249,7 +249,7 @@ class Config(base.HostCommand, command.Command):
         """Refuse options of mediated devices where they have no effect."""
         given = parsed_args.mdev_type
         if given and (boot or parsed_args.role == "controller"):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{mediated.OPTION} {given[0]}",
                 reason="is for the nova.conf of a compute node",
             )
@@ -258,7 +258,7 @@ class Config(base.HostCommand, command.Command):
             ("--provider-config", parsed_args.provider_config),
         ):
             if value and not given:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=option, reason=f"needs {mediated.OPTION}"
                 )
 
@@ -280,7 +280,7 @@ class Config(base.HostCommand, command.Command):
         }
         for address in options.only:
             if address not in known:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=f"--device {address}",
                     reason="no GPU, NVSwitch or RDMA NIC; there are:"
                     f" {' '.join(map(str, sorted(known))) or 'none'}",
@@ -292,7 +292,7 @@ class Config(base.HostCommand, command.Command):
                 for host, _ in hosts
                 for note in fragment.notes(host, options)
             ]
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=names,
                 reason="; ".join(
                     (
@@ -307,7 +307,7 @@ class Config(base.HostCommand, command.Command):
     def _compute(self, parsed_args, options):
         hosts = self._hosts(parsed_args)
         if len(hosts) > 1:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="config",
                 reason="several inventories need --role controller: the"
                 " device_spec of one compute node fits no other",
@@ -354,7 +354,7 @@ class Config(base.HostCommand, command.Command):
 
     def _boot(self, parsed_args, options):
         if parsed_args.inventory:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=parsed_args.inventory[0],
                 reason="--cmdline, --modprobe and --udev read the host's"
                 " files, not an inventory",

@@ -5,13 +5,13 @@
 import json
 import os
 
+from nova_gpu_filter import exception
 from nova_gpu_filter import sizes
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.drawing import svg
 from nova_gpu_filter.drawing import text
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import hardware_picture
 from nova_gpu_filter.host import link_matrix
 from nova_gpu_filter.host.configuration import saving
@@ -196,7 +196,7 @@ class Inventory(base.HostCommand, command.Lister):
             with saving.replaced(path, force=True) as file:
                 file.write(drawn.encode("utf-8", "backslashreplace"))
         except OSError as error:
-            raise errors.FileUnreadable(
+            raise exception.FileUnreadable(
                 path=path, error=error.strerror or error
             ) from None
         self.warn(f"wrote {os.path.abspath(path)}")
@@ -241,7 +241,7 @@ class Show(base.HostCommand, command.ShowOne):
         """Read the host, and pick the device."""
         address = address_lib.find(parsed_args.address)
         if address is None:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=parsed_args.address,
                 reason="this is no PCI address, such as 0000:85:00.0",
             )
@@ -249,7 +249,7 @@ class Show(base.HostCommand, command.ShowOne):
         function = host.by_address.get(address)
         if function is None:
             known = " ".join(str(device.address) for device in host.devices)
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=str(address),
                 reason="no GPU, NVSwitch or RDMA NIC, nor a function of a card"
                 f" with a GPU; there are: {known or 'none'}",

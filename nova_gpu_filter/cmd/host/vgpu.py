@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import os
 
+from nova_gpu_filter import exception
 from nova_gpu_filter import files
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
@@ -66,7 +66,7 @@ class Vgpu(base.HostCommand, command.Lister):
         if parsed_args.action == "show":
             return self._show()
         if parsed_args.action == "apply" and not self._tree.is_live:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source="--sysfs-root",
                 reason="apply changes the machine that it runs on; of the"
                 " files of another host there is 'vgpu plan'",
@@ -85,7 +85,7 @@ class Vgpu(base.HostCommand, command.Lister):
         if parsed_args.action == "plan":
             return self._plan(read_plans())
         if os.geteuid() != 0:
-            raise errors.BadInput(source="apply", reason="run it as root")
+            raise exception.BadInput(source="apply", reason="run it as root")
         with self._lock():
             return self._apply(read_plans)
 
@@ -108,7 +108,7 @@ class Vgpu(base.HostCommand, command.Lister):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=LOCK, reason="another 'vgpu apply' is at work"
             ) from None
         try:

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterator
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -23,7 +23,7 @@ def check(context: Context) -> Iterator[Finding]:
         return
     try:
         rows = declaration.parse(declaration.PATH, text)
-    except errors.BadInput as error:
+    except exception.BadInput as error:
         yield Finding(
             Severity.ERROR,
             _CHECK,

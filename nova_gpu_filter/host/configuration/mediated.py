@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import dataclasses
 import re
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
@@ -58,7 +58,7 @@ def choose(
         named, equals, addresses = text.partition("=")
         type_id = _type_id(host, f"{OPTION} {text}", named)
         if type_id in wanted:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{OPTION} {text}", reason=f"{type_id} is given twice"
             )
         wanted[type_id] = (
@@ -69,7 +69,7 @@ def choose(
     for type_id, (text, addresses_of) in wanted.items():
         for address in addresses_of or ():
             if address in owner:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=f"{OPTION} {text}",
                     reason=f"{address} carries {owner[address]} already, and"
                     " a device carries one type",
@@ -86,13 +86,13 @@ def choose(
             chosen = addresses_of
         for address in chosen:
             if address not in offering:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=f"{OPTION} {text}",
                     reason=f"{address} does not offer {type_id}; these do:"
                     f" {' '.join(map(str, offering))}",
                 )
         if not chosen:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{OPTION} {text}",
                 reason="every device that offers it carries another type",
             )
@@ -133,7 +133,7 @@ def _type_id(host: Inventory, source: str, named: str) -> str:
         f"{type_id} ({name})"
         for type_id, name in sorted(known.items())[:_SHOWN]
     )
-    raise errors.BadInput(
+    raise exception.BadInput(
         source=source,
         reason=f"the name is that of several types, {', '.join(found)}"
         if found
@@ -147,7 +147,7 @@ def _addresses(text: str, addresses: str) -> list[PciAddress]:
     for one in addresses.split(","):
         address = address_lib.find(one.strip())
         if address is None:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{OPTION} {text}",
                 reason=f"'{one}' is no PCI address, such as 0000:84:00.0",
             )
@@ -163,14 +163,14 @@ def _classes(
         source = f"{CLASS_OPTION} {text}"
         named, _, name = text.rpartition("=")
         if not named or not _CLASS.fullmatch(name) or len(name) > _MAX_CLASS:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason="give TYPE=CLASS, with VGPU or a class that begins"
                 " with CUSTOM_ and has A-Z, 0-9 and _ only",
             )
         type_id = _type_id(host, source, named)
         if type_id not in wanted:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source, reason=f"{OPTION} {named} is missing"
             )
         found[type_id] = name

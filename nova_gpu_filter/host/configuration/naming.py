@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import re
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.nova_rules import names as nova_names
@@ -52,14 +52,14 @@ def parse_choices(option: str, values: list[str]) -> dict[str, str]:
         if not name or not re.fullmatch(
             r"\*|[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII
         ):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{option} {value}",
                 reason="give a NAME for all GPUs, or VENDOR:PRODUCT=NAME such"
                 " as 10de:2330=h100",
             )
         _check_name(option, value, name)
         if chosen.setdefault(ids, name) != name:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=f"{option} {value}", reason="given twice"
             )
     return chosen
@@ -76,13 +76,15 @@ def _check_name(option: str, value: str, name: str) -> None:
         try:
             nova_names.check_resource_class(symbol(name))
         except ValueError as error:
-            raise errors.BadInput(source=source, reason=str(error)) from None
+            raise exception.BadInput(
+                source=source, reason=str(error)
+            ) from None
     elif (
         not name.isprintable()
         or re.search(r"[:,]|^\s|\s$", name)
         or len(name) > _MAX_ALIAS
     ):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="flavors cannot ask for an alias with ':', ',' or control"
             f" characters in it, nor of more than {_MAX_ALIAS} characters",

@@ -17,7 +17,7 @@ import shutil
 import stat
 from typing import BinaryIO
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.configuration import fragment
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -32,11 +32,11 @@ class _Place:
         directory = os.path.realpath(os.path.dirname(path) or ".")
         self.name = os.path.basename(path)
         if self.name in ("", ".", ".."):
-            raise errors.BadInput(source=path, reason="is a directory")
+            raise exception.BadInput(source=path, reason="is a directory")
         if os.path.islink(path):
             target = os.path.realpath(path)
             if os.path.dirname(target) != directory:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=path,
                     reason=f"is a link to {target}, in another directory:"
                     " name that file",
@@ -58,7 +58,7 @@ class _Place:
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=self.path, reason="is no regular file"
             )
         return found
@@ -75,7 +75,7 @@ class _Place:
         # It may be another one by now.
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=self.path, reason="is no regular file"
             )
         return file
@@ -118,7 +118,7 @@ def save(path: str, text: str, force: bool = False) -> str | None:
             with place.open() as file:
                 first = file.readline(256).decode("utf-8", "replace")
                 if not first.startswith(fragment.MARK) and not force:
-                    raise errors.BadInput(
+                    raise exception.BadInput(
                         source=path,
                         reason="this file was not written by nova-gpu-host,"
                         " and would be replaced as a whole: name a file of"
@@ -150,7 +150,7 @@ def replaced(path: str, force: bool = False) -> Iterator[BinaryIO]:
     :raises OSError: it cannot be written; nothing is left of it.
     """
     with _opened(path) as place:
-        there = errors.BadInput(
+        there = exception.BadInput(
             source=path, reason="is there already; use --force"
         )
         if place.old is not None and not force:

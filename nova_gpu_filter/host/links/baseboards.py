@@ -14,7 +14,7 @@ Sources: NVIDIA's Fabric Manager User Guide for the boards with NVSwitches;
 from collections.abc import Callable
 import dataclasses
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import pcie
@@ -210,7 +210,7 @@ def list_fitting(host: Inventory) -> tuple[Baseboard, ...]:
 def _fits(board: Baseboard, host: Inventory) -> bool:
     try:
         check(board, host)
-    except errors.BadInput:
+    except exception.BadInput:
         return False
     return True
 
@@ -223,7 +223,7 @@ def find(name: str) -> Baseboard:
     try:
         return BASEBOARDS[name]
     except KeyError:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=f"baseboard '{name}'",
             reason=f"not known; known are {', '.join(sorted(BASEBOARDS))}",
         ) from None
@@ -241,8 +241,8 @@ def check(board: Baseboard, host: Inventory) -> tuple[Function, ...]:
         if gpu.vendor_id == _NVIDIA and gpu.product_id in board.products
     )
 
-    def refuse(reason: str) -> errors.BadInput:
-        return errors.BadInput(
+    def refuse(reason: str) -> exception.BadInput:
+        return exception.BadInput(
             source=f"baseboard '{board.name}'",
             reason=f"{host.hostname} is not {board.model}: {reason}",
         )

@@ -14,8 +14,8 @@ import dataclasses
 import json
 from typing import Any
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
 
 
@@ -56,13 +56,13 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
     try:
         data = json.loads(text[max(start, 0) :])
     except (ValueError, RecursionError) as error:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"this is no output of 'fmpm -l': not JSON: {error}",
         ) from None
     listed = data.get("partitionInfo") if isinstance(data, dict) else None
     if not isinstance(listed, list):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no output of 'fmpm -l': no list 'partitionInfo'",
         )
@@ -72,7 +72,7 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
     ids = [partition.id for partition in partitions]
     for id_ in ids:
         if ids.count(id_) > 1:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source, reason=f"partition {id_} is there twice"
             )
     return tuple(sorted(partitions, key=lambda partition: partition.id))
@@ -84,20 +84,20 @@ def _partition(source: str, index: int, entry: Any) -> ListedPartition:
     where = f"partition {id_}"
     gpus = entry.get("gpuInfo")
     if not isinstance(gpus, list) or not gpus:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"{where} has no list 'gpuInfo'"
         )
     members = tuple(_member(source, where, gpu) for gpu in gpus)
     if "numGpus" in entry:
         count = _number(source, where, entry, "numGpus")
         if count != len(members):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"{where}: numGpus is {count}, but {len(members)} GPUs"
                 " are listed",
             )
     if len({member.module_id for member in members}) < len(members):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"{where} lists a GPU twice"
         )
     return ListedPartition(id_, bool(entry.get("isActive")), members)
@@ -112,7 +112,7 @@ def _member(source: str, where: str, gpu: Any) -> Member:
 def _number(source: str, where: str, entry: Any, key: str) -> int:
     value = entry.get(key) if isinstance(entry, Mapping) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"{where}: '{key}' is no number"
         )
     return value

@@ -9,8 +9,8 @@ import dataclasses
 import functools
 import itertools
 
+from nova_gpu_filter import exception
 from nova_gpu_filter import printable
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
@@ -249,7 +249,7 @@ def _check_query(
     for gpu in query:
         if gpu.address not in gpus:
             assert sources.query is not None
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=sources.query[0],
                 reason=f"{gpu.address} is no GPU of {host.hostname}: this file"
                 " is of another host",
@@ -267,7 +267,7 @@ def _gpus_of_topo(
     matrix = smi.parse_topo(*topo)
     if query:
         if len(query) != matrix.gpus:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=topo[0],
                 reason=f"{matrix.gpus} GPUs, but 'nvidia-smi -q' has"
                 f" {len(query)}: the two are not of the same time or host",
@@ -275,7 +275,7 @@ def _gpus_of_topo(
         return tuple(host.by_address[gpu.address] for gpu in query)
     gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == NVIDIA)
     if len(gpus) != matrix.gpus:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=topo[0],
             reason=f"{matrix.gpus} GPUs, but {host.hostname} has"
             f" {len(gpus)} NVIDIA GPUs. nvidia-smi does not see those that"
@@ -305,7 +305,7 @@ def _read_topo(
     for index, gpu in enumerate(gpus):
         node = matrix.numa[index]
         if None not in (node, gpu.numa_node) and node != gpu.numa_node:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=topo[0],
                 reason=f"GPU{index} is on NUMA node {node}, but"
                 f" {gpu.address} on {gpu.numa_node}: this file is of another"
@@ -400,7 +400,7 @@ def _compare(
             or comparison.has_card_on_another_node()
             or comparison.fits_better_than(order)
         ):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"{contradictions[0]}: this file is of another host,"
                 " or the GPUs were numbered in another order; give"
@@ -561,7 +561,7 @@ def _read_board(
             link = board.link(b, a)
             said, source = nvlinks.setdefault(pair, (link, ""))
             if said != link:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=f"baseboard '{board.name}'",
                     reason=f"{other.address} and {one.address} have"
                     f" {'no NVLink' if link is None else links.name(link)},"
@@ -587,14 +587,14 @@ def _partitions(
             if None not in (by_module, member.address) and (
                 by_module != member.address
             ):
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source[0],
                     reason=f"Module Id {member.module_id} is"
                     f" {member.address}, but {by_module} in 'nvidia-smi -q'",
                 )
             address = member.address or by_module
             if address is None:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source[0],
                     reason=f"partition {listed.id} has Module Id"
                     f" {member.module_id}, and nothing says which GPU that"
@@ -604,14 +604,14 @@ def _partitions(
                     " --nvidia-smi-q",
                 )
             if address not in gpus:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source[0],
                     reason=f"{address} of partition {listed.id} is no GPU of"
                     f" {host.hostname}: this file is of another host",
                 )
             addresses.append(address)
         if len(set(addresses)) < len(addresses):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source[0],
                 reason=f"partition {listed.id} has one GPU twice",
             )
@@ -693,21 +693,21 @@ def _read_vendor_tool(
     }
     for address in addresses.values():
         if address not in devices:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=given[0],
                 reason=f"{address} is no such device of {host.hostname}: this"
                 " file is of another host",
             )
     if len(addresses) < len(found.devices):
         if len(found.devices) != len(devices):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=given[0],
                 reason=f"{len(found.devices)} devices, but {host.hostname} has"
                 f" {len(devices)}: to tell which ones they are, save"
                 f" '{tool.commands}' into one file",
             )
         if not found.is_uniform:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=given[0],
                 reason="not all pairs have the same link, and the order of the"
                 " devices need not be that of the PCI addresses: save"
@@ -718,7 +718,7 @@ def _read_vendor_tool(
         for number, node in found.numa.items():
             device = devices[addresses[number]]
             if device.numa_node not in (None, node):
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=given[0],
                     reason=f"device {number} is on NUMA node {node}, but"
                     f" {device.address} on {device.numa_node}: this file is"

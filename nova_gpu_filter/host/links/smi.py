@@ -11,8 +11,8 @@ end early.
 import dataclasses
 import re
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import links
@@ -73,7 +73,7 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
         name for name in names if _GPU.fullmatch(name) and name not in rows
     ]
     if missing:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"the row of {', '.join(missing)} is missing: save all of"
             " the output of 'nvidia-smi topo -m'",
@@ -114,13 +114,13 @@ def _heading(source: str, lines: list[str]) -> int:
             return index
         is_cut = is_cut or names[0] == "GPU0"
     if is_cut:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="the line below the heading is no row: the lines were"
             " wrapped or are missing; save all of the output anew, as with"
             " 'nvidia-smi topo -m > FILE'",
         )
-    raise errors.BadInput(
+    raise exception.BadInput(
         source=source,
         reason="this is no output of 'nvidia-smi topo -m': no line with the"
         " columns GPU0, GPU1",
@@ -150,12 +150,12 @@ def _check_names(source: str, names: list[str]) -> None:
         if not _GPU.fullmatch(name) and not _NIC.fullmatch(name)
     ]
     if odd:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"unknown column {odd[0]!r} in the heading"
         )
     gpus = [name for name in names if _GPU.fullmatch(name)]
     if gpus != [f"GPU{index}" for index in range(len(gpus))]:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="the columns are not GPU0, GPU1 and so on in their order:"
             f" {' '.join(gpus)}",
@@ -173,19 +173,19 @@ def _rows(
             continue
         if words[0] not in names:
             if _GPU.fullmatch(words[0]) and _is_row(line):
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source,
                     reason=f"a row of {words[0]}, which the heading has not",
                 )
             continue
         name = words[0]
         if name in rows:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source, reason=f"the row of {name} is there twice"
             )
         cells = words[1 : len(names) + 1]
         if len(cells) < len(names):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"the row of {name} has {len(cells)} cells, and the"
                 f" heading {len(names)} columns",
@@ -199,7 +199,7 @@ def _rows(
 
 def _cell(source: str, name: str, other: str, cell: str) -> Link | None:
     if (cell == "X") != (name == other):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"row {name}, column {other}: '{cell}'; X stands on the"
             " diagonal and nowhere else",
@@ -208,7 +208,7 @@ def _cell(source: str, name: str, other: str, cell: str) -> Link | None:
         return None
     link = _link(_OLD_NAMES.get(cell, cell))
     if link is None:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"row {name}, column {other}: '{cell}' is no link; links"
             " are NV1, NV2 ..., PIX, PXB, PHB, NODE, SYS",
@@ -231,7 +231,7 @@ def _both(
     if not present:
         return links.SELF if a == b else None
     if present[0] != present[-1]:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"{a} to {b} is {_name(present[0])}, but {b} to {a} is"
             f" {_name(present[-1])}",
@@ -292,14 +292,14 @@ def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
         if match := _QUERY_GPU.fullmatch(line):
             address = address_lib.find(match[1])
             if address is None:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source, reason=f"'{match[1]}' is no PCI address"
                 )
             gpus.append(SmiGpu(address))
         elif gpus and (match := _QUERY_FIELD.fullmatch(line)):
             gpus[-1] = _with_field(source, gpus[-1], match)
     if not gpus:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no output of 'nvidia-smi -q': no line such as"
             " 'GPU 00000000:83:00.0'",
@@ -320,7 +320,7 @@ def _with_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
     if value in ("N/A", ""):
         return gpu
     if not re.fullmatch(r"[0-9]{1,4}", value):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"{gpu.address}: Module Id '{value}' is no number",
         )
@@ -330,6 +330,6 @@ def _with_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
 def _refuse_twice(source: str, what: str, values: list[str]) -> None:
     for value in values:
         if values.count(value) > 1:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source, reason=f"{what} {value} is there twice"
             )

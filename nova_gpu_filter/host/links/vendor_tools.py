@@ -16,8 +16,8 @@ import re
 from typing import Final
 from typing import TypeAlias
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.topology import links
@@ -109,7 +109,7 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
         else:
             current.append(line)
     if _ROCM_TYPES not in sections:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no output of 'rocm-smi --showtopo': no section"
             f" '{_ROCM_TYPES}'",
@@ -117,7 +117,7 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
     devices, types = _matrix(source, sections[_ROCM_TYPES], _ROCM_NAME)
     for cell in types.values():
         if cell not in ("XGMI", "PCIE", "N/A", "UNKNOWN"):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"'{cell}' is no link type; these are XGMI and PCIE",
             )
@@ -195,7 +195,7 @@ def parse_npu(source: str, text: str) -> DirectLinks:
         None,
     )
     if start is None:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no output of 'npu-smi info -t topo': no line that"
             " begins with the columns NPU0, NPU1",
@@ -203,7 +203,7 @@ def parse_npu(source: str, text: str) -> DirectLinks:
     devices, cells = _matrix(source, lines[start:], _NPU_NAME)
     for cell in cells.values():
         if cell not in _NPU_CELLS:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"'{cell}' is no link; links are"
                 f" {', '.join(sorted(_NPU_CELLS))}",
@@ -257,7 +257,7 @@ def parse_hl(source: str, text: str) -> DirectLinks:
         None,
     )
     if start is None:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no output of 'hl-smi topo -c -N': no line that"
             " begins with the column modID",
@@ -268,7 +268,7 @@ def parse_hl(source: str, text: str) -> DirectLinks:
         if (match := _HL_ROW.fullmatch(line))
     ]
     if sorted(modules) != list(_HL_MODULES):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="only of a baseboard with the modules 0 to 7 it is known"
             " that all are linked; here are"
@@ -337,21 +337,21 @@ def _matrix(
         elif match := name.fullmatch(words[0]):
             device = int(match[1])
             if device in rows or device not in columns:
-                raise errors.BadInput(
+                raise exception.BadInput(
                     source=source,
                     reason=f"the row of {words[0]} is there twice, or has no"
                     " column",
                 )
             rows[device] = [word.upper() for word in words[1:]]
     if len(columns) > _MOST_DEVICES or len(set(columns)) < len(columns):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"the heading names {len(columns)} devices, some of them"
             f" twice, or more than {_MOST_DEVICES}",
         )
     for device in columns:
         if len(rows.get(device, ())) < len(columns):
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"the row of device {device} is missing or too short:"
                 " save all of the output",
@@ -360,7 +360,7 @@ def _matrix(
     for (a, one), (b, other) in itertools.combinations(enumerate(columns), 2):
         cell, opposite = rows[one][b], rows[other][a]
         if cell != opposite:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source,
                 reason=f"{one} to {other} is {cell}, but {other} to {one} is"
                 f" {opposite}",
@@ -376,12 +376,12 @@ def _addresses(
     for number, text in found:
         address = address_lib.find(text)
         if address is None:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=source, reason=f"'{text}' is no PCI address"
             )
         addresses[int(number)] = address
     if len(set(addresses.values())) < len(addresses):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="two devices have one PCI address: GPUs that are divided"
             " into partitions cannot be passed through one by one",

@@ -11,7 +11,7 @@ import itertools
 import json
 from typing import Any
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import linking
@@ -320,17 +320,17 @@ def read(
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"this is no JSON: {error}"
         ) from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason="this is no inventory: make one with 'nova-gpu-host"
             " inventory -f json'",
         )
     if data.get("version") != VERSION:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"format version {data.get('version')!r}, and this is"
             f" version {VERSION}: make the inventory again",
@@ -339,7 +339,7 @@ def read(
         _INVENTORY.check(data, "")
         return _read(data)
     except ValueError as error:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"the inventory is damaged: {error}"
         ) from None
 

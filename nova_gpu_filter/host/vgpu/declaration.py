@@ -7,8 +7,8 @@ import dataclasses
 import re
 from typing import Any
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
 
 PATH = "/etc/nova-gpu/vgpu.yaml"
@@ -65,20 +65,20 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source,
             reason=f"this is no YAML{where}: "
             f"{getattr(error, 'problem', None) or error}",
         ) from None
     if not isinstance(document, dict) or set(document) != {TOP}:
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"give one key, {TOP}, with a list of PFs"
         )
     entries = document[TOP]
     if entries == "":
         return ()
     if not isinstance(entries, list):
-        raise errors.BadInput(
+        raise exception.BadInput(
             source=source, reason=f"{TOP} has to be a list of PFs"
         )
     rows = tuple(
@@ -88,7 +88,7 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
     seen: dict[str, str] = {}
     for row in rows:
         if row.selector in seen:
-            raise errors.BadInput(
+            raise exception.BadInput(
                 source=row.source,
                 reason=f"{row.selector} is named twice; write one row",
             )
@@ -97,8 +97,8 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
 
 
 def _row(source: str, entry: Any) -> Row:
-    def refuse(reason: str) -> errors.BadInput:
-        return errors.BadInput(source=source, reason=reason)
+    def refuse(reason: str) -> exception.BadInput:
+        return exception.BadInput(source=source, reason=reason)
 
     if not isinstance(entry, Mapping):
         raise refuse(f"has to be a map with some of {', '.join(_KEYS)}")

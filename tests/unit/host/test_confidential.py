@@ -4,9 +4,9 @@
 
 import pytest
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host import cc_mode
-from nova_gpu_filter.host import errors
 from nova_gpu_filter.host.address import PciAddress
 from tests import captures
 
@@ -83,7 +83,7 @@ def test_modes_are_read_as_they_are_printed(text, modes):
 
 @pytest.mark.parametrize("text", ["", HEADING, "mode is on\n"])
 def test_a_text_without_a_mode_is_refused(text):
-    with pytest.raises(errors.BadInput, match="names no mode"):
+    with pytest.raises(exception.BadInput, match="names no mode"):
         cc_mode.parse("saved", text)
 
 

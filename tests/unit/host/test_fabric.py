@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.links import fabric
 from tests import smi_files
 
@@ -73,7 +73,7 @@ def changed(**changes):
     ],
 )
 def test_what_is_no_list_of_partitions_is_refused(text, message):
-    with pytest.raises(errors.BadInput) as raised:
+    with pytest.raises(exception.BadInput) as raised:
         fabric.parse("fmpm.json", text)
     assert str(raised.value).startswith("fmpm.json: ")
     assert message in str(raised.value)
@@ -99,7 +99,7 @@ JSON = st.recursive(
 def test_any_json_is_a_list_of_partitions_or_bad_input(data):
     try:
         partitions = fabric.parse("x", json.dumps(data))
-    except errors.BadInput as exc:
+    except exception.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
         assert isinstance(partitions, tuple)

@@ -15,7 +15,7 @@ from nova.pci import whitelist
 from oslo_config import cfg
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
@@ -423,7 +423,7 @@ def test_names_can_be_chosen(hgx):
     [["10de=x"], ["10de:2330="], [""], ["10de:2330=a", "10DE:2330=b"]],
 )
 def test_wrong_names_are_refused(values):
-    with pytest.raises(errors.BadInput):
+    with pytest.raises(exception.BadInput):
         naming.parse_choices("--alias", values)
 
 

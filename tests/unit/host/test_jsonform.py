@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import inventory_json
@@ -178,7 +178,7 @@ def test_links_and_partitions_are_part_of_it(hgx):
     ],
 )
 def test_what_is_no_inventory_is_refused(text, message):
-    with pytest.raises(errors.BadInput, match=message) as raised:
+    with pytest.raises(exception.BadInput, match=message) as raised:
         inventory_json.read("host.json", text)
     assert str(raised.value).startswith("host.json: ")
 
@@ -193,7 +193,7 @@ def test_an_inventory_with_any_field_broken_is_read_or_refused(data):
     )
     try:
         host, _ = inventory_json.read("x", json.dumps(document))
-    except errors.BadInput as exc:
+    except exception.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
         assert isinstance(host, inventory.Inventory)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.topology import codec
@@ -132,7 +132,7 @@ def test_a_query_says_which_gpus_nvidia_smi_saw(build, read_links):
 def test_a_matrix_of_another_host_or_order_is_refused(
     build, read_links, machine, topo, message
 ):
-    with pytest.raises(errors.BadInput) as raised:
+    with pytest.raises(exception.BadInput) as raised:
         read_links(build(machine), topo=("topo.txt", topo))
     assert message in str(raised.value)
     assert str(raised.value).startswith("topo.txt: ")
@@ -176,7 +176,9 @@ def test_a_real_matrix_whose_numa_column_fits_is_accepted(
         if links.is_direct(link):
             assert found.matrix[a][b] == link
     other = [(node + 1) % 8 for node in matrix.numa]
-    with pytest.raises(errors.BadInput, match="this file is of another host"):
+    with pytest.raises(
+        exception.BadInput, match="this file is of another host"
+    ):
         read_links(
             make_host_of(matrix, tmp_path / "other", other),
             topo=(name, text),
@@ -219,7 +221,7 @@ def test_gpus_in_another_order_are_found_below_their_switches(
             )
         )
     if switches in ("abab", "abba"):
-        with pytest.raises(errors.BadInput, match="in another order"):
+        with pytest.raises(exception.BadInput, match="in another order"):
             read_links(host, topo=("topo.txt", SWITCHES))
     else:
         notes = read_links(host, topo=("topo.txt", SWITCHES)).notes
@@ -239,13 +241,13 @@ def test_network_cards_show_that_a_matrix_is_of_another_host(
         lines[index + 1] = lines[index + 1].replace(
             "\t0-63", f"\t{cell}\t0-63"
         )
-    with pytest.raises(errors.BadInput, match="but PIX in sysfs"):
+    with pytest.raises(exception.BadInput, match="but PIX in sysfs"):
         read_links(build("hgx_h100"), topo=("topo.txt", "\n".join(lines)))
 
 
 def test_a_query_of_another_host_is_refused(build, read_links):
     query = smi_files.query({"0000:99:00.0": 1})
-    with pytest.raises(errors.BadInput, match=r"0000:99:00.0 is no GPU of"):
+    with pytest.raises(exception.BadInput, match=r"0000:99:00.0 is no GPU of"):
         read_links(build("k2_host"), query=("q.txt", query))
 
 
@@ -302,7 +304,9 @@ def test_gpu_links_of_an_hgx_host_are_those_of_the_machine(build, read_links):
 
 
 def test_partitions_without_module_ids_are_refused(build, read_links):
-    with pytest.raises(errors.BadInput, match="it is not guessed") as raised:
+    with pytest.raises(
+        exception.BadInput, match="it is not guessed"
+    ) as raised:
         read_links(build("hgx_h100"), fabric=FABRIC)
     assert "--nvidia-smi-q" in str(raised.value)
 
@@ -321,7 +325,9 @@ def test_partitions_that_bear_addresses_need_no_module_ids(build, read_links):
 
 def test_partitions_of_another_board_are_refused(build, read_links):
     fabric = smi_files.fmpm({0: (1,)}, {1: "00000000:99:00.0"})
-    with pytest.raises(errors.BadInput, match=r"99:00.0 of partition 0 is no"):
+    with pytest.raises(
+        exception.BadInput, match=r"99:00.0 of partition 0 is no"
+    ):
         read_links(build("hgx_h100"), fabric=("f", fabric))
 
 
@@ -329,7 +335,9 @@ def test_module_ids_that_contradict_fabric_manager_are_refused(
     build, read_links
 ):
     fabric = smi_files.fmpm({0: (1,)}, {1: "00000000:0f:00.0"})
-    with pytest.raises(errors.BadInput, match=r"Module Id 1 is 0000:0f:00.0"):
+    with pytest.raises(
+        exception.BadInput, match=r"Module Id 1 is 0000:0f:00.0"
+    ):
         read_links(build("hgx_h100"), query=QUERY, fabric=("f", fabric))
 
 
@@ -365,7 +373,9 @@ def test_a_baseboard_and_its_matrix_may_be_given_together(build, read_links):
 
 def test_a_matrix_that_contradicts_the_baseboard_is_refused(build, read_links):
     topo = NV18.replace("NV18", "NV12")
-    with pytest.raises(errors.BadInput, match=r"have NV18, but NV12 in topo"):
+    with pytest.raises(
+        exception.BadInput, match=r"have NV18, but NV12 in topo"
+    ):
         read_links(
             build("hgx_h100"),
             topo=("topo.txt", topo),
@@ -384,7 +394,7 @@ def test_a_matrix_that_contradicts_the_baseboard_is_refused(build, read_links):
 def test_a_baseboard_that_the_host_does_not_have_is_refused(
     build, read_links, machine, board, message
 ):
-    with pytest.raises(errors.BadInput) as raised:
+    with pytest.raises(exception.BadInput) as raised:
         read_links(build(machine), baseboard=board)
     assert message in str(raised.value)
 
@@ -392,7 +402,7 @@ def test_a_baseboard_that_the_host_does_not_have_is_refused(
 def test_a_baseboard_with_missing_nvswitches_is_refused(build, read_links):
     host = build("hgx_h100")
     host.remove("/sys/bus/pci/devices/0000:c6:00.0")
-    with pytest.raises(errors.BadInput, match="3 NVSwitches, not 4"):
+    with pytest.raises(exception.BadInput, match="3 NVSwitches, not 4"):
         read_links(host, baseboard="hgx-h100-8")
 
 
@@ -408,7 +418,7 @@ def test_a_baseboard_with_gpus_on_other_nodes_is_refused(
 ):
     host = build("dgx1_v100")
     host.write(f"/sys/bus/pci/devices/{path}", content)
-    with pytest.raises(errors.BadInput, match=message):
+    with pytest.raises(exception.BadInput, match=message):
         read_links(host, baseboard="dgx1-v100")
 
 
@@ -425,7 +435,7 @@ def test_a_dgx_1_whose_pairs_share_no_switch_is_refused(tmp_path, read_links):
                 numa=index // 4,
             )
         )
-    with pytest.raises(errors.BadInput, match="do not share a PCIe switch"):
+    with pytest.raises(exception.BadInput, match="do not share a PCIe switch"):
         read_links(host, baseboard="dgx1-v100")
 
 

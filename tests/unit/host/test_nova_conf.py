@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import findings
 from nova_gpu_filter.host.checks.findings import Severity
@@ -290,13 +290,13 @@ def test_files_of_a_directory_are_read_together(tmp_path):
 def test_what_is_no_configuration_is_refused_with_its_name(
     tmp_path, text, words
 ):
-    with pytest.raises(errors.BadInput) as raised:
+    with pytest.raises(exception.BadInput) as raised:
         pci_options.read(write(tmp_path, text))
     assert words in str(raised.value)
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(errors.FileUnreadable, match="No such file"):
+    with pytest.raises(exception.FileUnreadable, match="No such file"):
         pci_options.read(str(tmp_path / "none"))
 
 
@@ -304,14 +304,14 @@ def test_a_missing_file_is_told(tmp_path):
 def test_a_file_that_is_not_ours_to_read_is_told_with_a_hint(tmp_path):
     path = write(tmp_path, "")
     os.chmod(path, 0)
-    with pytest.raises(errors.FileUnreadable, match="run this with sudo"):
+    with pytest.raises(exception.FileUnreadable, match="run this with sudo"):
         pci_options.read(path)
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):
     path = tmp_path / "nova.conf"
     path.write_bytes(b"[pci]\ndevice_spec = \xff\xfe\n")
-    with pytest.raises(errors.BadInput):
+    with pytest.raises(exception.BadInput):
         pci_options.read(str(path))
 
 

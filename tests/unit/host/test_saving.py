@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import saving
 
@@ -45,7 +45,7 @@ def test_copies_do_not_overwrite_each_other(tmp_path):
 def test_a_file_of_others_is_not_replaced_unless_forced(tmp_path):
     path = tmp_path / "nova.conf"
     path.write_text("[DEFAULT]\n")
-    with pytest.raises(errors.BadInput, match=r"nova\.conf\.d"):
+    with pytest.raises(exception.BadInput, match=r"nova\.conf\.d"):
         saving.save(str(path), "new")
     assert path.read_text() == "[DEFAULT]\n"
     backup = saving.save(str(path), "new", force=True)
@@ -104,7 +104,7 @@ def test_what_is_no_regular_file_stays_as_it_is(tmp_path, write):
     paths = [tmp_path / name for name in ("fifo", "directory", "socket")]
     for path in [*paths, pathlib.Path("/dev/null")]:
         mode = path.lstat().st_mode
-        with pytest.raises(errors.BadInput, match="is no regular file"):
+        with pytest.raises(exception.BadInput, match="is no regular file"):
             write(path)
         assert path.lstat().st_mode == mode
     assert len(os.listdir(tmp_path)) == 3
@@ -117,7 +117,7 @@ def test_a_link_to_another_directory_is_not_followed(tmp_path, write):
     link = tmp_path / "etc" / "gpu.conf"
     for target in ("../shadow", "../not-there", "/dev/null"):
         link.symlink_to(target)
-        with pytest.raises(errors.BadInput, match="in another directory"):
+        with pytest.raises(exception.BadInput, match="in another directory"):
             write(link)
         link.unlink()
     assert outside.read_text() == OURS
@@ -127,7 +127,7 @@ def test_a_link_to_another_directory_is_not_followed(tmp_path, write):
 def test_links_that_go_round_are_refused(tmp_path, write):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises((errors.BadInput, OSError)):
+    with pytest.raises((exception.BadInput, OSError)):
         write(tmp_path / "a")
     assert (tmp_path / "a").is_symlink()
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_there_is_replaced_only_if_forced(tmp_path):
     with saving.replaced(str(path)) as file:
         file.write(b"one")
     with (
-        pytest.raises(errors.BadInput, match="is there already"),
+        pytest.raises(exception.BadInput, match="is there already"),
         saving.replaced(str(path)),
     ):
         pass

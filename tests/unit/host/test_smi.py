@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.topology import links
 from tests import smi_files
@@ -235,7 +235,7 @@ def test_a_wrapped_matrix_is_refused_or_whole(name):
         )
         try:
             assert smi.parse_topo("x", wrapped) == whole
-        except errors.BadInput as exc:
+        except exception.BadInput as exc:
             assert str(exc).count("\n") == 0  # noqa: PT017
             refused += 1
     assert refused
@@ -333,7 +333,7 @@ def test_cells_of_other_drivers_are_read(cell, link):
     ],
 )
 def test_what_is_no_matrix_is_refused_with_row_and_column(text, message):
-    with pytest.raises(errors.BadInput) as raised:
+    with pytest.raises(exception.BadInput) as raised:
         smi.parse_topo("topo.txt", text)
     assert str(raised.value).startswith("topo.txt: ")
     assert message in str(raised.value)
@@ -395,7 +395,7 @@ def test_a_single_gpu_has_a_matrix_of_one_cell():
 def test_any_text_is_a_matrix_or_bad_input(text):
     try:
         matrix = smi.parse_topo("x", text)
-    except errors.BadInput as exc:
+    except exception.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
         assert len(matrix.cells) == matrix.gpus
@@ -436,7 +436,7 @@ def test_module_ids_of_a_real_board_are_read():
     ],
 )
 def test_a_query_that_contradicts_itself_is_refused(text, message):
-    with pytest.raises(errors.BadInput, match=message):
+    with pytest.raises(exception.BadInput, match=message):
         smi.parse_query("q.txt", text)
 
 
@@ -444,7 +444,7 @@ def test_a_query_that_contradicts_itself_is_refused(text, message):
 def test_any_text_is_a_query_or_bad_input(text):
     try:
         gpus = smi.parse_query("x", text)
-    except errors.BadInput as exc:
+    except exception.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:
         assert gpus

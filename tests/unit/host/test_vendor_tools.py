@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
 from nova_gpu_filter.host.saved import outputs
@@ -363,7 +363,7 @@ SIX = rocm(lambda *_: "XGMI", devices=6)
     ],
 )
 def test_what_makes_no_sense_is_refused(machine, ids, key, text, said):
-    with pytest.raises(errors.BadInput, match=said):
+    with pytest.raises(exception.BadInput, match=said):
         read_with(machine(ids), **{key: text})
 
 
@@ -381,7 +381,7 @@ def test_any_part_of_a_text_is_read_or_refused(tool, text):
         for part in (text[:end], text[end:], text[:end] + "\x00" + text[end:]):
             try:
                 found = tool.parse("file", part)
-            except errors.BadInput:
+            except exception.BadInput:
                 continue
             assert set(found.link_by_pair) == set(
                 itertools.combinations(found.devices, 2)

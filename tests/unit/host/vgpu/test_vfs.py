@@ -6,7 +6,7 @@ import hypothesis
 from hypothesis import strategies
 import pytest
 
-from nova_gpu_filter.host import errors
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
@@ -365,7 +365,7 @@ def test_the_modes_are_read():
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_refused(text, reason):
-    with pytest.raises(errors.BadInput, match=r"vgpu\.yaml") as caught:
+    with pytest.raises(exception.BadInput, match=r"vgpu\.yaml") as caught:
         declaration.parse("vgpu.yaml", text)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
