@@ -22,7 +22,8 @@ Get: TypeAlias = Callable[[str], Any]
 """
 
 Send: TypeAlias = Callable[[str, Any], Any]
-"""Puts a JSON object to a path of a service; returns that of the answer.
+"""Sends a JSON object, or None, to a path of a service; returns that of the
+answer, or None.
 
 :raises FleetError: it was not taken; ``Conflict``: it has changed meanwhile.
 """
@@ -37,6 +38,9 @@ COMPUTE_MICROVERSION: Final = "2.69"
 WORKERS: Final = 8
 """Requests at once. As many as the workers of a small control plane, so that
 a status command does not keep the scheduler waiting."""
+
+_WITHOUT_ANSWER: Final = frozenset({201, 204})
+"""What was made or deleted, of which nothing more is said."""
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -57,11 +61,16 @@ def getter(adapter: Any, service: str, microversion: str | None) -> Get:
     return get
 
 
-def sender(adapter: Any, service: str, microversion: str | None) -> Send:
+def sender(
+    adapter: Any,
+    service: str,
+    microversion: str | None,
+    method: str = "PUT",
+) -> Send:
     """Make a function that writes to a service; see :func:`getter`."""
 
     def send(path: str, body: Any) -> Any:
-        return _ask(adapter, "PUT", path, service, microversion, json=body)
+        return _ask(adapter, method, path, service, microversion, json=body)
 
     return send
 
@@ -84,6 +93,8 @@ def _ask(
         )
     except Exception as exc:
         raise _explained(exc, service, method, path) from exc
+    if response.status_code in _WITHOUT_ANSWER and method != "GET":
+        return None
     if response.status_code == 200:
         try:
             return response.json()

@@ -56,10 +56,24 @@ class Services:
     @functools.cached_property
     def write_placement(self) -> api.Send:
         """Writes to Placement."""
+        return self._placement_sender("PUT")
+
+    @functools.cached_property
+    def create_in_placement(self) -> api.Send:
+        """Makes something in Placement."""
+        return self._placement_sender("POST")
+
+    @functools.cached_property
+    def delete_in_placement(self) -> api.Send:
+        """Deletes something in Placement."""
+        return self._placement_sender("DELETE")
+
+    def _placement_sender(self, method: str) -> api.Send:
         return api.sender(
             _Adapter(self._adapters, "placement"),
             "Placement",
             api.PLACEMENT_MICROVERSION,
+            method,
         )
 
     @functools.cached_property
@@ -98,3 +112,9 @@ class _Adapter:
 
     def put(self, path: str, **kwargs: Any) -> Any:
         return getattr(self._adapters, self._attribute).put(path, **kwargs)
+
+    def post(self, path: str, **kwargs: Any) -> Any:
+        return getattr(self._adapters, self._attribute).post(path, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> Any:
+        return getattr(self._adapters, self._attribute).delete(path, **kwargs)

@@ -167,6 +167,12 @@ class NotTogether(FleetError):
     message = "%(option)s needs %(needed)s"
 
 
+class PoolInUse(FleetError):
+    """A pool cannot be deleted while servers use it."""
+
+    message = "pool %(name)s is used by servers: %(servers)s"
+
+
 class CellDown(FleetError):
     """Nova knows of a server no more than that it is there."""
 

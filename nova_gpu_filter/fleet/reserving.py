@@ -124,16 +124,31 @@ def mark(
     add: frozenset[Mark] = frozenset(),
     remove: frozenset[Mark] = frozenset(),
 ) -> bool:
-    """Add and remove marks of a provider, in one write.
+    """Add and remove marks of a provider; see :func:`change_aggregates`."""
+    return change_aggregates(
+        get,
+        send,
+        uuid,
+        frozenset(one.value for one in add),
+        frozenset(one.value for one in remove),
+    )
+
+
+def change_aggregates(
+    get: api.Get,
+    send: api.Send,
+    uuid: str,
+    add: frozenset[str] = frozenset(),
+    remove: frozenset[str] = frozenset(),
+) -> bool:
+    """Put a provider into aggregates and out of others, in one write.
 
     :returns: whether it had to be changed.
     :raises FleetError: it was not done.
     """
 
     def change(found: Inventory) -> _Write | None:
-        wanted = found.aggregates.union(one.value for one in add).difference(
-            one.value for one in remove
-        )
+        wanted = found.aggregates.union(add).difference(remove)
         if wanted == found.aggregates:
             return None
         return (

@@ -4,6 +4,7 @@
 
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
@@ -56,3 +57,10 @@ def test_every_command_of_the_tutorial_is_run_by_a_test():
     # The others: tests/cloud/test_tutorial.py.
     tested = tutorial.commands("nova-gpu-host", "nova-gpu-status", "openstack")
     assert len(tested) == tutorial.PATH.read_text().count("   $ ")
+
+
+def test_the_tests_behind_the_ways_are_there():
+    text = (ROOT / "doc/source/admin/ways.rst").read_text()
+    named = re.findall("tests/[a-z_/]+[.]py", text)
+    assert len(named) >= 8
+    assert [path for path in named if not (ROOT / path).is_file()] == []

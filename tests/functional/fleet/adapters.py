@@ -58,6 +58,28 @@ class PlacementAdapter:
         """Write to Placement."""
         return self._ask("PUT", path, raise_exc, microversion, json)
 
+    def post(
+        self,
+        path: str,
+        raise_exc: bool,
+        headers: Mapping[str, str],
+        microversion: str,
+        json: Any,
+    ) -> Response:
+        """Make something in Placement."""
+        return self._ask("POST", path, raise_exc, microversion, json)
+
+    def delete(
+        self,
+        path: str,
+        raise_exc: bool,
+        headers: Mapping[str, str],
+        microversion: str,
+        json: Any,
+    ) -> Response:
+        """Delete something in Placement."""
+        return self._ask("DELETE", path, raise_exc, microversion, json)
+
     def _ask(
         self,
         method: str,
@@ -78,7 +100,7 @@ class PlacementAdapter:
                 microversion=microversion,
                 headers={"X-Auth-Token": self.token},
             )
-        return Response(answer.status, answer.json)
+        return Response(answer.status, answer.json if answer.body else None)
 
 
 class Nova:

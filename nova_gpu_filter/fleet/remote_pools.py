@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Pools of remote GPUs: sharing providers of Placement.
+
+A guest that computes on a GPU in the network (API remoting) has no device;
+what is counted is the right to use one of a pool. In Placement a provider with
+the trait MISC_SHARES_VIA_AGGREGATE offers its inventory to every tree of which
+a provider is in one of its aggregates (placement/objects/research_context.py),
+so that ``resources:CUSTOM_REMOTE_GPU=1`` in a flavor is answered by a compute
+node and the pool together, and Nova claims both. Nova itself makes no such
+provider and changes none.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+from typing import Any
+from typing import Final
+from urllib import parse
+import uuid
+
+import os_traits
+
+from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import reserving
+
+TRAIT: Final = "CUSTOM_REMOTE_GPU_POOL"
+"""Tells our pools from other sharing providers, such as shared disks."""
+RESOURCE_CLASS: Final = "CUSTOM_REMOTE_GPU"
+# Arbitrary, and the same in every cloud.
+_NAMESPACE: Final = uuid.UUID("7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e10")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool, who may use it, and who does."""
+
+    uuid: str
+    """Of its provider, and of the aggregate that its hosts are in."""
+    name: str
+    resource_class: str
+    total: int
+    used: int
+    hosts: tuple[str, ...]
+    """Names of the compute nodes whose servers may use it."""
+    servers: tuple[tuple[str, int], ...]
+    """(UUID of the server, GPUs that it has)."""
+
+
+def uuid_of(name: str) -> str:
+    """Make the UUID of a pool of a name, the same each time."""
+    return str(uuid.uuid5(_NAMESPACE, name))
+
+
+def create(
+    services: Any, name: str, total: int, resource_class: str = RESOURCE_CLASS
+) -> None:
+    """Make a pool, or give one another size; what was begun is completed.
+
+    :param services: a :class:`connection.Services`.
+    :param total: GPUs of the pool.
+    :raises FleetError: it was not done, or not wholly: do it again.
+    """
+    get, put = services.placement, services.write_placement
+    pool = uuid_of(name)
+    path = f"/resource_providers/{pool}"
+    put(f"/resource_classes/{resource_class}", None)
+    put(f"/traits/{TRAIT}", None)
+    try:
+        provider = get(path)
+    except errors.NotFound:
+        services.create_in_placement(
+            "/resource_providers", {"name": name, "uuid": pool}
+        )
+        provider = get(path)
+    # Its hosts find it by the aggregate, and it shares by the trait: both are
+    # there before there is anything to share.
+    generation = provider["generation"]
+    generation = put(
+        f"{path}/aggregates",
+        {"aggregates": [pool], "resource_provider_generation": generation},
+    )["resource_provider_generation"]
+    generation = put(
+        f"{path}/traits",
+        {
+            "traits": [os_traits.MISC_SHARES_VIA_AGGREGATE, TRAIT],
+            "resource_provider_generation": generation,
+        },
+    )["resource_provider_generation"]
+    put(
+        f"{path}/inventories",
+        {
+            "inventories": {
+                resource_class: {"total": total, "max_unit": total}
+            },
+            "resource_provider_generation": generation,
+        },
+    )
+
+
+def set_hosts(
+    services: Any, name: str, hosts: Iterable[str], are_in: bool
+) -> None:
+    """Let the servers of hosts use a pool, or not; who does goes on.
+
+    :param hosts: names of compute nodes; all are looked for first.
+    :raises Unknown: there is no such pool, or compute node.
+    :raises FleetError: it was not done, or not wholly: do it again.
+    """
+    get, put = services.placement, services.write_placement
+    pool = _provider(get, name)["uuid"]
+    for root in [_root(get, host) for host in hosts]:
+        change = frozenset({pool})
+        reserving.change_aggregates(
+            get,
+            put,
+            root,
+            add=change if are_in else frozenset(),
+            remove=frozenset() if are_in else change,
+        )
+
+
+def read(get: api.Get, name: str) -> Pool:
+    """Read a pool.
+
+    :raises Unknown: there is no such pool.
+    :raises FleetError: Placement does not answer.
+    """
+    provider = _provider(get, name)
+    pool = provider["uuid"]
+    path = f"/resource_providers/{pool}"
+    inventories = get(f"{path}/inventories")["inventories"]
+    resource_class = min(inventories, default=RESOURCE_CLASS)
+    total = inventories.get(resource_class, {"total": 0})["total"]
+    used = get(f"{path}/usages")["usages"].get(resource_class, 0)
+    found = get(f"{path}/allocations")["allocations"]
+    return Pool(
+        pool,
+        name,
+        resource_class,
+        total,
+        used,
+        tuple(sorted(one["name"] for one in _members(get, pool))),
+        tuple(
+            sorted(
+                (server, one["resources"].get(resource_class, 0))
+                for server, one in found.items()
+            )
+        ),
+    )
+
+
+def delete(services: Any, name: str) -> None:
+    """Delete a pool that no server uses.
+
+    :raises PoolInUse: servers use it; nothing was changed.
+    :raises Unknown: there is no such pool.
+    :raises FleetError: it was not done, or not wholly: do it again.
+    """
+    get = services.placement
+    found = read(get, name)
+    if found.servers:
+        raise errors.PoolInUse(
+            name=name, servers=", ".join(uuid for uuid, _ in found.servers)
+        )
+    # First what refuses when a server was faster.
+    services.delete_in_placement(f"/resource_providers/{found.uuid}", None)
+    for member in _members(get, found.uuid):
+        reserving.change_aggregates(
+            get,
+            services.write_placement,
+            member["uuid"],
+            remove=frozenset({found.uuid}),
+        )
+
+
+def _provider(get: api.Get, name: str) -> Any:
+    pools = _pools(get)
+    for one in pools:
+        if name == one["name"]:
+            return one
+    raise errors.Unknown(
+        kind="pool of remote GPUs",
+        name=name,
+        hint=errors.hint_of(name, [one["name"] for one in pools]),
+    )
+
+
+def _pools(get: api.Get) -> list[Any]:
+    """List the providers of all pools."""
+    # Placement refuses to look for a trait that it does not have.
+    if not get(f"/traits?name=in:{TRAIT}")["traits"]:
+        return []
+    found: list[Any] = get(f"/resource_providers?required={TRAIT}")[
+        "resource_providers"
+    ]
+    return found
+
+
+def _members(get: api.Get, pool: str) -> list[Any]:
+    """List the providers of the hosts of a pool."""
+    found = get(f"/resource_providers?member_of={pool}")
+    return [one for one in found["resource_providers"] if one["uuid"] != pool]
+
+
+def _root(get: api.Get, host: str) -> str:
+    query = parse.urlencode({"name": host})
+    for one in get(f"/resource_providers?{query}")["resource_providers"]:
+        if one["uuid"] == one["root_provider_uuid"]:
+            found: str = one["uuid"]
+            return found
+    roots = [
+        one["name"]
+        for one in get("/resource_providers")["resource_providers"]
+        if one["uuid"] == one["root_provider_uuid"]
+    ]
+    raise errors.Unknown(
+        kind="compute node in Placement",
+        name=host,
+        hint=errors.hint_of(host, roots),
+    )
