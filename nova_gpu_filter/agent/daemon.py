@@ -30,6 +30,7 @@ from nova_gpu_filter.agent import requests as requests_lib
 from nova_gpu_filter.agent.fabric import service as fabric_lib
 from nova_gpu_filter.conf import gpu_agent
 from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import fabric_traits
 
 LOG = logging.getLogger(__name__)
 
@@ -253,12 +254,21 @@ class Daemon:
         try:
             if self.keeper is None:
                 self.keeper = self._prepare()
-            return self.keeper.run_once()
+            return self.keeper.run_once() and self._set_traits(self.keeper)
         except exception.GpuFilterError as error:
             LOG.warning("%s", error)
         except Exception:
             LOG.exception("A pass failed")
         return False
+
+    def _set_traits(self, keeper: keeper_lib.Keeper) -> bool:
+        """Say in Placement how the fabric of this host is."""
+        if self.fabric is None:
+            return True
+        wanted = self.fabric.name_traits(keeper.consumers())
+        if keeper.set_root_traits(wanted, fabric_traits.is_ours):
+            LOG.info("Traits of this host: %s", ", ".join(sorted(wanted)))
+        return True
 
     def close(self) -> None:
         """Give everything back."""

@@ -432,6 +432,14 @@ class Keeper:
             for address, provider in self._all.items()
         }
 
+    def set_root_traits(
+        self, wanted: frozenset[str], is_ours: Callable[[str], bool]
+    ) -> bool:
+        """Change the traits of the compute node; see
+        :meth:`providers.Providers.set_root_traits`.
+        """
+        return self._placement.set_root_traits(wanted, is_ours)
+
     def quarantine_suspects(self) -> None:
         """Quarantine devices whose partition could not be activated."""
         for address, reason in self._ledger.suspects().items():

@@ -2,7 +2,9 @@
 
 """The providers of this compute node's devices in Placement."""
 
+from collections.abc import Callable
 import dataclasses
+from typing import Any
 from typing import Final
 from urllib import parse
 
@@ -74,12 +76,47 @@ class Providers:
         self._known = known
         return found
 
-    def _list(self) -> list[tuple[str, str, int]]:
+    def set_root_traits(
+        self, wanted: frozenset[str], is_ours: Callable[[str], bool]
+    ) -> bool:
+        """Have the compute node's own provider bear exactly these traits.
+
+        nova-compute leaves traits alone that it does not know
+        (update_from_provider_tree of nova/scheduler/client/report.py).
+
+        :param is_ours: whether a trait that is not wanted is to be removed.
+        :returns: whether anything was changed.
+        :raises FleetError: Placement does not answer, or has changed.
+        """
+        path = f"/resource_providers/{self._root()['uuid']}/traits"
+        found = self._get(path)
+        traits = set(found["traits"])
+        new = {one for one in traits if not is_ours(one)} | wanted
+        if new == traits:
+            return False
+        for trait in sorted(wanted - traits):
+            self._send(f"/traits/{trait}", None)
+        self._send(
+            path,
+            {
+                "traits": sorted(new),
+                "resource_provider_generation": found[
+                    "resource_provider_generation"
+                ],
+            },
+        )
+        return True
+
+    def _root(self) -> Any:
         query = parse.urlencode({"name": self._hostname})
         roots = self._get(f"/resource_providers?{query}")["resource_providers"]
         if not roots:
             raise errors.NoProvider(name=self._hostname)
-        tree = self._get(f"/resource_providers?in_tree={roots[0]['uuid']}")
+        return roots[0]
+
+    def _list(self) -> list[tuple[str, str, int]]:
+        uuid = self._root()["uuid"]
+        tree = self._get(f"/resource_providers?in_tree={uuid}")
         found = []
         for provider in tree["resource_providers"]:
             # _get_rp_name_for_address in

@@ -21,6 +21,7 @@ from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
@@ -49,6 +50,9 @@ class HostSummary:
     is_disabled: bool
     is_down: bool
     models: tuple[summary.ModelSummary, ...]
+    has_fabric_problem: bool | None = None
+    """Whether nova-gpu-agent finds something wrong with its partitions; None
+    where none looks after them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,4 +249,5 @@ class Reader:
                 if not self._scope.resource_classes
                 or found.resource_class in self._scope.resource_classes
             ),
+            fabric_traits.find_problem(host),
         )

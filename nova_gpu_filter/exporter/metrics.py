@@ -62,6 +62,13 @@ LINKS_KNOWN: Final = Gauge(
     "1 if Placement knows links between the devices, 0 if not.",
     _MODEL,
 )
+FABRIC_PROBLEM: Final = Gauge(
+    "nova_gpu_fabric_problem",
+    "1 if a fabric partition of the host is leaked, missing or of two servers"
+    " ('nova-gpu-agent fabric audit'), 0 if not. Only hosts whose partitions"
+    " are looked after.",
+    ("host",),
+)
 DISABLED: Final = Gauge(
     "nova_gpu_host_disabled",
     "1 if nova-compute is disabled, so that no server is built, 0 if not.",
@@ -116,6 +123,7 @@ ALL: Final = (
     INTACT,
     FRAGMENTATION,
     LINKS_KNOWN,
+    FABRIC_PROBLEM,
     DISABLED,
     DOWN,
     CAPACITY,
@@ -165,6 +173,10 @@ def add_reading(families: Families, found: cloud_reader.Reading) -> None:
     for host in found.hosts:
         families.add(DISABLED, float(host.is_disabled), host.name)
         families.add(DOWN, float(host.is_down), host.name)
+        if host.has_fabric_problem is not None:
+            families.add(
+                FABRIC_PROBLEM, float(host.has_fabric_problem), host.name
+            )
         for found_model in host.models:
             _add_model(families, host.name, found_model)
     for flavor, servers in found.servers_by_flavor.items():

@@ -106,6 +106,9 @@ def _ask(
                 status=200,
                 error="the answer is no JSON",
             ) from exc
+    if response.status_code in (201, 204):
+        # Without a body: PUT /traits/{name} of Placement.
+        return None
     raise _refused(response, service, method, path, microversion)
 
 

@@ -14,6 +14,7 @@ from oslo_utils import strutils
 from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import image_traits
 from nova_gpu_filter.fleet import linked_devices
@@ -84,10 +85,9 @@ def check(question: Question) -> list[FlavorProblem]:
 
 
 def _image_traits(question: Question) -> Iterator[FlavorProblem]:
-    for severity, key, text in image_traits.problems(
-        question.image or {}, question.hosts
-    ):
-        yield FlavorProblem(Severity(severity), key, text)
+    for find in (image_traits.problems, fabric_traits.problems):
+        for severity, key, text in find(question.image or {}, question.hosts):
+            yield FlavorProblem(Severity(severity), key, text)
 
 
 def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:

@@ -24,8 +24,10 @@ from nova_gpu_filter.agent.fabric import client as client_lib
 from nova_gpu_filter.agent.fabric import fmpm
 from nova_gpu_filter.agent.fabric import library
 from nova_gpu_filter.agent.fabric import partitions as partitions_lib
+from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import fabric_manager
+from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.nova_rules import pci_options
@@ -203,6 +205,20 @@ class Service:
         finally:
             if self._ledger.suspects():
                 self._on_suspects()
+
+    def name_traits(self, consumers: Consumers | None) -> frozenset[str]:
+        """Name the traits of the host: Fabric Manager's version, and whether
+        anything is wrong with the partitions.
+
+        :raises AgentError: it cannot be known now.
+        """
+        version = packages.Packages(self._tree).fabric_manager
+        found = set()
+        if version is not None:
+            found.add(fabric_traits.name_version(version.text))
+        if self._audit(consumers)["problems"]:
+            found.add(fabric_traits.PROBLEM)
+        return frozenset(found)
 
     def _audit(self, consumers: Consumers | None) -> Answer:
         """List the partitions, and what is wrong with them."""

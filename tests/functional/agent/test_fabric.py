@@ -3,6 +3,7 @@
 """The daemon, the hook of libvirt and a Fabric Manager, together."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from nova_gpu_filter.cmd import agent as command
 from tests.functional.agent import test_daemon
 from tests.functional.agent import worlds
+from tests.functional.placement import service
 from tests.unit.agent import fakes
 from tests.unit.agent.fabric import managers
 
@@ -140,6 +142,30 @@ def test_what_does_not_agree_is_found_and_is_an_exit_code(running):
     assert [(one["Problem"], one["Partition"]) for one in json.loads(out)] == [
         ("leaked", 9)
     ]
+
+
+def test_the_host_has_traits_of_version_and_problems(
+    running, placement, node, caplog
+):
+    caplog.set_level(logging.INFO)
+    version, problem = (
+        "CUSTOM_NVIDIA_FM_580_95_05",
+        "CUSTOM_GPU_FABRIC_PROBLEM",
+    )
+    path = f"/resource_providers/{service.provider_uuid(worlds.HOST)}/traits"
+    node.write(
+        "/var/lib/dpkg/status",
+        "Package: nvidia-fabricmanager-580\n"
+        "Status: install ok installed\n"
+        "Version: 580.95.05-0ubuntu1\n",
+    )
+    running.daemon.wake()
+    wait(lambda: f"Traits of this host: {version}" in caplog.text)
+    assert placement.stock(path).json["traits"] == [version]
+    running.manager.inject("partition 9 1 9")
+    running.daemon.wake()
+    wait(lambda: f"{problem}, {version}" in caplog.text)
+    assert set(placement.stock(path).json["traits"]) == {version, problem}
 
 
 def test_libvirt_that_waits_for_the_hook_keeps_nobody_from_starting(running):

@@ -10,6 +10,7 @@ from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import metrics
 from nova_gpu_filter.exporter import projects
+from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import summary
 from tests.unit.fleet import builders
 
@@ -43,6 +44,7 @@ def summarize(host):
         host.is_disabled,
         host.is_down,
         tuple(summary.summarize(host)),
+        fabric_traits.find_problem(host),
     )
 
 
@@ -56,6 +58,23 @@ def test_quarantined_devices_count_also_while_a_server_has_them():
     found = samples(cloud_reader.Reading(hosts=(summarize(host),)))
     assert found["nova_gpu_quarantined_devices",] == 2
     assert found["nova_gpu_devices", "reserved"] == 1
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        ((), None),
+        (("CUSTOM_NVIDIA_FM_580_95_05",), 0),
+        (("CUSTOM_NVIDIA_FM_580_95_05", "CUSTOM_GPU_FABRIC_PROBLEM"), 1),
+        (("CUSTOM_GPU_FABRIC_PROBLEM",), 1),
+    ],
+)
+def test_what_an_agent_finds_of_the_fabric_is_shown(traits, expected):
+    host = dataclasses.replace(
+        builders.machine("hgx-1"), traits=frozenset(traits)
+    )
+    found = samples(cloud_reader.Reading(hosts=(summarize(host),)))
+    assert found.get(("nova_gpu_fabric_problem",)) == expected
 
 
 def test_a_host_is_told_in_numbers():
