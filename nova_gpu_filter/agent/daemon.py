@@ -254,21 +254,27 @@ class Daemon:
         try:
             if self.keeper is None:
                 self.keeper = self._prepare()
-            return self.keeper.run_once() and self._set_traits(self.keeper)
+            is_done = self.keeper.run_once()
+            if is_done and self.fabric is not None:
+                self._set_traits(self.keeper, self.fabric)
+            return is_done
         except exception.GpuFilterError as error:
             LOG.warning("%s", error)
         except Exception:
             LOG.exception("A pass failed")
         return False
 
-    def _set_traits(self, keeper: keeper_lib.Keeper) -> bool:
+    def _set_traits(
+        self, keeper: keeper_lib.Keeper, fabric: fabric_lib.Service
+    ) -> None:
         """Say in Placement how the fabric of this host is."""
-        if self.fabric is None:
-            return True
-        wanted = self.fabric.name_traits(keeper.consumers())
-        if keeper.set_root_traits(wanted, fabric_traits.is_ours):
-            LOG.info("Traits of this host: %s", ", ".join(sorted(wanted)))
-        return True
+        try:
+            wanted = fabric.name_traits(keeper.consumers())
+            if keeper.set_root_traits(wanted, fabric_traits.is_ours):
+                LOG.info("Traits of this host: %s", ", ".join(sorted(wanted)))
+        except exception.GpuFilterError as error:
+            # They stay as they are, and devices are looked after all the same.
+            LOG.warning("Traits of this host: %s", error)
 
     def close(self) -> None:
         """Give everything back."""

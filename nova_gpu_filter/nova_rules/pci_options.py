@@ -53,6 +53,8 @@ class PciOptions:
     report_in_placement: bool
     permits_post_copy: bool = False
     """``[libvirt]live_migration_permit_post_copy``."""
+    fabric_manager: str = ""
+    """``[gpu_agent]fabric_manager``."""
     mdev_groups: tuple[mdev_options.MdevGroup, ...] = ()
     """``[devices]enabled_mdev_types``, in their order."""
 
@@ -94,6 +96,9 @@ def read(*paths: str) -> PciOptions:
         cfg.BoolOpt("live_migration_permit_post_copy", default=False),
         group="libvirt",
     )
+    conf.register_opt(
+        cfg.StrOpt("fabric_manager", default=""), group="gpu_agent"
+    )
     mdev_options.register(conf)
     source = ", ".join(paths)
     try:
@@ -110,6 +115,7 @@ def read(*paths: str) -> PciOptions:
             report_in_placement=conf.pci.report_in_placement,
             permits_post_copy=conf.libvirt.live_migration_permit_post_copy,
             mdev_groups=mdev_options.read(conf),
+            fabric_manager=conf.gpu_agent.fabric_manager,
         )
     except cfg.Error as error:
         raise exception.BadInput(source=source, reason=str(error)) from None

@@ -38,6 +38,8 @@ _CALL_SECONDS: Final = 5.0
 """How long to connect to Fabric Manager may take."""
 _FMPM_SECONDS: Final = 60.0
 """How long a call of fmpm may take; it connects and activates."""
+_MOMENT: Final = 0.5
+"""Seconds that what does not agree has to last."""
 _FMPM: Final = "fmpm"
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
@@ -221,7 +223,22 @@ class Service:
         return frozenset(found)
 
     def _audit(self, consumers: Consumers | None) -> Answer:
-        """List the partitions, and what is wrong with them."""
+        """List the partitions, and what is wrong with them.
+
+        The truths are read one after the other while guests start and end:
+        what is wrong is what is still so a moment later.
+        """
+        answer = self._compare(consumers)
+        if answer["problems"]:
+            self._ended.wait(_MOMENT)
+            again = self._compare(consumers)
+            again["problems"] = [
+                one for one in again["problems"] if one in answer["problems"]
+            ]
+            return again
+        return answer
+
+    def _compare(self, consumers: Consumers | None) -> Answer:
         known = self._read_partitions()
         gpus = frozenset().union(*known.values())
         running = {

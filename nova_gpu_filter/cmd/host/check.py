@@ -11,6 +11,7 @@ from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import conf_device_specs
+from nova_gpu_filter.host.checks import conf_fabric
 from nova_gpu_filter.host.checks import conf_mdevs
 from nova_gpu_filter.host.checks import conf_migration
 from nova_gpu_filter.host.checks import findings
@@ -102,8 +103,11 @@ class Check(base.HostCommand, command.Lister):
         if options is not None:
             everything = reader.read(tree, everything=True).functions
             agent = (
-                conf_agent.check(
-                    options, conf_agent.is_listening(conf_agent.SOCKET)
+                (
+                    *conf_agent.check(
+                        options, conf_agent.is_listening(conf_agent.SOCKET)
+                    ),
+                    *conf_fabric.check(options, tree),
                 )
                 # Of another host's files it cannot be known.
                 if tree.is_live

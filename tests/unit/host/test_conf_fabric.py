@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fabric partitions need somebody who activates them."""
+
+import subprocess
+
+import pytest
+
+from nova_gpu_filter.host.checks import conf_fabric
+from nova_gpu_filter.host.checks import fabric_manager
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+from nova_gpu_filter.nova_rules import pci_options
+from tests import sysfs_trees
+
+
+@pytest.mark.parametrize(
+    ("config", "address", "has_hook", "severity"),
+    [
+        (None, "", False, None),
+        ("FABRIC_MODE=0\n", "127.0.0.1", True, None),
+        ("FABRIC_MODE=1\n", "", False, Severity.WARNING),
+        ("FABRIC_MODE=1\n", "", True, Severity.WARNING),
+        ("FABRIC_MODE=1\n", "127.0.0.1", False, Severity.WARNING),
+        ("FABRIC_MODE=1\n", "127.0.0.1", True, Severity.OK),
+        ("FABRIC_MODE=2\n", "/run/fm.sock", True, Severity.OK),
+    ],
+)
+def test_a_shared_fabric_needs_agent_and_hook(
+    tmp_path, config, address, has_hook, severity
+):
+    files = sysfs_trees.k2_host(tmp_path / "host")
+    if config is not None:
+        files.write(fabric_manager.CONFIG, config)
+    if has_hook:
+        files.write(conf_fabric.HOOK, "")
+    (tmp_path / "nova.conf").write_text(
+        f"[gpu_agent]\nfabric_manager = {address}\n"
+    )
+    options = pci_options.read(str(tmp_path / "nova.conf"))
+    found = list(conf_fabric.check(options, tree_lib.Tree(str(files.root))))
+    assert [one.severity for one in found] == [severity][: bool(severity)]
+    for one in found:
+        assert bool(one.cures) == (severity is Severity.WARNING)
+        for cure in one.cures:
+            subprocess.run(["sh", "-n", "-c", cure], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, False),
+        ("FABRIC_MODE=1\n", False),
+        ("FABRIC_MODE_RESTART=0\n", False),
+        ("#FABRIC_MODE_RESTART=1\n", False),
+        ("FABRIC_MODE=1\n FABRIC_MODE_RESTART = 1\n", True),
+    ],
+)
+def test_whether_it_waits_for_the_list_of_partitions(text, expected):
+    assert fabric_manager.restarts(text) is expected
