@@ -11,19 +11,20 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links.host_links import HostLinks
+from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.topology import links
 
 _PREFIXES = {Kind.GPU: "GPU", Kind.NIC: "NIC", Kind.NVSWITCH: "NVS"}
 _LEGENDS = {Kind.GPU: "GPU", Kind.NIC: "RDMA NIC", Kind.NVSWITCH: "NVSwitch"}
 
 
-def make(host: Inventory, host_links: linking.HostLinks) -> picture.Picture:
+def make(host: Inventory, host_links: HostLinks) -> picture.Picture:
     """Make the picture of a host."""
     notes = [f"Note: {note}" for note in host_links.notes]
     if host_links.nvlink_from:
         of_nvidia = any(
-            device.vendor_id == linking.NVIDIA for device in host.gpus
+            device.vendor_id == chips.NVIDIA for device in host.gpus
         )
         notes.insert(
             0,
@@ -167,7 +168,7 @@ def _list_facts(
             )
 
 
-def _list_groups(host_links: linking.HostLinks) -> Iterator[picture.Column]:
+def _list_groups(host_links: HostLinks) -> Iterator[picture.Column]:
     """List the NVLink groups: GPUs all of whose pairs have the link."""
     described = host_links.device_links(host_links.devices)
     members: dict[tuple[links.Link, int], list[str]] = {}
@@ -184,7 +185,7 @@ def _list_groups(host_links: linking.HostLinks) -> Iterator[picture.Column]:
 
 
 def _list_partitions(
-    host_links: linking.HostLinks,
+    host_links: HostLinks,
 ) -> Iterator[picture.Column]:
     for partition in host_links.partitions:
         size = len(partition.addresses)

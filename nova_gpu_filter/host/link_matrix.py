@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from nova_gpu_filter.host import hardware_picture
 from nova_gpu_filter.host.inventory import Inventory
-from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.topology import links
 
 
-def draw(host: Inventory, host_links: linking.HostLinks) -> str:
+def draw(host: Inventory, host_links: HostLinks) -> str:
     """Write the matrix as lines; empty for a host with no two devices."""
     if len(host_links.devices) < 2:
         return ""
     return "\n".join(_lines(host, host_links)) + "\n"
 
 
-def _lines(host: Inventory, host_links: linking.HostLinks) -> Iterator[str]:
+def _lines(host: Inventory, host_links: HostLinks) -> Iterator[str]:
     labels = hardware_picture.name_devices(host)
     places = [host_links.place[address] for address in labels]
     names = list(labels.values())
@@ -35,7 +35,7 @@ def _lines(host: Inventory, host_links: linking.HostLinks) -> Iterator[str]:
         yield "?  the link over PCIe; whether there is an NVLink is unknown"
 
 
-def _cell(host_links: linking.HostLinks, a: int, b: int) -> str:
+def _cell(host_links: HostLinks, a: int, b: int) -> str:
     link = host_links.matrix[a][b]
     if link is None:
         return "-"

@@ -20,6 +20,7 @@ from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
+from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
@@ -237,7 +238,7 @@ def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
 
 def read_host(
     command: Any, parsed_args: argparse.Namespace
-) -> tuple[tree_lib.Tree, inventory.Inventory, linking.HostLinks]:
+) -> tuple[tree_lib.Tree, inventory.Inventory, HostLinks]:
     """Read a host and its links, as the options say.
 
     :raises GpuFilterError: something cannot be read, or does not fit.

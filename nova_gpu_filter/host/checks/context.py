@@ -14,7 +14,7 @@ from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -26,7 +26,7 @@ class Context:
 
     tree: tree_lib.Tree
     host: inventory.Inventory
-    links: linking.HostLinks
+    links: HostLinks
     asked: tuple[PciAddress, ...] = ()
     """The devices that were asked about (``--device``); empty: all."""
     has_aliases: bool = False

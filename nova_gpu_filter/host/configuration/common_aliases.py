@@ -12,10 +12,10 @@ from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
-from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.topology import codec
 
-Host = tuple[Inventory, linking.HostLinks]
+Host = tuple[Inventory, HostLinks]
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -163,7 +163,9 @@ def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
 
 
 def _facts(
-    host: Inventory, host_links: linking.HostLinks, options: fragment.Options
+    host: Inventory,
+    host_links: HostLinks,
+    options: fragment.Options,
 ) -> Iterator[tuple[str, str]]:
     """Give what should be the same on hosts of a kind, as (name, value)."""
     devices = fragment.chosen(host, options)

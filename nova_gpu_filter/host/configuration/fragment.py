@@ -15,7 +15,7 @@ from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.topology import codec
 
 _FEW = 4
@@ -206,9 +206,7 @@ def option(name: str, value: Mapping[str, str]) -> str:
     return f"{name} = {json.dumps(value).replace('$', '$$')}"
 
 
-def write(
-    host: Inventory, host_links: linking.HostLinks, options: Options
-) -> str:
+def write(host: Inventory, host_links: HostLinks, options: Options) -> str:
     """Write the fragment, with what is worth knowing as comments."""
     return "\n".join(_lines(host, host_links, options)) + "\n"
 
@@ -220,7 +218,7 @@ def comment(text: str) -> Iterator[str]:
 
 
 def _lines(
-    host: Inventory, host_links: linking.HostLinks, options: Options
+    host: Inventory, host_links: HostLinks, options: Options
 ) -> Iterator[str]:
     yield f"{MARK} on {host.hostname}."
     yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
@@ -259,7 +257,7 @@ def _pci(
 
 
 def _links(
-    host_links: linking.HostLinks, devices: Iterable[Function]
+    host_links: HostLinks, devices: Iterable[Function]
 ) -> dict[PciAddress, codec.DeviceLinks]:
     """Describe the links among what is offered, whole devices only."""
     whole = [

@@ -17,6 +17,8 @@ from typing import Any
 from nova_gpu_filter import exception
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.links.host_links import Partition
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,3 +118,60 @@ def _number(source: str, where: str, entry: Any, key: str) -> int:
             source=source, reason=f"{where}: '{key}' is no number"
         )
     return value
+
+
+def locate(
+    host: Inventory,
+    source: tuple[str, str],
+    module_ids: dict[PciAddress, int],
+) -> tuple[Partition, ...]:
+    """Give the partitions PCI addresses: by Fabric Manager or Module Id."""
+    address_by_module = {id_: address for address, id_ in module_ids.items()}
+    gpus = {gpu.address for gpu in host.gpus}
+    partitions = []
+    for listed in parse(*source):
+        addresses = []
+        for member in listed.members:
+            by_module = address_by_module.get(member.module_id)
+            if None not in (by_module, member.address) and (
+                by_module != member.address
+            ):
+                raise exception.BadInput(
+                    source=source[0],
+                    reason=f"Module Id {member.module_id} is"
+                    f" {member.address}, but {by_module} in 'nvidia-smi -q'",
+                )
+            address = member.address or by_module
+            if address is None:
+                raise exception.BadInput(
+                    source=source[0],
+                    reason=f"partition {listed.id} has Module Id"
+                    f" {member.module_id}, and nothing says which GPU that"
+                    " is. Module Ids do not follow the PCI order, so it is"
+                    " not guessed: save 'nvidia-smi -q' while all GPUs are"
+                    " bound to the driver nvidia, and give it with"
+                    " --nvidia-smi-q",
+                )
+            if address not in gpus:
+                raise exception.BadInput(
+                    source=source[0],
+                    reason=f"{address} of partition {listed.id} is no GPU of"
+                    f" {host.hostname}: this file is of another host",
+                )
+            addresses.append(address)
+        if len(set(addresses)) < len(addresses):
+            raise exception.BadInput(
+                source=source[0],
+                reason=f"partition {listed.id} has one GPU twice",
+            )
+        partitions.append(
+            Partition(
+                id=listed.id,
+                addresses=tuple(sorted(addresses)),
+                module_ids=tuple(
+                    member.module_id for member in listed.members
+                ),
+                is_active=listed.is_active,
+            )
+        )
+    return tuple(partitions)

@@ -2,38 +2,25 @@
 
 """Joins what sysfs, nvidia-smi and Fabric Manager say of a host's links."""
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import functools
-import itertools
 
 from nova_gpu_filter import exception
-from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import baseboards
+from nova_gpu_filter.host.links import comparison
 from nova_gpu_filter.host.links import fabric
 from nova_gpu_filter.host.links import pcie
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.host.links import vendor_tools
-from nova_gpu_filter.topology import codec
-from nova_gpu_filter.topology import groups
+from nova_gpu_filter.host.links.host_links import HostLinks
+from nova_gpu_filter.host.links.host_links import may_have_nvlink
+from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
-from nova_gpu_filter.topology.topology import FabricPartition
-from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
-
-NVIDIA = 0x10DE
-
-# NVLink came with Pascal.
-_BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
-
-# A complete order of 16 GPUs is found in a few hundred, if there is one.
-_MOST_STEPS = 20_000
 
 _HOW_TO_OBTAIN = (
     "save 'nvidia-smi topo -m' and 'nvidia-smi -q', and give them with"
@@ -64,109 +51,6 @@ class Sources:
         default_factory=dict
     )
     """By :attr:`vendor_tools.Tool.key`."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Partition:
-    """A fabric partition of this host."""
-
-    id: int
-    addresses: tuple[PciAddress, ...]
-    """Its GPUs, in address order."""
-    module_ids: tuple[int, ...]
-    is_active: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class HostLinks:
-    """The links between the devices of a host."""
-
-    devices: tuple[Function, ...]
-    """GPUs, NVSwitches and NICs, no VFs, in address order."""
-    matrix: tuple[tuple[Link | None, ...], ...]
-    """The best link known of each pair; None where not even the way over
-    PCIe is."""
-    ways: tuple[tuple[Link | None, ...], ...]
-    """The way over PCIe of each pair, which also those with NVLinks have."""
-    nvlink_known: frozenset[PciAddress] = frozenset()
-    """GPUs of which we know whether they have NVLinks to one another."""
-    nvlink_from: tuple[str, ...] = ()
-    """Where the NVLinks are known from."""
-    module_ids: tuple[tuple[PciAddress, int], ...] = ()
-    partitions: tuple[Partition, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What is not known, and how to obtain it."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
-
-    @functools.cached_property
-    def place(self) -> dict[PciAddress, int]:
-        """The row of each device, keyed by address."""
-        return {device.address: i for i, device in enumerate(self.devices)}
-
-    def get_link(self, a: PciAddress, b: PciAddress) -> Link | None:
-        """Give the best known link of two devices."""
-        return self.matrix[self.place[a]][self.place[b]]
-
-    def is_certain(self, a: Function, b: Function) -> bool:
-        """Tell whether a pair can have no better link than the known one."""
-        if not (_may_have_nvlink(a) and _may_have_nvlink(b)):
-            return True
-        return {a.address, b.address} <= self.nvlink_known
-
-    def topology(self, chosen: Sequence[Function]) -> Topology:
-        """Make the topology of some of the devices, in their order.
-
-        A pair whose way is not known counts as the worst there is. A fabric
-        partition of which a GPU is not chosen keeps its size.
-        """
-        place = {device.address: i for i, device in enumerate(chosen)}
-        rows = [self.place[device.address] for device in chosen]
-        matrix, ways = (
-            [
-                [
-                    links.SYS if (link := known[a][b]) is None else link
-                    for b in rows
-                ]
-                for a in rows
-            ]
-            for known in (self.matrix, self.ways)
-        )
-        partitions = []
-        for partition in self.partitions:
-            mask = mask_of(
-                place[address]
-                for address in partition.addresses
-                if address in place
-            )
-            if mask:
-                partitions.append(
-                    FabricPartition(
-                        partition.id, len(partition.addresses), mask
-                    )
-                )
-        return Topology.from_matrix(
-            matrix, partitions, [device.numa_node for device in chosen], ways
-        )
-
-    def device_links(
-        self, chosen: Sequence[Function]
-    ) -> dict[PciAddress, codec.DeviceLinks]:
-        """Describe some of the devices by their link groups."""
-        described = groups.decompose(self.topology(chosen))
-        return {
-            device.address: device_links
-            for device, device_links in zip(chosen, described, strict=True)
-        }
-
-
-def _may_have_nvlink(device: Function) -> bool:
-    return (
-        device.vendor_id == NVIDIA
-        and device.base_class in (0x0300, 0x0302)
-        and not (device.chip and device.chip.architecture in _BEFORE_NVLINK)
-    )
 
 
 def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
@@ -225,7 +109,7 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         if gpu.module_id is not None
     }
     partitions = (
-        _partitions(host, sources.fabric, module_ids)
+        fabric.locate(host, sources.fabric, module_ids)
         if sources.fabric is not None
         else ()
     )
@@ -273,7 +157,7 @@ def _gpus_of_topo(
                 f" {len(query)}: the two are not of the same time or host",
             )
         return tuple(host.by_address[gpu.address] for gpu in query)
-    gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == NVIDIA)
+    gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == chips.NVIDIA)
     if len(gpus) != matrix.gpus:
         raise exception.BadInput(
             source=topo[0],
@@ -284,13 +168,6 @@ def _gpus_of_topo(
             " --nvidia-smi-q",
         )
     return gpus
-
-
-def _distance(link: Link) -> str:
-    """Say what a PCIe link tells about the places of two devices."""
-    if link >= links.PXB:
-        return "below one root port"
-    return "on one NUMA node" if link >= links.NODE else "on two NUMA nodes"
 
 
 def _read_topo(
@@ -325,7 +202,7 @@ def _read_topo(
                     link if links.is_direct(link) else None,
                     topo[0],
                 )
-    _compare(host, topo[0], matrix, gpus, is_sure, notes)
+    comparison.compare(host, topo[0], matrix, gpus, is_sure, notes)
 
 
 def _find_without_nvlink(
@@ -367,189 +244,6 @@ def _say_unlinked(
     )
 
 
-def _compare(
-    host: Inventory,
-    source: str,
-    matrix: smi.TopoMatrix,
-    gpus: Sequence[Function],
-    is_sure: bool,
-    notes: list[str],
-) -> None:
-    """Hold the PCIe links of nvidia-smi against sysfs.
-
-    A virtual machine, its firmware or a driver can show them otherwise than
-    they are, alike for all GPUs. So they speak against a file only if the
-    GPUs in another order fit better, if it has no NUMA affinity by which to
-    know the host, or if a network card is on another NUMA node.
-
-    :param is_sure: ``nvidia-smi -q`` says which GPU has which index.
-    :raises BadInput: the file is of another host, or in another order.
-    """
-    comparison = _Comparison(host, matrix, gpus)
-    order = tuple(range(len(gpus)))
-    contradictions = comparison.contradictions(order)
-    if not contradictions:
-        return
-    if not is_sure:
-        is_known = all(
-            None not in (matrix.numa[index], gpu.numa_node)
-            for index, gpu in enumerate(gpus)
-        )
-        if (
-            not is_known
-            or comparison.has_card_on_another_node()
-            or comparison.fits_better_than(order)
-        ):
-            raise exception.BadInput(
-                source=source,
-                reason=f"{contradictions[0]}: this file is of another host,"
-                " or the GPUs were numbered in another order; give"
-                " 'nvidia-smi -q' of the same time with --nvidia-smi-q",
-            )
-    notes.extend(
-        f"{source}: {said}; sysfs is taken" for said in contradictions
-    )
-
-
-class _Comparison:
-    """The PCIe links of a matrix beside those that sysfs shows."""
-
-    def __init__(
-        self,
-        host: Inventory,
-        matrix: smi.TopoMatrix,
-        gpus: Sequence[Function],
-    ) -> None:
-        self._numa = matrix.numa
-        self._gpus = gpus
-        # Where all pairs of GPUs have NVLinks, only NICs show their places.
-        by_name = {name: nic for nic in host.nics for name in nic.rdma_devices}
-        nics = {
-            column: by_name[name]
-            for column, name in enumerate(matrix.nics, start=matrix.gpus)
-            if name in by_name
-        }
-        self._others = (*gpus, *nics.values())
-        columns = (*range(matrix.gpus), *nics)
-        self._said = [
-            [_pcie_only(matrix.cells[row][column]) for column in columns]
-            for row in range(matrix.gpus)
-        ]
-        self._ours = [
-            [self._relation(host, one, other) for other in self._others]
-            for one in gpus
-        ]
-
-    @staticmethod
-    def _relation(
-        host: Inventory, one: Function, other: Function
-    ) -> Link | None:
-        link = pcie.relation(one, other, host.numa_nodes)
-        if link == links.SYS and None in (one.numa_node, other.numa_node):
-            # Two root buses, and sysfs does not say on which nodes.
-            return None
-        return link
-
-    def _difference(
-        self, row: int, column: int, one: int, other: int
-    ) -> tuple[Link, Link] | None:
-        """Give what nvidia-smi and what sysfs says, if these exclude another.
-
-        :param row: of the matrix; so is ``column``.
-        :param one: device that is thought to be there; so is ``other``.
-        """
-        said, ours = self._said[row][column], self._ours[one][other]
-        if said is None or ours is None or _distance(said) == _distance(ours):
-            return None
-        return said, ours
-
-    def _pairs(self) -> Iterator[tuple[int, int]]:
-        for row in range(len(self._gpus)):
-            yield from ((row, column) for column in range(row))
-            yield from (
-                (row, column)
-                for column in range(len(self._gpus), len(self._others))
-            )
-
-    def contradictions(self, order: Sequence[int]) -> list[str]:
-        """Give a sentence for each pair whose links differ.
-
-        :param order: which of the GPUs has index 0, 1 and so on.
-        """
-        found = []
-        for row, column in self._pairs():
-            one = order[row]
-            other = order[column] if column < len(order) else column
-            difference = self._difference(row, column, one, other)
-            if difference is not None:
-                said, ours = difference
-                found.append(
-                    f"{self._others[other].address} and"
-                    f" {self._others[one].address} are {links.name(said)}"
-                    f" ({_distance(said)}), but {links.name(ours)} in sysfs"
-                )
-        return found
-
-    def has_card_on_another_node(self) -> bool:
-        """Whether a card that is beside a GPU is said to be on another node,
-        or the other way round.
-        """
-        return any(
-            (self._said[row][column] == links.SYS)
-            != (self._ours[row][column] == links.SYS)
-            for row, column in self._pairs()
-            if column >= len(self._gpus)
-            and None not in (self._said[row][column], self._ours[row][column])
-        )
-
-    def fits_better_than(self, order: tuple[int, ...]) -> bool:
-        """Whether two GPUs exchanged, or some order, contradict sysfs less."""
-        least = len(self.contradictions(order))
-        for a, b in itertools.combinations(order, 2):
-            exchanged = list(order)
-            exchanged[a], exchanged[b] = b, a
-            if (
-                all(map(self._is_allowed, range(len(order)), exchanged))
-                and len(self.contradictions(exchanged)) < least
-            ):
-                return True
-        self._steps_left = _MOST_STEPS
-        return self._can_complete([])
-
-    def _is_allowed(self, row: int, gpu: int) -> bool:
-        node = self._numa[row]
-        ours = self._gpus[gpu].numa_node
-        return None in (node, ours) or node == ours
-
-    def _can_complete(self, order: list[int]) -> bool:
-        """Whether an order that begins so contradicts sysfs nowhere."""
-        row = len(order)
-        if row == len(self._gpus):
-            return True
-        for gpu in range(len(self._gpus)):
-            if gpu in order or not self._is_allowed(row, gpu):
-                continue
-            if not self._steps_left:
-                return False
-            self._steps_left -= 1
-            placed = [*order, gpu]
-            if any(
-                self._difference(row, column, gpu, placed[column])
-                for column in range(row)
-            ) or any(
-                self._difference(row, column, gpu, column)
-                for column in range(len(self._gpus), len(self._others))
-            ):
-                continue
-            if self._can_complete(placed):
-                return True
-        return False
-
-
-def _pcie_only(link: Link | None) -> Link | None:
-    return None if link is None or link > links.PIX else link
-
-
 def _read_board(
     board: baseboards.Baseboard,
     gpus: Sequence[Function],
@@ -571,66 +265,9 @@ def _read_board(
                 )
 
 
-def _partitions(
-    host: Inventory,
-    source: tuple[str, str],
-    module_ids: dict[PciAddress, int],
-) -> tuple[Partition, ...]:
-    """Give the partitions PCI addresses: by Fabric Manager or Module Id."""
-    address_by_module = {id_: address for address, id_ in module_ids.items()}
-    gpus = {gpu.address for gpu in host.gpus}
-    partitions = []
-    for listed in fabric.parse(*source):
-        addresses = []
-        for member in listed.members:
-            by_module = address_by_module.get(member.module_id)
-            if None not in (by_module, member.address) and (
-                by_module != member.address
-            ):
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"Module Id {member.module_id} is"
-                    f" {member.address}, but {by_module} in 'nvidia-smi -q'",
-                )
-            address = member.address or by_module
-            if address is None:
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"partition {listed.id} has Module Id"
-                    f" {member.module_id}, and nothing says which GPU that"
-                    " is. Module Ids do not follow the PCI order, so it is"
-                    " not guessed: save 'nvidia-smi -q' while all GPUs are"
-                    " bound to the driver nvidia, and give it with"
-                    " --nvidia-smi-q",
-                )
-            if address not in gpus:
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"{address} of partition {listed.id} is no GPU of"
-                    f" {host.hostname}: this file is of another host",
-                )
-            addresses.append(address)
-        if len(set(addresses)) < len(addresses):
-            raise exception.BadInput(
-                source=source[0],
-                reason=f"partition {listed.id} has one GPU twice",
-            )
-        partitions.append(
-            Partition(
-                id=listed.id,
-                addresses=tuple(sorted(addresses)),
-                module_ids=tuple(
-                    member.module_id for member in listed.members
-                ),
-                is_active=listed.is_active,
-            )
-        )
-    return tuple(partitions)
-
-
 def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
     notes = []
-    candidates = [gpu for gpu in host.gpus if _may_have_nvlink(gpu)]
+    candidates = [gpu for gpu in host.gpus if may_have_nvlink(gpu)]
     unknown = [gpu for gpu in candidates if gpu.address not in covered]
     # One GPU has nobody to be linked with.
     if unknown and len(candidates) > 1:

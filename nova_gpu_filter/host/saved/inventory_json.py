@@ -14,8 +14,9 @@ from typing import Any
 from nova_gpu_filter import exception
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import pcie
+from nova_gpu_filter.host.links.host_links import HostLinks
+from nova_gpu_filter.host.links.host_links import Partition
 from nova_gpu_filter.host.saved import shape
 from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.topology import codec
@@ -134,9 +135,7 @@ _INVENTORY = shape.Record(
 """What :func:`read` needs; what else stands there is derived of it."""
 
 
-def write(
-    host: inventory.Inventory, host_links: linking.HostLinks
-) -> dict[str, Any]:
+def write(host: inventory.Inventory, host_links: HostLinks) -> dict[str, Any]:
     """Give the inventory as what ``json.dumps`` takes."""
     described = host_links.device_links(host_links.devices)
     modules = dict(host_links.module_ids)
@@ -195,7 +194,7 @@ def write(
 
 
 def _relations(
-    host_links: linking.HostLinks, function: inventory.Function
+    host_links: HostLinks, function: inventory.Function
 ) -> dict[str, str | None]:
     """Give the link to every other device, keyed by address.
 
@@ -309,9 +308,7 @@ def _function(
     }
 
 
-def read(
-    source: str, text: str
-) -> tuple[inventory.Inventory, linking.HostLinks]:
+def read(source: str, text: str) -> tuple[inventory.Inventory, HostLinks]:
     """Read what ``inventory -f json`` printed.
 
     :param source: what error messages call it, for example its path.
@@ -346,7 +343,7 @@ def read(
 
 def _read(
     data: Mapping[str, Any],
-) -> tuple[inventory.Inventory, linking.HostLinks]:
+) -> tuple[inventory.Inventory, HostLinks]:
     functions = tuple(_read_function(entry) for entry in data["devices"])
     host = inventory.Inventory(
         hostname=data["hostname"],
@@ -397,7 +394,7 @@ def _read(
                 f"{where}: {b.address} is not where root, bridges and NUMA"
                 " node say"
             )
-    return host, linking.HostLinks(
+    return host, HostLinks(
         devices=devices,
         matrix=tuple(
             tuple(
@@ -419,7 +416,7 @@ def _read(
             if entry["module_id"] is not None
         ),
         partitions=tuple(
-            linking.Partition(
+            Partition(
                 id=entry["id"],
                 addresses=tuple(
                     PciAddress.parse(text) for text in entry["devices"]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The links between the devices of a host, as plain data."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+
+from nova_gpu_filter import printable
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import groups
+from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.topology import FabricPartition
+from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import mask_of
+
+# NVLink came with Pascal.
+_BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Partition:
+    """A fabric partition of this host."""
+
+    id: int
+    addresses: tuple[PciAddress, ...]
+    """Its GPUs, in address order."""
+    module_ids: tuple[int, ...]
+    is_active: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class HostLinks:
+    """The links between the devices of a host."""
+
+    devices: tuple[Function, ...]
+    """GPUs, NVSwitches and NICs, no VFs, in address order."""
+    matrix: tuple[tuple[Link | None, ...], ...]
+    """The best link known of each pair; None where not even the way over
+    PCIe is."""
+    ways: tuple[tuple[Link | None, ...], ...]
+    """The way over PCIe of each pair, which also those with NVLinks have."""
+    nvlink_known: frozenset[PciAddress] = frozenset()
+    """GPUs of which we know whether they have NVLinks to one another."""
+    nvlink_from: tuple[str, ...] = ()
+    """Where the NVLinks are known from."""
+    module_ids: tuple[tuple[PciAddress, int], ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is not known, and how to obtain it."""
+
+    def __post_init__(self) -> None:
+        printable.escape_fields(self)
+
+    @functools.cached_property
+    def place(self) -> dict[PciAddress, int]:
+        """The row of each device, keyed by address."""
+        return {device.address: i for i, device in enumerate(self.devices)}
+
+    def get_link(self, a: PciAddress, b: PciAddress) -> Link | None:
+        """Give the best known link of two devices."""
+        return self.matrix[self.place[a]][self.place[b]]
+
+    def is_certain(self, a: Function, b: Function) -> bool:
+        """Tell whether a pair can have no better link than the known one."""
+        if not (may_have_nvlink(a) and may_have_nvlink(b)):
+            return True
+        return {a.address, b.address} <= self.nvlink_known
+
+    def topology(self, chosen: Sequence[Function]) -> Topology:
+        """Make the topology of some of the devices, in their order.
+
+        A pair whose way is not known counts as the worst there is. A fabric
+        partition of which a GPU is not chosen keeps its size.
+        """
+        place = {device.address: i for i, device in enumerate(chosen)}
+        rows = [self.place[device.address] for device in chosen]
+        matrix, ways = (
+            [
+                [
+                    links.SYS if (link := known[a][b]) is None else link
+                    for b in rows
+                ]
+                for a in rows
+            ]
+            for known in (self.matrix, self.ways)
+        )
+        partitions = []
+        for partition in self.partitions:
+            mask = mask_of(
+                place[address]
+                for address in partition.addresses
+                if address in place
+            )
+            if mask:
+                partitions.append(
+                    FabricPartition(
+                        partition.id, len(partition.addresses), mask
+                    )
+                )
+        return Topology.from_matrix(
+            matrix, partitions, [device.numa_node for device in chosen], ways
+        )
+
+    def device_links(
+        self, chosen: Sequence[Function]
+    ) -> dict[PciAddress, codec.DeviceLinks]:
+        """Describe some of the devices by their link groups."""
+        described = groups.decompose(self.topology(chosen))
+        return {
+            device.address: device_links
+            for device, device_links in zip(chosen, described, strict=True)
+        }
+
+
+def may_have_nvlink(device: Function) -> bool:
+    """Whether its chip is of a kind that can have NVLinks."""
+    return (
+        device.vendor_id == chips.NVIDIA
+        and device.base_class in (0x0300, 0x0302)
+        and not (device.chip and device.chip.architecture in _BEFORE_NVLINK)
+    )
