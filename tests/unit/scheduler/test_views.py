@@ -4,6 +4,7 @@
 
 import collections
 import random
+import statistics
 
 from nova import objects
 from nova.scheduler import host_manager
@@ -83,6 +84,48 @@ def test_requests_of_one_moment_find_just_enough_gpus(
         cloud.hold(host, gpus)
     assert at_once(cloud, *counts) == 0
     assert not any(cloud.free(host) for host in hosts)
+
+
+def test_servers_of_one_moment_leave_empty_hosts_empty(config):
+    """Spread over equal hosts they would lose fewer claims, and break all."""
+    empty, claims = [], []
+    for seed in range(4):
+        cloud = moments.Cloud(*"abcde", seed=seed)
+        assert at_once(cloud, *[1] * 8) == 0
+        empty.append(sum(len(cloud.free(host)) == 8 for host in cloud.hosts))
+        claims.append(cloud.claims / 8)
+    assert statistics.mean(empty) >= 2
+    assert statistics.mean(claims) <= 1.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("counts", "spare"),
+    [
+        pytest.param([1] * 12 + [2] * 6 + [4] * 2, 8, id="8 GPUs to spare"),
+        pytest.param([1] * 12 + [2] * 6 + [4] * 4, 0, id="no GPU to spare"),
+    ],
+)
+def test_sizes_are_mixed_eight_at_a_time(config, counts, spare, seed):
+    """Who is refused is not refused falsely: no host has as many GPUs.
+
+    Where all fit exactly, servers of one moment can fill hosts so that four
+    free GPUs are left on two of them.
+    """
+    cloud = moments.Cloud(*"abcde", seed=seed)
+    random.Random(seed).shuffle(counts)
+    schedulers = [scheduler(cloud) for _ in range(8)]
+    refused = 0
+    for start in range(0, len(counts), 8):
+        moment = counts[start : start + 8]
+        for worker, count, question in zip(
+            schedulers, moment, cloud.read(*moment), strict=False
+        ):
+            if not worker.schedule(question):
+                refused += 1
+                most = max(len(cloud.free(host)) for host in cloud.hosts)
+                assert most < count
+    assert refused == 0 or not spare
 
 
 def test_without_views_one_moment_is_too_much(config):
