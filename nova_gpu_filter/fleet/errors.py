@@ -182,6 +182,17 @@ class CellDown(FleetError):
     )
 
 
+class NotKept(FleetError):
+    """What is reserved of a device would not stay so."""
+
+    message = (
+        "%(device)s is divided into mediated devices, of which nova-compute"
+        " writes anew every minute how many there are: disable its host"
+        " (openstack compute service set --disable), or take it out of"
+        " [devices]enabled_mdev_types"
+    )
+
+
 class NotMoving(FleetError):
     """A server cannot move to the host where it is."""
 

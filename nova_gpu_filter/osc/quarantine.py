@@ -5,6 +5,7 @@
 import argparse
 import logging
 
+from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.osc import base
@@ -29,11 +30,17 @@ class _ChangeDevice(base.GpuCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Change the devices, after all of them were found."""
+        """Change the devices, after all of them were found.
+
+        :raises NotKept: one of them is divided into mediated devices.
+        """
         found = [
             device_commands.find_device(self, name)[1]
             for name in parsed_args.device
         ]
+        for device in found:
+            if device.is_mediated:
+                raise errors.NotKept(device=device.label)
         for device in found:
             self.change(device)
 

@@ -77,6 +77,20 @@ def test_a_placement_that_is_too_old_is_told(placement, command):
     )
 
 
+class _Busy(adapters.PlacementAdapter):
+    """A Placement behind a balancer that has nothing behind it."""
+
+    def _ask(self, *_args, **_kwargs):
+        return adapters.Response(503, {}, "Service Unavailable")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_placement_that_is_not_there_for_now_is_told(placement, command):
+    line = _fails(_Busy(placement), command)
+    assert line.startswith("Placement: GET /")
+    assert line.endswith(": HTTP 503: Service Unavailable\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_cloud_without_placement_is_told(command):
     nowhere = adapter.Adapter(

@@ -253,3 +253,16 @@ def test_drift_knows_them(cloud, openstack, server):
         again = {**claimed, "consumer_generation": now}
         answer = placement.put(path, again, version="1.28")
         assert answer.status == 204, answer.body
+
+
+def test_what_nova_would_write_anew_is_not_quarantined(cloud, openstack):
+    """nova-compute resets what is reserved of such a provider."""
+    result = shell.Shell(shell.connection(cloud)).run(
+        "gpu", "device", "quarantine", PROVIDER
+    )
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(
+        f"{PROVIDER} is divided into mediated devices"
+    )
+    assert result.err.count("\n") == 1
+    assert openstack("device", "show", PROVIDER)["free"] == 15

@@ -254,3 +254,35 @@ def test_an_evacuation_has_a_source_until_its_host_is_back(cloud, openstack):
     )
     assert openstack("host", "show", HOSTS[1])["servers"] == {"evac": 2}
     cloud.delete(cloud.show(server))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("host list --model h100", "known: GPU_H100 (CUSTOM_GPU_H100)"),
+        ("device list --model *", "known: GPU_H100 (CUSTOM_GPU_H100)"),
+        ("host show hgx-3", "did you mean hgx-2 or hgx-1?"),
+        ("topology show HGX-1", "did you mean hgx-1 or hgx-2?"),
+        ("device show hgx-1", "did you mean hgx-1_0000:"),
+        ("explain --flavor ANY.8", "did you mean any.8"),
+        ("flavor check any", "did you mean any.8"),
+        ("explain --server 3a9bd7b1-3a3c-4d0a-8a43-0f5ca1cbd2b6", "no server"),
+    ],
+)
+def test_what_is_not_there_ends_with_what_is(fails, arguments, line):
+    assert line in fails(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["学习 'quote\" x", "a b  c", "ü%_*[", "0000:1b:00.0", "<b>&amp;"]
+)
+def test_a_server_may_have_any_name_that_nova_takes(cloud, openstack, name):
+    server = cloud.boot(name, "any.1", host=HOSTS[0])
+    try:
+        (row,) = openstack("device", "list", "--server", name)
+        assert row["Server"] == name
+        assert openstack("host", "show", HOSTS[0])["servers"] == {name: 1}
+        row = _explained(openstack, HOSTS[0], "--flavor", "any.8")
+        assert row["Blocked By"] == [f"{name}: 1 device"]
+    finally:
+        cloud.delete(server)
