@@ -343,8 +343,12 @@ def count_errors(
 
 
 def _errors(context: Context, device: Function) -> Iterator[Finding]:
-    """Check the error counters at both ends of the device's link."""
-    for address in (*device.bridges[-1:], device.address):
+    """Check the error counters of all links between the CPU and the device.
+
+    Errors on the way to a PCIe switch are counted by the switch and by the
+    root port, and all devices below have them.
+    """
+    for address in (*device.bridges, device.address):
         for counter in ERROR_COUNTERS:
             path = f"{reader.DEVICES}/{address}/{counter.name}"
             errors = count_errors(context.tree, counter, address)

@@ -293,6 +293,45 @@ def test_errors_of_the_link_are_counted(
 
 
 @pytest.mark.parametrize(
+    ("where", "gpus"),
+    [
+        ("pci0000:c0/0000:c0:01.1", 2),  # root port
+        ("pci0000:c0/0000:c0:01.1/0000:c1:00.0", 2),  # up from the switch
+        ("pci0000:c0/0000:c0:01.1/0000:c1:00.0/0000:c2:01.0", 1),
+    ],
+)
+def test_errors_above_a_pcie_switch_are_counted(tmp_path, where, gpus):
+    host = sysfs_trees.Host(tmp_path)
+    host.nodes(1)
+    host.iommu("amd")
+    host.switch(
+        "pci0000:c0",
+        "0000:c0:01.1",
+        "0000:c1:00.0",
+        ["0000:c2:00.0", "0000:c2:01.0"],
+    )
+    for bus, port in (("c3", "0000:c2:00.0"), ("c4", "0000:c2:01.0")):
+        host.add(
+            sysfs_trees.Pci(
+                f"0000:{bus}:00.0",
+                port,
+                "10de:2bb5",
+                0x030200,
+                group=int(bus, 16),
+                driver="vfio-pci",
+            )
+        )
+    host.vfio_at_boot("10de:2bb5")
+    host.write(f"/sys/devices/{where}/aer_dev_fatal", "DLP 2\n")
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    found = [one for one in readiness.check(context) if one.check == "link"]
+    assert [one.severity for one in found] == [WARNING] * gpus
+    assert all(where.rpartition("/")[2] in one.summary for one in found)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "what"),
     [
         (

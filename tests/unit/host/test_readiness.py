@@ -60,6 +60,7 @@ def evidence(finding):
 
 # Machine -> errors, warnings, exit code.
 EXPECTED = {
+    "h200_nvl": (set(), set(), 0),
     "hgx_b200": (set(), set(), 0),
     "gb200_tray": (
         set(),
