@@ -10,6 +10,7 @@ reads the same file, without its classes and subsystems. pci.ids(5) describes
 the format.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import gzip
@@ -105,6 +106,56 @@ def _find(lines: Iterator[str], prefix: str) -> str | None:
 
 EMPTY = Names("", "\n")
 """Where there is no database: every name is unknown."""
+
+
+class CachedNames:
+    """Names, asked of the database once for all functions alike."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._known: dict[tuple[int | None, ...], str | None] = {}
+
+    def vendor(self, vendor: int) -> str | None:
+        """Name a vendor."""
+        return self._get((vendor,), lambda: self._names.vendor(vendor))
+
+    def product(self, vendor: int, product: int) -> str | None:
+        """Name a device."""
+        return self._get(
+            (vendor, product), lambda: self._names.product(vendor, product)
+        )
+
+    def device_class(self, code: int) -> str | None:
+        """Name a class of devices."""
+        return self._get(
+            (code, None, None), lambda: self._names.device_class(code)
+        )
+
+    def subsystem(
+        self,
+        vendor: int,
+        product: int,
+        subvendor: int | None,
+        subproduct: int | None,
+    ) -> str | None:
+        """Name a card; None where it has no ids of its own."""
+        if subvendor is None or subproduct is None:
+            return None
+        return self._get(
+            (vendor, product, subvendor, subproduct),
+            lambda: self._names.subsystem(
+                vendor, product, subvendor, subproduct
+            ),
+        )
+
+    def _get(
+        self,
+        key: tuple[int | None, ...],
+        ask: Callable[[], str | None],
+    ) -> str | None:
+        if key not in self._known:
+            self._known[key] = ask()
+        return self._known[key]
 
 
 def load(*trees: tree_lib.Tree) -> Names:

@@ -8,7 +8,6 @@ All of them can be read without root.
 """
 
 import collections
-from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import re
@@ -64,7 +63,7 @@ def read(
     """
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
-    words = _CachedNames(names)
+    words = pci_ids.CachedNames(names)
     pci_functions, problems = _read_pci_functions(tree)
     kinds = _kinds(pci_functions)
     host_uses = host_use.HostUses(tree)
@@ -101,7 +100,7 @@ def read(
 
 def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     """Read the functions that an inventory leaves out, but for bridges."""
-    words = _CachedNames(pci_ids.Names("", "\n"))
+    words = pci_ids.CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
     found = []
     for name in tree.entries(DEVICES):
@@ -205,57 +204,11 @@ def _kinds(found: list[_PciFunction]) -> dict[PciAddress, Kind]:
     return kinds
 
 
-class _CachedNames:
-    """Names, asked of the database once for all functions alike."""
-
-    def __init__(self, names: pci_ids.Names) -> None:
-        self._names = names
-        self._known: dict[tuple[int | None, ...], str | None] = {}
-
-    def vendor(self, vendor: int) -> str | None:
-        return self._get((vendor,), lambda: self._names.vendor(vendor))
-
-    def product(self, vendor: int, product: int) -> str | None:
-        return self._get(
-            (vendor, product), lambda: self._names.product(vendor, product)
-        )
-
-    def device_class(self, code: int) -> str | None:
-        return self._get(
-            (code, None, None), lambda: self._names.device_class(code)
-        )
-
-    def subsystem(
-        self,
-        vendor: int,
-        product: int,
-        subvendor: int | None,
-        subproduct: int | None,
-    ) -> str | None:
-        if subvendor is None or subproduct is None:
-            return None
-        return self._get(
-            (vendor, product, subvendor, subproduct),
-            lambda: self._names.subsystem(
-                vendor, product, subvendor, subproduct
-            ),
-        )
-
-    def _get(
-        self,
-        key: tuple[int | None, ...],
-        ask: Callable[[], str | None],
-    ) -> str | None:
-        if key not in self._known:
-            self._known[key] = ask()
-        return self._known[key]
-
-
 def _function(
     tree: tree_lib.Tree,
     seen: _PciFunction,
     kind: Kind | None,
-    words: _CachedNames,
+    words: pci_ids.CachedNames,
     host_uses: host_use.HostUses,
 ) -> Function:
     assert seen.class_code is not None
@@ -441,7 +394,7 @@ def _groups(
     tree: tree_lib.Tree,
     pci_functions: list[_PciFunction],
     functions: tuple[Function, ...],
-    words: _CachedNames,
+    words: pci_ids.CachedNames,
 ) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
     """List the members of the groups that the functions are in.
 
@@ -466,7 +419,7 @@ def _member(
     tree: tree_lib.Tree,
     seen: _PciFunction,
     function: Function | None,
-    words: _CachedNames,
+    words: pci_ids.CachedNames,
 ) -> GroupMember:
     assert seen.class_code is not None
     assert seen.ids is not None
