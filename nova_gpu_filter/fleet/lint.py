@@ -20,6 +20,7 @@ from nova_gpu_filter.fleet import image_traits
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import several_vgpus
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.severity import Severity
@@ -59,7 +60,7 @@ _CONSUMER = re.compile("geforce", re.IGNORECASE)
 
 def check(question: Question) -> list[FlavorProblem]:
     """Find what is to be told of a flavor, errors first."""
-    found = list(_without_devices(question.flavor))
+    found = list(_without_devices(question))
     try:
         wanted = demand.calculate(
             question.flavor, question.aliases, question.alias_source
@@ -78,6 +79,7 @@ def check(question: Question) -> list[FlavorProblem]:
     else:
         found += _claims(question.hosts, wanted, question.flavor)
         found += _image_traits(question)
+        found += _several_vgpus(question)
         if wanted.devices:
             found += _with_devices(question, wanted)
     order = list(Severity)
@@ -90,8 +92,19 @@ def _image_traits(question: Question) -> Iterator[FlavorProblem]:
             yield FlavorProblem(Severity(severity), key, text)
 
 
-def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:
-    specs = flavor.extra_specs
+def _several_vgpus(question: Question) -> Iterator[FlavorProblem]:
+    for severity, key, text in several_vgpus.problems(
+        question.flavor.extra_specs, _mediated_classes(question)
+    ):
+        yield FlavorProblem(Severity(severity), key, text)
+
+
+def _mediated_classes(question: Question) -> set[str]:
+    return {name for host in question.hosts for name in host.mediated_classes}
+
+
+def _without_devices(question: Question) -> Iterator[FlavorProblem]:
+    specs = question.flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
     without_effect = [
@@ -103,7 +116,10 @@ def _without_devices(flavor: model.Flavor) -> Iterator[FlavorProblem]:
             key,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    if not without_effect:
+    is_mediated = any(
+        several_vgpus.list_groups(specs, _mediated_classes(question))
+    )
+    if not without_effect and not is_mediated:
         yield FlavorProblem(
             Severity.NOTE,
             extra_specs.ALIAS_KEY,
