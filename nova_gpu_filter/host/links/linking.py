@@ -94,7 +94,15 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     for tool in vendor_tools.TOOLS:
         given = sources.vendor_tools.get(tool.key)
         if given is not None:
-            for pair, link in _read_vendor_tool(host, tool, given).items():
+            of_tool = _read_vendor_tool(host, tool, given)
+            if _lacks_links(host, tool, of_tool):
+                notes.append(
+                    f"{given[0]}: not one link of {tool.links}, though these"
+                    " devices are linked on every board that takes them: save"
+                    f" '{tool.commands}' while all are bound to their driver"
+                )
+                continue
+            for pair, link in of_tool.items():
                 nvlinks[pair] = link, given[0]
                 covered |= pair
             origins.append(given[0])
@@ -311,6 +319,19 @@ def _devices_of(
         if gpu.vendor_id == tool.vendor_id
         and gpu.base_class in tool.base_classes
     ]
+
+
+def _lacks_links(
+    host: Inventory,
+    tool: vendor_tools.Tool,
+    link_by_pair: Mapping[frozenset[PciAddress], Link | None],
+) -> bool:
+    """Say whether modules that are always linked have no link of their own."""
+    return any(
+        host.by_address[address].product_id in tool.always_linked
+        for pair in link_by_pair
+        for address in pair
+    ) and not any(link_by_pair.values())
 
 
 def _read_vendor_tool(

@@ -66,6 +66,9 @@ class Tool:
     parse: Callable[[str, str], DirectLinks]
     write: Callable[[DirectLinks], str]
     """Writes anew what was parsed, and nothing else, for a capture."""
+    always_linked: frozenset[int] = frozenset()
+    """Product ids of modules that are linked on every board that takes them:
+    an output without a link is not that of a board in order."""
 
     @property
     def option(self) -> str:
@@ -398,6 +401,9 @@ TOOLS: Final = (
         frozenset({0x0300, 0x0302, 0x0380, 0x1200}),
         parse_rocm,
         write_rocm,
+        # Instinct MI300X, MI308X, MI325X, MI300X HF (pci.ids): modules, each
+        # with 7 links to the 7 others of a platform (AMD's data sheets).
+        frozenset({0x74A1, 0x74A2, 0x74A5, 0x74A9}),
     ),
     Tool(
         "npu_smi_topo",

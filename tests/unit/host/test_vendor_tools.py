@@ -227,6 +227,21 @@ def test_links_of_other_vendors(machine, ids, key, text, link, pairs):
     assert host_links.notes == ()
 
 
+@pytest.mark.parametrize("ids", ["1002:74a1", "1002:74a2", "1002:74a5"])
+def test_modules_without_a_link_are_not_believed(machine, ids):
+    text = rocm(lambda *_: "PCIE")
+    host = machine(ids)
+    host_links = read_with(host, rocm_smi_topo=text)
+    assert host_links.nvlink_known == frozenset()
+    assert host_links.nvlink_from == ()
+    refused, unknown = host_links.notes
+    assert refused.startswith("rocm_smi_topo: not one link of XGMI")
+    assert unknown.startswith("XGMI (AMD Infinity Fabric): unknown for")
+    whole = read_with(host, rocm_smi_topo=rocm(lambda *_: "XGMI"))
+    assert linked_pairs(whole) == dict.fromkeys(ALL_PAIRS, "XGMI1")
+    assert whole.notes == ()
+
+
 def test_devices_are_known_by_their_addresses(machine):
     order = [6, 2, 0, 4, 5, 1, 3, 7]
     host_links = read_with(
