@@ -78,7 +78,7 @@ def check(question: Question) -> list[FlavorProblem]:
         )
     else:
         found += _claims(question.hosts, wanted, question.flavor)
-        found += _image_traits(question)
+        found += _image_traits(question, bool(wanted.devices))
         found += _several_vgpus(question)
         if wanted.devices:
             found += _with_devices(question, wanted)
@@ -86,8 +86,13 @@ def check(question: Question) -> list[FlavorProblem]:
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _image_traits(question: Question) -> Iterator[FlavorProblem]:
-    for find in (image_traits.problems, fabric_traits.problems):
+def _image_traits(
+    question: Question, has_devices: bool
+) -> Iterator[FlavorProblem]:
+    finders = [image_traits.problems]
+    if has_devices:
+        finders.append(fabric_traits.problems)
+    for find in finders:
         for severity, key, text in find(question.image or {}, question.hosts):
             yield FlavorProblem(Severity(severity), key, text)
 

@@ -8,8 +8,9 @@ import pytest
 
 from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import lint
-from nova_gpu_filter.fleet import model
 from tests.unit.fleet import builders
+from tests.unit.fleet.test_capacity import ALIASES
+from tests.unit.fleet.test_capacity import flavor
 
 OLD, NEW = "CUSTOM_NVIDIA_FM_570_86_10", "CUSTOM_NVIDIA_FM_580_95_05"
 
@@ -51,9 +52,9 @@ def test_a_version_is_a_trait():
 )
 def test_a_mismatch_is_named(image, hosts, expected):
     question = lint.Question(
-        model.Flavor("f", 1, 1, 1, {}),
-        {},
-        "",
+        flavor(devices="h100:1"),
+        ALIASES,
+        "nova.conf",
         [
             dataclasses.replace(
                 builders.machine(f"host{number}"), traits=frozenset(traits)
@@ -68,3 +69,15 @@ def test_a_mismatch_is_named(image, hosts, expected):
         if one.key.startswith("trait:")
     ]
     assert found == expected
+
+
+def test_a_flavor_without_devices_needs_no_version():
+    host = dataclasses.replace(
+        builders.machine("host"), traits=frozenset({NEW})
+    )
+    question = lint.Question(
+        flavor(devices=None), ALIASES, "nova.conf", [host], image={"a": "b"}
+    )
+    assert not [
+        one for one in lint.check(question) if one.key.startswith("trait:")
+    ]
