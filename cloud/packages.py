@@ -56,7 +56,7 @@ def ensure() -> None:
     if not missing:
         return
     print(f"Installing Debian packages: {' '.join(missing)} ...", flush=True)
-    with _no_service_starts():
+    with forbid_service_starts():
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *missing)
     if shutil.which("systemctl"):
@@ -91,7 +91,7 @@ def _apt_get(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_service_starts() -> Iterator[None]:
+def forbid_service_starts() -> Iterator[None]:
     """Let no package start its service; a policy that is there stays."""
     if _POLICY.exists():
         yield

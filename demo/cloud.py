@@ -238,7 +238,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             body["host"] = host
         uuid = self._api.post_server({"server": body})["id"]
         self._server_names[uuid] = name
-        return self._wait_for_status(uuid, "ACTIVE", "ERROR")
+        return self.wait_for_status(uuid, "ACTIVE", "ERROR")
 
     def boot_many(self, name: str, flavor: str, count: int) -> list[Server]:
         """Create several servers with one request; they are name-1 and so on.
@@ -256,7 +256,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
             if found["name"].startswith(f"{name}-")
         ]
         servers = [
-            self._wait_for_status(uuid, "ACTIVE", "ERROR") for uuid in uuids
+            self.wait_for_status(uuid, "ACTIVE", "ERROR") for uuid in uuids
         ]
         self._server_names.update({s.uuid: s.name for s in servers})
         return sorted(servers, key=lambda server: server.name)
@@ -271,7 +271,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
                 return False
             return True
 
-        self._eventually(is_gone, f"{server.name} to be deleted")
+        self.wait_until(is_gone, f"{server.name} to be deleted")
 
         def is_free() -> bool:
             return not self.allocations(server) and not self.devices_of(server)
@@ -280,7 +280,7 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         # only with the next run of this task.
         if not is_free():
             self.run_periodic_task()
-        self._eventually(is_free, f"the resources of {server.name} to be free")
+        self.wait_until(is_free, f"the resources of {server.name} to be free")
 
     def resize(self, server: Server, flavor: str) -> Server:
         """Resize and wait for VERIFY_RESIZE; still to be confirmed."""
@@ -501,9 +501,13 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
         self, server: Server, action: Mapping[str, Any], status: str
     ) -> Server:
         self._api.post_server_action(server.uuid, action)
-        return self._wait_for_status(server.uuid, status, "ERROR")
+        return self.wait_for_status(server.uuid, status, "ERROR")
 
-    def _wait_for_status(self, uuid: str, *statuses: str) -> Server:
+    def wait_for_status(self, uuid: str, *statuses: str) -> Server:
+        """Wait until a server has one of the statuses, and is idle.
+
+        :raises CloudTimeoutError: it took too long.
+        """
         body: dict[str, Any] = {}
 
         def has_settled() -> bool:
@@ -515,11 +519,16 @@ class EmbeddedCloud(contextlib.AbstractContextManager):
                 and (body["status"] != "ERROR" or "fault" in body)
             )
 
-        self._eventually(has_settled, f"server {uuid} to be {statuses}")
+        self.wait_until(has_settled, f"server {uuid} to be {statuses}")
         return self._to_server(body)
 
     @staticmethod
-    def _eventually(is_so: Callable[[], bool], what: str) -> None:
+    def wait_until(is_so: Callable[[], bool], what: str) -> None:
+        """Wait until something is so.
+
+        :param what: it, for the error message.
+        :raises CloudTimeoutError: it took too long.
+        """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not is_so():
             if time.monotonic() > deadline:

@@ -17,12 +17,6 @@ class CannotRead(AgentError):
     message = "%(source)s: %(error)s"
 
 
-class PlacementRefused(AgentError):
-    """Placement did not do what it was asked."""
-
-    message = "Placement: %(request)s: HTTP %(status)s: %(error)s"
-
-
 class NoProvider(AgentError):
     """Placement has no such compute node."""
 

@@ -18,7 +18,8 @@ from nova_gpu_filter.exporter import settings
 DEFAULT_PORT = 9877
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = arguments.Parser(
         prog="nova-gpu-exporter",
         description="Serve metrics of the GPUs of a cloud to Prometheus, from"
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: 0 when it was stopped, 3 where it cannot start; with ``--once``
         1 if a service gave no answer.
     """
-    parser = _parser()
+    parser = build_parser()
     args = parser.parse_args(argv)
     if bool(args.certificate) != bool(args.key):
         parser.error("--certificate and --key belong together")
@@ -149,7 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from nova_gpu_filter.exporter import app
     except ImportError as exc:
-        return _cannot_start(f"{exc}: pip install 'nova-gpu-filter[exporter]'")
+        return report_failed_start(
+            f"{exc}: pip install 'nova-gpu-filter[exporter]'"
+        )
     try:
         return app.run(args)
     except (
@@ -157,12 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         ks_exc.ClientException,
         sdk_exc.SDKException,
     ) as exc:
-        return _cannot_start(exc)
+        return report_failed_start(exc)
     except OSError as exc:
-        return _cannot_start(f"{args.address} port {args.port}: {exc}")
+        return report_failed_start(f"{args.address} port {args.port}: {exc}")
 
 
-def _cannot_start(why: object) -> int:
+def report_failed_start(why: object) -> int:
+    """Say in one line why it does not start, and return the exit status."""
     text = printable.one_line(str(why))
     sys.stderr.write(f"nova-gpu-exporter: {text}\n")
     return arguments.EXIT_BAD_INPUT

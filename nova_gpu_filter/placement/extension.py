@@ -158,7 +158,7 @@ class Wrapped:
         if max_sets == 0:
             raise query.NotComposableError("turned off")
         query_string = environ.get("QUERY_STRING", "")
-        question = query.parse(query_string, _microversion(environ))
+        question = query.parse(query_string, read_microversion(environ))
         limit = self._conf.placement.max_allocation_candidates
         limit = None if limit < 0 else limit
         placement = inner.Conversation(
@@ -247,7 +247,7 @@ def _are_options_good(conf: cfg.ConfigOpts) -> bool:
     return False
 
 
-def _microversion(environ: inner.Environ) -> tuple[int, int]:
+def read_microversion(environ: inner.Environ) -> tuple[int, int]:
     """Return the microversion that is asked for, as Placement reads it."""
     try:
         version = microversion_parse.extract_version(

@@ -71,7 +71,7 @@ def test_nova_gpu_status(monkeypatch):
 
 
 def test_nova_gpu_exporter(capsys):
-    exporter._cannot_start(HOSTILE)
+    exporter.report_failed_start(HOSTILE)
     assert SHOWN in capsys.readouterr().err
 
 

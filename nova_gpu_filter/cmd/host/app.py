@@ -46,12 +46,13 @@ class _Help(argparse.Action):
         parser.exit()
 
 
-def _commands() -> dict[str, metadata.EntryPoint]:
+def list_commands() -> dict[str, metadata.EntryPoint]:
+    """List the subcommands, keyed by name."""
     return {each.name: each for each in metadata.entry_points(group=NAMESPACE)}
 
 
 def _summaries() -> Iterator[tuple[str, str]]:
-    for name, entry_point in sorted(_commands().items()):
+    for name, entry_point in sorted(list_commands().items()):
         text = inspect.getdoc(entry_point.load()) or ""
         yield name, text.partition("\n")[0].rstrip(".")
 
@@ -129,7 +130,7 @@ class HostApp:
         return self._run_command(name, others)
 
     def _run_command(self, name: str, argv: Sequence[str]) -> int:
-        known = _commands()
+        known = list_commands()
         if name == "help":
             name, argv = (*argv, "")[0], ["--help"]
             if not name:

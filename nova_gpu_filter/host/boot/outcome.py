@@ -266,18 +266,6 @@ class Boot:
         return self._early[0].evidence if self._early else None
 
     @functools.cached_property
-    def loaded_at_boot(self) -> Evidence | None:
-        """What loads vfio-pci at boot at all; None: nothing."""
-        for place in LOAD_PLACES:
-            for name in self._tree.entries(place):
-                for line in (
-                    self._tree.read(f"{place}/{name}") or ""
-                ).splitlines():
-                    if kernel_arguments.module_name(line.strip()) == VFIO:
-                        return Evidence(f"{place}/{name}", line)
-        return self.early
-
-    @functools.cached_property
     def _rules(self) -> tuple[Evidence, ...]:
         return udev_rules.read(self._tree)
 

@@ -163,7 +163,6 @@ def _files(places: tuple[str, ...], name: str = "[^/]+") -> str:
 
 
 _CONF = r"[^/]+\.conf"
-_KERNEL = r"(?:/usr)?/lib/modules/[^/]+"
 FILES: tuple[tuple[str, Keep], ...] = (
     (r"/proc/sys/kernel/hostname|/etc/hostname", _hostname),
     (r"/proc/sys/kernel/osrelease", _lines(r"[\w.+~-]{1,128}")),

@@ -82,12 +82,12 @@ class Shell:
         """
         self.adapters = adapters
         self.region: str | None = None
-        self._services = fleet_connection.Services(adapters, access)
+        self.services = fleet_connection.Services(adapters, access)
 
     def run(self, *arguments: str) -> Result:
         """Run one command: ``run("gpu", "device", "list")``."""
         out, err = io.StringIO(), io.StringIO()
-        openstack = _App(self._services, self.region, stdout=out, stderr=err)
+        openstack = _App(self.services, self.region, stdout=out, stderr=err)
         try:
             code = openstack.run(list(arguments))
         except SystemExit as exc:  # of argparse

@@ -70,7 +70,7 @@ def test_release_is_left_to_the_agent_where_there_is_one(cloud):
     device, *_ = _devices(cloud, "free")
     shown = cloud.run("gpu", "device", "show", device, "-f", "json")
     uuid = json.loads(shown.out)["provider"]
-    services = cloud._services
+    services = cloud.services
     reserving.mark(
         services.placement,
         services.write_placement,
@@ -94,7 +94,7 @@ def test_drift_names_what_is_reserved_without_a_reason(cloud):
     device, *_ = _devices(cloud, "free")
     shown = cloud.run("gpu", "device", "show", device, "-f", "json")
     uuid = json.loads(shown.out)["provider"]
-    services = cloud._services
+    services = cloud.services
     reserving.reserve(services.placement, services.write_placement, uuid)
     [found] = _drift(cloud)
     assert found["Kind"] == "reserved without a reason"

@@ -81,11 +81,11 @@ def soft_deleted(cloud):
     cloud.services.flags(reclaim_instance_interval=3600)
     server = cloud.boot("soft", "any.2", host=HOSTS[0])
     cloud.services.api.delete_server(server.uuid)
-    cloud._wait_for_status(server.uuid, "SOFT_DELETED")
+    cloud.wait_for_status(server.uuid, "SOFT_DELETED")
     yield server
     cloud.services.flags(reclaim_instance_interval=0)
     cloud.services.api.post_server_action(server.uuid, {"forceDelete": {}})
-    cloud._eventually(
+    cloud.wait_until(
         lambda: not cloud.allocations(server), "the server to be gone"
     )
 
@@ -110,7 +110,7 @@ def test_a_server_that_is_shelved_has_no_device(cloud, openstack):
     server = cloud.boot("shelf", "any.2", host=HOSTS[0])
     api = cloud.services.api
     api.post_server_action(server.uuid, {"shelve": None})
-    cloud._wait_for_status(server.uuid, "SHELVED_OFFLOADED")
+    cloud.wait_for_status(server.uuid, "SHELVED_OFFLOADED")
     try:
         assert openstack("device", "list", "--server", "shelf") == []
         assert openstack("host", "show", HOSTS[0])["servers"] == {}
@@ -229,10 +229,10 @@ def test_an_evacuation_has_a_source_until_its_host_is_back(cloud, openstack):
     ]
     api.api_put(f"/os-services/{uuid}", {"forced_down": True})
     api.post_server_action(server.uuid, {"evacuate": {}})
-    cloud._eventually(
+    cloud.wait_until(
         lambda: cloud.show(server).host == HOSTS[1], "the evacuation"
     )
-    cloud._wait_for_status(server.uuid, "ACTIVE", "SHUTOFF")
+    cloud.wait_for_status(server.uuid, "ACTIVE", "SHUTOFF")
     try:
         ends = {
             (row["Host"], row["Server"])
@@ -248,7 +248,7 @@ def test_an_evacuation_has_a_source_until_its_host_is_back(cloud, openstack):
         cloud.restart_compute(HOSTS[0])
         time.sleep(1)
         api.api_put(f"/os-services/{uuid}", {"forced_down": False})
-    cloud._eventually(
+    cloud.wait_until(
         lambda: len(openstack("device", "list", "--server", "evac")) == 2,
         "what was left to be removed",
     )

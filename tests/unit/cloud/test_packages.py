@@ -71,12 +71,12 @@ def test_a_package_that_cannot_be_got_is_named_with_the_reason(
 def test_no_service_starts_while_packages_are_installed(monkeypatch, tmp_path):
     policy = tmp_path / "policy-rc.d"
     monkeypatch.setattr(packages, "_POLICY", policy)
-    with packages._no_service_starts():
+    with packages.forbid_service_starts():
         assert "exit 101" in policy.read_text()
         assert os.access(policy, os.X_OK)
     assert not policy.exists()
 
     policy.write_text("own")
-    with packages._no_service_starts():
+    with packages.forbid_service_starts():
         pass
     assert policy.read_text() == "own"

@@ -25,7 +25,7 @@ def test_every_metric_is_there_with_its_labels():
 
 
 def test_every_option_is_there_with_its_default():
-    parser = exporter._parser()
+    parser = exporter.build_parser()
     options = {
         action.option_strings[-1]: action
         for action in parser._actions

@@ -59,12 +59,12 @@ def test_our_options_are_registered_with_those_of_placement(conf):
 )
 def test_the_microversion_is_read_as_placement_reads_it(header, expected):
     environ = {"HTTP_OPENSTACK_API_VERSION": header}
-    assert extension._microversion(environ) == expected
+    assert extension.read_microversion(environ) == expected
 
 
 def test_latest_is_the_last_microversion_that_placement_has():
     environ = {"HTTP_OPENSTACK_API_VERSION": "placement latest"}
-    assert extension._microversion(environ) >= (1, 39)
+    assert extension.read_microversion(environ) >= (1, 39)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_latest_is_the_last_microversion_that_placement_has():
 )
 def test_other_microversions_are_left_to_placement(environ, reason):
     with pytest.raises(query.NotComposableError, match=reason):
-        extension._microversion(environ)
+        extension.read_microversion(environ)

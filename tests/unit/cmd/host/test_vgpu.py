@@ -140,5 +140,5 @@ def test_the_unit_applies_the_file_before_nova_compute():
     assert "nova-compute.service" in unit["Unit"]["Before"].split()
     _, *arguments = unit["Service"]["ExecStart"].split()
     assert arguments[:2] == ["vgpu", "apply"]
-    parser = app._commands()["vgpu"].load()(None).get_parser("x")
+    parser = app.list_commands()["vgpu"].load()(None).get_parser("x")
     assert parser.parse_args(arguments[1:]).action == "apply"
