@@ -20,6 +20,7 @@ from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import choice
 from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric import refusals
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
@@ -29,31 +30,6 @@ LOG = logging.getLogger(__name__)
 
 Running = Mapping[str, frozenset[str]]
 """UUID of a running domain -> PCI addresses of its devices."""
-
-
-class Occupied(errors.AgentError):
-    """Another guest has GPUs of the partition, as far as is known."""
-
-    message = (
-        "partition %(partition)s cannot be activated: %(owner)s owns partition"
-        " %(other)s with the same GPUs; see 'nova-gpu-agent fabric audit'"
-    )
-
-
-class Suspected(errors.AgentError):
-    """A GPU of the partition is about to be quarantined."""
-
-    message = "device %(device)s is being quarantined: %(reason)s"
-
-
-class NoOrder(errors.AgentError):
-    """It is not known in which order the VFs belong to the partition."""
-
-    message = (
-        "partition %(partition)s: Fabric Manager does not list the PCI"
-        " addresses of its GPUs, so that the order of the VFs %(vfs)s is not"
-        " known; bind the GPUs to the driver nvidia"
-    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,7 +131,9 @@ class Partitions:
         with self._lock:
             suspects = self._ledger.suspects()
             for device in sorted(wanted.devices & suspects.keys()):
-                raise Suspected(device=device, reason=suspects[device])
+                raise refusals.Suspected(
+                    device=device, reason=suspects[device]
+                )
             self._make_room(wanted)
             self._ledger.own(wanted)
             try:
@@ -182,7 +160,7 @@ class Partitions:
             if row.owner == wanted.owner and row.id == wanted.id:
                 continue
             if row.owner != wanted.owner and row.phase is not Phase.LEAVING:
-                raise Occupied(
+                raise refusals.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
             self._client.deactivate(row.id)
@@ -254,7 +232,7 @@ class Partitions:
                 return
             for row in rows:
                 if row.devices & partitions[id_]:
-                    raise Occupied(
+                    raise refusals.Occupied(
                         partition=id_, owner=row.owner, other=row.id
                     )
         except exception.GpuFilterError as error:
@@ -379,7 +357,7 @@ class Partitions:
             return []
         order = [by_gpu.get(str(member.address)) for member in listed.members]
         if None in order:
-            raise NoOrder(partition=row.id, vfs=" ".join(row.vfs))
+            raise refusals.NoOrder(partition=row.id, vfs=" ".join(row.vfs))
         return [PciAddress.parse(vf) for vf in order if vf is not None]
 
     def _leave(self, row: Ownership) -> bool:
