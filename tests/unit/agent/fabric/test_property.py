@@ -18,8 +18,8 @@ from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
 EXAMPLES = int(os.environ.get("FABRIC_EXAMPLES", "30"))
-LONGEST = 5.0
-"""Seconds until all agrees again."""
+PATIENCE = 60.0
+"""Seconds until all has to agree again, on a machine however busy."""
 
 
 class Killed(BaseException):
@@ -153,7 +153,7 @@ def test_fabric_manager_has_active_what_runs(table, is_resilient, history):
                 restart_agent(node, 0)
             begun = time.monotonic()
             while not node.look() or node.manager.active() != node.wanted():
-                assert time.monotonic() - begun < LONGEST, node.rows()
+                assert time.monotonic() - begun < PATIENCE, node.rows()
             assert {owner for _phase, owner in node.rows().values()} == {
                 name for name, devices in node.guests.items() if devices
             }
