@@ -143,11 +143,17 @@ class TreeCandidates:
         missing = dict.fromkeys((*unions[start:], *unions[:start]))
         missing.pop(places.mask_of(first.granular_providers), None)
         seen = {first.key}
-        if not unions and not places.are_known and not self._devices.compete:
-            yield from self._generate_at_unknown_places(places, found, seen)
-            return
+        if not unions and not self._devices.compete:
+            if not places.are_known:
+                yield from self._generate_at_unknown_places(
+                    places, found, seen
+                )
+                return
+            # Traits that tell the places of a few devices leave as many sets
+            # as none at all, of which any could lie on one node.
+            missing = dict.fromkeys(self._side_by_side(places))
         number = 1
-        if places.are_known and len(unions) <= _FEW_UNIONS:
+        if places.are_known and len(missing) <= _FEW_UNIONS:
             for candidate in self._generate_within_each(places, missing, seen):
                 number += 1
                 yield candidate

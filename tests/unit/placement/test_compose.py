@@ -494,6 +494,22 @@ def test_of_8_gpus_on_unknown_nodes_every_set_is_offered(size):
 
 
 @pytest.mark.parametrize("seed", range(6))
+def test_two_of_16_gpus_whose_node_is_known_do_not_hide_the_nodes(seed):
+    """There are too many sets of the others for all of them to be tried."""
+    node = ["CUSTOM_GPU_LINK_NODE_0"]
+    sets = gpu_sets(
+        on_hosts(
+            builders.question(8),
+            builders.host("a", 16, traits={"g0": node, "g2": node}),
+            seed=seed,
+        )
+    )
+    names = [f"a-g{number}" for number in range(16)]
+    assert {frozenset(names[:8]), frozenset(names[8:])} <= set(sets[:6])
+    assert len(sets) == 16
+
+
+@pytest.mark.parametrize("seed", range(6))
 def test_of_equal_nvlinks_those_on_one_node_come_first(seed):
     traits = {
         gpu: [*found, "CUSTOM_GPU_LINK_NV18_0"]
