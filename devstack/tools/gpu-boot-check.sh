@@ -118,7 +118,16 @@ function check_flavor {
     request=$(openstack flavor show "$flavor" -f json -c properties \
         | python3 -c '
 import json, sys
-print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
+try:
+    specs = json.load(sys.stdin)["properties"]
+except ValueError:
+    sys.exit()
+print(specs.get("pci_passthrough:alias", ""))')
+    if [[ -z $request ]]; then
+        echo "$flavor: no server: there is no such flavor, or it has no" \
+            "property pci_passthrough:alias and so asks for no device" >&2
+        return 1
+    fi
     if ! boot_server "$flavor"; then
         result=1
     elif [[ ${NOVA_GPU_PCI_IN_PLACEMENT:-True} != True ]]; then
@@ -139,6 +148,10 @@ print(json.load(sys.stdin)["properties"]["pci_passthrough:alias"])')
 }
 
 IMAGE=${GPU_BOOT_CHECK_IMAGE:-$(openstack image list -f value -c ID | head -1)}
+if [[ -z $IMAGE ]]; then
+    echo "There is no image to boot; GPU_BOOT_CHECK_IMAGE can name one" >&2
+    exit 1
+fi
 FLAVORS=("$@")
 if [[ ${#FLAVORS[@]} -eq 0 ]]; then
     mapfile -t FLAVORS < <(

@@ -15,7 +15,7 @@ echo "openstack $*" >> "$SANDBOX/calls"
 case "$*" in
     "flavor list "*) printf 'm1.tiny\ngpu-h100-4-cx7-2\n' ;;
     "flavor show "*) cat "$SANDBOX/flavor.json" ;;
-    "image list "*) printf 'image-1\nimage-2\n' ;;
+    "image list "*) cat "$SANDBOX/images" ;;
     "server create "*) cat "$SANDBOX/create" ;;
     "server list "*) cat "$SANDBOX/left" ;;
     "server show 11111111-"*json*) cat "$SANDBOX/server.json" ;;
@@ -36,6 +36,7 @@ def cloud(tmp_path):
     machine.command("bin/openstack", CLOUD)
     (tmp_path / "create").write_text(f"{UUID}\n")
     (tmp_path / "left").touch()
+    (tmp_path / "images").write_text("image-1\nimage-2\n")
     (tmp_path / "server.json").write_text('{"status": "ACTIVE"}')
     (tmp_path / "flavor.json").write_text(
         json.dumps({"properties": {"pci_passthrough:alias": "h100:4,cx7:2"}})
@@ -49,9 +50,9 @@ def allocate(cloud, *resources):
     )
 
 
-def check(cloud, **env):
+def check(cloud, *flavors, **env):
     return subprocess.run(
-        ["bash", sandbox.PLUGIN / "tools/gpu-boot-check.sh"],
+        ["bash", sandbox.PLUGIN / "tools/gpu-boot-check.sh", *flavors],
         env={
             "PATH": f"{cloud.path}/bin:{os.environ['PATH']}",
             "SANDBOX": str(cloud.path),
@@ -164,6 +165,27 @@ def test_a_server_that_nova_refuses_to_create_is_not_deleted(cloud):
     assert done.returncode == 1
     assert "no server: Nova has not created it, see above" in done.stdout
     assert not [c for c in cloud.calls if "server delete" in c]
+
+
+@pytest.mark.parametrize("shown", ['{"properties": {}}', ""])
+def test_a_flavor_without_devices_or_not_there_fails(cloud, shown):
+    (cloud.path / "flavor.json").write_text(shown)
+    allocate(cloud, HOST)
+    done = check(cloud, "m1.tiny")
+    assert done.returncode == 1
+    assert done.stdout == (
+        "m1.tiny: no server: there is no such flavor, or it has no property"
+        " pci_passthrough:alias and so asks for no device\n"
+    )
+    assert not [c for c in cloud.calls if "server create" in c]
+
+
+def test_a_cloud_without_image_is_told_so(cloud):
+    (cloud.path / "images").write_text("")
+    done = check(cloud)
+    assert done.returncode == 1
+    assert "There is no image to boot" in done.stdout
+    assert not [c for c in cloud.calls if "server create" in c]
 
 
 def test_a_server_of_an_earlier_run_is_named_and_not_mistaken(cloud):
