@@ -17,6 +17,10 @@
 
 set -o nounset
 
+# What DevStack takes for False (trueorfalse in functions-common);
+# local.sh hands the value on as localrc has it.
+FALSE="^([Ff]alse|FALSE|[Nn]o|NO|0)$"
+
 # Print how many devices a request such as "h100:4,cx7:4" asks for.
 function devices_asked_for {
     local total=0
@@ -28,14 +32,15 @@ function devices_asked_for {
 }
 
 # Print how many devices a server has in Placement: whatever it has of a
-# class that is not one of Nova's own.
+# class that is not one of Nova's own; a device spec can name standard classes,
+# such as SRIOV_NET_VF.
 function devices_allocated {
     openstack resource provider allocation show "$1" -f json \
         | python3 -c '
 import json, sys
 held = [list(each["resources"].items()) for each in json.load(sys.stdin)]
-gpus = [n for name, n in sum(held, []) if name[:7] in ("CUSTOM_", "PGPU")]
-print(sum(gpus))'
+novas = ("VCPU", "PCPU", "MEMORY_MB", "DISK_GB", "MEM_ENCRYPTION_CONTEXT")
+print(sum(n for name, n in sum(held, []) if name not in novas))'
 }
 
 # Print why a server does not run, as Nova's API says it, and which service's
@@ -130,7 +135,7 @@ print(specs.get("pci_passthrough:alias", ""))')
     fi
     if ! boot_server "$flavor"; then
         result=1
-    elif [[ ${NOVA_GPU_PCI_IN_PLACEMENT:-True} != True ]]; then
+    elif [[ ${NOVA_GPU_PCI_IN_PLACEMENT:-True} =~ $FALSE ]]; then
         echo "$flavor: booted with $request"
         result=0
     else

@@ -197,7 +197,22 @@ def test_a_server_of_an_earlier_run_is_named_and_not_mistaken(cloud):
     assert cloud.calls[-1] == f"openstack server delete --wait {UUID}"
 
 
-def test_placement_is_not_asked_where_it_keeps_no_count(cloud):
-    done = check(cloud, NOVA_GPU_PCI_IN_PLACEMENT="False")
+def test_devices_of_standard_classes_count(cloud):
+    allocate(cloud, HOST, *[{"PGPU": 1}] * 4, {"SRIOV_NET_VF": 2})
+    done = check(cloud)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "1", ""])
+def test_placement_is_asked_however_localrc_says_so(cloud, value):
+    allocate(cloud, HOST)
+    done = check(cloud, NOVA_GPU_PCI_IN_PLACEMENT=value)
+    assert done.returncode == 1
+    assert "Placement has allocated 0 devices" in done.stdout
+
+
+@pytest.mark.parametrize("value", ["False", "false", "no", "0"])
+def test_placement_is_not_asked_where_it_keeps_no_count(cloud, value):
+    done = check(cloud, NOVA_GPU_PCI_IN_PLACEMENT=value)
     assert done.returncode == 0, done.stdout
     assert not [c for c in cloud.calls if "allocation" in c]
