@@ -153,10 +153,6 @@ print(specs.get("pci_passthrough:alias", ""))')
 }
 
 IMAGE=${GPU_BOOT_CHECK_IMAGE:-$(openstack image list -f value -c ID | head -1)}
-if [[ -z $IMAGE ]]; then
-    echo "There is no image to boot; GPU_BOOT_CHECK_IMAGE can name one" >&2
-    exit 1
-fi
 FLAVORS=("$@")
 if [[ ${#FLAVORS[@]} -eq 0 ]]; then
     mapfile -t FLAVORS < <(
@@ -164,6 +160,10 @@ if [[ ${#FLAVORS[@]} -eq 0 ]]; then
 fi
 if [[ ${#FLAVORS[@]} -eq 0 ]]; then
     echo "There is no flavor gpu-*" >&2
+    exit 1
+fi
+if [[ -z $IMAGE ]]; then
+    echo "There is no image to boot; GPU_BOOT_CHECK_IMAGE can name one" >&2
     exit 1
 fi
 LEFT=$(openstack server list --name '^gpu-boot-check-' -f value -c ID)
