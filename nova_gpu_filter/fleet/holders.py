@@ -131,6 +131,14 @@ class Holders:
             return consumer
         return label_server(found.server, self._short, found.remarks(host))
 
+    def name(self, consumer: str) -> str:
+        """Name the server of a consumer; both ends of a resize have one name,
+        two servers never."""
+        server = self.holder(consumer).server
+        if server is None:
+            return consumer
+        return label_server(server, self._short)
+
     def labels(self, device: model.Device) -> list[str]:
         """Name the owners of a device."""
         owners = self.owners_of(device)

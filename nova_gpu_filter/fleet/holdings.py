@@ -70,6 +70,7 @@ def list_holdings(
         _holding(
             held.holder(consumer),
             held.label(consumer, host.name),
+            held.name(consumer),
             host.name,
             devices,
             amounts,
@@ -96,17 +97,17 @@ def list_holdings(
 def _holding(
     holder: holders.Holder,
     label: str,
+    name: str,
     host: str,
     devices: Mapping[str, int],
     amounts: Mapping[str, int],
 ) -> Holding:
     migration = holder.migration
     if migration is not None and holder.is_source_on(host):
-        cure = _cure_of_source(migration, label.partition(" (")[0])
+        cure = _cure_of_source(migration, name)
         rank = NO_WAY if cure is None else CONFIRM
         return Holding(label, cure, rank, devices, amounts)
     if holder.is_soft_deleted:
-        name = label.partition(" (")[0]
         cure = f"with {name} purged (openstack server delete --force)"
         return Holding(label, cure, PURGE, devices, amounts)
     return Holding(label, f"without {label}", REMOVE, devices, amounts)

@@ -106,6 +106,53 @@ def test_both_ends_are_the_servers(kind, state, status, host, cure):
     assert held.labels(target_host.devices[0]) == [f"infer ({kind}, target)"]
 
 
+@pytest.mark.parametrize(
+    ("names", "in_cures"),
+    [
+        (("infer", "infer"), ("infer (aaaaaaaa)", "infer (bbbbbbbb)")),
+        (("infer (old)", "infer"), ("infer (old)", "infer")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("status", "cure"),
+    [
+        ("VERIFY_RESIZE", "with the resize of {} confirmed"),
+        (
+            "SOFT_DELETED",
+            "with {} purged (openstack server delete --force)",
+        ),
+    ],
+)
+def test_a_cure_names_one_server(names, in_cures, status, cure):
+    """Also where another one has the name, or it has a parenthesis."""
+    host = builders.machine(SOURCE, used=(0, 1))
+    found = []
+    for letter, name in zip("ab", names, strict=True):
+        server = model.Server(
+            letter * 32,
+            name,
+            "p",
+            status,
+            TARGET,
+            model.Flavor("f", 1, 1, 1, {}),
+        )
+        move = model.Migration(
+            f"move-{letter}", server.uuid, "resize", "finished", SOURCE, TARGET
+        )
+        found.append(
+            holders.Holder(move.uuid, server, move)
+            if status == "VERIFY_RESIZE"
+            else holders.Holder(server.uuid, server)
+        )
+    owners = {
+        device.uuid: (model.Owner(holder.consumer, "p", 1),)
+        for device, holder in zip(host.devices, found, strict=False)
+    }
+    held = holders.Holders(owners, found)
+    listed = holdings.list_holdings(host, held, {})
+    assert [one.cure for one in listed] == [cure.format(n) for n in in_cures]
+
+
 @pytest.mark.parametrize("state", ["error", "failed"])
 def test_what_a_failed_migration_left_is_told(state):
     nova = _Nova("ACTIVE", TARGET, [(MIGRATION, "migration", state)])
