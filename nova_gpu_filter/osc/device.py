@@ -211,18 +211,30 @@ class ListDevice(command.Lister, base.GpuCommand):
 
 
 def _column_names(parsed_args: argparse.Namespace) -> tuple[str, ...]:
-    """Choose what to show; what is named with -c or to sort by, always."""
-    if parsed_args.long:
+    """Choose what to show; what is named with -c or to sort by, always.
+
+    Names may be written in every way that cliff takes. Where one of -c is
+    none, all are chosen: cliff tells them if no other is left.
+    """
+    chosen = {_normalize(name) for name in parsed_args.columns or ()}
+    if parsed_args.long or chosen - {_normalize(name) for name in _COLUMNS}:
         return tuple(_COLUMNS)
-    named = {*(parsed_args.columns or ()), *(parsed_args.sort_columns or ())}
+    named = chosen | {
+        _normalize(name) for name in parsed_args.sort_columns or ()
+    }
     with_owners = parsed_args.host or parsed_args.server
     return tuple(
         name
         for name in _COLUMNS
         if name in _ALWAYS
-        or name in named
+        or _normalize(name) in named
         or (with_owners and name in _OF_OWNERS)
     )
+
+
+def _normalize(column: str) -> str:
+    """Write a column as cliff compares it (cliff/display.py)."""
+    return column.lower().strip().replace(" ", "_")
 
 
 class ShowDevice(command.ShowOne, base.GpuCommand):

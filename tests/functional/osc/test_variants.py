@@ -51,6 +51,20 @@ def cloud(small_cloud):
     return types.SimpleNamespace(openstack=openstack, nova=nova, run=run)
 
 
+@pytest.mark.parametrize("name", ["resource_class", "RESOURCE CLASS"])
+@pytest.mark.parametrize("option", ["-c", "--sort-column"])
+def test_a_column_may_be_written_in_any_way(cloud, option, name):
+    """Also one that is shown only if it is named."""
+    rows = _rows(cloud.run("device", "list", option, name, "-f", "json"))
+    assert "Resource Class" in rows[0]
+
+
+def test_a_column_that_is_not_there_ends_with_all_that_are(cloud):
+    result = cloud.openstack.run("gpu", "device", "list", "-c", "owner")
+    assert (result.code, result.out) == (1, "")
+    assert "'Server', 'Project', 'Resource Class'" in result.err
+
+
 def _flavor(cloud, **specs):
     made = dict(cloud.nova.flavors[0], id="new", name="new")
     made["extra_specs"] = {k.replace("__", ":"): v for k, v in specs.items()}
