@@ -4,6 +4,7 @@
 
 import collections
 from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 from typing import Final
 from urllib import parse
@@ -52,10 +53,18 @@ def read_names(get: api.Get, uuids: Collection[str]) -> dict[str, str]:
                 return uuid
 
         found = dict(api.ask_all(ask, sorted(uuids)))
-    number = collections.Counter(found.values())
+    return tell_apart(found)
+
+
+def tell_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Put the beginning of its UUID beside each name that several have.
+
+    :param names: of projects, by UUID.
+    """
+    number = collections.Counter(names.values())
     return {
         uuid: name if number[name] == 1 else f"{name} ({uuid[:8]})"
-        for uuid, name in found.items()
+        for uuid, name in names.items()
     }
 
 

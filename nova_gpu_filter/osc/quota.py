@@ -56,7 +56,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
                     keystone, region, services.nova_ids
                 )
             )
-            projects = self._projects(parsed_args.project)
+            projects = identity.tell_apart(self._projects(parsed_args.project))
             classes = quota.names_by_class(known.by_name.values())
             if not known.by_name:
                 classes = quota.classes_with_limits(limits())

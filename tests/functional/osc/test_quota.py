@@ -70,6 +70,24 @@ def test_one_project_is_shown_even_if_it_has_nothing(quota, name):
 
 
 @pytest.mark.parametrize(
+    "arguments", [(), ("--project", worlds.PROJECT, "--project", OTHER)]
+)
+def test_projects_of_one_name_are_told_apart(quota, monkeypatch, arguments):
+    """They are of several domains."""
+    monkeypatch.setitem(PROJECTS, OTHER, "lab")
+    result = quota(
+        *(*arguments, "-f", "json"),
+        defaults=[(H100, 4, None)],
+        limits=[(OTHER, H100, 9, None)],
+        aliases=worlds.ALIASES[:1],
+    )
+    assert [row[0] for row in _rows(result)] == [
+        f"lab ({OTHER[:8]})",
+        f"lab ({worlds.PROJECT[:8]})",
+    ]
+
+
+@pytest.mark.parametrize(
     ("region", "limit"), [("north", "5"), ("south", "1"), ("east", "9")]
 )
 def test_a_limit_of_the_region_goes_over_one_of_all(
