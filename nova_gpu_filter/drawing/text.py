@@ -18,6 +18,7 @@ A row is a device, a column is a link group or a fabric partition::
     below fabric: partition id/devices
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
@@ -40,7 +41,8 @@ _ACTIVE: Final = "*"
 _INDENT: Final = "  "
 _OMITTED: Final = "..."
 _LONGEST: Final = 40
-"""Columns of a name, so that a row fits a terminal."""
+"""Columns of a name, so that a row fits a terminal; more only where two owners
+could not be told apart."""
 
 
 def draw(shown: picture.Picture) -> str:
@@ -100,6 +102,7 @@ def _rows(frame: picture.Frame) -> list[_Row]:
         )
     ]
     deepest = _depth(frame)
+    room = _room_for({box.status for box in boxes})
 
     def rows_of(inner: picture.Frame, depth: int) -> Iterator[_Row]:
         for box in inner.boxes:
@@ -107,7 +110,8 @@ def _rows(frame: picture.Frame) -> list[_Row]:
             first = _pad(
                 _cut(box.label), widths[0] + len(_INDENT) * (deepest - depth)
             )
-            parts = [first, _pad(_cut(box.text), widths[1]), _cut(box.status)]
+            parts = [first, _pad(_cut(box.text), widths[1])]
+            parts.append(_cut(box.status, room))
             if not widths[1]:
                 del parts[1]
             yield _INDENT * depth + _INDENT.join(parts).rstrip(), box.key
@@ -118,8 +122,18 @@ def _rows(frame: picture.Frame) -> list[_Row]:
     return list(rows_of(frame, 0))
 
 
-def _cut(text: str) -> str:
-    return short_names.shorten(text, _LONGEST, _OMITTED)
+def _room_for(names: Collection[str]) -> int:
+    """Return how many columns keep names apart that differ in their middle."""
+    longest = max(map(short_names.count_columns, names), default=0)
+    return next(
+        room
+        for room in range(_LONGEST, max(_LONGEST, longest) + 1)
+        if len({_cut(name, room) for name in names}) == len(names)
+    )
+
+
+def _cut(text: str, room: int = _LONGEST) -> str:
+    return short_names.shorten(text, room, _OMITTED)
 
 
 def _pad(text: str, width: int) -> str:

@@ -165,3 +165,22 @@ def test_wide_characters_take_two_columns():
     plain, wide, combined = lines[4:7]
     assert plain.index("o     o") - 2 == wide.index("#     #")
     assert plain.index("o     o") + 1 == combined.index("#     #")
+
+
+@pytest.mark.parametrize("length", [30, 60, 255])
+def test_owners_that_differ_in_the_middle_are_told_apart(length):
+    """A row is no longer than that takes."""
+    machine = machines.bridge_pairs_out_of_order()
+    side = "x" * ((length - 1) // 2)
+    owners = [f"{side}1{side}", f"{side}2{side}", *[None] * 6]
+    drawn = _draw("host", machine, _names(machine), owners)
+    shown = {line.split()[1] for line in drawn.splitlines() if "xx" in line}
+    assert len(shown) == 2
+    assert max(map(len, shown)) <= max(40, length)
+
+
+def test_an_owner_alone_with_a_long_name_is_shortened():
+    machine = machines.bridge_pairs_out_of_order()
+    drawn = _draw("host", machine, _names(machine), ["x" * 99, *[None] * 7])
+    (shown,) = [line.split()[1] for line in drawn.splitlines() if "xx" in line]
+    assert len(shown) == 40
