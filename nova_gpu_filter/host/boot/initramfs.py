@@ -105,14 +105,28 @@ def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
 
 
 def _dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    for path in ("/etc/dracut.conf", *_files(tree, *DRACUT_PLACES)):
+    # All lists are one, in the order of the files (dracut.conf(5)): what an
+    # earlier file names is loaded first.
+    listed: list[str] = []
+    for path in ("/etc/dracut.conf", *_dracut_files(tree)):
         for line in (tree.read(path) or "").splitlines():
-            match = re.match(r"\s*force_drivers\+?=(.*)", line)
-            if match:
-                words = match[1].split("#")[0].replace('"', " ").split()
-                listed = [_name(word.strip("'")) for word in words]
-                if module in listed:
-                    yield Early(tuple(listed), Evidence(path, line))
+            match = re.match(r"\s*force_drivers(\+?)=(.*)", line)
+            if not match:
+                continue
+            words = match[2].split("#")[0].replace('"', " ").split()
+            named = [_name(word.strip("'")) for word in words]
+            listed = [*listed, *named] if match[1] else named
+            if module in named:
+                yield Early(tuple(listed), Evidence(path, line))
+
+
+def _dracut_files(tree: tree_lib.Tree) -> Iterator[str]:
+    """Name the files of both places, by their names; /etc hides the other."""
+    paths: dict[str, str] = {}
+    for path in _files(tree, *DRACUT_PLACES):
+        paths.setdefault(path.rsplit("/", 1)[-1], path)
+    for _, path in sorted(paths.items()):
+        yield path
 
 
 def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:

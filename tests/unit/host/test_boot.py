@@ -327,6 +327,24 @@ OVERRIDE = BIND.splitlines()[0]
             },
             ("nouveau",),
         ),
+        # The lists of all files are one, by the names of the files.
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/usr/lib/dracut/dracut.conf.d/a.conf": "force_drivers+="
+                '" nouveau "',
+                "/etc/dracut.conf.d/v.conf": 'force_drivers+=" vfio-pci "',
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/dracut.conf.d/a.conf": 'force_drivers+=" vfio-pci "',
+                "/etc/dracut.conf.d/n.conf": 'force_drivers+=" nouveau "',
+            },
+            (),
+        ),
         (
             {
                 "/etc/modprobe.d/a.conf": IDS,
