@@ -8,6 +8,7 @@ iommu, intremap) and Documentation/driver-api/vfio.rst.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import re
 
@@ -24,6 +25,9 @@ _CPUINFO = "/proc/cpuinfo"
 _HYPERVISOR = "/sys/hypervisor/type"
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+_MADE_UP = "vfio-noiommu"
+"""The name of a group that VFIO makes where there is no IOMMU
+(vfio_noiommu_group_alloc in drivers/vfio/group.c)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ _NO_REMAPPING = (
 def check(context: Context) -> Iterator[Finding]:
     """Check the IOMMU of the host."""
     groups = context.tree.entries(reader.GROUPS)
-    if groups:
+    if groups and not _has_made_up_groups(context, groups):
         yield Finding(
             Severity.OK,
             "iommu",
@@ -159,6 +163,17 @@ def check(context: Context) -> Iterator[Finding]:
     else:
         yield _is_off(context)
     yield from _unsafe(context)
+
+
+def _has_made_up_groups(context: Context, groups: Sequence[str]) -> bool:
+    """Tell whether all groups are those that VFIO makes without an IOMMU.
+
+    QEMU cannot use them: their nodes are /dev/vfio/noiommu-N.
+    """
+    return context.tree.read(_NO_IOMMU) == "Y" and all(
+        context.tree.read(f"{reader.GROUPS}/{group}/name") == _MADE_UP
+        for group in groups
+    )
 
 
 def platform(context: Context) -> Platform:

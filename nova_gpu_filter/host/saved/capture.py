@@ -157,8 +157,9 @@ def _collect(
         yield Entry(f"{reader.GROUPS}/{number}")
         for name in tree.entries(folder):
             yield from kept_file.link(tree, f"{folder}/{name}")
-        path = f"{reader.GROUPS}/{number}/reserved_regions"
-        yield from kept_file.keep(tree, tokens, path)
+        for name in ("name", "reserved_regions"):
+            path = f"{reader.GROUPS}/{number}/{name}"
+            yield from kept_file.keep(tree, tokens, path)
     for path in (*_FILES, *_files_below(tree, _FOLDERS)):
         yield from kept_file.keep(tree, tokens, path)
     for module in _MODULES:

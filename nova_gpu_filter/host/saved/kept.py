@@ -195,6 +195,7 @@ FILES: tuple[tuple[str, Keep], ...] = (
         r"/sys/devices/system/node/(?:online|has_cpu|has_memory)",
         _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*"),
     ),
+    (r"/sys/kernel/iommu_groups/[0-9]+/name", _lines(r"vfio-noiommu")),
     (
         r"/sys/kernel/iommu_groups/[0-9]+/reserved_regions",
         _lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),

@@ -122,6 +122,20 @@ def test_groups_that_are_made_up_are_warned_of(build, value):
     assert "pcie_acs_override" in finding.summary
 
 
+@pytest.mark.parametrize(("mode", "errors"), [("Y", 1), ("N", 0)])
+def test_groups_without_an_iommu_are_not_taken_for_one(build, mode, errors):
+    host = build("k2_host")
+    host.write("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", mode)
+    groups = list(host.path(reader.GROUPS).iterdir())
+    for group in groups[1:]:
+        host.write(f"{reader.GROUPS}/{group.name}/name", "vfio-noiommu")
+    # One of the IOMMU's own: it is on.
+    assert not findings(host, "iommu", ERROR)
+    if mode == "Y":
+        host.write(f"{reader.GROUPS}/{groups[0].name}/name", "vfio-noiommu")
+    assert len(findings(host, "iommu", ERROR)) == errors
+
+
 def test_an_smmu_that_the_firmware_has_off_is_an_error(build):
     host = build("gb200_tray")
     shutil.rmtree(host.path("/sys/kernel/iommu_groups"))
