@@ -258,7 +258,11 @@ def _too_much(
     for what, functions in kinds.items():
         # One that names a card on purpose is not too much, but beside GPUs
         # it is, and so is a pattern that catches what nobody gives away.
-        meant = spec.product_id is not None or spec.exact_address is not None
+        # Of bridges, none is meant: libvirt gives away endpoints only
+        # (src/hypervisor/virhostdev.c, "Non-endpoint PCI devices").
+        meant = what != "bridges" and (
+            spec.product_id is not None or spec.exact_address is not None
+        )
         if functions and (len(functions) < len(matched) or not meant):
             yield _finding(
                 options,

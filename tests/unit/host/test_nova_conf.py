@@ -93,6 +93,11 @@ def test_a_node_without_specs_is_told(build, check):
         ),
         ("hgx_h100", "{}", "bridges: 0000:0a:01.0"),
         (
+            "hgx_h100",
+            '{"vendor_id": "1000", "product_id": "c030"}',
+            "bridges: ",
+        ),
+        (
             "rtx_with_audio_and_usb",
             '{"vendor_id": "10de"}',
             "other functions of a card: 0000:01:00.1",
