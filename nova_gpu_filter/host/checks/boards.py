@@ -66,13 +66,18 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _board(product_id: int, gpus: int, switches: int) -> Baseboard | None:
     """Find the board that a host seems to have; None: no board is like it."""
-    boards = [
+    like = [
         board
         for board in baseboards.BASEBOARDS.values()
-        if board.is_board
-        and product_id in board.products
-        and bool(board.nvswitches) == bool(switches)
+        if board.is_board and product_id in board.products
     ]
+    boards = [
+        board for board in like if bool(board.nvswitches) == bool(switches)
+    ]
+    if not any(board.gpus >= gpus for board in boards):
+        # No board has so many GPUs without NVSwitches: those have failed.
+        # Smaller ones are made without, also of models not listed here.
+        boards += [board for board in like if gpus > board.gpus // 2]
     # Trays of NVL36 have half as many GPUs as those of NVL72.
     sizes = {
         size

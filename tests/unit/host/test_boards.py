@@ -14,6 +14,7 @@ from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.topology import links
+from tests import sysfs_trees
 
 CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
 
@@ -191,3 +192,25 @@ def test_nvlinks_to_other_hosts_are_noted(build):
     ((severity, summary),) = findings(build("gb200_tray"), "fabric")
     assert severity is Severity.NOTE
     assert "IMEX" in summary
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (8, ["0 of the 4 NVSwitches"]),
+        (7, ["7 of the 8 GPUs", "0 of the 4 NVSwitches"]),
+        # HGX H100 with 4 GPUs has none.
+        (4, []),
+    ],
+)
+def test_a_board_without_its_nvswitches_is_told(build, left, words):
+    host = build("hgx_h100")
+    for number in range(0xC3, 0xC7):
+        host.remove(f"{reader.DEVICES}/0000:{number:02x}:00.0")
+    for address in sysfs_trees.HGX_H100_GPUS[left:]:
+        host.remove(f"{reader.DEVICES}/{address}")
+    found = findings(host, "board")
+    assert len(found) == len(words)
+    for (severity, summary), word in zip(found, words, strict=True):
+        assert severity is Severity.WARNING
+        assert word in summary
