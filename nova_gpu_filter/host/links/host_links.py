@@ -18,8 +18,33 @@ from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import mask_of
 
-# NVLink came with Pascal.
-_BEFORE_NVLINK = frozenset({"Tesla", "Fermi", "Kepler", "Maxwell"})
+_WITHOUT_NVLINK = {
+    "Tesla": "NVLink came with Pascal",
+    "Fermi": "NVLink came with Pascal",
+    "Kepler": "NVLink came with Pascal",
+    "Maxwell": "NVLink came with Pascal",
+    "Ada": "NVIDIA's data sheets of L40S, L4 and RTX 6000 Ada: no NVLink",
+}
+"""Architectures, and the source."""
+_CHIPS_WITHOUT_NVLINK = {
+    **dict.fromkeys(
+        ("GP102", "GP104", "GP106", "GP107", "GP108"),
+        "NVIDIA's white paper Tesla P100: NVLink is of GP100",
+    ),
+    **dict.fromkeys(
+        ("TU106", "TU116", "TU117"),
+        "NVIDIA's white paper Turing: NVLink is of TU102 and TU104",
+    ),
+    **dict.fromkeys(
+        ("GA103", "GA104", "GA106", "GA107"),
+        "NVIDIA's white paper Ampere GA102: NVLink is of GA102 (and GA100)",
+    ),
+    **dict.fromkeys(
+        ("GB202", "GB203", "GB205", "GB206", "GB207"),
+        "NVIDIA's data sheets of RTX PRO 6000 Blackwell: PCIe only",
+    ),
+}
+"""Chips of other architectures, and the source."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,8 +144,15 @@ class HostLinks:
 
 def may_have_nvlink(device: Function) -> bool:
     """Whether its chip is of a kind that can have NVLinks."""
+    chip = device.chip
     return (
         device.vendor_id == chips.NVIDIA
         and device.base_class in (0x0300, 0x0302)
-        and not (device.chip and device.chip.architecture in _BEFORE_NVLINK)
+        and not (
+            chip is not None
+            and (
+                chip.architecture in _WITHOUT_NVLINK
+                or chip.code_name in _CHIPS_WITHOUT_NVLINK
+            )
+        )
     )

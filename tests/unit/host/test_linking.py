@@ -56,6 +56,45 @@ def test_without_nvidia_smi_nvlinks_are_unknown_and_not_invented(
     assert not host_links.is_certain(a, b)
 
 
+@pytest.mark.parametrize(
+    ("product", "is_asked"),
+    [
+        ("26b9", False),  # L40S: AD102
+        ("2bb5", False),  # RTX PRO 6000 Blackwell: GB202
+        ("25b6", False),  # A16: GA107
+        ("1b38", False),  # P40: GP102
+        ("1eb8", True),  # TU104, of which some have NVLinks
+        ("2235", True),  # A40: GA102
+        ("2339", True),  # H100
+        ("3340", True),  # not known
+    ],
+)
+def test_nobody_is_asked_for_nvlinks_of_chips_without(
+    tmp_path, read_links, product, is_asked
+):
+    host = sysfs_trees.Host(tmp_path)
+    host.write(
+        "/usr/share/hwdata/pci.ids",
+        "10de  NVIDIA Corporation\n\t1b38  GP102GL [Tesla P40]\n",
+    )
+    for slot in (1, 2):
+        host.add(
+            sysfs_trees.Pci(
+                f"0000:00:{slot:02x}.0",
+                "pci0000:00",
+                f"10de:{product}",
+                0x030200,
+                driver="vfio-pci",
+                bars=(sysfs_trees.GIB,),
+            )
+        )
+    host_links = read_links(host)
+    asked = [one for one in host_links.notes if "NVLink: unknown" in one]
+    assert len(asked) == is_asked
+    a, b = host_links.devices
+    assert host_links.is_certain(a, b) is not is_asked
+
+
 @pytest.mark.parametrize("machine", ["k2_host", "rtx_with_audio_and_usb"])
 def test_old_chips_and_single_gpus_have_no_nvlinks_to_ask_for(
     build, read_links, machine
