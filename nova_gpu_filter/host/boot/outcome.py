@@ -338,7 +338,7 @@ class Boot:
 
         Empty: vfio-pci has it, or nobody.
         """
-        if self._taken_later(function):
+        if self._taken_later(function) or self._has_stub(function):
             return ()
         left = [
             module
@@ -351,6 +351,21 @@ class Boot:
         if not (self._is_bound_by_ids(function) or self._installed(function)):
             return tuple(left)
         return tuple(one for one in left if not self._is_after_vfio(one))
+
+    def _has_stub(self, function: Function) -> bool:
+        """Tell whether pci-stub keeps a device from all other drivers.
+
+        Built in, it has its devices before any module (drivers/pci is linked
+        before drivers/gpu and drivers/net); libvirt takes them from it.
+        """
+        if not self.is_builtin("pci_stub"):
+            return False
+        return any(
+            entry.matches(function)
+            for key, value in self.cmdline
+            if key == "pci_stub.ids"
+            for entry in vfio_ids.parse(value or "")
+        )
 
     def explain(self, function: Function, modules: tuple[str, ...]) -> str:
         """Say why modules have a device at boot.

@@ -40,7 +40,7 @@ _PARAMETERS = (
         r"downstream|multifunction|id:[0-9a-f]{4}:[0-9a-f]{4}",
     ),
     ("pcie_aspm|pcie_ports|pcie_port_pm", "off|force|auto|native|compat"),
-    (r"vfio_pci\.ids", _IDS),
+    (r"(?:vfio_pci|pci_stub)\.ids", _IDS),
     (
         r"vfio_pci\.(?:disable_idle_d3|disable_vga|nointxmask|enable_sriov"
         r"|disable_denylist)"

@@ -386,6 +386,23 @@ OVERRIDE = BIND.splitlines()[0]
             (),
         ),
         ({"/etc/modprobe.d/a.conf": IDS, "/etc/mkinitcpio.conf": "#"}, BOTH),
+        # pci-stub, which libvirt takes a device from.
+        (
+            {
+                "/proc/cmdline": "pci-stub.ids=10de:11bf",
+                BUILTIN: "kernel/drivers/pci/pci-stub.ko\n",
+            },
+            (),
+        ),
+        (
+            {
+                "/proc/cmdline": "pci-stub.ids=10de:1180",
+                BUILTIN: "kernel/drivers/pci/pci-stub.ko\n",
+            },
+            BOTH,
+        ),
+        # As a module, nothing loads it.
+        ({"/proc/cmdline": "pci-stub.ids=10de:11bf", BUILTIN: ""}, BOTH),
         # Programs and units.
         ({"/etc/initramfs-tools/scripts/init-top/vfio": OVERRIDE}, ()),
         (
