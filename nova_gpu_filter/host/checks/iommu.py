@@ -102,6 +102,15 @@ _PLATFORMS = (
         machine_type=None,
     ),
     Platform(
+        r"isa\s*:\s*rv",
+        "the IOMMU",
+        ("iommu.passthrough=1",),
+        ("RIMT",),
+        False,
+        source="drivers/acpi/riscv/rimt.c; iommu= is of x86 only",
+        machine_type=None,
+    ),
+    Platform(
         r"cpu\s*:\s*POWER",
         "the IOMMU",
         (),

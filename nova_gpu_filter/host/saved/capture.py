@@ -93,6 +93,7 @@ _MARKS = (
     "/sys/firmware/acpi/tables/DMAR",
     "/sys/firmware/acpi/tables/IORT",
     "/sys/firmware/acpi/tables/IVRS",
+    "/sys/firmware/acpi/tables/RIMT",
 )
 _DIRECTORIES = (
     "/etc/dracut.conf.d",

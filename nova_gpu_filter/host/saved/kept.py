@@ -58,9 +58,10 @@ def _words(pattern: str, at_most: int = 1) -> Keep:
 def _cpus(_: Tokens, text: str) -> list[str]:
     kept = []
     for pattern in (
-        r"vendor_id\s*: [A-Za-z]{1,12}",
+        r"vendor_id\s*: {1,3}[A-Za-z]{1,12}",
         r"CPU implementer\s*: 0x[0-9a-f]{2}",
         r"cpu\s*: POWER[0-9]{0,2}",
+        r"isa\s*: rv[0-9]{2}",
     ):
         match = re.search(rf"^{pattern}", text, re.MULTILINE)
         kept += [match[0]] if match else []

@@ -9,6 +9,7 @@ from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import kept
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 
@@ -62,12 +63,18 @@ def test_a_group_that_must_be_mapped_one_to_one_is_refused(
         ("vendor_id\t: HygonGenuine", "iommu=pt"),
         ("vendor_id\t:   Shanghai  ", "intel_iommu=on iommu=pt"),
         ("CPU implementer\t: 0x41", "iommu.passthrough=1"),
+        ("isa\t\t: rv64imafdch_zicbom", "iommu.passthrough=1"),
         ("cpu\t\t: POWER9, altivec supported", ""),
     ],
 )
 def test_the_arguments_are_those_of_the_processor(build, cpu, cmdline):
     host = build("k2_host")
     host.write("/proc/cpuinfo", f"processor : 0\n{cpu}\n")
+    assert binding.cmdline(context_of(host), ()).strip() == cmdline
+    # A capture has to tell the processor, too.
+    keep = kept.find("/proc/cpuinfo")
+    lines = keep(None, host.path("/proc/cpuinfo").read_text())
+    host.write("/proc/cpuinfo", "\n".join(lines))
     assert binding.cmdline(context_of(host), ()).strip() == cmdline
 
 
