@@ -7,6 +7,7 @@ import pytest
 from cloud import bootstrap
 from cloud import control
 from tests.cloud import user as users
+from tests.cloud import waiting
 from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
 from tests.node import nodes
@@ -24,6 +25,9 @@ def cloud(tmp_path_factory, request):
     cloud = control.Cloud(tmp_path_factory.mktemp("cloud"), report=say)
     with cloud.state.exclusive():
         cloud.up(hosts={})
+    # There is one host, on which a resized server has to stay.
+    with open(cloud.files.path("nova/nova.conf"), "a") as file:
+        file.write("[DEFAULT]\nallow_resize_to_same_host = True\n")
     yield cloud
     with cloud.state.exclusive():
         cloud.down()
@@ -42,6 +46,7 @@ def node(cloud, parts):
     try:
         node.prepare()
         node.start()
+        node.start_agent()
         yield node
     finally:
         node.guest.remove()
@@ -70,11 +75,33 @@ def user(cloud, parts):
         hw_machine_type="pc",
     )
     for name, specs in {
-        "k2.1": {"pci_passthrough:alias": "a1:1"},
-        "k2.2": {"pci_passthrough:alias": "a1:2", "gpu:link": "pix"},
+        "k2.1": {"pci_passthrough:alias": f"{nodes.ALIAS}:1"},
+        "k2.1.other": {"pci_passthrough:alias": f"{nodes.ALIAS}:1"},
+        "k2.2": {
+            "pci_passthrough:alias": f"{nodes.ALIAS}:2",
+            "gpu:link": "pix",
+        },
     }.items():
         flavor = connection.compute.create_flavor(
             name=name, ram=64, vcpus=1, disk=0
         )
         connection.compute.create_flavor_extra_specs(flavor, specs)
     return users.User(cloud)
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing(cloud, node, user):
+    """Delete the servers of a test, and see that their devices are free."""
+    yield
+    assert user.delete(user.servers()) == []
+
+    def is_free() -> bool:
+        view = nodes.look(cloud, node)
+        held = {**view.nova, **view.placement, **view.libvirt}
+        return not held and view.pools == 2 and not nodes.reserved(cloud)
+
+    assert waiting.until(is_free, 300), (
+        nodes.look(cloud, node),
+        nodes.reserved(cloud),
+        node.agent_log(),
+    )

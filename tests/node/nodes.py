@@ -8,8 +8,10 @@ configuration, and nova-compute gives them to guests with a real libvirt.
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -29,6 +31,8 @@ _STATE = "/var/lib/nova"
 START_SECONDS = 600.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
 
+ALIAS = "a1"
+"""What flavors ask for the devices of all hosts by."""
 IMAGE = "lspci"
 """An image whose kernel lists the PCI devices that it sees."""
 
@@ -38,9 +42,18 @@ _CHANGES: configs.Sections = {
         # Seconds; the defaults are for a processor that is not emulated.
         "rpc_response_timeout": 180,
         "update_resources_interval": 30,
+        # The guest's kernel does not listen to a request to end.
+        "shutdown_timeout": 5,
     },
     "oslo_concurrency": {"lock_path": f"{_STATE}/lock"},
-    "libvirt": {"virt_type": "qemu", "images_type": "raw"},
+    "libvirt": {
+        "virt_type": "qemu",
+        "images_type": "raw",
+        # Seconds, after which a soft reboot is a hard one.
+        "wait_soft_reboot_seconds": 5,
+    },
+    # Seconds between two looks; events of libvirt lead to one at once.
+    "gpu_agent": {"interval": 10},
 }
 # The command line of Nova's daemon for what only root may do.
 _HELPER = (
@@ -48,6 +61,28 @@ _HELPER = (
     " 'from oslo_privsep import daemon; daemon.helper_main()'"
     " --config-dir /etc/nova"
 )
+
+_AGENT_LOG = "nova-gpu-agent.log"
+_AGENT = (
+    "import sys; from nova_gpu_filter.cmd import launch;"
+    " sys.exit(launch.run_agent())"
+)
+
+
+def _python(code: str) -> str:
+    """Write the command that runs Python with the packages of the cloud."""
+    packages = os.path.realpath(sysconfig.get_path("purelib"))
+    return shlex.join(
+        [
+            "with-packages",
+            packages,
+            str(parts_lib.PYTHON),
+            "-W",
+            "ignore",
+            "-c",
+            code,
+        ]
+    )
 
 
 class Node:
@@ -73,7 +108,8 @@ class Node:
         """Boot, and do what ``nova-gpu-host check`` says until it is READY.
 
         Then libvirt runs, and ``nova-gpu-host config`` has written the
-        options of the devices beside those of the cloud.
+        options of the devices beside those of the cloud, whose services have
+        the alias too.
         """
         self.guest.boot()
         _, left = cures.follow(self.guest)
@@ -92,24 +128,81 @@ class Node:
                 }
             )
         )
-        answer = self.guest.host(
-            *("config", "--report-in-placement"),
-            *("--write", "/etc/nova/3-devices.conf"),
+        self._configure(
+            "--one-time-use", "--write", "/etc/nova/3-devices.conf"
         )
+        aliases = self._configure("--role", "controller", "--alias", ALIAS)
+        (etc / "4-aliases.conf").write_text(aliases)
+        with open(self._cloud.files.path("nova/nova.conf"), "a") as file:
+            file.write(aliases)
+        self._cloud.restart("nova-api", "nova-conductor", "nova-scheduler")
+
+    def _configure(self, *arguments: str) -> str:
+        """Run ``nova-gpu-host config``."""
+        answer = self.guest.host("config", "--report-in-placement", *arguments)
         assert answer.code == 0, answer
+        return answer.out
 
     def start(self) -> None:
         """Start nova-compute, and wait until the cloud knows the host."""
         _compile_nova()
-        packages = os.path.realpath(sysconfig.get_path("purelib"))
         ports = [str(self._cloud.state.port(name)) for name in _PORTS]
         self.guest.shell(
-            f"start-nova-compute {parts_lib.PYTHON} {packages}"
-            f" {' '.join(ports)} >>/state/nova-compute.log 2>&1 &"
+            f"reach-services {' '.join(ports)};"
+            f" {_python('from nova.cmd import compute; compute.main()')}"
+            " --config-dir /etc/nova >>/state/nova-compute.log 2>&1 &"
         )
         assert waiting.until(self._is_listening, START_SECONDS), self._said()
         assert waiting.until(self._is_known, START_SECONDS), self._said()
         self._cloud.bootstrap.discover_hosts()
+
+    def kill(self) -> None:
+        """End nova-compute at once, wherever it is."""
+        self.guest.shell("pkill -9 -f nova[.]cmd")
+        assert waiting.until(lambda: not self._is_listening()), self._said()
+
+    def restart_libvirt(self) -> None:
+        """Kill libvirtd, and start it as systemd would."""
+        self.guest.shell(
+            "pkill -9 -x libvirtd; while pgrep -x libvirtd; do sleep 1; done;"
+            " rm -f /run/libvirtd.pid; /usr/sbin/libvirtd --daemon"
+        )
+
+    def start_agent(self) -> None:
+        """Start nova-gpu-agent, and wait until it has cleaned all devices."""
+        self.guest.shell(
+            f"{_python(_AGENT)} run --config-file /etc/nova"
+            f" >>/state/{_AGENT_LOG} 2>&1 &"
+        )
+        assert waiting.until(self._has_clean_devices, 300), self.agent_log()
+
+    def _has_clean_devices(self) -> bool:
+        try:
+            devices = self.list_devices()
+        except guest_lib.GuestError:
+            # The agent does not listen yet.
+            return False
+        return {state for state, _ in devices.values()} == {"free"}
+
+    def list_devices(self) -> dict[str, tuple[str, str]]:
+        """Ask nova-gpu-agent: PCI address -> state and reason."""
+        return {
+            one["Device"]: (one["State"], one["Reason"])
+            for one in json.loads(self.ask_agent("list", "-f", "json"))
+        }
+
+    def agent_log(self) -> str:
+        """Read the end of what nova-gpu-agent has said."""
+        text = (self.guest.state / _AGENT_LOG).read_text()
+        return "\n".join(text.splitlines()[-40:])
+
+    def kill_agent(self) -> None:
+        """End nova-gpu-agent at once, wherever it is."""
+        self.guest.shell("pkill -9 -f run_agen[t]")
+
+    def ask_agent(self, *arguments: str) -> str:
+        """Run a command of nova-gpu-agent, and give its output."""
+        return self.guest.shell(f"{_python(_AGENT)} {shlex.join(arguments)}")
 
     def _said(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-40:])
@@ -176,3 +269,15 @@ def _compile_nova() -> None:
         capture_output=True,
         env={**os.environ, "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
     )
+
+
+def reserved(cloud: control.Cloud) -> int:
+    """Count the devices that Placement offers to nobody."""
+    [(count,)] = views.rows(
+        cloud,
+        "SELECT COUNT(*) FROM placement.inventories"
+        " JOIN placement.resource_classes"
+        " ON resource_classes.id = inventories.resource_class_id"
+        " WHERE resource_classes.name LIKE 'CUSTOM\\_%' AND reserved > 0",
+    )
+    return int(count)

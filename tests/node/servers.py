@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Makes servers as a user does, and looks at their devices everywhere."""
+
+from cloud import domain_xml
+from tests.cloud import waiting
+from tests.node import nodes
+
+IDS = "10de:11bf"
+"""The GRID K2, as ``lspci -nn`` prints it."""
+
+
+def create(user, name, flavor="k2.1", wait=True):
+    """Create a server as a user does."""
+    return user.openstack(
+        *("server", "create", "--flavor", flavor, "--nic", "none"),
+        *("--image", nodes.IMAGE, *(("--wait",) if wait else ())),
+        *("-f", "json", name),
+    )
+
+
+def expect_devices(cloud, node, user, uuid, count):
+    """Check what a running server has, wherever it can be read.
+
+    :returns: the addresses of its devices.
+    """
+    assert user.servers()[uuid]["status"] == "ACTIVE"
+    view = nodes.look(cloud, node)
+    held = view.of(uuid)
+    assert len(held) == count
+    assert held == view.of(uuid, "placement") == view.of(uuid, "libvirt")
+    addresses = [address for _, address in held]
+    assert domain_xml.hostdevs(node.domains()[uuid]) == addresses
+    assert [node.driver(one) for one in addresses] == ["vfio-pci"] * count
+    return addresses
+
+
+def read_console(user, uuid):
+    """Read the guest's console when the guest has said all."""
+    said: list[str] = []
+
+    def has_ended() -> bool:
+        shown = user.try_openstack("console", "log", "show", uuid).stdout
+        said[:] = shown.split("\n")
+        return "end" in said
+
+    assert waiting.until(has_ended, 300), said
+    return said
+
+
+def count_working(said):
+    """Count the devices that the guest found and did DMA with."""
+    places = [
+        place
+        for place, line in enumerate(said)
+        if line == f"device {IDS} class 0300"
+    ]
+    for place in places:
+        assert said[place + 1 : place + 3] == ["alive", "DMA right"], said
+    return len(places)
