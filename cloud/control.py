@@ -226,8 +226,15 @@ class Cloud:
         self.wait(name)
 
     def wait(self, name: str) -> None:
-        """Wait until a service that was started is ready."""
+        """Wait until a service that was started is ready.
+
+        The workers of nova-scheduler have a connection to Placement from
+        before the fork, and read each other's answers until the web server
+        closes it. That is Nova's.
+        """
         self.processes.wait(name, self._service(name).is_ready)
+        if name.startswith("nova-scheduler"):
+            time.sleep(services.KEEPALIVE_SECONDS + 1)
 
     def restart(self, *names: str) -> None:
         """End services as ``systemctl`` does, and start them again."""

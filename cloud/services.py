@@ -20,6 +20,8 @@ from cloud import packages
 from cloud import state as states
 
 BIN = pathlib.Path(sys.executable).parent
+KEEPALIVE_SECONDS = 5
+"""How long a web server keeps a connection that is idle, as Apache does."""
 """Where the commands of the environment are."""
 
 
@@ -222,9 +224,9 @@ class Services:
             "threads = 16\n"
             "timeout = 600\n"
             "graceful_timeout = 5\n"
-            # Seconds, as Apache has it. With more, workers of nova-scheduler
-            # share a connection to Placement that their parent has opened.
-            "keepalive = 5\n"
+            # For as long, workers of nova-scheduler share a connection to
+            # Placement that their parent has opened.
+            f"keepalive = {KEEPALIVE_SECONDS}\n"
             "control_socket_disable = True\n"
         )
         return Service(

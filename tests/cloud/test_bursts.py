@@ -105,9 +105,6 @@ def second_scheduler(cloud, user):
     """Run a second nova-scheduler, with its workers, beside the first."""
     name = f"nova-scheduler@{SECOND}"
     cloud.start(name)
-    # Its workers have a connection to Placement from before the fork, and
-    # fail until the web server, which keeps it for 5 seconds, closes it.
-    time.sleep(6)
     try:
         yield name
     finally:
