@@ -210,15 +210,22 @@ class TreeCandidates:
     def _side_by_side(self, places: numa.Places) -> Iterator[int]:
         """List the places of neighbours of the largest class, and all others.
 
-        Half of the neighbours overlap with the next ones.
+        Half of the neighbours overlap with the next ones. After the neighbours
+        come those of every second device, every fourth and so on: nodes can
+        take turns in the order of addresses.
         """
         index = max(range(len(self._sizes)), key=self._sizes.__getitem__)
         mine = set(self._devices.names[index])
         listed = [name for name in self._asked.summaries if name in mine]
         others = places.mask_of(set(self._granular_providers()) - mine)
         size = self._sizes[index]
-        for start in range(0, len(listed) - size + 1, max(1, size // 2)):
-            yield places.mask_of(listed[start : start + size]) | others
+        step = 1
+        while step * size <= len(listed):
+            for first in range(step):
+                row = listed[first::step]
+                for start in range(0, len(row) - size + 1, max(1, size // 2)):
+                    yield places.mask_of(row[start : start + size]) | others
+            step *= 2
 
     def _has_enough_devices(self) -> bool:
         """Whether each class could be served, alone and without a rest."""

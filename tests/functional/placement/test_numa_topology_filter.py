@@ -248,15 +248,28 @@ def test_a_server_that_boots_with_stock_boots_with_us(placement, policy):
 
 
 @pytest.mark.parametrize("size", [2, 4, 5, 8])
+@pytest.mark.parametrize(
+    ("node_of", "told"),
+    [
+        pytest.param(lambda n: n // 8, (), id="halves"),
+        pytest.param(lambda n: n % 2, (0, 2), id="in turn, two are told"),
+    ],
+)
 @pytest.mark.parametrize("traits", [(), ("CUSTOM_GPU_LINK_NV18_0",)])
 def test_sixteen_gpus_of_unknown_nodes_serve_a_guest_on_one(
-    placement, size, traits
+    placement, size, node_of, told, traits
 ):
     """They have too many sets for all of them to be offered."""
     case = Case(
         sockets=(0, 1),
         devices=tuple(
-            Device(f"CUSTOM_GPU{n}", "CUSTOM_GPU", n // 8, True, traits)
+            Device(
+                f"CUSTOM_GPU{n}",
+                "CUSTOM_GPU",
+                node_of(n),
+                True,
+                traits + ("CUSTOM_GPU_LINK_NODE_0",) * (n in told),
+            )
             for n in range(16)
         ),
         asked={"CUSTOM_GPU": size},
@@ -266,7 +279,7 @@ def test_sixteen_gpus_of_unknown_nodes_serve_a_guest_on_one(
     )
     placement.replace_providers(case.providers())
     stock_filter = pci_passthrough_filter.PciPassthroughFilter()
-    for number in range(3):
+    for number in range(2):
         request_id = {"X-Openstack-Request-Id": f"req-{number}"}
         response = placement.candidates(case.query, headers=request_id)
         assert response.is_composed
