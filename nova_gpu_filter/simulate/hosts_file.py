@@ -16,6 +16,7 @@ from typing import Final
 from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import machine_kinds
+from nova_gpu_filter.simulate import values
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import host_topologies
@@ -96,6 +97,7 @@ def read(
     source: str,
     machines_: Mapping[str, Any] | None = None,
     machine_by_model: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] = values.NO_COLUMNS,
 ) -> list[HostSpec]:
     """Make hosts of the rows of an inventory.
 
@@ -108,6 +110,7 @@ def read(
     :param machines_: more machines: name -> ``gpu_links`` and ``numa``.
     :param machine_by_model: the machine of rows that name none, by
         ``<model>/<gpus>`` or ``<model>``.
+    :param columns: our name -> name in the file, for messages.
     :raises BadScenario: a row cannot be used.
     """
     for part in (machines_, machine_by_model):
@@ -116,7 +119,7 @@ def read(
                 source=source,
                 problem="machines and machine_by_model must be mappings",
             )
-    reader = _Reader(source, machines_ or {}, machine_by_model or {})
+    reader = _Reader(source, machines_ or {}, machine_by_model or {}, columns)
     specs: list[HostSpec] = []
     for number, row in enumerate(
         errors.check_rows(rows, f"{source}, hosts"), start=1
@@ -221,8 +224,10 @@ class _Reader:
         source: str,
         machines_: Mapping[str, Any],
         machine_by_model: Mapping[str, str],
+        columns: Mapping[str, str],
     ) -> None:
         self._source = source
+        self._columns = columns
         self._machines = machines_
         self._machine_by_model = machine_by_model
         self._kinds: dict[HostKind, HostKind] = {}
@@ -239,12 +244,16 @@ class _Reader:
                     f"unknown {names}; known are {', '.join(sorted(_KEYS))}"
                 )
             kind = self._kind(row)
-            numbers = [int(one) for one in row.get("used") or ()]
+            numbers = [
+                one for one in _read_wholes(row, "used") if one is not None
+            ]
             if any(not 0 <= one < kind.gpus for one in numbers):
                 raise ValueError(f"used: there are only {kind.gpus} GPUs")
             used = topologies.mask_of(numbers)
             name = str(row.get("name") or kind.name)
-            count = int(row.get("count", 1))
+            count = 1
+            if "count" in row:
+                count = values.read_whole(row, "count", self._columns)
             if count < 1:
                 raise ValueError("count: must be 1 or more")
             if count > _MOST_HOSTS:
@@ -279,7 +288,9 @@ class _Reader:
         self, row: Mapping[str, Any]
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
         """Return tags, NUMA nodes and the name of the machine."""
-        gpus = int(row["gpus"]) if "gpus" in row else None
+        gpus = None
+        if "gpus" in row:
+            gpus = values.read_whole(row, "gpus", self._columns)
         if gpus is not None and gpus > _MOST_GPUS:
             raise ValueError(f"gpus: must be at most {_MOST_GPUS}")
         machine = row.get("machine")
@@ -335,9 +346,21 @@ def _tags(
     row: Mapping[str, Any],
 ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
     links = tuple(str(text) if text else None for text in row["gpu_links"])
-    numa: Sequence[Any] = row.get("numa") or (None,) * len(links)
+    numa = _read_wholes(row, "numa") or (None,) * len(links)
     if len(numa) != len(links):
         raise ValueError(f"{len(links)} gpu_links, but {len(numa)} numa")
-    return links, tuple(
-        None if node in (None, "") else int(node) for node in numa
-    )
+    return links, tuple(numa)
+
+
+def _read_wholes(row: Mapping[str, Any], key: str) -> Sequence[int | None]:
+    """Read a list of whole numbers, of which each can be left out.
+
+    :raises ValueError: one of them is something else.
+    """
+    try:
+        return [
+            None if one in (None, "") else values.parse_whole(one)
+            for one in row.get(key) or ()
+        ]
+    except ValueError as exc:
+        raise ValueError(f"{key}: {exc}") from None

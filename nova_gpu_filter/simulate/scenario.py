@@ -18,6 +18,7 @@ from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import schedulers
+from nova_gpu_filter.simulate import values
 from nova_gpu_filter.simulate import workload
 
 _MOST_ARRIVALS = 1_000_000
@@ -170,12 +171,16 @@ def make(
         fits=_flavors(data.get("fits") or (), f"{source}, fits"),
         weighers=weighers,
         max_sets_per_tree=_number(
-            scheduler, "max_sets_per_tree", int, 16, f"{source}, scheduler"
+            scheduler,
+            "max_sets_per_tree",
+            values.parse_whole,
+            16,
+            f"{source}, scheduler",
         ),
         options=_mapping(
             scheduler.get("options") or {}, f"{source}, scheduler, options"
         ),
-        seed=_number(servers or {}, "seed", int, 1, where),
+        seed=_number(servers or {}, "seed", values.parse_whole, 1, where),
     )
 
 
@@ -220,17 +225,16 @@ def _hosts(
             by_model = {**by_model, **(found.get("machine_by_model") or {})}
             found = found.get("hosts") or ()
         return hosts_file.read(found, path, machines, by_model)
-    rows = hosts_file.read_csv(
-        path, _columns(data, source), by_model=bool(by_model)
-    )
-    return hosts_file.read(rows, path, machines, by_model)
+    columns = _columns(data, source)
+    rows = hosts_file.read_csv(path, columns, by_model=bool(by_model))
+    return hosts_file.read(rows, path, machines, by_model, columns)
 
 
 def _runs(
     data: Mapping[str, Any], source: str, directory: str
 ) -> tuple[list[Run], list[str]]:
     """Give the runs, and a line for each that is left out."""
-    seed = _number(data, "seed", int, 1, source)
+    seed = _number(data, "seed", values.parse_whole, 1, source)
     loads = data.get("load")
     if loads is not None and not isinstance(loads, list):
         loads = [loads]
@@ -252,7 +256,7 @@ def _runs(
             problem="distribution: must be one of"
             f" {', '.join(workload.DISTRIBUTIONS)}",
         )
-    arrivals = _number(data, "arrivals", int, 1000, source)
+    arrivals = _number(data, "arrivals", values.parse_whole, 1000, source)
     if arrivals > _MOST_ARRIVALS:
         raise errors.BadScenario(
             source=source,
@@ -261,7 +265,9 @@ def _runs(
     mix = workload.Mix(
         shares=workload.read_shares(data.get("flavors") or (), source),
         arrivals=arrivals,
-        mean_duration=_number(data, "duration", float, 1.0, source),
+        mean_duration=_number(
+            data, "duration", values.parse_number, 1.0, source
+        ),
         distribution=distribution,
     )
     return [
@@ -286,7 +292,9 @@ def _trace_runs(
     )
     runs = []
     if "requested" in data:
-        requested = _number(data, "requested", float, 1.0, source)
+        requested = _number(
+            data, "requested", values.parse_number, 1.0, source
+        )
         runs.append(
             Run(
                 f"filled to {requested:g}",
@@ -297,8 +305,9 @@ def _trace_runs(
         if not runs:
             raise errors.BadScenario(
                 source=path,
-                problem=f"{trace.missing}, which all but filling needs: name"
-                " the right column under columns, or give requested",
+                problem=f"{trace.missing}, which all but filling needs:"
+                " correct the file, or name the right column under columns, or"
+                " give requested",
             )
         return runs, [
             f"{path}: {trace.missing}, so load {load_:g} is left out"
@@ -312,7 +321,11 @@ def _trace_runs(
                     trace.draw_at_load,
                     load=float(load_),
                     arrivals=_number(
-                        data, "arrivals", int, len(trace.arrivals), source
+                        data,
+                        "arrivals",
+                        values.parse_whole,
+                        len(trace.arrivals),
+                        source,
                     ),
                     seed=seed,
                 ),

@@ -14,6 +14,7 @@ from typing import Final
 
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import hosts_file
+from nova_gpu_filter.simulate import values
 from nova_gpu_filter.topology import policy
 
 DISTRIBUTIONS: Final = ("exponential", "fixed")
@@ -98,8 +99,8 @@ class Trace:
     arrivals: tuple[Arrival, ...]
     """By time."""
     missing: str = ""
-    """What it has not, so that only :meth:`fill` makes sense, which needs no
-    times; empty if nothing."""
+    """Which times it has not, or in which line they make no sense, so that
+    only :meth:`fill` is possible, which needs none; empty if nothing."""
 
     def draw_at_load(
         self, capacity: int, load: float, arrivals: int, seed: int
@@ -189,14 +190,19 @@ def _scale(
     return high
 
 
-def read_flavor(row: Mapping[str, Any]) -> Flavor:
+def read_flavor(
+    row: Mapping[str, Any], columns: Mapping[str, str] = values.NO_COLUMNS
+) -> Flavor:
     """Read ``gpus``, ``model``, ``link`` and ``link_policy``.
 
+    :param columns: our name -> name in the file, where they differ.
     :raises ValueError: one of them makes no sense.
     """
-    gpus = int(row["gpus"])
+    gpus = values.read_whole(row, "gpus", columns)
     if gpus < 1:
-        raise ValueError("gpus: must be 1 or more")
+        raise ValueError(
+            f"{values.describe('gpus', columns)}: must be 1 or more"
+        )
     specs = {
         key: str(row[name])
         for key, name in (
@@ -221,7 +227,7 @@ def read_shares(
         errors.check_rows(rows, f"{source}, flavors"), start=1
     ):
         try:
-            share = float(row["share"])
+            share = values.read_number(row, "share")
             if not 0 < share < math.inf:
                 raise ValueError("share: must be above 0")
             shares.append((read_flavor(row), share))
@@ -241,8 +247,8 @@ def read_trace(
 
     Columns are ``arrival`` and ``duration`` (or ``departure``) in one unit,
     ``gpus``, and if wanted ``model``, ``link`` and ``link_policy``. Servers
-    without GPUs are passed over; those without a duration stay. If the file
-    has no arrivals at all, all servers have time 0 and stay.
+    without GPUs are passed over; those without a duration stay. Where times
+    are missing or make no sense, the trace can still fill a cloud.
 
     :param columns: our name -> name in the file, where they differ.
     :param fractional: how to treat servers that ask for a part of one GPU:
@@ -256,21 +262,27 @@ def read_trace(
         wanted.append((part.column,))
     rows = hosts_file.csv_rows(path, columns, _TIMES, wanted)
     missing = _missing_times(rows, columns)
-    has_times = any("arrival" in row for row in rows)
     found = []
     for number, row in enumerate(rows, start=2):
         try:
-            if not int(row.get("gpus", 0)):
+            if "gpus" not in row or not values.read_whole(
+                row, "gpus", columns
+            ):
                 continue
-            if part and float(row[part.column]) < part.least:
+            if part and (
+                values.read_number(row, part.column, columns) < part.least
+            ):
                 continue
-            found.append(
-                _arrival(row)
-                if has_times
-                else Arrival(0.0, math.inf, read_flavor(row))
-            )
-        except (KeyError, OverflowError, TypeError, ValueError) as exc:
-            raise _bad_row(f"{path}, line {number}", exc, columns) from exc
+            flavor = read_flavor(row, columns)
+        except ValueError as exc:
+            raise _bad_row(f"{path}, line {number}", exc) from exc
+        time, duration = 0.0, math.inf
+        if not missing:
+            try:
+                time, duration = _read_times(row, columns)
+            except ValueError as exc:
+                missing = f"line {number}: {exc}"
+        found.append(Arrival(time, duration, flavor))
     if not found:
         raise errors.BadScenario(source=path, problem="no servers with GPUs")
     return Trace(
@@ -326,26 +338,28 @@ def _theirs(ours: str, columns: Mapping[str, str]) -> str:
     return repr(columns.get(ours, ours))
 
 
-def _arrival(row: Mapping[str, Any]) -> Arrival:
-    time = float(row["arrival"])
+def _read_times(
+    row: Mapping[str, Any], columns: Mapping[str, str]
+) -> tuple[float, float]:
+    """Read when a server arrived, and how long it was there.
+
+    :raises ValueError: one of them makes no sense.
+    """
+    time = values.read_number(row, "arrival", columns)
     duration = math.inf
     if "duration" in row:
-        duration = float(row["duration"])
+        duration = values.read_number(row, "duration", columns)
     elif "departure" in row:
-        duration = float(row["departure"]) - time
+        duration = values.read_number(row, "departure", columns) - time
     if not duration >= 0 or not math.isfinite(time):
         raise ValueError("arrival and duration: must be numbers from 0 on")
-    return Arrival(time, duration, read_flavor(row))
+    return time, duration
 
 
-def _bad_row(
-    source: str, exc: Exception, columns: Mapping[str, str] | None = None
-) -> errors.BadScenario:
+def _bad_row(source: str, exc: Exception) -> errors.BadScenario:
     problem: object = exc
     if isinstance(exc, KeyError):
         problem = f"no {exc.args[0]}"
-        if columns is not None and exc.args[0] in columns:
-            problem += f" (column {_theirs(exc.args[0], columns)})"
     return errors.BadScenario(source=source, problem=problem)
 
 

@@ -122,7 +122,7 @@ def test_other_files_can_be_named_instead(tmp_path):
         ),
         (
             {"inventory": HOSTS, "workload": MIX | {"arrivals": "many"}},
-            "s.yaml, workload: arrivals: invalid literal",
+            "s.yaml, workload: arrivals: 'many' is not a whole number",
         ),
         (
             {
@@ -317,19 +317,45 @@ def test_a_trace_without_times_cannot_be_replayed(tmp_path, column):
     with pytest.raises(
         errors.BadScenario,
         match=rf"pods\.csv: no times of \w+ \(column '{column}'\), which all"
-        " but filling needs: name the right column under columns, or give"
-        " requested",
+        " but filling needs: correct the file, or name the right column under"
+        " columns, or give requested",
     ):
         scenario.make(data, "s.yaml")
 
 
-def test_one_pod_without_a_time_is_named_with_its_column(tmp_path):
-    pods = _write_pods(tmp_path, creation_time=("0", "", "9"))
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        ("", "no arrival (column 'creation_time')"),
+        ("x", "arrival (column 'creation_time'): 'x' is not a number"),
+    ],
+)
+def test_one_pod_with_a_bad_time_does_not_keep_from_filling(
+    tmp_path, time, words
+):
+    pods = _write_pods(tmp_path, creation_time=("0", time, "9"))
+    made = _load_openb("openb-whole.yaml", tmp_path, pods)
+    assert [run.label for run in made.runs] == ["filled to 1.3"]
+    assert made.left_out == [
+        f"{pods}: line 3: {words}, so load 1.2 is left out"
+    ]
+
+
+def test_a_trace_with_a_bad_time_cannot_be_replayed(tmp_path):
+    pods = _write_pods(tmp_path, creation_time=("0", "x", "9"))
+    data = {
+        "inventory": {"hosts": [{"gpus": 8}]},
+        "workload": {
+            "file": str(pods),
+            "columns": {"arrival": "creation_time", "gpus": "num_gpu"},
+        },
+    }
     with pytest.raises(
         errors.BadScenario,
-        match=r"line 3: no arrival \(column 'creation_time'\)",
+        match=r"line 3: arrival .*'x' is not a number, which all but filling"
+        " needs: correct the file",
     ):
-        _load_openb("openb-whole.yaml", tmp_path, pods)
+        scenario.make(data, "s.yaml")
 
 
 @pytest.mark.parametrize(

@@ -140,9 +140,9 @@ def test_servers_with_a_part_of_a_gpu_are_dropped_or_get_one(
     ("line", "words"),
     [
         ("1,2,-4,", "gpus: must be 1 or more"),
-        ("1,2,one,", "invalid literal"),
-        ("1,-2,1,", "must be numbers from 0 on"),
-        (",2,1,", "no arrival"),
+        ("1,2,one,", "gpus: 'one' is not a whole number"),
+        ("1,2,1.5,", "gpus: '1.5' is not a whole number"),
+        ("1,2,nan,", "gpus: 'nan' is not a whole number"),
         ("1,2,1,sli", "gpu:link = 'sli': must be one of fabric"),
     ],
 )
@@ -150,6 +150,35 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
     with pytest.raises(errors.BadScenario, match=r"csv, line 3: ") as bad:
         _read(tmp_path, f"arrival,duration,gpus,link\n0,1,1,\n{line}\n")
     assert words in str(bad.value)
+
+
+@pytest.mark.parametrize("gpus", ["2", "2.0", " 2 ", "2e0"])
+def test_whole_numbers_of_gpus_are_read_however_written(tmp_path, gpus):
+    trace = _read(tmp_path, f"arrival,duration,gpus\n0,1,{gpus}\n0,1,0.0\n")
+    assert trace.replay() == [workload.Arrival(0, 1, workload.Flavor(2))]
+
+
+def test_a_bad_number_is_named_with_its_column(tmp_path):
+    with pytest.raises(errors.BadScenario) as bad:
+        _read(tmp_path, "num_gpu\none\n", columns={"gpus": "num_gpu"})
+    assert str(bad.value).endswith(
+        "csv, line 2: gpus (column 'num_gpu'): 'one' is not a whole number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ("1,-2", "line 3: arrival and duration: must be numbers from 0 on"),
+        ("1,x", "line 3: duration: 'x' is not a number"),
+        ("nan,2", "line 3: arrival and duration: must be numbers from 0 on"),
+        (",2", "line 3: no arrival"),
+    ],
+)
+def test_a_trace_with_bad_times_can_still_fill_a_cloud(tmp_path, times, words):
+    trace = _read(tmp_path, f"arrival,duration,gpus\n0,1,1\n{times},1\n")
+    assert trace.missing == words
+    assert len(trace.fill(4, requested=1.0, seed=1)) == 4
 
 
 def test_a_trace_without_gpus_is_refused(tmp_path):
