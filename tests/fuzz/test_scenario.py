@@ -59,10 +59,14 @@ def read(document):
             except ValueError as error:
                 # The command tells it in the same way.
                 raise errors.BadScenario(source=path, problem=error) from None
+        return found
 
 
 def test_the_scenario_is_read_as_it_is():
-    read(SCENARIO)
+    found = read(SCENARIO)
+    assert found.hosts
+    assert found.runs
+    assert [flavor.gpus for flavor in found.fits] == [8]
 
 
 @given(

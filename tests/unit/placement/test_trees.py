@@ -118,17 +118,26 @@ def test_a_sharing_provider_without_the_other_class_is_one_too(
 
 def test_a_device_of_a_tree_that_cannot_serve_is_no_sharing_provider():
     summaries = builders.host("a", 2, nics=2)
-    devices = [
-        builders.providers(summaries | builders.host("b", 0, nics=1), NIC)
-    ]
-    trees.refuse_sharing(summaries, devices, lambda: {"s"})
+    other = builders.host("b", 0, nics=1)
+    devices = [builders.providers(summaries | other, NIC)]
+    asked = []
+    trees.refuse_sharing(
+        summaries, devices, lambda: asked.append("sharing") or {"s"}
+    )
+    assert asked == ["sharing"]
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        trees.refuse_sharing(summaries, devices, lambda: set(other))
 
 
 def test_sharing_providers_are_not_asked_for_where_all_are_known():
     summaries = builders.host("a", 2, nics=2)
+    devices = [builders.providers(summaries, NIC)]
+    asked = []
     trees.refuse_sharing(
-        summaries, [builders.providers(summaries, NIC)], pytest.fail
+        summaries, devices, lambda: asked.append("sharing") or set()
     )
+    assert devices[0]
+    assert not asked
 
 
 def ways(*ports):
