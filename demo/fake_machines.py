@@ -2,8 +2,8 @@
 
 """Machines by their model, as Nova's fake libvirt describes them."""
 
+from collections.abc import Sequence
 import dataclasses
-import itertools
 
 from demo import threads  # noqa: F401
 
@@ -78,23 +78,9 @@ _HGX_H100_BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
 
 def hgx_h100() -> Machine:
     """Build a host with 8 H100 SXM5 80GB ``[10de:2330]``, 4 a socket."""
-    devices = _no_devices()
-    for bus, group in zip(_HGX_H100_BUSES, itertools.count(40)):
-        devices.add_device(
-            dev_type="PF",
-            bus=bus,
-            slot=0,
-            function=0,
-            iommu_group=group,
-            numa_node=0 if bus < 0x80 else 1,
-            # SR-IOV is there, no virtual function is made: passthrough.
-            vf_ratio=0,
-            vend_id="10de",
-            vend_name="NVIDIA Corporation",
-            prod_id="2330",
-            prod_name="GH100 [H100 SXM5 80GB]",
-            driver_name="vfio-pci",
-        )
+    devices = _build_h100_devices(
+        _HGX_H100_BUSES, "2330", "GH100 [H100 SXM5 80GB]"
+    )
     return Machine("8 x H100 SXM5", devices, _host_info(memory_gb=256))
 
 
@@ -106,8 +92,15 @@ def h100_nvl() -> Machine:
 
     Which of them are bridged is not said here, since libvirt does not know.
     """
+    devices = _build_h100_devices(_H100_NVL_BUSES, "2321", "GH100 [H100 NVL]")
+    return Machine("6 x H100 NVL", devices, _host_info(memory_gb=256))
+
+
+def _build_h100_devices(
+    buses: Sequence[int], product_id: str, name: str
+) -> fakelibvirt.HostPCIDevicesInfo:
     devices = _no_devices()
-    for bus, group in zip(_H100_NVL_BUSES, itertools.count(40)):
+    for group, bus in enumerate(buses, 40):
         devices.add_device(
             dev_type="PF",
             bus=bus,
@@ -119,8 +112,8 @@ def h100_nvl() -> Machine:
             vf_ratio=0,
             vend_id="10de",
             vend_name="NVIDIA Corporation",
-            prod_id="2321",
-            prod_name="GH100 [H100 NVL]",
+            prod_id=product_id,
+            prod_name=name,
             driver_name="vfio-pci",
         )
-    return Machine("6 x H100 NVL", devices, _host_info(memory_gb=256))
+    return devices
