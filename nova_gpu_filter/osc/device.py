@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import re
 from typing import Any
 from typing import Final
 from urllib import parse
@@ -27,6 +28,8 @@ from nova_gpu_filter.topology import links
 
 _NODE = f"{links.name(links.NODE).lower()}:"
 _UNREADABLE = "cannot be read"
+_UUID: Final = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
+"""Of a project, as Keystone makes it."""
 
 
 def _links(device: model.Device) -> tuple[str, str]:
@@ -62,6 +65,14 @@ class _Traits(columns.FormattableColumn[list[str]]):
             if trait != os_traits.COMPUTE_MANAGED_PCI_DEVICE
             and not trait.startswith(model.MODEL_TRAIT_PREFIX)
         )
+
+
+class _Projects(columns.FormattableColumn[str]):
+    """Projects; for people, the beginning of UUIDs without a name."""
+
+    def human_readable(self) -> str:
+        """Write names as they are; UUIDs as servers' are written."""
+        return _UUID.sub(r"\1", self._value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +111,7 @@ _COLUMNS: Final[Mapping[str, Callable[[_Row], Any]]] = {
     "Links": lambda row: _Links(_links(row.device)[0]),
     "State": lambda row: row.device.state.value,
     "Server": lambda row: row.servers,
-    "Project": lambda row: row.projects,
+    "Project": lambda row: _Projects(row.projects),
     "Resource Class": lambda row: row.device.resource_class,
     "Traits": lambda row: _Traits(list(row.device.other_traits)),
     "Free": lambda row: row.device.free,
@@ -109,6 +120,8 @@ _COLUMNS: Final[Mapping[str, Callable[[_Row], Any]]] = {
 }
 _ALWAYS: Final = ("Host", "Address", "Model", "NUMA", "Links", "State")
 _OF_OWNERS: Final = ("Server", "Project")
+# What Host, Address and Model say in other words, and wide.
+_ONLY_BY_NAME: Final = ("Resource Class", "Provider")
 
 
 class ListDevice(command.Lister, base.GpuCommand):
@@ -119,8 +132,9 @@ class ListDevice(command.Lister, base.GpuCommand):
 
     Who has a device costs a request or two for each server, so it is listed
     with --long, --host or --server only, or if a column of it is chosen with
-    -c. NUMA is the number of a group: the devices of one host with the same
-    number are on one NUMA node.
+    -c. Resource Class and Provider are shown if they are chosen with -c, or to
+    sort by. NUMA is the number of a group: the devices of one host with the
+    same number are on one NUMA node.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -153,8 +167,8 @@ class ListDevice(command.Lister, base.GpuCommand):
         parser.add_argument(
             "--long",
             action="store_true",
-            help="also show owners, resource classes, providers, and the"
-            " traits that are no links",
+            help="also show owners, how many are free and used, and the traits"
+            " that are no links",
         )
         return parser
 
@@ -217,7 +231,7 @@ def _column_names(parsed_args: argparse.Namespace) -> tuple[str, ...]:
     none, all are chosen: cliff tells them if no other is left.
     """
     chosen = {_normalize(name) for name in parsed_args.columns or ()}
-    if parsed_args.long or chosen - {_normalize(name) for name in _COLUMNS}:
+    if chosen - {_normalize(name) for name in _COLUMNS}:
         return tuple(_COLUMNS)
     named = chosen | {
         _normalize(name) for name in parsed_args.sort_columns or ()
@@ -229,6 +243,7 @@ def _column_names(parsed_args: argparse.Namespace) -> tuple[str, ...]:
         if name in _ALWAYS
         or _normalize(name) in named
         or (with_owners and name in _OF_OWNERS)
+        or (parsed_args.long and name not in _ONLY_BY_NAME)
     )
 
 

@@ -328,7 +328,7 @@ def send(user, method, path, body=None):
 @pytest.fixture
 def consumer_of_nothing(user, gpu, servers):
     """Give a free device to a consumer that is no server."""
-    device = gpu("device", "list", "--free", "--long")[-1]
+    device = gpu("device", "list", "--free", "-c", "Provider")[-1]
     consumer = str(uuid.uuid4())
     send(
         user,

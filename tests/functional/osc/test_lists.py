@@ -7,6 +7,7 @@ import json
 import pytest
 
 from nova_gpu_filter.fleet import compute
+from tests.functional.osc import shell
 from tests.functional.osc import worlds
 from tests.functional.placement import service
 
@@ -18,6 +19,7 @@ DEVICE = "hgx-1_0000:1B:00.0"
     [
         ("device-list.txt", "gpu device list"),
         ("device-list-host.txt", "gpu device list --host hgx-1"),
+        ("device-list-long.txt", "gpu device list --long"),
         ("device-list-long.json", "gpu device list --long -f json"),
         ("device-show.txt", f"gpu device show {DEVICE}"),
         ("device-show.json", f"gpu device show {DEVICE} -f json"),
@@ -44,6 +46,28 @@ def test_of_a_large_cloud_each_server_is_asked_once(
     assert len(
         [path for path in placement.asked if "allocations" in path]
     ) == (len(worlds.SERVERS))
+
+
+def test_a_long_list_fits_a_terminal(small_cloud):
+    """Unbroken where it is not narrow; else each column keeps 8 characters,
+    which is the least that cliff gives."""
+    whole = small_cloud.run("gpu", "device", "list", "--long").out
+    assert len(whole.splitlines()[0]) <= 144
+    wide = small_cloud.run("gpu", "device", "list", "--long", *_fit(144)).out
+    assert wide == whole
+    narrow = small_cloud.run("gpu", "device", "list", "--long", *_fit(110))
+    assert len(narrow.out.splitlines()[0]) <= 110
+
+
+def _fit(columns):
+    return "--max-width", str(columns)
+
+
+def test_a_project_without_a_name_is_whole_for_programs(small_cloud):
+    asked = ("gpu", "device", "list", "--server", "train-2", "-c", "Project")
+    assert "| 6f70656e |" in small_cloud.run(*asked).out
+    whole = small_cloud.run(*asked, "-f", "value").out
+    assert whole == f"{shell.PROJECT}\n"
 
 
 def _addresses(small_cloud, *arguments):
