@@ -260,24 +260,30 @@ def mix(
     )
     while open_:
         for place in list(open_):
-            number = _next(hosts_left, fitting[place], demands[place])
-            if number is None:
+            if _place(hosts_left, fitting[place], demands[place]):
+                counts[place] += 1
+            else:
                 open_.remove(place)
-                continue
-            hosts_left[number] = add_server(hosts_left[number], demands[place])
-            counts[place] += 1
     return counts
 
 
-def _next(
+def _place(
     hosts_left: list[model.Host], candidates: list[int], wanted: demand.Demand
-) -> int | None:
+) -> bool:
+    """Put a server on the last candidate that has room for it; those that
+    have none are no candidates any more."""
     while candidates:
         number = candidates[-1]
         if how_many(hosts_left[number], wanted):
-            return number
+            try:
+                hosts_left[number] = add_server(hosts_left[number], wanted)
+            except ValueError:
+                # What its aliases or groups share is enough for each only.
+                pass
+            else:
+                return True
         candidates.pop()
-    return None
+    return False
 
 
 def _free_devices(host: model.Host) -> int:
@@ -301,11 +307,23 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
         if resource_class not in amounts:
             left = _take_of_one(left, resource_class, number)
     taken: set[str] = set()
-    for group in wanted.groups:
+    # First what has the least choice: others might take all that it can have.
+    for group in sorted(
+        wanted.groups,
+        key=lambda group: (
+            sum(1 for _ in providers_of(host, group)),
+            -sum(number for _, number in group.amounts),
+        ),
+    ):
         left, provider = _take_group(left, group, taken)
         if wanted.is_isolated:
             taken.add(provider)
-    for place, asked in enumerate(wanted.devices):
+    for place, asked in sorted(
+        enumerate(wanted.devices),
+        key=lambda item: len(
+            host.devices_of(item[1].alias.resource_class, item[1].alias.traits)
+        ),
+    ):
         policy = wanted.link_policy if place == 0 else None
         left = _take(left, asked, policy)
     return left

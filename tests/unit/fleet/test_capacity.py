@@ -260,3 +260,52 @@ def test_groups_that_want_different_providers(free, groups, policy, servers):
     for _ in range(servers):
         host = capacity.add_server(host, asked)
     assert not capacity.fits(host, asked)
+
+
+FAST = "CUSTOM_FAST"
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "servers"),
+    [
+        # Only the first has the trait.
+        (
+            (5, 3),
+            {
+                "group_policy": "isolate",
+                "resources1__VGPU": "1",
+                "resources2__VGPU": "1",
+                f"trait2__{FAST}": "required",
+            },
+            3,
+        ),
+        # Only the first has as many.
+        ((2, 1), {"resources1__VGPU": "1", "resources2__VGPU": "2"}, 1),
+        # Enough for each, and in all, but not together.
+        ((3, 1), {"resources1__VGPU": "2", "resources2__VGPU": "2"}, 0),
+    ],
+)
+def test_groups_that_share_devices_end_no_mix(free, asked, servers):
+    host = builders.host(
+        "a",
+        [
+            builders.device("a", bus, 0, number, "VGPU")
+            for bus, number in enumerate(free, 1)
+        ],
+    )
+    host = _fast_only_first(host)
+    assert capacity.mix([host], [wanted(devices=None, **asked)]) == [servers]
+
+
+@pytest.mark.parametrize("devices", ["h100:1,fast:1", "fast:1,h100:1"])
+def test_aliases_that_share_devices_end_no_mix(devices):
+    """The alias with less choice has its device first, whatever the order."""
+    host = builders.host("a", [builders.device("a", bus) for bus in (1, 2)])
+    host = _fast_only_first(host)
+    assert capacity.mix([host], [wanted(devices)]) == [1]
+
+
+def _fast_only_first(host):
+    first, *others = host.devices
+    first = dataclasses.replace(first, traits=frozenset({FAST}))
+    return dataclasses.replace(host, devices=(first, *others))
