@@ -96,20 +96,42 @@ def _ask(
     if response.status_code in _WITHOUT_ANSWER and method != "GET":
         return None
     if response.status_code == 200:
-        try:
-            return response.json()
-        except ValueError as exc:
-            raise errors.Failed(
-                service=service,
-                method=method,
-                path=path,
-                status=200,
-                error="the answer is no JSON",
-            ) from exc
-    if response.status_code in (201, 204):
-        # Without a body: PUT /traits/{name} of Placement.
-        return None
+        return _Answer(response, service, method, path)
     raise _refused(response, service, method, path, microversion)
+
+
+class _Answer(dict[str, Any]):
+    """The JSON object that a service answers with.
+
+    What answers with something else, and HTTP 200, is another service, or a
+    proxy before it.
+    """
+
+    def __init__(
+        self, response: Any, service: str, method: str, path: str
+    ) -> None:
+        """Read it.
+
+        :raises Failed: it is no JSON object.
+        """
+        self._what = {"service": service, "method": method, "path": path}
+        try:
+            found = response.json()
+        except ValueError as exc:
+            raise self._failed("the answer is no JSON") from exc
+        if not isinstance(found, dict):
+            raise self._failed("the answer is no JSON object")
+        super().__init__(found)
+
+    def __missing__(self, key: str) -> Any:
+        """Refuse to look for what every answer has.
+
+        :raises Failed: always.
+        """
+        raise self._failed(f"the answer has no '{key}'")
+
+    def _failed(self, error: str) -> errors.Failed:
+        return errors.Failed(**self._what, status=200, error=error)
 
 
 def _explained(

@@ -17,6 +17,8 @@ from tests.functional.placement import service
 COMMANDS = (
     "gpu device list",
     "gpu device show hgx-1_0000:1b:00.0",
+    "gpu device quarantine hgx-1_0000:1b:00.0",
+    "gpu pool show remote",
     "gpu host list",
     "gpu host show hgx-1",
     "gpu topology show hgx-1",
@@ -89,6 +91,34 @@ def test_a_placement_that_is_not_there_for_now_is_told(placement, command):
     line = _fails(_Busy(placement), command)
     assert line.startswith("Placement: GET /")
     assert line.endswith(": HTTP 503: Service Unavailable\n")
+
+
+class _Other(adapters.PlacementAdapter):
+    """Something else at the endpoint of Placement."""
+
+    body: object = None
+
+    def _ask(self, *_args, **_kwargs):
+        return adapters.Response(200, self.body)
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ({"versions": []}, ": HTTP 200: the answer has no '"),
+        ([], ": HTTP 200: the answer is no JSON object\n"),
+        (None, ": HTTP 200: the answer is no JSON object\n"),
+    ],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_another_service_in_place_of_placement_is_told(
+    placement, command, body, line
+):
+    asked = _Other(placement)
+    asked.body = body
+    found = _fails(asked, command)
+    assert found.startswith("Placement: GET /")
+    assert line in found
 
 
 @pytest.mark.parametrize("command", COMMANDS)

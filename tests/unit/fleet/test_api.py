@@ -92,6 +92,14 @@ _NOVA_ERROR = {"computeFault": {"code": 500, "message": "Out of\n luck."}}
             errors.Failed,
             "Placement: GET /x: HTTP 200: the answer is no JSON",
         ),
+        *(
+            (
+                _Response(200, body),
+                errors.Failed,
+                "Placement: GET /x: HTTP 200: the answer is no JSON object",
+            )
+            for body in ([], "null", 5)
+        ),
         (
             keystoneauth1.exceptions.EndpointNotFound("no\n endpoint"),
             errors.Unreachable,
@@ -109,6 +117,17 @@ def test_a_failure_is_one_line(answer, error, line):
         _get(answer)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+def test_an_answer_without_what_every_one_has_is_a_failure():
+    """Of a proxy, or of another service at the wrong endpoint."""
+    answer = _get(_Response(200, {"versions": []}))
+    assert answer.get("resource_providers") is None
+    with pytest.raises(errors.Failed) as caught:
+        answer["resource_providers"]
+    assert str(caught.value) == (
+        "Placement: GET /x: HTTP 200: the answer has no 'resource_providers'"
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1, 40])
