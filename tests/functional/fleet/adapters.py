@@ -5,6 +5,7 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import functools
 import threading
 from typing import Any
 from urllib import parse
@@ -36,59 +37,21 @@ class PlacementAdapter:
         self.token = "admin"  # noqa: S105
         self.is_old = False
         """Whether what it is asked for is newer than what it offers."""
-
-    def get(
-        self,
-        path: str,
-        raise_exc: bool,
-        headers: Mapping[str, str],
-        microversion: str,
-    ) -> Response:
-        """Ask Placement."""
-        return self._ask("GET", path, raise_exc, microversion)
-
-    def put(
-        self,
-        path: str,
-        raise_exc: bool,
-        headers: Mapping[str, str],
-        microversion: str,
-        json: Any,
-    ) -> Response:
-        """Write to Placement."""
-        return self._ask("PUT", path, raise_exc, microversion, json)
-
-    def post(
-        self,
-        path: str,
-        raise_exc: bool,
-        headers: Mapping[str, str],
-        microversion: str,
-        json: Any,
-    ) -> Response:
-        """Make something in Placement."""
-        return self._ask("POST", path, raise_exc, microversion, json)
-
-    def delete(
-        self,
-        path: str,
-        raise_exc: bool,
-        headers: Mapping[str, str],
-        microversion: str,
-        json: Any,
-    ) -> Response:
-        """Delete something in Placement."""
-        return self._ask("DELETE", path, raise_exc, microversion, json)
+        self.answer: Response | None = None
+        """Stands for every answer of Placement, where it is not None."""
 
     def _ask(
         self,
         method: str,
         path: str,
         raise_exc: bool,
+        headers: Mapping[str, str],
         microversion: str,
-        body: Any = None,
+        json: Any = None,
     ) -> Response:
         assert raise_exc is False
+        if self.answer is not None:
+            return self.answer
         if self.is_old:
             microversion = "1.99"
         with self._one_at_a_time:
@@ -96,11 +59,16 @@ class PlacementAdapter:
             answer = self._placement.stock(
                 path,
                 method=method,
-                body=body,
+                body=json,
                 microversion=microversion,
                 headers={"X-Auth-Token": self.token},
             )
         return Response(answer.status, answer.json if answer.body else None)
+
+    get = functools.partialmethod(_ask, "GET")
+    put = functools.partialmethod(_ask, "PUT")
+    post = functools.partialmethod(_ask, "POST")
+    delete = functools.partialmethod(_ask, "DELETE")
 
 
 class Nova:

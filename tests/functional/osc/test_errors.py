@@ -79,27 +79,14 @@ def test_a_placement_that_is_too_old_is_told(placement, command):
     )
 
 
-class _Busy(adapters.PlacementAdapter):
-    """A Placement behind a balancer that has nothing behind it."""
-
-    def _ask(self, *_args, **_kwargs):
-        return adapters.Response(503, {}, "Service Unavailable")
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_placement_that_is_not_there_for_now_is_told(placement, command):
-    line = _fails(_Busy(placement), command)
+    """A balancer that has nothing behind it."""
+    asked = adapters.PlacementAdapter(placement)
+    asked.answer = adapters.Response(503, {}, "Service Unavailable")
+    line = _fails(asked, command)
     assert line.startswith("Placement: GET /")
     assert line.endswith(": HTTP 503: Service Unavailable\n")
-
-
-class _Other(adapters.PlacementAdapter):
-    """Something else at the endpoint of Placement."""
-
-    body: object = None
-
-    def _ask(self, *_args, **_kwargs):
-        return adapters.Response(200, self.body)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +101,8 @@ class _Other(adapters.PlacementAdapter):
 def test_another_service_in_place_of_placement_is_told(
     placement, command, body, line
 ):
-    asked = _Other(placement)
-    asked.body = body
+    asked = adapters.PlacementAdapter(placement)
+    asked.answer = adapters.Response(200, body)
     found = _fails(asked, command)
     assert found.startswith("Placement: GET /")
     assert line in found

@@ -7,27 +7,17 @@ import json
 
 import pytest
 
-from demo import chapter_topology
 from demo import cloud as embedded
-from demo import fake_machines
 from tests.functional.osc import shell
+from tests.functional.osc import two_hgx
 
-HOSTS = ("hgx-1", "hgx-2")
-ALIAS = '{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'
+HOSTS, ALIAS = two_hgx.HOSTS, two_hgx.ALIAS
 
 
 @pytest.fixture(scope="module")
 def cloud():
     """Two HGX H100; servers with 2 and 1 GPUs on the first."""
-    with embedded.EmbeddedCloud(
-        chapter_topology.CONF, extend_placement=True
-    ) as running:
-        for host in HOSTS:
-            running.add_compute(host, fake_machines.hgx_h100())
-        for gpus in (1, 2):
-            running.create_flavor(
-                f"any.{gpus}", {"pci_passthrough:alias": f"h100:{gpus}"}
-            )
+    with two_hgx.run((1, 2)) as running:
         yield running
 
 

@@ -8,10 +8,8 @@ import time
 
 import pytest
 
-from demo import chapter_topology
-from demo import cloud as embedded
-from demo import fake_machines
 from tests.functional.osc import shell
+from tests.functional.osc import two_hgx
 
 # isort: split
 
@@ -19,22 +17,13 @@ from nova import context as nova_context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 
-HOSTS = ("hgx-1", "hgx-2")
-ALIAS = '{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}'
+HOSTS, ALIAS = two_hgx.HOSTS, two_hgx.ALIAS
 
 
 @pytest.fixture(scope="module")
 def cloud():
     """Two HGX H100 without servers."""
-    with embedded.EmbeddedCloud(
-        chapter_topology.CONF, extend_placement=True
-    ) as running:
-        for host in HOSTS:
-            running.add_compute(host, fake_machines.hgx_h100())
-        for gpus in (1, 2, 8):
-            running.create_flavor(
-                f"any.{gpus}", {"pci_passthrough:alias": f"h100:{gpus}"}
-            )
+    with two_hgx.run((1, 2, 8)) as running:
         yield running
 
 
