@@ -57,19 +57,7 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
 
     :raises BadInput: it is no YAML, or says something that cannot be.
     """
-    import yaml
-
-    try:
-        # BaseLoader makes texts, lists and maps, and no objects.
-        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise exception.BadInput(
-            source=source,
-            reason=f"this is no YAML{where}: "
-            f"{getattr(error, 'problem', None) or error}",
-        ) from None
+    document = _load(source, text)
     if not isinstance(document, dict) or set(document) != {TOP}:
         raise exception.BadInput(
             source=source, reason=f"give one key, {TOP}, with a list of PFs"
@@ -94,6 +82,37 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
             )
         seen[row.selector] = row.source
     return rows
+
+
+def _load(source: str, text: str) -> Any:
+    import yaml
+
+    # BaseLoader makes texts, lists and maps, and no objects.
+    class Loader(yaml.BaseLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            mapping = super().construct_mapping(node, deep)
+            # Of a key that is there twice, PyYAML drops the first without a
+            # word: a list of devices that nobody misses until they are.
+            left = set(mapping)
+            for key, _ in node.value:
+                if key.value not in left:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value} is there twice",
+                        problem_mark=key.start_mark,
+                    )
+                left.remove(key.value)
+            return mapping
+
+    try:
+        return yaml.load(text, Loader=Loader)  # noqa: S506
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise exception.BadInput(
+            source=source,
+            reason=f"this is no YAML{where}: {' '.join(str(problem).split())}",
+        ) from None
 
 
 def _row(source: str, entry: Any) -> Row:

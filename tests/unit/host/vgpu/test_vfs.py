@@ -362,6 +362,16 @@ def test_the_modes_are_read():
             "physical_functions: [{slot: 1, vfs: 1}, {slot: 1, vfs: 2}]",
             "named twice",
         ),
+        (
+            "physical_functions:\n- slot: 1\n  vfs: 1\n  vfs: 2",
+            "line 4: the key vfs is there twice",
+        ),
+        (
+            "physical_functions: [{slot: 1, vfs: 1}]\n"
+            "physical_functions: [{slot: 2, vfs: 1}]",
+            "line 2: the key physical_functions is there twice",
+        ),
+        ("physical_functions: [\0]", "unacceptable character"),
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_refused(text, reason):
