@@ -186,7 +186,9 @@ def _check_type(row: declaration.Row, pf: state.Pf, host: state.Host) -> None:
             f"its driver is {pf.driver or 'not bound'}, and a type is for"
             " VFs of NVIDIA's vGPU host driver; declare vfs without a type"
         )
-    if host.known_types and not types.find(row.type, host.known_types):
+    if host.has_every_type and not (
+        types.find(row.type, host.known_types) & host.names.keys()
+    ):
         raise _Refused(
             f"the driver knows no type {row.type}; it knows"
             f" {_list(one.name for one in host.known_types)}"

@@ -81,6 +81,9 @@ class Host:
     pfs: tuple[Pf, ...]
     known_types: tuple[types.VgpuType, ...] = ()
     """What the driver knows, or offers for one of the VFs."""
+    has_every_type: bool = False
+    """Whether a file of the driver lists the types, so that there are no more;
+    VFs offer what still fits on their own GPU."""
     unseen: bool = False
     """Whether there are processes of which it cannot be seen what they use."""
 
@@ -119,9 +122,11 @@ def read(
     ]
     offered = {one for pf in pfs for vf in pf.vfs for one in vf.creatable}
     typed = any(pf.is_managed for pf in pfs)
+    listed = types.read_known(tree) if typed else ()
     return Host(
         tuple(sorted(pfs, key=lambda pf: pf.address)),
-        tuple(sorted(offered.union(types.read_known(tree) if typed else ()))),
+        tuple(sorted(offered.union(listed))),
+        bool(listed),
         users.unseen,
     )
 

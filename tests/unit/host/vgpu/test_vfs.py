@@ -225,6 +225,7 @@ def test_what_cannot_be_seen_may_be_in_use(fake):
     [
         (f"address: {NIC}, vfs: 9", "can have 8 VFs"),
         (f"address: {A40}, vfs: 1, type: A16-8Q", "knows no type A16-8Q"),
+        (f"address: {A40}, vfs: 1, type: 9999", "knows no type 9999"),
         (f"address: {NIC}, vfs: 1, type: A40-8Q", "its driver is mlx5_core"),
         ("address: 0000:99:00.0, vfs: 1", "there are: 0000:41:00.0"),
         ("slot: 77, vfs: 1", "has this slot"),
@@ -235,6 +236,15 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     fake, entry, reason
 ):
     assert reason in refusal(fake, entry)
+
+
+def test_what_another_gpu_offers_says_nothing_of_a_gpu(tmp_path):
+    """Without a list of the driver, one of A40 beside an A16 without VFs."""
+    fake = FakeHost(tmp_path, with_names=False)
+    fake.devices[A40_2].types = ((700, "NVIDIA A16-4Q", 4),)
+    assert apply(fake, OF_8Q) == []
+    assert apply(fake, f"address: {A40_2}, vfs: 2, type: A16-4Q") == []
+    assert fake.given(A40_2)[:3] == [700, 700, 0]
 
 
 def test_two_rows_of_one_device_are_refused(fake):
