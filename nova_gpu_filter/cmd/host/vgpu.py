@@ -96,7 +96,11 @@ class Vgpu(base.HostCommand, command.Lister):
     def _read_mig_modes(self, rows):
         if not self._tree.is_live or all(row.mig is None for row in rows):
             return None
-        _, text = base.run_nvidia_smi(list(mig.ARGUMENTS))
+        try:
+            _, text = base.run_nvidia_smi(list(mig.ARGUMENTS))
+        except exception.BadInput as error:
+            # Devices of which no row asks for a mode are set up all the same.
+            return str(error)
         return mig.parse(text)
 
     @contextlib.contextmanager

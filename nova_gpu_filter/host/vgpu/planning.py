@@ -25,8 +25,9 @@ from nova_gpu_filter.host.vgpu import types
 
 _FEW = 4
 
-MigModes = Mapping[PciAddress, bool | None]
-"""Whether GPUs are in MIG mode; None: they have no such mode."""
+MigModes = Mapping[PciAddress, bool | None] | str
+"""Whether GPUs are in MIG mode; None: they have no such mode. A text: why the
+modes cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def plan(
     A row with an address or a slot goes before one that names the same PF by
     its ids. PFs that no row names are left alone.
 
-    :param mig_modes: None: they are not known.
+    :param mig_modes: None: they cannot be known, and are not looked at.
     """
     assigned, plans = _assign(tuple(rows), host)
     for pf, row in assigned:
@@ -211,6 +212,11 @@ def _check_mig(
     if mig_modes is None:
         # Of the files of another host it cannot be known.
         return
+    if isinstance(mig_modes, str):
+        raise _Refused(
+            f"mig: {str(row.mig).lower()} is declared, and the mode cannot be"
+            f" read: {mig_modes}"
+        )
     mode = mig_modes.get(pf.address)
     if bool(mode) is not row.mig:
         word = "has no MIG mode" if mode is None else "is not in MIG mode"

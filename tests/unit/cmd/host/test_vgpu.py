@@ -106,7 +106,8 @@ def test_a_file_that_is_not_there_is_told(run):
     assert errors.count("\n") == 1
 
 
-def test_apply_does_what_was_planned(capsys, fake, monkeypatch, tmp_path):
+@pytest.fixture
+def live(fake, monkeypatch, tmp_path):
     """All of the command but for the root directory and the changes."""
 
     class Live(tree.Tree):
@@ -116,6 +117,27 @@ def test_apply_does_what_was_planned(capsys, fake, monkeypatch, tmp_path):
     monkeypatch.setattr(applying, "ThisMachine", lambda: fake)
     monkeypatch.setattr(vgpu, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def test_without_nvidia_smi_other_devices_are_set_up(
+    capsys, fake, live, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(fake.host.root))
+    fake.host.write(
+        declaration.PATH,
+        f"{_ONE}    mig: false\n  - address: {NIC}\n    vfs: 2\n",
+    )
+    assert app.main(["vgpu", "apply", "-f", "json"]) == 2
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["Device"]: row["Status"] for row in rows} == {
+        NIC: "done",
+        A40: "refused",
+    }
+    assert "nvidia-smi is not installed" in rows[-1]["Reason"]
+    assert len(fake.vfs(NIC)) == 2
+
+
+def test_apply_does_what_was_planned(capsys, fake, live, monkeypatch):
     fake.host.write(declaration.PATH, _ONE)
     assert app.main(["vgpu", "apply", "-f", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
