@@ -13,13 +13,13 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
 
 _CHECK = "nova-conf"
-_WRITE_ANEW = "nova-gpu-host config --mdev-type {}"
 
 
 def check(
@@ -41,7 +41,10 @@ def check(
                 Severity.WARNING,
                 f"no device of this host offers {group.type_id}; these are"
                 f" offered: {', '.join(sorted(by_type)) or 'none'}",
+                cure=f"# take {group.type_id} out of"
+                f" [devices]enabled_mdev_types in {options.source}",
             )
+            continue
         for text in group.device_addresses:
             yield from _address(host, options, group, text)
             if text in owner:
@@ -115,11 +118,20 @@ def _address(
         )
 
 
+def _write_anew(options: pci_options.PciOptions, group: MdevGroup) -> str:
+    command = f"nova-gpu-host config {mediated.OPTION}"
+    if all(one.type_id == group.type_id for one in options.mdev_groups):
+        return f"{command} {group.type_id}"
+    # Which device carries which type is the operator's choice.
+    return f"# write all types anew: {command} TYPE=ADDRESS,... for each"
+
+
 def _finding(
     options: pci_options.PciOptions,
     group: MdevGroup,
     severity: Severity,
     summary: str,
+    cure: str | None = None,
 ) -> Finding:
     return Finding(
         severity,
@@ -132,5 +144,5 @@ def _finding(
                 f" {','.join(group.device_addresses)}",
             ),
         ),
-        cures=(_WRITE_ANEW.format(group.type_id),),
+        cures=(cure or _write_anew(options, group),),
     )

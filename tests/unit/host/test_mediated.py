@@ -232,6 +232,48 @@ def test_types_are_compared_with_the_host(
     assert [one for one, text in found if words in text] == [severity]
 
 
+@pytest.mark.parametrize(
+    ("devices", "cures"),
+    [
+        (
+            f"enabled_mdev_types = nvidia-99\n[mdev_nvidia-99]\n"
+            f"device_addresses = {A}",
+            {"# take nvidia-99 out of [devices]enabled_mdev_types in "},
+        ),
+        (
+            f"enabled_mdev_types = nvidia-35\n[mdev_nvidia-35]\n"
+            f"device_addresses = {PLAIN}",
+            {"nova-gpu-host config --mdev-type nvidia-35"},
+        ),
+        (
+            "enabled_mdev_types = nvidia-35, nvidia-36",
+            {
+                "# write all types anew: nova-gpu-host config --mdev-type"
+                " TYPE=ADDRESS,... for each"
+            },
+        ),
+    ],
+)
+def test_a_cure_that_is_a_command_works_and_loses_no_type(
+    config, host, tmp_path, devices, cures
+):
+    path = tmp_path / "nova.conf"
+    path.write_text(f"[devices]\n{devices}\n")
+    found = [
+        cure.removesuffix(str(path))
+        for one in conf_mdevs.check(
+            reader.read(tree.Tree(str(host.root))),
+            pci_options.read(str(path)),
+        )
+        for cure in one.cures
+    ]
+    assert set(found) == cures
+    assert len(found) == 1
+    for cure in found:
+        if not cure.startswith("#"):
+            assert config(*cure.split()[2:])[0] == 0
+
+
 def test_a_host_for_mediated_devices_alone_is_no_error(host, tmp_path):
     text = "[devices]\nenabled_mdev_types = nvidia-35\n"
     found = findings(host, tmp_path, text)
