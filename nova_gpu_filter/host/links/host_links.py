@@ -19,32 +19,37 @@ from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import mask_of
 
 _WITHOUT_NVLINK = {
-    "Tesla": "NVLink came with Pascal",
-    "Fermi": "NVLink came with Pascal",
-    "Kepler": "NVLink came with Pascal",
-    "Maxwell": "NVLink came with Pascal",
-    "Ada": "NVIDIA's data sheets of L40S, L4 and RTX 6000 Ada: no NVLink",
+    **dict.fromkeys(
+        ("Tesla", "Fermi", "Kepler", "Maxwell"),
+        "NVIDIA's white paper Tesla P100 (WP-08019): NVLink came with Pascal",
+    ),
+    "Ada": "NVIDIA, September 2022: Ada has no NVLink"
+    " (https://www.tweaktown.com/news/88605)",
 }
 """Architectures, and the source."""
 _CHIPS_WITHOUT_NVLINK = {
     **dict.fromkeys(
         ("GP102", "GP104", "GP106", "GP107", "GP108"),
-        "NVIDIA's white paper Tesla P100: NVLink is of GP100",
+        "of Pascal only cards of GP100 have it"
+        " (https://www.extremetech.com/computing/243975;"
+        " https://www.pugetsystems.com/labs/articles/1253)",
     ),
     **dict.fromkeys(
         ("TU106", "TU116", "TU117"),
-        "NVIDIA's white paper Turing: NVLink is of TU102 and TU104",
+        "NVIDIA's open kernel modules enable it on TU102 and TU104"
+        " (PDB_PROP_KNVLINK_ENABLED in g_kernel_nvlink_nvoc.c)",
     ),
     **dict.fromkeys(
         ("GA103", "GA104", "GA106", "GA107"),
-        "NVIDIA's white paper Ampere GA102: NVLink is of GA102 (and GA100)",
+        "NVIDIA's white paper Ampere GA102 has it of GA102, and the product"
+        " brief of the A16 (PB-10518) has none"
+        " (https://www.pugetsystems.com/labs/articles/2074)",
     ),
-    **dict.fromkeys(
-        ("GB202", "GB203", "GB205", "GB206", "GB207"),
-        "NVIDIA's data sheets of RTX PRO 6000 Blackwell: PCIe only",
-    ),
+    "GB202": "RTX PRO 6000 Blackwell has none"
+    " (https://github.com/voipmonitor/rtx6kpro)",
 }
-"""Chips of other architectures, and the source."""
+"""Chips of other architectures, and the source. Those of which none was found,
+such as GB203, may have NVLinks: a note asks for them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

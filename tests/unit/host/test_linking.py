@@ -65,6 +65,7 @@ def test_without_nvidia_smi_nvlinks_are_unknown_and_not_invented(
         ("1b38", False),  # P40: GP102
         ("1eb8", True),  # TU104, of which some have NVLinks
         ("2235", True),  # A40: GA102
+        ("2c31", True),  # RTX PRO 4500 Blackwell: GB203, without a source
         ("2339", True),  # H100
         ("3340", True),  # not known
     ],
