@@ -261,6 +261,11 @@ class Config(base.HostCommand, command.Command):
                 raise exception.BadInput(
                     source=option, reason=f"needs {mediated.OPTION}"
                 )
+        if parsed_args.provider_config == "":
+            raise exception.BadInput(
+                source="--provider-config",
+                reason="name the resource provider of the compute node",
+            )
 
     def _hosts(self, parsed_args):
         if parsed_args.inventory:

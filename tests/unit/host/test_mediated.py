@@ -139,6 +139,11 @@ def test_nothing_else_need_be_offered(config):
         ),
         (["--mdev-class", "nvidia-35=VGPU"], "needs --mdev-type"),
         (["--provider-config", "mdev-1"], "needs --mdev-type"),
+        (["--provider-config", ""], "name the resource provider"),
+        (
+            ["--mdev-type", "nvidia-35", "--provider-config", ""],
+            "name the resource provider",
+        ),
         (["--udev", "--mdev-type", "nvidia-35"], "nova.conf of a compute"),
         (
             ["--role", "controller", "--mdev-type", "nvidia-35"],
