@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
@@ -65,12 +66,38 @@ def test_what_is_missing_of_a_board_is_counted(build, machine, missing, words):
         assert text in summary
 
 
-def test_a_virtual_machine_has_what_it_was_given(build):
-    host = build("hgx_h100")
-    take_out(host, "0000:0f:00.0")
+SWITCHES = tuple(f"0000:c{number}:00.0" for number in range(3, 7))
+MANAGERS = ("0000:a1:00.0", "0000:a2:00.0")
+
+
+@pytest.mark.parametrize(
+    ("machine", "missing", "needs_manager"),
+    [
+        ("hgx_h100", ("0000:0f:00.0",), True),
+        ("hgx_h100", SWITCHES, False),
+        ("hgx_b200", ("0000:12:00.0",), True),
+        ("hgx_b200", MANAGERS, False),
+    ],
+)
+def test_a_virtual_machine_has_what_it_was_given(
+    build, machine, missing, needs_manager
+):
+    host = build(machine)
+    take_out(host, *missing)
+    host.remove(fabric_manager.CONFIG)
     host.write(
         "/proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t: hypervisor"
     )
+    assert check(host, "board") == []
+    assert bool(check(host, "fabric-manager")) is needs_manager
+
+
+def test_nvswitches_of_a_service_vm_are_there(build):
+    host = build("hgx_h100")
+    for address in SWITCHES:
+        link = host.path(f"/sys/bus/pci/devices/{address}/driver")
+        link.unlink()
+        link.symlink_to("../../../../../bus/pci/drivers/vfio-pci")
     assert check(host, "board") == []
 
 
