@@ -8,6 +8,7 @@ does not ask it to. nova-gpu-agent does, when libvirt's hook asks for it.
 """
 
 from collections.abc import Iterator
+import posixpath
 from typing import Final
 
 from nova_gpu_filter.host.checks import fabric_manager
@@ -40,9 +41,12 @@ def check(
         Evidence(HOOK, "there" if has_hook else "not there"),
     )
     install = (
+        # Packages of libvirt bring the directory above it only.
+        f"mkdir -p {posixpath.dirname(HOOK)}",
         f"nova-gpu-agent fabric hook > {HOOK}",
         f"chmod 755 {HOOK}",
-        "systemctl restart libvirtd",
+        # The one of the two that runs.
+        "systemctl try-restart libvirtd virtqemud",
     )
     if not options.fabric_manager:
         yield Finding(

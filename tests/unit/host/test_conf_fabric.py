@@ -2,6 +2,7 @@
 
 """Fabric partitions need somebody who activates them."""
 
+import os
 import subprocess
 
 import pytest
@@ -44,6 +45,31 @@ def test_a_shared_fabric_needs_agent_and_hook(
         assert bool(one.cures) == (severity is Severity.WARNING)
         for cure in one.cures:
             subprocess.run(["sh", "-n", "-c", cure], check=True)
+
+
+def test_the_cures_install_the_hook_where_libvirt_has_none(
+    tmp_path, monkeypatch
+):
+    """The commands as they are, below another root."""
+    programs = tmp_path / "bin"
+    for name in ("nova-gpu-agent", "systemctl"):
+        program = programs / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text('#!/bin/sh\necho "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    files = sysfs_trees.k2_host(tmp_path / "host")
+    files.write(fabric_manager.CONFIG, "FABRIC_MODE=1\n")
+    files.mkdir("/etc/libvirt/hooks")
+    (tmp_path / "nova.conf").write_text("")
+    options = pci_options.read(str(tmp_path / "nova.conf"))
+    (found,) = conf_fabric.check(options, tree_lib.Tree(str(files.root)))
+    hook = files.path(conf_fabric.HOOK)
+    for cure in found.cures:
+        command = cure.replace("/etc/libvirt", str(files.path("/etc/libvirt")))
+        subprocess.run(["sh", "-c", command], check=True)
+    assert hook.read_text() == "fabric hook\n"
+    assert os.access(hook, os.X_OK)
 
 
 @pytest.mark.parametrize(
