@@ -33,6 +33,8 @@ from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
+from nova_gpu_filter.host.vgpu import declaration
+from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
 
 # Write-only: that they are there tells something.
@@ -94,6 +96,7 @@ _MARKS = (
     "/sys/firmware/acpi/tables/IORT",
     "/sys/firmware/acpi/tables/IVRS",
     "/sys/firmware/acpi/tables/RIMT",
+    state.SRIOV_MANAGE,
 )
 _DIRECTORIES = (
     "/etc/dracut.conf.d",
@@ -174,6 +177,10 @@ def _collect(
             yield Entry(path)
     for unit in tree.entries("/sys/class/iommu"):
         yield Entry(f"/sys/class/iommu/{unit}")
+    for slot in tree.entries(state.SLOTS):
+        path = f"{state.SLOTS}/{slot}/address"
+        yield from kept_file.keep(tree, tokens, path)
+    yield from kept_file.keep(tree, tokens, declaration.PATH)
     yield from capture_use.entries(tree, tokens)
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)

@@ -10,6 +10,7 @@ that it knows: numbers, addresses, names of kernel modules, keywords.
 from collections.abc import Callable
 import re
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
@@ -24,6 +25,8 @@ from nova_gpu_filter.host.saved.tokens import Tokens
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
+from nova_gpu_filter.host.vgpu import declaration
+from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
 
 Keep = Callable[[Tokens, str], list[str]]
@@ -106,6 +109,40 @@ def _packages(_: Tokens, text: str) -> list[str]:
     return lines
 
 
+def _declared_vfs(_: Tokens, text: str) -> list[str]:
+    """Write the file anew, without what an operator has noted in it."""
+    try:
+        rows = declaration.parse(declaration.PATH, text)
+    except exception.BadInput:
+        # That it cannot be read is told of this, too.
+        return ["# not kept: it is not as it has to be"]
+    lines = [f"{declaration.TOP}:"]
+    for place, row in enumerate(rows):
+        words = {
+            "address": row.address,
+            "slot": _known(_SLOT, row.slot, place),
+            "id": row.id,
+            "vfs": row.vfs,
+            "type": _known(rf"(?i:{_TYPED})|[0-9]{{1,9}}", row.type, place),
+            "mig": row.mig,
+            "autoprobe": row.autoprobe,
+        }
+        named = ", ".join(
+            f"{key}: '{word}'"
+            for key, word in words.items()
+            if word is not None
+        )
+        lines.append(f"- {{{named}}}")
+    return lines
+
+
+def _known(pattern: str, text: str | None, place: int) -> str | None:
+    """Give a text of a form; in the place of others, one for each row."""
+    if text is None or re.fullmatch(pattern, text, re.ASCII):
+        return text
+    return f"{REMOVED}-{place}"
+
+
 def _fabric_manager(_: Tokens, text: str) -> list[str]:
     return [
         f"Fabric Manager version {version}"
@@ -116,9 +153,11 @@ def _fabric_manager(_: Tokens, text: str) -> list[str]:
 _HEX = r"0x[0-9a-fA-F]{1,8}"
 _LONG = r"0x[0-9a-fA-F]{1,16}"
 _NUMBER = r"-?[0-9]{1,6}"
-_VGPU_NAME = (
-    r"(?:GRID|NVIDIA) [A-Z][A-Za-z0-9]{1,15}(?:-[A-Za-z0-9]{1,8}){1,4}"
-)
+_VGPU = r"[A-Z][A-Za-z0-9]{1,15}(?:-[A-Za-z0-9]{1,8}){1,4}"
+_VGPU_NAME = rf"(?:GRID|NVIDIA) {_VGPU}"
+_TYPED = rf"(?:(?:GRID|NVIDIA) )?{_VGPU}"
+_SLOT = r"[A-Za-z]{0,5}[ _-]?[0-9]{1,6}(?:-[0-9]{1,4})?"
+"""Names that firmware gives to slots: ``3``, ``3-1``, ``Slot 7``."""
 _COUNTERS = _lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
 
 # File of a device, in the directory of its PCI function -> what is kept.
@@ -148,6 +187,7 @@ DEVICE_FILES: dict[str, Keep] = {
     ),
     "resource": _lines(rf"{_LONG} {_LONG} {_LONG}", 32),
     "revision": _lines(_HEX),
+    "sriov_drivers_autoprobe": _lines(r"[01YN]"),
     "sriov_numvfs": _lines(_NUMBER),
     "sriov_totalvfs": _lines(_NUMBER),
     "sriov_vf_device": _lines(r"[0-9a-fA-F]{1,8}"),
@@ -245,6 +285,11 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (
         r"/usr/share/nvidia/nvswitch/fabricmanager\.cfg",
         _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
+    ),
+    (declaration.PATH, _declared_vfs),
+    (
+        rf"{state.SLOTS}/{_SLOT}/address",
+        _lines(r"[0-9a-f]{4,8}(?::[0-9a-f]{2}){2}"),
     ),
     (
         types.CONFIG,

@@ -91,7 +91,10 @@ def test_a_type_without_a_name_has_the_class_of_the_model(tmp_path):
 
 def check(fake, text):
     fake.host.write(declaration.PATH, text)
-    files = tree.Tree(str(fake.host.root))
+    return check_files(tree.Tree(str(fake.host.root)))
+
+
+def check_files(files):
     host = reader.read(files)
     context = Context(files, host, linking.join(host))
     return [(one.severity, one.summary) for one in declared_vfs.check(context)]
@@ -111,6 +114,47 @@ def test_the_file_is_compared_with_the_host(fake, entry, severity, words):
     (found,) = check(fake, text)
     assert found[0] is severity
     assert words in found[1]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        f"{{address: '{A40}', vfs: 2, type: A40-8Q}}",
+        f"{{address: '{A40}', vfs: 3, type: '563'}}, {{slot: 8, vfs: 99}}",
+        "{id: '10de:2235', vfs: 0}, {slot: c, vfs: 2, autoprobe: no}",
+        "{slot: c, vfs: x}",
+    ],
+)
+def test_a_capture_is_compared_as_the_host_is(fake, tmp_path, entries):
+    # Firmware names slots by numbers.
+    slot = f"{state.SLOTS}/12/address"
+    fake.host.write(
+        slot, fake.host.path(f"{state.SLOTS}/c/address").read_text()
+    )
+    fake.host.remove(f"{state.SLOTS}/c/address")
+    text = f"physical_functions: [{entries.replace('slot: c', 'slot: 12')}]"
+    found = check(fake, text)
+    assert found
+    top = captures.take(fake.host.root, tmp_path)
+    of_capture = check_files(tree.Tree(str(top)))
+    assert [one for one, _ in of_capture] == [one for one, _ in found]
+    if "x" not in entries:
+        assert of_capture == found
+
+
+def test_a_capture_has_no_notes_and_no_unknown_words(fake, tmp_path):
+    text = (
+        "physical_functions:\n"
+        "- {slot: s3cret, vfs: 1}  # s3cret\n"
+        "- {slot: 'x s3cret', vfs: 1}\n"
+        f"- {{address: '{A40}', vfs: 1, type: s3cret}}\n"
+    )
+    before = check(fake, text)
+    top = captures.take(fake.host.root, tmp_path)
+    kept = top / declaration.PATH.lstrip("/")
+    assert "s3cret" not in kept.read_text()
+    after = check_files(tree.Tree(str(top)))
+    assert [one for one, _ in after] == [one for one, _ in before]
 
 
 def test_without_a_file_nothing_is_said(fake):
