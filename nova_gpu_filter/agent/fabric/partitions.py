@@ -10,6 +10,7 @@ that the hook waits for may ask libvirt, or wait for somebody who does:
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import logging
 import threading
@@ -134,10 +135,12 @@ class Partitions:
                 raise refusals.Suspected(
                     device=device, reason=suspects[device]
                 )
+            listed = self._list()
+            vfs = self._check(wanted, listed)
             self._make_room(wanted)
             self._ledger.own(wanted)
             try:
-                self._activate(wanted, self._list())
+                self._activate(wanted, vfs)
             except client_lib.NotReady:
                 raise
             except client_lib.Misconfigured:
@@ -146,10 +149,6 @@ class Partitions:
             except client_lib.FabricError as error:
                 self._ledger.suspect(wanted.devices, str(error))
                 self._leave(wanted)
-                raise
-            except errors.AgentError:
-                # It was not asked for.
-                self._ledger.disown(wanted.id)
                 raise
 
     def _make_room(self, wanted: Ownership) -> None:
@@ -276,22 +275,26 @@ class Partitions:
         self, row: Ownership, listed: Collection[fabric.ListedPartition]
     ) -> bool:
         """Activate what Fabric Manager has forgotten."""
-        LOG.warning(
-            "Partition %s of %s is not active in Fabric Manager, and is"
-            " activated again",
-            row.id,
-            row.owner,
-        )
+        name = f"Partition {row.id} of {row.owner}"
         try:
-            self._activate(row, listed)
+            self._activate(row, self._check(row, listed))
         except exception.GpuFilterError as error:
-            self._say(row.id, str(error))
-            if isinstance(error, client_lib.FabricError) and not isinstance(
-                error, client_lib.NotReady | client_lib.Misconfigured
+            is_new = self._say(
+                row.id, f"{name} is not active in Fabric Manager: {error}"
+            )
+            # The list is there: it is the partition that fails. Once is
+            # enough, so that a person can release its GPUs.
+            if (
+                is_new
+                and isinstance(error, client_lib.FabricError)
+                and not isinstance(
+                    error, client_lib.NotReady | client_lib.Misconfigured
+                )
             ):
                 self._ledger.suspect(row.devices, str(error))
             return False
         self._said.pop(row.id, None)
+        LOG.warning("%s was forgotten by Fabric Manager", name)
         return True
 
     # -- what all of these do
@@ -340,11 +343,18 @@ class Partitions:
         assert listed is not None
         return listed
 
-    def _activate(
+    def _check(
         self, row: Ownership, listed: Collection[fabric.ListedPartition]
-    ) -> None:
-        found = choice.check(row.id, row.devices, listed)
-        self._client.activate(row.id, self._order(row, found))
+    ) -> list[PciAddress]:
+        """Hold a partition against Fabric Manager's list.
+
+        :returns: the VFs with which it is to be activated, in their order.
+        :raises AgentError: it is another one there.
+        """
+        return self._order(row, choice.check(row.id, row.devices, listed))
+
+    def _activate(self, row: Ownership, vfs: Sequence[PciAddress]) -> None:
+        self._client.activate(row.id, vfs)
         self._ledger.own(dataclasses.replace(row, phase=Phase.ACTIVE))
         LOG.info("Partition %s is active for %s", row.id, row.owner)
 
@@ -391,8 +401,13 @@ class Partitions:
         self._changes += 1
         self._changed[uuid] = self._changes
 
-    def _say(self, about: object, text: str) -> None:
-        """Log something that stays as it is once."""
-        if self._said.get(about) != text:
-            self._said[about] = text
-            LOG.warning("%s", text)
+    def _say(self, about: object, text: str) -> bool:
+        """Log something that stays as it is once.
+
+        :returns: whether it was logged.
+        """
+        if self._said.get(about) == text:
+            return False
+        self._said[about] = text
+        LOG.warning("%s", text)
+        return True

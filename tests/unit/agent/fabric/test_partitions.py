@@ -90,13 +90,51 @@ def test_a_host_that_is_not_set_up_suspects_no_gpu(node, code):
     assert node.ledger.suspects() == {}
 
 
+def test_a_list_that_is_refused_suspects_no_gpu(node):
+    node.start(4, OTHER)
+    node.manager.inject("fail fmGetSupportedFabricPartitions -2 1")
+    with pytest.raises(client.FabricError, match="FM_ST_GENERIC_ERROR"):
+        node.start(3)
+    assert node.ledger.suspects() == {}
+    assert node.rows() == {4: ("active", OTHER)}
+
+
+def test_an_activation_of_which_nothing_is_heard_is_taken_back(node):
+    node.manager.inject("fail fmActivateFabricPartition -5 1")
+    with pytest.raises(client.NotReady):
+        node.start(3, UUID)
+    assert node.rows() == {3: ("leaving", UUID)}
+    assert node.ledger.suspects() == {}
+    assert node.look()
+    assert node.rows() == {}
+
+
+def test_a_guest_that_keeps_failing_is_told_and_suspected_once(node, caplog):
+    node.start(3, UUID)
+    node.manager.restart()
+    node.manager.inject("fail fmActivateFabricPartition -10 3")
+    # The first finds that it has to connect again.
+    node.agent.repair()
+    assert not node.agent.repair()
+    assert node.ledger.suspects().keys() == node.known[3]
+    for device in node.known[3]:
+        node.ledger.clear_suspect(device)
+    caplog.clear()
+    assert not node.agent.repair()
+    assert node.ledger.suspects() == {}
+    assert caplog.text == ""
+    assert not node.agent.repair()
+    assert node.agent.repair()
+    assert node.manager.active() == {3}
+
+
 def test_a_fabric_manager_that_is_away_fails_the_start_and_nothing_else(
     node,
 ):
     node.manager.set("away", 1)
     with pytest.raises(client.NotReady):
         node.start(3, UUID)
-    assert node.rows() == {3: ("leaving", UUID)}
+    assert node.rows() == {}, "it was not asked to activate anything"
     assert node.ledger.suspects() == {}
     assert not node.look()
     node.manager.set("away", 0)
