@@ -35,7 +35,9 @@ class NotReady(FabricError):
 
 
 class Misconfigured(FabricError):
-    """It is no fault of a partition: Fabric Manager serves none like this."""
+    """It is no fault of a partition: Fabric Manager, or the way to it, serves
+    none like this.
+    """
 
 
 KINDS: Final[Mapping[codes.Then, type[FabricError]]] = {
@@ -52,8 +54,9 @@ class NoLibrary(errors.AgentError):
 
     message = (
         "[gpu_agent]fabric_library = %(path)s: %(error)s; install the package"
-        " nvidia-fabricmanager-dev of the version of Fabric Manager, or set"
-        " [gpu_agent]fabric_library to fmpm"
+        " nvidia-fabricmanager-dev of the version of Fabric Manager, which has"
+        " it and fmpm, or unset [gpu_agent]fabric_manager on a host without"
+        " NVSwitches"
     )
 
 

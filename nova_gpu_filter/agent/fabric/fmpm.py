@@ -48,7 +48,7 @@ class Fmpm:
         try:
             return fabric.parse("fmpm -l", self._ask("-l"))
         except exception.BadInput as error:
-            raise client.FabricError(
+            raise client.Misconfigured(
                 address=self._address, request="fmpm -l", answer=error
             ) from error
 
@@ -59,7 +59,7 @@ class Fmpm:
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; see :class:`client.Client`."""
         if vfs:
-            raise client.FabricError(
+            raise client.Misconfigured(
                 address=self._address,
                 request="fmpm -a",
                 answer="partitions of vGPUs need the library libnvfm.so",
@@ -99,7 +99,8 @@ class Fmpm:
                 self._is_away = False
                 self.connections += 1
             return said
-        kind = client.KINDS[code.then] if code else client.FabricError
+        # Without a code it is the program that fails, and no partition.
+        kind = client.KINDS[code.then] if code else client.Misconfigured
         if _NO_CONNECTION in said:
             self._is_away = True
             kind = client.NotReady

@@ -156,12 +156,14 @@ class Library:
         request = call.value
         if call in codes.ALREADY:
             request += f" of partition {arguments[0]}"
-        raise self._refusal(request, number)
+        kind = client.KINDS[codes.find(number).then]
+        raise self._refusal(kind, request, number)
 
-    def _refusal(self, request: str, number: int) -> client.FabricError:
-        code = codes.find(number)
-        error = client.KINDS[code.then](
-            address=self._address, request=request, answer=code
+    def _refusal(
+        self, kind: type[client.FabricError], request: str, number: int
+    ) -> client.FabricError:
+        error = kind(
+            address=self._address, request=request, answer=codes.find(number)
         )
         error.number = number
         return error
@@ -172,7 +174,7 @@ class Library:
         number = self._functions[Call.INIT]()
         # Another client of this process may have initialized it.
         if number not in (codes.SUCCESS, codes.IN_USE):
-            raise self._refusal(Call.INIT.value, number)
+            raise self._no_connection(Call.INIT, number)
         handle = _HANDLE()
         for wanted in self._connection_parameters():
             number = self._functions[Call.CONNECT](
@@ -181,10 +183,17 @@ class Library:
             if number != codes.VERSION_MISMATCH:
                 break
         if number != codes.SUCCESS:
-            raise self._refusal(Call.CONNECT.value, number)
+            raise self._no_connection(Call.CONNECT, number)
         self._handle = handle
         self.connections += 1
         return handle
+
+    def _no_connection(self, call: Call, number: int) -> client.FabricError:
+        """Make an error: whatever the code is, no partition was asked for."""
+        kind = client.KINDS[codes.find(number).then]
+        if not issubclass(kind, client.NotReady):
+            kind = client.Misconfigured
+        return self._refusal(kind, call.value, number)
 
     def _connection_parameters(
         self,
@@ -197,7 +206,7 @@ class Library:
             try:
                 wanted.address = self._address.encode()
             except ValueError:
-                raise client.FabricError(
+                raise client.Misconfigured(
                     address=self._address,
                     request=Call.CONNECT.value,
                     answer=f"longer than {layouts.STRING} bytes",

@@ -17,7 +17,6 @@ import threading
 import time
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import choice
 from nova_gpu_filter.agent.fabric import client as client_lib

@@ -55,6 +55,8 @@ def connect(path: str, address: str) -> client_lib.Client:
     :raises NoLibrary: there is none.
     """
     if path.rpartition("/")[2] == _FMPM:
+        if shutil.which(path) is None:
+            raise client_lib.NoLibrary(path=path, error="no such program")
         return fmpm.Fmpm(path, address, _FMPM_SECONDS)
     try:
         return library.Library(path, address, _CALL_SECONDS)

@@ -93,13 +93,21 @@ def test_one_that_is_starting_is_asked_again_and_may_be_another(
 
 def test_a_list_that_is_none_and_a_program_that_is_none(fabric, tmp_path):
     (tmp_path / "list").write_text("{}")
-    with pytest.raises(client.FabricError, match="partitionInfo"):
+    with pytest.raises(client.Misconfigured, match="partitionInfo"):
         fabric.list_partitions()
     gone = fmpm.Fmpm("/nonexistent/fmpm", "127.0.0.1", 1.0)
-    with pytest.raises(client.FabricError, match="No such file"):
+    with pytest.raises(client.Misconfigured, match="No such file"):
         gone.list_partitions()
 
 
+def test_a_program_that_fails_without_a_code_is_no_fault_of_a_partition(
+    fabric, tmp_path
+):
+    answer(tmp_path, "fmpm: unrecognized option '-a'", 1)
+    with pytest.raises(client.Misconfigured, match="unrecognized option"):
+        fabric.activate(7)
+
+
 def test_partitions_of_vgpus_need_the_library(fabric):
-    with pytest.raises(client.FabricError, match=r"libnvfm\.so"):
+    with pytest.raises(client.Misconfigured, match=r"libnvfm\.so"):
         fabric.activate(7, [PciAddress(0, 1, 0, 4)])

@@ -136,8 +136,21 @@ def test_an_address_of_ipv4_is_no_path(manager, monkeypatch):
 
 def test_an_address_that_is_too_long_is_refused():
     fabric = library.Library(managers.build(), "/" + "x" * 256, 1.0)
-    with pytest.raises(client.FabricError, match="longer than 256 bytes"):
+    with pytest.raises(client.Misconfigured, match="longer than 256 bytes"):
         fabric.list_partitions()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(-1, client.Misconfigured), (-2, client.Misconfigured)]
+    + [(number, client.NotReady) for number in (-5, -8, -9)],
+)
+def test_a_connection_that_is_refused_is_no_fault_of_a_partition(
+    manager, fabric, number, kind
+):
+    manager.inject(f"fail fmConnect {number} 1")
+    with pytest.raises(kind, match="fmConnect"):
+        fabric.activate(5)
 
 
 def test_a_library_that_is_none_is_refused(tmp_path):
