@@ -178,7 +178,7 @@ class Bus:
         """Read the error counters of a device, and nothing else of it."""
         tree = tree_lib.Tree(self._root)
         return Health(
-            boot=tree.read(_BOOT_ID) or "",
+            boot=read_boot(tree),
             problems=(),
             warnings={},
             counters=_count(tree, PciAddress.parse(address)),
@@ -189,7 +189,7 @@ class Bus:
     def read_health(self, address: str) -> Health:
         """Check a device by itself, and against those of the same model."""
         tree, host, device = self._read(address)
-        boot = tree.read(_BOOT_ID) or ""
+        boot = read_boot(tree)
         if device is None:
             return Health(boot, ("it is not on the bus",), {}, {}, 0, "")
         seen = context_lib.Context(
@@ -279,6 +279,11 @@ class Bus:
             if one.address == wanted:
                 return tree, host, one
         return tree, host, None
+
+
+def read_boot(tree: tree_lib.Tree) -> str:
+    """Read which start of the host this is."""
+    return tree.read(_BOOT_ID) or ""
 
 
 def _count(tree: tree_lib.Tree, address: PciAddress) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.links import fabric
@@ -78,14 +79,25 @@ def read_tags(options: pci_options.PciOptions) -> Partitions:
 def read_inventory(path: str) -> Partitions:
     """Read the partitions in a saved output of ``nova-gpu-host inventory``.
 
-    :raises AgentError: it cannot be read, or is none.
+    :raises AgentError: it cannot be read, or has no partitions.
     """
+    source = f"[gpu_agent]fabric_inventory = {path}"
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-    except (OSError, ValueError) as error:
-        raise errors.CannotRead(source=path, error=error) from error
-    _host, host_links = inventory_json.read(path, text)
+        _host, host_links = inventory_json.read(path, text)
+    except OSError as error:
+        raise errors.CannotRead(
+            source=source, error=error.strerror or error
+        ) from error
+    except (ValueError, exception.BadInput) as error:
+        raise errors.CannotRead(source=source, error=error) from error
+    if not host_links.partitions:
+        raise errors.CannotRead(
+            source=source,
+            error="it has no fabric partitions; save 'nova-gpu-host inventory"
+            " --fabric FILE -f json' again",
+        )
     return {
         partition.id: frozenset(map(str, partition.addresses))
         for partition in host_links.partitions

@@ -21,6 +21,7 @@ from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import choice
 from nova_gpu_filter.agent.fabric import client as client_lib
 from nova_gpu_filter.agent.fabric import refusals
+from nova_gpu_filter.agent.fabric import vfs as vfs_lib
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
@@ -89,43 +90,63 @@ class Partitions:
         :returns: the partition; None: it has no GPU of the fabric.
         :raises AgentError: it must not start; the message says why.
         """
-        partitions = self._read_partitions()
-        vfs = self._find_vfs(partitions, devices)
-        gpus = set(devices) | set(vfs)
-        id_ = choice.choose(partitions, gpus)
+        wanted = (
+            self._make_row(self._read_partitions(), uuid, devices)
+            if devices
+            else None
+        )
         with self._lock:
             self._note(uuid)
             self._preparing.add(uuid)
         try:
-            if id_ is None:
+            if wanted is None:
                 self.release(uuid)
                 return None
-            wanted = Ownership(
-                id_,
-                Phase.ACTIVATING,
-                uuid,
-                partitions[id_],
-                tuple(vfs[gpu] for gpu in sorted(vfs)),
-                self._settings.boot,
-                self._clock(),
-            )
+            self._prepare_in_time(wanted)
+            return wanted.id
+        finally:
+            with self._lock:
+                self._preparing.discard(uuid)
+                self._note(uuid)
+
+    def _prepare_in_time(self, wanted: Ownership) -> None:
+        try:
             client_lib.ask_until(
                 lambda: self._prepare(wanted), self._settings.deadline
             )
         except client_lib.NotReady:
             with self._lock:
                 row = self._ledger.partitions().get(wanted.id)
-                if row is not None and row.owner == uuid:
+                if row is not None and row.owner == wanted.owner:
                     # It may have been activated all the same.
                     self._ledger.own(
                         dataclasses.replace(row, phase=Phase.LEAVING)
                     )
             raise
-        finally:
-            with self._lock:
-                self._preparing.discard(uuid)
-                self._note(uuid)
-        return id_
+
+    def _make_row(
+        self,
+        partitions: choice.Partitions,
+        uuid: str,
+        devices: Collection[str],
+    ) -> Ownership | None:
+        """Find the partition of a guest; None: it has no GPU of the fabric.
+
+        :raises NoPartition: its GPUs are none.
+        """
+        vfs = vfs_lib.find(partitions, devices, self._find_parent)
+        id_ = choice.choose(partitions, {*devices, *vfs})
+        if id_ is None:
+            return None
+        return Ownership(
+            id_,
+            Phase.ACTIVATING,
+            uuid,
+            partitions[id_],
+            tuple(vfs[gpu] for gpu in sorted(vfs)),
+            self._settings.boot,
+            self._clock(),
+        )
 
     def _prepare(self, wanted: Ownership) -> None:
         with self._lock:
@@ -201,9 +222,22 @@ class Partitions:
                         self._ledger.own(
                             dataclasses.replace(row, phase=Phase.ACTIVE)
                         )
-            for uuid, devices in running.items():
-                if self._is_settled(uuid, mark):
-                    self._adopt(uuid, devices)
+            owners = {row.owner for row in self._ledger.partitions().values()}
+            without = {
+                uuid: devices
+                for uuid, devices in running.items()
+                if devices
+                and uuid not in owners
+                and self._is_settled(uuid, mark)
+            }
+            if without:
+                self._adopt(without)
+            # What is read from now on has all of these.
+            self._changed = {
+                uuid: change
+                for uuid, change in self._changed.items()
+                if change > mark
+            }
             return self.repair()
 
     def _is_settled(self, uuid: str, mark: int) -> bool:
@@ -215,39 +249,38 @@ class Partitions:
         """Whether a guest has any GPU of a partition."""
         return bool(set(row.vfs or row.devices) & set(devices))
 
-    def _adopt(self, uuid: str, devices: frozenset[str]) -> None:
-        """Own the partition of a guest that runs without one: its devices
-        were attached while it was running, or the ledger was lost.
+    def _adopt(self, guests: Running) -> None:
+        """Own the partitions of guests that run without one: their devices
+        were attached while they were running, or the ledger was lost.
         """
-        rows = self._ledger.partitions().values()
-        if not devices or any(row.owner == uuid for row in rows):
-            return
         try:
             partitions = self._read_partitions()
-            vfs = self._find_vfs(partitions, devices)
-            id_ = choice.choose(partitions, devices | set(vfs))
-            if id_ is None:
-                return
-            for row in rows:
-                if row.devices & partitions[id_]:
-                    raise refusals.Occupied(
-                        partition=id_, owner=row.owner, other=row.id
-                    )
         except exception.GpuFilterError as error:
-            self._say(uuid, f"Domain {uuid}: {error}")
+            self._say(self._adopt, str(error))
             return
-        self._ledger.own(
-            Ownership(
-                id_,
-                Phase.ACTIVE,
-                uuid,
-                partitions[id_],
-                tuple(vfs[gpu] for gpu in sorted(vfs)),
-                self._settings.boot,
-                self._clock(),
-            )
-        )
-        LOG.info("Partition %s is of domain %s, which runs", id_, uuid)
+        self._said.pop(self._adopt, None)
+        for uuid, devices in guests.items():
+            try:
+                self._adopt_one(partitions, uuid, devices)
+            except exception.GpuFilterError as error:
+                self._say(uuid, f"Domain {uuid}: {error}")
+
+    def _adopt_one(
+        self,
+        partitions: choice.Partitions,
+        uuid: str,
+        devices: frozenset[str],
+    ) -> None:
+        wanted = self._make_row(partitions, uuid, devices)
+        if wanted is None:
+            return
+        for row in self._ledger.partitions().values():
+            if row.devices & wanted.devices:
+                raise refusals.Occupied(
+                    partition=wanted.id, owner=row.owner, other=row.id
+                )
+        self._ledger.own(dataclasses.replace(wanted, phase=Phase.ACTIVE))
+        LOG.info("Partition %s is of domain %s, which runs", wanted.id, uuid)
 
     def repair(self) -> bool:
         """Have Fabric Manager agree with the ledger.
@@ -350,24 +383,13 @@ class Partitions:
         :returns: the VFs with which it is to be activated, in their order.
         :raises AgentError: it is another one there.
         """
-        return self._order(row, choice.check(row.id, row.devices, listed))
+        found = choice.check(row.id, row.devices, listed)
+        return vfs_lib.order(row.id, row.vfs, found, self._find_parent)
 
     def _activate(self, row: Ownership, vfs: Sequence[PciAddress]) -> None:
         self._client.activate(row.id, vfs)
         self._ledger.own(dataclasses.replace(row, phase=Phase.ACTIVE))
         LOG.info("Partition %s is active for %s", row.id, row.owner)
-
-    def _order(
-        self, row: Ownership, listed: fabric.ListedPartition
-    ) -> list[PciAddress]:
-        """Order the VFs of a guest as Fabric Manager orders the GPUs."""
-        by_gpu = {self._find_parent(vf): vf for vf in row.vfs}
-        if not by_gpu:
-            return []
-        order = [by_gpu.get(str(member.address)) for member in listed.members]
-        if None in order:
-            raise refusals.NoOrder(partition=row.id, vfs=" ".join(row.vfs))
-        return [PciAddress.parse(vf) for vf in order if vf is not None]
 
     def _leave(self, row: Ownership) -> bool:
         """Deactivate a partition, or have it done later."""
@@ -382,19 +404,6 @@ class Partitions:
         self._said.pop(row.id, None)
         LOG.info("Partition %s of %s is not active", row.id, row.owner)
         return True
-
-    def _find_vfs(
-        self, partitions: choice.Partitions, devices: Collection[str]
-    ) -> dict[str, str]:
-        """Find the VFs among devices: GPU of a partition -> VF."""
-        gpus = frozenset().union(*partitions.values())
-        found = {}
-        for device in devices:
-            if device not in gpus:
-                parent = self._find_parent(device)
-                if parent in gpus:
-                    found[str(parent)] = device
-        return found
 
     def _note(self, uuid: str) -> None:
         self._changes += 1

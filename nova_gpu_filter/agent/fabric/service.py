@@ -15,6 +15,7 @@ from typing import Final
 import uuid as uuid_lib
 
 from nova_gpu_filter import exception
+from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import domains as domains_lib
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
@@ -27,6 +28,7 @@ from nova_gpu_filter.agent.fabric import partitions as partitions_lib
 from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import fabric_manager
+from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -41,7 +43,6 @@ _FMPM_SECONDS: Final = 60.0
 _MOMENT: Final = 0.5
 """Seconds that what does not agree has to last."""
 _FMPM: Final = "fmpm"
-_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 Answer = dict[str, Any]
 Consumers = Mapping[str, tuple[str, ...]]
@@ -105,7 +106,7 @@ class Service:
             ),
             self._find_parent,
             partitions_lib.Settings(
-                options.fabric_deadline, self._tree.read(_BOOT_ID) or ""
+                options.fabric_deadline, bus_lib.read_boot(self._tree)
             ),
         )
         self._thread = threading.Thread(
@@ -123,10 +124,27 @@ class Service:
         address = address_lib.find(target or "")
         return None if address is None else str(address)
 
+    def _is_of_others(self, device: str) -> bool:
+        """Whether a device is surely none of NVIDIA's. A guest without any
+        starts whatever is wrong with what is known of partitions.
+        """
+        vendor = self._tree.read(f"{reader.DEVICES}/{device}/vendor")
+        return vendor is not None and vendor != f"{chips.NVIDIA:#06x}"
+
     # -- its thread
 
     def start(self) -> None:
         """Look after the partitions in a thread of its own."""
+        try:
+            if not self._read_partitions():
+                LOG.warning(
+                    "No fabric partition is known, so that none is activated:"
+                    " write the tags gpu_links into [pci]device_spec with"
+                    " 'nova-gpu-host config --fabric', or set"
+                    " [gpu_agent]fabric_inventory"
+                )
+        except exception.GpuFilterError as error:
+            LOG.error("No guest with a GPU can start: %s", error)
         self._thread.start()
 
     def stop(self) -> None:
@@ -137,7 +155,7 @@ class Service:
             self._thread.join()
 
     def wake(self) -> None:
-        """Have a look at libvirt made now."""
+        """Have libvirt read now."""
         self._awake.set()
 
     def _run(self) -> None:
@@ -151,7 +169,9 @@ class Service:
             self._awake.clear()
             try:
                 if is_due:
-                    last = time.monotonic() if self.look() else None
+                    last = (
+                        time.monotonic() if self.reconcile_running() else None
+                    )
                 else:
                     self.partitions.repair()
                 if self._ledger.suspects():
@@ -160,7 +180,7 @@ class Service:
                 LOG.exception("Partitions cannot be looked after")
             self._awake.wait(self._options.fabric_interval)
 
-    def look(self) -> bool:
+    def reconcile_running(self) -> bool:
         """Read what runs, and have Fabric Manager agree.
 
         :returns: whether libvirt could be read.
@@ -196,11 +216,17 @@ class Service:
             # What could not be done yet.
             self.wake()
             return {}
-        return self._audit(consumers)
+        if command in ("fabric-list", "fabric-audit"):
+            return self._audit(consumers)
+        raise errors.AgentError(reason=f"no command '{command}'")
 
     def _prepare(self, request: Mapping[str, Any]) -> Answer:
         uuid = _uuid(request)
-        devices = set(domains_lib.parse_hostdevs(str(request.get("xml"))))
+        devices = {
+            device
+            for device in domains_lib.parse_hostdevs(str(request.get("xml")))
+            if not self._is_of_others(device)
+        }
         try:
             return {"partition": self.partitions.prepare(uuid, devices)}
         except exception.GpuFilterError as error:

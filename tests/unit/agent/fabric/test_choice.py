@@ -2,13 +2,19 @@
 
 """Which partition a guest's GPUs are, with Module Ids in another order."""
 
+import dataclasses
 import json
 
 import pytest
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent.fabric import choice
+from nova_gpu_filter.host import inventory
+from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import host_links
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.saved import inventory_json
 from nova_gpu_filter.nova_rules import pci_options
 from tests.unit.agent.fabric import managers
 
@@ -106,6 +112,50 @@ def test_what_fabric_manager_knows_must_be_the_same():
         choice.check(4, devices, listed((1, ""), (3, "")))
 
 
-def test_an_inventory_that_is_none_is_refused(tmp_path):
-    with pytest.raises(errors.AgentError):
-        choice.read_inventory(str(tmp_path / "none"))
+def test_partitions_are_read_from_a_saved_inventory(tmp_path):
+    addresses = (PciAddress(0, 0x86, 0, 0), PciAddress(0, 0x87, 0, 0))
+    host = inventory.Inventory(
+        hostname="hgx-1",
+        functions=tuple(
+            inventory.Function(
+                address, inventory.Kind.GPU, 0x030200, 0x10DE, 0x2330
+            )
+            for address in addresses
+        ),
+    )
+    links = linking.join(host)
+    path = tmp_path / "inventory.json"
+    path.write_text(json.dumps(inventory_json.write(host, links)))
+    with pytest.raises(errors.AgentError, match="has no fabric partitions"):
+        choice.read_inventory(str(path))
+    links = dataclasses.replace(
+        links,
+        partitions=(host_links.Partition(3, addresses, (1, 3), False),),
+    )
+    path.write_text(json.dumps(inventory_json.write(host, links)))
+    assert choice.read_inventory(str(path)) == {
+        3: frozenset({"0000:86:00.0", "0000:87:00.0"})
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        (b"", "JSON"),
+        (b"{}", "nova-gpu-host inventory"),
+        (b"\xff\xfe", "utf-8"),
+    ],
+)
+def test_an_inventory_that_is_none_is_named_with_its_option(
+    tmp_path, text, words
+):
+    path = tmp_path / "inventory.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(errors.AgentError) as caught:
+        choice.read_inventory(str(path))
+    message = str(caught.value)
+    assert message.startswith(f"[gpu_agent]fabric_inventory = {path}: ")
+    assert words in message
+    assert "\n" not in message

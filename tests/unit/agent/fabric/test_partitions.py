@@ -222,6 +222,22 @@ def test_a_lost_ledger_is_made_again_of_what_runs(node, tmp_path):
     assert node.manager.active() == set()
 
 
+def test_guests_without_a_partition_cost_one_reading_of_what_is_known(node):
+    readings = []
+    node.agent._read_partitions = lambda: readings.append(1) or node.known
+    for number in range(3):
+        node.guests[f"nic-{number}"] = frozenset({f"0000:18:00.{number}"})
+    assert node.look()
+    assert len(readings) == 1
+
+
+def test_guests_of_which_hooks_have_spoken_are_forgotten_in_time(node):
+    for _ in range(3):
+        node.stop(node.start(3))
+    assert node.look()
+    assert node.agent._changed == {}
+
+
 def test_devices_that_are_plugged_while_a_guest_runs_are_followed(node):
     # nova suspend, and nova resume.
     name = node.start(3)
