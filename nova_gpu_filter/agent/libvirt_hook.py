@@ -50,6 +50,8 @@ def connect(seconds: float) -> socket.socket:
     until = time.monotonic() + seconds
     while True:
         connection = socket.socket(socket.AF_UNIX)
+        # Before it connects: a daemon that hangs accepts nothing.
+        connection.settimeout(ANSWER_SECONDS)
         try:
             connection.connect(SOCKET)
         except OSError:
@@ -58,7 +60,6 @@ def connect(seconds: float) -> socket.socket:
                 raise
             time.sleep(0.1)
         else:
-            connection.settimeout(ANSWER_SECONDS)
             return connection
 
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from nova_gpu_filter.agent import libvirt_hook
 from nova_gpu_filter.cmd import agent as command
 from tests.functional.agent import test_daemon
 from tests.functional.agent import worlds
@@ -129,7 +130,7 @@ def test_a_partition_that_fails_is_quarantined_and_the_other_goes_on(
     assert running.manager.active() == {2}
 
 
-def test_restarts_and_lost_hooks_are_made_good_in_5_seconds(running):
+def test_restarts_and_lost_hooks_are_made_good(running):
     first, _, _ = start(running, GPU)
     second, _, _ = start(running, OTHER)
     running.manager.restart()
@@ -173,6 +174,15 @@ def test_the_host_has_traits_of_version_and_problems(running, node, caplog):
     assert set(ask_placement(running, path)["traits"]) == {version, problem}
 
 
+def test_traits_that_cannot_be_known_are_told_once(running, caplog):
+    running.manager.set("away", 1)
+    for _ in range(2):
+        running.daemon._set_traits(
+            running.daemon.keeper, running.daemon.fabric
+        )
+    assert caplog.text.count("Traits of this host: Fabric Manager") == 1
+
+
 def test_libvirt_that_waits_for_the_hook_keeps_nobody_from_starting(running):
     # It holds the lock of the domain: whoever asks it waits.
     running.libvirt.is_away = True
@@ -181,6 +191,21 @@ def test_libvirt_that_waits_for_the_hook_keeps_nobody_from_starting(running):
     assert (code, errors) == (0, "")
     assert running.manager.active() == {1}
     running.libvirt.is_away = False
+
+
+def test_without_fabric_manager_the_hook_keeps_nobody_from_starting(
+    node, placement, tmp_path, capsys, caplog
+):
+    with test_daemon.Running(placement, tmp_path, node, capsys) as made:
+        made.wait_for({GPU: "free", OTHER: "free"})
+        made.hook = libvirt_hook.__file__
+        domain, code, errors = start(made, GPU)
+        assert (code, errors) == (0, "")
+        assert call_hook(made, domain, "release", "end") == (0, "")
+        code, out, errors = made.run("fabric", "audit")
+        assert (code, out) == (3, "")
+        assert "[gpu_agent]fabric_manager is empty" in errors
+    assert "remove the hook" in caplog.text
 
 
 def test_fabric_without_a_word_is_one_line(capsys):

@@ -2,6 +2,7 @@
 
 """The hook of libvirt, run as libvirt runs it."""
 
+import io
 import json
 import os
 import socket
@@ -129,6 +130,33 @@ def test_without_an_agent_no_guest_with_devices_starts(
             arguments = ["vm", operation, part, "-"]
             assert libvirt_hook.main(arguments) == code
         assert "is nova-gpu-agent running?" in capsys.readouterr().err
+
+
+def test_an_agent_that_accepts_nothing_is_given_up(
+    tmp_path, monkeypatch, capsys
+):
+    path = str(tmp_path / "agent.sock")
+    monkeypatch.setattr(libvirt_hook, "SOCKET", path)
+    monkeypatch.setattr(libvirt_hook, "CONNECT_SECONDS", {"prepare": 0.3})
+    with (
+        socket.socket(socket.AF_UNIX) as server,
+        socket.socket(socket.AF_UNIX) as first,
+    ):
+        server.bind(path)
+        server.listen(0)
+        first.connect(path)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(xml("0000:86:00.0")))
+        assert libvirt_hook.main(["vm", "prepare", "begin", "-"]) == 1
+    assert "is nova-gpu-agent running?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("operation", ["prepare", "release"])
+def test_an_empty_xml_is_one_line(operation):
+    part = {"prepare": "begin", "release": "end"}[operation]
+    code, errors = run("/none", "", "vm", operation, part, "-")
+    assert code == (operation == "prepare")
+    assert errors.startswith("nova-gpu-agent: vm: no XML of a domain: ")
+    assert errors.count("\n") == 1
 
 
 def test_an_agent_that_starts_in_time_is_waited_for(tmp_path):
