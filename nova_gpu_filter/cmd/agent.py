@@ -4,7 +4,6 @@
 
 import argparse
 from collections.abc import Sequence
-import datetime
 from importlib import metadata
 import logging
 import os
@@ -29,12 +28,11 @@ _COLUMNS: Final = ("Device", "State", "Reason", "Since", "By", "Server")
 
 
 def _row(device: dict[str, Any]) -> tuple[Any, ...]:
-    since = datetime.datetime.fromtimestamp(device["since"], datetime.UTC)
     return (
         device["device"],
         device["state"],
         device["reason"],
-        since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        agent_fabric.format_time(device["since"]),
         device["by"],
         device["server"] or "",
     )
@@ -262,8 +260,8 @@ def _run_daemon(prog: str, argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nova-gpu-agent``.
 
-    :returns: 0; 1 where the daemon cannot do its work at the moment; 3 for
-        wrong usage, and what was refused.
+    :returns: 0; 1 where the daemon cannot do its work at the moment; 2 where
+        an audit finds something; 3 for wrong usage, and what was refused.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     return arguments.run_to_exit_code(lambda: _run(given or ["--help"]))

@@ -23,18 +23,21 @@ _COLUMNS: Final = (
 _PROBLEM_COLUMNS: Final = ("Problem", "Partition", "Server", "Reason")
 
 
+def format_time(seconds: float | None) -> str:
+    """Write a time, in seconds since 1970, as the agent's tables have it."""
+    if seconds is None:
+        return ""
+    time = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _row(partition: dict[str, Any]) -> tuple[Any, ...]:
-    since = ""
-    if partition["since"] is not None:
-        since = datetime.datetime.fromtimestamp(
-            partition["since"], datetime.UTC
-        ).strftime("%Y-%m-%dT%H:%M:%SZ")
     return (
         partition["partition"],
         partition["active"],
         partition["server"] or "",
         partition["phase"] or "",
-        since,
+        format_time(partition["since"]),
         " ".join(partition["devices"]),
         " ".join(map(str, partition["modules"])),
     )
