@@ -140,6 +140,8 @@ class Daemon:
                 options.ledger,
             )
         self.keeper: keeper_lib.Keeper | None = None
+        self._said: str | None = None
+        """Why the traits of the host were not set."""
         self.fabric: fabric_lib.Service | None = None
         if options.fabric_manager:
             self.fabric = fabric_lib.Service(
@@ -271,10 +273,14 @@ class Daemon:
         try:
             wanted = fabric.name_traits(keeper.consumers())
             if keeper.set_root_traits(wanted, fabric_traits.is_ours):
-                LOG.info("Traits of this host: %s", ", ".join(sorted(wanted)))
+                shown = ", ".join(sorted(wanted)) or "none of the fabric"
+                LOG.info("Traits of this host: %s", shown)
+            self._said = None
         except exception.GpuFilterError as error:
             # They stay as they are, and devices are looked after all the same.
-            LOG.warning("Traits of this host: %s", error)
+            if self._said != str(error):
+                LOG.warning("Traits of this host: %s", error)
+            self._said = str(error)
 
     def close(self) -> None:
         """Give everything back."""
