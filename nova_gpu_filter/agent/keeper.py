@@ -97,6 +97,8 @@ class Keeper:
         :returns: whether everything could be read and written.
         """
         with self._lock:
+            # The ledger says it, whether Placement answers or not.
+            self._quarantine_suspects()
             try:
                 self._providers = self._read_providers()
                 holders = self._domains.read_holders()
@@ -111,11 +113,19 @@ class Keeper:
             if self.blind is not None:
                 LOG.info("Placement, libvirt and sysfs have been read")
             self.blind = None
-            self.quarantine_suspects()
             done = [
                 self._follow(provider, holders, dead)
                 for provider in self._providers.values()
             ]
+            # Those of which this pass has made the first record.
+            for address, reason in self._quarantine_suspects():
+                LOG.error(
+                    "Device %s is not quarantined, since it is not looked"
+                    " after: %s",
+                    address,
+                    reason,
+                )
+                self._ledger.clear_suspect(address)
             waiting = [
                 provider
                 for provider in self._providers.values()
@@ -257,6 +267,21 @@ class Keeper:
         if not found:
             return record
         return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
+
+    def _quarantine_suspects(self) -> list[tuple[str, str]]:
+        """Quarantine devices whose partition could not be activated.
+
+        :returns: (address, reason) of those that the ledger does not know.
+        """
+        known = self._ledger.records()
+        unknown = []
+        for address, reason in self._ledger.suspects().items():
+            if address in known:
+                self.quarantine(address, reason, AGENT)
+                self._ledger.clear_suspect(address)
+            else:
+                unknown.append((address, reason))
+        return unknown
 
     def _update_placement(
         self, provider: providers_lib.Provider, record: states.Record
@@ -439,18 +464,6 @@ class Keeper:
         :meth:`providers.Providers.set_root_traits`.
         """
         return self._placement.set_root_traits(wanted, is_ours)
-
-    def quarantine_suspects(self) -> None:
-        """Quarantine devices whose partition could not be activated."""
-        for address, reason in self._ledger.suspects().items():
-            try:
-                self.quarantine(address, reason, AGENT)
-            except errors.UnknownDevice as error:
-                if self.blind is not None:
-                    # It may be in Placement.
-                    continue
-                LOG.error("Not quarantined: %s (%s)", error, reason)
-            self._ledger.clear_suspect(address)
 
     def find(self, device: str) -> states.Record:
         """Find a device by its address, in any form.

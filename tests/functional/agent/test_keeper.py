@@ -25,6 +25,31 @@ def world(placement, tmp_path, is_one_time_use):
     return made
 
 
+def test_a_suspect_is_quarantined_whether_placement_answers_or_not(world):
+    world.ledger.suspect([GPU], "no NVLink")
+    world.is_placement_away = True
+    world.run()
+    assert world.state(GPU) is State.QUARANTINED
+    assert world.ledger.suspects() == {}
+    world.is_placement_away = False
+    world.run()
+    assert world.offered() == {OTHER}
+
+
+def test_a_suspect_of_a_new_ledger_is_quarantined_with_its_first_record(
+    placement, tmp_path, is_one_time_use, caplog
+):
+    world = worlds.World(placement, tmp_path, is_one_time_use)
+    world.ledger.suspect([GPU, "0000:01:00.0"], "no NVLink")
+    world.run()
+    assert world.state(GPU) is State.QUARANTINED
+    assert world.ledger.get(GPU).reason == "no NVLink"
+    assert world.ledger.suspects() == {}
+    assert "0000:01:00.0 is not quarantined" in caplog.text
+    world.run()
+    assert world.offered() == {OTHER}
+
+
 def test_ten_uses_and_each_time_it_is_clean_before_the_next(world):
     resets = world.resets[GPU]
     for _ in range(10):
