@@ -77,11 +77,12 @@ def _find_by_rest(
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
     found = placement.find_candidates(question.rest_query, most)
     _refuse_sharing(found, devices, placement)
-    return Found(
-        trees.read(question, found, devices[0], devices[1:]),
-        found["provider_summaries"],
-        is_truncated=_is_truncated(found, most),
-    )
+    is_truncated = _is_truncated(found, most)
+    read = trees.read(question, found, devices[0], devices[1:])
+    if is_truncated and not _find_sharing(placement):
+        # Of these, no way to serve the rest would leave enough.
+        read = trees.drop_short(question, read, found["provider_summaries"])
+    return Found(read, found["provider_summaries"], is_truncated)
 
 
 def _find_devices(
@@ -105,11 +106,13 @@ def _refuse_sharing(
     placement: inner.Conversation,
 ) -> None:
     trees.refuse_sharing(
-        found["provider_summaries"],
-        devices,
-        lambda: {
-            provider
-            for providers in placement.find_providers(_SHARING).values()
-            for provider in providers
-        },
+        found["provider_summaries"], devices, lambda: _find_sharing(placement)
     )
+
+
+def _find_sharing(placement: inner.Conversation) -> set[str]:
+    return {
+        provider
+        for providers in placement.find_providers(_SHARING).values()
+        for provider in providers
+    }

@@ -7,6 +7,7 @@ class, and the groups in no class, with what they take, are the **rest**. One
 tree can have several rests: other providers that serve the same groups.
 """
 
+import collections
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -237,6 +238,40 @@ def _subtract_device(
     if not left:
         del rest[device]
     return rest
+
+
+def drop_short(
+    question: query.Question, found: Iterable[Tree], summaries: Summaries
+) -> list[Tree]:
+    """Drop trees that have less than all groups together ask for.
+
+    :param found: trees that share no provider with others, so that whatever
+        serves the rest, it is of the tree.
+    """
+    free_by_root: dict[str, collections.Counter[str]] = {}
+    for summary in summaries.values():
+        free = free_by_root.setdefault(
+            summary["root_provider_uuid"], collections.Counter()
+        )
+        for resource_class, inventory in summary["resources"].items():
+            # An operator may have lowered a capacity below what is used.
+            free[resource_class] += max(
+                0, inventory["capacity"] - inventory["used"]
+            )
+    asked: collections.Counter[str] = collections.Counter()
+    for group_class in question.classes:
+        for resource_class, amount in group_class.resources:
+            asked[resource_class] += amount * group_class.size
+    kept = []
+    for tree in found:
+        # All rests take the same, of other providers.
+        wanted = asked + sum(
+            map(collections.Counter, tree.rests[0].allocations.values()),
+            collections.Counter(),
+        )
+        if wanted <= free_by_root[tree.root]:
+            kept.append(tree)
+    return kept
 
 
 def find_remaining_capacity(

@@ -16,9 +16,10 @@ PORT = ["resources_p=PORT:1", "same_subtree=_p"]
 class Placement:
     """A Placement with some providers, that notes what it is asked."""
 
-    def __init__(self, summaries, ways=1):
+    def __init__(self, summaries, ways=1, sharing=()):
         self.summaries = summaries
         self.ways = ways
+        self.sharing = sharing
         self.opened = []
         self.asked = []
 
@@ -31,8 +32,8 @@ class Placement:
             return builders.inner_answer(self.summaries)
         roots = [
             root
-            for root in self.summaries
             for _ in range(self.ways)
+            for root in self.summaries
             if root == self.summaries[root]["root_provider_uuid"]
         ]
         requests = [
@@ -46,6 +47,8 @@ class Placement:
 
     def find_providers(self, text):
         self.asked.append((text, None))
+        if "MISC_SHARES_VIA_AGGREGATE" in text:
+            return {name: [name] for name in self.sharing}
         return builders.providers(self.summaries, GPU if GPU in text else NIC)
 
 
@@ -112,3 +115,21 @@ def test_devices_that_are_sharing_providers_are_refused():
         search.find_trees(
             builders.question(3, nics=1), Placement(summaries), 1
         )
+
+
+@pytest.mark.parametrize(
+    ("sharing", "ways", "roots"),
+    [((), 99, ["b"]), (["s"], 99, ["a", "b"]), ((), 1, ["a", "b"])],
+)
+def test_of_too_many_ways_trees_that_can_have_none_are_dropped(
+    sharing, ways, roots
+):
+    # Of "a" two GPUs are free. Where not all ways to serve the rest were read,
+    # it would be left open whether another one leaves enough.
+    summaries = builders.host("a", 3) | builders.host("b", 3)
+    summaries["a-g0"]["resources"][GPU]["used"] = 1
+    placement = Placement(summaries, ways, sharing)
+    question = builders.question(3, others=PORT)
+    found = search.find_trees(question, placement, 1)
+    assert [tree.root for tree in found.provider_trees] == roots
+    assert found.is_truncated is (ways > 1)

@@ -278,3 +278,31 @@ def test_what_the_rest_takes_of_a_device_counts():
     )
     assert found == {"g": {GPU: 3}}
     assert [amount for *_, amount in inventories.asked] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("free", "used", "kept"), [(4, 0, True), (3, 0, False), (5, 2, False)]
+)
+def test_what_the_rest_takes_counts_for_whether_a_tree_is_short(
+    free, used, kept
+):
+    # Three groups, and a GPU for the unsuffixed one.
+    question = builders.question(3, unsuffixed=f"VCPU:1,{GPU}:1")
+    summaries = builders.host("a", free)
+    for i in range(used):
+        summaries[f"a-g{i}"]["resources"][GPU]["used"] = 1
+    rests = [
+        trees.Rest({"a": {"VCPU": 1}, f"a-g{i}": {GPU: 1}}, {}, [])
+        for i in range(free)
+    ]
+    tree = trees.Tree("a", rests, [[f"a-g{i}" for i in range(free)]])
+    assert trees.drop_short(question, [tree], summaries) == [tree] * kept
+
+
+def test_a_provider_that_gives_more_than_it_may_takes_nothing_of_others():
+    question = builders.question(3)
+    summaries = builders.host("a", 4)
+    summaries["a-g0"]["resources"][GPU] = {"capacity": 0, "used": 1}
+    rest = trees.Rest({"a": {"VCPU": 1}}, {}, [])
+    tree = trees.Tree("a", [rest], [["a-g1", "a-g2", "a-g3"]])
+    assert trees.drop_short(question, [tree], summaries) == [tree]
