@@ -28,6 +28,10 @@ class Use(enum.Enum):
 
     BMC = "bmc"
     """It is the graphics of the BMC."""
+    DISPLAY = "display"
+    """It is a display adapter of the board or of a virtual machine."""
+    PROCESSOR = "processor"
+    """It is the graphics of a processor, and a display of the host."""
     MANAGEMENT = "management"
     CONSOLE = "console"
     NETWORK = "network"
@@ -163,6 +167,11 @@ class Function:
     def is_needed_by_host(self) -> bool:
         """Whether the host itself uses it, so that no guest should get it."""
         return self.is_boot_display or bool(self.host_uses)
+
+    @property
+    def is_display_only(self) -> bool:
+        """Whether it is no GPU for guests: one for a console and no more."""
+        return any(one.use in (Use.BMC, Use.DISPLAY) for one in self.host_uses)
 
     @property
     def why_needed(self) -> str:

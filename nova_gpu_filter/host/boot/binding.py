@@ -128,7 +128,9 @@ def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
     if context.asked or not gpu.is_needed_by_host:
         return context.asked
     return tuple(
-        one.address for one in context.host.gpus if one.is_boot_display
+        one.address
+        for one in context.host.gpus
+        if one.is_needed_by_host and not one.is_display_only
     )
 
 

@@ -17,6 +17,10 @@ CHECK = "host-use"
 # What to do before such a device can go to a guest, by the use.
 _FIRST = {
     Use.BMC: "# leave it to the host: the BMC's remote console shows it",
+    Use.DISPLAY: "# leave it to the host: it is good for a console only",
+    Use.PROCESSOR: (
+        "# leave it to the host, or bind it to vfio-pci to offer it"
+    ),
     Use.MANAGEMENT: "# leave it to the host, which is managed by it",
     Use.CONSOLE: (
         "# make another display the primary one in the firmware's setup, or"

@@ -26,7 +26,6 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.sysfs import reader
 
 
@@ -40,8 +39,9 @@ def check(
     host = context.host
     gpus = host.gpus
     # The display of the console is for the host, unless it has no other GPU
-    # or the operator names it. The graphics of its BMC are no GPU at all.
-    real = [gpu for gpu in gpus if not _is_of_bmc(gpu)]
+    # or the operator names it; so is that of a processor. The graphics of its
+    # BMC, of its board or of a virtual machine are no GPU at all.
+    real = [gpu for gpu in gpus if not gpu.is_display_only]
     candidates = [gpu for gpu in real if not gpu.is_needed_by_host] or real
     if not real:
         yield Finding(
@@ -55,7 +55,7 @@ def check(
             continue
         if gpu in candidates or only:
             yield from _device(context, gpu)
-        elif _is_of_bmc(gpu):
+        elif not gpu.is_boot_display or gpu.is_display_only:
             yield from host_needs.check(context, gpu, False)
         else:
             yield Finding(
@@ -74,10 +74,6 @@ def check(
             if not only:
                 continue
         yield from _shared_device(context, device, bool(only))
-
-
-def _is_of_bmc(gpu: Function) -> bool:
-    return any(one.use is Use.BMC for one in gpu.host_uses)
 
 
 def _path(function: Function) -> str:
@@ -139,7 +135,7 @@ def _address(gpu: Function) -> Iterator[Finding]:
 
 
 def _console(context: Context, gpu: Function) -> Iterator[Finding]:
-    if _is_of_bmc(gpu):
+    if gpu.is_display_only:
         yield from host_needs.check(context, gpu, True)
     elif gpu.is_boot_display:
         yield Finding(

@@ -21,6 +21,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import HostUse
 from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -96,22 +97,26 @@ class HostUses:
         product_id: int,
         class_code: int,
     ) -> Iterator[HostUse]:
-        for use, rows, text in (
-            (Use.BMC, management.GRAPHICS, "the graphics of the host's BMC"),
-            (
+        path = f"{DEVICES}/{address}/device"
+        ids = f"{vendor_id:04x}:{product_id:04x}"
+        display = displays.find(vendor_id, product_id, class_code)
+        if display is not None:
+            yield HostUse(
+                Use.BMC if display.is_of_bmc else Use.DISPLAY,
+                f"it is {display.what} ({display.name})",
+                path,
+                ids,
+            )
+        channel = management.find(
+            management.FUNCTIONS, vendor_id, product_id, class_code
+        )
+        if channel is not None:
+            yield HostUse(
                 Use.MANAGEMENT,
-                management.FUNCTIONS,
-                "the host's way to its BMC",
-            ),
-        ):
-            row = management.find(rows, vendor_id, product_id, class_code)
-            if row is not None:
-                yield HostUse(
-                    use,
-                    f"it is {text} ({row.name})",
-                    f"{DEVICES}/{address}/device",
-                    f"{vendor_id:04x}:{product_id:04x}",
-                )
+                f"it is the host's way to its BMC ({channel.name})",
+                path,
+                ids,
+            )
 
     def _product_data(
         self, address: PciAddress, vendor_id: int, product_id: int

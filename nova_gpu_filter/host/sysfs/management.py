@@ -7,8 +7,6 @@ Sources: the PCI ids of the kernel's drivers, one line each.
 
 import dataclasses
 
-_DISPLAY = 0x03
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
@@ -28,50 +26,6 @@ def _ids(*ids: int) -> frozenset[int]:
 
 
 _ANY = _ids()
-
-GRAPHICS = (
-    Row("ASPEED", 0x1A03, _ANY, _DISPLAY, "drivers/gpu/drm/ast/ast_drv.c"),
-    Row(
-        "Matrox G200",
-        0x102B,
-        _ids(
-            *(0x0520, 0x0521, 0x0522, 0x0524, 0x0530, 0x0532),
-            *(0x0533, 0x0534, 0x0536, 0x0538, 0x053A),
-        ),
-        _DISPLAY,
-        "drivers/gpu/drm/mgag200/mgag200_drv.c",
-    ),
-    Row(
-        "HiSilicon Hi171x",
-        0x19E5,
-        _ids(0x1711),
-        _DISPLAY,
-        "drivers/gpu/drm/hisilicon/hibmc/hibmc_drm_drv.c",
-    ),
-    Row(
-        "XGI Volari",
-        0x18CA,
-        _ANY,
-        _DISPLAY,
-        "drivers/video/fbdev/sis/sis_main.h; pci.ids 18ca",
-    ),
-    Row(
-        "Silicon Motion",
-        0x126F,
-        _ANY,
-        _DISPLAY,
-        "drivers/video/fbdev/sm712fb.c, drivers/staging/sm750fb/sm750.c",
-    ),
-    Row(
-        "ATI ES1000 or Rage XL",
-        0x1002,
-        _ids(0x4752, 0x515E, 0x5969),
-        _DISPLAY,
-        "include/drm/drm_pciids.h (RV100), drivers/video/fbdev/aty"
-        " (Rage XL); pci.ids names ES1000",
-    ),
-)
-"""Graphics of a BMC: a frame buffer for its remote console, no GPU."""
 
 FUNCTIONS = (
     Row(

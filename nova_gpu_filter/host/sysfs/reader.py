@@ -24,6 +24,7 @@ from nova_gpu_filter.host.inventory import PcieLink
 from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.sysfs import attributes
 from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -228,6 +229,7 @@ def _function(
     )
     override = text("driver_override")
     numa = number("numa_node")
+    driver = tree.link_name(f"{path}/driver") if "driver" in files else None
     root, bridges = _way(tree, path)
     name = words.product(vendor, product)
     uses = (
@@ -239,6 +241,7 @@ def _function(
             is_vf=seen.physfn is not None,
         ),
         *_boot_vga(seen, text("boot_vga")),
+        *_of_processor(seen, driver),
     )
     return Function(
         address=seen.address,
@@ -256,7 +259,7 @@ def _function(
         chip=(chips.find(vendor, product, name) if kind is Kind.GPU else None),
         numa_node=None if numa is None or numa < 0 else numa,
         iommu_group=seen.iommu_group,
-        driver=tree.link_name(f"{path}/driver") if "driver" in files else None,
+        driver=driver,
         # The kernel prints a null pointer where none is set.
         driver_override=None if override in ("(null)", "") else override,
         sriov_totalvfs=number("sriov_totalvfs"),
@@ -289,6 +292,21 @@ def _boot_vga(seen: _PciFunction, value: str | None) -> Iterator[HostUse]:
             "the host's console is on it",
             f"{seen.path}/boot_vga",
             value,
+        )
+
+
+def _of_processor(seen: _PciFunction, driver: str | None) -> Iterator[HostUse]:
+    assert seen.class_code is not None
+    assert seen.ids is not None
+    row = displays.find_of_processor(
+        seen.address, *seen.ids, seen.class_code, driver, seen.files
+    )
+    if row is not None:
+        yield HostUse(
+            Use.PROCESSOR,
+            f"it is the graphics of the processor ({row.name})",
+            f"{seen.path}/driver",
+            driver,
         )
 
 

@@ -459,6 +459,130 @@ def test_graphics_of_a_bmc_are_no_gpu_for_guests(host, ids, boot_vga):
     ]
 
 
+def add_display(host, ids, code=0x030000, address=BMC, **files):
+    host.add(
+        Pci(
+            address,
+            f"pci{address[:7]}",
+            ids,
+            code,
+            group=90,
+            bars=(1 << 24,),
+            link=None,
+            **files,
+        )
+    )
+
+
+def offered(host):
+    inventory = reader.read(tree.Tree(str(host.root)))
+    return [
+        str(one.address)
+        for one in fragment.chosen(inventory, fragment.Options())
+    ]
+
+
+@pytest.mark.parametrize("driver", [None, "bochs-drm"])
+@pytest.mark.parametrize("code", [0x030000, 0x038000])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *("1db7:dc20", "1db7:dc22", "1db7:dc3e"),
+        *("0014:7a06", "0014:7a36", "0014:7a25", "0014:7a46"),
+        *("1d17:3a04", "1d17:3d01", "1106:7122"),
+        *("1234:1111", "4321:1111", "1013:00b8", "1b36:0100", "1af4:1050"),
+        *("15ad:0405", "15ad:0406", "80ee:beef", "1414:5353", "1ab8:4005"),
+        "5853:c147",
+    ],
+)
+def test_displays_of_boards_and_virtual_machines_are_no_gpus(
+    host, ids, code, driver
+):
+    add_display(host, ids, code, driver=driver, boot_vga=False)
+    assert function(host, BMC).host_uses[0].use is Use.DISPLAY
+    assert offered(host) == [GPU]
+    files = tree.Tree(str(host.root))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    assert [
+        (one.severity.name, one.check)
+        for one in readiness.check(context)
+        if one.device == BMC
+    ] == [("NOTE", "host-use")]
+
+
+@pytest.mark.parametrize(
+    ("ids", "code"),
+    [
+        # Cards of vendors that are young, and accelerators.
+        *(("0731:7200", 0x030000), ("1ed5:0222", 0x030000)),
+        *(("6766:3d02", 0x030000), ("1e3e:0001", 0x030200)),
+        *(("1d94:0001", 0x120000), ("1af4:1041", 0x020000)),
+        # What is no display is no display.
+        *(("1db7:dc3f", 0x010601), ("0014:7a34", 0x0C0330)),
+    ],
+)
+def test_other_devices_are_no_displays_of_boards(host, ids, code):
+    add_display(host, ids, code)
+    assert function(host, BMC).host_uses == ()
+
+
+PROCESSORS = [
+    ("8086:4c8a", "0000:00:02.0", "i915"),
+    ("8086:3e96", "0000:00:02.0", "i915"),
+    ("8086:7d67", "0000:00:02.0", "xe"),
+    ("1002:164e", "0000:0f:00.0", "amdgpu"),
+    ("1002:13c0", "0000:7b:00.0", "amdgpu"),
+    ("1002:1638", "0000:30:00.0", "amdgpu"),
+    ("1002:130f", "0000:00:01.0", "radeon"),
+]
+
+
+@pytest.mark.parametrize(("ids", "address", "driver"), PROCESSORS)
+def test_graphics_of_a_processor_are_left_to_the_host(
+    host, ids, address, driver
+):
+    add_display(host, ids, address=address, driver=driver, boot_vga=False)
+    assert function(host, address).host_uses[0].use is Use.PROCESSOR
+    assert offered(host) == [GPU]
+
+
+@pytest.mark.parametrize(("ids", "address", "driver"), PROCESSORS)
+def test_graphics_of_a_processor_can_be_for_guests(host, ids, address, driver):
+    add_display(host, ids, address=address, driver="vfio-pci", boot_vga=False)
+    assert function(host, address).host_uses == ()
+    assert set(offered(host)) == {GPU, address}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"mdev": (("i915-GVTg_V5_4", "GVTg_V5_4", 1),)},
+        {"driver": None},
+    ],
+)
+def test_graphics_of_a_processor_that_is_shared_are_not_the_hosts(host, files):
+    display = {"driver": "i915", "boot_vga": False} | files
+    add_display(host, "8086:3e96", address="0000:00:02.0", **display)
+    assert function(host, "0000:00:02.0").host_uses == ()
+
+
+@pytest.mark.parametrize(
+    ("ids", "address", "driver"),
+    [
+        # A card of Intel's, AMD's cards and MI300A.
+        ("8086:56c0", "0000:75:00.0", "i915"),
+        ("8086:0bda", "0000:75:00.0", "xe"),
+        ("1002:744c", "0000:75:00.0", "amdgpu"),
+        ("1002:74a0", "0000:75:00.0", "amdgpu"),
+    ],
+)
+def test_cards_are_no_graphics_of_a_processor(host, ids, address, driver):
+    add_display(host, ids, address=address, driver=driver)
+    assert function(host, address).host_uses == ()
+    assert set(offered(host)) == {GPU, address}
+
+
 @pytest.mark.parametrize(
     ("ids", "code"),
     [
