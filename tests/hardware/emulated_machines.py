@@ -98,6 +98,8 @@ class Machine:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Files of /etc at first boot."""
     memory_mib: int = 900
+    more: tuple[str, ...] = ()
+    """Further devices, as QEMU names them, that are no cards to look at."""
     is_networked: bool = False
     """Whether it has a network card, by which it reaches 127.0.0.1 of the
     machine that emulates it as 10.0.2.2."""
@@ -374,6 +376,21 @@ K2_NODE = Machine(
     console="console",
     memory_mib=1800,
     is_networked=True,
+)
+
+SRIOV = Machine(
+    "sriov",
+    # The one device of QEMU with a driver in Linux that makes VFs of it.
+    roots=(Root((_one("console", CONSOLE),)),),
+    links=(),
+    console="console",
+    memory_mib=1200,
+    more=(
+        "pcie-root-port,id=sriov,bus=pcie.0,chassis=90,addr=1e",
+        "nvme-subsys,id=subsystem",
+        "nvme,serial=1,subsys=subsystem,bus=sriov,sriov_max_vfs=4"
+        ",sriov_vq_flexible=8,sriov_vi_flexible=4",
+    ),
 )
 
 MACHINES = (K2_WORKSTATION, HGX, CASCADE, AUDIO, NO_ACS, IOMMU_OFF, AMD)

@@ -64,6 +64,8 @@ _MODULES = (
     "vfio_pci",
     "vfio_iommu_type1",
     "snd_hda_intel",
+    # Makes VFs of the NVMe of QEMU.
+    "nvme",
     "virtio_net",
     # Lays the packages over /usr.
     "overlay",

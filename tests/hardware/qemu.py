@@ -125,6 +125,8 @@ def arguments(
                 f",size={device.model.bar}",
             ]
     found += _Tree(machine).arguments()
+    for device in machine.more:
+        found += ["-device", device]
     return found
 
 
