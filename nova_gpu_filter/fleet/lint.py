@@ -112,19 +112,20 @@ def _without_devices(question: Question) -> Iterator[FlavorProblem]:
     specs = question.flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
-    without_effect = [
-        key for key in (policy.LINK_KEY, policy.SPREAD_KEY) if key in specs
-    ]
-    for key in without_effect:
+    classes = _mediated_classes(question)
+    if policy.LINK_KEY in specs:
         yield FlavorProblem(
             Severity.WARNING,
-            key,
+            policy.LINK_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    is_mediated = any(
-        several_vgpus.list_groups(specs, _mediated_classes(question))
-    )
-    if not without_effect and not is_mediated:
+    for severity, key, text in several_vgpus.spread_problems(specs, classes):
+        yield FlavorProblem(Severity(severity), key, text)
+    is_mediated = any(several_vgpus.list_groups(specs, classes))
+    if (
+        specs.keys().isdisjoint((policy.LINK_KEY, policy.SPREAD_KEY))
+        and not is_mediated
+    ):
         yield FlavorProblem(
             Severity.NOTE,
             extra_specs.ALIAS_KEY,

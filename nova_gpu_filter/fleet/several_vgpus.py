@@ -11,9 +11,11 @@ several groups).
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-import re
 
-VGPU = "VGPU"
+from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules import resource_groups
+from nova_gpu_filter.topology import policy
+
 _POLICY = "group_policy"
 _ISOLATE = "isolate"
 
@@ -25,15 +27,10 @@ def list_groups(
 
     :param classes: their resource classes, beside VGPU.
     """
-    known = {VGPU, *classes}
-    for key, value in specs.items():
-        prefix, _, name = key.partition(":")
-        if (
-            name in known
-            and re.fullmatch("resources[0-9A-Za-z_-]*", prefix)
-            and re.fullmatch("0*[1-9][0-9]*", value, re.ASCII)
-        ):
-            yield key
+    known = {resource_groups.VGPU, *classes}
+    for asked in resource_groups.parse(specs):
+        if asked.resource_class in known:
+            yield asked.key
 
 
 def problems(
@@ -60,4 +57,35 @@ def problems(
             _POLICY,
             f"{' and '.join(groups)} may be given of one GPU, which not every"
             f" driver does: set {_POLICY}={_ISOLATE}",
+        )
+
+
+def spread_problems(
+    specs: Mapping[str, str], classes: Iterable[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield why ``gpu:spread`` of a flavor without an alias has no effect.
+
+    :param classes: resource classes of mediated devices, beside VGPU.
+    """
+    if policy.SPREAD_KEY not in specs:
+        return
+    groups = [
+        key
+        for key in list_groups(specs, classes)
+        if not key.startswith("resources:")
+    ]
+    if len(groups) < 2:
+        yield (
+            "warning",
+            policy.SPREAD_KEY,
+            f"has no effect without {extra_specs.ALIAS_KEY}, or several"
+            " request groups for vGPUs, such as"
+            f" resources1:{resource_groups.VGPU}=1",
+        )
+    elif specs.get(_POLICY) == _ISOLATE:
+        yield (
+            "warning",
+            policy.SPREAD_KEY,
+            f"has no effect with {_POLICY}={_ISOLATE}, by which each of"
+            f" {' and '.join(groups)} comes from another GPU",
         )

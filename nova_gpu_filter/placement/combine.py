@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import itertools
 
 from nova_gpu_filter.placement import candidates_request
+from nova_gpu_filter.placement import multisets
 from nova_gpu_filter.placement import near
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import rounds
@@ -211,7 +212,9 @@ class Combiner:
             shares = self._devices.shares_beside(
                 index, rest, combination, within
             )
-            for found in sets.every(shares, self._classes[index].size):
+            for found in multisets.generate_all(
+                shares, self._classes[index].size
+            ):
                 if next(left, None) is None or not self._asked.effort.spend(
                     _STEP_EFFORT
                 ):

@@ -20,6 +20,8 @@ from typing import TypeAlias
 
 from oslo_log import log as logging
 
+from nova_gpu_filter.placement import multisets
+from nova_gpu_filter.placement import rounds
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import codec
@@ -32,8 +34,7 @@ from nova_gpu_filter.topology import topology as topologies
 
 LOG = logging.getLogger(__name__)
 
-IndexSet: TypeAlias = tuple[int, ...]
-"""Indexes of devices, ascending; one that serves several groups repeats."""
+IndexSet: TypeAlias = multisets.IndexSet
 
 Topology: TypeAlias = topologies.Topology
 
@@ -258,8 +259,10 @@ def choose(
     """Choose device sets: good ones first, few and diverse.
 
     Sets of different devices come first, ordered by their links, among them a
-    packing of the free devices into disjoint sets. Sets in which a device
-    serves several groups follow.
+    packing of the free devices into disjoint sets. Where a device can serve
+    several groups, every second set has as few devices as possible, until
+    each device was in one: what ``gpu:spread`` of the flavor prefers, a query
+    does not say. All others follow.
 
     :param shares: how many groups of the class each device can serve.
     :param size: how many groups there are.
@@ -370,17 +373,22 @@ def _ordered(
     """
     free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
     seen: set[IndexSet] = set()
+    orders = []
     if free.bit_count() >= size:
-        for found in _generate_different(
-            topology, free, size, limit, seed, mix, beside
-        ):
+        orders.append(
+            _generate_different(topology, free, size, limit, seed, mix, beside)
+        )
+    if size > 1 and max(shares, default=0) > 1:
+        orders.append(multisets.generate_packed(shares, size, seed))
+    for found in rounds.take_in_turn(orders):
+        if found not in seen:
             seen.add(found)
             yield found
     # Of many devices the topology engine looks at a part of the sets only.
     if max(shares, default=0) > 1 or len(seen) < math.comb(
         free.bit_count(), size
     ):
-        for found in every(shares, size):
+        for found in multisets.generate_all(shares, size):
             if found not in seen:
                 yield found
 
@@ -411,28 +419,3 @@ def _generate_different(
         found = tuple(sorted(combination))
         if found not in packing:
             yield found
-
-
-def every(shares: Sequence[int], size: int) -> Iterator[IndexSet]:
-    """Yield every multiset of devices within their shares, in order.
-
-    :param size: how many devices are in a set.
-    """
-    # What the devices from an index on can serve together.
-    left = [
-        sum(min(share, size) for share in shares[index:])
-        for index in range(len(shares) + 1)
-    ]
-
-    def extend(start: int, missing: int) -> Iterator[IndexSet]:
-        if not missing:
-            yield ()
-            return
-        for index in range(start, len(shares)):
-            if left[index] < missing:
-                return
-            for times in range(min(shares[index], missing), 0, -1):
-                for found in extend(index + 1, missing - times):
-                    yield (index,) * times + found
-
-    return extend(0, size)

@@ -2,6 +2,8 @@
 
 """Puts candidates that spread VFs over physical devices, or pack them, first.
 
+So it does for vGPUs, of which only the providers are known.
+
 With PCI in Placement the VFs of one physical device are one pool with one
 resource provider (nova/compute/pci_placement_translator.py), so that the
 providers of a candidate are the physical devices that it uses, and ``count``
@@ -47,3 +49,26 @@ def order(
         return -len(taken), max(taken.values(), default=0), -left
 
     return sorted(accepted, key=rank)
+
+
+def order_by_providers(
+    spread: Spread, candidates: Sequence[Sequence[str]]
+) -> list[int]:
+    """Sort candidates of which only the providers are known.
+
+    ``spread``: those with the most physical devices come first, and of these
+    those that take the least of one. ``pack``: the other way round.
+
+    :param candidates: for each, the provider of each vGPU.
+    :returns: indexes into ``candidates``; equal ones keep their order.
+    """
+
+    def rank(index: int) -> tuple[int, int]:
+        taken = collections.Counter(candidates[index])
+        return -len(taken), max(taken.values(), default=0)
+
+    sign = -1 if spread is Spread.PACK else 1
+    return sorted(
+        range(len(candidates)),
+        key=lambda index: tuple(sign * part for part in rank(index)),
+    )

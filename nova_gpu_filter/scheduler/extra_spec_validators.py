@@ -45,9 +45,11 @@ def register() -> list[base.ExtraSpecValidator]:
         base.ExtraSpecValidator(
             name=policy.SPREAD_KEY,
             description=(
-                "Whether the virtual functions of the first PCI alias come"
-                " from as many physical devices as possible (``spread``) or"
-                " from as few (``pack``). Without it there is no preference."
+                "Whether the virtual functions of the first PCI alias, or the"
+                " vGPUs of several request groups (``resources1:VGPU=1``),"
+                " come from as many physical devices as possible"
+                " (``spread``) or from as few (``pack``). Without it there is"
+                " no preference."
             ),
             value={
                 "type": str,

@@ -19,7 +19,7 @@ LINK_POLICY_VALUES: Final = ("required", "preferred")
 
 
 class Spread(enum.Enum):
-    """Whether VFs come from many physical devices or from few."""
+    """Whether VFs or vGPUs come from many physical devices or from few."""
 
     PACK = "pack"
     SPREAD = "spread"

@@ -17,6 +17,7 @@ from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.scheduler import device_requests
 from nova_gpu_filter.scheduler import host_pools
+from nova_gpu_filter.scheduler import vgpu_spread
 from nova_gpu_filter.scheduler import views
 from nova_gpu_filter.scheduler.weights import gpu_further_set
 
@@ -92,9 +93,11 @@ class GpuPciPassthroughFilter(
         """
         host_states = views.drop_views(filter_obj_list)
         # The same for all hosts, so it is asked here, not for each.
-        if not device_requests.asks_for_devices(
-            spec_obj
-        ) or utils.request_is_rebuild(spec_obj):
+        if utils.request_is_rebuild(spec_obj):
+            return host_states
+        if not device_requests.asks_for_devices(spec_obj):
+            if self._matcher.orders:
+                vgpu_spread.order_candidates(host_states, spec_obj)
             return host_states
         question = _Question.from_spec_obj(spec_obj)
         token = _question.set(question)

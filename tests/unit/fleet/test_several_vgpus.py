@@ -53,3 +53,28 @@ def test_several_of_one_gpu_are_told(specs, keys):
         return
     assert sorted(one.key for one in found) == keys
     assert {one.severity for one in found} <= {Severity.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"resources2:VGPU": "1"}, None),
+        ({"resources2:VGPU": "1", "group_policy": "none"}, None),
+        (
+            {"resources2:VGPU": "1", "group_policy": "isolate"},
+            "has no effect with group_policy=isolate",
+        ),
+        ({}, "has no effect without pci_passthrough:alias, or several"),
+        ({"resources:VGPU": "1"}, "has no effect without pci_passthrough"),
+    ],
+)
+def test_a_spread_without_a_choice_is_told(more, told):
+    specs = {"resources1:VGPU": "1", "gpu:spread": "pack", **more}
+    flavor = model.Flavor("v", 1, 1024, 1, specs)
+    found = [
+        one.text
+        for one in lint.check(lint.Question(flavor, {}, "nova.conf", []))
+        if one.key == "gpu:spread"
+    ]
+    assert len(found) == (told is not None)
+    assert not found or told in found[0]

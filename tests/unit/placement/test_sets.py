@@ -131,30 +131,3 @@ def test_equal_questions_have_equal_answers():
             sets.choose(uniform(n), (1,) * n, 3, 300, 5) for _ in range(2)
         ]
         assert asked[0] == asked[1]
-
-
-@pytest.mark.parametrize(
-    ("shares", "size"),
-    [
-        ((1, 1, 1), 2),
-        ((2, 2), 3),
-        ((3, 1, 2), 4),
-        ((5,), 3),
-        ((0, 2, 0, 1), 2),
-        ((1, 1), 3),
-        ((), 1),
-    ],
-)
-def test_every_multiset_within_the_shares_is_found_once(shares, size):
-    found = list(sets.every(shares, size))
-    assert len(found) == len(set(found))
-    assert set(found) == {
-        multiset
-        for multiset in itertools.combinations_with_replacement(
-            range(len(shares)), size
-        )
-        if all(multiset.count(i) <= share for i, share in enumerate(shares))
-    }
-    assert set(sets.choose(uniform(len(shares)), shares, size, None, 0)) == (
-        set(found)
-    )
