@@ -83,9 +83,13 @@ def commands(
     modules = boot.grabbers(function)
     is_by_address = function in plan(context, (*chosen, gpu)).by_address
     if boot.has_builtin(modules) or (
-        is_by_address and any(map(boot.is_builtin, modules))
+        is_by_address and any(map(boot.is_before_rules, modules))
     ):
-        # Neither modprobe nor a rule is in time for what is built in.
+        # Neither modprobe nor a rule is in time for what is built in, nor a
+        # rule for what the initramfs loads.
+        return (f"driverctl set-override {function.address} {wanted}",)
+    first = boot.load_vfio_first(modules)
+    if first and _has_other_ids(context):
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
         load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
@@ -95,10 +99,10 @@ def commands(
     again = context.rebuild_initramfs()
     if boot.lacks_modprobe_options:
         again = (
-            "sed -i 's/^HOOKS=(/&modconf /' /etc/mkinitcpio.conf",
+            "sed -i 's/^HOOKS=./&modconf /' /etc/mkinitcpio.conf",
             *again,
         )
-    return (f"{config('--modprobe')} > {_MODPROBE}", *again)
+    return (f"{config('--modprobe')} > {_MODPROBE}", *first, *again)
 
 
 def _rules(only: Sequence[PciAddress]) -> str:

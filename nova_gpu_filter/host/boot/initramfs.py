@@ -6,6 +6,7 @@ Sources: initramfs-tools(7) and its file modules, dracut.conf(5) and
 dracut.cmdline(7), mkinitcpio.conf(5).
 """
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import re
@@ -20,6 +21,7 @@ SCRIPTS = (
     "/etc/initramfs-tools/scripts/init-premount",
 )
 DRACUT_PLACES = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
+DRACUT_CONF = "/etc/dracut.conf"
 MKINITCPIO = "/etc/mkinitcpio.conf"
 MKINITCPIO_PLACE = "/etc/mkinitcpio.conf.d"
 MKINITCPIO_ARRAY = re.compile(
@@ -27,37 +29,145 @@ MKINITCPIO_ARRAY = re.compile(
 )
 """An array of bash in it: name, ``+``, and the words."""
 
-# Files that show which of them a host has.
-_MARKS = {
-    "initramfs-tools": ("/etc/initramfs-tools",),
-    "dracut": ("/etc/dracut.conf", "/etc/dracut.conf.d"),
-    "mkinitcpio": (MKINITCPIO,),
-}
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Maker:
+    """A program that makes an initramfs, and how modules are loaded in it."""
+
+    name: str
+    marks: tuple[str, ...]
+    """Files that show that a host has it."""
+    minds_blacklist: bool
+    """Whether a module that is named for it does not load if it is in
+    modprobe's blacklist, which is for aliases of devices otherwise."""
+    has_softdeps: bool
+    """Whether it puts in what the softdeps of modprobe.d name; modprobe goes
+    on without a module that is not there."""
+    source: str
+
+
+INITRAMFS_TOOLS = Maker(
+    "initramfs-tools",
+    ("/etc/initramfs-tools",),
+    False,
+    True,
+    "initramfs-tools, scripts/functions (load_modules: modprobe) and"
+    " hook-functions (manual_add_modules: modprobe --show-depends)",
+)
+DRACUT = Maker(
+    "dracut",
+    ("/etc/dracut.conf", "/etc/dracut.conf.d"),
+    False,
+    True,
+    "dracut, dracut.sh (force_drivers: rd.driver.pre in etc/cmdline.d),"
+    " dracut-pre-udev.sh (modprobe) and dracut-install.c"
+    " (kmod_module_get_softdeps)",
+)
+MKINITCPIO_MAKER = Maker(
+    "mkinitcpio",
+    (MKINITCPIO,),
+    True,
+    False,
+    "mkinitcpio, init (modprobe -qab) and functions (add_module: softdep of"
+    " modinfo only)",
+)
+_MAKERS = (INITRAMFS_TOOLS, DRACUT, MKINITCPIO_MAKER)
+
+# What mkinitcpio's hook kms puts in, for udev to load (install/kms:
+# drivers/gpu/drm).
+KMS = "kms"
+DRM_DRIVERS = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Early:
-    """Modules that are loaded before udev, in this order."""
+    """A setting that loads vfio-pci before udev."""
 
-    modules: tuple[str, ...]
     evidence: Evidence
     has_modprobe_options: bool = True
     """Whether modprobe's configuration is in this initramfs."""
     options: tuple[str, ...] = ()
     """What stands behind vfio-pci: ``ids=10de:11bf``."""
 
-    def before(self, module: str) -> tuple[str, ...]:
-        """List what is loaded before a module."""
-        return self.modules[: self.modules.index(module)]
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Named:
+    """A module that the initramfs loads, whatever devices there are."""
+
+    evidence: Evidence
+    maker: Maker
+    is_after_vfio: bool
+    """Whether vfio-pci is named before it."""
+    has_modprobe_options: bool = True
+    minds_softdeps: bool = True
+    """Whether a softdep of modprobe.d has vfio-pci loaded before it."""
 
 
 def tools(tree: tree_lib.Tree) -> frozenset[str]:
     """Tell what makes the initramfs of a host; empty: not known."""
     return frozenset(
-        name
-        for name, paths in _MARKS.items()
-        if any(tree.exists(path) for path in paths)
+        maker.name
+        for maker in _MAKERS
+        if any(tree.exists(path) for path in maker.marks)
     )
+
+
+def find_named(
+    tree: tree_lib.Tree, vfio: str, pre: Iterable[tuple[str, Evidence]]
+) -> dict[str, Named]:
+    """Find the modules that are loaded by name, before udev's rules.
+
+    :param vfio: the module of vfio-pci.
+    :param pre: modules of dracut's ``rd.driver.pre`` on the command line.
+    """
+    found: dict[str, Named] = {}
+    modules, hooks = _read_mkinitcpio(tree)
+    names = [name for name, _ in modules]
+    if hooks is not None and KMS in hooks[0]:
+        modules += [
+            (name, hooks[1])
+            for name in sorted(DRM_DRIVERS)
+            if name not in names
+        ]
+    has_options = hooks is None or "modconf" in hooks[0]
+    for maker, listed in (
+        (INITRAMFS_TOOLS, list(_list_initramfs_tools(tree))),
+        (DRACUT, [*_list_dracut(tree), *pre]),
+        (MKINITCPIO_MAKER, modules),
+    ):
+        is_after = False
+        knows = has_options or maker is not MKINITCPIO_MAKER
+        has_vfio = maker.has_softdeps or vfio in dict(listed)
+        for name, evidence in listed:
+            is_after = is_after or name == vfio
+            found.setdefault(
+                name,
+                Named(evidence, maker, is_after, knows, knows and has_vfio),
+            )
+    return found
+
+
+def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
+    """Say how vfio-pci gets before a module, as commands to type."""
+    path = named.evidence.path
+    if named.maker is INITRAMFS_TOOLS:
+        return (f"sed -i '1i vfio-pci' {MODULES}",)
+    if named.maker is DRACUT:
+        return (
+            "echo 'force_drivers+=\" vfio-pci \"'"
+            f" > {DRACUT_PLACES[0]}/00-vfio-pci.conf"
+            if path != DRACUT_CONF
+            else f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
+        )
+    text = tree.read(MKINITCPIO) or ""
+    commands = [
+        f"sed -i 's/^MODULES=./&vfio_pci vfio vfio_iommu_type1 /' {MKINITCPIO}"
+        if re.search("^MODULES=", text, re.MULTILINE)
+        else f"echo 'MODULES=(vfio_pci vfio vfio_iommu_type1)' >> {MKINITCPIO}"
+    ]
+    if not named.has_modprobe_options:
+        commands.append(f"sed -i 's/^HOOKS=./&modconf /' {MKINITCPIO}")
+    return tuple(commands)
 
 
 def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
@@ -81,6 +191,17 @@ def _files(tree: tree_lib.Tree, *places: str) -> Iterator[str]:
 
 
 def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
+    for name, evidence in _list_initramfs_tools(tree):
+        if name == module:
+            words = (evidence.content or "").split("#", 1)[0].split()
+            yield Early(evidence, options=tuple(words[1:]))
+            break
+
+
+def _list_initramfs_tools(
+    tree: tree_lib.Tree,
+) -> Iterator[tuple[str, Evidence]]:
+    """List its modules, in the order in which they are loaded."""
     for path in (
         MODULES,
         *(
@@ -89,35 +210,35 @@ def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
             for name in tree.entries(place)
         ),
     ):
-        listed: list[str] = []
         for line in (tree.read(path) or "").splitlines():
             words = line.split("#", 1)[0].split()
-            if not words:
-                continue
-            listed.append(_name(words[0]))
-            if listed[-1] == module:
-                yield Early(
-                    tuple(listed),
-                    Evidence(path, line.strip()),
-                    options=tuple(words[1:]),
-                )
-                break
+            if words:
+                yield _name(words[0]), Evidence(path, line.strip())
 
 
 def _dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
+    for name, evidence in _list_dracut(tree):
+        if name == module:
+            yield Early(evidence)
+            break
+
+
+def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
     # All lists are one, in the order of the files (dracut.conf(5)): what an
     # earlier file names is loaded first.
-    listed: list[str] = []
-    for path in ("/etc/dracut.conf", *_dracut_files(tree)):
+    listed: list[tuple[str, Evidence]] = []
+    for path in (DRACUT_CONF, *_dracut_files(tree)):
         for line in (tree.read(path) or "").splitlines():
             match = re.match(r"\s*force_drivers(\+?)=(.*)", line)
             if not match:
                 continue
             words = match[2].split("#")[0].replace('"', " ").split()
-            named = [_name(word.strip("'")) for word in words]
+            named = [
+                (_name(word.strip("'")), Evidence(path, line))
+                for word in words
+            ]
             listed = [*listed, *named] if match[1] else named
-            if module in named:
-                yield Early(tuple(listed), Evidence(path, line))
+    return listed
 
 
 def _dracut_files(tree: tree_lib.Tree) -> Iterator[str]:
@@ -130,23 +251,33 @@ def _dracut_files(tree: tree_lib.Tree) -> Iterator[str]:
 
 
 def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    modules: list[str] = []
-    hooks: list[str] | None = None
-    evidence = None
+    modules, hooks = _read_mkinitcpio(tree)
+    for name, evidence in modules:
+        if name == module:
+            yield Early(
+                evidence,
+                has_modprobe_options=hooks is None or "modconf" in hooks[0],
+            )
+            break
+
+
+def _read_mkinitcpio(
+    tree: tree_lib.Tree,
+) -> tuple[list[tuple[str, Evidence]], tuple[list[str], Evidence] | None]:
+    """Give its modules in order, and its hooks; None: not known."""
+    modules: list[tuple[str, Evidence]] = []
+    hooks: tuple[list[str], Evidence] | None = None
     for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
         text = tree.read(path) or ""
         for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
+            evidence = Evidence(path, " ".join(match[0].split()))
             if match[1] == "HOOKS":
-                hooks = [*(hooks or []), *words] if match[2] else words
+                hooks = (
+                    [*hooks[0], *words] if match[2] and hooks else words,
+                    evidence,
+                )
                 continue
-            listed = [_name(word) for word in words]
+            listed = [(_name(word), evidence) for word in words]
             modules = [*modules, *listed] if match[2] else listed
-            if module in listed:
-                evidence = Evidence(path, " ".join(match[0].split()))
-    if module in modules and evidence is not None:
-        yield Early(
-            tuple(modules),
-            evidence,
-            has_modprobe_options=hooks is None or "modconf" in hooks,
-        )
+    return modules, hooks

@@ -7,6 +7,7 @@ dracut.conf(5), initramfs.conf(5) and the kernel's
 Documentation/admin-guide/kernel-parameters.txt.
 """
 
+from collections.abc import Iterable
 import dataclasses
 import functools
 
@@ -228,6 +229,18 @@ class Boot:
         return found
 
     @functools.cached_property
+    def _never(self) -> frozenset[str]:
+        """Those that do not load by name either."""
+        return frozenset(
+            module
+            for module, evidence in self.blacklisted.items()
+            if (evidence.content or "").startswith("install")
+        ) | {
+            kernel_arguments.module_name(one)
+            for one in self.parameters("module_blacklist")
+        }
+
+    @functools.cached_property
     def after_vfio(self) -> dict[str, Evidence]:
         """Modules before which vfio-pci is loaded."""
         found = {}
@@ -250,15 +263,40 @@ class Boot:
     def _early(self) -> tuple[initramfs.Early, ...]:
         """Settings that load vfio-pci before udev, in the initramfs."""
         found = list(initramfs.read(self._tree, VFIO))
+        pre = self._driver_pre
+        if VFIO in pre:
+            found.append(initramfs.Early(self.cmdline_evidence))
+        return tuple(found)
+
+    @property
+    def _driver_pre(self) -> tuple[str, ...]:
+        """Modules of ``rd.driver.pre``, which others than dracut pass over."""
         made_by = initramfs.tools(self._tree)
-        pre = [
+        if made_by and initramfs.DRACUT.name not in made_by:
+            return ()
+        return tuple(
             kernel_arguments.module_name(one)
             for one in self.parameters("rd.driver.pre")
-        ]
-        # Others than dracut pass this parameter over.
-        if VFIO in pre and (not made_by or "dracut" in made_by):
-            found.append(initramfs.Early(tuple(pre), self.cmdline_evidence))
-        return tuple(found)
+        )
+
+    @functools.cached_property
+    def _named(self) -> dict[str, initramfs.Named]:
+        """Modules that the initramfs loads by name, before udev's rules."""
+        return initramfs.find_named(
+            self._tree,
+            VFIO,
+            ((one, self.cmdline_evidence) for one in self._driver_pre),
+        )
+
+    @functools.cached_property
+    def _loaded(self) -> frozenset[str]:
+        """Modules that systemd loads by name, while udev starts."""
+        return frozenset(
+            kernel_arguments.module_name(line.strip())
+            for place in LOAD_PLACES
+            for name in self._tree.entries(place)
+            for line in (self._tree.read(f"{place}/{name}") or "").splitlines()
+        )
 
     @property
     def early(self) -> Evidence | None:
@@ -345,12 +383,30 @@ class Boot:
             for module in self.candidates(function)
             if not self._is_kept_off(module)
         ]
+        if self._is_bound_by_ids(function) or self._installed(function):
+            left = [one for one in left if not self._is_after_vfio(one)]
         if self.override(function):
-            # What is built in has the device before udev runs.
-            return tuple(one for one in left if one in self._modules.builtin)
-        if not (self._is_bound_by_ids(function) or self._installed(function)):
-            return tuple(left)
-        return tuple(one for one in left if not self._is_after_vfio(one))
+            left = [one for one in left if self.is_before_rules(one)]
+        return tuple(left)
+
+    def is_before_rules(self, module: str) -> bool:
+        """Tell whether a module may have devices before udev's rules."""
+        return (
+            module in self._modules.builtin
+            or module in self._named
+            or module in self._loaded
+        )
+
+    def load_vfio_first(self, modules: Iterable[str]) -> tuple[str, ...]:
+        """Say how vfio-pci is loaded before what the initramfs loads."""
+        commands: dict[str, None] = {}
+        for module in modules:
+            named = self._named.get(module)
+            if named is not None and not self._is_after_vfio(module):
+                commands.update(
+                    dict.fromkeys(initramfs.load_first(self._tree, named))
+                )
+        return tuple(commands)
 
     def _has_stub(self, function: Function) -> bool:
         """Tell whether pci-stub keeps a device from all other drivers.
@@ -378,7 +434,15 @@ class Boot:
         nothing = (
             f"nothing keeps {names} from taking the device at the next boot"
         )
-        if setting is None:
+        early = [one for one in modules if one in self._named]
+        if early and (self._is_bound_by_ids(function) or setting is None):
+            named = self._named[early[0]]
+            text = (
+                f"the initramfs loads {' and '.join(early)}, which has the"
+                f" device before vfio-pci ({named.evidence.path}:"
+                f" {named.evidence.content})"
+            )
+        elif setting is None:
             text = nothing
         elif not self._counts(setting):
             cause = (
@@ -423,9 +487,15 @@ class Boot:
 
     def _is_kept_off(self, module: str) -> bool:
         """Tell whether a module takes no device at all."""
-        return (
-            module not in self._modules.builtin and module in self.blacklisted
-        ) or self._is_switched_off(module)
+        if self._is_switched_off(module):
+            return True
+        if module in self._modules.builtin or module not in self.blacklisted:
+            return False
+        named = self._named.get(module)
+        if named is None or module in self._never:
+            return True
+        # A blacklist is for what is loaded for devices, not by name.
+        return named.maker.minds_blacklist and named.has_modprobe_options
 
     def _is_switched_off(self, module: str) -> bool:
         if module in _NOMODESET and any(
@@ -457,9 +527,17 @@ class Boot:
             )
         if module in self._modules.builtin:
             return False
-        return module in self.after_vfio or any(
-            module not in early.before(VFIO) for early in self._early
+        # modprobe minds the softdeps of what a module depends on, too (kmod,
+        # libkmod-module.c, __kmod_module_get_probe_list).
+        is_soft = module in self.after_vfio or (
+            module in initramfs.DRM_DRIVERS
+            and "drm" in self.after_vfio
+            and "drm" not in self._modules.builtin
         )
+        named = self._named.get(module)
+        if named is not None:
+            return named.is_after_vfio or (is_soft and named.minds_softdeps)
+        return is_soft or bool(self._early)
 
     @functools.cached_property
     def stale_initramfs(self) -> tuple[Evidence, Evidence] | None:

@@ -153,6 +153,9 @@ def dracut(tokens: Tokens, text: str) -> list[str]:
     return kept
 
 
+_HOOKS = ("modconf", initramfs.KMS)
+
+
 def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
     """Keep modules and hooks of mkinitcpio."""
     kept = []
@@ -160,7 +163,7 @@ def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
         words = match[3].split()
         if match[1] == "HOOKS":
             shown = " ".join(
-                word if word == "modconf" else REMOVED for word in words
+                word if word in _HOOKS else REMOVED for word in words
             )
         else:
             shown = tokens.modules(words)

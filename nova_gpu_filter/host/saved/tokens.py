@@ -40,6 +40,7 @@ _MODULES = (
     "vfio_iommu_type1",
     "vfio_iommu_spapr_tce",
     "vfio_pci_core",
+    "drm",
     "vfio_virqfd",
     "nvidia_drm",
     "nvidia_modeset",

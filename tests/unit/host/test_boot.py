@@ -193,6 +193,7 @@ def test_who_takes_the_device_at_boot_follows_from_the_settings(
     assert boot_of(host).grabbers(gpu()) == grabbers
 
 
+MKINITCPIO = "/etc/mkinitcpio.conf"
 BUILTIN = "/lib/modules/6.8.0-60-generic/modules.builtin"
 VFIO_KO = "kernel/drivers/vfio/pci/vfio-pci.ko"
 BEFORE = "softdep nouveau pre: vfio-pci\nsoftdep nvidia pre: vfio-pci\n"
@@ -386,6 +387,155 @@ OVERRIDE = BIND.splitlines()[0]
             (),
         ),
         ({"/etc/modprobe.d/a.conf": IDS, "/etc/mkinitcpio.conf": "#"}, BOTH),
+        # What the initramfs loads by name, before udev. A softdep helps where
+        # vfio-pci gets into the image by it.
+        *(
+            (
+                {
+                    "/etc/modprobe.d/a.conf": f"{IDS}\n{BEFORE}",
+                    path: content,
+                },
+                grabbers,
+            )
+            for path, content, grabbers in (
+                ("/etc/initramfs-tools/modules", "nvidia\nnouveau", ()),
+                ("/etc/dracut.conf", "force_drivers+=' nouveau '", ()),
+                (MKINITCPIO, "MODULES=(nouveau)", ("nouveau",)),
+                (MKINITCPIO, "MODULES=(nvidia nouveau)", BOTH),
+                (MKINITCPIO, "MODULES=(nouveau vfio_pci)", ()),
+                (
+                    MKINITCPIO,
+                    "MODULES=(nouveau vfio_pci)\nHOOKS=(base udev)",
+                    BOTH,
+                ),
+                (MKINITCPIO, "MODULES=(vfio_pci nouveau)", ()),
+                (MKINITCPIO, "HOOKS=(base udev modconf kms)", ("nouveau",)),
+                (MKINITCPIO, "HOOKS=(base udev modconf)", ()),
+                (
+                    MKINITCPIO,
+                    "MODULES=(vfio_pci)\nHOOKS=(base modconf kms)",
+                    (),
+                ),
+            )
+        ),
+        # A blacklist is for aliases: mkinitcpio alone minds it for names.
+        *(
+            (
+                {
+                    "/etc/modprobe.d/a.conf": f"{IDS}\nblacklist nvidia\n"
+                    f"{kept_off}",
+                    path: content,
+                },
+                grabbers,
+            )
+            for kept_off, path, content, grabbers in (
+                (
+                    "blacklist nouveau",
+                    "/etc/initramfs-tools/modules",
+                    "nouveau",
+                    ("nouveau",),
+                ),
+                (
+                    "blacklist nouveau",
+                    "/etc/dracut.conf.d/n.conf",
+                    'force_drivers+=" nouveau "',
+                    ("nouveau",),
+                ),
+                (
+                    "install nouveau /bin/false",
+                    "/etc/dracut.conf.d/n.conf",
+                    'force_drivers+=" nouveau "',
+                    (),
+                ),
+                ("blacklist nouveau", MKINITCPIO, "MODULES=(nouveau)", ()),
+                (
+                    "blacklist nouveau",
+                    MKINITCPIO,
+                    "MODULES=(nouveau)\nHOOKS=(base udev)",
+                    ("nouveau",),
+                ),
+                (
+                    "blacklist nouveau",
+                    MKINITCPIO,
+                    "HOOKS=(base udev modconf kms)",
+                    (),
+                ),
+            )
+        ),
+        # rd.driver.pre comes after force_drivers.
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/proc/cmdline": "rd.driver.pre=vfio-pci",
+                "/etc/dracut.conf.d/n.conf": 'force_drivers+=" nouveau "',
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/proc/cmdline": "rd.driver.pre=nouveau,vfio-pci",
+                "/etc/dracut.conf": "",
+            },
+            ("nouveau",),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\nblacklist nouveau\n"
+                "blacklist nvidia",
+                "/proc/cmdline": "rd.driver.pre=nouveau module_blacklist="
+                "nouveau",
+                "/etc/dracut.conf": "",
+            },
+            (),
+        ),
+        # A rule of udev is too late for what is loaded by name.
+        *(
+            (
+                {
+                    "/etc/udev/rules.d/7.rules": 'KERNEL=="0000:85:00.0",'
+                    ' ATTR{driver_override}="vfio-pci"',
+                    path: content,
+                },
+                grabbers,
+            )
+            for path, content, grabbers in (
+                ("/etc/initramfs-tools/modules", "nouveau", ("nouveau",)),
+                (
+                    "/etc/dracut.conf.d/n.conf",
+                    'force_drivers+=" nouveau "',
+                    ("nouveau",),
+                ),
+                (MKINITCPIO, "MODULES=(nouveau)", ("nouveau",)),
+                (MKINITCPIO, "HOOKS=(base udev kms)", ("nouveau",)),
+                ("/etc/modules-load.d/n.conf", "nouveau", ("nouveau",)),
+                ("/etc/modules-load.d/n.conf", "# nouveau", ()),
+                (MKINITCPIO, "MODULES=(vfio_pci vfio)", ()),
+            )
+        ),
+        (
+            {
+                "/etc/driverctl.d/pci-0000:85:00.0": "vfio-pci",
+                "/etc/initramfs-tools/modules": "nouveau",
+            },
+            (),
+        ),
+        # What all drivers of displays depend on.
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\nblacklist nvidia\n"
+                "softdep drm pre: vfio-pci"
+            },
+            (),
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": f"{IDS}\nblacklist nvidia\n"
+                "softdep drm pre: vfio-pci",
+                BUILTIN: "kernel/drivers/gpu/drm/drm.ko",
+            },
+            ("nouveau",),
+        ),
         # pci-stub, which libvirt takes a device from.
         (
             {

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import subprocess
 
 import pytest
 
@@ -90,10 +91,14 @@ def ask(host, command):
 def type_command(host, command):
     """Do what a cure says, on the files of the host."""
     line, _, path = command.partition(" > ")
-    if path:
+    if " >> " in command:
+        line, _, path = command.partition(" >> ")
+        with host.path(path).open("a") as file:
+            file.write(shlex.split(line)[1] + "\n")
+    elif path:
         host.write(
             path,
-            line.removeprefix("echo ")
+            shlex.split(line)[1]
             if line.startswith("echo ")
             else ask(host, line),
         )
@@ -101,17 +106,10 @@ def type_command(host, command):
         command = re.sub(
             r"\$\((.*?)\)", lambda found: ask(host, found[1]).strip(), command
         )
-        _, _, script, path = shlex.split(command)
-        match = re.fullmatch(r"s/\^(.*?)/&(.*)/", script)
-        assert match
-        text, count = re.subn(
-            f"^({match[1]})".replace("(HOOKS=()", r"(HOOKS=\()"),
-            lambda found: found[1] + match[2],
-            host.path(path).read_text(),
-            flags=re.M,
-        )
-        assert count
-        host.write(path, text)
+        *words, path = shlex.split(command)
+        before = host.path(path).read_text()
+        subprocess.run([*words, str(host.path(path))], check=True)
+        assert host.path(path).read_text() != before
     elif command.startswith("driverctl set-override"):
         _, _, address, driver = command.split()
         host.write(f"/etc/driverctl.d/pci-{address}", driver)
@@ -124,6 +122,7 @@ def type_command(host, command):
             "update-grub",
             "update-initramfs -u -k all",
             "mkinitcpio -P",
+            "dracut -f --regenerate-all",
         ) or command.startswith("#")
 
 
@@ -140,6 +139,27 @@ SETUPS = {
     },
     "mkinitcpio without modconf": {
         "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\nHOOKS=(base udev)\n"
+    },
+    **{
+        f"{path} {content}": {path: content}
+        for path, content in (
+            ("/etc/initramfs-tools/modules", "nouveau\n"),
+            ("/etc/dracut.conf", 'force_drivers+=" nouveau "\n'),
+            ("/etc/dracut.conf.d/n.conf", 'force_drivers+=" nouveau "\n'),
+            ("/etc/mkinitcpio.conf", "MODULES=(nouveau)\nHOOKS=(modconf)\n"),
+            ("/etc/mkinitcpio.conf", 'MODULES="nouveau"\nHOOKS="base"\n'),
+            ("/etc/mkinitcpio.conf", "HOOKS=(base udev modconf kms)\n"),
+            ("/etc/modules-load.d/n.conf", "nouveau\n"),
+        )
+    },
+    "udev and an early driver": {
+        "/etc/udev/rules.d/7.rules": 'SUBSYSTEM=="pci", ATTR{vendor}=='
+        '"0x10de", ATTR{driver_override}="vfio-pci"',
+        "/etc/dracut.conf.d/n.conf": 'force_drivers+=" nouveau "\n',
+    },
+    "an early driver that is blacklisted": {
+        "/etc/modprobe.d/b.conf": "blacklist nouveau",
+        "/etc/initramfs-tools/modules": "nouveau\n",
     },
     "ids of others in modprobe.d": {
         "/etc/modprobe.d/vfio.conf": "options vfio-pci ids=144d:a80a",
