@@ -82,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="chapters",
         metavar="N",
         type=int,
-        choices=(1, 2, 3, 4),
+        choices=(1, 2, 3, 4, 5),
         action="append",
         help="tell only this chapter (1: 2016, 2: upgrade, 3: today,"
-        " 4: topology); may be given more than once",
+        " 4: topology, 5: VFs and vGPUs); may be given more than once",
     )
     return parser
 

@@ -13,6 +13,7 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 
 GRID_K2 = "10de:11bf"
 H100 = "10de:2330"
+A40 = "10de:2235"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,3 +118,36 @@ def _build_h100_devices(
             driver_name="vfio-pci",
         )
     return devices
+
+
+_A40_BUSES = (0x41, 0xA1)
+
+
+def a40_with_vfs(vfs: int = 4) -> Machine:
+    """Build a host with two A40 ``[10de:2235]``, one a socket, divided.
+
+    :param vfs: how many VFs of each hold a vGPU, from function 1 on.
+    """
+    devices = _no_devices()
+    group = 40
+    for node, bus in enumerate(_A40_BUSES):
+        for function in range(vfs + 1):
+            devices.add_device(
+                dev_type="VF" if function else "PF",
+                bus=bus,
+                slot=0,
+                function=function,
+                iommu_group=group,
+                numa_node=node,
+                vf_ratio=vfs,
+                parent=(bus, 0, 0) if function else None,
+                vend_id="10de",
+                vend_name="NVIDIA Corporation",
+                prod_id="2235",
+                prod_name="GA102GL [A40]",
+                driver_name="nvidia",
+            )
+            group += 1
+    return Machine(
+        f"2 x A40, {vfs} VFs each", devices, _host_info(memory_gb=64)
+    )

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The story: 2016, the upgrade in place, today, topology."""
+"""The story: 2016, the upgrade in place, today, topology, divided GPUs."""
 
 from collections.abc import Collection
 import importlib.metadata
 import logging
 
 from demo import chapter_2016
+from demo import chapter_divided
 from demo import chapter_h100
 from demo import chapter_topology
 from demo import chapter_upgrade
 from demo import cloud as embedded
 from demo import record
 
-CHAPTERS = (1, 2, 3, 4)
+CHAPTERS = (1, 2, 3, 4, 5)
 _PACKAGES = ("nova", "openstack-placement", "nova-gpu-filter")
 
 
@@ -53,14 +54,14 @@ def tell(
             chapter_h100.tell(story, cloud)
         finally:
             cloud.stop()
-    if 4 in chapters:
+    for number, chapter in (4, chapter_topology), (5, chapter_divided):
+        if number not in chapters:
+            continue
         cloud = embedded.EmbeddedCloud(
-            chapter_topology.CONF,
-            log_handler=log_handler,
-            extend_placement=True,
+            chapter.CONF, log_handler=log_handler, extend_placement=True
         )
         try:
-            chapter_topology.tell(story, cloud)
+            chapter.tell(story, cloud)
         finally:
             cloud.stop()
     return story

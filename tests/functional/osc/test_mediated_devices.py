@@ -9,17 +9,13 @@ import re
 import pytest
 
 from demo import cloud as embedded
-from demo import fake_machines
+from demo import mediated
 from tests.functional.osc import shell
 
 # isort: split
 
-import fixtures
 from nova.conf import devices as nova_devices
-from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
-from nova.virt.libvirt import utils as libvirt_utils
-from oslo_utils import uuidutils
 
 HOST = "vgpu-1"
 FIRST, SECOND = "0000:81:00.0", "0000:81:01.0"
@@ -35,54 +31,13 @@ class _Cloud(embedded.EmbeddedCloud):
         """Have a type for each of the two GPUs."""
         super().start()
         flags = self.services.flags
-        types = [
-            fakelibvirt.NVIDIA_11_VGPU_TYPE,
-            fakelibvirt.NVIDIA_12_VGPU_TYPE,
-        ]
+        types = [mediated.TYPE, mediated.OTHER_TYPE]
         flags(enabled_mdev_types=types, group="devices")
         nova_devices.register_dynamic_opts(libvirt_driver.CONF)
         for name, address in zip(types, (FIRST, SECOND), strict=True):
             flags(device_addresses=[address], group=f"mdev_{name}")
         flags(mdev_class=CUSTOM, group=f"mdev_{types[1]}")
-        self.services.useFixture(
-            fixtures.MockPatchObject(
-                libvirt_driver.LibvirtDriver, "_create_mdev", self._make_mdev
-            )
-        )
-        # Nova adds those that exist to those that can be made; of the GPUs of
-        # the fixture as many can be made as ever.
-        self.services.useFixture(
-            fixtures.MockPatchObject(
-                libvirt_driver.LibvirtDriver,
-                "_count_mediated_devices",
-                return_value={},
-            )
-        )
-        self.services.start_compute(
-            HOST,
-            host_info=fake_machines.build_plain_host().host_info,
-            pci_info=fakelibvirt.HostPCIDevicesInfo(
-                num_pci=0,
-                num_pfs=0,
-                num_vfs=0,
-                num_mdevcap=2,
-                multiple_gpu_types=True,
-            ),
-            libvirt_version=8000000,
-            qemu_version=6002000,
-        )
-
-    def _make_mdev(self, parent, kind, uuid=None):
-        """Make a mediated device, which the driver does in sysfs."""
-        uuid = uuid or uuidutils.generate_uuid()
-        name = libvirt_utils.mdev_uuid2name(uuid)
-        driver = self.services.computes[HOST].driver
-        driver._host.get_connection().mdev_info.devices[name] = (
-            fakelibvirt.FakeMdevDevice(
-                dev_name=name, type_id=kind, parent=parent
-            )
-        )
-        return uuid
+        mediated.add_compute(self, HOST)
 
 
 @pytest.fixture(scope="module")
