@@ -151,6 +151,7 @@ class _LinkedSets(Packing):
         self._components = [
             (mask, cliques.is_clique(self._near, mask))
             for mask in cliques.components(self._near, topology.everything)
+            if mask.bit_count() >= k
         ]
 
     @property

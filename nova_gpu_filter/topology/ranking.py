@@ -137,7 +137,10 @@ class Ranking:
         self._near_first = self._put_near_first()
         self._fragmentation = fragmentation.build_measure(topology, mix)
         self._knows_damage = self._fragmentation.is_exact
-        self._twins = twins.FreeTwins(topology, free)
+        # NICs tell classes of GPUs apart.
+        self._twins = twins.FreeTwins(
+            topology, free, are_classes_alike=not beside
+        )
         self._partitions = frozenset(topology.whole_partitions(k, free))
         found, self.exact = self._enumerate()
         """Whether all sets were compared, see

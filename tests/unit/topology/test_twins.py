@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import itertools
+import random
+
 import pytest
 
+from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import twins
+from nova_gpu_filter.topology.topology import Topology
 from tests import machines
 from tests.unit.topology import reference
 
@@ -33,3 +39,98 @@ def test_representatives_stand_for_each_set_once(machine, free):
         assert among.count_representatives(k) == len(representatives)
         expanded = [m for r in representatives for m in among.sets(r)]
         assert sorted(expanded) == sorted(sets)
+
+
+def groups_of(sizes, stride=1, nodes=1):
+    """NVLink within groups of such sizes; with a stride, members apart."""
+    group = [i for i, size in enumerate(sizes) for _ in range(size)]
+    n = len(group)
+    order = [
+        place for first in range(stride) for place in range(n)[first::stride]
+    ]
+    group = [group[place] for place in order]
+    return Topology.from_matrix(
+        [
+            [
+                links.nvlink(4)
+                if group[a] == group[b]
+                else links.NODE
+                if a * nodes // n == b * nodes // n
+                else links.SYS
+                for b in range(n)
+            ]
+            for a in range(n)
+        ]
+    )
+
+
+GROUPS = {
+    "pairs": groups_of([2] * 5),
+    "pairs far apart": groups_of([2] * 5, stride=2),
+    "pairs on two nodes": groups_of([2] * 4, nodes=2),
+    "threes": groups_of([3] * 3),
+    "threes far apart": groups_of([3] * 3, stride=3),
+    "pairs and threes": groups_of([2, 3, 2, 3]),
+    "pairs and single ones": groups_of([2, 1, 2, 1, 2, 1]),
+    "pairs across the nodes": groups_of([2] * 5, stride=2, nodes=2),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_that_can_change_places_are_one_case(name, seed):
+    topology = GROUPS[name]
+    rng = random.Random(seed)
+    free = topology.everything
+    if seed:
+        free = sum(1 << i for i in range(topology.n) if rng.random() < 0.8)
+    among = twins.FreeTwins(topology, free)
+    apart = twins.FreeTwins(topology, free, are_classes_alike=False)
+    for k in range(1, 7):
+        sets = list(reference.sets_of(free, k))
+        representatives = {among.representative(mask) for mask in sets}
+        assert among.count_representatives(k) == len(representatives)
+        assert len(representatives) <= apart.count_representatives(k)
+        expanded = [m for r in representatives for m in among.sets(r)]
+        assert sorted(expanded) == sorted(sets)
+        for mask in representatives:
+            # It is built from low to high devices.
+            assert all(
+                not among.previous[device] & ~mask
+                for device in range(topology.n)
+                if mask >> device & 1
+            )
+            disjoint = among.disjoint_sets(mask)
+            assert disjoint
+            assert sum(disjoint).bit_count() == k * len(disjoint)
+            assert {among.representative(found) for found in disjoint} == {
+                mask
+            }
+
+
+def test_any_two_of_many_pairs_are_one_case():
+    among = twins.FreeTwins(groups_of([2] * 32), (1 << 64) - 1)
+    assert among.count_representatives(4) == 3
+    assert list(itertools.islice(among.sets(0b1111), 2)) == [0b1111, 0b110011]
+    assert len(among.disjoint_sets(0b1111)) == 16
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", GROUPS)
+def test_what_can_change_places_does_not_change_the_choice(
+    name, seed, k, monkeypatch
+):
+    topology = GROUPS[name]
+    rng = random.Random(seed)
+    free = sum(1 << i for i in range(topology.n) if rng.random() < 0.85)
+    mix = ((1, 0.5), (2, 0.3), (3, 0.2))
+    found = choice.Choice(topology, free, k, None, mix)
+    monkeypatch.setattr(
+        twins,
+        "orbits",
+        lambda topology: [[c] for c in twins.classes(topology)],
+    )
+    apart = choice.Choice(topology, free, k, None, mix)
+    assert list(found.tiers()) == list(apart.tiers())
+    assert found.list_diverse(seed) == apart.list_diverse(seed)
