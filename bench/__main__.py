@@ -51,6 +51,13 @@ def main() -> int:
         " mysql+pymysql://user:password@host/name; else SQLite in memory",
     )
     parser.add_argument(
+        "--hosts",
+        type=int,
+        action="append",
+        metavar="N",
+        help="for e2e: measure so many hosts, may be given several times",
+    )
+    parser.add_argument(
         "--plot",
         type=pathlib.Path,
         metavar="FILE",
