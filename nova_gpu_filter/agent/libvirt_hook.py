@@ -29,6 +29,9 @@ from xml.etree import ElementTree
 SOCKET = os.environ.get(
     "NOVA_GPU_AGENT_SOCKET", "/run/nova-gpu-agent/agent.sock"
 )
+DEVICES = "/sys/bus/pci/devices"
+NVIDIA = 0x10DE
+KINDS = (("hostdev", "pci"), ("interface", "hostdev"))
 CONNECT_SECONDS = {"prepare": 20.0, "release": 2.0}
 """How long a daemon may be away; systemd starts it again after 5 seconds."""
 ANSWER_SECONDS = 240.0
@@ -36,13 +39,30 @@ ANSWER_SECONDS = 240.0
 
 
 def read_domain(xml: str) -> tuple[str | None, bool]:
-    """Read the UUID of a domain, and whether it has PCI devices."""
+    """Read the UUID of a domain, and whether a PCI device of it may be
+    NVIDIA's: no other has to do with partitions.
+    """
     root = ElementTree.fromstring(xml)  # noqa: S314 - libvirt wrote it
-    kinds = {
-        (one.tag, one.get("type")) for one in root.iterfind("./devices/*")
-    }
-    has_devices = bool(kinds & {("hostdev", "pci"), ("interface", "hostdev")})
-    return root.findtext("uuid"), has_devices
+    concerned = any(
+        (one.tag, one.get("type")) in KINDS
+        and not all(map(is_of_others, one.iterfind("./source/address")))
+        for one in root.iterfind("./devices/*")
+    )
+    return root.findtext("uuid"), concerned
+
+
+def is_of_others(place: ElementTree.Element) -> bool:
+    """Tell whether a device is surely none of NVIDIA's."""
+    try:
+        domain, bus, slot, function = (
+            int(place.get(name, "0"), 0)
+            for name in ("domain", "bus", "slot", "function")
+        )
+        address = f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+        with open(f"{DEVICES}/{address}/vendor", encoding="ascii") as file:
+            return int(file.read(), 16) != NVIDIA
+    except (OSError, ValueError):
+        return False
 
 
 def connect(seconds: float) -> socket.socket:
@@ -93,11 +113,11 @@ def main(arguments: list[str]) -> int:
     problem: str | None
     try:
         xml = sys.stdin.read()
-        uuid, has_devices = read_domain(xml)
+        uuid, is_concerned = read_domain(xml)
     except (ValueError, ElementTree.ParseError) as error:
         problem = f"no XML of a domain: {error}"
     else:
-        if not has_devices:
+        if not is_concerned:
             return 0
         problem = ask(operation, uuid, xml)
     if problem is None:

@@ -112,6 +112,33 @@ def test_a_guest_without_devices_starts_without_an_agent(tmp_path):
     assert run(path, xml(), "vm", "prepare", "begin", "-") == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("vendors", "code"),
+    [
+        ({"0000:86:00.0": "0x15b3\n"}, 0),
+        ({"0000:86:00.0": "0x1002\n", "0000:87:00.1": "0x15b3\n"}, 0),
+        ({"0000:86:00.0": "0x15b3\n", "0000:87:00.1": "0x10de\n"}, 1),
+        # It is not on the bus, or cannot be read.
+        ({"0000:86:00.0": "0x15b3\n", "0000:87:00.1": None}, 1),
+        ({"0000:86:00.0": "\n"}, 1),
+    ],
+)
+def test_a_guest_with_devices_of_others_starts_without_an_agent(
+    tmp_path, monkeypatch, capsys, vendors, code
+):
+    for address, vendor in vendors.items():
+        place = tmp_path / "devices" / address
+        place.mkdir(parents=True)
+        if vendor is not None:
+            (place / "vendor").write_text(vendor)
+    monkeypatch.setattr(libvirt_hook, "DEVICES", str(tmp_path / "devices"))
+    monkeypatch.setattr(libvirt_hook, "SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(libvirt_hook, "CONNECT_SECONDS", {"prepare": 0.0})
+    monkeypatch.setattr(sys, "stdin", io.StringIO(xml(*vendors)))
+    assert libvirt_hook.main(["vm", "prepare", "begin", "-"]) == code
+    assert bool(capsys.readouterr().err) == bool(code)
+
+
 def test_without_an_agent_no_guest_with_devices_starts(
     tmp_path, monkeypatch, capsys
 ):
