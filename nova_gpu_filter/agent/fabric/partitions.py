@@ -232,6 +232,7 @@ class Partitions:
             }
             if without:
                 self._adopt(without)
+            self._forget_domains(running)
             # What is read from now on has all of these.
             self._changed = {
                 uuid: change
@@ -239,6 +240,13 @@ class Partitions:
                 if change > mark
             }
             return self.repair()
+
+    def _forget_domains(self, running: Running) -> None:
+        """Forget what was logged of domains that have ended, or own now."""
+        owners = {row.owner for row in self._ledger.partitions().values()}
+        for about in [one for one in self._said if isinstance(one, str)]:
+            if about not in running or about in owners:
+                del self._said[about]
 
     def _is_settled(self, uuid: str, mark: int) -> bool:
         return (

@@ -97,6 +97,8 @@ class Service:
         self._awake = threading.Event()
         self._ended = threading.Event()
         self._blind: str | None = None
+        self._failure: str | None = None
+        """What nobody has expected, and was logged."""
         self.partitions = partitions_lib.Partitions(
             ledger,
             connect(options.fabric_library, options.fabric_manager),
@@ -176,8 +178,12 @@ class Service:
                     self.partitions.repair()
                 if self._ledger.suspects():
                     self._on_suspects()
-            except Exception:
-                LOG.exception("Partitions cannot be looked after")
+                self._failure = None
+            except Exception as error:
+                # It is tried again every few seconds.
+                if self._failure != repr(error):
+                    LOG.exception("Partitions cannot be looked after")
+                self._failure = repr(error)
             self._awake.wait(self._options.fabric_interval)
 
     def reconcile_running(self) -> bool:

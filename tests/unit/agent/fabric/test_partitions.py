@@ -252,6 +252,21 @@ def test_devices_that_are_plugged_while_a_guest_runs_are_followed(node):
     assert node.manager.active() == {3}, "a guest that runs is not harmed"
 
 
+def test_what_is_wrong_with_a_guest_is_logged_once_while_it_runs(node, caplog):
+    def count():
+        node.look()
+        return sum(f"Domain {UUID}" in one for one in caplog.messages)
+
+    node.guests[UUID] = frozenset(
+        {managers.ADDRESSES[1], managers.ADDRESSES[2]}
+    )
+    assert (count(), count()) == (1, 1)
+    odd = node.guests.pop(UUID)
+    assert count() == 1
+    node.guests[UUID] = odd
+    assert (count(), count()) == (2, 2)
+
+
 def test_a_guest_that_starts_while_libvirt_is_read_is_left_alone(node):
     mark = node.agent.mark()
     running = dict(node.guests)

@@ -5,6 +5,7 @@
 import json
 import logging
 import os
+import time
 import types
 import uuid
 
@@ -137,6 +138,26 @@ def test_a_host_of_which_no_partition_is_known_is_told_how_to_say_them(
     [line] = [one for one in caplog.records if "gpu_links" in one.message]
     assert "No fabric partition is known" in line.message
     assert prepare(made, GPU) == {"partition": None}
+
+
+def test_what_nobody_has_expected_is_logged_once(host, caplog):
+    host.options.fabric_interval = 0.01
+    made = host.make()
+    passes = []
+
+    def fail():
+        passes.append(None)
+        raise RuntimeError("disk full")
+
+    made.reconcile_running = fail
+    made.start()
+    until = time.monotonic() + 60
+    while len(passes) < 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    made.stop()
+    [line] = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "disk full" in line.exc_text
 
 
 def test_what_is_no_command_is_refused(host):
