@@ -43,6 +43,8 @@ class VfioDriver:
     """As it is registered, and as ``driver_override`` has to spell it."""
     source: str
     can_migrate: bool = False
+    kernel_option: str = ""
+    """With which a kernel has it."""
     required_for: frozenset[str] = frozenset()
     """Ids of devices that a guest can use only with this driver; others of
     its devices work with vfio-pci, too, and then cannot migrate."""
@@ -68,6 +70,7 @@ _VFIO_TABLE = (
         "linux drivers/vfio/pci/nvgrace-gpu/main.c: GH200 120GB, 480GB and"
         " 144GB, GB200, GB300. The guest's driver needs the GPU's memory as"
         " the BARs that this driver makes of it",
+        kernel_option="CONFIG_NVGRACE_GPU_VFIO_PCI",
         required_for=frozenset(
             {
                 "10de:2342",
@@ -135,6 +138,11 @@ def vfio_driver(ids: str) -> str:
     :param ids: vendor and product id, ``10de:2941``.
     """
     return _REQUIRED_BY_IDS.get(ids, VFIO)
+
+
+def vfio_kernel_option(name: str) -> str:
+    """Name the option of the kernel that a VFIO driver comes with."""
+    return next(one.kernel_option for one in _VFIO_TABLE if one.name == name)
 
 
 def is_misspelt(name: str) -> bool:

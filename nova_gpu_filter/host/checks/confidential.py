@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import dataclasses
 
 from nova_gpu_filter.host import cc_mode
+from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -34,7 +35,7 @@ class Encryption:
 ENCRYPTIONS = (
     Encryption(
         "SEV-SNP",
-        "/sys/module/kvm_amd/parameters/sev_snp",
+        iommu.SNP,
         "linux arch/x86/kvm/svm/sev.c; nova/virt/libvirt/host.py",
     ),
     Encryption(

@@ -67,6 +67,33 @@ ERROR_COUNTERS = (
         "PCIe 6.2.2.1: repeated by the link; many are a bad riser or slot",
     ),
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PortCounter:
+    """A file of a root port: how many error messages it has received."""
+
+    name: str
+    kind: str
+    of_devices: str
+    """The file in which a device below has those that it sent."""
+    at_least: int
+
+
+# linux drivers/pci/pcie/aer.c (pci_rootport_aer_stats_incr): one number, of
+# the port and all below it. Those of a device go with it when it is removed.
+PORT_COUNTERS = (
+    PortCounter("aer_rootport_total_err_fatal", "fatal", "aer_dev_fatal", 1),
+    PortCounter(
+        "aer_rootport_total_err_nonfatal",
+        "uncorrectable",
+        "aer_dev_nonfatal",
+        1,
+    ),
+    PortCounter(
+        "aer_rootport_total_err_cor", "corrected", "aer_dev_correctable", 1000
+    ),
+)
 _ERROR_LINE = re.compile(r"(?P<name>\w+) (?P<count>[0-9]+)")
 
 
@@ -82,6 +109,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
     links = list(_links(context, device))
     yield from links
     yield from _errors(context, device)
+    yield from _errors_of_port(context, device)
     yield from _peers(context, device, bool(links))
 
 
@@ -373,6 +401,54 @@ def _errors(context: Context, device: Function) -> Iterator[Finding]:
                     " the card and its riser again, or try another slot",
                 ),
             )
+
+
+def _errors_of_port(context: Context, device: Function) -> Iterator[Finding]:
+    """Check what a root port has received, and no device has now."""
+    port = device.bridges[0] if device.bridges else None
+    if port is None:
+        return
+    below = [
+        address
+        for function in context.host.functions
+        if port in function.bridges
+        for address in (*function.bridges, function.address)
+    ]
+    for counter in PORT_COUNTERS:
+        path = f"{reader.DEVICES}/{port}/{counter.name}"
+        count = _count(context.tree.read(path))
+        if not count:
+            continue
+        told = sum(
+            _total(context.tree, counter.of_devices, address)
+            for address in dict.fromkeys(below)
+        )
+        if count - told < counter.at_least:
+            continue
+        yield Finding(
+            Severity.WARNING,
+            "link",
+            f"root port {port} has received {count - told} messages of"
+            f" {counter.kind} PCIe errors from devices that have been removed"
+            " since, or from others below it",
+            device=str(device.address),
+            evidence=(Evidence(path, str(count)),),
+            cures=(
+                f"# see what came with them: dmesg | grep {port}; seat the"
+                " card and its riser again, or try another slot",
+            ),
+        )
+
+
+def _total(tree: tree_lib.Tree, name: str, address: PciAddress) -> int:
+    """Add up a file of a device's AER counters, all errors of it."""
+    text = tree.read(f"{reader.DEVICES}/{address}/{name}") or ""
+    return sum(
+        int(match["count"])
+        for line in text.splitlines()
+        if (match := _ERROR_LINE.fullmatch(line.strip()))
+        and not match["name"].startswith("TOTAL")
+    )
 
 
 def _bar_sizes(device: Function) -> str | None:

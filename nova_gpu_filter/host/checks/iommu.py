@@ -25,6 +25,11 @@ _CPUINFO = "/proc/cpuinfo"
 _HYPERVISOR = "/sys/hypervisor/type"
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+_DEVICE_TREE = "/sys/firmware/devicetree/base"
+SNP = "/sys/module/kvm_amd/parameters/sev_snp"
+# With it, the kernel has no SEV-SNP (iommu_snp_enable in
+# drivers/iommu/amd/init.c).
+_NOT_WITH_SNP = frozenset({"iommu=pt"})
 _MADE_UP = "vfio-noiommu"
 """The name of a group that VFIO makes where there is no IOMMU
 (vfio_noiommu_group_alloc in drivers/vfio/group.c)."""
@@ -120,6 +125,25 @@ _PLATFORMS = (
         machine_type=None,
         container="vfio_iommu_spapr_tce",
     ),
+    Platform(
+        r"CPU Family\s*:\s*Loongson",
+        "the IOMMU",
+        ("loongarch_iommu=on",),
+        _IVRS,
+        False,
+        source="drivers/iommu/loongarch_iommu.c of openEuler and Anolis"
+        " (la_iommu_setup, IVRS): off by default; Linux itself has none",
+        machine_type=None,
+    ),
+    Platform(
+        r"vendor_id\s*:\s*IBM/S390",
+        "the IOMMU",
+        (),
+        (),
+        False,
+        source="drivers/iommu/s390-iommu.c: always on",
+        machine_type=None,
+    ),
 )
 _UNKNOWN = Platform(
     "", "the IOMMU", _INTEL.arguments, ("DMAR", "IVRS", "IORT"), False
@@ -138,7 +162,13 @@ class OffSwitch:
 _OFF = (
     OffSwitch("intel_iommu", "off", "kernel-parameters.txt"),
     OffSwitch("amd_iommu", "off", "kernel-parameters.txt"),
+    OffSwitch(
+        "loongarch_iommu", "off", "drivers/iommu/loongarch_iommu.c, openEuler"
+    ),
     OffSwitch("iommu", "off", "kernel-parameters.txt"),
+    OffSwitch(
+        "acpi", "off", "kernel-parameters.txt: the tables are not looked at"
+    ),
     OffSwitch(
         "iommu", "soft", "arch/x86/kernel/pci-dma.c: SWIOTLB in its place"
     ),
@@ -196,7 +226,15 @@ def platform(context: Context) -> Platform:
 
 def arguments(context: Context) -> tuple[str, ...]:
     """Name the kernel's arguments that switch the IOMMU on."""
-    return platform(context).arguments
+    return tuple(
+        one
+        for one in platform(context).arguments
+        if one not in _NOT_WITH_SNP or not _has_snp(context)
+    )
+
+
+def _has_snp(context: Context) -> bool:
+    return (context.tree.read(SNP) or "") in ("Y", "y", "1")
 
 
 def is_virtual(context: Context) -> bool:
@@ -244,7 +282,29 @@ def _is_off(context: Context) -> Finding:
         for name in host.tables
         if context.tree.exists(f"{_TABLES}/{name}")
     ]
-    if not tables:
+    units = context.tree.entries(_UNITS)
+    is_by_device_tree = not context.tree.is_directory(_TABLES) and (
+        context.tree.is_directory(_DEVICE_TREE)
+    )
+    if is_by_device_tree and not units:
+        # Machines of arm64 and RISC-V may have no ACPI at all.
+        return Finding(
+            Severity.ERROR,
+            "iommu",
+            f"the device tree has no unit of {host.name} that is on, or the"
+            " kernel no driver of it",
+            evidence=(
+                *evidence,
+                Evidence(_DEVICE_TREE, "present"),
+                context.listing(_UNITS),
+            ),
+            cures=(
+                f"# switch on {host.name} in the firmware's setup, or have it"
+                ' in the device tree (status = "okay", and iommu-map of the'
+                " PCI host bridge), or boot with ACPI",
+            ),
+        )
+    if not tables and not is_by_device_tree:
         evidence += [
             Evidence(f"{_TABLES}/{name}", None) for name in host.tables
         ]
@@ -274,7 +334,7 @@ def _is_off(context: Context) -> Finding:
         )
     evidence += [Evidence(f"{_TABLES}/{name}", "present") for name in tables]
     evidence.append(context.listing(_UNITS))
-    if not host.is_in_table and not context.tree.entries(_UNITS):
+    if not host.is_in_table and not units:
         return Finding(
             Severity.ERROR,
             "iommu",

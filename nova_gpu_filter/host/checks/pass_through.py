@@ -225,10 +225,11 @@ def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
         and function.driver not in drivers.Names({wanted})
     ):
         yield Finding(
-            Severity.WARNING,
+            Severity.ERROR,
             "driver",
-            f"the device is bound to {function.driver}, and a guest can use"
-            f" its memory only with {wanted}",
+            f"the device is bound to {function.driver}, and a guest has its"
+            f" memory only with {wanted}, without which its driver does not"
+            " work",
             device=str(function.address),
             evidence=(_driver_evidence(function),),
             cures=drivers.bind_to_vfio(

@@ -9,6 +9,7 @@ Nova 34 writes <hostdev> without iommufd (nova/virt/libvirt/config.py).
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -58,6 +59,7 @@ def check_vfio(context: Context) -> Iterator[Finding]:
             cures=(f"# boot a kernel with {_GROUPS}=y",),
         )
         return
+    yield from _check_variants(context)
     needed = _needed(context, lines)
     missing = [
         name
@@ -101,6 +103,34 @@ def check_vfio(context: Context) -> Iterator[Finding]:
             "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
         ),
     )
+
+
+def _check_variants(context: Context) -> Iterator[Finding]:
+    """Check that the kernel has the VFIO drivers that some devices need."""
+    wanted = dict.fromkeys(
+        name
+        for gpu in context.host.gpus
+        if (name := drivers.vfio_driver(gpu.ids)) != drivers.VFIO
+        and gpu.driver not in drivers.Names({name})
+    )
+    for name in wanted:
+        module = name.replace("-", "_")
+        if (
+            context.tree.exists(f"/sys/module/{module}")
+            or context.boot.is_builtin(module)
+            or _installed(context, [module]) is not False
+        ):
+            continue
+        yield Finding(
+            Severity.ERROR,
+            "vfio",
+            f"the running kernel has no {name}, which GPUs of this host need",
+            evidence=(Evidence(f"/sys/module/{module}", None),),
+            cures=(
+                "# boot a kernel that has it, built with"
+                f" {drivers.vfio_kernel_option(name)}",
+            ),
+        )
 
 
 def _installed(context: Context, modules: list[str]) -> bool | None:

@@ -102,6 +102,8 @@ _DIRECTORIES = (
     "/etc/dracut.conf.d",
     "/etc/initramfs-tools",
     "/sys/class/iommu",
+    "/sys/firmware/acpi/tables",
+    "/sys/firmware/devicetree/base",
 )
 _LIST_BYTES = 16 << 20
 """Of the kernel's lists of modules."""

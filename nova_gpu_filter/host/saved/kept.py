@@ -65,6 +65,8 @@ def _cpus(_: Tokens, text: str) -> list[str]:
         r"CPU implementer\s*: 0x[0-9a-f]{2}",
         r"cpu\s*: POWER[0-9]{0,2}",
         r"isa\s*: rv[0-9]{2}",
+        r"CPU Family\s*: Loongson",
+        r"vendor_id\s*: IBM/S390",
     ):
         match = re.search(rf"^{pattern}", text, re.MULTILINE)
         kept += [match[0]] if match else []
@@ -165,6 +167,9 @@ DEVICE_FILES: dict[str, Keep] = {
     "aer_dev_correctable": _COUNTERS,
     "aer_dev_fatal": _COUNTERS,
     "aer_dev_nonfatal": _COUNTERS,
+    "aer_rootport_total_err_cor": _lines(r"[0-9]{1,20}"),
+    "aer_rootport_total_err_fatal": _lines(r"[0-9]{1,20}"),
+    "aer_rootport_total_err_nonfatal": _lines(r"[0-9]{1,20}"),
     "boot_vga": _lines(_NUMBER),
     "class": _lines(_HEX),
     "current_link_speed": _lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),

@@ -87,7 +87,7 @@ def test_grace_gpus_are_ready_with_the_driver_for_them(tmp_path, driver):
 @pytest.mark.parametrize(
     ("driver", "severity"),
     [
-        ("vfio-pci", Severity.WARNING),
+        ("vfio-pci", Severity.ERROR),
         ("nvidia", Severity.ERROR),
         ("nouveau", Severity.ERROR),
     ],

@@ -293,6 +293,55 @@ def test_errors_of_the_link_are_counted(
 
 
 @pytest.mark.parametrize(
+    ("port", "device", "severities"),
+    [
+        # The device that sent them was removed and found again.
+        ({"fatal": 1}, {}, [WARNING]),
+        ({"nonfatal": 3}, {}, [WARNING]),
+        ({"cor": 100000}, {}, [WARNING]),
+        ({"fatal": 1, "cor": 5000}, {}, [WARNING, WARNING]),
+        # They are the device's, which tells them itself.
+        ({"fatal": 2}, {"fatal": "DLP 2"}, [WARNING]),
+        ({"fatal": 3}, {"fatal": "DLP 2"}, [WARNING, WARNING]),
+        ({"cor": 40000}, {"correctable": "RxErr 40000"}, [WARNING]),
+        # Probing, and what its receiver did not mind.
+        ({"nonfatal": 4}, {"nonfatal": "UnsupReq 4"}, []),
+        ({"cor": 4000}, {"correctable": "NonFatalErr 4000"}, []),
+        ({"cor": 999}, {}, []),
+        ({"fatal": 0, "nonfatal": 0, "cor": 0}, {}, []),
+        ({"fatal": "", "cor": "x"}, {}, []),
+    ],
+)
+def test_errors_that_a_root_port_has_received_are_counted(
+    host, troubles, port, device, severities
+):
+    for name, count in port.items():
+        host.write(f"{PORT}/aer_rootport_total_err_{name}", count)
+    for name, text in device.items():
+        host.write(f"{DEVICE}/aer_dev_{name}", text)
+    assert [one[:3] for one in troubles()] == [
+        ("link", severity, GPU) for severity in severities
+    ]
+
+
+def test_errors_of_another_device_below_a_root_port_are_not_removed_ones(
+    tmp_path,
+):
+    host = sysfs_trees.rtx_with_audio_and_usb(tmp_path)
+    files = tree.Tree(str(host.root))
+    root = "/sys/bus/pci/devices/0000:00:01.0"
+    host.write(f"{root}/aer_rootport_total_err_nonfatal", 2)
+    host.write(
+        "/sys/bus/pci/devices/0000:01:00.1/aer_dev_nonfatal", "CmpltTO 2"
+    )
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    assert [
+        one for one in readiness.check(context) if one.check == "link"
+    ] == []
+
+
+@pytest.mark.parametrize(
     ("where", "gpus"),
     [
         ("pci0000:c0/0000:c0:01.1", 2),  # root port

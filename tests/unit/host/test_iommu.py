@@ -12,6 +12,7 @@ from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import kept
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
+from tests import captures
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 REGIONS = "/sys/kernel/iommu_groups/41/reserved_regions"
@@ -65,6 +66,8 @@ def test_a_group_that_must_be_mapped_one_to_one_is_refused(
         ("CPU implementer\t: 0x41", "iommu.passthrough=1"),
         ("isa\t\t: rv64imafdch_zicbom", "iommu.passthrough=1"),
         ("cpu\t\t: POWER9, altivec supported", ""),
+        ("CPU Family\t\t: Loongson-64bit", "loongarch_iommu=on"),
+        ("vendor_id       : IBM/S390", ""),
     ],
 )
 def test_the_arguments_are_those_of_the_processor(build, cpu, cmdline):
@@ -183,3 +186,125 @@ def test_a_host_under_xen_is_told_why_it_has_no_groups(build):
     (found,) = findings(host, "iommu", ERROR)
     assert "runs under Xen" in found.summary
     assert found.evidence[-1].path == "/sys/hypervisor/type"
+
+
+SNP = "/sys/module/kvm_amd/parameters/sev_snp"
+
+
+@pytest.mark.parametrize(
+    ("snp", "arguments", "notes"),
+    [("Y", "", 0), ("1", "", 0), ("N", "iommu=pt", 1), (None, "iommu=pt", 1)],
+)
+def test_snp_goes_without_passthrough_of_the_hosts_devices(
+    build, snp, arguments, notes
+):
+    host = build("mi300x")
+    host.write("/proc/cmdline", "quiet")
+    if snp is not None:
+        host.write(SNP, snp)
+    assert binding.cmdline(context_of(host), ()).strip() == arguments
+    assert len(findings(host, "iommu", NOTE)) == notes
+
+
+DEVICE_TREE = "/sys/firmware/devicetree/base"
+TABLES = "/sys/firmware/acpi/tables"
+UNIT = "/sys/class/iommu/smmu3.0x0000000011000000"
+
+
+@pytest.mark.parametrize(
+    ("directories", "words"),
+    [
+        ((DEVICE_TREE,), "the device tree has no unit of the SMMU"),
+        ((DEVICE_TREE, UNIT), "the kernel does not use it"),
+        ((TABLES,), "the firmware announces no IOMMU (no IORT table)"),
+        ((TABLES, DEVICE_TREE), "the firmware announces no IOMMU"),
+        ((f"{TABLES}/IORT",), "the firmware has the SMMU switched off"),
+        ((f"{TABLES}/IORT", UNIT), "the kernel does not use it"),
+    ],
+)
+def test_arm64_tells_its_iommu_by_acpi_or_device_tree(
+    build, tmp_path, directories, words
+):
+    host = build("gb200_tray")
+    for path in ("/sys/kernel/iommu_groups", TABLES, "/sys/class/iommu"):
+        shutil.rmtree(host.path(path))
+    for path in directories:
+        if path.endswith("IORT"):
+            host.write(path, b"IORT")
+        else:
+            host.mkdir(path)
+    (finding,) = findings(host, "iommu", ERROR)
+    assert words in finding.summary
+    assert not any("intel_iommu" in cure for cure in finding.cures)
+    top = captures.take(host.root, tmp_path)
+    files = tree.Tree(str(top))
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    assert finding.summary in [one.summary for one in readiness.check(context)]
+
+
+def test_arm64_with_a_device_tree_is_ready_without_acpi(build):
+    host = build("gb200_tray")
+    shutil.rmtree(host.path(TABLES))
+    host.mkdir(DEVICE_TREE)
+    assert findings(host, "iommu", ERROR, WARNING, NOTE) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu", "tables", "cmdline", "words"),
+    [
+        ("CPU Family\t\t: Loongson-64bit", "IVRS", "", "does not use it"),
+        (
+            "CPU Family\t\t: Loongson-64bit",
+            "IVRS",
+            "loongarch_iommu=off",
+            "switched off on the kernel command line",
+        ),
+        ("CPU Family\t\t: Loongson-64bit", None, "", "no IVRS table"),
+        (
+            "vendor_id\t: GenuineIntel",
+            "DMAR",
+            "acpi=off intel_iommu=on",
+            "command line: acpi=off",
+        ),
+    ],
+)
+def test_causes_are_those_of_the_processor(build, cpu, tables, cmdline, words):
+    host = build("k2_host")
+    shutil.rmtree(host.path("/sys/kernel/iommu_groups"))
+    shutil.rmtree(host.path(TABLES))
+    host.write("/proc/cpuinfo", f"{cpu}\n")
+    host.write("/proc/cmdline", cmdline)
+    host.mkdir(TABLES)
+    if tables:
+        host.write(f"{TABLES}/{tables}", b"x")
+    (finding,) = findings(host, "iommu", ERROR)
+    assert words in finding.summary
+    wanted = "intel" if "Intel" in cpu else "loongarch"
+    assert any(f"{wanted}_iommu=on" in cure for cure in finding.cures)
+
+
+MODULES = "/lib/modules/6.14.0-1015-nvidia-64k/modules.dep"
+NEEDED = "kernel/vfio.ko:\nkernel/vfio-pci.ko:\nkernel/vfio_iommu_type1.ko:\n"
+
+
+@pytest.mark.parametrize(
+    ("driver", "listed", "errors"),
+    [
+        ("vfio-pci", NEEDED, 1),
+        ("nvidia", NEEDED, 1),
+        ("nvidia", f"{NEEDED}kernel/nvgrace-gpu-vfio-pci.ko:\n", 0),
+        ("nvidia", None, 0),
+        ("nvgrace_gpu_vfio_pci", NEEDED, 0),
+    ],
+)
+def test_the_kernel_has_the_drivers_that_gpus_need(
+    build, driver, listed, errors
+):
+    host = build("gb200_tray", driver=driver)
+    if listed:
+        host.write(MODULES, listed)
+    found = findings(host, "vfio", ERROR)
+    assert len(found) == errors
+    if found:
+        assert "CONFIG_NVGRACE_GPU_VFIO_PCI" in found[0].cures[0]
