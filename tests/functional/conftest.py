@@ -5,8 +5,8 @@
 Nova's fixtures turn the threads of a process into green threads when they are
 imported. The processes of pytest-xdist would wait for each other forever then,
 so nothing of nova is imported here, and where xdist hands out the tests, or
-unit tests have decided against green threads, each module runs in a process of
-its own.
+unit tests have decided against green threads, each module that imports nova
+runs in a process of its own.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def pytest_pycollect_makemodule(module_path, parent):
     if (
         hasattr(parent.config, "workerinput")
         or own_process.NO_GREEN_THREADS in os.environ
-    ):
+    ) and own_process.imports_nova(module_path):
         return own_process.OwnProcessModule.from_parent(
             parent, path=module_path
         )

@@ -2,6 +2,8 @@
 
 """Run a module of functional tests in a process of its own."""
 
+import ast
+import functools
 import os
 import pathlib
 import subprocess
@@ -12,8 +14,36 @@ import pytest
 NO_GREEN_THREADS = "OS_NOVA_DISABLE_EVENTLET_PATCHING"
 """The environment variable that nova/monkey_patch.py reads."""
 
+_ROOT = pathlib.Path(__file__).parents[2]
+
 TIMEOUT = 900
 """Seconds that a module may take; the longest takes about two minutes."""
+
+
+_NOVA = frozenset({"demo", "nova"})
+
+
+@functools.cache
+def imports_nova(path: pathlib.Path) -> bool:
+    """Whether a module imports Nova, itself or by its neighbours here.
+
+    What functions import, as fixtures do, does not count.
+    """
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] in _NOVA:
+                return True
+            found = _ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            is_ours = name.startswith("tests.functional.") and found.exists()
+            if is_ours and imports_nova(found):
+                return True
+    return False
 
 
 class OwnProcessModule(pytest.File):
