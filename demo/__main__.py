@@ -44,17 +44,17 @@ def main(argv: list[str] | None = None) -> int:
         from demo import report
 
         reporter = report.Reporter(stdout)
-        told = story.tell(
+        played = story.play(
             chapters=args.chapters or story.CHAPTERS,
             listener=report.Progress(sys.stderr) if args.json else reporter,
             log_handler=log_handler,
         )
     if args.json:
-        json.dump(told.to_dict(), stdout, indent=2, default=_to_json)
+        json.dump(played.to_dict(), stdout, indent=2, default=_to_json)
         stdout.write("\n")
     else:
-        reporter.story_ends(told)
-    return 0 if told.held else 1
+        reporter.story_ends(played)
+    return 0 if played.held else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         choices=(1, 2, 3, 4, 5),
         action="append",
-        help="tell only this chapter (1: 2016, 2: upgrade, 3: today,"
+        help="play only this chapter (1: 2016, 2: upgrade, 3: today,"
         " 4: topology, 5: VFs and vGPUs); may be given more than once",
     )
     return parser

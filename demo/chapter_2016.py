@@ -3,6 +3,7 @@
 """Chapter 1: two GRID K2 and the configuration of 2016."""
 
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 from demo import record
 from demo import show
@@ -34,7 +35,7 @@ def open_cloud(step: record.Step, cloud: embedded.EmbeddedCloud) -> None:
 
 def boot(
     story: record.Story, cloud: embedded.EmbeddedCloud, name: str
-) -> embedded.Server:
+) -> cloud_reader.Server:
     """Boot a server that gets a GPU, and follow the device all the way."""
     with story.step(f"Boot {name} with one GPU") as step:
         before = show.free_by_pool(cloud, K2_HOST)
@@ -99,10 +100,10 @@ def refuse(
         cloud.delete(server)
 
 
-def tell(
+def play(
     story: record.Story, cloud: embedded.EmbeddedCloud
-) -> list[embedded.Server]:
-    """Tell the chapter on a cloud that is not started yet.
+) -> list[cloud_reader.Server]:
+    """Play the chapter on a cloud that is not started yet.
 
     :returns: the two servers that run at its end; none if it was abandoned.
     """
@@ -146,7 +147,7 @@ def tell(
         second = boot(story, cloud, "gpu-2")
         refuse(story, cloud, "gpu-3")
         with story.step("Delete gpu-1: its GPU is free again") as step:
-            [address] = embedded.addresses(cloud.devices_of(first))
+            [address] = cloud_reader.addresses(cloud.devices_of(first))
             cloud.delete(first)
             show.devices(step, cloud, [K2_HOST])
             step.expect(
@@ -163,7 +164,7 @@ def tell(
             step.expect(
                 "device of gpu-4",
                 [address],
-                embedded.addresses(cloud.devices_of(third)),
+                cloud_reader.addresses(cloud.devices_of(third)),
             )
         return [second, third]
     return []

@@ -4,6 +4,7 @@
 
 from demo import chapter_upgrade
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 from demo import mediated
 from demo import record
@@ -33,8 +34,8 @@ FLAVORS = {
 }
 
 
-def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
-    """Tell the chapter on a cloud that is not started yet."""
+def play(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
+    """Play the chapter on a cloud that is not started yet."""
     with story.chapter(5, "Divided GPUs: VFs and mediated devices"):
         _open_cloud(story, cloud)
         servers = _boot_with_vfs(story, cloud)
@@ -44,7 +45,9 @@ def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
 
 
 def _taken(
-    cloud: embedded.EmbeddedCloud, server: embedded.Server, resource_class: str
+    cloud: embedded.EmbeddedCloud,
+    server: cloud_reader.Server,
+    resource_class: str,
 ) -> dict[str, int]:
     """Say how much a server has of each GPU, in Placement."""
     return {
@@ -54,7 +57,7 @@ def _taken(
     }
 
 
-def _mdevs(cloud: embedded.EmbeddedCloud, server: embedded.Server) -> int:
+def _mdevs(cloud: embedded.EmbeddedCloud, server: cloud_reader.Server) -> int:
     """Count the mediated devices in the domain XML of a server."""
     return sum(
         "type='mdev'" in x.replace('"', "'") for x in cloud.hostdevs(server)
@@ -88,7 +91,7 @@ def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
 
 def _boot_with_vfs(
     story: record.Story, cloud: embedded.EmbeddedCloud
-) -> list[embedded.Server]:
+) -> list[cloud_reader.Server]:
     """Boot servers with two VFs.
 
     :returns: the one with VFs of both GPUs, and the one with those of one.
@@ -104,7 +107,7 @@ def _boot_with_vfs(
         show.guest(step, cloud, servers[0])
         for server, taken in zip(servers, ([1, 1], [2]), strict=True):
             name = server.name
-            held = embedded.addresses(cloud.devices_of(server))
+            held = cloud_reader.addresses(cloud.devices_of(server))
             step.expect(
                 f"state and host of {name}",
                 ("ACTIVE", VF_HOST),
@@ -139,7 +142,7 @@ def _boot_with_vfs(
 def _fill_and_give_back(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    servers: list[embedded.Server],
+    servers: list[cloud_reader.Server],
 ) -> None:
     spread, packed = servers
     with story.step("Fill the host with VFs, and give some back") as step:

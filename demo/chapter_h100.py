@@ -4,6 +4,7 @@
 
 from demo import chapter_upgrade
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 from demo import record
 from demo import show
@@ -22,8 +23,8 @@ def flavor(gpus: int) -> str:
     return f"gpu.h100.{gpus}"
 
 
-def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
-    """Tell the chapter on a cloud that is not started yet.
+def play(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
+    """Play the chapter on a cloud that is not started yet.
 
     Where a server moves, the target has exactly as many free GPUs as it
     needs. With more, stock Nova does not keep Placement and its own tracker
@@ -99,7 +100,7 @@ def _boot(
     name: str,
     gpus: int,
     host: str | None = None,
-) -> embedded.Server:
+) -> cloud_reader.Server:
     where = f" on {host}" if host else ""
     with story.step(f"Boot {name} with h100:{gpus}{where}") as step:
         before = show.free(cloud)
@@ -120,7 +121,7 @@ def _boot(
 def _resize(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
+    server: cloud_reader.Server,
 ) -> None:
     """Resize to two GPUs and confirm, then down to one again and revert."""
     before = show.free(cloud)
@@ -145,7 +146,7 @@ def _resize(
     with story.step(
         f"Resize {server.name} back to h100:1, then think again"
     ) as step:
-        held = embedded.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.devices_of(server))
         host = cloud.show(server).host
         resized = cloud.resize(server, flavor(1))
         step.expect("state", "VERIFY_RESIZE", resized.status)
@@ -166,7 +167,7 @@ def _resize(
 def _migrate_and_back(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
+    server: cloud_reader.Server,
 ) -> None:
     home = cloud.show(server).host
     [away] = [host for host in HOSTS if host != home]
@@ -186,7 +187,7 @@ def _migrate_and_back(
 
 def _fill(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
     """Give away the four GPUs that are left."""
-    filled: list[embedded.Server] = []
+    filled: list[cloud_reader.Server] = []
     with story.step("Fill both hosts") as step:
         for gpus in (2, 1, 1):
             server = cloud.boot(f"fill-{len(filled) + 1}", flavor(gpus))
@@ -207,12 +208,12 @@ def _fill(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
 def _delete_and_boot(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
+    server: cloud_reader.Server,
 ) -> None:
     with story.step(
         f"Delete {server.name}, boot h100-again with h100:4"
     ) as step:
-        held = embedded.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.devices_of(server))
         host = cloud.show(server).host
         cloud.delete(server)
         step.expect("free devices in the pools", 4, show.free(cloud))

@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 from demo import record
 from demo import show
@@ -39,8 +40,8 @@ GPUS = {
 }
 
 
-def tell(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
-    """Tell the chapter on a cloud that is not started yet.
+def play(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
+    """Play the chapter on a cloud that is not started yet.
 
     Placement has to run behind our extension: alone it offers every order of
     the same GPUs, and leaves the good ones out where its limit is reached.
@@ -140,7 +141,7 @@ def _boot(
     name: str,
     flavor: str,
     host: str | None = None,
-) -> embedded.Server:
+) -> cloud_reader.Server:
     """Boot a server and expect what holds for all."""
     server = cloud.boot(name, flavor, host=host)
     addresses = show.expect_running(
@@ -154,7 +155,7 @@ def _boot(
 def _expect_partition(
     step: record.Step,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
+    server: cloud_reader.Server,
     addresses: Sequence[str],
 ) -> None:
     step.expect(
@@ -166,7 +167,7 @@ def _expect_partition(
 
 def _fill_in_partitions(
     story: record.Story, cloud: embedded.EmbeddedCloud
-) -> list[embedded.Server]:
+) -> list[cloud_reader.Server]:
     """Fill a host with servers of 1, 2, 4 and 1 GPUs.
 
     :returns: those with 2 and with 4.
@@ -194,7 +195,7 @@ def _fill_in_partitions(
         singles = [
             address
             for server in (servers[0], servers[3])
-            for address in embedded.addresses(cloud.devices_of(server))
+            for address in cloud_reader.addresses(cloud.devices_of(server))
         ]
         step.expect(
             "the two with 1 GPU share a partition, and break no other",
@@ -205,25 +206,27 @@ def _fill_in_partitions(
 
 
 def _give_back(
-    story: record.Story, cloud: embedded.EmbeddedCloud, two: embedded.Server
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    two: cloud_reader.Server,
 ) -> None:
     with story.step(
         f"Delete {two.name}, boot two-again: the partition is free again"
     ) as step:
-        held = embedded.addresses(cloud.devices_of(two))
+        held = cloud_reader.addresses(cloud.devices_of(two))
         cloud.delete(two)
         again = _boot(step, cloud, "two-again", "h100.2")
         show.topology(step, cloud, again.host or "")
         step.expect(
             f"devices: those that {two.name} had",
             (two.host, held),
-            (again.host, embedded.addresses(cloud.devices_of(again))),
+            (again.host, cloud_reader.addresses(cloud.devices_of(again))),
         )
 
 
 def _boot_halves(
     story: record.Story, cloud: embedded.EmbeddedCloud
-) -> list[embedded.Server]:
+) -> list[cloud_reader.Server]:
     with story.step(
         "One request for two servers with 4 GPUs: both halves of a host"
     ) as step:
@@ -243,13 +246,13 @@ def _boot_halves(
 def _migrate(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
-    leaving: embedded.Server,
+    server: cloud_reader.Server,
+    leaving: cloud_reader.Server,
 ) -> None:
     with story.step(
         f"Delete {leaving.name}, cold migrate {server.name} to its place"
     ) as step:
-        held = embedded.addresses(cloud.devices_of(leaving))
+        held = cloud_reader.addresses(cloud.devices_of(leaving))
         cloud.delete(leaving)
         cloud.migrate(server)
         moved = cloud.confirm(server)
@@ -274,7 +277,7 @@ def _boot_on_one_node(
     ) as step:
         server = _boot(step, cloud, "one-node", "h100.4.numa")
         show.topology(step, cloud, server.host or "")
-        held = embedded.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.devices_of(server))
         step.expect(
             "NUMA nodes that its GPUs are on",
             1,
@@ -290,7 +293,7 @@ def _boot_on_one_node(
 
 def _use_bridges(
     story: record.Story, cloud: embedded.EmbeddedCloud
-) -> embedded.Server:
+) -> cloud_reader.Server:
     """Boot servers on the host with bridges.
 
     :returns: the one that has a GPU without a bridge.
@@ -304,7 +307,7 @@ def _use_bridges(
             for number in (1, 2)
         ]
         show.topology(step, cloud, NVL_HOST)
-        [address] = embedded.addresses(cloud.devices_of(lone))
+        [address] = cloud_reader.addresses(cloud.devices_of(lone))
         topology = cloud.topology(NVL_HOST)
         near = topology.neighbors(links.nvlink(1))
         device = members(cloud, NVL_HOST, [address]).bit_length() - 1
@@ -318,14 +321,16 @@ def _use_bridges(
                 weakest_link(
                     cloud,
                     NVL_HOST,
-                    embedded.addresses(cloud.devices_of(pair)),
+                    cloud_reader.addresses(cloud.devices_of(pair)),
                 ),
             )
     return lone
 
 
 def _refuse(
-    story: record.Story, cloud: embedded.EmbeddedCloud, lone: embedded.Server
+    story: record.Story,
+    cloud: embedded.EmbeddedCloud,
+    lone: cloud_reader.Server,
 ) -> None:
     with story.step(
         f"Delete {lone.name}: no bridge joins the two free GPUs, so required"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from demo import chapter_2016
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import record
 from demo import show
 
@@ -28,7 +29,7 @@ def _conf_lines(name: str) -> list[str]:
 def _expect_servers_live_on(
     step: record.Step,
     cloud: embedded.EmbeddedCloud,
-    servers: Sequence[embedded.Server],
+    servers: Sequence[cloud_reader.Server],
     held_before: dict[str, list[str]],
     in_placement: bool,
 ) -> None:
@@ -42,12 +43,12 @@ def _expect_servers_live_on(
         )
 
 
-def tell(
+def play(
     story: record.Story,
     cloud: embedded.EmbeddedCloud,
-    servers: Sequence[embedded.Server],
+    servers: Sequence[cloud_reader.Server],
 ) -> None:
-    """Tell the chapter.
+    """Play the chapter.
 
     :param servers: the two that chapter 1 left; if it was not told, the cloud
         is not started yet, and two are booted here.

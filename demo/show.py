@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import record
 from demo import scheduler_log
 from nova_gpu_filter.drawing import arrange
@@ -57,7 +58,7 @@ def topology(
 def servers(
     step: record.Step,
     cloud: embedded.EmbeddedCloud,
-    shown: Iterable[embedded.Server],
+    shown: Iterable[cloud_reader.Server],
 ) -> None:
     """Show where servers run and what they hold, in Nova and Placement.
 
@@ -71,7 +72,7 @@ def servers(
                 server.name,
                 server.status,
                 server.host or "",
-                " ".join(embedded.addresses(cloud.devices_of(server))),
+                " ".join(cloud_reader.addresses(cloud.devices_of(server))),
                 " ".join(cloud.allocated_addresses(server)),
             )
             for server in shown
@@ -81,7 +82,7 @@ def servers(
 
 def providers(
     step: record.Step, cloud: embedded.EmbeddedCloud, hosts: Iterable[str]
-) -> list[embedded.Provider]:
+) -> list[cloud_reader.Provider]:
     """Show the resource providers of PCI devices, with what is used.
 
     :returns: what was shown.
@@ -151,7 +152,9 @@ def pools(
 
 
 def guest(
-    step: record.Step, cloud: embedded.EmbeddedCloud, server: embedded.Server
+    step: record.Step,
+    cloud: embedded.EmbeddedCloud,
+    server: cloud_reader.Server,
 ) -> None:
     """Show the devices of a guest as the libvirt driver wrote them."""
     step.quote(
@@ -176,7 +179,7 @@ def decision(
 def expect_running(
     step: record.Step,
     cloud: embedded.EmbeddedCloud,
-    server: embedded.Server,
+    server: cloud_reader.Server,
     devices: int,
     in_placement: bool,
 ) -> Sequence[str]:
@@ -189,7 +192,7 @@ def expect_running(
     """
     name = server.name
     held = cloud.devices_of(server)
-    addresses = embedded.addresses(held)
+    addresses = cloud_reader.addresses(held)
     step.expect(f"state of {name}", "ACTIVE", server.status)
     step.expect(f"number of devices of {name}", devices, len(held))
     step.expect(
@@ -210,7 +213,7 @@ def expect_running(
     return addresses
 
 
-def expect_refused(step: record.Step, server: embedded.Server) -> None:
+def expect_refused(step: record.Step, server: cloud_reader.Server) -> None:
     """Expect that a server found no host."""
     step.expect(f"state of {server.name}", "ERROR", server.status)
     # How Nova goes on depends on whether any filter was asked.

@@ -12,13 +12,14 @@ from demo import chapter_h100
 from demo import chapter_topology
 from demo import chapter_upgrade
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import record
 
 CHAPTERS = (1, 2, 3, 4, 5)
 _PACKAGES = ("nova", "openstack-placement", "nova-gpu-filter")
 
 
-def tell(
+def play(
     chapters: Collection[int] = CHAPTERS,
     listener: record.Listener | None = None,
     log_handler: logging.Handler | None = None,
@@ -38,12 +39,12 @@ def tell(
             chapter_2016.CONF, log_handler=log_handler
         )
         try:
-            servers: list[embedded.Server] = []
+            servers: list[cloud_reader.Server] = []
             if 1 in chapters:
-                servers = chapter_2016.tell(story, cloud)
+                servers = chapter_2016.play(story, cloud)
             # An abandoned chapter 1 leaves no cloud to go on with.
             if 2 in chapters and (servers or 1 not in chapters):
-                chapter_upgrade.tell(story, cloud, servers)
+                chapter_upgrade.play(story, cloud, servers)
         finally:
             cloud.stop()
     if 3 in chapters:
@@ -51,7 +52,7 @@ def tell(
             chapter_h100.CONF, log_handler=log_handler
         )
         try:
-            chapter_h100.tell(story, cloud)
+            chapter_h100.play(story, cloud)
         finally:
             cloud.stop()
     for number, chapter in (4, chapter_topology), (5, chapter_divided):

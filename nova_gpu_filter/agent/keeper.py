@@ -14,15 +14,16 @@ import logging
 import threading
 import time
 from typing import Final
-from typing import TypeVar
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import domains as domains_lib
+from nova_gpu_filter.agent import error_counters
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import providers as providers_lib
+from nova_gpu_filter.agent import reservations
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
@@ -32,11 +33,6 @@ from nova_gpu_filter.host import address as address_lib
 LOG = logging.getLogger(__name__)
 
 AGENT: Final = "agent"
-
-_ANY: Final = -1
-"""Instead of a generation: the agent itself has changed the provider."""
-
-_A = TypeVar("_A")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,9 +74,12 @@ class Keeper:
         self._clock = clock
         self._lock = threading.RLock()
         self._cleaning: set[str] = set()
-        self._counters: dict[str, bus_lib.Health] = {}
-        self._generations: dict[str, int] = {}
-        """Of the providers of free devices that are not of one-time use."""
+        self._errors = error_counters.ErrorCounters(
+            bus, settings.corrected_errors
+        )
+        self._reservations = reservations.ReservationWriter(
+            placement, settings.reserve_in_use
+        )
         self._providers: Mapping[str, providers_lib.Provider] = {}
         self._all: Mapping[str, providers_lib.Provider] = {}
         """Those that are not looked after as well."""
@@ -200,7 +199,7 @@ class Keeper:
                 record, step.event, step.reason, step.by, step.owner
             )
         record = self._watch_errors(record)
-        return self._update_placement(provider, record)
+        return self._reservations.write(provider, record)
 
     def _observe(
         self,
@@ -224,7 +223,7 @@ class Keeper:
             is_marked=is_marked,
             is_present=address not in dead,
             is_one_time_use=provider.is_one_time_use,
-            doubt=self._doubt(provider),
+            doubt=self._reservations.find_doubt(provider),
         )
 
     def _is_shared(self, provider: providers_lib.Provider) -> bool:
@@ -233,37 +232,15 @@ class Keeper:
             provider.address
         )
 
-    def _doubt(self, provider: providers_lib.Provider) -> str | None:
-        """Say why a device may have been used although nobody has seen it."""
-        if not provider.inventory.has(Mark.LOOKED_AFTER):
-            return "its provider in Placement was made anew"
-        if provider.is_one_time_use:
-            # Nova leaves it reserved then.
-            return None
-        known = self._generations.get(provider.address)
-        if known is None:
-            return "not known whether it was used while no agent was running"
-        if known not in (_ANY, provider.inventory.generation):
-            # A claim changes it, and so do others.
-            return "its provider in Placement has changed"
-        return None
-
     def _watch_errors(self, record: states.Record) -> states.Record:
         """Quarantine a device whose link makes errors now."""
         if record.state is State.QUARANTINED:
-            self._counters.pop(record.address, None)
+            self._errors.forget(record.address)
             return record
         if record.address in self._cleaning:
             # A reset can make errors; they are compared after it.
             return record
-        now = self._bus.read_counters(record.address)
-        before = self._counters.get(record.address)
-        self._counters[record.address] = now
-        if before is None:
-            return record
-        found = bus_lib.new_errors(
-            before, now, self._settings.corrected_errors
-        )
+        found = self._errors.find_new(record.address)
         if not found:
             return record
         return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
@@ -282,45 +259,6 @@ class Keeper:
             else:
                 unknown.append((address, reason))
         return unknown
-
-    def _update_placement(
-        self, provider: providers_lib.Provider, record: states.Record
-    ) -> bool:
-        """Have Placement agree with the ledger."""
-        try:
-            is_written = self._write_to_placement(provider, record)
-        except exception.GpuFilterError as error:
-            LOG.warning("Device %s: %s", record.address, error)
-            self._generations.pop(record.address, None)
-            return False
-        if record.state is State.FREE:
-            self._generations[record.address] = (
-                _ANY if is_written else provider.inventory.generation
-            )
-        else:
-            self._generations.pop(record.address, None)
-        return True
-
-    def _write_to_placement(
-        self, provider: providers_lib.Provider, record: states.Record
-    ) -> bool:
-        is_written = False
-        is_quarantined = record.state is State.QUARANTINED
-        must = record.state in states.MUST_BE_RESERVED or (
-            record.state in states.HELD and self._settings.reserve_in_use
-        )
-        if must and not provider.inventory.is_reserved:
-            is_written = self._placement.reserve(provider.uuid)
-        add = {Mark.LOOKED_AFTER}
-        remove = {Mark.RELEASE_ASKED}
-        (add if is_quarantined else remove).add(Mark.QUARANTINED)
-        if not all(map(provider.inventory.has, add)) or any(
-            map(provider.inventory.has, remove)
-        ):
-            is_written |= self._placement.mark(
-                provider.uuid, frozenset(add), frozenset(remove)
-            )
-        return is_written
 
     # -- changes of the ledger
 
@@ -368,7 +306,7 @@ class Keeper:
         finally:
             with self._lock:
                 self._cleaning.discard(provider.address)
-                self._counters.pop(provider.address, None)
+                self._errors.forget(provider.address)
 
     def _clean_and_give_back(self, provider: providers_lib.Provider) -> None:
         address = provider.address
@@ -415,8 +353,7 @@ class Keeper:
             AGENT,
             result.baseline,
         )
-        if passed and self._placement.offer(provider.uuid):
-            self._generations[address] = _ANY
+        if passed and self._reservations.offer(provider):
             self._move(
                 passed, Event.GIVE_BACK, "clean, and offered again", AGENT
             )

@@ -39,6 +39,7 @@ from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import plot
 from nova_gpu_filter.simulate import real_cloud
 from nova_gpu_filter.simulate import report
+from nova_gpu_filter.simulate import runs
 from nova_gpu_filter.simulate import scenario as scenarios
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.topology import policy
@@ -335,7 +336,7 @@ def _simulate(
     return results
 
 
-def _arrivals(run: scenarios.Run, capacity: int, source: str) -> list[Any]:
+def _arrivals(run: runs.Run, capacity: int, source: str) -> list[Any]:
     try:
         return run.arrivals(capacity)
     except ValueError as exc:

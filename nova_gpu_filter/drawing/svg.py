@@ -19,6 +19,7 @@ from typing import Final
 
 from nova_gpu_filter.drawing import picture
 from nova_gpu_filter.drawing import short_names
+from nova_gpu_filter.drawing import svg_shapes
 from nova_gpu_filter.drawing.picture import State
 
 _WIDTH: Final = 830
@@ -34,19 +35,11 @@ _HEADER: Final = 22
 _TOP: Final = 96
 """Where rows begin: below the title and the heads of the columns."""
 _LINE_HEIGHT: Final = 22
-_CHARACTER: Final = 7.0
-"""Width of a letter of size 12, on the safe side."""
-_WIDE: Final = frozenset("ABCDEGHKMNOQRUVWXYwm@%&")
-_WIDE_CHARACTER: Final = 12.0
-"""Of one of these, and of one that takes two columns in a terminal."""
 _BOLD_CHARACTER: Final = 7.8
 _TITLE_CHARACTER: Final = 12.0
 """Of the heading, which is larger and bold."""
 
-_TEXT: Final = "#1f2429"
 _FAINT: Final = "#5b6570"
-_INK: Final = "#39424d"
-"""Of links and partitions: no owner has a colour without hue."""
 _BORDER: Final = "#b8c0c8"
 _OUTER: Final = "#eceff2"
 _INNER: Final = ("#ffffff", "#f3f5f7")
@@ -118,12 +111,14 @@ def draw(shown: picture.Picture) -> str:
     _draw_columns(page, shown, right)
     y += 26
     for entry in _legend(page, shown, width):
-        page.parts.append(_move((entry,), _MARGIN, y))
+        page.parts.append(svg_shapes.move((entry,), _MARGIN, y))
         y += _LINE_HEIGHT
-    characters = int((width - 2 * _MARGIN) / _CHARACTER)
+    characters = int((width - 2 * _MARGIN) / svg_shapes.CHARACTER)
     for note in shown.notes:
         for line in textwrap.wrap(note, characters):
-            page.parts.append(_text(_MARGIN, y, line, fill=_FAINT))
+            page.parts.append(
+                svg_shapes.write_text(_MARGIN, y, line, fill=_FAINT)
+            )
             y += _LINE_HEIGHT - 4
     most = int((width - 2 * _MARGIN) / _TITLE_CHARACTER) - len(shown.summary)
     name = short_names.shorten(shown.name, max(most, 8))
@@ -142,9 +137,11 @@ def _document(
             f' viewBox="0 0 {width:.0f} {height:.0f}"'
             f' style="max-width: {width:.0f}px"'
             ' font-family="Helvetica, Arial, sans-serif">',
-            f"<title>{_escape(title)}</title>",
+            f"<title>{svg_shapes.escape(title)}</title>",
             '<rect width="100%" height="100%" fill="#ffffff"/>',
-            _text(_MARGIN, 34, heading, size=18, weight="bold"),
+            svg_shapes.write_text(
+                _MARGIN, 34, heading, size=18, weight="bold"
+            ),
             *parts,
             "</svg>",
             "",
@@ -181,16 +178,20 @@ def _draw_frame(
             depth + 1,
         )
         fill = _INNER[(depth + 1) % 2] if depth else _OUTER
-        border = _rectangle(sides[1] - sides[0], below - y, fill, _BORDER)
-        heading = _text(
+        border = svg_shapes.draw_rectangle(
+            sides[1] - sides[0], below - y, fill, _BORDER
+        )
+        heading = svg_shapes.write_text(
             _GAP + 2,
             15,
-            _cut(inner.name, sides[1] - sides[0] - 2 * _GAP),
+            svg_shapes.cut(inner.name, sides[1] - sides[0] - 2 * _GAP),
             fill=_FAINT,
             weight="bold" if inner.is_strong else "normal",
         )
         # Behind what is in it.
-        page.parts.insert(place, _move((border, heading), sides[0], y))
+        page.parts.insert(
+            place, svg_shapes.move((border, heading), sides[0], y)
+        )
         y = below + _GAP
     return y
 
@@ -217,13 +218,17 @@ def _draw_box(
     """Draw one device: what it is called, what it is, who has it."""
     fill, stroke = page.color(box)
     after = 20 + len(box.label) * _BOLD_CHARACTER
-    return _move(
+    return svg_shapes.move(
         (
-            f"<title>{_escape(box.tooltip or box.label)}</title>",
-            _rectangle(width, _BOX_HEIGHT, fill, stroke),
-            _text(10, 16, box.label, weight="bold"),
-            _text(after, 16, _cut(box.text, width - after - 6)),
-            _text(10, 33, _cut(box.status, width - 16)),
+            f"<title>{svg_shapes.escape(box.tooltip or box.label)}</title>",
+            svg_shapes.draw_rectangle(width, _BOX_HEIGHT, fill, stroke),
+            svg_shapes.write_text(10, 16, box.label, weight="bold"),
+            svg_shapes.write_text(
+                after, 16, svg_shapes.cut(box.text, width - after - 6)
+            ),
+            svg_shapes.write_text(
+                10, 33, svg_shapes.cut(box.status, width - 16)
+            ),
         ),
         x,
         y,
@@ -239,22 +244,27 @@ def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
         x = left + _COLUMN * (number + 0.5)
         if column.kind != before:
             page.parts.append(
-                _text(x - _COLUMN / 2 + 2, _TOP - 30, column.kind)
+                svg_shapes.write_text(
+                    x - _COLUMN / 2 + 2, _TOP - 30, column.kind
+                )
             )
         before = column.kind
-        page.parts.append(_text(x, _TOP - 12, column.name, anchor="middle"))
+        page.parts.append(
+            svg_shapes.write_text(x, _TOP - 12, column.name, anchor="middle")
+        )
         middles = [page.middles[key] for key in column.keys]
         ends = (x, x, min(middles), max(middles))
         state = column.state(is_free)
         page.parts.append(
-            _line(
+            svg_shapes.draw_line(
                 ends,
                 state if column.is_partition else State.UNKNOWN,
                 column.is_active,
             )
         )
         page.parts += [
-            _dot(x, page.middles[key], is_free[key]) for key in column.keys
+            svg_shapes.draw_dot(x, page.middles[key], is_free[key])
+            for key in column.keys
         ]
 
 
@@ -269,12 +279,15 @@ def _legend(
         _color_entries(page, shown), _column_entries(shown)
     )
     for mark, name in entries:
-        name = _cut(name, width - 2 * _MARGIN - 30)
-        needed = 50 + _measure(name)
+        name = svg_shapes.cut(name, width - 2 * _MARGIN - 30)
+        needed = 50 + svg_shapes.measure(name)
         if row and x + needed > width - 2 * _MARGIN:
             yield "\n".join(row)
             row, x = [], 0.0
-        row += [_move((mark,), x, 0), _text(x + 32, 0, name)]
+        row += [
+            svg_shapes.move((mark,), x, 0),
+            svg_shapes.write_text(x + 32, 0, name),
+        ]
         x += needed
     if row:
         yield "\n".join(row)
@@ -290,7 +303,9 @@ def _color_entries(
         key = (box.color or box.legend, page.color(box))
         names_by_color.setdefault(key, {})[box.legend] = None
     for (_, colors), names in names_by_color.items():
-        swatch = _move((_rectangle(16, 14, *colors),), 4, -12)
+        swatch = svg_shapes.move(
+            (svg_shapes.draw_rectangle(16, 14, *colors),), 4, -12
+        )
         yield swatch, " and ".join(names)
 
 
@@ -303,7 +318,7 @@ def _column_entries(shown: picture.Picture) -> Iterator[tuple[str, str]]:
         (None, "device of the group or partition"),
     ):
         if free in linked:
-            yield _dot(12, -4, free), name
+            yield svg_shapes.draw_dot(12, -4, free), name
     partitions = [column for column in shown.columns if column.is_partition]
     states = {column.state(is_free) for column in partitions}
     for state, dots in (
@@ -312,92 +327,14 @@ def _column_entries(shown: picture.Picture) -> Iterator[tuple[str, str]]:
         (State.BROKEN, (True, False)),
     ):
         if state in states:
-            mark = _line((3, 21, -4, -4), state, False)
+            mark = svg_shapes.draw_line((3, 21, -4, -4), state, False)
             mark += "".join(
-                _dot(x, -4, dot, 4)
+                svg_shapes.draw_dot(x, -4, dot, 4)
                 for x, dot in zip((3, 21), dots, strict=True)
             )
             yield mark, f"partition {state.value}"
     if any(column.is_active for column in partitions):
-        yield _line((0, 24, -4, -4), State.UNKNOWN, True), "active partition"
-
-
-def _line(
-    ends: tuple[float, float, float, float], state: State, is_active: bool
-) -> str:
-    """Draw a line.
-
-    :param ends: x of both ends, then y of both.
-    """
-    x1, x2, y1, y2 = ends
-    dash = ' stroke-dasharray="3 4"' if state is State.BROKEN else ""
-    return (
-        f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"'
-        f' stroke="{_INK}" stroke-width="{5 if is_active else 2}"{dash}/>'
-    )
-
-
-def _dot(x: float, y: float, is_free: bool | None, radius: int = 6) -> str:
-    fill = "#ffffff" if is_free else _INK
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}"'
-        f' stroke="{_INK}" stroke-width="2"/>'
-    )
-
-
-def _rectangle(width: float, height: float, fill: str, stroke: str) -> str:
-    """Draw a rectangle with round corners at the origin."""
-    return (
-        f'<rect width="{width:.1f}" height="{height:.1f}" rx="6"'
-        f' fill="{fill}" stroke="{stroke}"/>'
-    )
-
-
-def _move(parts: Sequence[str], x: float, y: float) -> str:
-    """Move shapes to a place."""
-    inside = "\n".join(parts)
-    return f'<g transform="translate({x:.1f},{y:.1f})">\n{inside}\n</g>'
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    size: int = 12,
-    fill: str = _TEXT,
-    anchor: str = "start",
-    weight: str = "normal",
-) -> str:
-    """Write one line.
-
-    :param x: where it begins, or what ``anchor`` says.
-    :param y: the line that letters stand on.
-    """
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}"'
-        f' text-anchor="{anchor}" font-weight="{weight}">{_escape(text)}'
-        "</text>"
-    )
-
-
-def _cut(text: str, width: float) -> str:
-    return short_names.shorten(text, width, measure=_measure)
-
-
-def _measure(text: str) -> float:
-    """Estimate the width of a text of size 12, on the safe side."""
-    return sum(
-        _WIDE_CHARACTER
-        if character in _WIDE or short_names.count_columns(character) > 1
-        else _CHARACTER
-        for character in text
-    )
-
-
-def _escape(text: str) -> str:
-    """Make any text one that XML can carry."""
-    visible = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
-    return html.escape(visible, quote=False).replace('"', "&quot;")
+        yield (
+            svg_shapes.draw_line((0, 24, -4, -4), State.UNKNOWN, True),
+            "active partition",
+        )

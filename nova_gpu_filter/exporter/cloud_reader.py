@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import fabric_traits
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
@@ -151,7 +151,7 @@ class Reader:
             if PLACEMENT in failed
             else {
                 wanted.name: sum(
-                    capacity.how_many(host, wanted) for host in hosts
+                    host_fit.how_many(host, wanted) for host in hosts
                 )
                 for wanted in demands
             },

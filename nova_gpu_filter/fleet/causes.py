@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Final
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
@@ -26,7 +26,7 @@ from nova_gpu_filter.topology.policy import LinkPolicy
 def open_host(host: model.Host, wanted: demand.Demand) -> model.Host:
     """Return the host as it is when it takes servers and has the traits."""
     opened = host.without_obstacles()
-    missing = capacity.missing_traits(opened, wanted)
+    missing = host_fit.missing_traits(opened, wanted)
     return dataclasses.replace(
         opened, traits=(opened.traits | missing) - wanted.forbidden
     )
@@ -38,7 +38,7 @@ def list_obstacles(
     """Say what :func:`open_host` changes."""
     for obstacle in host.obstacles:
         yield _OBSTACLES[obstacle]
-    for trait in sorted(capacity.missing_traits(host, wanted)):
+    for trait in sorted(host_fit.missing_traits(host, wanted)):
         yield verdict.Gate(
             f"trait {trait} is required", f"with trait {trait}", 1
         )
@@ -77,7 +77,7 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
         amount = host.amounts.get(resource_class)
         if amount is not None:
             free = amount.free
-        elif resource_class in capacity.SHARED:
+        elif resource_class in host_fit.SHARED:
             continue
         else:
             devices = host.devices_of(resource_class)
@@ -92,7 +92,7 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
 def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say which groups of resources no provider has free."""
     for group in wanted.groups:
-        providers = list(capacity.providers_of(host, group))
+        providers = list(host_fit.providers_of(host, group))
         for name, number in group.amounts:
             free = max((p.amounts[name].free for p in providers), default=0)
             if free < number:
@@ -112,8 +112,8 @@ def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
 def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say what our filter would log."""
     for place, asked in enumerate(wanted.devices):
-        found = capacity.find_devices(host, asked)
-        units = capacity.units(found.devices)
+        found = host_fit.find_devices(host, asked)
+        units = host_fit.units(found.devices)
         policy = wanted.link_policy if place == 0 else None
         if units < asked.count:
             refused = refusal.Refusal(
@@ -158,8 +158,8 @@ def _has_set(
     if policy is None or not policy.required:
         return True
     if any(device.amount.capacity > 1 for device in found.devices):
-        return True  # VFs, as in capacity.how_many
-    return capacity.count_sets(found.topology, found.free, count, policy) > 0
+        return True  # VFs, as in host_fit.how_many
+    return host_fit.count_sets(found.topology, found.free, count, policy) > 0
 
 
 def describe_together(wanted: demand.Demand) -> str:
@@ -205,8 +205,8 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
         told = True
         yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
     for place, asked in enumerate(wanted.devices):
-        found = capacity.find_devices(empty, asked)
-        there = capacity.units(found.devices)
+        found = host_fit.find_devices(empty, asked)
+        there = host_fit.units(found.devices)
         policy = wanted.link_policy if place == 0 else None
         name = f"{asked.alias.name}:{asked.count}"
         if not there:

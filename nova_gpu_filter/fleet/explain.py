@@ -10,11 +10,11 @@ Placement or another filter refuses before, our filter never sees.
 from collections.abc import Iterable
 from collections.abc import Sequence
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import causes
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import giving_back
 from nova_gpu_filter.fleet import holdings as holdings_
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import other_flavors
 from nova_gpu_filter.fleet import verdict
@@ -31,13 +31,13 @@ def explain_host(
     :param holdings: what others have of it.
     :param gates: what else refuses the server there.
     """
-    servers = 0 if gates else capacity.how_many(host, wanted)
+    servers = 0 if gates else host_fit.how_many(host, wanted)
     if servers:
         return verdict.Verdict(host.name, servers)
     opened = causes.open_host(host, wanted)
     openings = [*causes.list_obstacles(host, wanted), *gates]
-    fits = capacity.fits(opened, wanted)
-    if not fits and not capacity.fits(causes.empty(opened), wanted):
+    fits = host_fit.fits(opened, wanted)
+    if not fits and not host_fit.fits(causes.empty(opened), wanted):
         return verdict.Verdict(
             host.name,
             0,

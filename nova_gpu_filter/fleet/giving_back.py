@@ -9,9 +9,9 @@ import dataclasses
 import itertools
 from typing import Final
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import holdings as holdings_
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
 
@@ -35,7 +35,7 @@ def find_ways(
     meant = {
         device.uuid
         for asked in wanted.devices
-        for device in capacity.find_devices(host, asked).devices
+        for device in host_fit.find_devices(host, asked).devices
     } | {
         device.uuid
         for name in wanted.classes_without_alias
@@ -54,7 +54,7 @@ def find_ways(
         ),
         key=lambda h: (h.rank, len(h.devices), h.label),
     )
-    if not capacity.fits(_give_back(host, useful), wanted):
+    if not host_fit.fits(_give_back(host, useful), wanted):
         return []
     tries = 0
     for number in range(1, _MOST_FREED + 1):
@@ -63,14 +63,14 @@ def find_ways(
             tries += 1
             if tries > _MOST_TRIES:
                 break
-            if capacity.fits(_give_back(host, gone), wanted):
+            if host_fit.fits(_give_back(host, gone), wanted):
                 found.append(gone)
         if found:
             return sorted(found, key=_price)
     needed = list(useful)
     for holding in reversed(useful):
         others = [other for other in needed if other is not holding]
-        if capacity.fits(_give_back(host, others), wanted):
+        if host_fit.fits(_give_back(host, others), wanted):
             needed = others
     return [tuple(needed)]
 

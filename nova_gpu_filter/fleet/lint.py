@@ -11,15 +11,16 @@ import re
 
 from oslo_utils import strutils
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import guest_memory
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import image_traits
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import resource_claims
 from nova_gpu_filter.fleet import several_vgpus
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
@@ -136,7 +137,8 @@ def _without_devices(question: Question) -> Iterator[FlavorProblem]:
 def _with_devices(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
-    yield from _asked_twice(question.flavor, wanted)
+    for key, text in resource_claims.find_twice(question.flavor, wanted):
+        yield FlavorProblem(Severity.ERROR, key, text)
     yield from _counts(question.hosts, wanted)
     yield from _links(question.hosts, wanted)
     yield from _numa(question, wanted)
@@ -148,68 +150,10 @@ def _with_devices(
         yield FlavorProblem(Severity(severity), key, text)
 
 
-def _asked_twice(
-    flavor: model.Flavor, wanted: demand.Demand
-) -> Iterator[FlavorProblem]:
-    """Find resources that both the alias and the flavor itself ask for."""
-    classes = {
-        asked.alias.resource_class: asked.alias.name
-        for asked in wanted.devices
-    }
-    for key, name in _resource_keys(flavor):
-        if name in classes:
-            yield FlavorProblem(
-                Severity.ERROR,
-                key,
-                f"alias {classes[name]} asks for {name} as well, so that"
-                " servers would claim devices that they never get: remove this"
-                " extra spec",
-            )
-
-
-def _resource_keys(flavor: model.Flavor) -> Iterator[tuple[str, str]]:
-    """List the extra specs that ask for resources, with their classes."""
-    for key, value in flavor.extra_specs.items():
-        group, colon, name = key.partition(":")
-        if (
-            colon
-            and re.fullmatch("resources[0-9A-Za-z_-]*", group)
-            and value.strip("0")
-        ):
-            yield key, name
-
-
-def find_claims(
-    hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
-) -> Iterator[tuple[str, str]]:
-    """Find devices that servers would claim in Placement and never get.
-
-    Nova makes PCI requests, and so guests with devices, of aliases only;
-    mediated devices are asked for in no other way than this.
-
-    :returns: (extra spec, what is wrong with it).
-    """
-    by_alias = {asked.alias.resource_class for asked in wanted.devices}
-    classes = {
-        name
-        for host in hosts
-        for name in host.resource_classes
-        if name not in host.mediated_classes
-    }
-    for key, name in _resource_keys(flavor):
-        if name in classes - by_alias:
-            yield (
-                key,
-                f"claims {name} in Placement, but no {extra_specs.ALIAS_KEY}"
-                " asks for it: guests would get no device; ask for it by an"
-                " alias instead",
-            )
-
-
 def _claims(
     hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
 ) -> Iterator[FlavorProblem]:
-    for key, text in find_claims(hosts, wanted, flavor):
+    for key, text in resource_claims.find_without_alias(hosts, wanted, flavor):
         yield FlavorProblem(Severity.WARNING, key, text)
 
 
@@ -223,7 +167,7 @@ def _counts(
         most = max(
             sum(
                 max(device.amount.capacity, device.amount.used)
-                for device in capacity.find_devices(host, asked).devices
+                for device in host_fit.find_devices(host, asked).devices
             )
             for host in hosts
         )
@@ -252,8 +196,8 @@ def _links(
     if not hosts:
         return
     for host in hosts:
-        found = capacity.find_devices(host, lead)
-        if capacity.count_sets(
+        found = host_fit.find_devices(host, lead)
+        if host_fit.count_sets(
             found.topology,
             found.topology.everything,
             lead.count,
@@ -280,7 +224,7 @@ def _partition_sizes(
         {
             size
             for host in hosts
-            for size in capacity.find_devices(host, lead).partitions()
+            for size in host_fit.find_devices(host, lead).partitions()
         }
     )
     if not sizes:
@@ -302,7 +246,7 @@ def _numa(
         return
     known = False
     for host in question.hosts:
-        found = capacity.find_devices(host, lead)
+        found = host_fit.find_devices(host, lead)
         numbers = linked_devices.list_numa_nodes(found.devices)
         there = {number for number in numbers if number is not None}
         known = known or bool(there)
@@ -310,7 +254,7 @@ def _numa(
             sorted(there), min(nodes, len(there))
         ):
             near = mask_of(bit for bit, n in enumerate(numbers) if n in chosen)
-            if capacity.count_sets(
+            if host_fit.count_sets(
                 found.topology, near, lead.count, wanted.link_policy
             ):
                 return
@@ -382,7 +326,7 @@ def _meant(
 ) -> Iterator[model.Device]:
     for host in question.hosts:
         for asked in wanted.devices:
-            yield from capacity.find_devices(host, asked).devices
+            yield from host_fit.find_devices(host, asked).devices
 
 
 def _guest_memory(
@@ -394,7 +338,7 @@ def _guest_memory(
         sizes = [
             question.products[device.uuid].bar_bytes
             for host in question.hosts
-            for device in capacity.find_devices(host, asked).devices
+            for device in host_fit.find_devices(host, asked).devices
             if device.uuid in question.products
         ]
         if not sizes:

@@ -8,8 +8,8 @@ One with a weaker link, or with another number of devices.
 from collections.abc import Iterator
 import dataclasses
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import demand
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
@@ -26,7 +26,7 @@ def list_cures(
         return
     lead, *others = wanted.devices
     policy = wanted.link_policy
-    found = capacity.find_devices(host, lead)
+    found = host_fit.find_devices(host, lead)
     if policy is not None and policy.required:
         for requirement in advice.requirements_that_fit(
             found.topology, found.free, lead.count
@@ -34,7 +34,7 @@ def list_cures(
             weaker = dataclasses.replace(
                 wanted, link_policy=LinkPolicy(requirement)
             )
-            if capacity.fits(host, weaker):
+            if host_fit.fits(host, weaker):
                 yield verdict.Cure(
                     verdict.WEAKER_LINK,
                     0,
@@ -43,7 +43,7 @@ def list_cures(
                 break
         else:
             without = dataclasses.replace(wanted, link_policy=None)
-            if capacity.fits(host, without):
+            if host_fit.fits(host, without):
                 yield verdict.Cure(verdict.NO_LINK, 0, "without gpu:link")
     for counts in (range(lead.count - 1, 0, -1), _larger(found, wanted)):
         for count in counts:
@@ -51,7 +51,7 @@ def list_cures(
                 wanted,
                 devices=(dataclasses.replace(lead, count=count), *others),
             )
-            if capacity.fits(host, other):
+            if host_fit.fits(host, other):
                 loss = abs(lead.count - count)
                 yield verdict.Cure(
                     verdict.OTHER_SIZE, loss, f"with {lead.alias.name}:{count}"

@@ -15,22 +15,22 @@ from osc_lib.command import command
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.fleet import api
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import holdings
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import image_traits
-from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import moving
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
+from nova_gpu_filter.fleet import resource_claims
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
@@ -152,7 +152,9 @@ class Explain(command.Lister, base.GpuCommand):
             )
             if server is not None:
                 self._report(server)
-            for key, text in lint.find_claims(hosts(), wanted, flavor):
+            for key, text in resource_claims.find_without_alias(
+                hosts(), wanted, flavor
+            ):
                 line = printable.one_line(f"{flavor.name}: {key} {text}")
                 LOG.warning("%s", line)
             request = self._request(
@@ -312,7 +314,7 @@ class Explain(command.Lister, base.GpuCommand):
             (
                 host
                 for host in hosts
-                if not capacity.how_many(host.without_obstacles(), wanted)
+                if not host_fit.how_many(host.without_obstacles(), wanted)
             ),
             key=lambda host: (-_near(host, wanted), host.name),
         )[:_MOST_OWNED]

@@ -17,6 +17,7 @@ import json
 import sys
 
 from demo import cloud as embedded
+from demo import cloud_reader
 
 # isort: split
 
@@ -54,7 +55,7 @@ def _boot_at_once(cloud, flavors):
 
 
 def _described(cloud, server, flavor):
-    gpus = embedded.addresses(cloud.devices_of(server))
+    gpus = cloud_reader.addresses(cloud.devices_of(server))
     return {
         "flavor": flavor,
         "status": server.status,

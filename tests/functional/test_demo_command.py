@@ -17,8 +17,8 @@ from demo import story
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def _tell_without_cloud(*, held):
-    def tell(chapters, listener, log_handler):
+def _play_without_cloud(*, held):
+    def play(chapters, listener, log_handler):
         told = record.Story({"nova": "34.0.0"}, listener)
         with (
             told.chapter(1, "A title"),
@@ -30,17 +30,17 @@ def _tell_without_cloud(*, held):
             step.expect("free", 1, 1 if held else 0)
         return told
 
-    return tell
+    return play
 
 
 @pytest.fixture
 def failing_story(monkeypatch):
-    monkeypatch.setattr(story, "tell", _tell_without_cloud(held=False))
+    monkeypatch.setattr(story, "play", _play_without_cloud(held=False))
 
 
 @pytest.fixture
 def good_story(monkeypatch):
-    monkeypatch.setattr(story, "tell", _tell_without_cloud(held=True))
+    monkeypatch.setattr(story, "play", _play_without_cloud(held=True))
 
 
 def test_the_exit_status_is_0_if_every_expectation_held(good_story, capsys):
@@ -99,7 +99,7 @@ def test_text_for_a_terminal_has_colour(monkeypatch):
 
     terminal = Terminal()
     reporter = report.Reporter(terminal)
-    reporter.story_ends(_tell_without_cloud(held=True)([1], reporter, None))
+    reporter.story_ends(_play_without_cloud(held=True)([1], reporter, None))
     assert "\x1b[" in terminal.text
 
 

@@ -12,9 +12,9 @@ from demo import story
 
 @pytest.mark.parametrize("chapters", [(1, 2), (2,), (3,), (4,), (5,)])
 def test_every_expectation_of_the_chapters_holds(chapters):
-    told = story.tell(chapters)
+    played = story.play(chapters)
 
-    assert not told.failures, "\n".join(told.failures)
-    assert [chapter.number for chapter in told.chapters] == [*chapters]
-    for chapter in told.chapters:
+    assert not played.failures, "\n".join(played.failures)
+    assert [chapter.number for chapter in played.chapters] == [*chapters]
+    for chapter in played.chapters:
         assert all(step.expectations for step in chapter.steps)

@@ -7,6 +7,7 @@ import pytest
 from demo import chapter_2016
 from demo import chapter_h100
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 
 OURS = "GpuPciPassthroughFilter"
@@ -73,7 +74,7 @@ def _on_k2(conf):
         results, servers = _results(cloud, {1: "one"}, K2_STEPS)
         # Without Placement nothing is left to chance, not even the device.
         devices = {
-            name: embedded.addresses(cloud.devices_of(server))
+            name: cloud_reader.addresses(cloud.devices_of(server))
             for name, server in servers.items()
         }
     return results, devices

@@ -9,6 +9,7 @@ import pytest
 
 from demo import chapter_topology
 from demo import cloud as embedded
+from demo import cloud_reader
 from demo import fake_machines
 
 FIRST, SECOND = chapter_topology.HGX_HOSTS
@@ -37,7 +38,7 @@ def cloud():
 
 def _addresses(cloud, server):
     """Return the GPUs of a server, of which all have to say the same."""
-    held = embedded.addresses(
+    held = cloud_reader.addresses(
         device
         for device in cloud.devices_of(server)
         if device.host == server.host

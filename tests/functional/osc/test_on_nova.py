@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from demo import cloud as embedded
+from demo import cloud_reader
 from tests.functional.osc import shell
 from tests.functional.osc import two_hgx
 
@@ -54,7 +54,7 @@ def test_devices_are_those_of_nova_with_their_owners(
     }
     for name, server in servers.items():
         mine = [row for row in listed if row["Server"] == name]
-        assert [row["Address"] for row in mine] == embedded.addresses(
+        assert [row["Address"] for row in mine] == cloud_reader.addresses(
             cloud.devices_of(server)
         )
         assert {row["Project"] for row in mine} == {shell.PROJECT}

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 
 from nova_gpu_filter.fleet import capacity
+from nova_gpu_filter.fleet import claims
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
@@ -139,13 +141,13 @@ PAIRS = machines.bridge_pairs_h100_nvl()
 )
 def test_servers_that_fit_on_a_host(topology, used, asked, servers):
     host = builders.machine("a", topology, used)
-    assert capacity.how_many(host, wanted(**asked)) == servers
+    assert host_fit.how_many(host, wanted(**asked)) == servers
 
 
 def test_a_shared_disk_does_not_count():
     host = builders.machine("a")
     del host.amounts["DISK_GB"]
-    assert capacity.how_many(host, wanted(disk_gb=1 << 30)) == 8
+    assert host_fit.how_many(host, wanted(disk_gb=1 << 30)) == 8
 
 
 @pytest.mark.parametrize(
@@ -160,15 +162,15 @@ def test_a_host_may_not_be_used_at_all(traits, servers):
     host = builders.machine("a")
     host = dataclasses.replace(host, traits=frozenset(traits))
     asked = wanted(trait__CUSTOM_BAD="forbidden")
-    assert capacity.how_many(host, asked) == servers
+    assert host_fit.how_many(host, asked) == servers
 
 
 def test_required_traits_are_of_the_host():
     asked = wanted(trait__CUSTOM_A="required")
     host = builders.machine("a")
-    assert capacity.how_many(host, asked) == 0
+    assert host_fit.how_many(host, asked) == 0
     host = dataclasses.replace(host, traits=frozenset({"CUSTOM_A"}))
-    assert capacity.how_many(host, asked) == 8
+    assert host_fit.how_many(host, asked) == 8
 
 
 def test_vfs_are_counted_one_by_one():
@@ -179,9 +181,9 @@ def test_vfs_are_counted_one_by_one():
             builders.device("a", 2, 0, 4, resource_class="CUSTOM_VF"),
         ],
     )
-    assert capacity.how_many(host, wanted("vf:1")) == 7
-    assert capacity.how_many(host, wanted("vf:2")) == 3
-    left = capacity.add_server(host, wanted("vf:5"))
+    assert host_fit.how_many(host, wanted("vf:1")) == 7
+    assert host_fit.how_many(host, wanted("vf:2")) == 3
+    left = claims.add_server(host, wanted("vf:5"))
     assert [d.amount.used for d in left.devices] == [4, 2]
 
 
@@ -215,7 +217,7 @@ def test_a_mix_shares_the_hosts():
 
 def test_a_server_takes_the_set_that_the_matcher_would_choose():
     host = builders.machine("a", PAIRS, used=(0,))
-    left = capacity.add_server(host, wanted("h100:1"))
+    left = claims.add_server(host, wanted("h100:1"))
     used = [bit for bit, d in enumerate(left.devices) if d.amount.used]
     # The partner of the one that is taken: no other pair is broken.
     assert used == [0, 1]
@@ -225,7 +227,7 @@ def test_a_server_takes_the_set_that_the_matcher_would_choose():
 def test_a_server_without_room_cannot_be_placed():
     host = builders.machine("a", used=range(8))
     with pytest.raises(ValueError, match="a: no 1 free devices"):
-        capacity.add_server(host, wanted("h100:1"))
+        claims.add_server(host, wanted("h100:1"))
 
 
 @pytest.mark.parametrize(
@@ -256,10 +258,10 @@ def test_groups_that_want_different_providers(free, groups, policy, servers):
         group_policy=policy,
         **{f"resources{number}__VGPU": "1" for number in range(groups)},
     )
-    assert capacity.how_many(host, asked) == servers
+    assert host_fit.how_many(host, asked) == servers
     for _ in range(servers):
-        host = capacity.add_server(host, asked)
-    assert not capacity.fits(host, asked)
+        host = claims.add_server(host, asked)
+    assert not host_fit.fits(host, asked)
 
 
 FAST = "CUSTOM_FAST"

@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import holdings
+from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict as verdicts_
 from tests import machines
@@ -329,7 +329,7 @@ def test_every_cause_and_every_cure_holds_in_a_copy_of_the_host(seed):
 
     def fits(gone):
         left = [bit for bit in used if owners[bit] not in gone]
-        return capacity.how_many(builders.machine("a", HGX, left), asked) > 0
+        return host_fit.how_many(builders.machine("a", HGX, left), asked) > 0
 
     for cure in _cures(verdict):
         if cure.startswith("without s"):
