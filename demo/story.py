@@ -62,7 +62,7 @@ def play(
             chapter.CONF, log_handler=log_handler, extend_placement=True
         )
         try:
-            chapter.tell(story, cloud)
+            chapter.play(story, cloud)
         finally:
             cloud.stop()
     return story
