@@ -5,6 +5,7 @@
 import logging
 
 from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import bare_metal
 from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
@@ -18,6 +19,7 @@ def read(
     ask_placement: api.Get,
     ask_compute: api.Get,
     name: str | None = None,
+    with_bare_metal: bool = False,
 ) -> tuple[model.Host, ...]:
     """Read all hosts with devices, and whether they take servers.
 
@@ -25,6 +27,7 @@ def read(
     Nova gets the hosts all the same, and a warning.
 
     :param name: of the one host to read; None for all.
+    :param with_bare_metal: also read the nodes of Ironic with GPUs.
     :raises NoDevices: no host has any.
     :raises Unknown: there is no such host, or it has no devices.
     :raises FleetError: a service does not answer.
@@ -33,7 +36,7 @@ def read(
         services = together.ask(lambda: compute_services.read(ask_compute))
         hosts = reserving.assign(
             ask_placement,
-            provider_trees.read_hosts(ask_placement, name, True),
+            _read_trees(ask_placement, name, with_bare_metal),
         )
         try:
             return compute_services.assign(ask_compute, hosts, services())
@@ -44,3 +47,20 @@ def read(
                 exc,
             )
             return hosts
+
+
+def _read_trees(
+    ask_placement: api.Get, name: str | None, with_bare_metal: bool
+) -> tuple[model.Host, ...]:
+    nodes = (
+        bare_metal.read_nodes(ask_placement, name) if with_bare_metal else ()
+    )
+    try:
+        return (
+            *provider_trees.read_hosts(ask_placement, name, True),
+            *nodes,
+        )
+    except (errors.NoDevices, errors.Unknown):
+        if not nodes:
+            raise
+        return nodes

@@ -254,6 +254,9 @@ class Host:
     """In the order of their addresses."""
     service: ComputeService | None = None
     """None where Nova was not asked, or could not be."""
+    is_bare_metal: bool = False
+    """Whether it is a node of Ironic, which servers get as a whole: its one
+    device is the node itself."""
 
     @property
     def obstacles(self) -> tuple[Obstacle, ...]:

@@ -52,7 +52,7 @@ class _Place:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Summary:
+class Summary:
     """What one provider has."""
 
     amounts: Mapping[str, model.Amount]
@@ -135,10 +135,10 @@ def _summaries(
     devices: Mapping[str, _Place],
     roots: set[str],
     one_host: bool,
-) -> dict[str, _Summary]:
+) -> dict[str, Summary]:
     """Read what roots and devices have; nothing is asked without any."""
     wanted = roots | devices.keys()
-    found: dict[str, _Summary] = {}
+    found: dict[str, Summary] = {}
     in_tree = f"&in_tree={next(iter(roots))}" if one_host and roots else ""
 
     def missing() -> set[str]:
@@ -149,7 +149,7 @@ def _summaries(
         answer = get(f"/allocation_candidates?{query}")
         for uuid, summary in answer["provider_summaries"].items():
             if uuid in wanted:
-                found[uuid] = _summary(summary)
+                found[uuid] = parse_summary(summary)
 
     for resource_class in _EVERY_HOST_HAS:
         if missing():
@@ -158,12 +158,12 @@ def _summaries(
     for resource_class in sorted(_classes(found, devices)):
         if missing():
             ask(resource_class)
-    found.update(api.ask_all(_asker(get), sorted(missing())))
+    found.update(api.ask_all(build_reader(get), sorted(missing())))
     return found
 
 
 def _classes(
-    found: Mapping[str, _Summary], devices: Mapping[str, Any]
+    found: Mapping[str, Summary], devices: Mapping[str, Any]
 ) -> set[str]:
     return {
         resource_class
@@ -172,8 +172,9 @@ def _classes(
     }
 
 
-def _summary(summary: Mapping[str, Any]) -> _Summary:
-    return _Summary(
+def parse_summary(summary: Mapping[str, Any]) -> Summary:
+    """Read one of the provider summaries of an answer."""
+    return Summary(
         {
             resource_class: model.Amount(amount["capacity"], amount["used"])
             for resource_class, amount in summary["resources"].items()
@@ -182,13 +183,15 @@ def _summary(summary: Mapping[str, Any]) -> _Summary:
     )
 
 
-def _asker(get: api.Get) -> Callable[[str], _Summary]:
-    def ask(uuid: str) -> _Summary:
+def build_reader(get: api.Get) -> Callable[[str], Summary]:
+    """Make a function that reads one provider: three requests."""
+
+    def ask(uuid: str) -> Summary:
         path = f"/resource_providers/{uuid}"
         inventories = get(f"{path}/inventories")["inventories"]
         usages = get(f"{path}/usages")["usages"] if inventories else {}
         traits = get(f"{path}/traits")["traits"]
-        return _Summary(
+        return Summary(
             {
                 resource_class: model.Amount(
                     int(
@@ -208,7 +211,7 @@ def _asker(get: api.Get) -> Callable[[str], _Summary]:
 def _hosts(
     providers: Mapping[str, Any],
     devices: Mapping[str, _Place],
-    summaries: Mapping[str, _Summary],
+    summaries: Mapping[str, Summary],
 ) -> Iterator[model.Host]:
     by_root: dict[str, list[model.Device]] = {}
     of_cyborg = {

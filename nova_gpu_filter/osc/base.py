@@ -58,9 +58,16 @@ class GpuCommand(command.Command):
         )
         return found
 
-    def read_hosts(self, name: str | None = None) -> tuple[model.Host, ...]:
+    def read_hosts(
+        self, name: str | None = None, with_bare_metal: bool = False
+    ) -> tuple[model.Host, ...]:
         """Read all hosts with devices, or the one of a name."""
-        return hosts.read(self.services.placement, self.services.compute, name)
+        return hosts.read(
+            self.services.placement,
+            self.services.compute,
+            name,
+            with_bare_metal,
+        )
 
     def hosts_named(self, name: str) -> tuple[model.Host, ...]:
         """Read a host that need not have devices: none or one."""

@@ -65,7 +65,9 @@ class ListHost(command.Lister, base.GpuCommand):
     least that link. Partitions are the fabric partitions that are wholly free,
     of those that there are, by size. F is the fragmentation: the free devices
     that expected requests could not use. On a host whose nova-compute is down
-    or disabled nothing is free; what nobody has there is Unavailable.
+    or disabled nothing is free; what nobody has there is Unavailable. A bare
+    metal node of Ironic whose traits tell of GPUs is one device, whatever is
+    in it, and Reserved while it is not available; its host is its UUID.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -83,7 +85,7 @@ class ListHost(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the hosts."""
-        hosts = self.read_hosts()
+        hosts = self.read_hosts(with_bare_metal=True)
         base.check_model(hosts, parsed_args.model)
         return (
             "Host",
@@ -139,7 +141,7 @@ class ShowHost(command.ShowOne, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Show the host."""
-        (host,) = self.read_hosts(parsed_args.host)
+        (host,) = self.read_hosts(parsed_args.host, with_bare_metal=True)
         held = self.read_holders([host])
         shown: dict[str, Any] = {
             "host": host.name,
@@ -150,6 +152,9 @@ class ShowHost(command.ShowOne, base.GpuCommand):
             shown["zone"] = host.service.zone
             if host.service.disabled_reason:
                 shown["disabled_reason"] = host.service.disabled_reason
+        if host.is_bare_metal:
+            shown["resource_class"] = base.Words([*host.resource_classes])
+            shown["traits"] = base.Words(sorted(host.traits))
         for resource_class, name in _UNITS.items():
             amount = host.amounts.get(resource_class)
             if amount is not None:

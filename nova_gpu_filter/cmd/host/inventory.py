@@ -14,6 +14,7 @@ from nova_gpu_filter.drawing import text
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import hardware_picture
 from nova_gpu_filter.host import link_matrix
+from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json
 
@@ -143,6 +144,12 @@ class Inventory(base.HostCommand, command.Lister):
             " text, in place of the list",
         )
         parser.add_argument(
+            "--traits",
+            action="store_true",
+            help="print the traits of the host as a whole, one a line, in"
+            " place of the list: of a bare metal node of Ironic",
+        )
+        parser.add_argument(
             "--svg",
             metavar="FILE",
             help="write the drawing as SVG to FILE; - prints it, in place of"
@@ -151,12 +158,16 @@ class Inventory(base.HostCommand, command.Lister):
         return parser
 
     def run(self, parsed_args):
-        """Print drawings here: they are no lists."""
-        if parsed_args.topology or parsed_args.svg == "-":
-            self._draw_only = True
+        """Print drawings and traits here: they are no lists."""
+        if (
+            parsed_args.topology
+            or parsed_args.traits
+            or parsed_args.svg == "-"
+        ):
+            self._is_list_printed = False
         return super().run(parsed_args)
 
-    _draw_only = False
+    _is_list_printed = True
 
     def take_action(self, parsed_args):
         """Read the host; write the drawings that were asked for."""
@@ -170,6 +181,9 @@ class Inventory(base.HostCommand, command.Lister):
                 " package hwdata (or pci.ids on Debian and Ubuntu), or give a"
                 " file with --pci-ids"
             )
+        if parsed_args.traits:
+            for trait in naming.list_host_traits(host.functions):
+                self.app.stdout.write(f"{trait}\n")
         if parsed_args.topology:
             shown = hardware_picture.make(host, host_links)
             matrix = link_matrix.draw(host, host_links)
@@ -203,7 +217,7 @@ class Inventory(base.HostCommand, command.Lister):
 
     def produce_output(self, parsed_args, column_names, data):
         """Print the list, or the whole document as JSON or YAML."""
-        if self._draw_only:
+        if not self._is_list_printed:
             return 0
         if not parsed_args.columns:
             if parsed_args.formatter == "json":

@@ -2,6 +2,7 @@
 
 """Names of resource classes, traits and aliases, from what a device is."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -183,3 +184,23 @@ def traits(function: Function) -> tuple[str, ...]:
         if chip and chip.isa:
             found.append(f"CUSTOM_GPU_ISA_{symbol(chip.isa)}")
     return tuple(name[:_MAX_NAME] for name in found)
+
+
+def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
+    """Name what a host is as a whole: of which GPUs, and how many there are.
+
+    Display adapters and VFs do not count.
+
+    :returns: sorted; empty for a host without GPUs.
+    """
+    gpus = [
+        function
+        for function in functions
+        if function.kind is Kind.GPU
+        and function.physfn is None
+        and not function.is_display_only
+    ]
+    found = {trait for function in gpus for trait in traits(function)}
+    if gpus:
+        found.add(f"CUSTOM_GPU_COUNT_{len(gpus)}")
+    return tuple(sorted(found))

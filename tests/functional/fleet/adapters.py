@@ -85,6 +85,8 @@ class Nova:
         self.migrations: list[Mapping[str, Any]] = []
         self.flavors = list(flavors)
         self.services: list[dict[str, Any]] = []
+        self.service_of: dict[str, str] = {}
+        """Host of the nova-compute, by UUID of the hypervisor."""
         self.aggregates: list[Mapping[str, Any]] = []
         self.quota_set: Mapping[str, Any] = {}
 
@@ -110,6 +112,11 @@ class Nova:
         if url.path == "/os-hypervisors":
             found = [{"id": uuid} for uuid in self.hypervisors]
             return Response(200, {"hypervisors": found})
+        if url.path.startswith("/os-hypervisors/"):
+            host = self.service_of.get(url.path.rpartition("/")[2])
+            if host is not None:
+                found = {"service": {"host": host}}
+                return Response(200, {"hypervisor": found})
         if url.path == "/os-migrations":
             wanted = query.get("instance_uuid")
             found = [

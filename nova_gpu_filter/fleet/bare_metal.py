@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads bare metal nodes with GPUs from Placement.
+
+Nova's driver for Ironic makes a provider of each node, without any below it:
+its name is the UUID of the node, its one inventory a resource class of the
+node with a total of 1, its traits are those of the node
+(``update_provider_tree`` in nova/virt/ironic/driver.py). What is in a node is
+not counted there: its traits say that it has GPUs. A node is reserved while a
+server has it, and until it was cleaned.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import itertools
+from typing import Final
+from urllib import parse
+
+from oslo_utils import uuidutils
+
+from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet import provider_trees
+
+_GPU_TRAITS: Final = ("CUSTOM_GPU_", "HW_GPU_")
+_OF_A_HOST: Final = frozenset({"VCPU", "PCPU", "MEMORY_MB"})
+"""What Nova reports of a hypervisor, and not of a node."""
+
+
+def read_nodes(
+    get: api.Get, name: str | None = None
+) -> tuple[model.Host, ...]:
+    """Read the bare metal nodes with GPUs, each a host with one device.
+
+    :param name: UUID of the one node to read; None for all.
+    :returns: by name; empty where there are none.
+    :raises FleetError: Placement does not answer.
+    """
+    path = "/resource_providers"
+    if name is not None:
+        path += f"?{parse.urlencode({'name': name})}"
+    providers = {
+        provider["uuid"]: provider
+        for provider in get(path)["resource_providers"]
+        if provider["uuid"] == provider["root_provider_uuid"]
+        and uuidutils.is_uuid_like(provider["name"])
+    }
+    found = _read_summaries(get, providers)
+    return tuple(
+        sorted(
+            (
+                _build_host(
+                    uuid,
+                    providers[uuid]["name"],
+                    providers[uuid]["generation"],
+                    summary,
+                )
+                for uuid, summary in found.items()
+                if _has_gpus(summary)
+            ),
+            key=lambda host: host.name,
+        )
+    )
+
+
+def _read_summaries(
+    get: api.Get, uuids: Iterable[str]
+) -> Mapping[str, provider_trees.Summary]:
+    """Read what nodes have: all free ones of a class by one request."""
+    read = provider_trees.build_reader(get)
+    found: dict[str, provider_trees.Summary] = {}
+    asked: set[str] = set()
+    missing = list(uuids)
+    while missing:
+        some = dict(api.ask_all(read, missing[: api.WORKERS]))
+        found.update(some)
+        for resource_class in _list_classes(some.values()):
+            if resource_class in asked:
+                continue
+            asked.add(resource_class)
+            answer = get(
+                f"/allocation_candidates?resources={resource_class}:1"
+            )
+            wanted = set(missing)
+            found.update(
+                (uuid, provider_trees.parse_summary(summary))
+                for uuid, summary in answer["provider_summaries"].items()
+                if uuid in wanted
+            )
+        missing = [uuid for uuid in missing if uuid not in found]
+    return found
+
+
+def _list_classes(
+    summaries: Iterable[provider_trees.Summary],
+) -> Iterator[str]:
+    return itertools.chain.from_iterable(
+        summary.amounts for summary in summaries
+    )
+
+
+def _has_gpus(summary: provider_trees.Summary) -> bool:
+    return summary.amounts.keys().isdisjoint(_OF_A_HOST) and any(
+        trait.startswith(_GPU_TRAITS) for trait in summary.traits
+    )
+
+
+def _build_host(
+    uuid: str, name: str, generation: int, summary: provider_trees.Summary
+) -> model.Host:
+    # Ironic has no address for what is given away whole.
+    amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
+        summary.amounts.items()
+    ) or [(None, model.Amount(0, 0))]
+    return model.Host(
+        uuid,
+        name,
+        summary.traits,
+        summary.amounts,
+        tuple(
+            model.Device(
+                uuid,
+                name,
+                "",
+                resource_class,
+                amount,
+                summary.traits,
+                generation,
+            )
+            for resource_class, amount in amounts
+        ),
+        is_bare_metal=True,
+    ).with_service(None)
