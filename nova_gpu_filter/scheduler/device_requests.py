@@ -61,6 +61,18 @@ def _is_moved(spec_obj) -> bool:
     )
 
 
+def is_guest_on_cells(spec_obj) -> bool:
+    """Whether NUMATopologyFilter asks about each candidate of one server.
+
+    Of a request for several servers, later ones need what the first leaves.
+    """
+    return bool(
+        "numa_topology" in spec_obj
+        and spec_obj.numa_topology
+        and not ("num_instances" in spec_obj and spec_obj.num_instances > 1)
+    )
+
+
 def instance_uuid(spec_obj) -> str | None:
     """Return the instance that is scheduled, None if nobody says."""
     if "instance_uuid" not in spec_obj:

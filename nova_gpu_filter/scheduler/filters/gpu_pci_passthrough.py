@@ -12,6 +12,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from nova_gpu_filter import conf
+from nova_gpu_filter.pools import alike
 from nova_gpu_filter.pools import loader
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
@@ -162,13 +163,18 @@ class GpuPciPassthroughFilter(
         if not host_pools.is_readable(pci_stats):
             return self._ask_nova(host_state, question.spec_obj)
         candidates = host_state.allocation_candidates
+        pools = host_pools.read_pci_stats(pci_stats)
+        mappings = [candidate["mappings"] for candidate in candidates]
         try:
-            match = self._matcher.match(
-                host_pools.read_pci_stats(pci_stats),
-                question.requests,
-                [candidate["mappings"] for candidate in candidates],
-            )
-            accepted = [candidates[index] for index in match.accepted]
+            match = self._matcher.match(pools, question.requests, mappings)
+            chosen = match.accepted
+            if self._matcher.orders and device_requests.is_guest_on_cells(
+                question.spec_obj
+            ):
+                chosen = alike.keep_some_of_each_kind(
+                    pools, question.requests, mappings, chosen
+                )
+            accepted = [candidates[index] for index in chosen]
         except Exception:
             LOG.exception(
                 "The pool matcher %r ([gpu_filter]pool_matcher) failed on %s;"

@@ -24,6 +24,7 @@ from nova.scheduler.filters import pci_passthrough_filter
 from oslo_utils.fixture import uuidsentinel as uuids
 import pytest
 
+from nova_gpu_filter.pools import alike
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 from tests.functional.placement import service
 
@@ -284,3 +285,67 @@ def test_sixteen_gpus_of_unknown_nodes_serve_a_guest_on_one(
         response = placement.candidates(case.query, headers=request_id)
         assert response.is_composed
         assert boots(case, response.json, stock_filter)
+
+
+def eleven_gpus_on_two_nodes():
+    """Of devices that no trait tells apart every set is offered: 462."""
+    return Case(
+        sockets=(0, 1),
+        devices=tuple(
+            Device(f"CUSTOM_GPU{n}", "CUSTOM_GPU", int(n > 5), True, ())
+            for n in range(11)
+        ),
+        asked={"CUSTOM_GPU": 5},
+        policy="legacy",
+        cells=2,
+        limit=1000,
+    )
+
+
+def test_nova_is_not_asked_about_each_of_many_equal_sets(placement):
+    case = eleven_gpus_on_two_nodes()
+    placement.replace_providers(case.providers())
+    answer = placement.candidates(case.query).json
+    state, spec = case.host_state(answer), case.request_spec()
+    assert len(state.allocation_candidates) == 462
+    our_filter = gpu_pci_passthrough.GpuPciPassthroughFilter()
+    assert our_filter.host_passes(state, spec)
+    # None to five are on the second node, and all five can be in one way.
+    most = alike.MOST_OF_A_KIND
+    assert len(state.allocation_candidates) == 5 * most + 1
+    assert numa_topology_filter.NUMATopologyFilter().host_passes(state, spec)
+
+
+def test_of_several_servers_each_has_every_set(placement):
+    case = eleven_gpus_on_two_nodes()
+    placement.replace_providers(case.providers())
+    answer = placement.candidates(case.query).json
+    state, spec = case.host_state(answer), case.request_spec()
+    spec.num_instances = 2
+    our_filter = gpu_pci_passthrough.GpuPciPassthroughFilter()
+    assert our_filter.host_passes(state, spec)
+    assert len(state.allocation_candidates) == 462
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_sets_left_out_change_no_choice(placement, policy, monkeypatch):
+    our_filter = gpu_pci_passthrough.GpuPciPassthroughFilter()
+    keep = alike.keep_some_of_each_kind
+    left_out = 0
+    for seed in range(CASES):
+        case = draw(seed, policy)
+        placement.replace_providers(case.providers())
+        answer = placement.candidates(case.query).json
+        chosen = []
+        for wanted in (keep, lambda _pools, _asked, _mappings, found: found):
+            monkeypatch.setattr(alike, "keep_some_of_each_kind", wanted)
+            state, spec = case.host_state(answer), case.request_spec()
+            our_filter.host_passes(state, spec)
+            offered = len(state.allocation_candidates)
+            numa_topology_filter.NUMATopologyFilter().host_passes(state, spec)
+            chosen.append(
+                (offered, (state.allocation_candidates or [None])[0])
+            )
+        assert chosen[0][1] == chosen[1][1], case
+        left_out += chosen[1][0] - chosen[0][0]
+    assert left_out
