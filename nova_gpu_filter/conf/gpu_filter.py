@@ -104,8 +104,9 @@ Multiplier of GpuFragmentationWeigher, which prefers the host where the
 request does the least damage: the one whose fragmentation
 (``[gpu_filter]request_mix``) grows least, then the one where it takes least
 from later requests for NVLink or fabric partitions, and among equals the one
-with the fewest free devices. With the default each step counts more than the
-RAM, CPU and disk weighers of Nova together.
+with the fewest free devices. For flavors with ``gpu:spread`` it prefers the
+host whose virtual functions are spread, or packed, best. With the default each
+step counts more than the RAM, CPU and disk weighers of Nova together.
 """
         + _MULTIPLIER_HELP % {"name": "gpu_fragmentation_weight_multiplier"},
     ),

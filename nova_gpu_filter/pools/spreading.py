@@ -12,6 +12,7 @@ of a pool is how many VFs of one are free.
 
 import collections
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 from nova_gpu_filter.pools import request
@@ -34,21 +35,57 @@ def order(
     :param asked: the request whose devices count.
     :param accepted: indexes into ``mappings``.
     """
-    free = {
+    free = _count_free(pools)
+    return sorted(
+        accepted,
+        key=lambda index: _rank(free, asked, spread, mappings[index]),
+    )
+
+
+def judge_host(
+    pools: Iterable[request.Pool],
+    asked: request.DeviceRequest,
+    spread: Spread,
+    mapping: request.ProviderMapping | None,
+) -> tuple[float, ...]:
+    """Judge a host by what its first candidate takes, as :func:`order` does.
+
+    Among equals ``spread`` prefers the host with the most free devices, and
+    ``pack`` that with the fewest.
+
+    :param mapping: of the candidate; None where Placement does not know the
+        devices.
+    :returns: the greater is the better.
+    """
+    free = _count_free(pool for pool in pools if asked.drop(pool) is None)
+    everything = sum(free.values())
+    return (
+        *(-part for part in _rank(free, asked, spread, mapping)),
+        -everything if spread is Spread.PACK else everything,
+    )
+
+
+def _count_free(pools: Iterable[request.Pool]) -> dict[str, int]:
+    return {
         rp_uuid: pool["count"]
         for pool in pools
         if (rp_uuid := pool.get("rp_uuid")) is not None
     }
 
-    def rank(index: int) -> tuple[int, ...]:
-        taken = collections.Counter(asked.rp_uuids_in(mappings[index]))
-        left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
-        if spread is Spread.PACK:
-            # Of two ways onto as many devices, the one that fills more.
-            return len(taken), left, -max(taken.values(), default=0)
-        return -len(taken), max(taken.values(), default=0), -left
 
-    return sorted(accepted, key=rank)
+def _rank(
+    free: Mapping[str, int],
+    asked: request.DeviceRequest,
+    spread: Spread,
+    mapping: request.ProviderMapping | None,
+) -> tuple[int, ...]:
+    """Rank a candidate; the less is the better."""
+    taken = collections.Counter(asked.rp_uuids_in(mapping))
+    left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
+    if spread is Spread.PACK:
+        # Of two ways onto as many devices, the one that fills more.
+        return len(taken), left, -max(taken.values(), default=0)
+    return -len(taken), max(taken.values(), default=0), -left
 
 
 def order_by_providers(

@@ -2,6 +2,7 @@
 
 """GPU fragmentation weigher: keep hosts ready for large requests."""
 
+from nova_gpu_filter.pools import spreading
 from nova_gpu_filter.scheduler import host_pools
 from nova_gpu_filter.scheduler.weights import base
 from nova_gpu_filter.scheduler.weights import offer
@@ -16,12 +17,18 @@ class GpuFragmentationWeigher(base._DeviceWeigher):
     direct links, so that servers which can do without go where there are none.
     Among equals the host with the fewest free devices wins, so that empty
     hosts stay empty.
+
+    For a flavor with ``gpu:spread`` that alone counts: whose candidate takes
+    virtual functions of the most devices, and of those with the most free
+    ones, or of the fewest and the fullest.
     """
 
     multiplier_name = "gpu_fragmentation_weight_multiplier"
 
     def _judge(self, host_state, requests):
-        """See :func:`merits.judge_cost`."""
+        """See :func:`merits.judge_cost`, :func:`spreading.judge_host`."""
+        if requests.spread is not None:
+            return _judge_spread(host_state, requests)
         offered = offer.find(host_state, requests)
         if offered is None:
             return merits.Spared(0.0, 0.0, -_count_free_devices(host_state))
@@ -29,6 +36,18 @@ class GpuFragmentationWeigher(base._DeviceWeigher):
         return merits.judge_cost(
             topology, topology.everything, offered.mask, requests.request_mix
         )
+
+
+def _judge_spread(host_state, requests) -> tuple[float, ...]:
+    if not host_pools.is_readable(host_state.pci_stats):
+        return ()
+    candidates = host_state.allocation_candidates
+    return spreading.judge_host(
+        host_state.pci_stats.pools,
+        requests.requests[0],
+        requests.spread,
+        candidates[0]["mappings"] if candidates else None,
+    )
 
 
 def _count_free_devices(host_state) -> int:

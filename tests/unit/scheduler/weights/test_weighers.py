@@ -394,3 +394,71 @@ def test_hosts_are_weighed_as_if_there_were_no_views(config):
 
 def test_the_weigher_of_views_is_one_of_ours():
     assert gpu_further_set.GpuFurtherSetWeigher in gpu_weights.all_weighers()
+
+
+def vf_host(name, free, *taken):
+    """A host whose GPUs have so many free VFs, of which some are taken."""
+    (pool,) = pools.of(machines.hgx_h100(), [0])
+    return host(
+        name,
+        [
+            {**pool, "count": count, "rp_uuid": f"gpu{number}"}
+            for number, count in enumerate(free)
+            if count
+        ],
+        first=taken,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("spread", "hosts", "expected"),
+    [
+        # One VF: of the fullest GPU, or of the emptiest.
+        (
+            "pack",
+            {"empty": ([4, 4], 0), "half": ([4, 2], 1), "last": ([4, 1], 1)},
+            ["last", "half", "empty"],
+        ),
+        (
+            "spread",
+            {"empty": ([4, 4], 0), "half": ([2, 3], 1), "last": ([1, 0], 0)},
+            ["empty", "half", "last"],
+        ),
+        # Two: what one GPU gives is packed, whatever is left elsewhere.
+        (
+            "pack",
+            {"two": ([1, 1], 0, 1), "one": ([4, 4], 0, 0)},
+            ["one", "two"],
+        ),
+        (
+            "spread",
+            {"one": ([8], 0, 0), "two": ([1, 1], 0, 1)},
+            ["two", "one"],
+        ),
+        # Of equals the fuller host, or the emptier one.
+        (
+            "pack",
+            {"more": ([2, 4], 0, 0), "less": ([2, 1], 0, 0)},
+            ["less", "more"],
+        ),
+        (
+            "spread",
+            {"less": ([4, 4, 1], 0, 1), "more": ([4, 4, 3], 0, 1)},
+            ["more", "less"],
+        ),
+    ],
+)
+def test_hosts_are_compared_by_spread(config, spread, hosts, expected, seed):
+    states = [vf_host(name, *taken) for name, taken in hosts.items()]
+    random.Random(seed).shuffle(states)
+    (count,) = {len(taken) - 1 for taken in hosts.values()}
+    found = order("fragmentation", states, count, **{"gpu:spread": spread})
+    assert found == expected
+
+
+def test_a_host_without_devices_does_not_win_by_spread(config):
+    hosts = [host("none"), vf_host("some", [1], 0)]
+    for spread in ("pack", "spread"):
+        found = order("fragmentation", hosts, 1, **{"gpu:spread": spread})
+        assert found[0] == "some"
