@@ -17,11 +17,16 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import itertools
+import math
 import operator
+from typing import Final
 
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import devices_of
 from nova_gpu_filter.topology.topology import mask_of
+
+_FEW_SETS: Final = 70
+"""Up to so many sets of one class, 4 of 8, are listed at once."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -105,11 +110,6 @@ class _Twins:
             mask_of(self.devices[:n]) for n in range(len(self.devices) + 1)
         ]
         """Masks of the 0, 1, 2, ... lowest."""
-
-    def sets(self, number: int) -> list[int]:
-        """List the sets of so many of them."""
-        bits = [1 << device for device in self.devices]
-        return list(map(sum, itertools.combinations(bits, number)))
 
 
 class FreeTwins:
@@ -303,15 +303,28 @@ def _arrange(orbit: Sequence[_Twins], numbers: Sequence[int]) -> Iterator[int]:
         return
     number = numbers[0]
     alike = numbers.count(number)
-    sets = [twins.sets(number) for twins in orbit]
+    sets: list[list[int]] = []
+    if math.comb(len(orbit[0].devices), number) <= _FEW_SETS:
+        sets = [list(_choose(twins.devices, number)) for twins in orbit]
     for places in itertools.combinations(range(len(orbit)), alike):
-        left = (
-            [twins for place, twins in enumerate(orbit) if place not in places]
-            if alike < len(numbers)
-            else ()
-        )
-        for chosen in itertools.product(*(sets[place] for place in places)):
-            mask = sum(chosen)
+        found: Iterable[int]
+        if sets:
+            found = map(sum, itertools.product(*(sets[p] for p in places)))
+        else:
+            found = _combine(
+                0,
+                [
+                    functools.partial(_choose, orbit[place].devices, number)
+                    for place in places
+                ],
+            )
+        if alike == len(numbers):
+            yield from found
+            continue
+        left = [
+            twins for place, twins in enumerate(orbit) if place not in places
+        ]
+        for mask in found:
             for others in _arrange(left, numbers[alike:]):
                 yield mask | others
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import tracemalloc
 
 import pytest
 
@@ -113,6 +114,19 @@ def test_any_two_of_many_pairs_are_one_case():
     assert among.count_representatives(4) == 3
     assert list(itertools.islice(among.sets(0b1111), 2)) == [0b1111, 0b110011]
     assert len(among.disjoint_sets(0b1111)) == 16
+
+
+def test_sets_of_large_groups_are_not_listed_before_they_are_asked_for():
+    """8 of 32 are 10.5 million."""
+    topology = groups_of([32, 32])
+    among = twins.FreeTwins(topology, topology.everything)
+    mask = among.representative(0xFFFF << 24)
+    assert mask.bit_count() == 16
+    tracemalloc.start()
+    assert len(set(itertools.islice(among.sets(mask), 100))) == 100
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])
