@@ -92,8 +92,10 @@ def commands(
     if first and _has_other_ids(context):
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
-        load = () if boot.is_builtin(wanted) else (_LOAD.format(wanted),)
-        return (f"{config('--udev')} > {_rules(only)}", *load)
+        return (
+            f"{config('--udev')} > {_rules(only)}",
+            *load_at_boot(context, wanted),
+        )
     if boot.is_vfio_builtin:
         return context.kernel_arguments(f"$({config('--cmdline')})")
     again = context.rebuild_initramfs()
@@ -103,6 +105,13 @@ def commands(
             *again,
         )
     return (f"{config('--modprobe')} > {_MODPROBE}", *first, *again)
+
+
+def load_at_boot(context: Context, driver: str) -> tuple[str, ...]:
+    """Say how a VFIO driver is loaded at boot; empty: it is built in."""
+    if context.boot.is_builtin(driver):
+        return ()
+    return (_LOAD.format(driver),)
 
 
 def _rules(only: Sequence[PciAddress]) -> str:

@@ -12,6 +12,7 @@ the memory of a GPU as NUMA nodes without processors, which programs use).
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -35,7 +36,7 @@ def check(context: Context) -> Iterator[Finding]:
     ]
     if not gpus:
         return
-    yield from _check_nodes(context)
+    yield from _check_nodes(context, drivers.vfio_driver(gpus[0].ids))
     release = context.tree.read(_RELEASE) or ""
     path = f"/boot/config-{release}"
     config = context.tree.read_bytes(path, 1 << 20)
@@ -61,7 +62,7 @@ def check(context: Context) -> Iterator[Finding]:
         )
 
 
-def _check_nodes(context: Context) -> Iterator[Finding]:
+def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
     """Find NUMA nodes of GPU memory that the host has in use."""
     try:
         with_memory, with_processors = (
@@ -84,13 +85,14 @@ def _check_nodes(context: Context) -> Iterator[Finding]:
                 context.evidence(f"{_NODES}/has_cpu"),
             ),
             cures=(
-                "# have nvgrace_gpu_vfio_pci take the GPUs at boot, before"
-                " nvidia does:",
+                f"# have {driver} take the GPUs at boot, before nvidia does:",
                 context.command(
                     "config",
                     "--udev > /etc/udev/rules.d/70-nova-gpu-host.rules",
                 ),
-                "echo 'blacklist nvidia' > /etc/modprobe.d/nova-gpu-host.conf",
+                *binding.load_at_boot(context, driver),
+                "echo 'blacklist nvidia'"
+                " > /etc/modprobe.d/nova-gpu-host-nvidia.conf",
                 *context.rebuild_initramfs(),
                 "reboot",
             ),

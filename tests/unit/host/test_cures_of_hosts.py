@@ -2,164 +2,23 @@
 
 """Cures of IOMMU, health, BARs, fabric and vGPU, typed on a host's files.
 
-What the kernel and the programs would do is in ``Machine``; the text of a
-cure is what an operator types. sed is the real one.
+The text of a cure is what an operator types.
 """
 
-import re
-import shlex
 import shutil
-import subprocess
 
 import pytest
 
-from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.checks import conf_device_specs
-from nova_gpu_filter.host.checks import readiness
-from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.sysfs import reader
-from nova_gpu_filter.host.sysfs import tree
-from nova_gpu_filter.nova_rules import pci_options
 from tests import sysfs_trees
 from tests.sysfs_trees import GIB
 from tests.sysfs_trees import MIB
 from tests.sysfs_trees import Pci
+from tests.unit.host.machine import DEVICES
+from tests.unit.host.machine import LOADERS
+from tests.unit.host.machine import Machine
 
-DEVICES = "/sys/bus/pci/devices"
 FIRST, SECOND = "0000:85:00.0", "0000:86:00.0"
 GROUPS = "/sys/kernel/iommu_groups"
-LOADERS = {
-    "grub": {
-        "/etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
-        'GRUB_CMDLINE_LINUX="{}"\n',
-        "/usr/sbin/update-grub": "",
-    },
-    "kernel-install": {"/etc/kernel/cmdline": "root=/dev/sda1 {}\n"},
-    "proxmox": {
-        "/etc/kernel/cmdline": "root=ZFS=rpool/ROOT {}\n",
-        "/etc/default/grub": 'GRUB_CMDLINE_LINUX="{}"\n',
-        "/usr/sbin/proxmox-boot-tool": "",
-    },
-    "grubby": {"/usr/sbin/grubby": "{}"},
-    "rpm-ostree": {"/run/ostree-booted": "{}"},
-}
-WHERE = {
-    "grub": "/etc/default/grub",
-    "kernel-install": "/etc/kernel/cmdline",
-    "proxmox": "/etc/kernel/cmdline",
-    "grubby": "/usr/sbin/grubby",
-    "rpm-ostree": "/run/ostree-booted",
-}
-
-
-class Machine:
-    """A host, and what happens to its files when commands are typed."""
-
-    def __init__(self, host, loader="grub", arguments=""):
-        self.host = host
-        self.loader = loader
-        for path, text in LOADERS[loader].items():
-            host.write(path, text.format(arguments))
-        self.at_boot = lambda arguments: None
-        self.at_rescan = lambda: None
-        host.write("/proc/cmdline", f"root=/dev/sda1 {arguments}")
-
-    def type(self, command):
-        """Do what a command does."""
-        words = shlex.split(command, comments=True)
-        if not words:
-            return
-        if words[:2] == ["sed", "-i"]:
-            subprocess.run(
-                ["sed", *words[1:-1], str(self.host.path(words[-1]))],
-                check=True,
-            )
-        elif words[0] == "grubby":
-            self._change(words[2].partition("=")[2], words[2])
-        elif words[0] == "rpm-ostree":
-            for word in words[2:]:
-                self._change(word.partition("=")[2], word)
-        elif words[0] == "echo":
-            self._write(*(words[1:2] if len(words) > 3 else [""]), words[-1])
-        elif words == ["reboot"]:
-            self._boot()
-        else:
-            assert words[0] in (
-                *("update-grub", "proxmox-boot-tool", "kernel-install"),
-                *("systemctl", "modprobe", "cat"),
-            )
-
-    def _change(self, arguments, option):
-        path = WHERE[self.loader]
-        text = self.host.path(path).read_text().strip()
-        if "remove" in option or "delete" in option:
-            text = " ".join(w for w in text.split() if w != arguments)
-        else:
-            text += f" {arguments}"
-        self.host.write(path, text)
-
-    def _write(self, value, path):
-        if path == "/sys/bus/pci/rescan":
-            self.at_rescan()
-        elif path.endswith("/remove"):
-            self.host.path(path.removesuffix("/remove")).unlink()
-        elif path.endswith(("/bind", "/unbind", "drivers_probe")):
-            self._bind(path, value)
-        else:
-            # The shell does not make directories.
-            assert self.host.path(path).parent.is_dir(), path
-            self.host.write(path, value)
-
-    def _bind(self, path, address):
-        link = self.host.path(f"{DEVICES}/{address}/driver")
-        if link.is_symlink():
-            link.unlink()
-        if path.endswith("/bind"):
-            self.host.link(
-                f"{DEVICES}/{address}/driver", path.removesuffix("/bind")
-            )
-
-    def _boot(self):
-        text = self.host.path(WHERE[self.loader]).read_text()
-        if self.loader == "grub":
-            text = " ".join(re.findall('="(.*)"', text))
-        self.host.write("/proc/cmdline", f"root=/dev/sda1 {text.strip()}")
-        self.at_boot(text.split())
-
-    def check(self, conf=None, asked=()):
-        """Give errors and warnings."""
-        files = tree.Tree(str(self.host.root))
-        inventory = reader.read(files)
-        only = tuple(map(PciAddress.parse, asked))
-        context = Context(files, inventory, linking.join(inventory), only)
-        found = readiness.check(context, only)
-        if conf is not None:
-            path = self.host.root.parent / "nova.conf"
-            path.write_text(conf)
-            found += conf_device_specs.check(
-                inventory,
-                reader.read(files, everything=True).functions,
-                pci_options.read(str(path)),
-            )
-        return [
-            one
-            for one in found
-            if one.severity in (Severity.ERROR, Severity.WARNING)
-        ]
-
-    def cure(self, words, conf=None):
-        """Type the cures of the findings with these words, which must go."""
-        found = [one for one in self.check(conf) if words in one.summary]
-        assert found
-        for command in dict.fromkeys(
-            command for one in found for command in one.cures
-        ):
-            self.type(command)
-        left = [one.summary for one in self.check(conf)]
-        assert not [one for one in left if words in one]
-        return left
 
 
 @pytest.fixture
