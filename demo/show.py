@@ -45,7 +45,7 @@ def topology(
     step.quote(
         f"GPUs of {host}",
         text.draw(
-            arrange.picture_of_topology(
+            arrange.arrange_topology(
                 host,
                 cloud.topology(host),
                 [device.address for device in devices],

@@ -41,7 +41,7 @@ def pictures() -> Iterator[tuple[str, str]]:
     yield (
         "partitions.txt",
         picture_text.draw(
-            arrange.picture_of_topology(
+            arrange.arrange_topology(
                 "hgx-1",
                 topology,
                 [f"GPU{number}" for number in range(topology.n)],

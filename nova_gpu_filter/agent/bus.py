@@ -93,11 +93,11 @@ def compare(
         found.append(f"its link has x{now.width}, and had x{before.width}")
     if now.bars != before.bars:
         found.append(f"its BARs are {now.bars}, and were {before.bars}")
-    found += new_errors(before, now, corrected_errors)
+    found += find_new_errors(before, now, corrected_errors)
     return tuple(found)
 
 
-def new_errors(
+def find_new_errors(
     before: Health, now: Health, corrected_errors: int
 ) -> tuple[str, ...]:
     """Say which PCIe errors there were in between, where they are too many."""

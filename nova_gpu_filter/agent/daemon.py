@@ -185,10 +185,10 @@ class Daemon:
         keeper = keeper_lib.Keeper(
             self._ledger,
             providers_lib.Providers(
-                api.getter(
+                api.make_getter(
                     self._adapter, "Placement", providers_lib.MICROVERSION
                 ),
-                api.sender(
+                api.make_sender(
                     self._adapter, "Placement", providers_lib.MICROVERSION
                 ),
                 hostname,

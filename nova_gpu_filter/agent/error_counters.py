@@ -26,7 +26,7 @@ class ErrorCounters:
         self._last[address] = now
         if before is None:
             return ()
-        return bus_lib.new_errors(before, now, self._corrected_errors)
+        return bus_lib.find_new_errors(before, now, self._corrected_errors)
 
     def forget(self, address: str) -> None:
         """Compare the next reading with nothing."""

@@ -174,7 +174,9 @@ class Keeper:
             # What was read of Placement may be from before it was offered.
             return True
         if record is None:
-            record = states.first_record(address, observation, self._clock())
+            record = states.make_first_record(
+                address, observation, self._clock()
+            )
             self._write(record)
         elif not is_held and record.state in (State.CLEANING, State.CHECKED):
             # The agent was ended, or Placement has not answered: it may have
@@ -194,7 +196,7 @@ class Keeper:
                 baseline="",
             )
             observation = dataclasses.replace(observation, is_marked=False)
-        while step := states.next_step(record, observation):
+        while step := states.find_next_step(record, observation):
             record = self._move(
                 record, step.event, step.reason, step.by, step.owner
             )

@@ -194,7 +194,9 @@ class Step:
     owner: str | None = None
 
 
-def first_record(address: str, observation: Observation, now: float) -> Record:
+def make_first_record(
+    address: str, observation: Observation, now: float
+) -> Record:
     """Make the record of a device that the ledger does not know.
 
     The ledger is new, or was lost, or the device is. What is reserved may be
@@ -236,7 +238,7 @@ def first_record(address: str, observation: Observation, now: float) -> Record:
     return record(State.RELEASED, "not known whether it is clean", "agent")
 
 
-def next_step(record: Record, observation: Observation) -> Step | None:
+def find_next_step(record: Record, observation: Observation) -> Step | None:
     """Decide what has happened to a device since its record was written.
 
     :returns: one step; ask again with its record until there is none.

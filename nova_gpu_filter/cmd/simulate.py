@@ -369,7 +369,7 @@ def _print(
     format_: str, title: str, results: list[report.Result], file: IO[str]
 ) -> None:
     if format_ == "json":
-        json.dump(report.to_dict(title, results), file, indent=2)
+        json.dump(report.make_dict(title, results), file, indent=2)
         file.write("\n")
     else:
         width = None if file.isatty() else 120

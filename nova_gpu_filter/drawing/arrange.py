@@ -77,7 +77,7 @@ def list_columns(
             )
 
 
-def picture_of_topology(
+def arrange_topology(
     name: str,
     topology: Topology,
     names: Sequence[str],

@@ -110,7 +110,7 @@ def draw(shown: picture.Picture) -> str:
     )
     _draw_columns(page, shown, right)
     y += 26
-    for entry in _legend(page, shown, width):
+    for entry in _draw_legend(page, shown, width):
         page.parts.append(svg_shapes.move((entry,), _MARGIN, y))
         y += _LINE_HEIGHT
     characters = int((width - 2 * _MARGIN) / svg_shapes.CHARACTER)
@@ -123,10 +123,10 @@ def draw(shown: picture.Picture) -> str:
     most = int((width - 2 * _MARGIN) / _TITLE_CHARACTER) - len(shown.summary)
     name = short_names.shorten(shown.name, max(most, 8))
     heading = f"{name}: {shown.summary}"
-    return _document(shown.title, heading, width, y, page.parts)
+    return _write_document(shown.title, heading, width, y, page.parts)
 
 
-def _document(
+def _write_document(
     title: str, heading: str, width: float, height: float, parts: Sequence[str]
 ) -> str:
     """Put a drawing together: as wide as there is room, up to its own size."""
@@ -268,7 +268,7 @@ def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
         ]
 
 
-def _legend(
+def _draw_legend(
     page: _Page, shown: picture.Picture, width: float
 ) -> Iterator[str]:
     """Say what colours and dots mean, as far as they are there, in as many
@@ -276,7 +276,7 @@ def _legend(
     row: list[str] = []
     x = 0.0
     entries = itertools.chain(
-        _color_entries(page, shown), _column_entries(shown)
+        _list_colors(page, shown), _list_column_marks(shown)
     )
     for mark, name in entries:
         name = svg_shapes.cut(name, width - 2 * _MARGIN - 30)
@@ -293,7 +293,7 @@ def _legend(
         yield "\n".join(row)
 
 
-def _color_entries(
+def _list_colors(
     page: _Page, shown: picture.Picture
 ) -> Iterator[tuple[str, str]]:
     names_by_color: dict[
@@ -309,7 +309,7 @@ def _color_entries(
         yield swatch, " and ".join(names)
 
 
-def _column_entries(shown: picture.Picture) -> Iterator[tuple[str, str]]:
+def _list_column_marks(shown: picture.Picture) -> Iterator[tuple[str, str]]:
     is_free = shown.is_free
     linked = {is_free[key] for column in shown.columns for key in column.keys}
     for free, name in (

@@ -47,7 +47,7 @@ could not be told apart."""
 
 def draw(shown: picture.Picture) -> str:
     """Write a picture: lines, without a newline at the end."""
-    rows = _rows(shown.frame)
+    rows = _write_rows(shown.frame)
     width = max(
         (short_names.count_columns(text) for text, _ in rows), default=0
     )
@@ -56,7 +56,7 @@ def draw(shown: picture.Picture) -> str:
     if columns:
         width = max(width, len(_PARTITIONS))
         names = _align(columns)
-        lines.append(" " * width + _kinds(columns, names))
+        lines.append(" " * width + _write_kinds(columns, names))
         lines.append(_INDENT.join([" " * width, *names]))
     is_free = shown.is_free
     for place, (text, _) in enumerate(rows):
@@ -70,14 +70,14 @@ def draw(shown: picture.Picture) -> str:
         )
         lines.append(_INDENT.join([_pad(text, width), *cells]))
     if columns:
-        cells = [_partition_mark(column, is_free) for column in columns]
+        cells = [_mark_partition(column, is_free) for column in columns]
         if any(cells):
             centered = [
                 cell.center(len(name))
                 for cell, name in zip(cells, names, strict=True)
             ]
             lines.append(_INDENT.join([_PARTITIONS.ljust(width), *centered]))
-        lines += _legend(shown, cells)
+        lines += _write_legend(shown, cells)
     for note in shown.notes:
         lines += ["", note]
     return "\n".join(line.rstrip() for line in lines)
@@ -89,7 +89,7 @@ _Row = tuple[str, str | None]
 """A text, and the key of the device it is about; None for a heading."""
 
 
-def _rows(frame: picture.Frame) -> list[_Row]:
+def _write_rows(frame: picture.Frame) -> list[_Row]:
     boxes = list(frame.iterate_boxes())
     widths = [
         max(
@@ -101,8 +101,8 @@ def _rows(frame: picture.Frame) -> list[_Row]:
             [box.text for box in boxes],
         )
     ]
-    deepest = _depth(frame)
-    room = _room_for({box.status for box in boxes})
+    deepest = _count_depth(frame)
+    room = _measure_names({box.status for box in boxes})
 
     def rows_of(inner: picture.Frame, depth: int) -> Iterator[_Row]:
         for box in inner.boxes:
@@ -122,7 +122,7 @@ def _rows(frame: picture.Frame) -> list[_Row]:
     return list(rows_of(frame, 0))
 
 
-def _room_for(names: Collection[str]) -> int:
+def _measure_names(names: Collection[str]) -> int:
     """Return how many columns keep names apart that differ in their middle."""
     longest = max(map(short_names.count_columns, names), default=0)
     return next(
@@ -140,8 +140,8 @@ def _pad(text: str, width: int) -> str:
     return text + " " * (width - short_names.count_columns(text))
 
 
-def _depth(frame: picture.Frame) -> int:
-    return max((1 + _depth(inner) for inner in frame.frames), default=0)
+def _count_depth(frame: picture.Frame) -> int:
+    return max((1 + _count_depth(inner) for inner in frame.frames), default=0)
 
 
 def _align(columns: Sequence[picture.Column]) -> list[str]:
@@ -154,7 +154,9 @@ def _align(columns: Sequence[picture.Column]) -> list[str]:
     ]
 
 
-def _kinds(columns: Sequence[picture.Column], names: Sequence[str]) -> str:
+def _write_kinds(
+    columns: Sequence[picture.Column], names: Sequence[str]
+) -> str:
     """Write the kinds above the names of the columns."""
     line = ""
     both = zip(columns, names, strict=True)
@@ -180,7 +182,7 @@ def _mark(
     return _BETWEEN if above and below else ""
 
 
-def _partition_mark(
+def _mark_partition(
     column: picture.Column, is_free: dict[str, bool | None]
 ) -> str:
     if not column.is_partition:
@@ -189,7 +191,9 @@ def _partition_mark(
     return _MARKS[column.state(is_free)] + active
 
 
-def _legend(shown: picture.Picture, cells: Sequence[str]) -> Iterator[str]:
+def _write_legend(
+    shown: picture.Picture, cells: Sequence[str]
+) -> Iterator[str]:
     """Explain the marks that are there."""
     is_free = shown.is_free
     states = {is_free[key] for column in shown.columns for key in column.keys}

@@ -151,7 +151,7 @@ class Reader:
             if PLACEMENT in failed
             else {
                 wanted.name: sum(
-                    host_fit.how_many(host, wanted) for host in hosts
+                    host_fit.count_fitting(host, wanted) for host in hosts
                 )
                 for wanted in demands
             },

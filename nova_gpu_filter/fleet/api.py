@@ -46,7 +46,7 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
-def getter(adapter: Any, service: str, microversion: str | None) -> Get:
+def make_getter(adapter: Any, service: str, microversion: str | None) -> Get:
     """Make a function that asks a service.
 
     :param adapter: a keystoneauth ``Adapter``, or a proxy of openstacksdk.
@@ -61,13 +61,13 @@ def getter(adapter: Any, service: str, microversion: str | None) -> Get:
     return get
 
 
-def sender(
+def make_sender(
     adapter: Any,
     service: str,
     microversion: str | None,
     method: str = "PUT",
 ) -> Send:
-    """Make a function that writes to a service; see :func:`getter`."""
+    """Make a function that writes to a service; see :func:`make_getter`."""
 
     def send(path: str, body: Any) -> Any:
         return _ask(adapter, method, path, service, microversion, json=body)
@@ -92,12 +92,12 @@ def _ask(
             **what,
         )
     except Exception as exc:
-        raise _explained(exc, service, method, path) from exc
+        raise _explain(exc, service, method, path) from exc
     if response.status_code in _WITHOUT_ANSWER and method != "GET":
         return None
     if response.status_code == 200:
         return _Answer(response, service, method, path)
-    raise _refused(response, service, method, path, microversion)
+    raise _make_refusal(response, service, method, path, microversion)
 
 
 class _Answer(dict[str, Any]):
@@ -134,7 +134,7 @@ class _Answer(dict[str, Any]):
         return errors.Failed(**self._what, status=200, error=error)
 
 
-def _explained(
+def _explain(
     exc: Exception, service: str, method: str, path: str
 ) -> errors.FleetError:
     """Make one line of what keystoneauth or openstacksdk raised.
@@ -149,7 +149,7 @@ def _explained(
     return errors.Unreachable(service=service, error=text)
 
 
-def _refused(
+def _make_refusal(
     response: Any,
     service: str,
     method: str,
@@ -162,7 +162,7 @@ def _refused(
         return errors.NotAllowed(**what, status=status)
     if status == 404:
         return errors.NotFound(**what)
-    text = _detail(response)
+    text = _read_detail(response)
     if status == 406:
         return errors.TooOld(
             service=service, microversion=microversion, error=text
@@ -171,7 +171,7 @@ def _refused(
     return failed(**what, status=status, error=text)
 
 
-def _detail(response: Any) -> str:
+def _read_detail(response: Any) -> str:
     """Find what the service says, in the form of Placement or of Nova."""
     try:
         body = response.json()

@@ -22,7 +22,7 @@ class Capacity:
     by_host: tuple[tuple[str, int], ...]
     """(host, servers), by name; without the hosts on which none fits."""
     in_mix: int = 0
-    """Servers of it when all flavors take turns, see :func:`mix`."""
+    """Servers of it when all flavors take turns, see :func:`count_mix`."""
 
     @property
     def servers(self) -> int:
@@ -35,10 +35,10 @@ def count_servers(
 ) -> list[Capacity]:
     """Count for each flavor, alone and as a mix of all of them."""
     found = []
-    mixed = mix(hosts, demands)
+    mixed = count_mix(hosts, demands)
     for wanted, in_mix in zip(demands, mixed, strict=True):
         numbers = (
-            (host.name, host_fit.how_many(host, wanted)) for host in hosts
+            (host.name, host_fit.count_fitting(host, wanted)) for host in hosts
         )
         found.append(
             Capacity(
@@ -50,7 +50,7 @@ def count_servers(
     return found
 
 
-def mix(
+def count_mix(
     hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
 ) -> list[int]:
     """Count the servers of each flavor when they come one of each in turn,
@@ -71,7 +71,7 @@ def mix(
             (
                 number
                 for number, host in enumerate(hosts_left)
-                if host_fit.how_many(host, wanted)
+                if host_fit.count_fitting(host, wanted)
             ),
             key=lambda number: -_free_devices(hosts_left[number]),
         )
@@ -98,7 +98,7 @@ def _place(
     have none are no candidates any more."""
     while candidates:
         number = candidates[-1]
-        if host_fit.how_many(hosts_left[number], wanted):
+        if host_fit.count_fitting(hosts_left[number], wanted):
             try:
                 hosts_left[number] = claims.add_server(
                     hosts_left[number], wanted

@@ -26,7 +26,7 @@ from nova_gpu_filter.topology.policy import LinkPolicy
 def open_host(host: model.Host, wanted: demand.Demand) -> model.Host:
     """Return the host as it is when it takes servers and has the traits."""
     opened = host.without_obstacles()
-    missing = host_fit.missing_traits(opened, wanted)
+    missing = host_fit.find_missing_traits(opened, wanted)
     return dataclasses.replace(
         opened, traits=(opened.traits | missing) - wanted.forbidden
     )
@@ -38,7 +38,7 @@ def list_obstacles(
     """Say what :func:`open_host` changes."""
     for obstacle in host.obstacles:
         yield _OBSTACLES[obstacle]
-    for trait in sorted(host_fit.missing_traits(host, wanted)):
+    for trait in sorted(host_fit.find_missing_traits(host, wanted)):
         yield verdict.Gate(
             f"trait {trait} is required", f"with trait {trait}", 1
         )
@@ -92,7 +92,7 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
 def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say which groups of resources no provider has free."""
     for group in wanted.groups:
-        providers = list(host_fit.providers_of(host, group))
+        providers = list(host_fit.list_providers(host, group))
         for name, number in group.amounts:
             free = max((p.amounts[name].free for p in providers), default=0)
             if free < number:
@@ -113,7 +113,7 @@ def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say what our filter would log."""
     for place, asked in enumerate(wanted.devices):
         found = host_fit.find_devices(host, asked)
-        units = host_fit.units(found.devices)
+        units = host_fit.count_units(found.devices)
         policy = wanted.link_policy if place == 0 else None
         if units < asked.count:
             refused = refusal.Refusal(
@@ -158,7 +158,7 @@ def _has_set(
     if policy is None or not policy.required:
         return True
     if any(device.amount.capacity > 1 for device in found.devices):
-        return True  # VFs, as in host_fit.how_many
+        return True  # VFs, as in host_fit.count_fitting
     return host_fit.count_sets(found.topology, found.free, count, policy) > 0
 
 
@@ -174,7 +174,7 @@ def describe_together(wanted: demand.Demand) -> str:
     return "its groups of resources together ask for more than is free"
 
 
-def empty(host: model.Host) -> model.Host:
+def make_empty(host: model.Host) -> model.Host:
     """Return the host as it is when nobody has anything of it."""
     return dataclasses.replace(
         host,
@@ -206,7 +206,7 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
         yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
     for place, asked in enumerate(wanted.devices):
         found = host_fit.find_devices(empty, asked)
-        there = host_fit.units(found.devices)
+        there = host_fit.count_units(found.devices)
         policy = wanted.link_policy if place == 0 else None
         name = f"{asked.alias.name}:{asked.count}"
         if not there:

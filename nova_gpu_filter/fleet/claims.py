@@ -35,7 +35,7 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
     for group in sorted(
         wanted.groups,
         key=lambda group: (
-            sum(1 for _ in host_fit.providers_of(host, group)),
+            sum(1 for _ in host_fit.list_providers(host, group)),
             -sum(number for _, number in group.amounts),
         ),
     ):
@@ -77,7 +77,7 @@ def _take_group(
             sum(provider.amounts[name].free for name, _ in group.amounts),
             provider,
         )
-        for provider in host_fit.providers_of(host, group)
+        for provider in host_fit.list_providers(host, group)
         if provider.uuid not in taken
         and all(
             provider.amounts[name].free >= number

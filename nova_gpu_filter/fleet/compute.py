@@ -88,7 +88,7 @@ def find_server(get: api.Get, name: str) -> model.Server:
     raise errors.Unknown(
         kind="server",
         name=name,
-        hint=errors.hint_of(name, _some_names(get)),
+        hint=errors.find_hint(name, _some_names(get)),
     )
 
 
@@ -129,7 +129,7 @@ def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
     raise errors.Unknown(
         kind="flavor",
         name=name,
-        hint=errors.hint_of(name, [flavor.name for flavor in flavors]),
+        hint=errors.find_hint(name, [flavor.name for flavor in flavors]),
     )
 
 
@@ -153,7 +153,7 @@ def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
         raise errors.Unknown(
             kind="image",
             name=name,
-            hint=errors.hint_of(name, _image_names(get)),
+            hint=errors.find_hint(name, _image_names(get)),
         ) from None
     return image
 
@@ -203,7 +203,7 @@ def check_zone(get: api.Get, name: str) -> None:
         raise errors.Unknown(
             kind="availability zone",
             name=name,
-            hint=errors.hint_of(name, names),
+            hint=errors.find_hint(name, names),
         )
 
 

@@ -69,7 +69,7 @@ class Services:
         return self._placement_sender("DELETE")
 
     def _placement_sender(self, method: str) -> api.Send:
-        return api.sender(
+        return api.make_sender(
             _Adapter(self._adapters, "placement"),
             "Placement",
             api.PLACEMENT_MICROVERSION,
@@ -94,7 +94,7 @@ class Services:
     def _getter(
         self, attribute: str, name: str, microversion: str | None
     ) -> api.Get:
-        return api.getter(
+        return api.make_getter(
             _Adapter(self._adapters, attribute), name, microversion
         )
 

@@ -102,7 +102,7 @@ class Ambiguous(FleetError):
         )
 
 
-def hint_of(name: str, known: Iterable[str], what: str = "known") -> str:
+def find_hint(name: str, known: Iterable[str], what: str = "known") -> str:
     """Suggest what may have been meant by a name that is not there.
 
     :param known: all names that are.

@@ -31,17 +31,17 @@ def explain_host(
     :param holdings: what others have of it.
     :param gates: what else refuses the server there.
     """
-    servers = 0 if gates else host_fit.how_many(host, wanted)
+    servers = 0 if gates else host_fit.count_fitting(host, wanted)
     if servers:
         return verdict.Verdict(host.name, servers)
     opened = causes.open_host(host, wanted)
     openings = [*causes.list_obstacles(host, wanted), *gates]
     fits = host_fit.fits(opened, wanted)
-    if not fits and not host_fit.fits(causes.empty(opened), wanted):
+    if not fits and not host_fit.fits(causes.make_empty(opened), wanted):
         return verdict.Verdict(
             host.name,
             0,
-            tuple(causes.describe_never(causes.empty(opened), wanted)),
+            tuple(causes.describe_never(causes.make_empty(opened), wanted)),
             cures=_sorted(openings, other_flavors.list_cures(opened, wanted)),
             can_fit=False,
         )

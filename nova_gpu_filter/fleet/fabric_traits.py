@@ -46,7 +46,7 @@ def find_problem(host: model.Host) -> bool | None:
     return PROBLEM in host.traits
 
 
-def problems(
+def find_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
 ) -> Iterator[tuple[str, str, str]]:
     """Find images whose driver is of another version than Fabric Manager.

@@ -27,7 +27,7 @@ class Product:
     bar_bytes: int
 
 
-def needed_bits(bar_bytes: int, ram_bytes: int) -> int:
+def count_needed_bits(bar_bytes: int, ram_bytes: int) -> int:
     """Return the least address width with which a guest can map its devices.
 
     By OvmfPkg/Library/PlatformInitLib/MemDetect.c of edk2, the UEFI firmware
@@ -49,7 +49,7 @@ def needed_bits(bar_bytes: int, ram_bytes: int) -> int:
     return _MOST_BITS
 
 
-def problems(
+def find_problems(
     bar_bytes: int,
     ram_bytes: int,
     specs: Mapping[str, str],
@@ -71,7 +71,7 @@ def problems(
     bits = specs.get("hw:maxphysaddr_bits") or properties.get(
         "hw_maxphysaddr_bits"
     )
-    needed = needed_bits(bar_bytes, ram_bytes)
+    needed = count_needed_bits(bar_bytes, ram_bytes)
     takes = (
         f"the BARs of its devices take {sizes.text(bar_bytes)} beside"
         f" {sizes.text(ram_bytes)} of memory, which needs {needed} bits"

@@ -23,7 +23,7 @@ SHARED: frozenset[str] = frozenset({"DISK_GB"})
 """What a shared provider may have in place of the compute node."""
 
 
-def how_many(host: model.Host, wanted: demand.Demand) -> int:
+def count_fitting(host: model.Host, wanted: demand.Demand) -> int:
     """Count the servers of a flavor that fit on a host now, at once."""
     if not may_be_used(host, wanted):
         return 0
@@ -37,19 +37,19 @@ def how_many(host: model.Host, wanted: demand.Demand) -> int:
 
 def fits(host: model.Host, wanted: demand.Demand) -> bool:
     """Whether a server of a flavor fits on a host now."""
-    return how_many(host, wanted) > 0
+    return count_fitting(host, wanted) > 0
 
 
 def may_be_used(host: model.Host, wanted: demand.Demand) -> bool:
     """Whether the compute node takes servers and has the traits asked for."""
     return (
         not host.obstacles
-        and wanted.required <= _traits(host, wanted)
+        and wanted.required <= _collect_traits(host, wanted)
         and not wanted.forbidden & host.traits
     )
 
 
-def _traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
+def _collect_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
     """Return the traits that can meet those required of the host.
 
     A provider counts if the server takes something of it (granular request
@@ -65,9 +65,11 @@ def _traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
     )
 
 
-def missing_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
+def find_missing_traits(
+    host: model.Host, wanted: demand.Demand
+) -> frozenset[str]:
     """Return the traits asked for that are not there."""
-    return wanted.required - _traits(host, wanted)
+    return wanted.required - _collect_traits(host, wanted)
 
 
 def find_devices(
@@ -102,14 +104,16 @@ class Provider:
     traits: frozenset[str]
 
 
-def providers_of(host: model.Host, group: demand.Group) -> Iterator[Provider]:
+def list_providers(
+    host: model.Host, group: demand.Group
+) -> Iterator[Provider]:
     """List the providers that can serve a group of resources."""
     for provider in (
         Provider(host.uuid, host.amounts, host.traits),
         *(
             Provider(
                 device.uuid,
-                {device.resource_class: _available(device)},
+                {device.resource_class: _count_available(device)},
                 device.traits,
             )
             for device in host.devices
@@ -124,7 +128,7 @@ def providers_of(host: model.Host, group: demand.Group) -> Iterator[Provider]:
             yield provider
 
 
-def _available(device: model.Device) -> model.Amount:
+def _count_available(device: model.Device) -> model.Amount:
     """Return what a device has; nothing on a host that takes no servers."""
     return device.amount if device.is_available else model.Amount(0, 0)
 
@@ -135,7 +139,7 @@ def _bound_by_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
     most_by_provider: dict[str, int] = {}
     for group in wanted.groups:
         total = 0
-        for provider in providers_of(host, group):
+        for provider in list_providers(host, group):
             number = min(
                 provider.amounts[name].free // asked
                 for name, asked in group.amounts
@@ -171,16 +175,16 @@ def _bound_by_devices(
         found = find_devices(host, asked)
         if any(device.amount.capacity > 1 for device in found.devices):
             # VFs: whichever they are, they have no links of their own.
-            yield units(found.devices) // asked.count
+            yield count_units(found.devices) // asked.count
         else:
             policy = wanted.link_policy if place == 0 else None
             yield count_sets(found.topology, found.free, asked.count, policy)
     for name, count in wanted.total.items():
         if name not in host.amounts and name not in SHARED:
-            yield units(host.devices_of(name)) // count
+            yield count_units(host.devices_of(name)) // count
 
 
-def units(devices: Iterable[model.Device]) -> int:
+def count_units(devices: Iterable[model.Device]) -> int:
     """Count what can be allocated of some devices: VFs one by one."""
     return sum(device.free for device in devices)
 

@@ -53,10 +53,10 @@ def read_names(get: api.Get, uuids: Collection[str]) -> dict[str, str]:
                 return uuid
 
         found = dict(api.ask_all(ask, sorted(uuids)))
-    return tell_apart(found)
+    return distinguish(found)
 
 
-def tell_apart(names: Mapping[str, str]) -> dict[str, str]:
+def distinguish(names: Mapping[str, str]) -> dict[str, str]:
     """Put the beginning of its UUID beside each name that several have.
 
     :param names: of projects, by UUID.
@@ -89,7 +89,7 @@ def find_project(get: api.Get, name: str) -> tuple[str, str]:
     raise errors.Unknown(
         kind="project",
         name=name,
-        hint=errors.hint_of(name, read_projects(get).values()),
+        hint=errors.find_hint(name, read_projects(get).values()),
     )
 
 

@@ -50,7 +50,7 @@ def require(image: Mapping[str, Any]) -> dict[str, Any]:
     return {**image, **{f"trait:{trait}": "required" for trait in traits}}
 
 
-def problems(
+def find_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
 ) -> Iterator[tuple[str, str, str]]:
     """Find what hosts with devices cannot give a guest of an image.

@@ -61,7 +61,7 @@ _CONSUMER = re.compile("geforce", re.IGNORECASE)
 
 def check(question: Question) -> list[FlavorProblem]:
     """Find what is to be told of a flavor, errors first."""
-    found = list(_without_devices(question))
+    found = list(_check_without_devices(question))
     try:
         wanted = demand.calculate(
             question.flavor, question.aliases, question.alias_source
@@ -78,42 +78,42 @@ def check(question: Question) -> list[FlavorProblem]:
             )
         )
     else:
-        found += _claims(question.hosts, wanted, question.flavor)
-        found += _image_traits(question, bool(wanted.devices))
-        found += _several_vgpus(question)
+        found += _check_claims(question.hosts, wanted, question.flavor)
+        found += _check_image_traits(question, bool(wanted.devices))
+        found += _check_several_vgpus(question)
         if wanted.devices:
-            found += _with_devices(question, wanted)
+            found += _check_with_devices(question, wanted)
     order = list(Severity)
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _image_traits(
+def _check_image_traits(
     question: Question, has_devices: bool
 ) -> Iterator[FlavorProblem]:
-    finders = [image_traits.problems]
+    finders = [image_traits.find_problems]
     if has_devices:
-        finders.append(fabric_traits.problems)
+        finders.append(fabric_traits.find_problems)
     for find in finders:
         for severity, key, text in find(question.image or {}, question.hosts):
             yield FlavorProblem(Severity(severity), key, text)
 
 
-def _several_vgpus(question: Question) -> Iterator[FlavorProblem]:
-    for severity, key, text in several_vgpus.problems(
-        question.flavor.extra_specs, _mediated_classes(question)
+def _check_several_vgpus(question: Question) -> Iterator[FlavorProblem]:
+    for severity, key, text in several_vgpus.find_problems(
+        question.flavor.extra_specs, _list_mediated_classes(question)
     ):
         yield FlavorProblem(Severity(severity), key, text)
 
 
-def _mediated_classes(question: Question) -> set[str]:
+def _list_mediated_classes(question: Question) -> set[str]:
     return {name for host in question.hosts for name in host.mediated_classes}
 
 
-def _without_devices(question: Question) -> Iterator[FlavorProblem]:
+def _check_without_devices(question: Question) -> Iterator[FlavorProblem]:
     specs = question.flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
-    classes = _mediated_classes(question)
+    classes = _list_mediated_classes(question)
     if policy.LINK_KEY in specs:
         yield FlavorProblem(
             Severity.WARNING,
@@ -134,30 +134,30 @@ def _without_devices(question: Question) -> Iterator[FlavorProblem]:
         )
 
 
-def _with_devices(
+def _check_with_devices(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     for key, text in resource_claims.find_twice(question.flavor, wanted):
         yield FlavorProblem(Severity.ERROR, key, text)
-    yield from _counts(question.hosts, wanted)
-    yield from _links(question.hosts, wanted)
-    yield from _numa(question, wanted)
-    yield from _consumer_cards(question, wanted)
-    yield from _guest_memory(question, wanted)
-    for severity, key, text in memory_encryption.problems(
+    yield from _check_counts(question.hosts, wanted)
+    yield from _check_links(question.hosts, wanted)
+    yield from _check_numa(question, wanted)
+    yield from _check_consumer_cards(question, wanted)
+    yield from _check_guest_memory(question, wanted)
+    for severity, key, text in memory_encryption.find_problems(
         question.flavor.extra_specs, question.image
     ):
         yield FlavorProblem(Severity(severity), key, text)
 
 
-def _claims(
+def _check_claims(
     hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
 ) -> Iterator[FlavorProblem]:
     for key, text in resource_claims.find_without_alias(hosts, wanted, flavor):
         yield FlavorProblem(Severity.WARNING, key, text)
 
 
-def _counts(
+def _check_counts(
     hosts: Sequence[model.Host], wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     """Find aliases of which no host has enough devices, free or not."""
@@ -180,7 +180,7 @@ def _counts(
             )
 
 
-def _links(
+def _check_links(
     hosts: Sequence[model.Host], wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     link_policy, lead = wanted.link_policy, wanted.devices[0]
@@ -209,11 +209,11 @@ def _links(
         policy.LINK_KEY,
         f"no host has {lead.count} {lead.alias.name} with"
         f" {link_policy.link.value}, even with all of them free"
-        + _partition_sizes(hosts, lead, link_policy),
+        + _describe_partitions(hosts, lead, link_policy),
     )
 
 
-def _partition_sizes(
+def _describe_partitions(
     hosts: Sequence[model.Host],
     lead: demand.DeviceDemand,
     link_policy: policy.LinkPolicy,
@@ -232,7 +232,7 @@ def _partition_sizes(
     return f"; fabric partitions have {', '.join(map(str, sizes))} devices"
 
 
-def _numa(
+def _check_numa(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     """Find devices that must be on NUMA nodes too small for them."""
@@ -241,7 +241,7 @@ def _numa(
     numa_policy = specs.get(
         "hw:pci_numa_affinity_policy", lead.alias.numa_policy
     )
-    nodes = _guest_nodes(specs)
+    nodes = _count_guest_nodes(specs)
     if numa_policy != "required" or nodes is None or not question.hosts:
         return
     known = False
@@ -270,7 +270,7 @@ def _numa(
         )
 
 
-def _guest_nodes(specs: Mapping[str, str]) -> int | None:
+def _count_guest_nodes(specs: Mapping[str, str]) -> int | None:
     """Return how many NUMA nodes a guest has; None without NUMA topology.
 
     Some extra specs give it one though nobody asked for nodes
@@ -286,14 +286,14 @@ def _guest_nodes(specs: Mapping[str, str]) -> int | None:
     return 1 if implied else None
 
 
-def _consumer_cards(
+def _check_consumer_cards(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     names = sorted(
         {
             name
-            for device in _meant(question, wanted)
-            for name in _names(question, device)
+            for device in _list_devices(question, wanted)
+            for name in _list_names(question, device)
             if _CONSUMER.search(name)
         }
     )
@@ -313,7 +313,7 @@ def _consumer_cards(
         )
 
 
-def _names(question: Question, device: model.Device) -> Iterator[str]:
+def _list_names(question: Question, device: model.Device) -> Iterator[str]:
     product = question.products.get(device.uuid)
     if product is not None and product.name is not None:
         yield product.name
@@ -321,7 +321,7 @@ def _names(question: Question, device: model.Device) -> Iterator[str]:
         yield device.model
 
 
-def _meant(
+def _list_devices(
     question: Question, wanted: demand.Demand
 ) -> Iterator[model.Device]:
     for host in question.hosts:
@@ -329,7 +329,7 @@ def _meant(
             yield from host_fit.find_devices(host, asked).devices
 
 
-def _guest_memory(
+def _check_guest_memory(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     """Compare the address space of guests with what devices take of it."""
@@ -353,7 +353,7 @@ def _guest_memory(
         largest.append((max(sizes), asked.count))
     total = sum(size * count for size, count in largest)
     image = question.image
-    for severity, key, text in guest_memory.problems(
+    for severity, key, text in guest_memory.find_problems(
         total, question.flavor.ram_mb << 20, question.flavor.extra_specs, image
     ):
         yield FlavorProblem(Severity(severity), key, text)

@@ -59,7 +59,7 @@ _MODELS = {
 }
 
 
-def problems(
+def find_problems(
     specs: Mapping[str, str], image: Mapping[str, str] | None
 ) -> Iterator[tuple[str, str, str]]:
     """Find what is wrong with a flavor that asks for devices.

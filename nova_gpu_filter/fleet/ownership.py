@@ -59,7 +59,7 @@ def read(
     return OwnerReader(get).read(hosts, consumers=consumers)
 
 
-def likely(
+def choose_likely(
     servers: Iterable[model.Server], hosts: Iterable[model.Host]
 ) -> Iterator[str]:
     """Choose the servers that should have devices of some hosts.

@@ -107,7 +107,7 @@ def _root(get: api.Get, name: str, with_mediated: bool) -> str:
     raise errors.Unknown(
         kind="host",
         name=name,
-        hint=errors.hint_of(name, [providers[r]["name"] for r in roots]),
+        hint=errors.find_hint(name, [providers[r]["name"] for r in roots]),
     )
 
 

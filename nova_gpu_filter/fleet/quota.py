@@ -173,7 +173,7 @@ def _find_keystone_shortages(
             )
 
 
-def classes_with_limits(limits: Limits) -> dict[str, tuple[str, ...]]:
+def list_limited_classes(limits: Limits) -> dict[str, tuple[str, ...]]:
     """List the custom resource classes that have limits, without aliases."""
     names = {*limits.defaults, *(name for _, name in limits.by_project)}
     return {
@@ -184,7 +184,7 @@ def classes_with_limits(limits: Limits) -> dict[str, tuple[str, ...]]:
     }
 
 
-def names_by_class(
+def map_names_by_class(
     known: Iterable[Alias],
 ) -> dict[str, tuple[str, ...]]:
     """Group the names of aliases by resource class, both sorted."""
@@ -203,7 +203,7 @@ def list_project_quotas(
 ) -> Iterator[Quota]:
     """Tell the quota of one project.
 
-    :param classes: see :func:`names_by_class`.
+    :param classes: see :func:`map_names_by_class`.
     :param usages: of the project, by resource class.
     """
     for resource_class, names in classes.items():

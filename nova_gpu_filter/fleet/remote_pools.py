@@ -47,7 +47,7 @@ class Pool:
     """(UUID of the server, GPUs that it has)."""
 
 
-def uuid_of(name: str) -> str:
+def find_uuid(name: str) -> str:
     """Make the UUID of a pool of a name, the same each time."""
     return str(uuid.uuid5(_NAMESPACE, name))
 
@@ -62,7 +62,7 @@ def create(
     :raises FleetError: it was not done, or not wholly: do it again.
     """
     get, put = services.placement, services.write_placement
-    pool = uuid_of(name)
+    pool = find_uuid(name)
     path = f"/resource_providers/{pool}"
     put(f"/resource_classes/{resource_class}", None)
     put(f"/traits/{TRAIT}", None)
@@ -182,7 +182,7 @@ def _provider(get: api.Get, name: str) -> Any:
     raise errors.Unknown(
         kind="pool of remote GPUs",
         name=name,
-        hint=errors.hint_of(name, [one["name"] for one in pools]),
+        hint=errors.find_hint(name, [one["name"] for one in pools]),
     )
 
 
@@ -217,5 +217,5 @@ def _root(get: api.Get, host: str) -> str:
     raise errors.Unknown(
         kind="compute node in Placement",
         name=host,
-        hint=errors.hint_of(host, roots),
+        hint=errors.find_hint(host, roots),
     )

@@ -22,7 +22,7 @@ def find_twice(
         asked.alias.resource_class: asked.alias.name
         for asked in wanted.devices
     }
-    for key, name in _resource_keys(flavor):
+    for key, name in _list_resource_keys(flavor):
         if name in classes:
             yield (
                 key,
@@ -32,7 +32,7 @@ def find_twice(
             )
 
 
-def _resource_keys(flavor: model.Flavor) -> Iterator[tuple[str, str]]:
+def _list_resource_keys(flavor: model.Flavor) -> Iterator[tuple[str, str]]:
     """List the extra specs that ask for resources, with their classes."""
     for key, value in flavor.extra_specs.items():
         group, colon, name = key.partition(":")
@@ -61,7 +61,7 @@ def find_without_alias(
         for name in host.resource_classes
         if name not in host.mediated_classes
     }
-    for key, name in _resource_keys(flavor):
+    for key, name in _list_resource_keys(flavor):
         if name in classes - by_alias:
             yield (
                 key,

@@ -33,7 +33,7 @@ def list_groups(
             yield asked.key
 
 
-def problems(
+def find_problems(
     specs: Mapping[str, str], classes: Iterable[str]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield what is to be told: (severity, extra spec, text).

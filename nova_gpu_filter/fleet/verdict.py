@@ -62,7 +62,7 @@ def sort_key(verdict: Verdict) -> tuple[int, int, int, str]:
     return -verdict.servers, cheapest.rank, cheapest.loss, verdict.host
 
 
-def first_changes(verdicts: Sequence[Verdict]) -> list[str]:
+def choose_first_changes(verdicts: Sequence[Verdict]) -> list[str]:
     """Say what to change first: the cheapest cure, on the first host that has
     it; beside it the nearest size, where another one is needed anywhere."""
     found = [
@@ -96,7 +96,7 @@ def summarize(verdicts: Sequence[Verdict]) -> str:
             " starts all the same, see NUMA cells, huge pages and server"
             " groups, which no API shows"
         )
-    changes = first_changes(verdicts)
+    changes = choose_first_changes(verdicts)
     change = f"it would fit {', or '.join(changes)}"
     if any(verdict.can_fit for verdict in verdicts):
         if not changes:

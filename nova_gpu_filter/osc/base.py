@@ -89,7 +89,7 @@ class GpuCommand(command.Command):
             owners = ownership.read(
                 self.services.placement,
                 hosts,
-                ownership.likely(servers.values(), hosts),
+                ownership.choose_likely(servers.values(), hosts),
             )
             return holders.read(self.services.compute, owners, hosts, servers)
         owners = ownership.read(self.services.placement, hosts)
@@ -154,14 +154,14 @@ def is_named(device: model.Device, name: str) -> bool:
     """Whether people call a device so: by model or resource class, however
     they part its words."""
     resource_class = device.resource_class or ""
-    return _words(name) in (
-        _words(device.model),
-        _words(resource_class),
-        _words(resource_class.removeprefix("CUSTOM_")),
+    return _split_name(name) in (
+        _split_name(device.model),
+        _split_name(resource_class),
+        _split_name(resource_class.removeprefix("CUSTOM_")),
     )
 
 
-def _words(name: str) -> list[str]:
+def _split_name(name: str) -> list[str]:
     """Split ``H100 SXM5 80GB``, ``h100_sxm5-80gb`` into the same words."""
     return re.findall("[^ _:-]+", name.casefold())
 

@@ -68,7 +68,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         return ("Flavor", "Devices", "Link", "Servers", "In Mix", "Hosts"), [
             (
                 fitting.wanted.name,
-                devices_text(fitting.wanted, mediated),
+                format_devices(fitting.wanted, mediated),
                 link_text(fitting.wanted),
                 fitting.servers,
                 fitting.in_mix,
@@ -103,7 +103,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         return known_aliases.list_demands(chosen, known)
 
 
-def devices_text(wanted: demand.Demand, mediated: Collection[str]) -> str:
+def format_devices(wanted: demand.Demand, mediated: Collection[str]) -> str:
     """Write the devices as the extra spec does: ``h100:4,cx7:4``; mediated
     ones by resource class: ``VGPU:1``.
 

@@ -338,7 +338,7 @@ def _host_of(asked: base.GpuCommand, uuid: str) -> str | None:
 def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
     names = [device.label for device in known]
     return errors.Unknown(
-        kind="device", name=text, hint=errors.hint_of(text, names)
+        kind="device", name=text, hint=errors.find_hint(text, names)
     )
 
 

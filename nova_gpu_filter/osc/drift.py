@@ -64,7 +64,9 @@ class ListDrift(command.Lister, base.GpuCommand):
         hosts = self.read_hosts()
         servers = {s.uuid: s for s in compute.read_all_servers(ask_compute)}
         owners = ownership.read(
-            ask_placement, hosts, ownership.likely(servers.values(), hosts)
+            ask_placement,
+            hosts,
+            ownership.choose_likely(servers.values(), hosts),
         )
         held = holders.read(ask_compute, owners, hosts, servers)
         return drift.Cloud(

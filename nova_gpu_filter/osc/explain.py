@@ -314,7 +314,7 @@ class Explain(command.Lister, base.GpuCommand):
             (
                 host
                 for host in hosts
-                if not host_fit.how_many(host.without_obstacles(), wanted)
+                if not host_fit.count_fitting(host.without_obstacles(), wanted)
             ),
             key=lambda host: (-_near(host, wanted), host.name),
         )[:_MOST_OWNED]

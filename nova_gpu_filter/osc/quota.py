@@ -56,10 +56,12 @@ class ShowQuota(command.Lister, base.GpuCommand):
                     keystone, region, services.nova_ids
                 )
             )
-            projects = identity.tell_apart(self._projects(parsed_args.project))
-            classes = quota.names_by_class(known.by_name.values())
+            projects = identity.distinguish(
+                self._projects(parsed_args.project)
+            )
+            classes = quota.map_names_by_class(known.by_name.values())
             if not known.by_name:
-                classes = quota.classes_with_limits(limits())
+                classes = quota.list_limited_classes(limits())
             if not classes:
                 raise errors.NoAliases(source=known.source)
         shown = []

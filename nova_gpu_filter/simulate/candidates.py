@@ -17,7 +17,7 @@ from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import topology as topologies
 
 
-def stock(host: cloud.Host, k: int, seed: int) -> list[int]:
+def choose_stock(host: cloud.Host, k: int, seed: int) -> list[int]:
     """Choose the set that Placement alone would name first.
 
     Placement builds the combinations of providers from sets in memory, whose
@@ -40,7 +40,7 @@ def stock(host: cloud.Host, k: int, seed: int) -> list[int]:
     ]
 
 
-def composed(
+def choose_composed(
     host: cloud.Host,
     k: int,
     seed: int,

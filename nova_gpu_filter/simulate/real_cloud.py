@@ -21,7 +21,7 @@ def connect() -> api.Get:
 
     Options have to be read before.
     """
-    return api.getter(
+    return api.make_getter(
         utils.get_ksa_adapter("placement"),
         "Placement",
         api.PLACEMENT_MICROVERSION,

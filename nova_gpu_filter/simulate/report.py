@@ -33,16 +33,16 @@ class Result:
     """How many more servers of each flavor fit at the end."""
 
 
-def to_dict(title: str, results: Iterable[Result]) -> dict[str, Any]:
+def make_dict(title: str, results: Iterable[Result]) -> dict[str, Any]:
     """Return everything as JSON can hold it.
 
     Shares are from 0 to 1, GPUs are numbers of GPUs, times are in the unit of
     the workload. ``satisfied`` is None where no server had several GPUs.
     """
-    return {"title": title, "results": [_result(r) for r in results]}
+    return {"title": title, "results": [_make_result(r) for r in results]}
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _make_result(result: Result) -> dict[str, Any]:
     found: dict[str, Any] = {
         "run": result.run,
         "scheduler": result.scheduler,
@@ -64,7 +64,7 @@ def _result(result: Result) -> dict[str, Any]:
             ],
             "refusals": [
                 {"cause": cause} | dataclasses.asdict(reason)
-                for cause, reason in _by_servers(outcome)
+                for cause, reason in _tabulate_servers(outcome)
             ],
             "hosts_refused": dict(outcome.hosts_refused.most_common()),
             "series": [dataclasses.asdict(s) for s in outcome.samples],
@@ -89,7 +89,7 @@ def write_table(
     console = rich_console.Console(
         file=file, width=width, highlight=False, soft_wrap=width is None
     )
-    console.print(_text(title))
+    console.print(_to_rich_text(title))
     outcomes = [
         (result, result.outcome)
         for result in results
@@ -97,21 +97,21 @@ def write_table(
     ]
     if outcomes:
         console.print()
-        console.print(_overview(outcomes))
+        console.print(_make_overview(outcomes))
         console.print()
-        console.print(_by_size(outcomes))
+        console.print(_tabulate_sizes(outcomes))
         _print_reasons(console, outcomes)
     if any(result.fits for result in results):
         console.print()
         console.print(_fits(results))
 
 
-def _text(text: str) -> rich_text.Text:
+def _to_rich_text(text: str) -> rich_text.Text:
     """Give a text from a scenario to rich, which takes it as it stands."""
     return rich_text.Text(printable.escape(text))
 
 
-def _table(*columns: str, words: int) -> rich_table.Table:
+def _make_table(*columns: str, words: int) -> rich_table.Table:
     """Make a table whose first columns are words, the others numbers."""
     table = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
@@ -123,10 +123,10 @@ def _table(*columns: str, words: int) -> rich_table.Table:
     return table
 
 
-def _overview(
+def _make_overview(
     outcomes: Sequence[tuple[Result, engine.Outcome]],
 ) -> rich_table.Table:
-    table = _table(
+    table = _make_table(
         "workload",
         "scheduler",
         "servers accepted",
@@ -141,23 +141,23 @@ def _overview(
     for result, outcome in outcomes:
         last = outcome.samples[-1]
         table.add_row(
-            _text(result.run),
+            _to_rich_text(result.run),
             result.scheduler,
-            _percent(outcome.acceptance),
-            _percent(outcome.acceptance_by_gpus),
-            _percent(outcome.satisfied),
-            _percent(outcome.gpus_used_mean / outcome.capacity),
-            _percent(last.gpus_used / outcome.capacity),
+            _format_percent(outcome.acceptance),
+            _format_percent(outcome.acceptance_by_gpus),
+            _format_percent(outcome.satisfied),
+            _format_percent(outcome.gpus_used_mean / outcome.capacity),
+            _format_percent(last.gpus_used / outcome.capacity),
             f"{outcome.fragmentation_mean:.1f}",
             f"{last.fragmentation:.1f}",
         )
     return table
 
 
-def _by_size(
+def _tabulate_sizes(
     outcomes: Sequence[tuple[Result, engine.Outcome]],
 ) -> rich_table.Table:
-    table = _table(
+    table = _make_table(
         "workload",
         "scheduler",
         "GPUs",
@@ -170,12 +170,12 @@ def _by_size(
         for size, tally in outcome.tally_by_size.items():
             good = tally.satisfied / tally.accepted if tally.accepted else None
             table.add_row(
-                _text(result.run),
+                _to_rich_text(result.run),
                 result.scheduler,
                 str(size),
                 str(tally.arrived),
-                _percent(tally.accepted / tally.arrived),
-                _percent(good if size > 1 else None),
+                _format_percent(tally.accepted / tally.arrived),
+                _format_percent(good if size > 1 else None),
             )
     return table
 
@@ -188,15 +188,19 @@ def _print_reasons(
         if not outcome.reasons:
             continue
         console.print()
-        console.print(_text(f"{result.run}, {result.scheduler}, refused:"))
-        for cause, reason in _by_servers(outcome):
+        console.print(
+            _to_rich_text(f"{result.run}, {result.scheduler}, refused:")
+        )
+        for cause, reason in _tabulate_servers(outcome):
             servers = f"{reason.servers} servers, {reason.gpus} GPUs"
-            console.print(_text(f"  {servers}: {cause}"))
+            console.print(_to_rich_text(f"  {servers}: {cause}"))
             if reason.example:
-                console.print(_text(f"    for example: {reason.example}"))
+                console.print(
+                    _to_rich_text(f"    for example: {reason.example}")
+                )
 
 
-def _flavor(flavor: workload.Flavor) -> str:
+def _name_flavor(flavor: workload.Flavor) -> str:
     specs = (f"{key}={value}" for key, value in flavor.extra_specs.items())
     words = (f"{flavor.gpus} GPUs", flavor.model or "", *specs)
     return printable.one_line(" ".join(words))
@@ -208,26 +212,26 @@ def _fits(results: Sequence[Result]) -> rich_table.Table:
             itertools.chain.from_iterable(result.fits for result in results)
         )
     )
-    table = _table(
+    table = _make_table(
         "how many more fit",
         "scheduler",
-        *(markup.escape(_flavor(flavor)) for flavor in flavors),
+        *(markup.escape(_name_flavor(flavor)) for flavor in flavors),
         words=2,
     )
     for result in results:
         table.add_row(
-            _text(f"after {result.run}" if result.run else "now"),
+            _to_rich_text(f"after {result.run}" if result.run else "now"),
             result.scheduler,
             *(str(result.fits.get(flavor, "")) for flavor in flavors),
         )
     return table
 
 
-def _by_servers(
+def _tabulate_servers(
     outcome: engine.Outcome,
 ) -> list[tuple[str, engine.Reason]]:
     return sorted(outcome.reasons.items(), key=lambda item: -item[1].servers)
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"

@@ -143,12 +143,12 @@ def make(
     )
     return Scenario(
         title=str(data.get("title") or os.path.basename(source)),
-        hosts=_hosts(places, f"{source}, inventory", directory)
+        hosts=_read_hosts(places, f"{source}, inventory", directory)
         if hosts is None
         else hosts,
         runs=runs,
         left_out=left_out,
-        fits=_flavors(data.get("fits") or (), f"{source}, fits"),
+        fits=_read_flavors(data.get("fits") or (), f"{source}, fits"),
         weighers=weighers,
         max_sets_per_tree=sections.read_number(
             scheduler,
@@ -180,7 +180,7 @@ def read_file(path: str) -> Any:
         raise errors.BadScenario(source=path, problem=exc) from exc
 
 
-def _hosts(
+def _read_hosts(
     data: Mapping[str, Any], source: str, directory: str
 ) -> list[hosts_file.HostSpec]:
     sections.check_keys(data, _INVENTORY_KEYS, source)
@@ -212,7 +212,7 @@ def _hosts(
     return hosts_file.read(rows, path, machines, by_model, columns)
 
 
-def _flavors(rows: Any, source: str) -> list[workload.Flavor]:
+def _read_flavors(rows: Any, source: str) -> list[workload.Flavor]:
     found = []
     for row in errors.check_rows(rows, source):
         if not isinstance(row, Mapping):

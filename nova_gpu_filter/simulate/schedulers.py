@@ -177,14 +177,14 @@ class StockScheduler(_NovaScheduler):
         """
         super().__init__(
             pci_passthrough_filter.PciPassthroughFilter(),
-            _nova_weighers(weighers),
+            _load_nova_weighers(weighers),
             seed,
         )
 
     def _sets(
         self, host: clouds.Host, k: int, seed: int, hosts: int
     ) -> list[int]:
-        return candidates.stock(host, k, seed)
+        return candidates.choose_stock(host, k, seed)
 
 
 class GpuScheduler(_NovaScheduler):
@@ -209,7 +209,7 @@ class GpuScheduler(_NovaScheduler):
         self._mix = conf.request_mix(cfg.CONF)
         super().__init__(
             self._filter,
-            _nova_weighers(weighers)
+            _load_nova_weighers(weighers)
             + [cls() for cls in gpu_weights.all_weighers()],
             seed,
         )
@@ -220,7 +220,7 @@ class GpuScheduler(_NovaScheduler):
         most = None
         if self._max_sets > 0:
             most = min(self._max_sets, max(1, MAX_PLACEMENT_RESULTS // hosts))
-        return candidates.composed(host, k, seed, most, self._mix)
+        return candidates.choose_composed(host, k, seed, most, self._mix)
 
     def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
         tally: collections.Counter[str] = collections.Counter()
@@ -258,7 +258,7 @@ class _ExplainingFilter(gpu_pci_passthrough.GpuPciPassthroughFilter):
         return refused
 
 
-def _nova_weighers(which: str) -> list[weights.BaseHostWeigher]:
+def _load_nova_weighers(which: str) -> list[weights.BaseHostWeigher]:
     if which == "pci":
         return [pci_weigher.PCIWeigher()]
     return [cls() for cls in weights.all_weighers()]

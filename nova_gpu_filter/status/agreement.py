@@ -30,7 +30,7 @@ class Asked:
     traits: frozenset[str]
 
 
-def asked_of_placement(alias: Mapping[str, str]) -> Asked:
+def list_asked_of_placement(alias: Mapping[str, str]) -> Asked:
     """Translate one spec of an alias as nova-api does."""
     return Asked(
         translator.get_resource_class(
@@ -63,7 +63,7 @@ def check(node: Node) -> results.Result:
         differences = {
             name: min(
                 (
-                    list(_differences(alias, spec, in_placement))
+                    list(_find_differences(alias, spec, in_placement))
                     for alias in found
                 ),
                 key=len,
@@ -75,7 +75,7 @@ def check(node: Node) -> results.Result:
         if not fitting:
             nearest = min(differences, key=lambda name: len(differences[name]))
             problems.append(
-                results.warning(
+                results.warn(
                     f"[pci]device_spec {spec.dev_spec_conf} fits no"
                     f" [pci]alias; the nearest, {nearest}, asks for"
                     f" {' and '.join(differences[nearest])}."
@@ -91,7 +91,7 @@ def check(node: Node) -> results.Result:
     )
 
 
-def _differences(
+def _find_differences(
     alias: Mapping[str, str], spec: devspec.PciDeviceSpec, in_placement: bool
 ) -> Iterator[str]:
     """Say what the alias asks for that a device of the spec cannot have."""
@@ -110,7 +110,7 @@ def _differences(
         yield f"{_LIVE_MIGRATABLE} {asked}"
     if not in_placement:
         return
-    wanted = asked_of_placement(alias)
+    wanted = list_asked_of_placement(alias)
     offered_class = tags.get("resource_class")
     if offered_class or devspec.ANY not in (spec.vendor_id, spec.product_id):
         offered_class = translator.get_resource_class(

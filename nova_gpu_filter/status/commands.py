@@ -77,14 +77,14 @@ def _run(command: "UpgradeCommands", row: _Row) -> results.Result:
         return row.check(node)
     except client.PlacementError as exc:
         if row.check is placement.check_api:
-            return results.failure(str(exc))
-        return results.warning(
+            return results.fail(str(exc))
+        return results.warn(
             "Not checked: Placement does not answer, see above."
         )
     except (cfg.Error, exception.GpuFilterError) as exc:
         # A value that is not of the option's type, or makes no sense, is found
         # when it is read; the service would not start, either.
-        return results.failure(str(exc))
+        return results.fail(str(exc))
 
 
 class UpgradeCommands(upgradecheck.UpgradeCommands):

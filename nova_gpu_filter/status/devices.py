@@ -33,27 +33,27 @@ def check_extension(node: Node) -> results.Result:
     if node.survey.composed == survey.PROBES:
         return _check_options(node)
     if node.survey.composed:
-        return results.warning(
+        return results.warn(
             f"Of {survey.PROBES} answers of Placement, {node.survey.composed}"
             " came with the extension: some of its APIs run without. Have"
             f" all run {APPLICATION}."
         )
     if node.survey.most < 2:
-        return results.success(
+        return results.succeed(
             "Placement runs without the extension, and needs none: no host"
             " has two devices of a resource class."
         )
     if node.placement_conf is not None:
         try:
             if limits.read(node.placement_conf).max_sets_per_tree == 0:
-                return results.warning(
+                return results.warn(
                     "The Placement extension is turned off by"
                     f" [gpu_filter]max_sets_per_tree = 0 in"
                     f" {node.placement_conf}."
                 )
         except limits.UnreadableError:
             pass  # check_limits says so
-    return results.warning(
+    return results.warn(
         "Placement runs without the extension, so the best linked devices may"
         " not be among its candidates: have its WSGI server run"
         f" {APPLICATION}."
@@ -63,26 +63,26 @@ def check_extension(node: Node) -> results.Result:
 def _check_options(node: Node) -> results.Result:
     """Look whether the extension and the scheduler expect the same."""
     if node.placement_conf is None:
-        return results.success()
+        return results.succeed()
     try:
         mix = limits.read(node.placement_conf).request_mix
     except limits.UnreadableError as exc:
-        return results.warning(f"--placement-conf: {exc}.")
+        return results.warn(f"--placement-conf: {exc}.")
     if mix != gpu_conf.request_mix(node.conf):
-        return results.warning(
+        return results.warn(
             "[gpu_filter]request_mix is another in nova.conf than in"
             f" {node.placement_conf}, so Placement offers other devices than"
             " the scheduler would choose: give both the same."
         )
-    return results.success()
+    return results.succeed()
 
 
 def check_limits(node: Node) -> results.Result:
     """Look at the limits that Placement needs without the extension."""
     if node.survey.composed == survey.PROBES:
-        return results.success("The extension answers in their place.")
+        return results.succeed("The extension answers in their place.")
     if node.survey.most <= _MANY:
-        return results.success(
+        return results.succeed(
             f"Not needed: no host has more than {_MANY} devices of a resource"
             " class."
         )
@@ -91,7 +91,7 @@ def check_limits(node: Node) -> results.Result:
         " without the extension Placement tries every order of them"
     )
     if node.placement_conf is None:
-        return results.warning(
+        return results.warn(
             f"{why}. See that its placement.conf has"
             f" {_and(limits.CURE.values())}; --placement-conf FILE lets this"
             " command look."
@@ -99,13 +99,13 @@ def check_limits(node: Node) -> results.Result:
     try:
         missing = limits.read(node.placement_conf).missing
     except limits.UnreadableError as exc:
-        return results.warning(f"--placement-conf: {exc}.")
+        return results.warn(f"--placement-conf: {exc}.")
     if missing:
-        return results.warning(
+        return results.warn(
             f"{why}. Write {_and(limits.CURE[name] for name in missing)} in"
             f" {node.placement_conf}, or use the extension."
         )
-    return results.success()
+    return results.succeed()
 
 
 def check_races(node: Node) -> results.Result:
@@ -113,31 +113,31 @@ def check_races(node: Node) -> results.Result:
     if node.survey.composed == survey.PROBES:
         return _check_tries_of_extension(node)
     if not node.survey.most:
-        return results.success("Placement has no devices.")
+        return results.succeed("Placement has no devices.")
     why = (
         "Without the extension Placement can give one device to servers that"
         " are created at the same time, of which nova-compute then refuses"
         " all but one"
     )
     if node.placement_conf is None:
-        return results.warning(
+        return results.warn(
             f"{why}. See that its placement.conf has {limits.ONE_TRY};"
             " --placement-conf FILE lets this command look."
         )
     try:
         read = limits.read(node.placement_conf)
     except limits.UnreadableError as exc:
-        return results.warning(f"--placement-conf: {exc}.")
+        return results.warn(f"--placement-conf: {exc}.")
     if read.max_sets_per_tree == 0:
-        return results.success(
+        return results.succeed(
             "The extension sees to them, though it composes no answers."
         )
     if read.tries > 1:
-        return results.warning(
+        return results.warn(
             f"{why}. Write {limits.ONE_TRY} in {node.placement_conf}, or use"
             " the extension."
         )
-    return results.success()
+    return results.succeed()
 
 
 def _check_tries_of_extension(node: Node) -> results.Result:
@@ -146,12 +146,12 @@ def _check_tries_of_extension(node: Node) -> results.Result:
         # Where it cannot be read, the check of the limits says so.
         with contextlib.suppress(limits.UnreadableError):
             if limits.read(node.placement_conf).tries < 2:
-                return results.warning(
+                return results.warn(
                     "The extension sees to them, but may not try again what"
                     " lost a race, so that Nova has to: take"
                     f" {limits.TRIES} out of {node.placement_conf}."
                 )
-    return results.success("The extension sees to them.")
+    return results.succeed("The extension sees to them.")
 
 
 def check_links(node: Node) -> results.Result:
@@ -162,7 +162,7 @@ def check_links(node: Node) -> results.Result:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
     wanted = sorted(
         {
-            agreement.asked_of_placement(spec).resource_class
+            agreement.list_asked_of_placement(spec).resource_class
             for specs in aliases.values()
             for spec in specs
         }
@@ -174,7 +174,7 @@ def check_links(node: Node) -> results.Result:
             links = linked_devices.LinkedDevices.from_devices(devices)
             if links.problem:
                 problems.append(
-                    results.warning(
+                    results.warn(
                         f"The links of {resource_class} on {host} cannot be"
                         f" read, and are not used: {links.problem}."
                     )
@@ -182,7 +182,7 @@ def check_links(node: Node) -> results.Result:
             elif not links.knows_links:
                 unknown.setdefault(resource_class, []).append(host)
     problems.extend(
-        results.warning(
+        results.warn(
             f"The links of {resource_class} are not known on"
             f" {_few(hosts)}, so its devices are chosen by NUMA nodes: write"
             " there the [pci]device_spec that nova-gpu-host config gives."
@@ -201,8 +201,8 @@ def check_owners(node: Node) -> results.Result:
         if device.is_of_cyborg
     ]
     if not names:
-        return results.success()
-    return results.failure(
+        return results.succeed()
+    return results.fail(
         f"Nova manages {_few(names, 'devices')}, and Cyborg reports the same"
         " (trait OWNER_CYBORG), so that both would give them away: take them"
         " out of [pci]device_spec of the compute nodes, or out of cyborg.conf."

@@ -78,19 +78,19 @@ def check(node: Node) -> results.Result:
             where = f"{path}: [{old.group}]{old.name}"
             if old.is_read:
                 problems.append(
-                    results.warning(
+                    results.warn(
                         f"{where} is an old name, still read: write"
                         f" {old.today}."
                     )
                 )
             else:
                 problems.append(
-                    results.failure(
+                    results.fail(
                         f"{where} is not read any more: write {old.today}."
                     )
                 )
         problems += [
-            results.success(
+            results.succeed(
                 f"{path}: [{group}]{name} is not read any more: remove it."
             )
             for group, name in _REMOVED

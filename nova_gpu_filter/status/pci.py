@@ -85,15 +85,15 @@ def check_aliases(node: Node) -> results.Result:
     try:
         aliases = read_aliases(node)
     except UnreadableError as exc:
-        return results.failure(str(exc))
+        return results.fail(str(exc))
     if aliases:
         return results.combine(list(_check_keys("alias", node.conf.pci.alias)))
     if Role.CONTROLLER in node.roles:
-        return results.warning(
+        return results.warn(
             "[pci]alias is not set: no flavor can ask for a GPU. nova-gpu-host"
             " config --role controller writes it."
         )
-    return results.warning(
+    return results.warn(
         "[pci]alias is not set: servers with GPUs cannot be resized or moved"
         " to or from this host. Write the aliases of nova-api here, too."
     )
@@ -104,9 +104,9 @@ def check_device_specs(node: Node) -> results.Result:
     try:
         specs = read_device_specs(node)
     except UnreadableError as exc:
-        return results.failure(str(exc))
+        return results.fail(str(exc))
     if not specs:
-        return results.warning(
+        return results.warn(
             "[pci]device_spec is not set: no server can have a GPU of this"
             " host. nova-gpu-host config writes it."
         )
@@ -115,7 +115,7 @@ def check_device_specs(node: Node) -> results.Result:
         tags = spec.get_tags()
         if spec.dev_name and node.conf.pci.report_in_placement:
             problems.append(
-                results.failure(
+                results.fail(
                     f"[pci]device_spec with devname {spec.dev_name} and"
                     " [pci]report_in_placement exclude each other, and"
                     " nova-compute does not start: give its address."
@@ -136,7 +136,7 @@ def _check_keys(option: str, texts: Iterable[str]) -> Iterator[results.Result]:
     for text in texts:
         _, doubled = values.load_json(text)
         if doubled:
-            yield results.warning(
+            yield results.warn(
                 f"[pci]{option} = {text}: {', '.join(doubled)} stands twice in"
                 " one object, and the last one counts: write each key once."
             )
@@ -157,7 +157,7 @@ def _check_post_copy(
     )
     if can_move and node.conf.libvirt.live_migration_permit_post_copy:
         return [
-            results.warning(
+            results.warn(
                 "[libvirt]live_migration_permit_post_copy is true, and a"
                 " [pci]device_spec has live_migratable: QEMU refuses to"
                 " live-migrate servers with such a device. Write"
@@ -177,12 +177,10 @@ def _check_links(tags: dict[str, str]) -> list[results.Result]:
             names.normalize_traits(tags.get("traits", "")),
         )
     except codec.LinkTextError as exc:
-        return [
-            results.failure(f"{exc}. nova-gpu-host config writes the links.")
-        ]
+        return [results.fail(f"{exc}. nova-gpu-host config writes the links.")]
     if tagged != traits:
         return [
-            results.warning(
+            results.warn(
                 f"[pci]device_spec with gpu_links {text} has other links in"
                 " its traits, by which the Placement extension goes: add"
                 f" {','.join(codec.format_traits(tagged))}."
@@ -196,21 +194,21 @@ def check_in_placement(node: Node) -> results.Result:
     reports = node.conf.pci.report_in_placement
     asks = node.conf.filter_scheduler.pci_in_placement
     if Role.COMPUTE in node.roles and asks and not reports:
-        return results.failure(
+        return results.fail(
             "[filter_scheduler]pci_in_placement is true, but"
             " [pci]report_in_placement is not: the scheduler finds no GPU of"
             " this host. Write [pci]report_in_placement = true and restart"
             " nova-compute."
         )
     if Role.CONTROLLER in node.roles and reports and not asks:
-        return results.warning(
+        return results.warn(
             "[pci]report_in_placement is true, but the scheduler does not ask"
             " Placement for devices, so nova-compute takes any: when all"
             " hosts report, write [filter_scheduler]pci_in_placement = true"
             " for nova-api, nova-scheduler and nova-conductor."
         )
     if Role.CONTROLLER not in node.roles and reports and not asks:
-        return results.success(
+        return results.succeed(
             "[filter_scheduler]pci_in_placement is not set here: needed in"
             " nova-compute, too, if an alias names a resource_class without"
             " ids."
@@ -220,11 +218,11 @@ def check_in_placement(node: Node) -> results.Result:
         and not asks
         and node.conf.gpu_filter.pool_matcher == "topology"
     ):
-        return results.warning(
+        return results.warn(
             "PCI devices are not in Placement, so hosts are chosen by links"
             " but nova-compute takes any of their devices: set"
             " [pci]report_in_placement = true on every compute, then"
             " [filter_scheduler]pci_in_placement = true; or say that this is"
             " meant by [gpu_filter]pool_matcher = nova."
         )
-    return results.success()
+    return results.succeed()

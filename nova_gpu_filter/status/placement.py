@@ -27,7 +27,7 @@ def check_api(node: Node) -> results.Result:
         body, _ = node.placement.get("/")
         newest = body["versions"][0]["max_version"]
     except (KeyError, IndexError, TypeError):
-        return results.failure(
+        return results.fail(
             "Something else than Placement answers at its endpoint: correct"
             " the endpoint in the service catalog, or"
             " [placement]endpoint_override."
@@ -36,11 +36,11 @@ def check_api(node: Node) -> results.Result:
     if microversion_parse.parse_version_string(
         newest
     ) < microversion_parse.parse_version_string(needed):
-        return results.failure(
+        return results.fail(
             f"Placement knows microversion {newest}, Nova needs {needed}:"
             " upgrade Placement."
         )
-    return results.success()
+    return results.succeed()
 
 
 def check_workers(node: Node) -> results.Result:
@@ -57,8 +57,8 @@ def check_workers(node: Node) -> results.Result:
     # Apache names its time; who names none cannot be told from here.
     found = re.search(r"timeout=(\d+)", headers.get("Keep-Alive", ""))
     if workers == 1 or not found or int(found[1]) <= _LONG_SECONDS:
-        return results.success()
-    return results.warning(
+        return results.succeed()
+    return results.warn(
         f"Placement keeps connections open for {found[1]} seconds, so that"
         " the workers of nova-scheduler share one when they start, and the"
         " first requests can fail with JSONDecodeError or IncompleteRead:"
@@ -77,7 +77,7 @@ def check_reported(node: Node) -> results.Result:
     :raises PlacementError: it does not answer.
     """
     if node.conf.pci.report_in_placement:
-        return results.success()
+        return results.succeed()
     body, _ = node.placement.get(
         f"/resource_providers?required={os_traits.COMPUTE_MANAGED_PCI_DEVICE}"
     )
@@ -89,13 +89,13 @@ def check_reported(node: Node) -> results.Result:
         if _short(provider["name"].rpartition("_")[0]) == own
     ]
     if there:
-        return results.failure(
+        return results.fail(
             f"[pci]report_in_placement is not true, but Placement has"
             f" {len(there)} PCI devices of this host, such as {there[0]}:"
             " nova-compute does not start, since Nova cannot take them back."
             " Write [pci]report_in_placement = true."
         )
-    return results.success()
+    return results.succeed()
 
 
 def _short(hostname: str) -> str:
@@ -116,7 +116,7 @@ def check_names(node: Node) -> results.Result:
     except pci.UnreadableError:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
     asked = {
-        name: agreement.asked_of_placement(specs[0])
+        name: agreement.list_asked_of_placement(specs[0])
         for name, specs in aliases.items()
     }
     body, _ = node.placement.get("/resource_classes")
@@ -131,7 +131,7 @@ def check_names(node: Node) -> results.Result:
         ]
         if unknown:
             problems.append(
-                results.warning(
+                results.warn(
                     f"[pci]alias {name} asks for {' and '.join(unknown)},"
                     " which no host has reported: correct its resource_class"
                     " and traits, or those of [pci]device_spec on the"

@@ -10,24 +10,24 @@ Code = upgradecheck.Code
 Result = upgradecheck.Result
 
 
-def success(details: str | None = None) -> Result:
+def succeed(details: str | None = None) -> Result:
     """Nothing to do; the details, if any, are worth knowing."""
     return Result(Code.SUCCESS, details)
 
 
-def warning(details: str) -> Result:
+def warn(details: str) -> Result:
     """Something works less well than it could, or may be meant."""
     return Result(Code.WARNING, details)
 
 
-def failure(details: str) -> Result:
+def fail(details: str) -> Result:
     """Something does not work, or a service will not start."""
     return Result(Code.FAILURE, details)
 
 
 def does_not_apply(reason: str) -> Result:
     """Nothing was checked, for this reason."""
-    return success(f"Does not apply: {reason}")
+    return succeed(f"Does not apply: {reason}")
 
 
 def combine(

@@ -38,7 +38,7 @@ def check_filter(node: Node) -> results.Result:
             )
         }
     except Exception as exc:  # whatever a module raises when it is imported
-        return results.failure(
+        return results.fail(
             f"[filter_scheduler]available_filters cannot be loaded, and"
             f" nova-scheduler does not start: {exc}"
         )
@@ -50,19 +50,19 @@ def check_filter(node: Node) -> results.Result:
             if FILTER in missing
             else "name what provides them in available_filters"
         )
-        return results.failure(
+        return results.fail(
             f"[filter_scheduler]enabled_filters names {', '.join(missing)},"
             f" which available_filters does not provide, and nova-scheduler"
             f" does not start: {cure}."
         )
     if FILTER in enabled:
-        return results.success()
+        return results.succeed()
     if STOCK_FILTER in enabled:
-        return results.warning(
+        return results.warn(
             f"[filter_scheduler]enabled_filters has {STOCK_FILTER}, so Nova"
             f" decides without links: write {FILTER} in its place."
         )
-    return results.failure(
+    return results.fail(
         f"[filter_scheduler]enabled_filters has no {FILTER}: add it, or no"
         " host is refused for its PCI devices."
     )
@@ -78,7 +78,7 @@ def check_order(node: Node) -> results.Result:
         enabled.index(NUMA_FILTER) < enabled.index(FILTER)
     ):
         problems.append(
-            results.warning(
+            results.warn(
                 f"[filter_scheduler]enabled_filters has {NUMA_FILTER} before"
                 f" {FILTER}: put {FILTER} first, it is the cheaper of the two"
                 " and leaves fewer candidates to the other."
@@ -86,7 +86,7 @@ def check_order(node: Node) -> results.Result:
         )
     if STOCK_FILTER in enabled:
         problems.append(
-            results.success(
+            results.succeed(
                 f"[filter_scheduler]enabled_filters also has {STOCK_FILTER}:"
                 " harmless, but every host is asked twice, once the slow way;"
                 " remove it."
@@ -106,26 +106,26 @@ def check_weighers(node: Node) -> results.Result:
             )
         ]
     except Exception as exc:  # whatever a module raises when it is imported
-        return results.failure(
+        return results.fail(
             f"[filter_scheduler]weight_classes cannot be loaded, and"
             f" nova-scheduler does not start: {exc}"
         )
     missing = [name for name in WEIGHERS if name not in loaded]
     if missing:
-        return results.warning(
+        return results.warn(
             f"[filter_scheduler]weight_classes is without"
             f" {' and '.join(missing)}, so hosts are compared by less than"
             f" they could be: add {ALL_WEIGHERS}."
         )
     off = [name for name in WEIGHERS.values() if not options[name]]
     if off:
-        return results.success(
+        return results.succeed(
             " ".join(
                 f"[filter_scheduler]{name} is 0, which turns it off."
                 for name in off
             )
         )
-    return results.success()
+    return results.succeed()
 
 
 def check_lost_claims(node: Node) -> results.Result:
@@ -147,7 +147,7 @@ def check_lost_claims(node: Node) -> results.Result:
     problems = []
     if FURTHER_SET_WEIGHER not in {cls.__name__ for cls in loaded}:
         problems.append(
-            results.warning(
+            results.warn(
                 "[filter_scheduler]weight_classes is without"
                 f" {FURTHER_SET_WEIGHER}, so a server whose devices another"
                 " one takes first may get \"No valid host\" though there are"
@@ -156,13 +156,13 @@ def check_lost_claims(node: Node) -> results.Result:
         )
     if not node.conf.gpu_filter.candidates_to_try:
         problems.append(
-            results.success(
+            results.succeed(
                 "[gpu_filter]candidates_to_try is 0, which turns it off."
             )
         )
     if options.host_subset_size > 1:
         problems.append(
-            results.success(
+            results.succeed(
                 "[filter_scheduler]host_subset_size is"
                 f" {options.host_subset_size}: where fewer hosts have free"
                 " devices, no other devices are tried after a lost claim, and"
@@ -179,8 +179,8 @@ def check_matcher(node: Node) -> results.Result:
         loader.load(node.conf.gpu_filter.pool_matcher)
         gpu_conf.request_mix(node.conf)
     except exception.GpuFilterError as exc:
-        return results.failure(str(exc))
-    return results.success()
+        return results.fail(str(exc))
+    return results.succeed()
 
 
 def check_validators(node: Node) -> results.Result:
@@ -194,8 +194,8 @@ def check_validators(node: Node) -> results.Result:
     if any(
         point.value == module for point in metadata.entry_points(group=group)
     ):
-        return results.success()
-    return results.failure(
+        return results.succeed()
+    return results.fail(
         f"The package in this environment has no entry point in {group}, so"
         f" that nova-api takes every value of {policy.LINK_KEY} and"
         f" {policy.LINK_POLICY_KEY} in a flavor: install nova-gpu-filter"

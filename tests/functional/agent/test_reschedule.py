@@ -95,8 +95,12 @@ class Host:
         return keeper.Keeper(
             self._ledger,
             providers.Providers(
-                api.getter(placement, "Placement", providers.MICROVERSION),
-                api.sender(placement, "Placement", providers.MICROVERSION),
+                api.make_getter(
+                    placement, "Placement", providers.MICROVERSION
+                ),
+                api.make_sender(
+                    placement, "Placement", providers.MICROVERSION
+                ),
                 name,
             ),
             self._domains,

@@ -84,8 +84,8 @@ class World:
         self.path = path
         self.is_one_time_use = is_one_time_use
         self.adapter = adapters.PlacementAdapter(placement)
-        self.get = services.getter(self.adapter, "Placement", "1.31")
-        self.send = services.sender(self.adapter, "Placement", "1.31")
+        self.get = services.make_getter(self.adapter, "Placement", "1.31")
+        self.send = services.make_sender(self.adapter, "Placement", "1.31")
         self.tree = sysfs_trees.k2_host(path / "host")
         for address in GPUS:
             self.tree.write(f"/sys/bus/pci/devices/{address}/reset", "")

@@ -34,7 +34,7 @@ class Cloud:
     def __init__(self, placement):
         self.placement = placement
         self.adapter = adapters.PlacementAdapter(placement)
-        self.get = services.getter(
+        self.get = services.make_getter(
             self.adapter, "Placement", services.PLACEMENT_MICROVERSION
         )
         placement.replace_providers(
@@ -172,7 +172,7 @@ def test_servers_that_should_have_devices_are_chosen():
     alias = {"pci_passthrough:alias": "h100:1"}
     host = model.Host("uuid", "a", frozenset(), {}, ())
     assert list(
-        ownership.likely(
+        ownership.choose_likely(
             [
                 server("with", "a", **alias),
                 server("without", "a"),

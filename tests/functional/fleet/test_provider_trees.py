@@ -21,7 +21,7 @@ def adapter(placement):
 
 @pytest.fixture
 def get(adapter):
-    return services.getter(
+    return services.make_getter(
         adapter, "Placement", services.PLACEMENT_MICROVERSION
     )
 

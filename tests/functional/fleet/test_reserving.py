@@ -37,12 +37,12 @@ def _inventory(total):
 
 @pytest.fixture
 def get(adapter):
-    return services.getter(adapter, "Placement", "1.31")
+    return services.make_getter(adapter, "Placement", "1.31")
 
 
 @pytest.fixture
 def send(adapter):
-    return services.sender(adapter, "Placement", "1.31")
+    return services.make_sender(adapter, "Placement", "1.31")
 
 
 def _candidates(get, resource_class=GPU):

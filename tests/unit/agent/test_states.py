@@ -131,7 +131,7 @@ CASES = [
 
 @pytest.mark.parametrize(("state", "observation", "event"), CASES)
 def test_what_has_happened_to_a_device(state, observation, event):
-    step = states.next_step(record(state, SERVER), observation)
+    step = states.find_next_step(record(state, SERVER), observation)
     assert (step and step.event) == event
     if step is not None:
         assert step.reason
@@ -152,7 +152,7 @@ def test_whatever_is_seen_the_steps_are_possible_and_come_to_an_end(state):
     for observation in every_observation():
         one = record(state, SERVER)
         for _ in range(4):
-            step = states.next_step(one, observation)
+            step = states.find_next_step(one, observation)
             if step is None:
                 break
             one = move(one, step.event, owner=step.owner)
@@ -170,7 +170,7 @@ def test_whatever_is_seen_the_steps_are_possible_and_come_to_an_end(state):
 def test_a_mark_or_an_absence_quarantines_in_every_state(state):
     for observation in every_observation():
         if observation.is_marked or not observation.is_present:
-            step = states.next_step(record(state, SERVER), observation)
+            step = states.find_next_step(record(state, SERVER), observation)
             assert step.event is Event.QUARANTINE
 
 
@@ -186,7 +186,7 @@ FIRST = [
 
 @pytest.mark.parametrize(("observation", "state"), FIRST)
 def test_the_first_record_of_a_device(observation, state):
-    one = states.first_record(GPU, observation, 5.0)
+    one = states.make_first_record(GPU, observation, 5.0)
     assert one.state is state
     assert one.reason
 
@@ -194,12 +194,13 @@ def test_the_first_record_of_a_device(observation, state):
 def test_no_first_record_is_free():
     for observation in every_observation():
         assert (
-            states.first_record(GPU, observation, 5.0).state is not State.FREE
+            states.make_first_record(GPU, observation, 5.0).state
+            is not State.FREE
         )
 
 
 def test_a_device_that_was_given_away_dirty_says_so():
-    step = states.next_step(
+    step = states.find_next_step(
         record(State.RELEASED), Observation(consumer=OTHER)
     )
     assert step.reason.endswith("and it was not cleaned before")

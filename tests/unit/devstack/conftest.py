@@ -19,7 +19,7 @@ if CHECKOUT:
     DEVSTACKS.append(pytest.param(CHECKOUT, id="devstack", marks=NO_GAWK))
 
 
-def on(*roles):
+def run_on(*roles):
     """Run a test on nodes of these roles, after stack.sh."""
     return pytest.mark.parametrize(
         "stacked",
@@ -52,7 +52,7 @@ def machine(request, tmp_path):
 def stacked(request, tmp_path_factory):
     """Make a machine and run stack.sh on it, once a module.
 
-    The parameter is (checkout or None, role), as ``on`` gives it.
+    The parameter is (checkout or None, role), as ``run_on`` gives it.
     """
     devstack, role = request.param
     found = sandbox.Sandbox(tmp_path_factory.mktemp(role), devstack)

@@ -2,15 +2,15 @@
 
 """What each kind of node has after stack.sh, as Nova reads it."""
 
-from tests.unit.devstack.conftest import on
+from tests.unit.devstack.conftest import run_on
 
 ALL_FILTERS = "nova_gpu_filter.scheduler.filters.all_filters"
 ALL_WEIGHERS = "nova_gpu_filter.scheduler.weights.all_weighers"
 
 
-every_role = on("all-in-one", "controller", "compute")
-with_api = on("all-in-one", "controller")
-with_compute = on("all-in-one", "compute")
+every_role = run_on("all-in-one", "controller", "compute")
+with_api = run_on("all-in-one", "controller")
+with_compute = run_on("all-in-one", "compute")
 
 
 @every_role
@@ -51,7 +51,7 @@ def test_nova_compute_reports_its_devices_to_placement(stacked):
     assert stacked.nova("nova/nova-cpu.conf").pci.report_in_placement
 
 
-@on("controller")
+@run_on("controller")
 def test_a_node_without_nova_compute_has_no_devices(stacked):
     assert stacked.nova().pci.device_spec == []
     assert not stacked.nova().pci.report_in_placement
@@ -105,7 +105,7 @@ def test_the_scheduler_has_the_matcher_that_was_asked_for(stacked):
     ]
 
 
-@on("compute")
+@run_on("compute")
 def test_a_node_without_scheduler_is_told_nothing_of_it(stacked):
     options = stacked.nova().filter_scheduler
     assert "GpuPciPassthroughFilter" not in options.enabled_filters
@@ -134,7 +134,7 @@ def test_the_package_is_installed_under_its_own_name(stacked):
     assert install.endswith(f"-e {path}[{extras}]")
 
 
-@on("compute")
+@run_on("compute")
 def test_a_compute_node_has_no_placement_and_calls_no_api(stacked):
     assert not stacked.etc("placement/placement-uwsgi.ini").exists()
     assert not [c for c in stacked.calls if c.startswith("openstack")]

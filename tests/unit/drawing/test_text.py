@@ -13,9 +13,7 @@ from tests import machines
 
 
 def _draw(name, topology_, names, owners):
-    return text.draw(
-        arrange.picture_of_topology(name, topology_, names, owners)
-    )
+    return text.draw(arrange.arrange_topology(name, topology_, names, owners))
 
 
 def _names(host):

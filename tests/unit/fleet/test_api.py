@@ -33,7 +33,7 @@ class _Adapter:
 
 
 def _get(answer, microversion="1.31"):
-    return api.getter(_Adapter(answer), "Placement", microversion)("/x")
+    return api.make_getter(_Adapter(answer), "Placement", microversion)("/x")
 
 
 def test_the_answer_is_the_json_object():
@@ -43,7 +43,7 @@ def test_the_answer_is_the_json_object():
 @pytest.mark.parametrize("microversion", ["1.31", None])
 def test_the_microversion_is_sent_where_there_is_one(microversion):
     adapter = _Adapter(_Response(200, {}))
-    api.getter(adapter, "Placement", microversion)("/x")
+    api.make_getter(adapter, "Placement", microversion)("/x")
     assert adapter.asked == ("/x", "application/json", microversion)
 
 

@@ -141,13 +141,13 @@ PAIRS = machines.bridge_pairs_h100_nvl()
 )
 def test_servers_that_fit_on_a_host(topology, used, asked, servers):
     host = builders.machine("a", topology, used)
-    assert host_fit.how_many(host, wanted(**asked)) == servers
+    assert host_fit.count_fitting(host, wanted(**asked)) == servers
 
 
 def test_a_shared_disk_does_not_count():
     host = builders.machine("a")
     del host.amounts["DISK_GB"]
-    assert host_fit.how_many(host, wanted(disk_gb=1 << 30)) == 8
+    assert host_fit.count_fitting(host, wanted(disk_gb=1 << 30)) == 8
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_a_host_may_not_be_used_at_all(traits, servers):
     host = builders.machine("a")
     host = dataclasses.replace(host, traits=frozenset(traits))
     asked = wanted(trait__CUSTOM_BAD="forbidden")
-    assert host_fit.how_many(host, asked) == servers
+    assert host_fit.count_fitting(host, asked) == servers
 
 
 def test_required_traits_are_of_the_host():
     asked = wanted(trait__CUSTOM_A="required")
     host = builders.machine("a")
-    assert host_fit.how_many(host, asked) == 0
+    assert host_fit.count_fitting(host, asked) == 0
     host = dataclasses.replace(host, traits=frozenset({"CUSTOM_A"}))
-    assert host_fit.how_many(host, asked) == 8
+    assert host_fit.count_fitting(host, asked) == 8
 
 
 def test_vfs_are_counted_one_by_one():
@@ -181,8 +181,8 @@ def test_vfs_are_counted_one_by_one():
             builders.device("a", 2, 0, 4, resource_class="CUSTOM_VF"),
         ],
     )
-    assert host_fit.how_many(host, wanted("vf:1")) == 7
-    assert host_fit.how_many(host, wanted("vf:2")) == 3
+    assert host_fit.count_fitting(host, wanted("vf:1")) == 7
+    assert host_fit.count_fitting(host, wanted("vf:2")) == 3
     left = claims.add_server(host, wanted("vf:5"))
     assert [d.amount.used for d in left.devices] == [4, 2]
 
@@ -258,7 +258,7 @@ def test_groups_that_want_different_providers(free, groups, policy, servers):
         group_policy=policy,
         **{f"resources{number}__VGPU": "1" for number in range(groups)},
     )
-    assert host_fit.how_many(host, asked) == servers
+    assert host_fit.count_fitting(host, asked) == servers
     for _ in range(servers):
         host = claims.add_server(host, asked)
     assert not host_fit.fits(host, asked)
@@ -296,7 +296,9 @@ def test_groups_that_share_devices_end_no_mix(free, asked, servers):
         ],
     )
     host = _fast_only_first(host)
-    assert capacity.mix([host], [wanted(devices=None, **asked)]) == [servers]
+    assert capacity.count_mix([host], [wanted(devices=None, **asked)]) == [
+        servers
+    ]
 
 
 @pytest.mark.parametrize("devices", ["h100:1,fast:1", "fast:1,h100:1"])
@@ -304,7 +306,7 @@ def test_aliases_that_share_devices_end_no_mix(devices):
     """The alias with less choice has its device first, whatever the order."""
     host = builders.host("a", [builders.device("a", bus) for bus in (1, 2)])
     host = _fast_only_first(host)
-    assert capacity.mix([host], [wanted(devices)]) == [1]
+    assert capacity.count_mix([host], [wanted(devices)]) == [1]
 
 
 def _fast_only_first(host):

@@ -80,15 +80,15 @@ def test_as_many_fit_as_there_are_disjoint_good_sets(host, asked):
     free = sum(device.is_free for device in host.devices)
     # Else there are too many ways to try.
     assume(count > 2 or free <= 6)
-    assert host_fit.how_many(host, asked) == _most(host, asked)
+    assert host_fit.count_fitting(host, asked) == _most(host, asked)
 
 
 @settings(max_examples=150, deadline=None)
 @given(HOSTS, DEMANDS)
 def test_servers_can_be_placed_until_none_fits(host, asked):
-    placed, fits = 0, host_fit.how_many(host, asked)
-    (in_mix,) = capacity.mix([host], [asked])
-    while host_fit.how_many(host, asked):
+    placed, fits = 0, host_fit.count_fitting(host, asked)
+    (in_mix,) = capacity.count_mix([host], [asked])
+    while host_fit.count_fitting(host, asked):
         host = claims.add_server(host, asked)
         placed += 1
     # One after the other may be fewer than all at once, never more.

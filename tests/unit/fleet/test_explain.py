@@ -329,7 +329,9 @@ def test_every_cause_and_every_cure_holds_in_a_copy_of_the_host(seed):
 
     def fits(gone):
         left = [bit for bit in used if owners[bit] not in gone]
-        return host_fit.how_many(builders.machine("a", HGX, left), asked) > 0
+        return (
+            host_fit.count_fitting(builders.machine("a", HGX, left), asked) > 0
+        )
 
     for cure in _cures(verdict):
         if cure.startswith("without s"):

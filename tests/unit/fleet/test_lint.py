@@ -230,7 +230,7 @@ def test_a_trait_of_the_model_tells_a_consumer_card():
     ],
 )
 def test_the_address_width_that_devices_need(bars, ram, bits):
-    assert guest_memory.needed_bits(bars, ram) == bits
+    assert guest_memory.count_needed_bits(bars, ram) == bits
 
 
 @pytest.mark.parametrize(

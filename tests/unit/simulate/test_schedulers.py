@@ -150,7 +150,7 @@ def test_composed_candidates_are_distinct_sets_with_a_whole_partition_first(
     k,
 ):
     host = _hgx(1, used=[0]).hosts[0]
-    masks = candidates.composed(host, k, seed=1, most=10)
+    masks = candidates.choose_composed(host, k, seed=1, most=10)
     assert len(set(masks)) == len(masks)
     assert all(mask.bit_count() == k for mask in masks)
     assert not any(mask & ~host.free for mask in masks)
@@ -162,7 +162,7 @@ def test_nova_sees_another_first_set_on_each_of_equal_hosts():
     masks = {
         mask
         for host in cloud.hosts
-        for mask in candidates.stock(host, 4, seed=1)
+        for mask in candidates.choose_stock(host, 4, seed=1)
     }
     assert len(masks) > 4
 
