@@ -94,7 +94,7 @@ def check_limits(node: Node) -> results.Result:
         return results.warn(
             f"{why}. See that its placement.conf has"
             f" {_and(limits.CURE.values())}; --placement-conf FILE lets this"
-            " command look."
+            " command check it."
         )
     try:
         missing = limits.read(node.placement_conf).missing
@@ -122,7 +122,7 @@ def check_races(node: Node) -> results.Result:
     if node.placement_conf is None:
         return results.warn(
             f"{why}. See that its placement.conf has {limits.ONE_TRY};"
-            " --placement-conf FILE lets this command look."
+            " --placement-conf FILE lets this command check it."
         )
     try:
         read = limits.read(node.placement_conf)

@@ -4,6 +4,7 @@
 
 import copy
 import logging
+import os
 import random
 
 import hypothesis
@@ -108,7 +109,12 @@ def mapping(choose, requests):
     }
 
 
-@hypothesis.settings(deadline=None, max_examples=300)
+@hypothesis.settings(
+    deadline=None,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "75")),
+    # The same each time by themselves; "make fuzz" looks for others.
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+)
 @hypothesis.given(
     flavors, st.randoms(use_true_random=False), st.sampled_from((0.0, 2.0))
 )

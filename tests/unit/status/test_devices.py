@@ -135,7 +135,7 @@ def test_the_extension_expects_what_the_scheduler_expects(
             1,
             None,
             Code.WARNING,
-            "--placement-conf FILE lets this command look",
+            "--placement-conf FILE lets this command check it",
             id="one API of several",
         ),
         pytest.param(
@@ -214,7 +214,7 @@ def test_all_three_options_are_named_where_no_file_can_be_read(surveyed):
             0,
             None,
             Code.WARNING,
-            "--placement-conf FILE lets this command look",
+            "--placement-conf FILE lets this command check it",
             id="one GPU a host, unknown options",
         ),
         pytest.param(
