@@ -15,6 +15,7 @@ import tempfile
 from nova import objects
 from oslo_config import cfg
 
+from bench import best_fit
 from bench import report
 from nova_gpu_filter import conf
 from nova_gpu_filter.simulate import cloud as clouds
@@ -32,6 +33,8 @@ _SCENARIOS = (
     ("openb-whole", 20000, None),
     ("openb-rounded", 20000, None),
 )
+_OF_PARTITIONS = ("hgx-fabric",)
+"""All hosts have fabric partitions, as best fit needs."""
 _SEEDS = 3
 _ALL_SEEDS = 10
 _NEAR_POINTS = 0.5
@@ -61,7 +64,7 @@ def run(full: bool = False) -> report.Report:
         },
         notes=(
             "Goals: mixed-links at least 96 % of the GPUs; elsewhere no less"
-            " than stock accepts;",
+            " than stock and best fit accept;",
             "mean F nowhere above stock's. Stock reads no gpu:link, so what it"
             " accepts need not have the links.",
             "openb: the trace itself."
@@ -88,10 +91,13 @@ def _report(
     for load in {label: None for label, _ in outcomes}:
         rows = {
             scheduler: _row(name, load, scheduler, outcomes)
-            for scheduler in ("gpu", "stock")
+            for label, scheduler in outcomes
+            if label == load
         }
         found.rows += rows.values()
-        found.errors += _missed(rows["gpu"], rows["stock"], goal)
+        stock = rows.pop("stock")
+        others = [row for key, row in rows.items() if key != "gpu"]
+        found.errors += _missed(rows["gpu"], stock, others, goal)
 
 
 def _replay(
@@ -117,6 +123,7 @@ def _replay(
             for scheduler in (
                 schedulers.GpuScheduler(seed=seed),
                 schedulers.StockScheduler(seed=seed),
+                *([best_fit.BestFit()] if name in _OF_PARTITIONS else []),
             ):
                 cloud = clouds.Cloud(asked.hosts, mix)
                 outcome = engine.replay(
@@ -154,10 +161,12 @@ def _row(
     }
 
 
-def _missed(ours, stock, goal: float | None) -> list[str]:
+def _missed(ours, stock, others, goal: float | None) -> list[str]:
     """Say which goals a scenario misses."""
     about = f"{ours['scenario']}, {ours['load']}"
     least = stock["accepted"] - _NEAR_POINTS if goal is None else goal
+    for other in others:
+        least = max(least, other["accepted"] - _NEAR_POINTS)
     missed = []
     if ours["accepted"] < least:
         missed.append(

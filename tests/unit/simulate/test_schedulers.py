@@ -62,7 +62,7 @@ def test_ours_takes_whole_partitions_where_nova_takes_any_set():
 
 
 @pytest.mark.parametrize("scheduler", BOTH)
-def test_asking_one_host_of_each_look_is_asking_them_all(
+def test_asking_one_host_of_each_kind_is_asking_them_all(
     scheduler, monkeypatch
 ):
     arrivals = MIX.draw(160, 1.1, seed=3)[:150]
