@@ -2,7 +2,6 @@
 
 """Nodes with real configuration files, read as Nova's services read them."""
 
-from collections.abc import Callable
 import textwrap
 
 import nova.conf
@@ -13,7 +12,17 @@ from nova_gpu_filter.status import node as nodes
 
 CONF = nova.conf.CONF
 
-MakeNode = Callable[..., nodes.Node]
+
+def expect(result, code, words):
+    """Assert what a check found.
+
+    :param words: some of its details; None: it has none.
+    """
+    assert result.code is code, result.details
+    if words is None:
+        assert result.details is None
+    else:
+        assert words in result.details
 
 
 @pytest.fixture

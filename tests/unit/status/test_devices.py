@@ -7,6 +7,7 @@ from nova_gpu_filter.status import limits
 from nova_gpu_filter.status import survey
 from nova_gpu_filter.status.results import Code
 from tests.unit.fleet import builders
+from tests.unit.status.conftest import expect
 
 ALL = survey.PROBES
 CONF = f"""
@@ -106,11 +107,7 @@ def test_the_extension_expects_what_the_scheduler_expects(
         placement_conf=str(path),
     )
     result = devices.check_extension(node)
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status.node import Role
 from nova_gpu_filter.status.results import Code
+from tests.unit.status.conftest import expect
 
 CONTROLLER = {Role.CONTROLLER}
 COMPUTE = {Role.COMPUTE}
@@ -96,11 +97,7 @@ def specs(*found, report=True):
 )
 def test_aliases_are_what_nova_reads(make_node, text, roles, code, words):
     result = pci.check_aliases(make_node(text, roles))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +311,4 @@ def test_the_options_for_devices_in_placement_go_together(
         pool_matcher = {matcher}
         """
     result = pci.check_in_placement(make_node(text, roles))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)

@@ -9,6 +9,7 @@ from nova_gpu_filter.scheduler import filters
 from nova_gpu_filter.scheduler import weights
 from nova_gpu_filter.status import scheduler
 from nova_gpu_filter.status.results import Code
+from tests.unit.status.conftest import expect
 
 AVAILABLE = """
 available_filters = nova.scheduler.filters.all_filters
@@ -93,11 +94,7 @@ def broken(monkeypatch):
 )
 def test_the_filter_is_enabled_and_can_be_loaded(make_node, text, code, words):
     result = scheduler.check_filter(make_node(text))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 def test_a_filter_that_cannot_be_imported_is_named(make_node, broken):
@@ -147,11 +144,7 @@ def test_our_filter_stands_before_numa_topology_filter(
     make_node, names, code, words
 ):
     result = scheduler.check_order(make_node(enabled(*names)))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +182,7 @@ def test_our_filter_stands_before_numa_topology_filter(
 )
 def test_the_weighers_take_part(make_node, lines, code, words):
     result = scheduler.check_weighers(make_node(options(*lines)))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 OURS = enabled("GpuPciPassthroughFilter")
@@ -231,11 +220,7 @@ OURS = enabled("GpuPciPassthroughFilter")
 )
 def test_what_follows_a_lost_claim(make_node, text, code, words):
     result = scheduler.check_lost_claims(make_node(text))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 def test_a_weigher_that_cannot_be_imported_is_named(make_node, broken):
@@ -260,11 +245,7 @@ def test_a_weigher_that_cannot_be_imported_is_named(make_node, broken):
 )
 def test_the_matcher_can_be_loaded(make_node, line, code, words):
     result = scheduler.check_matcher(make_node(f"[gpu_filter]\n{line}\n"))
-    assert result.code is code, result.details
-    if words is None:
-        assert result.details is None
-    else:
-        assert words in result.details
+    expect(result, code, words)
 
 
 def test_nova_api_finds_our_extra_specs(make_node):
