@@ -2,8 +2,10 @@
 
 """What keeps a server from moving to another host, whatever is free there.
 
-The rules are those of ``live_migrate`` and ``resize`` in nova/compute/api.py
-and of ``_check_can_migrate_pci`` in nova/conductor/tasks/live_migrate.py.
+The rules are those of ``live_migrate`` and ``resize`` in nova/compute/api.py,
+of ``_check_can_migrate_pci`` in nova/conductor/tasks/live_migrate.py, and for
+vGPUs of ``check_source_migrate_data_at_dest`` and
+``_host_can_support_mdev_live_migration`` in nova/virt/libvirt/driver.py.
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
+from nova_gpu_filter.nova_rules import resource_groups
 
 
 class Way(enum.Enum):
@@ -35,6 +38,9 @@ _STATUSES: Final[Mapping[Way, tuple[str, ...]]] = {
 }
 """In which Nova's API takes the request; others are refused."""
 _OTHER_WAY: Final = "with a cold migration"
+_CYBORG_KEY: Final = "accel:device_profile"
+"""Extra spec by which a flavor asks Cyborg for devices; ``block_accelerators``
+refuses both ways."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +52,14 @@ class Move:
     way: Way
     source: model.Host | None
     """Where it is; None where the host has no devices or is not known."""
+
+    @property
+    def has_mediated_devices(self) -> bool:
+        """Whether the server asks for vGPUs of mediated devices."""
+        classes = {resource_groups.VGPU}
+        if self.source is not None:
+            classes |= self.source.mediated_classes
+        return not classes.isdisjoint(self.wanted.classes_without_alias)
 
 
 def find_gates(move: Move) -> Iterator[verdict.Gate]:
@@ -64,6 +78,14 @@ def find_gates(move: Move) -> Iterator[verdict.Gate]:
             f"nova-compute of {move.source.name}, where it is, is"
             f" {move.source.status}",
             "with an evacuation",
+            1,
+        )
+    profile = server.flavor.extra_specs.get(_CYBORG_KEY)
+    if profile:
+        yield verdict.Gate(
+            f"Nova moves no server with devices of Cyborg ({_CYBORG_KEY} ="
+            f" {profile})",
+            "with a new server there",
             1,
         )
     if way is Way.LIVE:
@@ -91,15 +113,24 @@ def _live(move: Move) -> Iterator[verdict.Gate]:
 
 def describe_limits(move: Move) -> str:
     """Say what no API tells, and what to look at before a server moves."""
-    if not move.wanted.devices:
+    if not move.wanted.devices and not move.has_mediated_devices:
         return ""
-    if move.way is Way.LIVE:
+    if move.way is Way.COLD:
         return (
-            "not known from any API: whether [pci]device_spec of both hosts"
-            " has live_migratable, and whether driver, libvirt and QEMU can"
-            " move the state of the devices"
+            "the server keeps its devices on the source until it is confirmed,"
+            " and gets others"
         )
-    return (
-        "the server keeps its devices on the source until it is confirmed,"
-        " and gets others"
-    )
+    unknown = []
+    if move.wanted.devices:
+        unknown.append(
+            "whether [pci]device_spec of both hosts has live_migratable, and"
+            " whether driver, libvirt and QEMU can move the state of the"
+            " devices"
+        )
+    if move.has_mediated_devices:
+        unknown.append(
+            "whether both hosts have libvirt 8.6.0 and QEMU 8.1.0, whether"
+            " [devices]enabled_mdev_types of the other has the types of its"
+            " vGPUs, and whether their driver can move them"
+        )
+    return f"not known from any API: {'; '.join(unknown)}"

@@ -2,6 +2,10 @@
 
 """What keeps a server from moving, whatever is free elsewhere."""
 
+import dataclasses
+import importlib.util
+import pathlib
+
 import pytest
 
 from nova_gpu_filter.fleet import demand
@@ -91,3 +95,64 @@ def test_from_a_host_that_is_down_it_is_evacuated(way):
 def test_encrypted_memory_stays(value, is_refused):
     found = _gates(LIVE, live_migratable=True, hw__mem_encryption=value)
     assert len(found) == is_refused
+
+
+@pytest.mark.parametrize("way", moving.Way)
+def test_devices_of_cyborg_stay(way):
+    found = _gates(way, live_migratable=True, accel__device_profile="a40")
+    assert found == [
+        (
+            "Nova moves no server with devices of Cyborg"
+            " (accel:device_profile = a40)",
+            "with a new server there",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        ({}, None),
+        ({"pci_passthrough:alias": "h100:1"}, ["live_migratable"]),
+        ({"resources:VGPU": "1"}, ["8.6.0", "8.1.0", "enabled_mdev_types"]),
+        ({"resources1:CUSTOM_A40_8Q": "1"}, ["8.6.0", "enabled_mdev_types"]),
+        ({"resources1:CUSTOM_OTHER": "1"}, None),
+        (
+            {"pci_passthrough:alias": "h100:1", "resources:VGPU": "1"},
+            ["live_migratable", "enabled_mdev_types"],
+        ),
+    ],
+)
+def test_what_no_api_tells_is_said(specs, words):
+    named = alias.Alias("h100", builders.H100)
+    flavor = model.Flavor("f", 1, 1, 1, specs)
+    server = model.Server("u", "train", "p", "ACTIVE", "hgx-1", flavor)
+    wanted = demand.calculate(flavor, {"h100": named}, "")
+    source = builders.host(
+        "hgx-1",
+        [
+            dataclasses.replace(
+                builders.device("hgx-1", 1, resource_class="CUSTOM_A40_8Q"),
+                is_mediated=True,
+            )
+        ],
+    )
+    live, cold = (
+        moving.describe_limits(moving.Move(server, wanted, way, source))
+        for way in (LIVE, COLD)
+    )
+    assert bool(live) is bool(cold) is (words is not None)
+    for word in words or ():
+        assert word in live
+        assert word not in cold
+
+
+def test_the_versions_are_those_of_nova():
+    source = pathlib.Path(
+        importlib.util.find_spec("nova").submodule_search_locations[0],
+        "virt",
+        "libvirt",
+        "driver.py",
+    ).read_text()
+    assert "MIN_MDEV_LIVEMIG_LIBVIRT_VERSION = (8, 6, 0)" in source
+    assert "MIN_MDEV_LIVEMIG_QEMU_VERSION = (8, 1, 0)" in source
