@@ -21,7 +21,7 @@ CLOUD_RERUNS ?= 1
 .DELETE_ON_ERROR:
 .PHONY: help venv demo host-case test test-quick test-upstream test-install \
     test-hardware test-node fuzz bench clean \
-    cloud cloud-down cloud-venv test-cloud constraints-cloud \
+    cloud cloud-down cloud-venv test-cloud bench-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
 help: ## List the targets.
@@ -91,6 +91,11 @@ test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	    $(MAKE) --no-print-directory cloud-venv && \
 	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud --reruns $(CLOUD_RERUNS) $(CLOUD_TESTS); \
 	 else echo "test-cloud: skipped: $$reason"; fi
+
+bench-cloud: ## Count refusals and claims of bursts on it (root; ARGS='--rounds 10').
+	@$(PYTHON) -m cloud.packages
+	@$(MAKE) --no-print-directory cloud-venv
+	@$(CLOUD)/bin/python -W ignore -m tests.cloud $(ARGS)
 
 cloud-venv: $(CLOUD)/.installed
 

@@ -213,7 +213,13 @@ class Configs:
                 "lock_path": str(self._state.data_of("nova") / "lock")
             },
             "keystone_authtoken": self._login("nova"),
-            "placement": self._login("nova"),
+            "placement": {
+                **self._login("nova"),
+                # gunicorn may close an idle connection while the next request
+                # is on its way (run in gunicorn/workers/gthread.py); Nova
+                # tries those to Neutron and Glance again by default.
+                "connect_retries": 3,
+            },
             "neutron": self._login("nova"),
             "glance": {
                 "region_name": REGION,

@@ -3,13 +3,13 @@
 """Many servers asked for at once, on just enough GPUs."""
 
 import collections
-import contextlib
 import os
 import time
 
 import pytest
 
 from cloud import bootstrap
+from tests.cloud import bursts
 from tests.cloud import conftest
 from tests.cloud import stock
 from tests.cloud import views
@@ -20,8 +20,6 @@ ROUNDS = int(os.environ.get("CLOUD_ROUNDS", "10"))
 
 COMPARED_ROUNDS = int(os.environ.get("CLOUD_COMPARED_ROUNDS", "3"))
 """How often for each of us and stock Nova, where they are compared."""
-
-SECOND = "controller-2"
 
 FALSE_FAULTS = ("No valid host", "Exhausted all hosts")
 """What Nova says of a server for which there was a GPU all the time: nobody
@@ -48,26 +46,10 @@ def burst(cloud, user, flavor, count, fillers, faults=FALSE_FAULTS):
     assert user.delete(uuids) == []
     # A server is gone before its allocations are.
     expected = sum(gpus for _, gpus in fillers)
-    assert waiting.until(lambda: held_everywhere(cloud) == [expected] * 4)
+    assert waiting.until(
+        lambda: bursts.held_everywhere(cloud) == [expected] * 4
+    )
     return len(failed)
-
-
-def held_everywhere(cloud):
-    """Count held GPUs in Nova, its pools, Placement and libvirt."""
-    view = views.look(cloud)
-    return [
-        len(view.nova),
-        len(view.states) - view.pools,
-        len(view.placement),
-        len(view.libvirt),
-    ]
-
-
-def fill(user, fillers):
-    """Take GPUs away, as (host, GPUs), so that a burst finds just enough."""
-    for number, (host, gpus) in enumerate(fillers):
-        server = user.boot(f"filler-{number}", bootstrap.flavor(gpus), host)
-        assert server["status"] == "ACTIVE"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +65,7 @@ def fill(user, fillers):
 def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
     cloud, user, note, count, gpus, fillers, rounds
 ):
-    fill(user, fillers)
+    bursts.fill(user, fillers)
     begin = time.monotonic()
     failed = [
         burst(cloud, user, bootstrap.flavor(gpus), count, fillers)
@@ -100,29 +82,16 @@ def test_a_burst_on_just_enough_gpus_has_no_false_no_valid_host(
     conftest.assert_audit_is_clean(cloud)
 
 
-@contextlib.contextmanager
-def second_scheduler(cloud, user):
-    """Run a second nova-scheduler, with its workers, beside the first."""
-    name = f"nova-scheduler@{SECOND}"
-    cloud.start(name)
-    try:
-        yield name
-    finally:
-        cloud.processes.stop(name)
-        for service in user.compute.services(host=SECOND):
-            user.compute.delete_service(service)
-
-
 def test_bursts_with_two_schedulers_have_no_false_no_valid_host(
     cloud, user, note
 ):
     """No worker knows what the others claim; with stock many fail."""
     fillers = [("hgx-1", 4), ("hgx-2", 2)]
-    fill(user, fillers)
+    bursts.fill(user, fillers)
     asked = COMPARED_ROUNDS * 10
 
     def failures(*faults):
-        with second_scheduler(cloud, user):
+        with bursts.second_scheduler(cloud, user):
             return sum(
                 burst(cloud, user, bootstrap.flavor(1), 10, fillers, faults)
                 for _ in range(COMPARED_ROUNDS)
