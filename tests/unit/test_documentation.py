@@ -59,8 +59,36 @@ def test_every_command_of_the_tutorial_is_run_by_a_test():
     assert len(tested) == tutorial.PATH.read_text().count("   $ ")
 
 
+def _rows(text, title):
+    """Read a list-table of which one column has a title: rows of cells."""
+    table = re.split(r"\n.. list-table::\n", text)
+    (found,) = [one for one in table if f"     - {title}\n" in one]
+    rows = []
+    for line in found.splitlines():
+        start, _, rest = line.partition("- ")
+        if start in ("   * ", "     "):
+            if start == "   * ":
+                rows.append([])
+            rows[-1].append(rest)
+        elif line.startswith("       "):
+            rows[-1][-1] += f" {line.strip()}"
+        elif rows and line:
+            break
+    return rows
+
+
 def test_the_tests_behind_the_ways_are_there():
     text = (ROOT / "doc/source/admin/ways.rst").read_text()
     named = re.findall("tests/[a-z_/]+[.]py", text)
-    assert len(named) >= 8
     assert [path for path in named if not (ROOT / path).is_file()] == []
+    head, *rows = _rows(text, "Tested by")
+    assert head == [
+        *("Way", "Set up by", "Scheduled by", "Shown by", "Tested by")
+    ]
+    assert {row[0] for row in rows} >= {
+        row[0] for row in _rows(text, "Nova knows it by")[1:]
+    }
+    for row in rows:
+        assert len(row) == len(head), row
+        is_tested = "tests/" in row[-1]
+        assert is_tested is (row[2] != "not at all"), row
