@@ -113,7 +113,11 @@ MIGRATION_DRIVERS = Names(one.name for one in _VFIO_TABLE if one.can_migrate)
 HARMLESS = Names({"pci-stub", "pcieport", "shpchp"})
 
 DISPLAY = Names(
-    {"nvidia", "nouveau", "nvidiafb", "amdgpu", "radeon", "i915", "xe"}
+    {
+        *("nvidia", "nouveau", "nvidiafb", "amdgpu", "radeon", "i915", "xe"),
+        # linux drivers/gpu/nova-core/driver.rs
+        *("nova_core", "NovaCore"),
+    }
 )
 
 VF_MAKERS = Names({"gim"})

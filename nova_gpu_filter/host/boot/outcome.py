@@ -8,8 +8,11 @@ Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
+import fnmatch
 import functools
+import re
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
@@ -51,6 +54,16 @@ def images(release: str | None) -> tuple[str, ...]:
     )
 
 
+def _loads_vfio(command: Sequence[str]) -> bool:
+    """Tell whether a command of modprobe.d begins by loading vfio-pci."""
+    first = re.split(r"[;&|]", " ".join(command))[0].split()
+    return (
+        len(first) > 1
+        and first[0].rsplit("/", 1)[-1] == "modprobe"
+        and kernel_arguments.module_name(first[-1]) == VFIO
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Directive:
     """A line of modprobe.d."""
@@ -83,7 +96,22 @@ class Boot:
         return self._modules.is_builtin(module)
 
     def candidates(self, function: Function) -> tuple[str, ...]:
-        """List the modules that claim a device, vfio-pci left out."""
+        """List the modules that claim a device, vfio-pci left out.
+
+        An alias in modprobe's configuration stands in the place of all those
+        of the kernel's list (kmod, libkmod-module.c,
+        kmod_module_new_from_lookup).
+        """
+        aliased = {
+            kernel_arguments.module_name(directive.words[2])
+            for directive in self.directives
+            if directive.words[0] == "alias"
+            and len(directive.words) > 2
+            and function.modalias is not None
+            and fnmatch.fnmatchcase(function.modalias, directive.words[1])
+        }
+        if aliased:
+            return tuple(sorted(aliased - {VFIO}))
         return self._modules.candidates(function)
 
     @property
@@ -246,6 +274,11 @@ class Boot:
         found = {}
         for directive in self.directives:
             words = directive.words
+            if words[0] == "install" and _loads_vfio(words[2:]):
+                # modprobe vfio-pci; modprobe --ignore-install nvidia
+                found[kernel_arguments.module_name(words[1])] = (
+                    directive.evidence
+                )
             if words[0] != "softdep" or "pre:" not in words:
                 continue
             start = words.index("pre:") + 1

@@ -20,6 +20,9 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 UNITS = "/etc/systemd/system"
 UNIT_PLACES = (UNITS, "/usr/local/lib/systemd/system")
 
+RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
+"""Run at the end of booting (systemd-rc-local-generator(8))."""
+
 _BINDS = re.compile(r"driver_override|vfio[-_]pci/(bind|new_id)|driverctl")
 # A unit that comes after udev has to take the device from its driver.
 _TAKES = re.compile(r"unbind|driverctl")
@@ -83,6 +86,10 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
             text = strip_comments(tree.read(path) or "")
             if _BINDS.search(text):
                 yield Script(path, text, bool(_TAKES.search(text)))
+    for path in RC_LOCAL:
+        text = strip_comments(tree.read(path) or "")
+        if _BINDS.search(text) and _TAKES.search(text):
+            yield Script(path, text, True)
     on = enabled(tree)
     for place in UNIT_PLACES:
         for name in tree.entries(place):

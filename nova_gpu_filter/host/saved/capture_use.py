@@ -36,6 +36,7 @@ def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         if not address_lib.find(place.split("/")[-3]):
             yield from interface(tree, tokens, place)
     yield from _disks(tree, tokens)
+    yield from _members(tree)
     yield from _consoles(tree, tokens)
     for path in _TABLES:
         yield from kept_file.keep(tree, tokens, path)
@@ -79,6 +80,24 @@ def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         if number:
             data = f"{host_use.UDEV}/b{number}"
             yield from kept_file.keep(tree, tokens, data)
+
+
+def _members(tree: tree_lib.Tree) -> Iterator[Entry]:
+    """Keep the members of file systems, whose UUIDs nobody asks for."""
+    for number, system in enumerate(tree.entries(host_use.BTRFS)):
+        folder = f"{host_use.BTRFS}/{system}/devices"
+        for name in tree.entries(folder):
+            yield Entry(f"{host_use.BTRFS}/{number}/devices/{name}", b"")
+    for number, system in enumerate(tree.entries(host_use.BCACHEFS)):
+        for member in tree.entries(f"{host_use.BCACHEFS}/{system}"):
+            name = tree.link_name(
+                f"{host_use.BCACHEFS}/{system}/{member}/block"
+            )
+            if name is not None and member.startswith("dev-"):
+                yield Entry(
+                    f"{host_use.BCACHEFS}/{number}/{member}/block",
+                    target=f"../../../../class/block/{name}",
+                )
 
 
 def _consoles(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:

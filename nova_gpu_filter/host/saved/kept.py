@@ -286,6 +286,7 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (initramfs.MKINITCPIO, kept_boot.mkinitcpio),
     (_files((initramfs.MKINITCPIO_PLACE,), _CONF), kept_boot.mkinitcpio),
     (_files(initramfs.SCRIPTS), kept_boot.script),
+    ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.script),
     (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.script),
     (
         r"/usr/share/nvidia/nvswitch/fabricmanager\.cfg",

@@ -98,7 +98,13 @@ def modprobe(tokens: Tokens, text: str) -> list[str]:
             case ["install", module, command, *_]:
                 name = command.rsplit("/", 1)[-1]
                 done = name if name in ("false", "true") else REMOVED
+                if re.match(r"modprobe( -\S+)* vfio[-_]pci\b", _command(line)):
+                    done = "modprobe vfio-pci"
                 kept.append(f"install {tokens.module(module)} {done}")
+            case ["alias", pattern, module, *_] if re.fullmatch(
+                r"pci:[\w*\[\]?-]{1,200}", pattern
+            ):
+                kept.append(f"alias {pattern} {tokens.module(module)}")
             case ["softdep", module, *others]:
                 names = [
                     one if one in ("pre:", "post:") else tokens.module(one)
@@ -111,6 +117,12 @@ def modprobe(tokens: Tokens, text: str) -> list[str]:
                 found = (_option(tokens, module, one) for one in options)
                 kept.append(" ".join(("options", module, *found)))
     return kept
+
+
+def _command(line: str) -> str:
+    """Give the command of an install line, without its directory."""
+    words = line.split(maxsplit=2)[2].split()
+    return " ".join((words[0].rsplit("/", 1)[-1], *words[1:]))
 
 
 def _option(tokens: Tokens, module: str, option: str) -> str:

@@ -40,7 +40,7 @@ class Chip:
 
 
 # Chip -> compute capability, by architecture.
-_NVIDIA_CHIPS = {
+_NVIDIA_CHIPS: dict[str, dict[str, str | None]] = {
     "Tesla": {
         "G80": "1.0",
         "G84": "1.1",
@@ -115,17 +115,25 @@ _NVIDIA_CHIPS = {
     "Hopper": {"GH100": "9.0"},
     "Blackwell": {
         "GB100": "10.0",
+        "GB102": "10.0",
         "GB110": "10.3",
         "GB202": "12.0",
         "GB203": "12.0",
         "GB205": "12.0",
         "GB206": "12.0",
         "GB207": "12.0",
+        "GB20B": "12.1",
     },
+    # NVIDIA names no compute capability of them yet.
+    "Rubin": {"GR100": None, "GR102": None},
 }
 
 # Code name -> (architecture, processor).
 _AMD_CHIPS = {
+    "Tonga": ("GCN3", "gfx802"),
+    "Fiji": ("GCN3", "gfx803"),
+    "Ellesmere": ("GCN4", "gfx803"),
+    "Baffin": ("GCN4", "gfx803"),
     "Vega 10": ("GCN5", "gfx900"),
     "Vega 12": ("GCN5", "gfx904"),
     "Vega 20": ("GCN5", "gfx906"),
@@ -224,7 +232,7 @@ _NVIDIA_BY_CODE = {
     for architecture, chips in _NVIDIA_CHIPS.items()
     for code, capability in chips.items()
 }
-_NVIDIA_CODE = re.compile(r"(G[0-9]{2}|[A-Z]{2}[0-9]{3})(?![0-9])")
+_NVIDIA_CODE = re.compile(r"(G[0-9]{2}|[A-Z]{2}[0-9]{2}[0-9B])(?![0-9])")
 _PRODUCT = re.compile(r"\[(?P<product>[^]]+)\]\s*$")
 
 

@@ -5,8 +5,9 @@
 Sources, in the kernel: Documentation/ABI/testing/sysfs-class-net (operstate,
 master and upper links), net/ipv4/fib_trie.c and net/ipv6/route.c
 (/proc/net), Documentation/filesystems/proc.rst (mountinfo, swaps),
-Documentation/ABI/stable/sysfs-block (holders), drivers/nvme/host/multipath.c
-(nvme-subsystem), drivers/video/fbdev/core/fbcon.c (the console is on fb0),
+Documentation/ABI/stable/sysfs-block (holders), fs/btrfs/sysfs.c (devices) and
+fs/bcachefs/sysfs.c (dev-0/block), drivers/pci/controller/vmd.c,
+drivers/nvme/host/multipath.c (nvme-subsystem), drivers/video/fbdev/core/fbcon.c (the console is on fb0),
 drivers/firmware/sysfb.c and kernel/resource.c (BOOTFB in /proc/iomem),
 Documentation/ABI/testing/sysfs-class-drm (boot_display),
 Documentation/ABI/testing/sysfs-tty (active). udev keeps what blkid found in
@@ -29,6 +30,8 @@ DEVICES = "/sys/bus/pci/devices"
 NET = "/sys/class/net"
 BLOCK = "/sys/class/block"
 UDEV = "/run/udev/data"
+BTRFS = "/sys/fs/btrfs"
+BCACHEFS = "/sys/fs/bcachefs"
 ROUTE = "/proc/net/route"
 ROUTE6 = "/proc/net/ipv6_route"
 ADDRESS6 = "/proc/net/if_inet6"
@@ -58,6 +61,7 @@ FRAME_BUFFERS = re.compile(
     r"\b(BOOTFB|efifb|vesafb|simplefb|simpledrm|efidrm|vesadrm)\b", re.I
 )
 
+_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 _MANY = 3
 
 
@@ -352,6 +356,7 @@ class HostUses:
         address = self._nearest(path)
         if address is not None:
             yield address
+            yield from self._above_domains(path)
             return
         folder = subsystem(self._tree.resolve(path) or "")
         for entry in self._tree.entries(folder) if folder else ():
@@ -360,12 +365,26 @@ class HostUses:
                 if address is not None:
                     yield address
 
+    def _above_domains(self, path: str) -> Iterator[PciAddress]:
+        """Find functions with a PCI domain of their own above a device: VMD.
+
+        Who gives them away gives all that is below away.
+        """
+        above = None
+        for part in (self._tree.resolve(path) or "").split("/"):
+            if above is not None and _ROOT_BUS.fullmatch(part):
+                yield above
+            above = address_lib.find(part)
+
     def _block(self, name: str) -> HostUse | None:
         path = f"{BLOCK}/{name}"
         number = self._tree.read(f"{path}/dev") or ""
         mounted = self._mounts.get(number) or self._mounts.get(f"/dev/{name}")
         if mounted is not None:
             return _disk(f"{name} is mounted on {mounted}", MOUNTS, name)
+        if name in self._members:
+            kind, file = self._members[name]
+            return _disk(f"{name} is part of a mounted {kind}", file, name)
         holders = self._tree.entries(f"{path}/holders")
         if holders:
             shown = ", ".join(self._holder(one) for one in holders[:_MANY])
@@ -399,6 +418,29 @@ class HostUses:
     def _holder(self, name: str) -> str:
         known = self._tree.read(f"{BLOCK}/{name}/dm/name")
         return f"{name} ({known})" if known else name
+
+    @functools.cached_property
+    def _members(self) -> dict[str, tuple[str, str]]:
+        """Members of mounted file systems of several disks: (kind, file).
+
+        /proc/self/mountinfo names one of them only.
+        """
+        found = {}
+        for system in self._tree.entries(BTRFS):
+            folder = f"{BTRFS}/{system}/devices"
+            for name in self._tree.entries(folder):
+                found[name] = ("btrfs", f"{folder}/{name}")
+        for system in self._tree.entries(BCACHEFS):
+            for member in self._tree.entries(f"{BCACHEFS}/{system}"):
+                path = f"{BCACHEFS}/{system}/{member}/block"
+                name = (
+                    self._tree.link_name(path)
+                    if member.startswith("dev-")
+                    else None
+                )
+                if name:
+                    found[name] = ("bcachefs", path)
+        return found
 
     @functools.cached_property
     def _mounts(self) -> dict[str, str]:

@@ -520,6 +520,49 @@ OVERRIDE = BIND.splitlines()[0]
             },
             (),
         ),
+        # An alias of one's own is in the place of all others.
+        *(
+            ({"/etc/modprobe.d/a.conf": f"{IDS}\n{alias}"}, grabbers)
+            for alias, grabbers in (
+                ("alias pci:v000010DEd000011BFsv*sd*bc*sc*i* vfio-pci", ()),
+                ("alias pci:v000010DEd*sv*sd*bc03sc*i* vfio_pci", ()),
+                ("alias pci:v000010DEd000011C0sv*sd*bc*sc*i* vfio-pci", BOTH),
+                (
+                    "alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau",
+                    ("nouveau",),
+                ),
+            )
+        ),
+        # A softdep in other words.
+        *(
+            (
+                {
+                    "/etc/modprobe.d/a.conf": f"{IDS}\n"
+                    "blacklist nvidia\n"
+                    f"install nouveau {command}"
+                },
+                grabbers,
+            )
+            for command, grabbers in (
+                (
+                    "/sbin/modprobe vfio-pci; /sbin/modprobe --ignore-install"
+                    " nouveau",
+                    (),
+                ),
+                ("modprobe -q vfio_pci && modprobe -i nouveau", ()),
+                ("modprobe -i nouveau; modprobe vfio-pci", ("nouveau",)),
+            )
+        ),
+        # At the end of booting.
+        *(
+            ({path: text}, grabbers)
+            for path, text, grabbers in (
+                ("/etc/rc.local", f"#!/bin/sh\n{BIND}", ()),
+                ("/etc/rc.d/rc.local", f"#!/bin/sh\n{BIND}", ()),
+                ("/etc/rc.local", f"#!/bin/sh\n{OVERRIDE}", BOTH),
+                ("/etc/rc.local", "#!/bin/sh\n# unbind\nexit 0", BOTH),
+            )
+        ),
         # What all drivers of displays depend on.
         (
             {

@@ -291,7 +291,26 @@ def multipath(host):
     host.write("/proc/self/mountinfo", mounts)
 
 
+def member_of_btrfs(host):
+    """The second disk of a btrfs, of which mountinfo names the first."""
+    mounted(source="/dev/sda1", number="0:31")(host)
+    host.link(
+        "/sys/fs/btrfs/0c1d0a6e-3f5b-4a55-9df4-7e5b1c3a9d20/devices/nvme0n1p2",
+        "/sys/class/block/nvme0n1p2",
+    )
+
+
+def member_of_bcachefs(host):
+    block(host)
+    host.link(
+        "/sys/fs/bcachefs/0c1d0a6e-3f5b-4a55-9df4-7e5b1c3a9d20/dev-1/block",
+        "/sys/class/block/nvme0n1p2",
+    )
+
+
 DISKS_IN_USE = [
+    (member_of_btrfs, "nvme0n1p2 is part of a mounted btrfs"),
+    (member_of_bcachefs, "nvme0n1p2 is part of a mounted bcachefs"),
     (mounted(), "nvme0n1p2 is mounted on /"),
     # btrfs has a number of its own for each subvolume.
     (mounted(number="0:31"), "nvme0n1p2 is mounted on /"),
@@ -328,6 +347,21 @@ def test_a_disk_that_the_host_uses_is_known_by_each_sign(host, write, text):
     write(host)
     (use,) = function(host, DISK).host_uses
     assert (use.use, use.text) == (Use.DISK, text)
+
+
+def test_what_has_a_domain_of_its_own_is_used_with_its_disks(host):
+    vmd, disk = "0000:c9:00.5", "10000:01:00.0"
+    host.add(Pci(vmd, "pci0000:c9", "8086:28c0", 0x010400, group=20))
+    place = f"/sys/devices/pci0000:c9/{vmd}/pci10000:00/10000:00:02.0/{disk}"
+    host.mkdir(f"{place}/nvme/nvme0/nvme0n1")
+    host.write(f"{place}/nvme/nvme0/nvme0n1/dev", "259:3")
+    host.link("/sys/class/block/nvme0n1", f"{place}/nvme/nvme0/nvme0n1")
+    assert function(host, vmd).host_uses == ()
+    host.write(
+        "/proc/self/mountinfo", "1 0 259:3 / / rw - ext4 /dev/nvme0n1 rw"
+    )
+    (use,) = function(host, vmd).host_uses
+    assert (use.use, use.text) == (Use.DISK, "nvme0n1 is mounted on /")
 
 
 @pytest.mark.parametrize("write", DISKS_NOT_IN_USE)
