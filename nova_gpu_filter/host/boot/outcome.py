@@ -472,8 +472,7 @@ class Boot:
             named = self._named[early[0]]
             text = (
                 f"the initramfs loads {' and '.join(early)}, which has the"
-                f" device before vfio-pci ({named.evidence.path}:"
-                f" {named.evidence.content})"
+                f" device before vfio-pci ({named.evidence.path})"
             )
         elif setting is None:
             text = nothing

@@ -90,13 +90,13 @@ def _members(tree: tree_lib.Tree) -> Iterator[Entry]:
             yield Entry(f"{host_use.BTRFS}/{number}/devices/{name}", b"")
     for number, system in enumerate(tree.entries(host_use.BCACHEFS)):
         for member in tree.entries(f"{host_use.BCACHEFS}/{system}"):
-            name = tree.link_name(
+            disk = tree.link_name(
                 f"{host_use.BCACHEFS}/{system}/{member}/block"
             )
-            if name is not None and member.startswith("dev-"):
+            if disk is not None and member.startswith("dev-"):
                 yield Entry(
                     f"{host_use.BCACHEFS}/{number}/{member}/block",
-                    target=f"../../../../class/block/{name}",
+                    target=f"../../../../class/block/{disk}",
                 )
 
 

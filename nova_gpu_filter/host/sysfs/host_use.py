@@ -7,7 +7,8 @@ master and upper links), net/ipv4/fib_trie.c and net/ipv6/route.c
 (/proc/net), Documentation/filesystems/proc.rst (mountinfo, swaps),
 Documentation/ABI/stable/sysfs-block (holders), fs/btrfs/sysfs.c (devices) and
 fs/bcachefs/sysfs.c (dev-0/block), drivers/pci/controller/vmd.c,
-drivers/nvme/host/multipath.c (nvme-subsystem), drivers/video/fbdev/core/fbcon.c (the console is on fb0),
+drivers/nvme/host/multipath.c (nvme-subsystem),
+drivers/video/fbdev/core/fbcon.c (the console is on fb0),
 drivers/firmware/sysfb.c and kernel/resource.c (BOOTFB in /proc/iomem),
 Documentation/ABI/testing/sysfs-class-drm (boot_display),
 Documentation/ABI/testing/sysfs-tty (active). udev keeps what blkid found in
@@ -433,13 +434,13 @@ class HostUses:
         for system in self._tree.entries(BCACHEFS):
             for member in self._tree.entries(f"{BCACHEFS}/{system}"):
                 path = f"{BCACHEFS}/{system}/{member}/block"
-                name = (
+                disk = (
                     self._tree.link_name(path)
                     if member.startswith("dev-")
                     else None
                 )
-                if name:
-                    found[name] = ("bcachefs", path)
+                if disk:
+                    found[disk] = ("bcachefs", path)
         return found
 
     @functools.cached_property
