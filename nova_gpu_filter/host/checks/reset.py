@@ -45,6 +45,8 @@ class ResetFault:
     text: str
     cure: str
     source: str
+    mended_by: str | None = None
+    """A method of reset_method with which it works."""
 
 
 _RESET_FAULTS = (
@@ -55,6 +57,16 @@ _RESET_FAULTS = (
         " first reset, until the host is started again",
         "# offer the VFs that AMD's driver GIM makes: it resets them itself",
         "amd/MxGPU-Virtualization#25: MI300X and MI355X",
+    ),
+    ResetFault(
+        chips.AMD,
+        frozenset({"GCN4", "GCN5", "RDNA"}),
+        "the kernel's own reset may leave it so that the next guest cannot"
+        " start it, until the host is started again",
+        "# install the module vendor-reset (github.com/gnif/vendor-reset) and"
+        " load it early; then: echo device_specific > {path}/reset_method",
+        "gnif/vendor-reset, README: Polaris, Vega 10 and 20, Navi 10 to 14",
+        mended_by="device_specific",
     ),
 )
 
@@ -67,6 +79,7 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
             and architecture in fault.architectures
             and not gpu.sriov_numvfs
             and gpu.driver not in drivers.VF_MAKERS
+            and fault.mended_by not in (gpu.reset_methods or ())
         ):
             yield Finding(
                 Severity.WARNING,
@@ -74,7 +87,9 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
                 fault.text,
                 device=str(gpu.address),
                 evidence=(_evidence(context, gpu, "device"),),
-                cures=(fault.cure,),
+                cures=(
+                    fault.cure.format(path=f"{reader.DEVICES}/{gpu.address}"),
+                ),
             )
 
 
