@@ -4,10 +4,6 @@
 
 import logging
 
-from demo import threads  # noqa: F401
-
-# isort: split
-
 from placement import exception
 from placement.objects import resource_provider
 import pytest

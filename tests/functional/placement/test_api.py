@@ -10,10 +10,6 @@ import re
 import subprocess
 import sys
 
-from demo import threads  # noqa: F401
-
-# isort: split
-
 import pytest
 
 from nova_gpu_filter.placement import trees

@@ -5,10 +5,6 @@
 from concurrent import futures
 import logging
 
-from demo import threads  # noqa: F401
-
-# isort: split
-
 from placement import conf
 import pytest
 

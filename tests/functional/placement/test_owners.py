@@ -3,10 +3,6 @@
 """Devices of Nova and of Cyborg in one tree: a question that says whose it
 wants is composed without those of the other."""
 
-from demo import threads  # noqa: F401
-
-# isort: split
-
 import pytest
 
 from tests.functional.placement import questions
