@@ -33,7 +33,7 @@ class State(enum.StrEnum):
     CLEANING = "cleaning"
     """It is being reset and checked."""
     CHECKED = "checked"
-    """It is clean; Placement is about to be told."""
+    """It is clean; Placement is about to know."""
     QUARANTINED = "quarantined"
     """It is given to nobody until a person says so."""
 

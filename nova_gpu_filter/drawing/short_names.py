@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Names for which there is too little room."""
+"""Names that are too long for their place."""
 
 from collections.abc import Callable
 import itertools
@@ -51,6 +51,6 @@ def shorten(
 
 
 def _fit(text: str, room: float, measure: Callable[[str], float]) -> str:
-    """Return as much of the beginning of a text as there is room for."""
+    """Return as much of the beginning of a text as fits."""
     ends = itertools.accumulate(map(measure, text))
     return text[: sum(1 for _ in itertools.takewhile(room.__ge__, ends))]

@@ -27,7 +27,7 @@ _WIDTH: Final = 830
 _MARGIN: Final = 20
 _LEAST_BOX: Final = 330
 _LEAST_HALF: Final = 190
-"""A row has two devices only if each has so much room."""
+"""A row has two devices only if each has so much width."""
 _COLUMN: Final = 36
 _BOX_HEIGHT: Final = 40
 _GAP: Final = 7
@@ -129,7 +129,7 @@ def draw(shown: picture.Picture) -> str:
 def _write_document(
     title: str, heading: str, width: float, height: float, parts: Sequence[str]
 ) -> str:
-    """Put a drawing together: as wide as there is room, up to its own size."""
+    """Put a drawing together: as wide as its place, up to its own size."""
     return "\n".join(
         (
             '<?xml version="1.0" encoding="UTF-8"?>',

@@ -46,7 +46,7 @@ class UsageReader:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """The names of the projects, by UUID, as last told."""
+        """The names of the projects, by UUID, as last read."""
         return self._name_by_project
 
     def read_projects(self) -> None:

@@ -75,7 +75,7 @@ class Cloud:
 
 
 def find(cloud: Cloud) -> list[Disagreement]:
-    """Find everything that is to be told, by kind."""
+    """Find everything that differs, by kind."""
     found = [
         *_aliases(cloud),
         *_flavors(cloud),

@@ -64,7 +64,7 @@ class Conflict(Failed):
 
 
 class NoDevices(FleetError):
-    """The cloud has nothing to tell of."""
+    """The cloud has nothing to show."""
 
     message = (
         "Placement has no PCI devices: no provider below a compute node has a"
@@ -149,7 +149,7 @@ class NoAliases(FleetError):
 
 
 class NoAlias(BadFlavor):
-    """A flavor asks for an alias that we were not told of."""
+    """A flavor asks for an alias that is not known."""
 
     message = (
         "flavor %(flavor)s asks for alias %(alias)s, which is not in"

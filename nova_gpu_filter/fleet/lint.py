@@ -32,7 +32,7 @@ from nova_gpu_filter.topology.topology import mask_of
 
 @dataclasses.dataclass(frozen=True)
 class FlavorProblem:
-    """One thing to tell."""
+    """What is wrong with one extra spec or property."""
 
     severity: Severity
     key: str
@@ -60,7 +60,7 @@ _CONSUMER = re.compile("geforce", re.IGNORECASE)
 
 
 def check(question: Question) -> list[FlavorProblem]:
-    """Find what is to be told of a flavor, errors first."""
+    """Find what is wrong with a flavor, errors first."""
     found = list(_check_without_devices(question))
     try:
         wanted = demand.calculate(

@@ -166,7 +166,7 @@ class Device:
 
     @property
     def model(self) -> str:
-        """What people call it, as far as Placement tells.
+        """What people call it, as far as Placement knows.
 
         The product by the trait of ``nova-gpu-host config``, else the ids
         where Nova made the resource class of them, else the resource class.
@@ -346,7 +346,7 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A server, as Nova tells it."""
+    """A server, as Nova reports it."""
 
     uuid: str
     name: str

@@ -112,7 +112,7 @@ def _live(move: Move) -> Iterator[verdict.Gate]:
 
 
 def describe_limits(move: Move) -> str:
-    """Say what no API tells, and what to look at before a server moves."""
+    """Say what no API has, and what to look at before a server moves."""
     if not move.wanted.devices and not move.has_mediated_devices:
         return ""
     if move.way is Way.COLD:

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What Nova means by what it is told, restated without Nova."""
+"""What Nova makes of its options, restated without Nova."""

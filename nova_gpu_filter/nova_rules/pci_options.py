@@ -45,7 +45,7 @@ def _options() -> "list[cfg.Opt]":
 
 @dataclasses.dataclass(frozen=True)
 class PciOptions:
-    """What a compute node was told about PCI devices."""
+    """The options of a compute node about PCI devices."""
 
     source: str
     device_specs: tuple[str, ...]

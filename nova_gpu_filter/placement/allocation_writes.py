@@ -134,8 +134,8 @@ class Repeater:
             if not _lost_race(reply):
                 return reply
         LOG.warning(
-            "%s %s: other requests were faster %d times; the client is told"
-            " so, with status %s. Where that is frequent, raise"
+            "%s %s: other requests were faster %d times; the client gets"
+            " status %s. Where that is frequent, raise"
             " [placement]allocation_conflict_retry_count.",
             method,
             path,

@@ -60,7 +60,7 @@ CAUSE_BY_DROP = {
     Drop.NOT_ALLOCATED: Cause.NOT_ALLOCATED,
     Drop.LIVE_MIGRATABLE: Cause.LIVE_MIGRATABLE,
 }
-"""What to tell when this drop left fewer devices than were asked for."""
+"""What to report when this drop left fewer devices than were asked for."""
 
 
 _OF_THE_REQUEST = frozenset((Cause.BAD_EXTRA_SPEC,))

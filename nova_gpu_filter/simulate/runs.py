@@ -38,7 +38,7 @@ class Run:
     """One workload on the empty cloud."""
 
     label: str
-    """What tells it from the other runs of the scenario."""
+    """What distinguishes it from the other runs of the scenario."""
     arrivals: Callable[[int], list[workload.Arrival]]
     """Gives the servers for a capacity in GPUs."""
 

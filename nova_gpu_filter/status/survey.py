@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What Placement tells once, for several checks."""
+"""What is read of Placement once, for several checks."""
 
 import dataclasses
 import functools

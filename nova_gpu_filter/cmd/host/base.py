@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the commands share: where to read, and how errors are told."""
+"""What the commands share: where to read, and how errors are shown."""
 
 import argparse
 import os
@@ -56,7 +56,7 @@ class HostCommand:
     app: Any
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Make a parser that tells wrong usage in one line."""
+        """Make a parser that reports wrong usage in one line."""
         parser: argparse.ArgumentParser = super().get_parser(  # type: ignore
             prog_name
         )
