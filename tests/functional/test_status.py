@@ -6,11 +6,13 @@ import contextlib
 import itertools
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from tests import warm_python
 from tests.functional import web as serving
 
 HOSTS = 2
@@ -96,14 +98,19 @@ def conf(url, text):
 
 @pytest.fixture
 def status(tmp_path):
-    """Return a function that runs the command on the text of a nova.conf."""
+    """Return a function that runs the command on the text of a nova.conf.
 
-    def run(text, *arguments, before=()):
+    In a process that has imported Nova, unless ``is_fresh``.
+    """
+
+    def run(text, *arguments, before=(), is_fresh=False):
         path = tmp_path / "nova.conf"
         path.write_text(text)
+        start = [] if is_fresh else shlex.split(warm_python.command())
+        start += [] if is_fresh else ["-W", "ignore"]
         command = pathlib.Path(sys.executable).with_name("nova-gpu-status")
         return subprocess.run(
-            [command, "--config-file", path, *before, *arguments],
+            [*start, command, "--config-file", path, *before, *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -198,7 +205,7 @@ def test_what_a_compute_has_reported_it_must_go_on_to_report(
 
 def test_a_failure_is_exit_code_2_and_a_table_for_people(status, web):
     text = CONTROLLER.replace("GpuPciPassthroughFilter,", "")
-    done = status(conf(web["ours"], text), "upgrade", "check")
+    done = status(conf(web["ours"], text), "upgrade", "check", is_fresh=True)
     assert done.returncode == 2
     assert "| GPU Scheduling Check Results" in done.stdout
     assert "| Check: Scheduler filter" in done.stdout
@@ -268,7 +275,12 @@ def test_a_file_that_cannot_be_read_is_no_result(status, tmp_path, text):
     path = tmp_path / "other.conf"
     if text is not None:
         path.write_text(text)
-    done = status("", "upgrade", "check", before=("--config-file", path))
+    done = status(
+        "",
+        *("upgrade", "check"),
+        before=("--config-file", path),
+        is_fresh=True,
+    )
     assert done.returncode == 255
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

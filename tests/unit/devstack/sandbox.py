@@ -19,7 +19,7 @@ from nova.pci import whitelist
 from oslo_config import cfg
 
 from nova_gpu_filter import conf as gpu_conf
-from tests.unit.devstack import warm_python
+from tests import warm_python
 
 REPO = pathlib.Path(__file__).parents[3]
 PLUGIN = REPO / "devstack"
