@@ -163,6 +163,7 @@ K2 = Model("10de:11bf", 0x0300, bar=128 * MIB, driver="nvidia")
 K2_DMA = Model("10de:11bf", 0x0300, player="edu", driver="nvidia")
 A100 = Model("10de:20f1", 0x0302, bar=4 * GIB, driver="nvidia")
 H100 = Model("10de:2330", 0x0302, bar=8 * GIB, driver="nvidia")
+H100_DMA = Model("10de:2330", 0x0302, player="edu", driver="nvidia")
 RTX = Model("10de:1e07", 0x0300, player="edu", driver="nvidia")
 RTX_AUDIO = Model(
     "10de:10f7", 0x0403, player="intel-hda", driver="snd_hda_intel"
@@ -391,6 +392,18 @@ SRIOV = Machine(
         "nvme,serial=1,subsys=subsystem,bus=sriov,sriov_max_vfs=4"
         ",sriov_vq_flexible=8,sriov_vi_flexible=4",
     ),
+)
+
+HGX_NODE = Machine(
+    "hgx-node",
+    # Eight GPUs of an NVSwitch board that can be given to guests, each in an
+    # IOMMU group of its own, and a network.
+    roots=(
+        Root((Ports(tuple(_one(f"gpu{n}", H100_DMA) for n in range(8))),)),
+    ),
+    links=(("PHB", " ".join(f"gpu{n}" for n in range(8))),),
+    memory_mib=1500,
+    is_networked=True,
 )
 
 MACHINES = (K2_WORKSTATION, HGX, CASCADE, AUDIO, NO_ACS, IOMMU_OFF, AMD)

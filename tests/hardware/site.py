@@ -31,8 +31,8 @@ def key() -> str:
     return "\n".join((sys.version, entry_points or "", *versions))
 
 
-def _required() -> set[str]:
-    """Name us and what is installed with us, without any extra."""
+def _required(extra: str) -> set[str]:
+    """Name us and what is installed with us, and with an extra of ours."""
     names: set[str] = set()
     pending = [OURS]
     while pending:
@@ -40,16 +40,20 @@ def _required() -> set[str]:
         if name in names:
             continue
         names.add(name)
+        marks = {"extra": extra if name == OURS else ""}
         for line in importlib.metadata.requires(name) or ():
             needed = requirements.Requirement(line)
-            if not needed.marker or needed.marker.evaluate({"extra": ""}):
+            if not needed.marker or needed.marker.evaluate(marks):
                 pending.append(utils.canonicalize_name(needed.name))
     return names
 
 
-def copy(target: pathlib.Path) -> None:
-    """Copy the packages."""
-    for name in _required():
+def copy(target: pathlib.Path, extra: str = "") -> None:
+    """Copy the packages that we need, or only those that an extra adds."""
+    names = _required(extra)
+    if extra:
+        names -= _required("")
+    for name in sorted(names):
         distribution = importlib.metadata.distribution(name)
         for path in distribution.files or ():
             source = pathlib.Path(str(distribution.locate_file(path)))
