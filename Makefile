@@ -70,8 +70,8 @@ host-case: venv ## Make a test of a machine (CAPTURE=FILE NAME=gpu-1).
 FUZZ_EXAMPLES ?= 2000
 
 fuzz: venv ## Give parsers and Placement hostile input for long (FUZZ_EXAMPLES=2000).
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -W ignore -n $(WORKERS) --dist worksteal \
-	    tests/fuzz tests/unit/scheduler/test_every_flavor.py
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -W ignore -o faulthandler_timeout=0 \
+	    -n $(WORKERS) --dist worksteal tests/fuzz tests/unit/scheduler/test_every_flavor.py
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)

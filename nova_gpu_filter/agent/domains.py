@@ -66,7 +66,8 @@ def parse_hostdevs(xml: str) -> Iterator[str]:
     """
     try:
         root = ElementTree.fromstring(xml)  # noqa: S314 - libvirt wrote it
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
+        # The second: halves of surrogate pairs, which no encoding has.
         raise errors.CannotRead(
             source="libvirt, XML of a domain", error=error
         ) from error

@@ -76,24 +76,31 @@ class Fragmentation:
 
     def fragmentation(self, free: int) -> float:
         """Return F when these devices are free."""
-        known = self._memo.get(free)
+        return self._fragmentation_left(free, 0)
+
+    def _fragmentation_left(self, free: int, taken: int) -> float:
+        """Return F when some of the free devices are taken."""
+        left = free ^ taken
+        known = self._memo.get(left)
         if known is not None:
             return known
-        number = free.bit_count()
+        number = left.bit_count()
         unusable = 0.0
         for k, weight, packed in self._packings:
-            sets = 0 if packed is None or k > number else packed.count(free)
+            sets = 0
+            if packed is not None and k <= number:
+                sets = packed.count_left(free, taken)
             unusable += weight * (number - k * sets)
         if len(self._memo) >= _MEMO_ENTRIES:
             self._memo.clear()
-        self._memo[free] = unusable
+        self._memo[left] = unusable
         return unusable
 
     def increase(self, free: int, mask: int) -> float:
         """Return by how much F grows when a set of free devices is taken."""
         # The same damage is the same number, however the floats add up.
         return round(
-            self.fragmentation(free ^ mask) - self.fragmentation(free), 9
+            self._fragmentation_left(free, mask) - self.fragmentation(free), 9
         )
 
     def linked_loss(self, free: int, mask: int) -> float:
@@ -104,18 +111,20 @@ class Fragmentation:
         cannot tell: to it a pair is a pair, on NVLink or not.
         """
         return round(
-            self._count_linked(free) - self._count_linked(free ^ mask), 9
+            self._count_linked(free, 0) - self._count_linked(free, mask), 9
         )
 
-    def _count_linked(self, free: int) -> float:
-        known = self._linked_memo.get(free)
+    def _count_linked(self, free: int, taken: int) -> float:
+        left = free ^ taken
+        known = self._linked_memo.get(left)
         if known is None:
             known = sum(
-                gpus * packed.count(free) for gpus, packed in self._linked
+                gpus * packed.count_left(free, taken)
+                for gpus, packed in self._linked
             )
             if len(self._linked_memo) >= _MEMO_ENTRIES:
                 self._linked_memo.clear()
-            self._linked_memo[free] = known
+            self._linked_memo[left] = known
         return known
 
 

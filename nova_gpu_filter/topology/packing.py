@@ -13,6 +13,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
+from nova_gpu_filter.topology.topology import devices_of
 
 EXACT_DEVICES: Final = 16
 """Up to so many devices that hang together the answer is exact. Where more
@@ -70,6 +71,14 @@ class Packing(abc.ABC):
         """Return the largest number of disjoint good sets."""
 
     @abc.abstractmethod
+    def count_left(self, free: int, taken: int) -> int:
+        """Return :meth:`count` of what is left when some are taken.
+
+        In less time where many sets are taken of the same free devices, one
+        after the other.
+        """
+
+    @abc.abstractmethod
     def _completions(self, low: int, rest: int) -> Iterable[int]:
         """List what makes a good set of the device ``low`` (a mask), out of
         the devices ``rest``."""
@@ -114,10 +123,13 @@ class Packing(abc.ABC):
 class _Partitions(Packing):
     """Good sets are the whole fabric partitions of size k."""
 
-    __slots__ = ("_disjoint", "_masks")
+    __slots__ = ("_disjoint", "_inside", "_masks")
 
     def __init__(self, topology: Topology, k: int) -> None:
         super().__init__(k)
+        self._inside: tuple[int, list[int]] = 0, []
+        """The last free devices that some were taken of, and the partitions
+        of these."""
         self._masks = topology.whole_partitions(k, topology.everything)
         # So it is on every HGX board.
         self._disjoint = not any(
@@ -127,6 +139,17 @@ class _Partitions(Packing):
     def count(self, free: int) -> int:
         taken = ~free
         inside = [mask for mask in self._masks if not mask & taken]
+        return self._count(free, inside)
+
+    def count_left(self, free: int, taken: int) -> int:
+        last, inside = self._inside
+        if last != free:
+            inside = [mask for mask in self._masks if not mask & ~free]
+            self._inside = free, inside
+        left = [mask for mask in inside if not mask & taken]
+        return self._count(free ^ taken, left)
+
+    def _count(self, free: int, inside: list[int]) -> int:
         if self._disjoint or len(inside) < 2:
             return len(inside)
         return self._search(free & functools.reduce(int.__or__, inside))
@@ -142,10 +165,13 @@ class _Partitions(Packing):
 class _LinkedSets(Packing):
     """Good sets have no link below a floor."""
 
-    __slots__ = ("_components", "_near")
+    __slots__ = ("_by_device", "_components", "_counts", "_near")
 
     def __init__(self, topology: Topology, k: int, floor: Link) -> None:
         super().__init__(k)
+        self._counts: tuple[int, list[int], int] = 0, [], 0
+        """The last free devices that some were taken of; how many sets there
+        are in each component of them, and in all."""
         # One device has no links, so that any floor will do.
         self._near = topology.neighbors(floor if k > 1 else links.SYS)
         self._components = [
@@ -153,6 +179,11 @@ class _LinkedSets(Packing):
             for mask in cliques.components(self._near, topology.everything)
             if mask.bit_count() >= k
         ]
+        self._by_device: list[int | None] = [None] * topology.n
+        """Which of them each device is in."""
+        for index, (mask, _) in enumerate(self._components):
+            for device in devices_of(mask):
+                self._by_device[device] = index
 
     @property
     def is_exact(self) -> bool:
@@ -162,20 +193,42 @@ class _LinkedSets(Packing):
         )
 
     def count(self, free: int) -> int:
-        k = self._k
-        sets = 0
-        for component, all_linked in self._components:
-            devices = free & component
-            number = devices.bit_count()
-            if number < k:
-                continue
-            if all_linked:
-                sets += number // k
-            elif component.bit_count() <= EXACT_DEVICES:
-                sets += self._search(devices)
-            else:
-                sets += self._greedy(devices)
-        return sets
+        return sum(
+            self._count_in(index, free & component)
+            for index, (component, _) in enumerate(self._components)
+        )
+
+    def count_left(self, free: int, taken: int) -> int:
+        last, counts, left = self._counts
+        if last != free:
+            counts = [
+                self._count_in(index, free & component)
+                for index, (component, _) in enumerate(self._components)
+            ]
+            left = sum(counts)
+            self._counts = free, counts, left
+        free ^= taken
+        while taken:
+            low = taken & -taken
+            taken ^= low
+            index = self._by_device[low.bit_length() - 1]
+            if index is not None and counts[index]:
+                component = self._components[index][0]
+                taken &= ~component
+                left += self._count_in(index, free & component) - counts[index]
+        return left
+
+    def _count_in(self, index: int, devices: int) -> int:
+        """Count the sets within some devices of a component."""
+        number = devices.bit_count()
+        if number < self._k:
+            return 0
+        component, all_linked = self._components[index]
+        if all_linked:
+            return number // self._k
+        if component.bit_count() <= EXACT_DEVICES:
+            return self._search(devices)
+        return self._greedy(devices)
 
     def _greedy(self, free: int) -> int:
         sets = 0

@@ -120,7 +120,7 @@ class FreeTwins:
     devices, the first has the most.
     """
 
-    __slots__ = ("_orbits", "previous")
+    __slots__ = ("_movable", "_orbits", "previous")
 
     def __init__(
         self, topology: Topology, free: int, are_classes_alike: bool = True
@@ -157,10 +157,19 @@ class FreeTwins:
                 else:
                     self._orbits.append([found])
                 last = found
+        self._movable = sum(
+            twins.mask
+            for orbit in self._orbits
+            for twins in orbit
+            if len(orbit) > 1 or len(twins.devices) > 1
+        )
+        """Devices that others can stand for."""
 
     def representative(self, mask: int) -> int:
         """Return the set that stands for this set of free devices."""
-        representative = 0
+        representative = mask & ~self._movable
+        if representative == mask:
+            return mask
         for orbit in self._orbits:
             for number, twins in zip(
                 _count_in(orbit, mask), orbit, strict=False
@@ -175,6 +184,8 @@ class FreeTwins:
 
         :param first: devices that come first, the first of them before all.
         """
+        if not representative & self._movable:
+            return iter((representative,))
         place_by_device = {device: place for place, device in enumerate(first)}
         certain = 0
         choices: list[Callable[[], Iterable[int]]] = []
@@ -338,4 +349,7 @@ def _combine(
         return
     choose, *others = choices
     for chosen in choose():
-        yield from _combine(certain | chosen, others)
+        if others:
+            yield from _combine(certain | chosen, others)
+        else:
+            yield certain | chosen
