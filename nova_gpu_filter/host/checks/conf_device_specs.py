@@ -7,6 +7,7 @@ nova/pci/stats.py (pools), nova/compute/pci_placement_translator.py (resource
 providers; the errors that stop nova-compute).
 """
 
+import collections
 from collections.abc import Iterator
 
 from nova_gpu_filter.host.address import PciAddress
@@ -323,8 +324,12 @@ def _needed_by_host(
 def _pf_with_vfs(
     options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
+    vfs_by_pf = collections.defaultdict(list)
+    for one in matched:
+        if one.physfn is not None:
+            vfs_by_pf[one.physfn].append(one)
     for function in matched:
-        vfs = [one for one in matched if one.physfn == function.address]
+        vfs = vfs_by_pf.get(function.address)
         if not vfs:
             continue
         if spec.tags.get("physical_network") or not (

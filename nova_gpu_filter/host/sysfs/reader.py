@@ -241,8 +241,10 @@ def _function(
             is_vf=seen.physfn is not None,
         ),
         *_boot_vga(seen, text("boot_vga")),
-        *_of_processor(seen, driver),
     )
+    if not any(one.use is Use.CONSOLE for one in uses):
+        # A console has been said, and is one while it has any driver.
+        uses = (*uses, *_of_processor(seen, driver))
     return Function(
         address=seen.address,
         kind=kind,

@@ -581,6 +581,15 @@ def test_graphics_of_a_processor_are_left_to_the_host(
     assert offered(host) == [GPU]
 
 
+def test_graphics_of_a_processor_with_the_console_are_told_once(host):
+    add_display(
+        host, "8086:3e96", address="0000:00:02.0", driver="i915", boot_vga=True
+    )
+    assert [one.use for one in function(host, "0000:00:02.0").host_uses] == [
+        Use.CONSOLE
+    ]
+
+
 @pytest.mark.parametrize(("ids", "address", "driver"), PROCESSORS)
 def test_graphics_of_a_processor_can_be_for_guests(host, ids, address, driver):
     add_display(host, ids, address=address, driver="vfio-pci", boot_vga=False)
