@@ -205,16 +205,15 @@ class Wrapped:
         headers.append((header.NAME, header.VALUE))
         return inner.Reply("200 OK", headers, body)
 
-    def _make_handler(self, most: int) -> inner.Application:
+    def _make_handler(self, most: int, in_turn: bool) -> inner.Application:
         made = copy.copy(self._handler)
         made.config = overrides.Overridden(
             self._conf,
             {
                 "placement": {
                     "max_allocation_candidates": most,
-                    # What is cut off is not a whole host.
                     "allocation_candidates_generation_strategy": (
-                        "breadth-first"
+                        "breadth-first" if in_turn else "depth-first"
                     ),
                 },
                 # It cuts combinations of many groups short, and doubles the

@@ -65,7 +65,7 @@ class Conversation:
     def __init__(
         self,
         application: Application,
-        make_handler: Callable[[int], Application],
+        make_handler: Callable[[int, bool], Application],
         is_limited: bool,
         environ: Environ,
     ) -> None:
@@ -73,14 +73,15 @@ class Conversation:
 
         :param application: the whole of Placement.
         :param make_handler: returns Placement without authentication and
-            request log, which gives as many allocation candidates at most;
-            -1 is all of them.
+            request log, which gives as many allocation candidates at most
+            (-1 is all of them), and, if the second argument is true, of all
+            hosts in turn.
         :param is_limited: whether ``application`` could truncate an answer.
         :param environ: the client's request; it is not changed.
         """
         self._application = application
         self._make_handler = make_handler
-        self._handler = make_handler(_ALL)
+        self._handler = make_handler(_ALL, False)
         self.is_limited = is_limited
         self._environ = environ
         self._prepared: Environ = {}
@@ -108,11 +109,15 @@ class Conversation:
             self._first = query_string, reply.body
 
     def find_candidates(
-        self, query_string: str, most: int | None
+        self, query_string: str, most: int | None, in_turn: bool = False
     ) -> trees.Answer:
         """Ask for allocation candidates.
 
         :param most: how many are read where the operator limits them.
+        :param in_turn: whether these are of all hosts in turn, so that what
+            is cut off is not a whole host. Placement then takes time that
+            grows with the square of the hosts (roundrobin in
+            placement/util.py).
         :raises NotComposableError: the answer is not 200.
         """
         if self._first is not None and self._first[0] == query_string:
@@ -120,7 +125,7 @@ class Conversation:
         else:
             handler = self._handler
             if self.is_limited and most is not None:
-                handler = self._make_handler(most)
+                handler = self._make_handler(most, in_turn)
             body = self._ask(handler, query_string)
         answer: trees.Answer = json.loads(body)
         return answer

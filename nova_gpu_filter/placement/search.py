@@ -50,6 +50,7 @@ def find_trees(
     placement.open(question.first_class_query)
     others = _find_devices(question.classes[1:], question, placement)
     most = None if limit is None else _MOST_DEVICES * max(1, limit)
+    # Not in turn: an answer that is cut off is not used.
     found = placement.find_candidates(question.first_class_query, most)
     if _is_truncated(found, most):
         return _find_by_rest(question, placement, limit, others)
@@ -75,7 +76,7 @@ def _find_by_rest(
     devices = [*_find_devices(missing, question, placement), *others]
     roots = set.intersection(*map(set, devices))
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
-    found = placement.find_candidates(question.rest_query, most)
+    found = placement.find_candidates(question.rest_query, most, in_turn=True)
     _refuse_sharing(found, devices, placement)
     is_truncated = _is_truncated(found, most)
     read = trees.read(question, found, devices[0], devices[1:])

@@ -71,8 +71,8 @@ def test_a_response_is_closed_when_it_breaks_off():
 def conversation(application, handler, is_limited=False):
     limits = []
 
-    def make_handler(most):
-        limits.append(most)
+    def make_handler(most, in_turn):
+        limits.append((most, in_turn))
         return handler
 
     placement = inner.Conversation(
@@ -108,7 +108,7 @@ def test_later_questions_have_the_context_of_the_first():
 def test_the_request_of_the_client_is_not_changed():
     environ = dict(ENVIRON)
     placement = inner.Conversation(
-        Application(), lambda most: Application(), False, environ
+        Application(), lambda *_: Application(), False, environ
     )
     placement.open("q=1")
     placement.find_candidates("q=2", None)
@@ -124,7 +124,9 @@ def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     assert handler.queries == []
     assert placement.find_candidates("q=1", 70) == {"b": 2}
     assert handler.queries == ["q=1"]
-    assert limits[-1] == 70
+    assert limits[-1] == (70, False)
+    placement.find_candidates("q=2", 80, in_turn=True)
+    assert limits[-1] == (80, True)
     [asked] = application.queries
     assert asked.endswith("&original=1")
     (resources, _), (in_tree, tree), _ = urllib.parse.parse_qsl(asked)
@@ -138,7 +140,7 @@ def test_what_placement_does_not_limit_we_do_not():
     placement, limits = conversation(Application(), Application())
     placement.open("q=1")
     placement.find_candidates("q=2", 70)
-    assert set(limits) == {-1}
+    assert set(limits) == {(-1, False)}
 
 
 @pytest.mark.parametrize("is_limited", [False, True])

@@ -26,8 +26,10 @@ class Placement:
     def open(self, text):
         self.opened.append(text)
 
-    def find_candidates(self, text, most):
+    def find_candidates(self, text, most, in_turn=False):
         self.asked.append((text, most))
+        # In turn where what is read of an answer is used though it is cut off.
+        assert in_turn is (GPU not in text)
         if GPU in text:
             return builders.inner_answer(self.summaries)
         roots = [
