@@ -292,7 +292,8 @@ def _partitions(hosts, whole):
 
 
 @pytest.mark.parametrize(
-    ("hosts", "limit", "runs"), [(40, 5, 20), (8, 1, 1000)]
+    ("hosts", "limit", "runs"),
+    [(40, 5, 20), (8, 1, int(os.environ.get("FUZZ_EXAMPLES", "200")))],
 )
 def test_the_only_whole_partition_is_within_the_limit(
     placement, hosts, limit, runs
