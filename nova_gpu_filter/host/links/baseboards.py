@@ -7,8 +7,7 @@ like that board: ids, number, NUMA nodes, NVSwitches, PCIe switches. Fabric
 partitions are not part of a profile, since the Module Ids of the GPUs differ
 from board to board.
 
-Sources: NVIDIA's Fabric Manager User Guide for the boards with NVSwitches;
-``nvidia-smi topo -m`` of such machines for the number of links of a pair.
+Each board has its source.
 """
 
 from collections.abc import Callable
@@ -58,6 +57,8 @@ class Baseboard:
     switch_pairs: bool = False
     """Whether GPUs 0 and 1, 2 and 3 ... share a PCIe switch: only then does
     the PCI order say which GPU is which."""
+    source: str = ""
+    """Where the number of links of a pair is from."""
 
     def link(self, a: int, b: int) -> Link | None:
         """Give the NVLink of two GPUs by their places; None for none."""
@@ -77,6 +78,11 @@ BASEBOARDS = {
             pattern=lambda a, b: board_links.DGX1_NVLINKS[a][b],
             per_numa_node=4,
             switch_pairs=True,
+            source=(
+                "NVIDIA, DGX-1 With Tesla V100 System Architecture "
+                "(WP-08437): hybrid cube mesh; "
+                "topology/board_links.py"
+            ),
         ),
         Baseboard(
             name="dgx2-v100",
@@ -85,6 +91,10 @@ BASEBOARDS = {
             gpus=16,
             nvswitches=12,
             pattern=_all(6),
+            source=(
+                "NVIDIA's Fabric Manager User Guide: 12 NVSwitches, 6 "
+                "NVLinks a GPU"
+            ),
         ),
         Baseboard(
             name="hgx-a100-4",
@@ -93,6 +103,10 @@ BASEBOARDS = {
             gpus=4,
             nvswitches=0,
             pattern=_all(4),
+            source=(
+                "NVIDIA's data sheet of HGX A100: 4 GPUs fully "
+                "connected, of 12 NVLinks 4 to each of the others"
+            ),
         ),
         Baseboard(
             name="hgx-a100-8",
@@ -101,6 +115,10 @@ BASEBOARDS = {
             gpus=8,
             nvswitches=6,
             pattern=_all(12),
+            source=(
+                "NVIDIA's Fabric Manager User Guide: 6 NVSwitches, 12 "
+                "NVLinks a GPU"
+            ),
         ),
         Baseboard(
             name="hgx-h100-8",
@@ -109,6 +127,10 @@ BASEBOARDS = {
             gpus=8,
             nvswitches=4,
             pattern=_all(18),
+            source=(
+                "NVIDIA's Fabric Manager User Guide: 4 NVSwitches, 18 "
+                "NVLinks a GPU"
+            ),
         ),
         Baseboard(
             name="hgx-h200-8",
@@ -117,8 +139,11 @@ BASEBOARDS = {
             gpus=8,
             nvswitches=4,
             pattern=_all(18),
+            source=(
+                "NVIDIA's Fabric Manager User Guide: 4 NVSwitches, 18 "
+                "NVLinks a GPU"
+            ),
         ),
-        # NVIDIA/nccl#1617: NV6 of each pair.
         Baseboard(
             name="hgx-h100-4",
             model="HGX H100 with 4 GPUs, directly linked",
@@ -126,9 +151,8 @@ BASEBOARDS = {
             gpus=4,
             nvswitches=0,
             pattern=_all(6),
+            source=("NVIDIA/nccl#1617: NV6 of each pair"),
         ),
-        # NVIDIA's data sheet of H200 NVL: a bridge of four GPUs, and each has
-        # 18 NVLinks, 6 to each of the others.
         Baseboard(
             name="h200-nvl-4",
             model="4 H200 NVL with a bridge of four",
@@ -137,6 +161,10 @@ BASEBOARDS = {
             nvswitches=0,
             pattern=_all(6),
             is_board=False,
+            source=(
+                "NVIDIA's data sheet of H200 NVL: a bridge of four "
+                "GPUs, of 18 NVLinks 6 to each of the others"
+            ),
         ),
         Baseboard(
             name="h200-nvl-8",
@@ -147,9 +175,11 @@ BASEBOARDS = {
             pattern=lambda a, b: 6 if a // 4 == b // 4 else 0,
             per_numa_node=4,
             is_board=False,
+            source=(
+                "NVIDIA's data sheet of H200 NVL: a bridge of four "
+                "GPUs, of 18 NVLinks 6 to each of the others"
+            ),
         ),
-        # NVIDIA's Fabric Manager User Guide, "NVSwitch-Based Systems": the
-        # fourth NVSwitches are reached by ConnectX-7 only; 18 NVLinks a GPU.
         Baseboard(
             name="hgx-b200-8",
             model="HGX B200 with 8 GPUs",
@@ -158,6 +188,11 @@ BASEBOARDS = {
             nvswitches=0,
             pattern=_all(18),
             manages_switches_by_nics=True,
+            source=(
+                "NVIDIA's Fabric Manager User Guide, NVSwitch-Based "
+                "Systems: the fourth NVSwitches, reached by "
+                "ConnectX-7 only; 18 NVLinks a GPU"
+            ),
         ),
         Baseboard(
             name="hgx-b300-8",
@@ -167,8 +202,11 @@ BASEBOARDS = {
             nvswitches=0,
             pattern=_all(18),
             manages_switches_by_nics=True,
+            source=(
+                "NVIDIA's Fabric Manager User Guide, NVSwitch-Based "
+                "Systems: the fourth NVSwitches; 18 NVLinks a GPU"
+            ),
         ),
-        # NVIDIA/k8s-test-infra#371: NV18 of each pair of a tray.
         Baseboard(
             name="gb200-nvl-4",
             model="compute tray of GB200 NVL72 with 4 GPUs",
@@ -177,6 +215,7 @@ BASEBOARDS = {
             nvswitches=0,
             pattern=_all(18),
             spans_hosts=True,
+            source=("NVIDIA/k8s-test-infra#371: NV18 of each pair of a tray"),
         ),
         Baseboard(
             name="gb300-nvl-4",
@@ -186,6 +225,9 @@ BASEBOARDS = {
             nvswitches=0,
             pattern=_all(18),
             spans_hosts=True,
+            source=(
+                "NVIDIA's data sheet of GB300 NVL72: 1.8 TB/s a GPU, as GB200"
+            ),
         ),
     )
 }

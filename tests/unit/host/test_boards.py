@@ -10,6 +10,7 @@ from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
@@ -214,3 +215,7 @@ def test_a_board_without_its_nvswitches_is_told(build, left, words):
     for (severity, summary), word in zip(found, words, strict=True):
         assert severity is Severity.WARNING
         assert word in summary
+
+
+def test_each_board_has_a_source():
+    assert all(board.source for board in baseboards.BASEBOARDS.values())
