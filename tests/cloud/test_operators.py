@@ -11,18 +11,14 @@ import json
 import os
 import re
 import signal
-import subprocess
-import urllib.request
 import uuid
 
 from lxml import etree
-from prometheus_client import parser
 import pytest
 
 from cloud import bootstrap
-from cloud import files
-from cloud import services
 from tests.cloud import conftest
+from tests.cloud import operators
 from tests.cloud import views
 from tests.cloud import waiting
 
@@ -481,21 +477,7 @@ def test_the_controller_is_checked(cloud, servers, tmp_path):
     def check(name, lines):
         path = tmp_path / name
         path.write_text("\n".join(lines))
-        done = subprocess.run(
-            [
-                str(services.BIN / "nova-gpu-status"),
-                *("--config-file", str(path), "upgrade", "check"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        found = re.findall(
-            r"^\| Check: (.*?) +\|\n\| Result: (\w+) ",
-            done.stdout,
-            re.MULTILINE,
-        )
-        return done.returncode, dict(found), done.stdout
+        return operators.check_upgrade(path)
 
     code, found, text = check("good.conf", good)
     assert set(found.values()) == {"Success"}, text
@@ -510,36 +492,7 @@ def test_the_controller_is_checked(cloud, servers, tmp_path):
 
 
 def test_metrics_are_scraped_over_http(cloud, servers):
-    command = [
-        str(services.BIN / "nova-gpu-exporter"),
-        *("--nova-conf", str(cloud.files.path("nova/nova.conf"))),
-        *("--port", "0"),
-    ]
-    environment = {**os.environ, **files.environment(cloud.state)}
-    with contextlib.ExitStack() as stack:
-        process = stack.enter_context(
-            subprocess.Popen(
-                command, env=environment, stderr=subprocess.PIPE, text=True
-            )
-        )
-        stack.callback(process.terminate)
-        line = process.stderr.readline()
-        found = re.search(r"Listening on 127\.0\.0\.1 port (\d+)", line)
-        assert found, line
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{found[1]}/metrics", timeout=120
-        ) as reply:
-            text = reply.read().decode()
-    assert process.returncode == 0
-
-    def values(name, *labels):
-        return {
-            tuple(sample.labels[label] for label in labels): sample.value
-            for family in parser.text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name
-        }
-
+    values = operators.scrape(cloud)
     assert values("nova_gpu_devices", "host", "state") == {
         (host, state): number
         for host in GPUS

@@ -103,6 +103,8 @@ class Machine:
     is_networked: bool = False
     """Whether it has a network card, by which it reaches 127.0.0.1 of the
     machine that emulates it as 10.0.2.2."""
+    forwarded: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Port of 127.0.0.1 of the machine that emulates it -> its own port."""
 
     @property
     def devices(self) -> tuple[Device, ...]:

@@ -50,6 +50,9 @@ _SERVICES = (
     "libvirt-daemon-driver-qemu",
     "python3-libvirt",
     "pciutils",
+    # By it nova-compute copies the disks of servers to another host.
+    "openssh-client",
+    "openssh-server",
     # nova-compute reads images with qemu-img.
     "qemu-utils",
     "socat",
@@ -69,6 +72,10 @@ _MODULES = (
     "virtio_net",
     # Lays the packages over /usr.
     "overlay",
+    # A disk in a file.
+    "loop",
+    "ext4",
+    "crc32c_generic",
 )
 
 # Of Python itself, not of its environment, which is left at home.

@@ -111,7 +111,12 @@ def arguments(
         ]
     if machine.is_networked:
         found += [
-            *("-netdev", "user,id=network"),
+            "-netdev",
+            "user,id=network"
+            + "".join(
+                f",hostfwd=tcp:127.0.0.1:{here}-:{there}"
+                for here, there in machine.forwarded.items()
+            ),
             *("-device", "virtio-net-pci,netdev=network,bus=pcie.0,addr=7"),
         ]
     if machine.nodes > 1:

@@ -20,6 +20,8 @@ def main() -> int:
     return pytest.main(
         [
             *("-q", "-W", "ignore", "-p", "no:cacheprovider"),
+            # A host that is emulated takes its time, and waits have limits.
+            *("-o", "faulthandler_timeout=0"),
             *(str(pathlib.Path(__file__).parent), *sys.argv[1:]),
         ]
     )

@@ -2,15 +2,20 @@
 
 """A cloud whose compute host is an emulated machine."""
 
+import contextlib
+import dataclasses
+
 import pytest
 
-from cloud import bootstrap
 from cloud import control
 from tests.cloud import user as users
 from tests.cloud import waiting
 from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
 from tests.node import nodes
+from tests.node import offers
+
+pytest.register_assert_rewrite("tests.node.servers")
 
 
 @pytest.fixture(scope="session")
@@ -42,66 +47,68 @@ def parts():
 @pytest.fixture(scope="session")
 def node(cloud, parts):
     """The compute host, with everything that an operator does to it."""
-    node = nodes.Node(cloud, emulated_machines.K2_NODE, parts)
-    try:
-        node.prepare()
+    k2 = emulated_machines.K2_NODE
+    with _prepare(nodes.Node(cloud, k2, parts, number=1)) as node:
+        node.add_aliases()
         node.start()
         node.start_agent()
+        yield node
+
+
+@contextlib.contextmanager
+def _prepare(node):
+    try:
+        node.prepare()
         yield node
     finally:
         node.guest.remove()
 
 
 @pytest.fixture(scope="session")
+def all_nodes(node):
+    """What must be free after each test."""
+    return [node]
+
+
+@pytest.fixture(scope="module")
+def other_node(cloud, parts, node, all_nodes):
+    """A second host of the same kind, to which a server can go."""
+    k2 = dataclasses.replace(emulated_machines.K2_NODE, name="k2-other")
+    with _prepare(
+        nodes.Node(cloud, k2, parts, number=2, has_old_names=True)
+    ) as other:
+        other.start()
+        other.start_agent()
+        nodes.introduce(node, other)
+        all_nodes.append(other)
+        yield other
+        all_nodes.remove(other)
+
+
+@pytest.fixture(scope="session")
 def user(cloud, parts):
     """The administrator, who has made an image and flavors for the host."""
-    connection = bootstrap.connect(cloud.state)
-    kernel = connection.create_image(
-        f"{nodes.IMAGE}-kernel",
-        filename=str(parts.payload),
-        container_format="aki",
-        disk_format="aki",
-        wait=True,
-    )
-    connection.create_image(
-        nodes.IMAGE,
-        # It is never read: the guest boots from its kernel.
-        data=b"\0" * (1 << 20),
-        container_format="ami",
-        disk_format="ami",
-        wait=True,
-        kernel_id=kernel.id,
-        # The payload looks at one bus, and a q35 has its devices on others.
-        hw_machine_type="pc",
-    )
-    for name, specs in {
-        "k2.1": {"pci_passthrough:alias": f"{nodes.ALIAS}:1"},
-        "k2.1.other": {"pci_passthrough:alias": f"{nodes.ALIAS}:1"},
-        "k2.2": {
-            "pci_passthrough:alias": f"{nodes.ALIAS}:2",
-            "gpu:link": "pix",
-        },
-    }.items():
-        flavor = connection.compute.create_flavor(
-            name=name, ram=64, vcpus=1, disk=0
-        )
-        connection.compute.create_flavor_extra_specs(flavor, specs)
+    offers.make(cloud, parts)
     return users.User(cloud)
 
 
 @pytest.fixture(autouse=True)
-def _leave_nothing(cloud, node, user):
+def _leave_nothing(cloud, all_nodes, user):
     """Delete the servers of a test, and see that their devices are free."""
     yield
     assert user.delete(user.servers()) == []
 
     def is_free() -> bool:
-        view = nodes.look(cloud, node)
+        view = nodes.look(cloud, *all_nodes)
         held = {**view.nova, **view.placement, **view.libvirt}
-        return not held and view.pools == 2 and not nodes.reserved(cloud)
+        return (
+            not held
+            and view.pools == 2 * len(all_nodes)
+            and not nodes.reserved(cloud)
+        )
 
     assert waiting.until(is_free, 300), (
-        nodes.look(cloud, node),
+        nodes.look(cloud, *all_nodes),
         nodes.reserved(cloud),
-        node.agent_log(),
+        *(node.agent_log() for node in all_nodes),
     )

@@ -6,12 +6,16 @@ In each of them a real kernel has the devices, nova-gpu-host writes the
 configuration, and nova-compute gives them to guests with a real libvirt.
 """
 
+from collections.abc import Collection
 import contextlib
+import dataclasses
 import functools
 import json
 import os
 import pathlib
+import re
 import shlex
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -28,17 +32,19 @@ from tests.hardware import parts as parts_lib
 
 _PORTS = ("rabbitmq", "keystone", "glance", "placement", "neutron", "nova")
 _STATE = "/var/lib/nova"
+_NETWORK = "10.9.0"
+"""In which hosts copy disks to each other; ssh knows what it means."""
+_SSH_PORT = 22
+_DISK = "var-lib.ext4"
+_DISK_BYTES = 512 << 20
 START_SECONDS = 600.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
-
-ALIAS = "a1"
-"""What flavors ask for the devices of all hosts by."""
-IMAGE = "lspci"
-"""An image whose kernel lists the PCI devices that it sees."""
 
 _CHANGES: configs.Sections = {
     "DEFAULT": {
         "state_path": _STATE,
+        # As on a host of GPU servers: they run again when it does.
+        "resume_guests_state_on_host_boot": True,
         # Seconds; the defaults are for a processor that is not emulated.
         "rpc_response_timeout": 180,
         "update_resources_interval": 30,
@@ -54,6 +60,11 @@ _CHANGES: configs.Sections = {
     },
     # Seconds between two looks; events of libvirt lead to one at once.
     "gpu_agent": {"interval": 10},
+}
+# nova/conf/pci.py has both.
+_OLD_NAMES = {
+    "device_spec": "pci_passthrough_whitelist",
+    "alias": "pci_alias",
 }
 # The command line of Nova's daemon for what only root may do.
 _HELPER = (
@@ -93,11 +104,35 @@ class Node:
         cloud: control.Cloud,
         machine: emulated_machines.Machine,
         parts: parts_lib.Parts,
+        number: int,
+        has_old_names: bool = False,
     ) -> None:
-        """Nothing is booted yet."""
+        """Nothing is booted yet.
+
+        :param number: of the host in the cloud, from 1 on.
+        :param has_old_names: whether its nova.conf has the names that options
+            had in 2016, as that of a host which was upgraded ever since.
+        """
         self.name = machine.name
-        self.guest = guest_lib.Guest(machine, parts)
+        self.address = f"{_NETWORK}.{number}"
+        self.ssh_port = _free_port()
+        self.guest = guest_lib.Guest(
+            dataclasses.replace(machine, forwarded={self.ssh_port: _SSH_PORT}),
+            parts,
+        )
+        # The same name as the cloud has for these devices.
+        [self._alias] = {
+            control.ALIASES[gpu.model.ids]
+            for gpu in machine.gpus
+            if gpu.model.ids in control.ALIASES
+        }
         self._cloud = cloud
+        self._has_old_names = has_old_names
+
+    @property
+    def key(self) -> pathlib.Path:
+        """What opens its sshd, after :func:`introduce`."""
+        return self.guest.state / "etc" / "ssh" / "key"
 
     @property
     def log(self) -> pathlib.Path:
@@ -108,13 +143,13 @@ class Node:
         """Boot, and do what ``nova-gpu-host check`` says until it is READY.
 
         Then libvirt runs, and ``nova-gpu-host config`` has written the
-        options of the devices beside those of the cloud, whose services have
-        the alias too.
+        options of the devices beside those of the cloud.
         """
         self.guest.boot()
         _, left = cures.follow(self.guest)
         assert left == set()
-        self.guest.shell("start-libvirt")
+        self._format_disk()
+        self._start_libvirt()
         etc = self.guest.state / "etc" / "nova"
         etc.mkdir()
         path = self._cloud.files.path("nova/nova-compute.conf")
@@ -123,7 +158,11 @@ class Node:
             configs.render(
                 {
                     **_CHANGES,
-                    "DEFAULT": {**_CHANGES["DEFAULT"], "host": self.name},
+                    "DEFAULT": {
+                        **_CHANGES["DEFAULT"],
+                        "host": self.name,
+                        "my_ip": self.address,
+                    },
                     "nova_sys_admin": {"helper_command": _HELPER},
                 }
             )
@@ -131,11 +170,78 @@ class Node:
         self._configure(
             "--one-time-use", "--write", "/etc/nova/3-devices.conf"
         )
-        aliases = self._configure("--role", "controller", "--alias", ALIAS)
+        aliases = self._configure(
+            "--role", "controller", "--alias", self._alias
+        )
         (etc / "4-aliases.conf").write_text(aliases)
+        if self._has_old_names:
+            for name in ("3-devices.conf", "4-aliases.conf"):
+                text = (etc / name).read_text()
+                for new, old in _OLD_NAMES.items():
+                    text = re.sub(
+                        rf"(?m)^{new} = (.*)$",
+                        rf"[DEFAULT]\n{old} = \1\n[pci]",
+                        text,
+                    )
+                (etc / name).write_text(text)
+
+    def add_aliases(self) -> None:
+        """Write the alias for the controller's services, and restart them."""
+        aliases = self._configure(
+            "--role", "controller", "--alias", self._alias
+        )
         with open(self._cloud.files.path("nova/nova.conf"), "a") as file:
             file.write(aliases)
         self._cloud.restart("nova-api", "nova-conductor", "nova-scheduler")
+
+    def _format_disk(self) -> None:
+        """Make what outlives a loss of power: /var/lib, as an ext4."""
+        disk = self.guest.state / _DISK
+        with open(disk, "wb") as file:
+            file.truncate(_DISK_BYTES)
+        subprocess.run(
+            ["mke2fs", "-q", "-t", "ext4", str(disk)],
+            check=True,
+            capture_output=True,
+            env={
+                **os.environ,
+                "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+            },
+        )
+
+    def _start_libvirt(self) -> None:
+        self.guest.shell(
+            "modprobe -a loop ext4; mkdir -p /var/lib;"
+            f" mount -o loop /state/{_DISK} /var/lib && start-libvirt"
+        )
+
+    def start_sshd(self) -> None:
+        """Have other hosts log in; their keys are in /etc/ssh."""
+        self.guest.shell(
+            "mkdir -p /run/sshd; grep -q ^sshd: /etc/passwd ||"
+            " echo sshd:x:64057:64057::/run/sshd:/bin/false >>/etc/passwd;"
+            " /usr/sbin/sshd;"
+            # It has left for the background before it listens.
+            f" until socat /dev/null TCP:127.0.0.1:{_SSH_PORT};"
+            " do sleep 1; done"
+        )
+
+    def lose_power(self) -> None:
+        """Switch the machine off, whatever it does."""
+        self.guest.kill()
+        assert waiting.until(lambda: not self._is_listening(), 120)
+
+    def power_on(self) -> None:
+        """Boot, and start everything as systemd would."""
+        self.guest.boot()
+        self._start_libvirt()
+        if (self.guest.state / "etc" / "ssh").exists():
+            self.start_sshd()
+        self.start()
+        self.start_agent({"free", "in-use"})
+
+    def _write_aliases(self) -> str:
+        return self._configure("--role", "controller", "--alias", self._alias)
 
     def _configure(self, *arguments: str) -> str:
         """Run ``nova-gpu-host config``."""
@@ -168,21 +274,26 @@ class Node:
             " rm -f /run/libvirtd.pid; /usr/sbin/libvirtd --daemon"
         )
 
-    def start_agent(self) -> None:
-        """Start nova-gpu-agent, and wait until it has cleaned all devices."""
+    def start_agent(self, states: Collection[str] = ("free",)) -> None:
+        """Start nova-gpu-agent, and wait until it has cleaned the devices.
+
+        :param states: what they may be in then.
+        """
         self.guest.shell(
             f"{_python(_AGENT)} run --config-file /etc/nova"
             f" >>/state/{_AGENT_LOG} 2>&1 &"
         )
-        assert waiting.until(self._has_clean_devices, 300), self.agent_log()
 
-    def _has_clean_devices(self) -> bool:
-        try:
-            devices = self.list_devices()
-        except guest_lib.GuestError:
-            # The agent does not listen yet.
-            return False
-        return {state for state, _ in devices.values()} == {"free"}
+        def are_clean() -> bool:
+            try:
+                devices = self.list_devices()
+            except guest_lib.GuestError:
+                # The agent does not listen yet.
+                return False
+            found = {state for state, _ in devices.values()}
+            return bool(found) and found <= {*states}
+
+        assert waiting.until(are_clean, 300), self.agent_log()
 
     def list_devices(self) -> dict[str, tuple[str, str]]:
         """Ask nova-gpu-agent: PCI address -> state and reason."""
@@ -238,6 +349,43 @@ class Node:
         }
 
 
+def introduce(*nodes: Node) -> None:
+    """Let the hosts log in to each other, as Nova's guide for resizes says.
+
+    https://docs.openstack.org/nova/latest/admin/ssh-configuration.html
+    """
+    key = nodes[0].guest.state / "etc" / "ssh-between-hosts"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)],
+        check=True,
+    )
+    for node in nodes:
+        etc = node.guest.state / "etc" / "ssh"
+        etc.mkdir(exist_ok=True)
+        for name, text in {
+            "key": key.read_text(),
+            "authorized_keys": key.with_suffix(".pub").read_text(),
+            "ssh_config": "".join(
+                f"Host {other.address}\n"
+                f"  HostName 10.0.2.2\n"
+                f"  Port {other.ssh_port}\n"
+                for other in nodes
+            )
+            + "Host *\n"
+            "  IdentityFile /etc/ssh/key\n"
+            "  StrictHostKeyChecking no\n"
+            "  UserKnownHostsFile /dev/null\n"
+            "  LogLevel ERROR\n",
+            "sshd_config": "HostKey /etc/ssh/key\n"
+            "AuthorizedKeysFile /etc/ssh/authorized_keys\n"
+            "StrictModes no\n"
+            "Subsystem sftp internal-sftp\n",
+        }.items():
+            (etc / name).write_text(text)
+            (etc / name).chmod(0o600)
+        node.start_sshd()
+
+
 def look(cloud: control.Cloud, *nodes: Node) -> views.View:
     """Read who holds what: databases, and the libvirt of each machine."""
     view = views.look(cloud)
@@ -250,6 +398,13 @@ def look(cloud: control.Cloud, *nodes: Node) -> views.View:
     return views.View(
         view.nova, view.placement, libvirt, view.states, view.pools
     )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @functools.cache

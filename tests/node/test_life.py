@@ -4,6 +4,7 @@
 
 from tests.cloud import waiting
 from tests.node import nodes
+from tests.node import offers
 from tests.node.servers import count_working
 from tests.node.servers import create
 from tests.node.servers import expect_devices
@@ -31,7 +32,9 @@ def test_two_gpus_of_one_switch_outlive_reboots(cloud, node, user):
     user.openstack("server", "reboot", "--soft", "--wait", uuid)
     user.settle([uuid])
     assert expect_devices(cloud, node, user, uuid, 2) == held
-    user.openstack("server", "rebuild", "--image", nodes.IMAGE, "--wait", uuid)
+    user.openstack(
+        "server", "rebuild", "--image", offers.IMAGE, "--wait", uuid
+    )
     assert expect_devices(cloud, node, user, uuid, 2) == held
     assert count_working(read_console(user, uuid)) == 2
 

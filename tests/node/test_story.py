@@ -2,6 +2,9 @@
 
 """From ``openstack server create`` to the devices that the guest lists."""
 
+import json
+
+from tests.cloud import operators
 from tests.node.servers import IDS
 from tests.node.servers import count_working
 from tests.node.servers import create
@@ -47,3 +50,36 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     fourth = create(user, "four")["id"]
     assert expect_devices(cloud, node, user, fourth, 1) == [given]
     assert count_working(read_console(user, fourth)) == 1
+
+
+def test_what_operators_see_is_what_the_host_has(cloud, node, user):
+    uuid = create(user, "seen")["id"]
+    [given] = expect_devices(cloud, node, user, uuid, 1)
+    nova_conf = cloud.files.path("nova/nova.conf")
+    aliases = ("--nova-conf", str(nova_conf), "-f", "json")
+
+    [host] = user.openstack("gpu", "host", "list", "-f", "json")
+    assert (host["Host"], host["Total"], host["Used"]) == (node.name, 2, 1)
+    devices = user.openstack("gpu", "device", "list", "-f", "json")
+    assert {
+        (one["Address"], one["Server"]) for one in devices if one["Server"]
+    } == {(given, "seen")}
+    assert {one["Address"] for one in devices} == {*node.lspci()}
+    assert user.openstack("gpu", "drift", *aliases) == []
+
+    values = operators.scrape(cloud)
+    counted = values("nova_gpu_devices", "host", "state")
+    assert {key: number for key, number in counted.items() if number} == {
+        (node.name, "used"): 1,
+        (node.name, "free"): 1,
+    }
+    assert set(values("nova_gpu_up", "service").values()) == {1}
+
+    code, found, text = operators.check_upgrade(nova_conf)
+    assert set(found.values()) == {"Success"}, text
+    assert code == 0
+
+    checked = node.guest.host(
+        "check", "--nova-conf", "/etc/nova", "-f", "json"
+    )
+    assert json.loads(checked.out) == [], checked

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Servers that go from one host to another with their GPUs."""
+
+import pytest
+
+from tests.cloud import waiting
+from tests.node import nodes
+from tests.node.servers import NEWER
+from tests.node.servers import count_working
+from tests.node.servers import create
+from tests.node.servers import expect_devices
+from tests.node.servers import read_console
+
+
+@pytest.fixture
+def placed(user, node):
+    """Create a server on the first host, and give its UUID."""
+
+    def boot(name):
+        return create(user, name, host=node.name)
+
+    return boot
+
+
+def test_a_cold_migration_is_reverted_and_confirmed(
+    cloud, node, other_node, user, placed
+):
+    uuid = placed("moves")["id"]
+    [before] = expect_devices(cloud, node, user, uuid, 1)
+    for way, at in (("revert", node), ("confirm", other_node)):
+        user.openstack("server", "migrate", uuid)
+        user.settle([uuid], ["VERIFY_RESIZE", "ERROR"], 300)
+        assert user.servers()[uuid]["status"] == "VERIFY_RESIZE", user.fault(
+            uuid
+        )
+        view = nodes.look(cloud, node, other_node)
+        # Both hosts keep one until it is known where the server stays.
+        assert {host for host, _ in view.of(uuid)} == {
+            node.name,
+            other_node.name,
+        }
+        assert [host for host, _ in view.libvirt] == [other_node.name]
+
+        user.openstack("server", "migration", way, uuid)
+        user.settle([uuid], ["ACTIVE", "ERROR"], 300)
+        assert waiting.until(
+            lambda: (
+                len(nodes.look(cloud, node, other_node).placement)
+                == len(nodes.look(cloud, node, other_node).nova)
+                == 1
+            )
+        )
+        # What was left is cleaned, and offered again.
+        assert waiting.until(lambda: nodes.reserved(cloud) == 1, 300), (
+            node.agent_log(),
+            other_node.agent_log(),
+        )
+        [held] = expect_devices(cloud, at, user, uuid, 1)
+        assert at is other_node or held == before
+        assert count_working(read_console(user, uuid)) == 1
+
+
+def test_a_server_is_evacuated_and_what_it_had_is_cleaned(
+    cloud, node, other_node, user, placed
+):
+    uuid = placed("leaves")["id"]
+    [left] = expect_devices(cloud, node, user, uuid, 1)
+    service = (*NEWER, "compute", "service", "set")
+    of_node = (node.name, "nova-compute")
+    node.lose_power()
+    user.openstack(*service, "--down", *of_node)
+    user.openstack("server", "evacuate", "--wait", uuid)
+    user.settle([uuid], ["ACTIVE", "ERROR"], 300)
+    assert user.servers()[uuid]["status"] == "ACTIVE", user.fault(uuid)
+    [held] = [
+        address
+        for host, address in nodes.look(cloud, other_node).of(uuid)
+        if host == other_node.name
+    ]
+    assert other_node.driver(held) == "vfio-pci"
+    assert count_working(read_console(user, uuid)) == 1
+    # The GPU of the host that died is nobody's, and offered to nobody.
+    assert nodes.reserved(cloud) == 2
+
+    user.openstack(*service, "--up", *of_node)
+    node.power_on()
+    assert uuid not in node.domains()
+    assert waiting.until(
+        lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1, 300
+    )
+    assert expect_devices(cloud, other_node, user, uuid, 1) == [held]
+    assert waiting.until(lambda: nodes.reserved(cloud) == 1, 300), (
+        node.agent_log()
+    )
+    assert node.list_devices()[left][0] == "free"
