@@ -7,6 +7,7 @@ import pathlib
 import sys
 import time
 
+from cloud import emulated
 from cloud import errors
 from cloud import packages
 
@@ -44,10 +45,22 @@ def _up(args: argparse.Namespace) -> int:
         else:
             begin = time.monotonic()
             _say(f"Starting a cloud in {cloud.state.directory} ...")
-            cloud.up(dict(args.hosts) or control.HOSTS)
+            wanted = dict(args.emulated)
+            hosts = dict(args.hosts) or ({} if wanted else control.HOSTS)
+            cloud.up(hosts, [control.GRID_K2] if wanted else ())
+            if wanted:
+                _say(
+                    "An emulated host takes 5 minutes or more; progress is in"
+                    f" {cloud.processes.log(emulated.NAME)}"
+                )
+                emulated.start(cloud, wanted)
             _say(f"Ready after {time.monotonic() - begin:.0f} s.")
     _say("Try:\n")
-    for command in files.first_commands(cloud.state):
+    for command in (
+        emulated.first_commands(cloud)
+        if emulated.NAME in cloud.processes.names
+        else files.first_commands(cloud.state)
+    ):
         _say(f"  {command}")
     _say('\n"make cloud-down" ends it.')
     return 0
@@ -97,6 +110,16 @@ def _host(text: str) -> tuple[str, pathlib.Path]:
     return name, pathlib.Path(path)
 
 
+def _emulated(text: str) -> tuple[str, str]:
+    name, _, kind = text.partition("=")
+    if not name or kind not in emulated.KINDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=MACHINE with a machine of"
+            f" {', '.join(emulated.KINDS)}"
+        )
+    return name, kind
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cloud",
@@ -119,6 +142,17 @@ def _parser() -> argparse.ArgumentParser:
         help="a compute host with the devices in FILE, the output of"
         " 'nova-gpu-host inventory -f json'; can be repeated; default is"
         " hgx-1 and hgx-2 with 8 H100 each",
+    )
+    kinds = " or ".join(emulated.KINDS)
+    up.add_argument(
+        "--emulated",
+        metavar="NAME=MACHINE",
+        type=_emulated,
+        action="append",
+        default=[],
+        help="a compute host that is an emulated machine with a real kernel,"
+        f" libvirt and nova-gpu-agent; MACHINE is {kinds}; can be repeated;"
+        " needs 2 GB of memory and some minutes each",
     )
     commands.add_parser("down", help="end it and remove its data")
     commands.add_parser("status", help="list its processes")
