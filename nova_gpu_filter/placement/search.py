@@ -43,6 +43,7 @@ def find_trees(
     :param limit: how many candidates the operator allows; None for any number.
     :raises NotComposableError: Placement does not answer with 200, or a device
         is a sharing provider.
+    :raises TooManyError: the answer was truncated before it came to each tree.
     """
     if question.has_many_rests:
         placement.open(question.rest_query)
@@ -80,6 +81,9 @@ def _find_by_rest(
     _refuse_sharing(found, devices, placement)
     is_truncated = _is_truncated(found, most)
     read = trees.read(question, found, devices[0], devices[1:])
+    if is_truncated and roots - {tree.root for tree in read}:
+        # They may be able to serve the rest, and would be lost.
+        raise query.TooManyError("too many ways to serve the rest")
     if is_truncated and not _find_sharing(placement):
         # Of these, no way to serve the rest would leave enough.
         read = trees.drop_short(question, read, found["provider_summaries"])

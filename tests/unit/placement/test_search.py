@@ -135,3 +135,22 @@ def test_of_too_many_ways_trees_that_can_have_none_are_dropped(
     found = search.find_trees(question, placement, 1)
     assert [tree.root for tree in found.provider_trees] == roots
     assert found.is_truncated is (ways > 1)
+
+
+def test_a_tree_that_a_truncated_answer_does_not_have_is_not_lost():
+    summaries = builders.host("a", 3) | builders.host("b", 3)
+
+    class Uneven(Placement):
+        def find_candidates(self, text, most, in_turn=False):
+            found = super().find_candidates(text, None, in_turn)
+            by_tree = sorted(
+                found["allocation_requests"],
+                key=lambda request: "b" in request["mappings"][""],
+            )
+            return found | {"allocation_requests": by_tree[:most]}
+
+    question = builders.question(3, others=PORT)
+    with pytest.raises(query.TooManyError):
+        search.find_trees(question, Uneven(summaries, ways=99), 1)
+    found = search.find_trees(question, Uneven(summaries, ways=8), 1000)
+    assert len(found.provider_trees) == 2
