@@ -13,6 +13,7 @@ from typing import Final
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
+from nova_gpu_filter import systemd
 from nova_gpu_filter.agent import daemon
 from nova_gpu_filter.agent import requests
 from nova_gpu_filter.agent import states
@@ -155,12 +156,25 @@ class Clean(_Change):
     word = "clean"
 
 
+class Unit(command.Command):
+    """Print the unit of systemd that runs the daemon."""
+
+    def run(self, _parsed_args: argparse.Namespace) -> int:
+        """Print the file."""
+        self.app.stdout.write(systemd.read_unit(systemd.AGENT))
+        return 0
+
+    def take_action(self, _parsed_args: argparse.Namespace) -> Any:
+        """Do nothing: :meth:`run` has done it."""
+
+
 _COMMANDS: Final[dict[str, type[command.Command]]] = {
     "list": List,
     "show": Show,
     "quarantine": Quarantine,
     "release": Release,
     "clean": Clean,
+    "unit": Unit,
     "fabric list": agent_fabric.List,
     "fabric audit": agent_fabric.Audit,
     "fabric hook": agent_fabric.Hook,

@@ -8,6 +8,7 @@ import os
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import files
+from nova_gpu_filter import systemd
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -25,8 +26,9 @@ _CHANGES, _REFUSED = 1, 2
 class Vgpu(base.HostCommand, command.Lister):
     """Make the VFs of this host, and their vGPU types, as a file declares.
 
-    'plan' prints what would be changed, 'apply' changes it, and 'show' lists
-    the devices that can have VFs, with what they have. What a guest or the
+    'plan' prints what would be changed, 'apply' changes it, 'show' lists the
+    devices that can have VFs, with what they have, and 'unit' prints the unit
+    of systemd that runs 'apply' before nova-compute. What a guest or the
     host uses is never changed, and devices that the file does not name are
     left alone.
 
@@ -41,7 +43,7 @@ class Vgpu(base.HostCommand, command.Lister):
         base.add_root(parser)
         parser.add_argument(
             "action",
-            choices=("plan", "apply", "show"),
+            choices=("plan", "apply", "show", "unit"),
             help="what to do",
         )
         parser.add_argument(
@@ -57,6 +59,9 @@ class Vgpu(base.HostCommand, command.Lister):
 
         :returns: 0, or 1 for changes to make, 2 for refusals, 3 for errors.
         """
+        if parsed_args.action == "unit":
+            self.app.stdout.write(systemd.read_unit(systemd.VGPU))
+            return 0
         self._exit_code = 0
         return super().run(parsed_args) or self._exit_code
 

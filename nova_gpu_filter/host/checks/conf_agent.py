@@ -80,6 +80,7 @@ def _finding(
         evidence=evidence,
         cures=(
             "pip install 'nova-gpu-filter[agent]'",
+            "nova-gpu-agent unit > /etc/systemd/system/nova-gpu-agent.service",
             "systemctl enable --now nova-gpu-agent",
         ),
     )

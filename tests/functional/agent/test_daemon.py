@@ -181,7 +181,7 @@ def test_devices_stay_as_they_were_after_a_restart(
     with Running(placement, tmp_path, node, capsys) as second:
         second.wait_for({GPU: "quarantined", OTHER: "free"})
         uuid = service.provider_uuid(f"{worlds.HOST}_{GPU.upper()}")
-        get = worlds.services.getter(second.adapter, "Placement", "1.31")
+        get = worlds.services.make_getter(second.adapter, "Placement", "1.31")
         until = time.monotonic() + 60
         # The ledger is first, Placement follows with the pass.
         while reserving.read_marked(get, reserving.Mark.QUARANTINED) != {uuid}:

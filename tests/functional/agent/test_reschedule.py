@@ -71,6 +71,7 @@ class Host:
         settings = daemon.read_options([str(options)]).gpu_agent
         self._ledger = ledger_lib.Ledger(str(path / "ledger"))
         self._domains = domains.Libvirt("qemu:///system", self.libvirt)
+        self._root = tree.root
         fabric = service.Service(
             settings,
             [conf],
@@ -120,6 +121,9 @@ class Host:
         """
         with (
             mock.patch.object(libvirt_hook, "ask", self._answer),
+            mock.patch.object(
+                libvirt_hook, "DEVICES", f"{self._root}/sys/bus/pci/devices"
+            ),
             mock.patch.object(sys, "stdin", io.StringIO(xml)),
             contextlib.redirect_stderr(io.StringIO()) as errors,
         ):

@@ -2,10 +2,17 @@
 
 """Devices of one-time use need somebody who gives them back."""
 
+import configparser
+from importlib import metadata
+import os
+import pathlib
+import re
+import shlex
 import socket
 
 import pytest
 
+from nova_gpu_filter.cmd import agent
 from nova_gpu_filter.conf import gpu_agent
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks.findings import Severity
@@ -36,9 +43,24 @@ def test_one_finding_where_a_spec_has_it(specs, is_running, severity):
     assert [one.severity for one in found] == [severity][: bool(severity)]
 
 
-def test_the_cure_starts_the_agent():
+def test_the_cure_starts_the_agent(capsys):
     [found] = _check(ONCE)
-    assert "systemctl enable --now nova-gpu-agent" in found.cures
+    install, write, enable = map(shlex.split, found.cures)
+    extra = re.fullmatch(r"nova-gpu-filter\[(.*)\]", install[-1])[1]
+    ours = metadata.metadata("nova-gpu-filter")
+    assert extra in ours.get_all("Provides-Extra")
+
+    *command, greater, path = write
+    assert (command.pop(0), greater) == ("nova-gpu-agent", ">")
+    assert path == f"/etc/systemd/system/{enable[-1]}.service"
+    assert agent.main(command) == 0
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(capsys.readouterr().out)
+    program, *arguments = unit["Service"]["ExecStart"].split()
+    assert pathlib.Path(program).name == "nova-gpu-agent"
+    assert os.access(program, os.X_OK)
+    assert arguments == ["run", "--config-file", "/etc/nova/nova.conf"]
+    assert unit["Install"]["WantedBy"]
 
 
 def test_a_socket_counts_when_a_process_listens_on_it(tmp_path):

@@ -2,6 +2,10 @@
 
 """Confidential computing modes of GPUs, as NVIDIA's programs print them."""
 
+import json
+import shlex
+import subprocess
+
 import pytest
 
 from nova_gpu_filter import exception
@@ -182,3 +186,33 @@ def test_a_capture_with_modes_is_checked_as_the_host(build, tmp_path, capsys):
             ]
         )
     assert shown[0] == shown[1] != []
+
+
+def test_the_cure_asks_for_the_modes_and_gives_them(
+    build, tmp_path, capsys, monkeypatch
+):
+    host = build("hgx_h100")
+    host.write(SNP, "Y")
+    monkeypatch.chdir(tmp_path)
+    root = ("--sysfs-root", str(host.root))
+
+    def check(*words):
+        app.main([*words, "-f", "json"])
+        return [
+            one
+            for one in json.loads(capsys.readouterr().out)
+            if one["Check"] == "confidential"
+        ]
+
+    (asked,) = check("check", *root, "--all")
+    ask, give = asked["Cure"]
+    # NVIDIA's program, which the operator has here.
+    (tmp_path / "nvidia_gpu_tools.py").write_text(
+        f"print({HEADING + line(GPU, 'CC mode is on')!r})"
+    )
+    subprocess.run(["/bin/sh", "-ec", ask], check=True)
+    program, *words = shlex.split(give)
+    assert program == "nova-gpu-host"
+    (found,) = check(*words)
+    assert found["Severity"] == "warning"
+    assert "gives such guests no devices" in found["Finding"]

@@ -6,12 +6,18 @@ import configparser
 import json
 import os
 import pathlib
+import shlex
 
 import pytest
 
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import vgpu
+from nova_gpu_filter.host.checks import declared_vfs
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
@@ -26,10 +32,6 @@ physical_functions:
     vfs: 4
     type: NVIDIA A40-8Q
 """
-_UNIT = (
-    pathlib.Path(__file__).parents[4]
-    / "etc/nova-gpu-filter/systemd/nova-gpu-vgpu.service"
-)
 
 
 @pytest.fixture
@@ -155,12 +157,34 @@ def test_apply_does_what_was_planned(capsys, fake, live, monkeypatch):
     assert "run it as root" in capsys.readouterr().err
 
 
-def test_the_unit_applies_the_file_before_nova_compute():
+def test_the_cure_of_check_makes_what_is_declared(capsys, fake, live):
+    fake.host.write(declaration.PATH, _ONE)
+
+    def find():
+        files = tree.Tree(str(fake.host.root))
+        host = reader.read(files)
+        context = Context(files, host, linking.join(host))
+        [found] = declared_vfs.check(context)
+        return found
+
+    found = find()
+    assert found.severity is Severity.WARNING
+    [cure] = found.cures
+    program, *words = shlex.split(cure)
+    assert program == "nova-gpu-host"
+    assert app.main(words) == 0
+    assert find().severity is Severity.OK
+
+
+def test_the_unit_applies_the_file_before_nova_compute(capsys):
+    assert app.main(["vgpu", "unit"]) == 0
     unit = configparser.ConfigParser(strict=False)
-    unit.read(_UNIT)
+    unit.read_string(capsys.readouterr().out)
     assert unit["Unit"]["ConditionPathExists"] == declaration.PATH
     assert "nova-compute.service" in unit["Unit"]["Before"].split()
-    _, *arguments = unit["Service"]["ExecStart"].split()
+    program, *arguments = unit["Service"]["ExecStart"].split()
+    assert pathlib.Path(program).name == "nova-gpu-host"
+    assert os.access(program, os.X_OK)
     assert arguments[:2] == ["vgpu", "apply"]
     parser = app.list_commands()["vgpu"].load()(None).get_parser("x")
     assert parser.parse_args(arguments[1:]).action == "apply"
