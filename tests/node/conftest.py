@@ -9,7 +9,6 @@ import pytest
 
 from cloud import control
 from tests.cloud import user as users
-from tests.cloud import waiting
 from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
 from tests.node import nodes
@@ -107,7 +106,7 @@ def _leave_nothing(cloud, all_nodes, user):
             and not nodes.reserved(cloud)
         )
 
-    assert waiting.until(is_free, 300), (
+    assert nodes.wait_until(is_free), (
         nodes.look(cloud, *all_nodes),
         nodes.reserved(cloud),
         *(node.agent_log() for node in all_nodes),

@@ -6,6 +6,7 @@ In each of them a real kernel has the devices, nova-gpu-host writes the
 configuration, and nova-compute gives them to guests with a real libvirt.
 """
 
+from collections.abc import Callable
 from collections.abc import Collection
 import contextlib
 import dataclasses
@@ -37,8 +38,9 @@ _NETWORK = "10.9.0"
 _SSH_PORT = 22
 _DISK = "var-lib.ext4"
 _DISK_BYTES = 512 << 20
-START_SECONDS = 600.0
+START_SECONDS = 900.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
+_PATIENCE_SECONDS = 300.0
 
 _CHANGES: configs.Sections = {
     "DEFAULT": {
@@ -229,7 +231,7 @@ class Node:
     def lose_power(self) -> None:
         """Switch the machine off, whatever it does."""
         self.guest.kill()
-        assert waiting.until(lambda: not self._is_listening(), 120)
+        assert wait_until(lambda: not self._is_listening())
 
     def power_on(self) -> None:
         """Boot, and start everything as systemd would."""
@@ -265,7 +267,7 @@ class Node:
     def kill(self) -> None:
         """End nova-compute at once, wherever it is."""
         self.guest.shell("pkill -9 -f nova[.]cmd")
-        assert waiting.until(lambda: not self._is_listening()), self._said()
+        assert wait_until(lambda: not self._is_listening()), self._said()
 
     def restart_libvirt(self) -> None:
         """Kill libvirtd, and start it as systemd would."""
@@ -293,7 +295,7 @@ class Node:
             found = {state for state, _ in devices.values()}
             return bool(found) and found <= {*states}
 
-        assert waiting.until(are_clean, 300), self.agent_log()
+        assert wait_until(are_clean), self.agent_log()
 
     def list_devices(self) -> dict[str, tuple[str, str]]:
         """Ask nova-gpu-agent: PCI address -> state and reason."""
@@ -405,6 +407,11 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    """Wait until something is so, as long as an emulated machine may take."""
+    return waiting.until(is_so, _PATIENCE_SECONDS)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 """Makes servers as a user does, and looks at their devices everywhere."""
 
 from cloud import domain_xml
-from tests.cloud import waiting
 from tests.node import nodes
 from tests.node import offers
 
@@ -50,7 +49,7 @@ def read_console(user, uuid):
         said[:] = shown.split("\n")
         return "end" in said
 
-    assert waiting.until(has_ended, 300), said
+    assert nodes.wait_until(has_ended), said
     return said
 
 

@@ -4,7 +4,6 @@
 
 import json
 
-from tests.cloud import waiting
 from tests.node import nodes
 from tests.node.servers import create
 from tests.node.servers import expect_devices
@@ -18,7 +17,7 @@ def test_a_gpu_is_cleaned_after_each_server_and_used_again(cloud, node, user):
     for name in ("first", "second"):
         pair = create(user, name, "k2.2")["id"]
         assert sorted(expect_devices(cloud, node, user, pair, 2)) == gpus
-        assert waiting.until(
+        assert nodes.wait_until(
             lambda: (
                 {state for state, _ in node.list_devices().values()}
                 == {"in-use"}
@@ -27,7 +26,7 @@ def test_a_gpu_is_cleaned_after_each_server_and_used_again(cloud, node, user):
         # Nova has reserved them, and nobody gets what is dirty.
         assert nodes.reserved(cloud) == 2
         assert user.delete([pair]) == []
-        assert waiting.until(lambda: not nodes.reserved(cloud), 300), (
+        assert nodes.wait_until(lambda: not nodes.reserved(cloud)), (
             node.agent_log()
         )
         for gpu in gpus:
@@ -43,7 +42,7 @@ def test_a_gpu_waits_for_an_agent_that_was_killed(cloud, node, user):
     node.kill_agent()
     assert user.delete([uuid]) == []
     # Nobody can have it, for as long as no agent runs.
-    assert waiting.until(lambda: not nodes.look(cloud, node).placement)
+    assert nodes.wait_until(lambda: not nodes.look(cloud, node).placement)
     assert nodes.reserved(cloud) == 1
     for_both = create(user, "refused", "k2.2", wait=False)["id"]
     [server] = user.settle([for_both])
@@ -62,7 +61,7 @@ def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     [gpu] = expect_devices(cloud, node, user, uuid, 1)
     name = f"{node.name}_{gpu}"
     user.openstack("gpu", "device", "quarantine", name, "-f", "json")
-    assert waiting.until(
+    assert nodes.wait_until(
         lambda: node.list_devices()[gpu][0] == "quarantined"
     ), node.agent_log()
     assert expect_devices(cloud, node, user, uuid, 1) == [gpu]
@@ -71,6 +70,6 @@ def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     assert expect_devices(cloud, node, user, other, 1) != [gpu]
     assert nodes.reserved(cloud) == 2
     user.openstack("gpu", "device", "release", name, "-f", "json")
-    assert waiting.until(lambda: node.list_devices()[gpu][0] == "free"), (
+    assert nodes.wait_until(lambda: node.list_devices()[gpu][0] == "free"), (
         node.agent_log()
     )

@@ -2,7 +2,6 @@
 
 """What a server does in its life, and what becomes of its devices."""
 
-from tests.cloud import waiting
 from tests.node import nodes
 from tests.node import offers
 from tests.node.servers import count_working
@@ -57,12 +56,12 @@ def test_a_resize_holds_both_gpus_until_it_is_confirmed_or_reverted(
         user.openstack("server", "resize", way, uuid)
         user.settle([uuid], ["ACTIVE", "ERROR"], 300)
         # nova-compute frees the other one after the server is ACTIVE.
-        assert waiting.until(
+        assert nodes.wait_until(
             lambda: len(nodes.look(cloud, node).placement) == 1
         )
-        assert waiting.until(lambda: len(nodes.look(cloud, node).nova) == 1)
+        assert nodes.wait_until(lambda: len(nodes.look(cloud, node).nova) == 1)
         # That which was left is cleaned; a server's own is reserved.
-        assert waiting.until(lambda: nodes.reserved(cloud) == 1, 300), (
+        assert nodes.wait_until(lambda: nodes.reserved(cloud) == 1), (
             node.agent_log()
         )
         assert expect_devices(cloud, node, user, uuid, 1) == [left]
@@ -75,7 +74,7 @@ def test_a_shelved_server_frees_its_gpu_and_gets_one_again(cloud, node, user):
     user.openstack("server", "shelve", uuid)
     user.settle([uuid], ["SHELVED_OFFLOADED", "ERROR"], 300)
     assert user.servers()[uuid]["status"] == "SHELVED_OFFLOADED"
-    assert waiting.until(lambda: not nodes.look(cloud, node).nova)
+    assert nodes.wait_until(lambda: not nodes.look(cloud, node).nova)
     view = nodes.look(cloud, node)
     assert (view.placement, view.libvirt) == ({}, {})
 
@@ -102,6 +101,8 @@ def test_a_server_that_is_deleted_while_it_is_built_holds_nothing(
     cloud, node, user
 ):
     uuid = create(user, "briefly", wait=False)["id"]
-    assert waiting.until(lambda: uuid in nodes.look(cloud, node).nova.values())
+    assert nodes.wait_until(
+        lambda: uuid in nodes.look(cloud, node).nova.values()
+    )
     # Then the fixture looks whether everything is free.
     assert user.delete([uuid]) == []

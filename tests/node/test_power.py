@@ -2,7 +2,6 @@
 
 """The host is switched off and on again."""
 
-from tests.cloud import waiting
 from tests.node import nodes
 from tests.node.servers import count_working
 from tests.node.servers import create
@@ -20,7 +19,7 @@ def test_a_server_runs_again_with_its_gpu_after_a_loss_of_power(
     assert nodes.reserved(cloud) == 1
     node.power_on()
 
-    assert waiting.until(lambda: uuid in node.domains(), 300)
+    assert nodes.wait_until(lambda: uuid in node.domains())
     user.settle([uuid], ["ACTIVE"], 300)
     assert expect_devices(cloud, node, user, uuid, 1) == [held]
     assert count_working(read_console(user, uuid)) == 1

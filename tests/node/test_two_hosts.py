@@ -4,7 +4,6 @@
 
 import pytest
 
-from tests.cloud import waiting
 from tests.node import nodes
 from tests.node.servers import NEWER
 from tests.node.servers import count_working
@@ -44,7 +43,7 @@ def test_a_cold_migration_is_reverted_and_confirmed(
 
         user.openstack("server", "migration", way, uuid)
         user.settle([uuid], ["ACTIVE", "ERROR"], 300)
-        assert waiting.until(
+        assert nodes.wait_until(
             lambda: (
                 len(nodes.look(cloud, node, other_node).placement)
                 == len(nodes.look(cloud, node, other_node).nova)
@@ -52,7 +51,7 @@ def test_a_cold_migration_is_reverted_and_confirmed(
             )
         )
         # What was left is cleaned, and offered again.
-        assert waiting.until(lambda: nodes.reserved(cloud) == 1, 300), (
+        assert nodes.wait_until(lambda: nodes.reserved(cloud) == 1), (
             node.agent_log(),
             other_node.agent_log(),
         )
@@ -86,11 +85,11 @@ def test_a_server_is_evacuated_and_what_it_had_is_cleaned(
     user.openstack(*service, "--up", *of_node)
     node.power_on()
     assert uuid not in node.domains()
-    assert waiting.until(
+    assert nodes.wait_until(
         lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1, 300
     )
     assert expect_devices(cloud, other_node, user, uuid, 1) == [held]
-    assert waiting.until(lambda: nodes.reserved(cloud) == 1, 300), (
+    assert nodes.wait_until(lambda: nodes.reserved(cloud) == 1), (
         node.agent_log()
     )
     assert node.list_devices()[left][0] == "free"
