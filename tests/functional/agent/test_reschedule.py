@@ -14,8 +14,12 @@ import time
 from unittest import mock
 
 import fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
 import pytest
 
+from demo import chapter_topology
+from demo import cloud as embedded
+from demo import fake_machines
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import daemon
@@ -29,6 +33,7 @@ from nova_gpu_filter.agent.fabric import service
 from nova_gpu_filter.agent.states import State
 from nova_gpu_filter.fleet import api
 from tests import sysfs_trees
+from tests.functional.osc import shell
 from tests.unit.agent import fakes
 from tests.unit.agent.fabric import managers
 
@@ -149,10 +154,6 @@ class Host:
 @pytest.fixture
 def cloud():
     """A cloud of two HGX H100 with their tags."""
-    from demo import chapter_topology
-    from demo import cloud as embedded
-    from demo import fake_machines
-
     with embedded.EmbeddedCloud(
         chapter_topology.CONF, extend_placement=True
     ) as running:
@@ -165,10 +166,6 @@ def cloud():
 @pytest.fixture
 def hosts(cloud, tmp_path):
     """The agents, which have cleaned all GPUs; libvirt calls their hooks."""
-    from demo import chapter_topology
-    from demo import cloud as embedded
-    from tests.functional.osc import shell
-
     conf = str(embedded.CONF_DIR / chapter_topology.CONF)
     placement = shell.connection(cloud).placement
     made = {}
@@ -194,8 +191,6 @@ def hosts(cloud, tmp_path):
 
 def have_libvirt_call_hooks(cloud, hosts):
     """Have Nova's fake libvirt do at a start what libvirt does."""
-    from nova.tests.fixtures import libvirt as fakelibvirt
-
     start = fakelibvirt.Domain.createWithFlags
 
     def find_host(domain):
