@@ -2,6 +2,7 @@
 
 """The commands ``openstack gpu device quarantine`` and ``release``."""
 
+import abc
 import argparse
 import logging
 
@@ -44,9 +45,9 @@ class _ChangeDevice(base.GpuCommand):
         for device in found:
             self.change(device)
 
+    @abc.abstractmethod
     def change(self, device: model.Device) -> None:
         """Change one device."""
-        raise NotImplementedError
 
 
 class QuarantineDevice(_ChangeDevice):

@@ -31,11 +31,12 @@ BASE_PACKAGES = 25
 HOST = ("nova-gpu-host", "--help")
 
 COMMANDS = {
-    "": [HOST],
+    "": [HOST, ("nova-gpu-host", "vgpu", "unit")],
     "agent": [
         HOST,
         ("nova-gpu-agent", "--help"),
         ("nova-gpu-agent", "run", "--help"),
+        ("nova-gpu-agent", "unit"),
     ],
     "scheduler": [
         HOST,

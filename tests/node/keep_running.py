@@ -3,8 +3,8 @@
 """``python -m tests.node.keep_running READY NAME=MACHINE...``.
 
 Adds emulated compute hosts to the cloud of ``CLOUD_DIR``, and ends them when
-it gets SIGTERM. When they are ready the file READY has the commands
-that log in to them.
+it gets SIGTERM. When they are ready, the file READY has commands that show
+what can be done with them.
 """
 
 from collections.abc import Sequence
