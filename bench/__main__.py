@@ -55,7 +55,8 @@ def main() -> int:
         type=int,
         action="append",
         metavar="N",
-        help="for e2e: measure so many hosts, may be given several times",
+        help="for e2e: measure so many hosts, 2 or more; may be given several"
+        " times",
     )
     parser.add_argument(
         "--plot",

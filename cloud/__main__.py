@@ -53,7 +53,11 @@ def _up(args: argparse.Namespace) -> int:
                     "An emulated host takes 5 minutes or more; progress is in"
                     f" {cloud.processes.log(emulated.NAME)}"
                 )
-                emulated.start(cloud, wanted)
+                try:
+                    emulated.start(cloud, wanted)
+                except BaseException:
+                    cloud.down()
+                    raise
             _say(f"Ready after {time.monotonic() - begin:.0f} s.")
     _say("Try:\n")
     for command in (

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 NAME = "emulated-hosts"
 """Of the process that has them."""
-KINDS = ("k2-node", "hgx-8gpu")
-"""Machines that there are: a GRID K2, a board with eight H100."""
+KINDS = ("k2-node",)
+"""Machines that there are: one with a GRID K2."""
 
 # A processor that is emulated needs minutes for what takes seconds.
 _PATIENCE_SECONDS = 3600.0

@@ -2,6 +2,7 @@
 
 """Reads the hosts of a cloud: devices from Placement, services from Nova."""
 
+import functools
 import logging
 
 from nova_gpu_filter.fleet import api
@@ -52,12 +53,12 @@ def read(
 def _read_trees(
     ask_placement: api.Get, name: str | None, with_bare_metal: bool
 ) -> tuple[model.Host, ...]:
-    nodes = (
-        bare_metal.read_nodes(ask_placement, name) if with_bare_metal else ()
-    )
+    # Both ask which providers there are.
+    ask = functools.cache(ask_placement)
+    nodes = bare_metal.read_nodes(ask, name) if with_bare_metal else ()
     try:
         return (
-            *provider_trees.read_hosts(ask_placement, name, True),
+            *provider_trees.read_hosts(ask, name, True),
             *nodes,
         )
     except (errors.NoDevices, errors.Unknown):

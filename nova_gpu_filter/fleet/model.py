@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The hosts of a cloud and their devices: plain, immutable data."""
+"""Hosts, devices, servers and flavors of a cloud: plain, immutable data."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping

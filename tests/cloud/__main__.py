@@ -16,6 +16,7 @@ import os
 import statistics
 import sys
 import time
+import traceback
 
 from bench import report
 from cloud import bootstrap
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with cloud.state.exclusive():
                 cloud.down()
     except (AssertionError, errors.CloudError) as error:
-        result.errors.append(str(error))
+        result.errors.append(str(error) or traceback.format_exc())
     finally:
         _say(result.as_text())
     return int(bool(result.errors))

@@ -24,12 +24,7 @@ from tests.node import offers
 _MACHINES = dict(
     zip(
         emulated.KINDS,
-        (
-            emulated_machines.K2_NODE,
-            dataclasses.replace(
-                emulated_machines.HGX, memory_mib=2200, is_networked=True
-            ),
-        ),
+        (emulated_machines.K2_NODE,),
         strict=True,
     )
 )

@@ -172,10 +172,7 @@ class Node:
         self._configure(
             "--one-time-use", "--write", "/etc/nova/3-devices.conf"
         )
-        aliases = self._configure(
-            "--role", "controller", "--alias", self._alias
-        )
-        (etc / "4-aliases.conf").write_text(aliases)
+        (etc / "4-aliases.conf").write_text(self._write_aliases())
         if self._has_old_names:
             for name in ("3-devices.conf", "4-aliases.conf"):
                 text = (etc / name).read_text()
@@ -189,9 +186,7 @@ class Node:
 
     def add_aliases(self) -> None:
         """Write the alias for the controller's services, and restart them."""
-        aliases = self._configure(
-            "--role", "controller", "--alias", self._alias
-        )
+        aliases = self._write_aliases()
         with open(self._cloud.files.path("nova/nova.conf"), "a") as file:
             file.write(aliases)
         self._cloud.restart("nova-api", "nova-conductor", "nova-scheduler")
