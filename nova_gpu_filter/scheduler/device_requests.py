@@ -18,6 +18,17 @@ def asks_for_devices(spec_obj) -> bool:
     return bool(spec_obj.pci_requests and spec_obj.pci_requests.requests)
 
 
+def names_alias(spec_obj) -> bool:
+    """Whether a request spec has a PCI request of its flavor.
+
+    Those of ports are not what ``gpu:spread`` is about.
+    """
+    return asks_for_devices(spec_obj) and any(
+        asked.alias_name is not None
+        for asked in spec_obj.pci_requests.requests
+    )
+
+
 def read_spec_obj(spec_obj) -> request.DeviceRequests:
     """Read the PCI requests and the policies of the flavor.
 
@@ -28,7 +39,8 @@ def read_spec_obj(spec_obj) -> request.DeviceRequests:
     if flavor is not None and "extra_specs" in flavor:
         try:
             link_policy = policy.parse(flavor.extra_specs or {})
-            spread = policy.parse_spread(flavor.extra_specs or {})
+            if names_alias(spec_obj):
+                spread = policy.parse_spread(flavor.extra_specs or {})
         except policy.PolicyError as exc:
             name = flavor.name if "name" in flavor else "of the server"
             bad_link_policy = f"flavor {name}: {exc}"

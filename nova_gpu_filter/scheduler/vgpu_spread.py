@@ -28,7 +28,8 @@ def order_candidates(host_states: list, spec_obj) -> None:
     Nothing is done for flavors without it, and those with fewer than two
     request groups of their own for vGPUs, between which to choose.
 
-    :param spec_obj: a ``nova.objects.RequestSpec`` without PCI requests.
+    :param spec_obj: a ``nova.objects.RequestSpec`` whose flavor has no PCI
+        alias.
     """
     flavor = spec_obj.flavor if "flavor" in spec_obj else None
     if flavor is None or "extra_specs" not in flavor:

@@ -96,9 +96,9 @@ class GpuPciPassthroughFilter(
         # The same for all hosts, so it is asked here, not for each.
         if utils.request_is_rebuild(spec_obj):
             return host_states
+        if self._matcher.orders and not device_requests.names_alias(spec_obj):
+            vgpu_spread.order_candidates(host_states, spec_obj)
         if not device_requests.asks_for_devices(spec_obj):
-            if self._matcher.orders:
-                vgpu_spread.order_candidates(host_states, spec_obj)
             return host_states
         question = _Question.from_spec_obj(spec_obj)
         token = _question.set(question)

@@ -54,6 +54,16 @@ def test_a_bad_policy_is_told_with_flavor_key_and_value(extra_specs, says):
         assert words in read.bad_link_policy
 
 
+def test_devices_of_ports_are_not_spread():
+    asked = spec_obj({"gpu:spread": "pack"})
+    assert device_requests.read_spec_obj(asked).spread is not None
+    [request] = asked.pci_requests.requests
+    request.alias_name = None
+    assert not device_requests.names_alias(asked)
+    read = device_requests.read_spec_obj(asked)
+    assert (read.spread, read.bad_link_policy) == (None, None)
+
+
 def test_the_seed_is_the_instance():
     read = device_requests.read_spec_obj(
         spec_obj(instance_uuid=uuids.instance)

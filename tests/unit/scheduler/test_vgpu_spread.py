@@ -6,6 +6,7 @@ import itertools
 import logging
 
 from nova import objects
+from nova.pci import stats
 from nova.scheduler import host_manager
 from oslo_config import fixture as config_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -36,14 +37,27 @@ def candidates(groups=2, gpus=3):
     ]
 
 
-def order(specs, found=None, **hints):
+def order(specs, found=None, requests=(), **hints):
     """What the filter leaves of the candidates of a host, in its order."""
     state = host_manager.HostState("host", "host", uuids.cell)
     state.allocation_candidates = candidates() if found is None else found
+    state.pci_stats = stats.PciDeviceStats(objects.NUMATopology(cells=[]))
+    state.pci_stats.pools = [
+        {
+            "vendor_id": "15b3",
+            "product_id": "101e",
+            "numa_node": 0,
+            "dev_type": "type-VF",
+            "physical_network": "net",
+            "remote_managed": "false",
+            "count": 3,
+        }
+    ]
     spec_obj = objects.RequestSpec(
         instance_uuid=uuids.instance,
         scheduler_hints=hints,
-        pci_requests=objects.InstancePCIRequests(requests=[]),
+        pci_requests=objects.InstancePCIRequests(requests=list(requests)),
+        numa_topology=None,
         flavor=objects.Flavor(name="desktop", extra_specs=specs),
     )
     assert gpu_pci_passthrough.GpuPciPassthroughFilter().filter_all(
@@ -110,6 +124,17 @@ def test_other_groups_do_not_count():
     ]
     specs = {**GROUPS, "resources_nic:VCPU": "1", "gpu:spread": "pack"}
     assert order(specs, found) == found[::-1]
+
+
+def test_a_port_with_a_device_changes_nothing_of_it():
+    port = objects.InstancePCIRequest(
+        count=1,
+        request_id=uuids.port,
+        requester_id=uuids.port,
+        spec=[{"physical_network": "net", "dev_type": "type-VF"}],
+    )
+    specs = {**GROUPS, "gpu:spread": "pack"}
+    assert order(specs, requests=[port]) == order(specs) != candidates()
 
 
 def test_a_bad_value_is_told_once_and_has_no_effect(caplog):
