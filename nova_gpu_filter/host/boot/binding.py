@@ -12,6 +12,7 @@ import dataclasses
 
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.checks import iommu
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import fragment
@@ -101,10 +102,14 @@ def commands(
     again = context.rebuild_initramfs()
     if boot.lacks_modprobe_options:
         again = (
-            "sed -i 's/^HOOKS=./&modconf /' /etc/mkinitcpio.conf",
+            initramfs.add_modconf(context.tree),
             *again,
         )
-    return (f"{config('--modprobe')} > {_MODPROBE}", *first, *again)
+    return tuple(
+        dict.fromkeys(
+            (f"{config('--modprobe')} > {_MODPROBE}", *first, *again)
+        )
+    )
 
 
 def load_at_boot(context: Context, driver: str) -> tuple[str, ...]:

@@ -151,23 +151,47 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
     """Say how vfio-pci gets before a module, as commands to type."""
     path = named.evidence.path
     if named.maker is INITRAMFS_TOOLS:
-        return (f"sed -i '1i vfio-pci' {MODULES}",)
+        return (
+            f"sed -i '1i vfio-pci' {MODULES}"
+            if tree.read(MODULES)
+            else f"echo vfio-pci > {MODULES}",
+        )
     if named.maker is DRACUT:
         return (
+            *(
+                ()
+                if path == DRACUT_CONF or tree.is_directory(DRACUT_PLACES[0])
+                else (f"mkdir -p {DRACUT_PLACES[0]}",)
+            ),
             "echo 'force_drivers+=\" vfio-pci \"'"
             f" > {DRACUT_PLACES[0]}/00-vfio-pci.conf"
             if path != DRACUT_CONF
             else f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
         )
-    text = tree.read(MKINITCPIO) or ""
-    commands = [
-        f"sed -i 's/^MODULES=./&vfio_pci vfio vfio_iommu_type1 /' {MKINITCPIO}"
-        if re.search("^MODULES=", text, re.MULTILINE)
-        else f"echo 'MODULES=(vfio_pci vfio vfio_iommu_type1)' >> {MKINITCPIO}"
-    ]
-    if not named.has_modprobe_options:
-        commands.append(f"sed -i 's/^HOOKS=./&modconf /' {MKINITCPIO}")
-    return tuple(commands)
+    # The last file that sets the array counts; what adds to it comes after.
+    setting = mkinitcpio_file(tree, "MODULES")
+    return (
+        f"sed -i 's/^MODULES=./&vfio_pci vfio vfio_iommu_type1 /' {setting}"
+        if setting
+        else "sed -i '1i MODULES=(vfio_pci vfio vfio_iommu_type1)'"
+        f" {MKINITCPIO}",
+        *([] if named.has_modprobe_options else [add_modconf(tree)]),
+    )
+
+
+def add_modconf(tree: tree_lib.Tree) -> str:
+    """Say how modprobe's configuration gets into mkinitcpio's initramfs."""
+    path = mkinitcpio_file(tree, "HOOKS") or MKINITCPIO
+    return f"sed -i 's/^HOOKS=./&modconf /' {path}"
+
+
+def mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
+    """Find the file that sets an array of mkinitcpio; None: none does."""
+    found = None
+    for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
+        if re.search(f"^{array}=", tree.read(path) or "", re.MULTILINE):
+            found = path
+    return found
 
 
 def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
@@ -261,6 +285,11 @@ def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
             break
 
 
+def strip_comments(text: str) -> str:
+    """Leave out the comments of a file that bash reads."""
+    return re.sub(r"(?m)(^|\s)#.*", "", text)
+
+
 def _read_mkinitcpio(
     tree: tree_lib.Tree,
 ) -> tuple[list[tuple[str, Evidence]], tuple[list[str], Evidence] | None]:
@@ -268,7 +297,7 @@ def _read_mkinitcpio(
     modules: list[tuple[str, Evidence]] = []
     hooks: tuple[list[str], Evidence] | None = None
     for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
-        text = tree.read(path) or ""
+        text = strip_comments(tree.read(path) or "")
         for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
             evidence = Evidence(path, " ".join(match[0].split()))

@@ -110,9 +110,12 @@ class Boot:
             and function.modalias is not None
             and fnmatch.fnmatchcase(function.modalias, directive.words[1])
         }
-        if aliased:
-            return tuple(sorted(aliased - {VFIO}))
-        return self._modules.candidates(function)
+        known = self._modules.candidates(function)
+        if not aliased:
+            return known
+        # Nobody loads what is built in: it is there already.
+        builtin = {one for one in known if self.is_builtin(one)}
+        return tuple(sorted((aliased - {VFIO, "off"}) | builtin))
 
     @property
     def is_vfio_builtin(self) -> bool:

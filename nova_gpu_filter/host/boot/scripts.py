@@ -86,7 +86,7 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
             text = strip_comments(tree.read(path) or "")
             if _BINDS.search(text):
                 yield Script(path, text, bool(_TAKES.search(text)))
-    for path in RC_LOCAL:
+    for path in filter(tree.is_executable, RC_LOCAL):
         text = strip_comments(tree.read(path) or "")
         if _BINDS.search(text) and _TAKES.search(text):
             yield Script(path, text, True)

@@ -44,9 +44,9 @@ def check(
                 cure=f"# take {group.type_id} out of"
                 f" [devices]enabled_mdev_types in {options.source}",
             )
-            continue
         for text in group.device_addresses:
-            yield from _address(host, options, group, text)
+            if offering:
+                yield from _address(host, options, group, text)
             if text in owner:
                 yield _finding(
                     options,

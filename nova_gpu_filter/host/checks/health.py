@@ -17,6 +17,7 @@ import dataclasses
 import re
 
 from nova_gpu_filter import sizes
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -352,7 +353,8 @@ def _link(
 
 
 def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    # 64 bits have 20 digits at most.
+    return int(text) if text and re.fullmatch("[0-9]{1,20}", text) else None
 
 
 def count_errors(
@@ -408,20 +410,15 @@ def _errors_of_port(context: Context, device: Function) -> Iterator[Finding]:
     port = device.bridges[0] if device.bridges else None
     if port is None:
         return
-    below = [
-        address
-        for function in context.host.functions
-        if port in function.bridges
-        for address in (*function.bridges, function.address)
-    ]
     for counter in PORT_COUNTERS:
         path = f"{reader.DEVICES}/{port}/{counter.name}"
         count = _count(context.tree.read(path))
-        if not count:
+        if count is None or count < counter.at_least:
             continue
+        # Disks, and what else is in no inventory, send messages, too.
         told = sum(
             _total(context.tree, counter.of_devices, address)
-            for address in dict.fromkeys(below)
+            for address in _below(context.tree, port)
         )
         if count - told < counter.at_least:
             continue
@@ -438,6 +435,16 @@ def _errors_of_port(context: Context, device: Function) -> Iterator[Finding]:
                 " card and its riser again, or try another slot",
             ),
         )
+
+
+def _below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
+    """Yield a port and all that is below it now."""
+    place = f"{tree.resolve(f'{reader.DEVICES}/{port}')}/"
+    for name in tree.entries(reader.DEVICES):
+        address = address_lib.find(name)
+        below = f"{tree.resolve(f'{reader.DEVICES}/{name}')}/"
+        if address and below.startswith(place):
+            yield address
 
 
 def _total(tree: tree_lib.Tree, name: str, address: PciAddress) -> int:

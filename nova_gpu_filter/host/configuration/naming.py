@@ -11,6 +11,7 @@ import re
 from nova_gpu_filter import exception
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.nova_rules import names as nova_names
 
 _PREFIXES = {
@@ -189,7 +190,8 @@ def traits(function: Function) -> tuple[str, ...]:
 def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
     """Name what a host is as a whole: of which GPUs, and how many there are.
 
-    Display adapters and VFs do not count.
+    Display adapters and VFs do not count, nor do graphics of the processor
+    beside other GPUs.
 
     :returns: sorted; empty for a host without GPUs.
     """
@@ -200,6 +202,16 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
         and function.physfn is None
         and not function.is_display_only
     ]
+    # By their ids: in a ramdisk nobody has a driver.
+    cards = [
+        function
+        for function in gpus
+        if displays.find_processor(
+            function.address, function.vendor_id, function.product_id
+        )
+        is None
+    ]
+    gpus = cards or gpus
     found = {trait for function in gpus for trait in traits(function)}
     if gpus:
         found.add(f"CUSTOM_GPU_COUNT_{len(gpus)}")

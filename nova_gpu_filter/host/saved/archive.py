@@ -18,6 +18,7 @@ class Entry:
     content: bytes | None = None
     target: str | None = None
     modified: float = 0.0
+    is_executable: bool = False
 
 
 def write(
@@ -47,6 +48,8 @@ def write(
                 archive.addfile(member)
             else:
                 member.size = len(entry.content)
+                if entry.is_executable:
+                    member.mode = 0o755
                 archive.addfile(member, io.BytesIO(entry.content))
             count += 1
     return count

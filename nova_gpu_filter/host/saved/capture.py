@@ -9,6 +9,7 @@ passwords and keys are not kept.
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+import dataclasses
 import os
 import re
 
@@ -128,7 +129,7 @@ def entries(
         if path is None or path in seen or (entry.target and not target):
             continue
         seen.add(path)
-        yield Entry(path, entry.content, target, entry.modified)
+        yield dataclasses.replace(entry, path=path, target=target)
 
 
 def _learn(tree: tree_lib.Tree) -> Tokens:

@@ -104,7 +104,8 @@ def modprobe(tokens: Tokens, text: str) -> list[str]:
             case ["alias", pattern, module, *_] if re.fullmatch(
                 r"pci:[\w*\[\]?-]{1,200}", pattern
             ):
-                kept.append(f"alias {pattern} {tokens.module(module)}")
+                target = module if module == "off" else tokens.module(module)
+                kept.append(f"alias {pattern} {target}")
             case ["softdep", module, *others]:
                 names = [
                     one if one in ("pre:", "post:") else tokens.module(one)
@@ -171,7 +172,9 @@ _HOOKS = ("modconf", initramfs.KMS)
 def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
     """Keep modules and hooks of mkinitcpio."""
     kept = []
-    for match in initramfs.MKINITCPIO_ARRAY.finditer(text):
+    for match in initramfs.MKINITCPIO_ARRAY.finditer(
+        initramfs.strip_comments(text)
+    ):
         words = match[3].split()
         if match[1] == "HOOKS":
             shown = " ".join(

@@ -30,10 +30,16 @@ def lines(
 
 
 def entry(tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]) -> Entry:
-    """Make a file of lines, as old as the one that they are from."""
+    """Make a file of lines, with age and mode of the one they are from."""
     text = "".join(f"{line}\n" for line in kept_lines)
     modified = tree.modified(path) or 0.0
-    return Entry(path, text.encode("utf-8", "replace"), modified=modified)
+    return Entry(
+        path,
+        text.encode("utf-8", "replace"),
+        modified=modified,
+        # systemd runs /etc/rc.local only if it is.
+        is_executable=tree.is_executable(path),
+    )
 
 
 def keep(tree: tree_lib.Tree, tokens: Tokens, path: str) -> Iterator[Entry]:

@@ -266,12 +266,19 @@ def find_of_processor(
         for name in files
     ):
         return None
+    row = find_processor(address, vendor_id, product_id)
+    return row if row is not None and driver in row.drivers else None
+
+
+def find_processor(
+    address: PciAddress, vendor_id: int, product_id: int
+) -> OfProcessor | None:
+    """Find whose graphics a display is, whatever uses it; None: a card's."""
     for row in OF_PROCESSORS:
         if (
             row.vendor_id == vendor_id
             and (not row.product_ids or product_id in row.product_ids)
             and row.address in (None, address)
-            and driver in row.drivers
         ):
             return row
     return None

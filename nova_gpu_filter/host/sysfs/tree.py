@@ -180,6 +180,11 @@ class Tree:
         mode = self._mode(path)
         return mode is not None and stat.S_ISDIR(mode)
 
+    def is_executable(self, path: str) -> bool:
+        """Tell whether a file may be run as a program."""
+        mode = self._mode(path)
+        return mode is not None and bool(mode & 0o111)
+
     def _mode(self, path: str) -> int | None:
         place = self.resolve(path)
         if place is None:

@@ -8,6 +8,7 @@ import pytest
 
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.boot import vfio_ids
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
@@ -561,7 +562,39 @@ OVERRIDE = BIND.splitlines()[0]
                 ("/etc/rc.d/rc.local", f"#!/bin/sh\n{BIND}", ()),
                 ("/etc/rc.local", f"#!/bin/sh\n{OVERRIDE}", BOTH),
                 ("/etc/rc.local", "#!/bin/sh\n# unbind\nexit 0", BOTH),
+                # It may not be run.
+                ("/etc/rc.local", f"# mode 0644\n{BIND}", BOTH),
             )
+        ),
+        # What is built in is there, whatever aliases say.
+        *(
+            (
+                {
+                    "/etc/modprobe.d/a.conf": f"{IDS}\n"
+                    f"alias pci:v000010DEd* {target}",
+                    BUILTIN: "kernel/drivers/gpu/drm/nouveau/nouveau.ko",
+                },
+                ("nouveau",),
+            )
+            for target in ("vfio-pci", "off")
+        ),
+        ({"/etc/modprobe.d/a.conf": "alias pci:v000010DEd* off"}, ()),
+        # A comment is none of the modules and hooks.
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/mkinitcpio.conf": "MODULES=(\n # vfio_pci\n nouveau)\n"
+                "HOOKS=(modconf)",
+            },
+            BOTH,
+        ),
+        (
+            {
+                "/etc/modprobe.d/a.conf": IDS,
+                "/etc/mkinitcpio.conf": "MODULES=(vfio_pci)\n"
+                "HOOKS=(base # modconf\n)",
+            },
+            BOTH,
         ),
         # What all drivers of displays depend on.
         (
@@ -657,6 +690,8 @@ def test_what_works_is_told_from_what_does_nothing(
 ):
     for path, content in files.items():
         host.write(path, content)
+        if path in scripts.RC_LOCAL and "0644" not in content:
+            host.path(path).chmod(0o755)
     assert boot_of(host).grabbers(gpu()) == grabbers
     place = tmp_path_factory.mktemp("capture")
     top = captures.take(host.root, place)

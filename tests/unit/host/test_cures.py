@@ -110,6 +110,8 @@ def type_command(host, command):
         before = host.path(path).read_text()
         subprocess.run([*words, str(host.path(path))], check=True)
         assert host.path(path).read_text() != before
+    elif command.startswith("mkdir -p "):
+        host.mkdir(command.split()[-1])
     elif command.startswith("driverctl set-override"):
         _, _, address, driver = command.split()
         host.write(f"/etc/driverctl.d/pci-{address}", driver)
@@ -150,7 +152,19 @@ SETUPS = {
             ("/etc/mkinitcpio.conf", 'MODULES="nouveau"\nHOOKS="base"\n'),
             ("/etc/mkinitcpio.conf", "HOOKS=(base udev modconf kms)\n"),
             ("/etc/modules-load.d/n.conf", "nouveau\n"),
+            (
+                "/usr/lib/dracut/dracut.conf.d/n.conf",
+                'force_drivers+=" nouveau "\n',
+            ),
         )
+    },
+    # The last file that sets an array counts.
+    "arrays of mkinitcpio in a directory": {
+        "/etc/mkinitcpio.conf": "MODULES=()\nHOOKS=(base modconf)\n",
+        "/etc/mkinitcpio.conf.d/n.conf": "MODULES=(nouveau)\nHOOKS=(base)\n",
+    },
+    "modules that are added": {
+        "/etc/mkinitcpio.conf": "MODULES+=(nouveau)\nHOOKS=(modconf)\n",
     },
     "udev and an early driver": {
         "/etc/udev/rules.d/7.rules": 'SUBSYSTEM=="pci", ATTR{vendor}=='

@@ -310,6 +310,7 @@ def test_errors_of_the_link_are_counted(
         ({"cor": 999}, {}, []),
         ({"fatal": 0, "nonfatal": 0, "cor": 0}, {}, []),
         ({"fatal": "", "cor": "x"}, {}, []),
+        ({"fatal": "9" * 5000}, {}, []),
     ],
 )
 def test_errors_that_a_root_port_has_received_are_counted(
@@ -334,6 +335,22 @@ def test_errors_of_another_device_below_a_root_port_are_not_removed_ones(
     host.write(
         "/sys/bus/pci/devices/0000:01:00.1/aer_dev_nonfatal", "CmpltTO 2"
     )
+    inventory = reader.read(files)
+    context = Context(files, inventory, linking.join(inventory))
+    assert [
+        one for one in readiness.check(context) if one.check == "link"
+    ] == []
+
+
+def test_errors_of_a_disk_below_a_root_port_are_not_removed_ones(tmp_path):
+    """It is in no inventory."""
+    host = sysfs_trees.rtx_with_audio_and_usb(tmp_path)
+    files = tree.Tree(str(host.root))
+    root = "/sys/bus/pci/devices/0000:00:01.0"
+    host.write(f"{root}/aer_rootport_total_err_nonfatal", 3)
+    disk = "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.7"
+    host.write(f"{disk}/aer_dev_nonfatal", "UnsupReq 3")
+    host.link("/sys/bus/pci/devices/0000:01:00.7", disk)
     inventory = reader.read(files)
     context = Context(files, inventory, linking.join(inventory))
     assert [

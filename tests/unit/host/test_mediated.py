@@ -223,6 +223,14 @@ _OFFERED = f'[pci]\ndevice_spec = {{"address": "{PLAIN}"}}\n'
             ERROR,
             "nova-compute does not start",
         ),
+        # Also if no device offers one of them.
+        (
+            f"enabled_mdev_types = nvidia-35, nvidia-99\n[mdev_nvidia-35]\n"
+            f"device_addresses = {A}\n[mdev_nvidia-99]\n"
+            f"device_addresses = {A}",
+            ERROR,
+            "nova-compute does not start",
+        ),
         (
             "enabled_mdev_types = nvidia-35, nvidia-36",
             WARNING,

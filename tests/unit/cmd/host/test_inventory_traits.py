@@ -38,6 +38,15 @@ def test_a_host_has_the_traits_of_its_gpus_and_their_number(
     assert not any("_LINK_" in one or "_FABRIC_" in one for one in found)
 
 
+def test_graphics_of_the_processor_do_not_count_beside_gpus(capsys, tmp_path):
+    host = sysfs_trees.MACHINES["k2_host"](tmp_path)
+    # Raphael, without a driver as in a ramdisk.
+    host.add(
+        sysfs_trees.Pci("0000:90:00.0", "pci0000:90", "1002:164e", 0x030000)
+    )
+    assert "CUSTOM_GPU_COUNT_2" in read_traits(capsys, host.root, "--traits")
+
+
 def test_a_host_without_gpus_has_none(capsys, tmp_path):
     for name in ("sys/bus/pci/devices", "proc"):
         (tmp_path / name).mkdir(parents=True)
