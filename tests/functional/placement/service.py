@@ -13,6 +13,7 @@ import uuid
 import fixtures
 from oslo_config import cfg
 from oslo_config import fixture as config_fixture
+from oslo_db.sqlalchemy import enginefacade
 from placement import conf as placement_conf
 from placement import db_api
 from placement import deploy
@@ -110,12 +111,19 @@ class Placement(fixtures.Fixture):
     def _on_database(
         self, database: str
     ) -> placement_fixture.PlacementFixture:
-        """Make the tables that a database lacks; Placement's fixture fails."""
+        """Make the tables that a database lacks; Placement's fixture fails.
+
+        Placement configures its database once in a process, so that what a
+        test before left would be used: this one is put in its place.
+        """
         config = self.useFixture(config_fixture.Config(cfg.ConfigOpts()))
         placement_conf.register_opts(config.conf)
         config.config(connection=database, group="placement_database")
         config.conf([], default_config_files=[])
-        db_api.configure(config.conf)
+        manager = enginefacade.transaction_context()
+        manager.configure(connection=database)
+        restore = db_api.placement_context_manager.patch_factory(manager)
+        self.addCleanup(restore)
         migration.create_schema(db_api.get_placement_engine())
         return placement_fixture.PlacementFixture(
             conf_fixture=config,

@@ -6,6 +6,7 @@ from concurrent import futures
 import logging
 
 from placement import conf
+from placement import db_api
 import pytest
 
 from tests.functional.placement.questions import device_sets
@@ -17,7 +18,9 @@ from tests.functional.placement.questions import roots
 def test_threads_can_ask_at_the_same_time(fresh_placement, tmp_path):
     # A file: SQLite in memory has one connection, on which threads disturb
     # each other.
-    placement = fresh_placement({}, f"sqlite:///{tmp_path}/placement.sqlite")
+    database = f"sqlite:///{tmp_path}/placement.sqlite"
+    placement = fresh_placement({}, database)
+    assert str(db_api.get_placement_engine().url) == database
     placement.replace_providers(hosts(3, 6))
     expected = set(device_sets(placement.candidates(query(4))))
     with futures.ThreadPoolExecutor(4) as pool:
