@@ -13,7 +13,7 @@ import dataclasses
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Function
@@ -154,7 +154,7 @@ def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
 
 def cmdline(context: Context, chosen: Sequence[Function]) -> str:
     """Write the arguments for the kernel's command line, in one line."""
-    arguments = [*iommu.arguments(context)]
+    arguments = [*iommu_platforms.list_arguments(context)]
     ids = _ids(plan(context, chosen).by_ids)
     if ids:
         arguments.append(f"vfio-pci.ids={','.join(ids)}")

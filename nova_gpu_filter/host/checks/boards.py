@@ -10,7 +10,7 @@ kernel leaves out a device whose configuration space it cannot read
 import collections
 from collections.abc import Iterator
 
-from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -30,7 +30,7 @@ _CURES = (
 
 def check(context: Context) -> Iterator[Finding]:
     """Compare the numbers of GPUs and NVSwitches with those of the board."""
-    if iommu.is_virtual(context):
+    if iommu_platforms.is_virtual(context):
         # A guest has what it was given.
         return
     counts = collections.Counter(

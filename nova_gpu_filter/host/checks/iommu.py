@@ -10,8 +10,8 @@ iommu, intremap) and Documentation/driver-api/vfio.rst.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import re
 
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -21,133 +21,13 @@ from nova_gpu_filter.host.sysfs import reader
 _TABLES = "/sys/firmware/acpi/tables"
 _UNITS = "/sys/class/iommu"
 _INTERRUPTS = "/proc/interrupts"
-_CPUINFO = "/proc/cpuinfo"
 _HYPERVISOR = "/sys/hypervisor/type"
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 _NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _DEVICE_TREE = "/sys/firmware/devicetree/base"
-SNP = "/sys/module/kvm_amd/parameters/sev_snp"
-# With it, the kernel has no SEV-SNP (iommu_snp_enable in
-# drivers/iommu/amd/init.c).
-_NOT_WITH_SNP = frozenset({"iommu=pt"})
 _MADE_UP = "vfio-noiommu"
 """The name of a group that VFIO makes where there is no IOMMU
 (vfio_noiommu_group_alloc in drivers/vfio/group.c)."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Platform:
-    """How processors of one vendor or architecture have their IOMMU."""
-
-    pattern: str
-    """A line of /proc/cpuinfo by which they are known."""
-    name: str
-    """What the setup of the firmware calls the IOMMU."""
-    arguments: tuple[str, ...]
-    """What the kernel has to be told so that it is on, and the host's own
-    devices go past it."""
-    tables: tuple[str, ...]
-    """The ACPI tables that announce it; empty: the kernel needs none."""
-    remaps_interrupts: bool
-    """Whether interrupt controllers show it (``IR-`` in /proc/interrupts)."""
-    is_in_table: bool = True
-    """Whether the table is there only with the IOMMU."""
-    source: str = ""
-    machine_type: str | None = "q35"
-    """For guests with large BARs; None: the default is the right one."""
-    container: str = "vfio_iommu_type1"
-    """The module of VFIO for it."""
-
-
-_DMAR = ("DMAR",)
-_IVRS = ("IVRS",)
-_INTEL = Platform(
-    r"vendor_id\s*:\s*GenuineIntel",
-    "VT-d",
-    ("intel_iommu=on", "iommu=pt"),
-    _DMAR,
-    True,
-    source="kernel-parameters.txt, intel_iommu",
-)
-_PLATFORMS = (
-    _INTEL,
-    Platform(
-        r"vendor_id\s*:\s*AuthenticAMD",
-        "AMD-Vi (IOMMU)",
-        # It is on by default.
-        ("iommu=pt",),
-        _IVRS,
-        True,
-        source="kernel-parameters.txt, amd_iommu",
-    ),
-    Platform(
-        r"vendor_id\s*:\s*HygonGenuine",
-        "AMD-Vi (IOMMU)",
-        ("iommu=pt",),
-        _IVRS,
-        True,
-        source="arch/x86/kernel/cpu/hygon.c: a Zen of AMD's",
-    ),
-    Platform(
-        r"vendor_id\s*:\s*(CentaurHauls|Shanghai)",
-        "VT-d",
-        ("intel_iommu=on", "iommu=pt"),
-        _DMAR,
-        True,
-        source="drivers/iommu/intel/dmar.c: Zhaoxin's has a DMAR table",
-    ),
-    Platform(
-        r"CPU implementer\s*:",
-        "the SMMU",
-        ("iommu.passthrough=1",),
-        ("IORT",),
-        False,
-        is_in_table=False,
-        source="drivers/acpi/arm64/iort.c; iommu= is of x86 only",
-        machine_type=None,
-    ),
-    Platform(
-        r"isa\s*:\s*rv",
-        "the IOMMU",
-        ("iommu.passthrough=1",),
-        ("RIMT",),
-        False,
-        source="drivers/acpi/riscv/rimt.c; iommu= is of x86 only",
-        machine_type=None,
-    ),
-    Platform(
-        r"cpu\s*:\s*POWER",
-        "the IOMMU",
-        (),
-        (),
-        False,
-        source="arch/powerpc/platforms/powernv: always on",
-        machine_type=None,
-        container="vfio_iommu_spapr_tce",
-    ),
-    Platform(
-        r"CPU Family\s*:\s*Loongson",
-        "the IOMMU",
-        ("loongarch_iommu=on",),
-        _IVRS,
-        False,
-        source="drivers/iommu/loongarch_iommu.c of openEuler and Anolis"
-        " (la_iommu_setup, IVRS): off by default; Linux itself has none",
-        machine_type=None,
-    ),
-    Platform(
-        r"vendor_id\s*:\s*IBM/S390",
-        "the IOMMU",
-        (),
-        (),
-        False,
-        source="drivers/iommu/s390-iommu.c: always on",
-        machine_type=None,
-    ),
-)
-_UNKNOWN = Platform(
-    "", "the IOMMU", _INTEL.arguments, ("DMAR", "IVRS", "IORT"), False
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,40 +95,9 @@ def _has_made_up_groups(context: Context, groups: Sequence[str]) -> bool:
     )
 
 
-def platform(context: Context) -> Platform:
-    """Find the platform of a host by its processors."""
-    text = context.tree.read(_CPUINFO) or ""
-    for one in _PLATFORMS:
-        if re.search(rf"^{one.pattern}", text, re.MULTILINE):
-            return one
-    return _UNKNOWN
-
-
-def arguments(context: Context) -> tuple[str, ...]:
-    """Name the kernel's arguments that switch the IOMMU on."""
-    return tuple(
-        one
-        for one in platform(context).arguments
-        if one not in _NOT_WITH_SNP or not _has_snp(context)
-    )
-
-
-def _has_snp(context: Context) -> bool:
-    return (context.tree.read(SNP) or "") in ("Y", "y", "1")
-
-
-def is_virtual(context: Context) -> bool:
-    """Tell whether this is a virtual machine, by its processors."""
-    text = context.tree.read(_CPUINFO) or ""
-    for line in text.splitlines():
-        if line.startswith("flags"):
-            return "hypervisor" in line.split()
-    return False
-
-
 def _is_off(context: Context) -> Finding:
     """Say why there are no groups, and how to get them."""
-    host = platform(context)
+    host = iommu_platforms.find_platform(context)
     evidence = [
         context.listing(reader.GROUPS),
         context.boot.cmdline_evidence,
@@ -262,21 +111,19 @@ def _is_off(context: Context) -> Finding:
             evidence=(*evidence, context.evidence(_HYPERVISOR)),
             cures=("# boot the kernel without Xen, and then look again",),
         )
-    for key, value in context.boot.cmdline:
-        if any(
-            key == switch.name and switch.value in (value or "").split(",")
-            for switch in _OFF
-        ):
-            return Finding(
-                Severity.ERROR,
-                "iommu",
-                f"the IOMMU is switched off on the kernel command line:"
-                f" {key}={value}",
-                evidence=tuple(evidence),
-                cures=context.kernel_arguments(
-                    *arguments(context), without=_off(context)
-                ),
-            )
+    off = _list_off_switches(context)
+    if off:
+        key, value = off[0]
+        return Finding(
+            Severity.ERROR,
+            "iommu",
+            f"the IOMMU is switched off on the kernel command line:"
+            f" {key}={value}",
+            evidence=tuple(evidence),
+            cures=context.kernel_arguments(
+                *iommu_platforms.list_arguments(context), without=off
+            ),
+        )
     tables = [
         name
         for name in host.tables
@@ -308,12 +155,15 @@ def _is_off(context: Context) -> Finding:
         evidence += [
             Evidence(f"{_TABLES}/{name}", None) for name in host.tables
         ]
-        if is_virtual(context):
+        if iommu_platforms.is_virtual(context):
             return Finding(
                 Severity.ERROR,
                 "iommu",
                 "this is a virtual machine without an IOMMU",
-                evidence=(*evidence, Evidence(_CPUINFO, "flags: hypervisor")),
+                evidence=(
+                    *evidence,
+                    Evidence(iommu_platforms.CPUINFO, "flags: hypervisor"),
+                ),
                 cures=(
                     "# give the virtual machine a virtual IOMMU (libvirt:"
                     " <iommu model='intel'><driver intremap='on'"
@@ -352,7 +202,7 @@ def _is_off(context: Context) -> Finding:
     )
 
 
-def _off(context: Context) -> tuple[tuple[str, str | None], ...]:
+def _list_off_switches(context: Context) -> tuple[tuple[str, str | None], ...]:
     """List what switches the IOMMU off on the command line."""
     return tuple(
         (key, value)
@@ -365,7 +215,7 @@ def _off(context: Context) -> tuple[tuple[str, str | None], ...]:
 
 
 def _arguments(context: Context) -> tuple[str, ...]:
-    wanted = arguments(context)
+    wanted = iommu_platforms.list_arguments(context)
     return context.kernel_arguments(*wanted) if wanted else ()
 
 
@@ -375,7 +225,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
     With remapping they bear the prefix IR: ``IR-PCI-MSI``. The kernel tells
     it nowhere else without root.
     """
-    if not platform(context).remaps_interrupts:
+    if not iommu_platforms.find_platform(context).remaps_interrupts:
         return
     yield from _sources_of_interrupts(context)
     text = context.tree.read(_INTERRUPTS)
@@ -475,7 +325,9 @@ def _passthrough_mode(context: Context) -> Iterator[Finding]:
     ):
         return
     wanted = [
-        one for one in arguments(context) if not one.endswith("iommu=on")
+        one
+        for one in iommu_platforms.list_arguments(context)
+        if not one.endswith("iommu=on")
     ]
     if wanted:
         yield Finding(

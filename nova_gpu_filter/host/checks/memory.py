@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import re
 
 from nova_gpu_filter import sizes
-from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -24,7 +24,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield _pinned(context)
     largest = max(context.host.gpus, key=lambda gpu: gpu.bar_bytes)
     total = sum(gpu.bar_bytes for gpu in context.host.gpus)
-    machine_type = iommu.platform(context).machine_type
+    machine_type = iommu_platforms.find_platform(context).machine_type
     machine = (
         f" on {machine_type} (hw_machine_type={machine_type})"
         if machine_type

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import fabric_manager
-from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -102,7 +102,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
         for nic in context.host.nics
         if any(one.use is Use.MANAGEMENT for one in nic.host_uses)
     ]
-    if not managers and iommu.is_virtual(context):
+    if not managers and iommu_platforms.is_virtual(context):
         # They are of the machine below, as is their Fabric Manager.
         return
     if managers and all(

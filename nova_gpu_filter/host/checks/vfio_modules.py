@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import re
 
 from nova_gpu_filter.host.boot import drivers
-from nova_gpu_filter.host.checks import iommu
+from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -42,7 +42,7 @@ def _needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
     """Name the modules by which libvirt gives a device to QEMU."""
     if _BY_IOMMUFD in lines:
         return (*_MODULES, "iommufd")
-    return (*_MODULES, iommu.platform(context).container)
+    return (*_MODULES, iommu_platforms.find_platform(context).container)
 
 
 def check_vfio(context: Context) -> Iterator[Finding]:
