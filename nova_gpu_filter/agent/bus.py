@@ -23,6 +23,7 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import context as context_lib
 from nova_gpu_filter.host.checks import health
+from nova_gpu_filter.host.checks import pcie_links
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import linking
@@ -103,7 +104,7 @@ def find_new_errors(
     """Say which PCIe errors there were in between, where they are too many."""
     found = []
     limits = {
-        counter.kind: counter.at_least for counter in health.ERROR_COUNTERS
+        counter.kind: counter.at_least for counter in pcie_links.ERROR_COUNTERS
     } | {"corrected": corrected_errors}
     for kind, count in now.counters.items():
         earlier = (
@@ -288,6 +289,8 @@ def read_boot(tree: tree_lib.Tree) -> str:
 
 def _count(tree: tree_lib.Tree, address: PciAddress) -> dict[str, Any]:
     return {
-        counter.kind: sum(health.count_errors(tree, counter, address).values())
-        for counter in health.ERROR_COUNTERS
+        counter.kind: sum(
+            pcie_links.count_errors(tree, counter, address).values()
+        )
+        for counter in pcie_links.ERROR_COUNTERS
     }

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Are the PCIe links to a device as fast as they can be, and without errors?
+
+Sources: the kernel's drivers/pci/pci-sysfs.c (current_link_speed,
+current_link_width) and
+Documentation/ABI/testing/sysfs-bus-pci-devices-aer_stats.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+NO_WIDTH = 63
+"""The width of a link whose status reads all ones (PCI_EXP_LNKSTA_NLW)."""
+IDLE_GTS = 2.5
+"""GPUs go down to the first generation of PCIe when they are idle."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ErrorCounter:
+    """A file of AER counters, and from when on they mean trouble."""
+
+    name: str
+    kind: str
+    at_least: int
+    without: frozenset[str]
+    """Errors that do not count."""
+    source: str
+
+
+ERROR_COUNTERS = (
+    ErrorCounter(
+        "aer_dev_fatal", "fatal", 1, frozenset(), "PCIe 6.2.2.2.1: link lost"
+    ),
+    ErrorCounter(
+        "aer_dev_nonfatal",
+        "uncorrectable",
+        1,
+        # Probing of functions that are not there makes it.
+        frozenset({"UnsupReq"}),
+        "PCIe 6.2.2.2.2: a transaction was lost",
+    ),
+    ErrorCounter(
+        "aer_dev_correctable",
+        "corrected",
+        1000,
+        # It stands for an uncorrectable one that its receiver did not mind.
+        frozenset({"NonFatalErr"}),
+        "PCIe 6.2.2.1: repeated by the link; many are a bad riser or slot",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PortCounter:
+    """A file of a root port: how many error messages it has received."""
+
+    name: str
+    kind: str
+    of_devices: str
+    """The file in which a device below has those that it sent."""
+    at_least: int
+
+
+# linux drivers/pci/pcie/aer.c (pci_rootport_aer_stats_incr): one number, of
+# the port and all below it. Those of a device go with it when it is removed.
+PORT_COUNTERS = (
+    PortCounter("aer_rootport_total_err_fatal", "fatal", "aer_dev_fatal", 1),
+    PortCounter(
+        "aer_rootport_total_err_nonfatal",
+        "uncorrectable",
+        "aer_dev_nonfatal",
+        1,
+    ),
+    PortCounter(
+        "aer_rootport_total_err_cor", "corrected", "aer_dev_correctable", 1000
+    ),
+)
+_ERROR_LINE = re.compile(r"(?P<name>\w+) (?P<count>[0-9]{1,20})")
+
+
+def parse_gts(speed: str | None) -> float | None:
+    """Read the speed of a link in GT/s; None: it has none."""
+    match = re.match(r"([0-9.]+) GT/s", speed or "")
+    return float(match[1]) if match else None
+
+
+def check_links(context: Context, device: Function) -> Iterator[Finding]:
+    """Check each PCIe link on the way from the root port to the device."""
+    # Ports alternate: root port, upstream, downstream, upstream ...
+    ends: list[PciAddress] = [*device.bridges[1::2], device.address]
+    for port, end in zip(device.bridges[::2], ends, strict=False):
+        yield from _check_link(context, device, port, end)
+
+
+def _check_link(
+    context: Context, device: Function, port: PciAddress, end: PciAddress
+) -> Iterator[Finding]:
+    path = f"{reader.DEVICES}/{end}"
+    above = f"{reader.DEVICES}/{port}"
+    read = context.tree.read
+    width = _count(read(f"{path}/current_link_width"))
+    widest = min(
+        _count(read(f"{path}/max_link_width")) or 0,
+        _count(read(f"{above}/max_link_width")) or 0,
+    )
+    speed = parse_gts(read(f"{path}/current_link_speed"))
+    fastest = min(
+        parse_gts(read(f"{path}/max_link_speed")) or 0,
+        parse_gts(read(f"{above}/max_link_speed")) or 0,
+    )
+    evidence = (
+        context.evidence(f"{path}/current_link_width"),
+        context.evidence(f"{path}/current_link_speed"),
+        context.evidence(f"{path}/max_link_width"),
+        context.evidence(f"{path}/max_link_speed"),
+        context.evidence(f"{above}/max_link_width"),
+        context.evidence(f"{above}/max_link_speed"),
+    )
+    cures = (
+        "# seat the card, its riser and its cables again, clean the contacts,"
+        " or try another slot; look for limits of the slot in the firmware's"
+        " setup",
+    )
+    if width and width < widest < NO_WIDTH:
+        yield Finding(
+            Severity.WARNING,
+            "link",
+            f"the PCIe link of {end} is x{width}, and both of its ends can"
+            f" x{widest}",
+            device=str(device.address),
+            evidence=evidence,
+            cures=cures,
+        )
+    if speed and speed < fastest:
+        is_idle = speed == IDLE_GTS
+        yield Finding(
+            Severity.NOTE if is_idle else Severity.WARNING,
+            "link",
+            f"the PCIe link of {end} runs at {speed} GT/s, and both of its"
+            f" ends can {fastest} GT/s"
+            + (
+                ": idle GPUs do that, so look again under load"
+                if is_idle
+                else ""
+            ),
+            device=str(device.address),
+            evidence=evidence,
+            cures=() if is_idle else cures,
+        )
+
+
+def _count(text: str | None) -> int | None:
+    # 64 bits have 20 digits at most.
+    return int(text) if text and re.fullmatch("[0-9]{1,20}", text) else None
+
+
+def count_errors(
+    tree: tree_lib.Tree, counter: ErrorCounter, address: PciAddress
+) -> dict[str, int]:
+    """Read how often each error has been, since the host was started."""
+    return {
+        name: count
+        for name, count in _read_counter(tree, counter.name, address)
+        if count and name not in counter.without
+    }
+
+
+def _read_counter(
+    tree: tree_lib.Tree, name: str, address: PciAddress
+) -> Iterator[tuple[str, int]]:
+    """Yield each error in a file of AER counters of a device."""
+    text = tree.read(f"{reader.DEVICES}/{address}/{name}") or ""
+    for line in text.splitlines():
+        match = _ERROR_LINE.fullmatch(line.strip())
+        if match and not match["name"].startswith("TOTAL"):
+            yield match["name"], int(match["count"])
+
+
+def check_errors(context: Context, device: Function) -> Iterator[Finding]:
+    """Check the error counters of all links between the CPU and the device.
+
+    Errors on the way to a PCIe switch are counted by the switch and by the
+    root port, and all devices below have them.
+    """
+    for address in (*device.bridges, device.address):
+        for counter in ERROR_COUNTERS:
+            path = f"{reader.DEVICES}/{address}/{counter.name}"
+            errors = count_errors(context.tree, counter, address)
+            if sum(errors.values()) < counter.at_least:
+                continue
+            yield Finding(
+                Severity.WARNING,
+                "link",
+                f"{sum(errors.values())} {counter.kind} PCIe errors of"
+                f" {address} since the host was started",
+                device=str(device.address),
+                evidence=(
+                    Evidence(
+                        path,
+                        " ".join(
+                            f"{name} {count}" for name, count in errors.items()
+                        ),
+                    ),
+                ),
+                cures=(
+                    f"# see what came with them: dmesg | grep {address}; seat"
+                    " the card and its riser again, or try another slot",
+                ),
+            )
+    yield from _check_errors_of_port(context, device)
+
+
+def _check_errors_of_port(
+    context: Context, device: Function
+) -> Iterator[Finding]:
+    """Check what a root port has received, and no device has now."""
+    port = device.bridges[0] if device.bridges else None
+    if port is None:
+        return
+    for counter in PORT_COUNTERS:
+        path = f"{reader.DEVICES}/{port}/{counter.name}"
+        count = _count(context.tree.read(path))
+        if count is None or count < counter.at_least:
+            continue
+        # Disks, and what else is in no inventory, send messages, too.
+        told = sum(
+            count
+            for address in _below(context.tree, port)
+            for _, count in _read_counter(
+                context.tree, counter.of_devices, address
+            )
+        )
+        if count - told < counter.at_least:
+            continue
+        yield Finding(
+            Severity.WARNING,
+            "link",
+            f"root port {port} has received {count - told} messages of"
+            f" {counter.kind} PCIe errors from devices that have been removed"
+            " since, or from others below it",
+            device=str(device.address),
+            evidence=(Evidence(path, str(count)),),
+            cures=(
+                f"# see what came with them: dmesg | grep {port}; seat the"
+                " card and its riser again, or try another slot",
+            ),
+        )
+
+
+def _below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
+    """Yield a port and all that is below it now."""
+    place = f"{tree.resolve(f'{reader.DEVICES}/{port}')}/"
+    for name in tree.entries(reader.DEVICES):
+        address = address_lib.find(name)
+        below = f"{tree.resolve(f'{reader.DEVICES}/{name}')}/"
+        if address and below.startswith(place):
+            yield address

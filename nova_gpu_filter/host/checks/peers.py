@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Is a device as the others of its model on the same host?"""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+
+from nova_gpu_filter import sizes
+from nova_gpu_filter.host.checks import pcie_links
+from nova_gpu_filter.host.checks.context import Context
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import reader
+
+
+def _format_bars(device: Function) -> str | None:
+    return (
+        " ".join(
+            f"BAR{bar.index}={sizes.text(bar.size)}" for bar in device.bars
+        )
+        or None
+    )
+
+
+def _format_width(device: Function) -> str | None:
+    link = device.pcie_link
+    if link is None or link.width in (None, 0, pcie_links.NO_WIDTH):
+        return None
+    return f"x{link.width}"
+
+
+def _get_speed(device: Function) -> str | None:
+    link = device.pcie_link
+    if link is None or pcie_links.parse_gts(link.speed) in (
+        None,
+        pcie_links.IDLE_GTS,
+    ):
+        return None
+    return link.speed
+
+
+def _format_most_link(device: Function) -> str | None:
+    link = device.pcie_link
+    return f"{link.max_speed} x{link.max_width}" if link else None
+
+
+def _format_vfs(device: Function) -> str | None:
+    return str(device.sriov_totalvfs or 0)
+
+
+def _format_resets(device: Function) -> str | None:
+    methods = device.reset_methods
+    return None if methods is None else " ".join(methods) or "none"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Likeness:
+    """What devices of one model on one host have in common."""
+
+    what: str
+    file: str
+    value: Callable[[Function], str | None]
+    """None: the device does not say, or it may differ now."""
+    is_of_link: bool = False
+
+
+_LIKENESSES = (
+    Likeness("BARs", "resource", _format_bars),
+    Likeness(
+        "the width of its link", "current_link_width", _format_width, True
+    ),
+    Likeness("the speed of its link", "current_link_speed", _get_speed, True),
+    Likeness(
+        "the link that it can have", "max_link_speed", _format_most_link, True
+    ),
+    Likeness("the number of VFs", "sriov_totalvfs", _format_vfs),
+    Likeness("ways to be reset", "reset_method", _format_resets),
+)
+
+
+def check(
+    context: Context, device: Function, has_bad_link: bool
+) -> Iterator[Finding]:
+    """Compare a device with those of the same model, where most agree."""
+    peers = _find_peers(context, device)
+    for likeness in _LIKENESSES:
+        own = likeness.value(device)
+        others = [value for peer in peers if (value := likeness.value(peer))]
+        if own is None or len(others) < 2:
+            continue
+        if has_bad_link and likeness.is_of_link:
+            # It has been said.
+            continue
+        usual, count = collections.Counter(others).most_common(1)[0]
+        if usual == own or 2 * count <= len(others) + 1:
+            continue
+        yield Finding(
+            Severity.WARNING,
+            "peers",
+            f"the device differs from {count} of the same model in"
+            f" {likeness.what}: {own}, not {usual}",
+            device=str(device.address),
+            evidence=(
+                Evidence(
+                    f"{reader.DEVICES}/{device.address}/{likeness.file}", own
+                ),
+                Evidence(
+                    f"{reader.DEVICES}/{peers[0].address}/{likeness.file}",
+                    usual,
+                ),
+            ),
+            cures=(
+                "# look for other firmware on the card, another slot or riser,"
+                " or settings of the slot in the firmware's setup",
+            ),
+        )
+
+
+def find_bars_of_peers(context: Context, device: Function) -> set[int]:
+    """Name the BARs that most peers have, and the device has not."""
+    peers = _find_peers(context, device)
+    own = {bar.index for bar in device.bars}
+    counts = collections.Counter(
+        bar.index for peer in peers for bar in peer.bars
+    )
+    return {
+        index
+        for index, count in counts.items()
+        if index not in own and 2 * count > len(peers)
+    }
+
+
+def _find_peers(context: Context, device: Function) -> list[Function]:
+    return [
+        other
+        for other in context.host.functions
+        if other.physfn is None
+        and other is not device
+        and other.ids == device.ids
+        and (other.subvendor_id, other.subproduct_id)
+        == (device.subvendor_id, device.subproduct_id)
+    ]
