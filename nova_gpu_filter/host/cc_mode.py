@@ -107,7 +107,7 @@ def write(modes: Modes) -> str:
     for address, mode in sorted(modes.by_address.items()):
         kind, mode = ("PPCIe", _ON) if mode == PROTECTED_PCIE else ("CC", mode)
         lines.append(f"GPU {address} {kind} mode is {mode}")
-    return "".join(f"{line}\n" for line in lines)
+    return printed.join_lines(lines)
 
 
 def _address(match: re.Match[str]) -> PciAddress:

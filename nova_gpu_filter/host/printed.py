@@ -9,6 +9,7 @@ as ``^[``.
 """
 
 import codecs
+from collections.abc import Iterable
 import re
 from typing import Final
 
@@ -68,3 +69,8 @@ def split_lines(text: str) -> list[str]:
             for quote, line in zip(quotes, lines, strict=True)
         ]
     return lines
+
+
+def join_lines(lines: Iterable[str]) -> str:
+    """Write lines as a program prints them, each with its end."""
+    return "".join(f"{line}\n" for line in lines)

@@ -8,46 +8,16 @@ the same link, so that it does not matter.
 """
 
 from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 import itertools
 import re
 from typing import Final
-from typing import TypeAlias
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import printed
-from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.links import direct_links
+from nova_gpu_filter.host.links.direct_links import DirectLinks
 from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology.links import Link
-
-Pair: TypeAlias = tuple[int, int]
-"""Two devices by the tool's numbers, the lower first."""
-
-_MOST_DEVICES = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class DirectLinks:
-    """The devices that a tool saw, and which pairs have a link of their own.
-
-    Devices are named by the numbers that the tool gives them.
-    """
-
-    devices: tuple[int, ...]
-    link_by_pair: Mapping[Pair, Link | None]
-    """All pairs; None: only the way over PCIe."""
-    addresses: Mapping[int, PciAddress]
-    """Of those whose address was printed."""
-    numa: Mapping[int, int]
-    """NUMA node of those where it was printed."""
-
-    @property
-    def is_uniform(self) -> bool:
-        """Whether all pairs have the same, whichever device is which."""
-        return len(set(self.link_by_pair.values())) < 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +46,6 @@ class Tool:
         return f"--{self.key.replace('_', '-')}"
 
 
-def _lines(text: str) -> list[str]:
-    return printed.split_lines(text)
-
-
 # The heading of a section of rocm-smi: ==== Link Type between two GPUs ====
 _ROCM_SECTION = re.compile(r"=+ (.*?) =+")
 _ROCM_NAME = re.compile(r"GPU([0-9]{1,3})")
@@ -104,7 +70,7 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
     """
     sections: dict[str, list[str]] = {}
     current: list[str] = []
-    lines = _lines(text)
+    lines = printed.split_lines(text)
     text = "\n".join(lines)
     for line in lines:
         if match := _ROCM_SECTION.fullmatch(line.strip()):
@@ -117,17 +83,23 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
             reason="this is no output of 'rocm-smi --showtopo': no section"
             f" '{_ROCM_TYPES}'",
         )
-    devices, types = _matrix(source, sections[_ROCM_TYPES], _ROCM_NAME)
+    devices, types = direct_links.parse_matrix(
+        source, sections[_ROCM_TYPES], _ROCM_NAME
+    )
     for cell in types.values():
         if cell not in ("XGMI", "PCIE", "N/A", "UNKNOWN"):
             raise exception.BadInput(
                 source=source,
                 reason=f"'{cell}' is no link type; these are XGMI and PCIE",
             )
-    _, weights = _matrix(source, sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME)
-    _, hops = _matrix(source, sections.get(_ROCM_HOPS, ()), _ROCM_NAME)
+    _, weights = direct_links.parse_matrix(
+        source, sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME
+    )
+    _, hops = direct_links.parse_matrix(
+        source, sections.get(_ROCM_HOPS, ()), _ROCM_NAME
+    )
 
-    def is_direct(pair: Pair) -> bool:
+    def is_direct(pair: direct_links.Pair) -> bool:
         return (
             types[pair] == "XGMI"
             and _number(weights.get(pair)) <= _ROCM_WEIGHT_OF_ONE_HOP
@@ -140,7 +112,7 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
             pair: links.parse("XGMI1") if is_direct(pair) else None
             for pair in types
         },
-        _addresses(source, _ROCM_BUS.findall(text)),
+        direct_links.parse_addresses(source, _ROCM_BUS.findall(text)),
         {int(gpu): int(node) for gpu, node in _ROCM_NODE.findall(text)},
     )
 
@@ -151,14 +123,14 @@ def write_rocm(found: DirectLinks) -> str:
         "= PCI Bus ID =",
         *(f"GPU[{n}] : PCI Bus: {a}" for n, a in found.addresses.items()),
         f"= {_ROCM_TYPES} =",
-        *_square(found, "GPU", "0", "PCIE", "XGMI"),
+        *direct_links.format_matrix(found, "GPU", "0", "PCIE", "XGMI"),
         "= Numa Nodes =",
         *(
             f"GPU[{n}] : (Topology) Numa Node: {m}"
             for n, m in found.numa.items()
         ),
     ]
-    return "".join(f"{line}\n" for line in lines)
+    return printed.join_lines(lines)
 
 
 def _number(cell: str | None) -> int:
@@ -187,7 +159,7 @@ def parse_npu(source: str, text: str) -> DirectLinks:
 
     :raises BadInput: there is no matrix, or it makes no sense.
     """
-    lines = _lines(text)
+    lines = printed.split_lines(text)
     start = next(
         (
             index
@@ -203,7 +175,9 @@ def parse_npu(source: str, text: str) -> DirectLinks:
             reason="this is no output of 'npu-smi info -t topo': no line that"
             " begins with the columns NPU0, NPU1",
         )
-    devices, cells = _matrix(source, lines[start:], _NPU_NAME)
+    devices, cells = direct_links.parse_matrix(
+        source, lines[start:], _NPU_NAME
+    )
     for cell in cells.values():
         if cell not in _NPU_CELLS:
             raise exception.BadInput(
@@ -224,7 +198,7 @@ def parse_npu(source: str, text: str) -> DirectLinks:
             pair: links.parse("HCCS") if cell in _NPU_DIRECT else None
             for pair, cell in cells.items()
         },
-        _addresses(source, found),
+        direct_links.parse_addresses(source, found),
         {},
     )
 
@@ -236,8 +210,8 @@ def write_npu(found: DirectLinks) -> str:
         for number, address in found.addresses.items()
         for line in (f"| {number} NPU | OK |", f"| 0 | {address} | |")
     ]
-    lines += _square(found, "NPU", "X", "NA", "HCCS")
-    return "".join(f"{line}\n" for line in lines)
+    lines += direct_links.format_matrix(found, "NPU", "X", "NA", "HCCS")
+    return printed.join_lines(lines)
 
 
 _HL_HEADING = re.compile(r"\s*modID\s.*")
@@ -254,7 +228,7 @@ def parse_hl(source: str, text: str) -> DirectLinks:
 
     :raises BadInput: there are no modules, or other than 0 to 7.
     """
-    lines = _lines(text)
+    lines = printed.split_lines(text)
     start = next(
         (i for i, line in enumerate(lines) if _HL_HEADING.fullmatch(line)),
         None,
@@ -290,106 +264,7 @@ def parse_hl(source: str, text: str) -> DirectLinks:
 def write_hl(found: DirectLinks) -> str:
     """Write what :func:`parse_hl` read."""
     rows = (f"{module} -" for module in found.devices)
-    return "".join(f"{line}\n" for line in ("modID -", *rows))
-
-
-def _square(
-    found: DirectLinks, name: str, diagonal: str, far: str, direct: str
-) -> list[str]:
-    """Write a square of cells, as :func:`_matrix` reads it."""
-
-    def cell(a: int, b: int) -> str:
-        if a == b:
-            return diagonal
-        return (
-            far if found.link_by_pair[min(a, b), max(a, b)] is None else direct
-        )
-
-    return [
-        " ".join(f"{name}{device}" for device in found.devices),
-        *(
-            " ".join([f"{name}{a}", *(cell(a, b) for b in found.devices)])
-            for a in found.devices
-        ),
-    ]
-
-
-def _matrix(
-    source: str, lines: Sequence[str], name: re.Pattern[str]
-) -> tuple[tuple[int, ...], dict[Pair, str]]:
-    """Read a square of cells under a heading of names.
-
-    :returns: the devices, and the cells of all pairs, in upper case; nothing
-        if there is no heading.
-    """
-    columns: list[int] = []
-    rows: dict[int, list[str]] = {}
-    for line in lines:
-        words = line.split()
-        if not words:
-            continue
-        if not columns:
-            # What follows the names is about CPUs.
-            columns = [
-                int(match[1])
-                for match in itertools.takewhile(
-                    bool, map(name.fullmatch, words)
-                )
-                if match
-            ]
-        elif match := name.fullmatch(words[0]):
-            device = int(match[1])
-            if device in rows or device not in columns:
-                raise exception.BadInput(
-                    source=source,
-                    reason=f"the row of {words[0]} is there twice, or has no"
-                    " column",
-                )
-            rows[device] = [word.upper() for word in words[1:]]
-    if len(columns) > _MOST_DEVICES or len(set(columns)) < len(columns):
-        raise exception.BadInput(
-            source=source,
-            reason=f"the heading names {len(columns)} devices, some of them"
-            f" twice, or more than {_MOST_DEVICES}",
-        )
-    for device in columns:
-        if len(rows.get(device, ())) < len(columns):
-            raise exception.BadInput(
-                source=source,
-                reason=f"the row of device {device} is missing or too short:"
-                " save all of the output",
-            )
-    cells = {}
-    for (a, one), (b, other) in itertools.combinations(enumerate(columns), 2):
-        cell, opposite = rows[one][b], rows[other][a]
-        if cell != opposite:
-            raise exception.BadInput(
-                source=source,
-                reason=f"{one} to {other} is {cell}, but {other} to {one} is"
-                f" {opposite}",
-            )
-        cells[min(one, other), max(one, other)] = cell
-    return tuple(sorted(columns)), cells
-
-
-def _addresses(
-    source: str, found: Sequence[tuple[str, str]]
-) -> dict[int, PciAddress]:
-    addresses: dict[int, PciAddress] = {}
-    for number, text in found:
-        address = address_lib.find(text)
-        if address is None:
-            raise exception.BadInput(
-                source=source, reason=f"'{text}' is no PCI address"
-            )
-        addresses[int(number)] = address
-    if len(set(addresses.values())) < len(addresses):
-        raise exception.BadInput(
-            source=source,
-            reason="two devices have one PCI address: GPUs that are divided"
-            " into partitions cannot be passed through one by one",
-        )
-    return addresses
+    return printed.join_lines(["modID -", *rows])
 
 
 TOOLS: Final = (

@@ -5,6 +5,7 @@
 from collections.abc import Iterable
 from collections.abc import Iterator
 
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.saved import kept
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
@@ -31,7 +32,7 @@ def lines(
 
 def entry(tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]) -> Entry:
     """Make a file of lines, with age and mode of the one they are from."""
-    text = "".join(f"{line}\n" for line in kept_lines)
+    text = printed.join_lines(kept_lines)
     modified = tree.modified(path) or 0.0
     return Entry(
         path,

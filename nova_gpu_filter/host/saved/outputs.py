@@ -78,7 +78,7 @@ def _topo(tokens: Tokens, text: str) -> str:
             for word in words
         )
         lines.append("".join(shown))
-    return "".join(f"{line}\n" for line in lines)
+    return printed.join_lines(lines)
 
 
 def _name(tokens: Tokens, word: str) -> str:
@@ -94,7 +94,7 @@ def _query(_: Tokens, text: str) -> str:
             r"\s+module\s+id\s*:\s*(?:[0-9]{1,4}|N/A)\s*", line, re.IGNORECASE
         ):
             lines.append(line.rstrip())
-    return "".join(f"{line}\n" for line in lines)
+    return printed.join_lines(lines)
 
 
 def _fabric(_: Tokens, text: str) -> str:
