@@ -6,11 +6,13 @@ Sources: initramfs-tools(7) and its file modules, dracut.conf(5) and
 dracut.cmdline(7), mkinitcpio.conf(5).
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import re
 
+from nova_gpu_filter.host.boot import drm_drivers
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -76,7 +78,6 @@ _MAKERS = (INITRAMFS_TOOLS, DRACUT, MKINITCPIO_MAKER)
 # What mkinitcpio's hook kms puts in, for udev to load (install/kms:
 # drivers/gpu/drm).
 KMS = "kms"
-DRM_DRIVERS = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def find_named(
     if hooks is not None and KMS in hooks[0]:
         modules += [
             (name, hooks[1])
-            for name in sorted(DRM_DRIVERS)
+            for name in sorted(drm_drivers.DRM_DRIVERS)
             if name not in names
         ]
     has_options = hooks is None or "modconf" in hooks[0]
@@ -188,7 +189,7 @@ def add_modconf(tree: tree_lib.Tree) -> str:
 def mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
     """Find the file that sets an array of mkinitcpio; None: none does."""
     found = None
-    for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
+    for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
         if re.search(f"^{array}=", tree.read(path) or "", re.MULTILINE):
             found = path
     return found
@@ -203,15 +204,6 @@ def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
 
 def _name(word: str) -> str:
     return word.replace("-", "_")
-
-
-def _files(tree: tree_lib.Tree, *places: str) -> Iterator[str]:
-    for place in places:
-        yield from (
-            f"{place}/{name}"
-            for name in tree.entries(place)
-            if name.endswith(".conf")
-        )
 
 
 def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
@@ -251,7 +243,7 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
     # All lists are one, in the order of the files (dracut.conf(5)): what an
     # earlier file names is loaded first.
     listed: list[tuple[str, Evidence]] = []
-    for path in (DRACUT_CONF, *_dracut_files(tree)):
+    for path in (DRACUT_CONF, *tree.configuration_files(*DRACUT_PLACES)):
         for line in (tree.read(path) or "").splitlines():
             match = re.match(r"\s*force_drivers(\+?)=(.*)", line)
             if not match:
@@ -263,15 +255,6 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
             ]
             listed = [*listed, *named] if match[1] else named
     return listed
-
-
-def _dracut_files(tree: tree_lib.Tree) -> Iterator[str]:
-    """Name the files of both places, by their names; /etc hides the other."""
-    paths: dict[str, str] = {}
-    for path in _files(tree, *DRACUT_PLACES):
-        paths.setdefault(path.rsplit("/", 1)[-1], path)
-    for _, path in sorted(paths.items()):
-        yield path
 
 
 def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
@@ -296,7 +279,7 @@ def _read_mkinitcpio(
     """Give its modules in order, and its hooks; None: not known."""
     modules: list[tuple[str, Evidence]] = []
     hooks: tuple[list[str], Evidence] | None = None
-    for path in (MKINITCPIO, *_files(tree, MKINITCPIO_PLACE)):
+    for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
         text = strip_comments(tree.read(path) or "")
         for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
@@ -310,3 +293,39 @@ def _read_mkinitcpio(
             listed = [(_name(word), evidence) for word in words]
             modules = [*modules, *listed] if match[2] else listed
     return modules, hooks
+
+
+def images(release: str | None) -> tuple[str, ...]:
+    """Name where distributions put the initramfs of a kernel."""
+    return (
+        f"/boot/initrd.img-{release}",
+        f"/boot/initramfs-{release}.img",
+        f"/boot/initrd-{release}",
+    )
+
+
+def find_stale(
+    tree: tree_lib.Tree, decides_drivers: Callable[[str], bool]
+) -> tuple[Evidence, Evidence] | None:
+    """Find an initramfs that is older than what is to be in it.
+
+    :param decides_drivers: whether a file of modprobe.d has a say in who gets
+        devices.
+    :returns: (initramfs, file changed later); None: it is newer, or unknown.
+    """
+    release = tree.read("/proc/sys/kernel/osrelease")
+    there = [
+        path for path in images(release) if tree.modified(path) is not None
+    ]
+    if not there:
+        return None
+    made = tree.modified(there[0]) or 0.0
+    for name in tree.entries("/etc/modprobe.d"):
+        path = f"/etc/modprobe.d/{name}"
+        changed = tree.modified(path) or 0.0
+        if changed > made and decides_drivers(path):
+            return (
+                Evidence(there[0], f"made at {made:.0f}"),
+                Evidence(path, f"changed at {changed:.0f}"),
+            )
+    return None

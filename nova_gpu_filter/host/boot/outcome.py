@@ -1,87 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which driver a device gets at boot: kernel command line, modprobe, udev.
+"""Which driver a device gets at boot, by all that is set.
 
-Sources: modprobe.d(5), modules-load.d(5), udev(7), driverctl(8),
-dracut.conf(5), initramfs.conf(5) and the kernel's
+Sources: modules-load.d(5) and the kernel's
 Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from collections.abc import Iterable
-from collections.abc import Sequence
-import dataclasses
-import fnmatch
 import functools
-import re
 
-from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.boot import driver_overrides
+from nova_gpu_filter.host.boot import drm_drivers
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import kernel_modules
-from nova_gpu_filter.host.boot import scripts
-from nova_gpu_filter.host.boot import udev_rules
+from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import vfio_ids
+from nova_gpu_filter.host.boot.kernel_modules import VFIO
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
-# A file hides those of its name in later directories.
-MODPROBE_PLACES = (
-    "/etc/modprobe.d",
-    "/run/modprobe.d",
-    "/usr/local/lib/modprobe.d",
-    "/usr/lib/modprobe.d",
-    "/lib/modprobe.d",
-)
 LOAD_PLACES = ("/etc/modules-load.d", "/usr/lib/modules-load.d")
-DRIVERCTL = "/etc/driverctl.d"
-DRACUT_PLACES = initramfs.DRACUT_PLACES
-
-VFIO = kernel_modules.VFIO
-
-# Drivers that register nothing with modeset=0 (drivers/gpu/drm/*_drv.c), and
-# with nomodeset (drm_firmware_drivers_only, drivers/video/nomodeset.c).
-_MODESET = frozenset({"i915", "nouveau", "radeon"})
-_NOMODESET = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
-
-
-def images(release: str | None) -> tuple[str, ...]:
-    """Name where distributions put the initramfs of a kernel."""
-    return (
-        f"/boot/initrd.img-{release}",
-        f"/boot/initramfs-{release}.img",
-        f"/boot/initrd-{release}",
-    )
-
-
-def _loads_vfio(command: Sequence[str]) -> bool:
-    """Tell whether a command of modprobe.d begins by loading vfio-pci."""
-    first = re.split(r"[;&|]", " ".join(command))[0].split()
-    return (
-        len(first) > 1
-        and first[0].rsplit("/", 1)[-1] == "modprobe"
-        and kernel_arguments.module_name(first[-1]) == VFIO
-    )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Directive:
-    """A line of modprobe.d."""
-
-    words: tuple[str, ...]
-    evidence: Evidence
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class IdSetting:
-    """Ids that vfio-pci is told to take, and where that is written."""
-
-    ids: tuple[vfio_ids.VfioId, ...]
-    evidence: Evidence
-
-    def matches(self, function: Function) -> bool:
-        """Tell whether a device is among them."""
-        return any(entry.matches(function) for entry in self.ids)
 
 
 class Boot:
@@ -90,6 +30,10 @@ class Boot:
     def __init__(self, tree: tree_lib.Tree) -> None:
         self._tree = tree
         self._modules = kernel_modules.KernelModules(tree)
+        self._modprobe = modprobe.Configuration(tree)
+        self._overrides = driver_overrides.DriverOverrides(
+            tree, self._modprobe
+        )
 
     def is_builtin(self, module: str) -> bool:
         """Tell whether a module is part of the kernel."""
@@ -102,14 +46,7 @@ class Boot:
         of the kernel's list (kmod, libkmod-module.c,
         kmod_module_new_from_lookup).
         """
-        aliased = {
-            kernel_arguments.module_name(directive.words[2])
-            for directive in self.directives
-            if directive.words[0] == "alias"
-            and len(directive.words) > 2
-            and function.modalias is not None
-            and fnmatch.fnmatchcase(function.modalias, directive.words[1])
-        }
+        aliased = self._modprobe.find_aliased(function.modalias)
         known = self._modules.candidates(function)
         if not aliased:
             return known
@@ -149,40 +86,14 @@ class Boot:
         )
 
     @functools.cached_property
-    def directives(self) -> tuple[Directive, ...]:
-        """Every line of modprobe's configuration."""
-        paths: dict[str, str] = {}
-        for place in MODPROBE_PLACES:
-            for name in self._tree.entries(place):
-                if name.endswith(".conf"):
-                    paths.setdefault(name, f"{place}/{name}")
-        found = []
-        # By their names, whichever directory they are in (modprobe.d(5)).
-        for _, path in sorted(paths.items()):
-            text = self._tree.read(path) or ""
-            for line in text.replace("\\\n", " ").splitlines():
-                words = line.split("#", 1)[0].split()
-                if len(words) > 1:
-                    found.append(
-                        Directive(tuple(words), Evidence(path, line.strip()))
-                    )
-        return tuple(found)
-
-    @functools.cached_property
-    def id_settings(self) -> tuple[IdSetting, ...]:
+    def id_settings(self) -> tuple[vfio_ids.IdSetting, ...]:
         """Where vfio-pci is told ids, in the order in which it gets them.
 
         modprobe gives it what stands in its configuration, by the names of
         the files, then the kernel command line, then its own arguments
         (kmod, libkmod/libkmod-config.c and libkmod-module.c).
         """
-        sources = [
-            (word, directive.evidence)
-            for directive in self.directives
-            if directive.words[0] == "options"
-            and kernel_arguments.module_name(directive.words[1]) == VFIO
-            for word in directive.words[2:]
-        ]
+        sources = list(self._modprobe.options(VFIO))
         sources += [
             (f"ids={value}", self.cmdline_evidence)
             for key, value in self.cmdline
@@ -194,7 +105,7 @@ class Boot:
             for word in early.options
         ]
         return tuple(
-            IdSetting(
+            vfio_ids.IdSetting(
                 tuple(vfio_ids.parse(word.removeprefix("ids="))), evidence
             )
             for word, evidence in sources
@@ -202,7 +113,7 @@ class Boot:
         )
 
     @functools.cached_property
-    def _id_setting_in_effect(self) -> IdSetting | None:
+    def _id_setting_in_effect(self) -> vfio_ids.IdSetting | None:
         """The last of them: a parameter of a module has one value."""
         return next(
             (
@@ -242,16 +153,7 @@ class Boot:
     @functools.cached_property
     def blacklisted(self) -> dict[str, Evidence]:
         """Modules that do not load by themselves, and why."""
-        found: dict[str, Evidence] = {}
-        for directive in self.directives:
-            words = directive.words
-            module = kernel_arguments.module_name(words[1])
-            if words[0] == "blacklist" or (
-                words[0] == "install"
-                and len(words) > 2
-                and words[2].rsplit("/", 1)[-1] in ("false", "true")
-            ):
-                found.setdefault(module, directive.evidence)
+        found = dict(self._modprobe.blacklisted)
         for name in ("modprobe.blacklist", "module_blacklist"):
             for module in self.parameters(name):
                 found.setdefault(
@@ -270,30 +172,6 @@ class Boot:
             kernel_arguments.module_name(one)
             for one in self.parameters("module_blacklist")
         }
-
-    @functools.cached_property
-    def after_vfio(self) -> dict[str, Evidence]:
-        """Modules before which vfio-pci is loaded."""
-        found = {}
-        for directive in self.directives:
-            words = directive.words
-            if words[0] == "install" and _loads_vfio(words[2:]):
-                # modprobe vfio-pci; modprobe --ignore-install nvidia
-                found[kernel_arguments.module_name(words[1])] = (
-                    directive.evidence
-                )
-            if words[0] != "softdep" or "pre:" not in words:
-                continue
-            start = words.index("pre:") + 1
-            end = words.index("post:") if "post:" in words else len(words)
-            before = {
-                kernel_arguments.module_name(word) for word in words[start:end]
-            }
-            if VFIO in before:
-                found[kernel_arguments.module_name(words[1])] = (
-                    directive.evidence
-                )
-        return found
 
     @functools.cached_property
     def _early(self) -> tuple[initramfs.Early, ...]:
@@ -339,80 +217,32 @@ class Boot:
         """What loads vfio-pci before udev, in the initramfs; None: nothing."""
         return self._early[0].evidence if self._early else None
 
-    @functools.cached_property
-    def _rules(self) -> tuple[Evidence, ...]:
-        return udev_rules.read(self._tree)
-
     @property
     def takes_devices(self) -> bool:
         """Whether anything gives devices to drivers of VFIO at boot."""
-        return bool(
-            self.id_settings
-            or self._installs
-            or self._rules
-            or self._scripts
-            or self._tree.entries(DRIVERCTL)
-        )
+        return bool(self.id_settings or self._overrides.are_there)
 
     def vfio_setting(self, function: Function) -> Evidence | None:
         """Find what gives a device to a driver of VFIO at boot."""
-        found = self._taken_later(function) or self.override(function)
+        found = self._overrides.find(function)
         if found is not None:
             return found
         if self._is_bound_by_ids(function):
             return self.ids_setting(function)
         return self._installed(function)
 
-    @functools.cached_property
-    def _installs(self) -> tuple[scripts.Script, ...]:
-        lines = (directive.words for directive in self.directives)
-        return tuple(scripts.installs(self._tree, lines, VFIO))
-
     def _installed(self, function: Function) -> Evidence | None:
         """Find a program that binds a device when vfio-pci is loaded."""
-        for script in self._installs:
-            if script.binds(function) and not self.is_vfio_builtin:
-                return Evidence(script.path, "driver_override")
-        return None
-
-    def _taken_later(self, function: Function) -> Evidence | None:
-        """Find what takes a device from any driver that has it."""
-        path = f"{DRIVERCTL}/pci-{function.address}"
-        content = self._tree.read(path)
-        if (
-            content is not None
-            and content in drivers.VFIO_DRIVERS
-            and not drivers.is_misspelt(content)
-        ):
-            return Evidence(path, content)
-        for script in self._scripts:
-            if script.takes_from_drivers and script.binds(function):
-                return Evidence(script.path, str(function.address))
-        return None
-
-    @functools.cached_property
-    def _scripts(self) -> tuple[scripts.Script, ...]:
-        return tuple(scripts.read(self._tree))
-
-    def override(self, function: Function) -> Evidence | None:
-        """Find what sets driver_override to vfio-pci for a device at boot."""
-        found = self._taken_later(function)
-        if found is not None:
-            return found
-        for script in self._scripts:
-            if script.binds(function):
-                return Evidence(script.path, str(function.address))
-        for rule in self._rules:
-            if udev_rules.matches(rule.content or "", function):
-                return rule
-        return None
+        if self.is_vfio_builtin:
+            return None
+        return self._overrides.find_installed(function)
 
     def grabbers(self, function: Function) -> tuple[str, ...]:
         """List the modules that will or may have the device at boot.
 
         Empty: vfio-pci has it, or nobody.
         """
-        if self._taken_later(function) or self._has_stub(function):
+        if self._overrides.find_later(function) or self._has_stub(function):
             return ()
         left = [
             module
@@ -421,7 +251,7 @@ class Boot:
         ]
         if self._is_bound_by_ids(function) or self._installed(function):
             left = [one for one in left if not self._is_after_vfio(one)]
-        if self.override(function):
+        if self._overrides.find(function):
             left = [one for one in left if self.is_before_rules(one)]
         return tuple(left)
 
@@ -522,7 +352,14 @@ class Boot:
 
     def _is_kept_off(self, module: str) -> bool:
         """Tell whether a module takes no device at all."""
-        if self._is_switched_off(module):
+        if drm_drivers.is_switched_off(
+            module,
+            self.cmdline,
+            # Of what is built in, modprobe knows nothing.
+            ()
+            if module in self._modules.builtin
+            else [word for word, _ in self._modprobe.options(module)],
+        ):
             return True
         if module in self._modules.builtin or module not in self.blacklisted:
             return False
@@ -531,27 +368,6 @@ class Boot:
             return True
         # A blacklist is for what is loaded for devices, not by name.
         return named.maker.minds_blacklist and named.has_modprobe_options
-
-    def _is_switched_off(self, module: str) -> bool:
-        if module in _NOMODESET and any(
-            key == "nomodeset" for key, _ in self.cmdline
-        ):
-            return True
-        if module not in _MODESET:
-            return False
-        values = [
-            value for key, value in self.cmdline if key == f"{module}.modeset"
-        ]
-        if module not in self._modules.builtin:
-            values += [
-                word.removeprefix("modeset=")
-                for directive in self.directives
-                if directive.words[0] == "options"
-                and kernel_arguments.module_name(directive.words[1]) == module
-                for word in directive.words[2:]
-                if word.startswith("modeset=")
-            ]
-        return "0" in values
 
     def _is_after_vfio(self, module: str) -> bool:
         """Tell whether vfio-pci has its devices before a module starts."""
@@ -564,9 +380,9 @@ class Boot:
             return False
         # modprobe minds the softdeps of what a module depends on, too (kmod,
         # libkmod-module.c, __kmod_module_get_probe_list).
-        is_soft = module in self.after_vfio or (
-            module in initramfs.DRM_DRIVERS
-            and "drm" in self.after_vfio
+        is_soft = module in self._modprobe.after_vfio or (
+            module in drm_drivers.DRM_DRIVERS
+            and "drm" in self._modprobe.after_vfio
             and "drm" not in self._modules.builtin
         )
         named = self._named.get(module)
@@ -577,30 +393,4 @@ class Boot:
     @functools.cached_property
     def stale_initramfs(self) -> tuple[Evidence, Evidence] | None:
         """(initramfs, file changed later); None: it is newer, or unknown."""
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        there = [
-            path
-            for path in images(release)
-            if self._tree.modified(path) is not None
-        ]
-        if not there:
-            return None
-        made = self._tree.modified(there[0]) or 0.0
-        for name in self._tree.entries("/etc/modprobe.d"):
-            path = f"/etc/modprobe.d/{name}"
-            changed = self._tree.modified(path) or 0.0
-            if changed > made and self._decides_drivers(path):
-                return (
-                    Evidence(there[0], f"made at {made:.0f}"),
-                    Evidence(path, f"changed at {changed:.0f}"),
-                )
-        return None
-
-    def _decides_drivers(self, path: str) -> bool:
-        """Tell whether a file of modprobe.d has a say in who gets devices."""
-        return any(
-            directive.words[0] in ("blacklist", "install", "softdep")
-            or "vfio" in directive.words[1]
-            for directive in self.directives
-            if directive.evidence.path == path
-        )
+        return initramfs.find_stale(self._tree, self._modprobe.decides_drivers)

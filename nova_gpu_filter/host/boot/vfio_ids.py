@@ -10,6 +10,7 @@ drivers/pci/pci.h (pci_match_one_device).
 from collections.abc import Iterator
 import dataclasses
 
+from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 
 _ANY = 0xFFFFFFFF
@@ -37,6 +38,18 @@ class VfioId:
                 (self.subproduct_id, function.subproduct_id),
             )
         ) and not ((self.class_code ^ function.class_code) & self.class_mask)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IdSetting:
+    """Ids that vfio-pci is told to take, and where that is written."""
+
+    ids: tuple[VfioId, ...]
+    evidence: Evidence
+
+    def matches(self, function: Function) -> bool:
+        """Tell whether a device is among them."""
+        return any(entry.matches(function) for entry in self.ids)
 
 
 def parse(text: str) -> Iterator[VfioId]:

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterator
 
-from nova_gpu_filter.host.boot import outcome
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -97,7 +97,8 @@ def check_boot(context: Context, function: Function) -> Iterator[Finding]:
         evidence=(*evidence(function), taken),
         cures=(
             f"# take {function.ids} out of {taken.path}"
-            if taken.path != f"{outcome.DRIVERCTL}/pci-{function.address}"
+            if taken.path
+            != f"{driver_overrides.DRIVERCTL}/pci-{function.address}"
             else f"driverctl unset-override {function.address}",
             "# if guests get others with the same ids, bind those by their"
             " addresses: nova-gpu-host config --udev",

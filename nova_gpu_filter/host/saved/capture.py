@@ -17,6 +17,7 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import initramfs
+from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.boot import udev_rules
@@ -67,10 +68,10 @@ _FILES = (
     initramfs.MKINITCPIO,
 )
 _FOLDERS = (
-    *outcome.MODPROBE_PLACES,
+    *modprobe.PLACES,
     *outcome.LOAD_PLACES,
     *udev_rules.UDEV_PLACES,
-    *outcome.DRACUT_PLACES,
+    *initramfs.DRACUT_PLACES,
     *initramfs.MODULES_PLACES,
     initramfs.MKINITCPIO_PLACE,
     "/etc/driverctl.d",
@@ -275,7 +276,7 @@ def _lists(tree: tree_lib.Tree, name: str) -> tuple[str, ...]:
 def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep of the kernel's lists what is about our devices and VFIO."""
     release = tree.read("/proc/sys/kernel/osrelease")
-    for image in outcome.images(release):
+    for image in initramfs.images(release):
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
     for path in (f"/boot/config-{release}", *_lists(tree, "config")):

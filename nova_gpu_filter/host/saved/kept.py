@@ -13,6 +13,7 @@ import re
 from nova_gpu_filter import exception
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
+from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.boot import udev_rules
@@ -275,12 +276,12 @@ FILES: tuple[tuple[str, Keep], ...] = (
         (rf"/sys/.*/{re.escape(name)}", keep)
         for name, keep in DEVICE_FILES.items()
     ),
-    (_files(outcome.MODPROBE_PLACES, _CONF), kept_boot.modprobe),
+    (_files(modprobe.PLACES, _CONF), kept_boot.modprobe),
     (_files(outcome.LOAD_PLACES), kept_boot.load),
     (_files(udev_rules.UDEV_PLACES), kept_boot.rules),
     (rf"/etc/driverctl\.d/pci-{ADDRESS}", kept_boot.driver),
     (r"/etc/dracut\.conf", kept_boot.dracut),
-    (_files(outcome.DRACUT_PLACES, _CONF), kept_boot.dracut),
+    (_files(initramfs.DRACUT_PLACES, _CONF), kept_boot.dracut),
     (initramfs.MODULES, kept_boot.early_modules),
     (_files(initramfs.MODULES_PLACES), kept_boot.early_modules),
     (initramfs.MKINITCPIO, kept_boot.mkinitcpio),

@@ -7,8 +7,8 @@ import re
 
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
-from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
+from nova_gpu_filter.host.boot.kernel_modules import VFIO
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
@@ -148,7 +148,7 @@ def early_modules(tokens: Tokens, text: str) -> list[str]:
         if words:
             options = (
                 [_option(tokens, words[0], one) for one in words[1:]]
-                if kernel_arguments.module_name(words[0]) == outcome.VFIO
+                if kernel_arguments.module_name(words[0]) == VFIO
                 else []
             )
             kept.append(" ".join((tokens.module(words[0]), *options)))

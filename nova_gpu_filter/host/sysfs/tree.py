@@ -2,6 +2,7 @@
 
 """Reads files below a root, the way chroot would, and never outside it."""
 
+from collections.abc import Iterator
 import errno
 import os
 import stat
@@ -150,6 +151,19 @@ class Tree:
         except OSError as error:
             self._note(path, error)
             return ()
+
+    def configuration_files(self, *places: str) -> Iterator[str]:
+        """Yield the ``*.conf`` of some directories, by their names.
+
+        A file hides those of its name in later directories.
+        """
+        paths: dict[str, str] = {}
+        for place in places:
+            for name in self.entries(place):
+                if name.endswith(".conf"):
+                    paths.setdefault(name, f"{place}/{name}")
+        for _, path in sorted(paths.items()):
+            yield path
 
     def link_target(self, path: str) -> str | None:
         """Give what a symbolic link says; None if it is none."""
