@@ -17,7 +17,7 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links.baseboards import Baseboard
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 _CURES = (
     "# look for it in the BMC's event log and in dmesg; then, with no guest"
@@ -55,7 +55,7 @@ def check(context: Context) -> Iterator[Finding]:
                     f" ({board.model}) are there",
                     evidence=(
                         Evidence(
-                            reader.DEVICES,
+                            device_paths.DEVICES,
                             f"{gpus} GPUs 10de:{product_id:04x}, {switches}"
                             " NVSwitches",
                         ),

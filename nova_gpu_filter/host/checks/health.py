@@ -18,8 +18,8 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import pci_config
-from nova_gpu_filter.host.sysfs import reader
 
 _UNKNOWN = "Unknown"
 
@@ -40,7 +40,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
 
 
 def _path(device: Function) -> str:
-    return f"{reader.DEVICES}/{device.address}"
+    return f"{device_paths.DEVICES}/{device.address}"
 
 
 def _config(context: Context, device: Function) -> bytes | None:

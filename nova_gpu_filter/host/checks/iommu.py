@@ -16,7 +16,7 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 _TABLES = "/sys/firmware/acpi/tables"
 _UNITS = "/sys/class/iommu"
@@ -65,14 +65,14 @@ _NO_REMAPPING = (
 
 def check(context: Context) -> Iterator[Finding]:
     """Check the IOMMU of the host."""
-    groups = context.tree.entries(reader.GROUPS)
+    groups = context.tree.entries(device_paths.GROUPS)
     if groups and not _has_made_up_groups(context, groups):
         yield Finding(
             Severity.OK,
             "iommu",
             f"the IOMMU is on: {len(groups)} groups",
             evidence=(
-                Evidence(reader.GROUPS, f"{len(groups)} groups"),
+                Evidence(device_paths.GROUPS, f"{len(groups)} groups"),
                 context.boot.cmdline_evidence,
             ),
         )
@@ -90,7 +90,7 @@ def _has_made_up_groups(context: Context, groups: Sequence[str]) -> bool:
     QEMU cannot use them: their nodes are /dev/vfio/noiommu-N.
     """
     return context.tree.read(_NO_IOMMU) == "Y" and all(
-        context.tree.read(f"{reader.GROUPS}/{group}/name") == _MADE_UP
+        context.tree.read(f"{device_paths.GROUPS}/{group}/name") == _MADE_UP
         for group in groups
     )
 
@@ -99,7 +99,7 @@ def _is_off(context: Context) -> Finding:
     """Say why there are no groups, and how to get them."""
     host = iommu_platforms.find_platform(context)
     evidence = [
-        context.listing(reader.GROUPS),
+        context.listing(device_paths.GROUPS),
         context.boot.cmdline_evidence,
     ]
     if context.tree.read(_HYPERVISOR) == "xen":

@@ -15,8 +15,8 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import host_use
-from nova_gpu_filter.host.sysfs import reader
 
 # Types of reserved regions (iommu_group_resv_type_string in
 # drivers/iommu/iommu.c) for which a group cannot have a domain of its own
@@ -29,7 +29,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
     """Check that the IOMMU group can be given away, and to whom."""
     host = context.host
     if function.iommu_group is None:
-        if host.members_by_group or context.tree.entries(reader.GROUPS):
+        if host.members_by_group or context.tree.entries(device_paths.GROUPS):
             yield Finding(
                 Severity.ERROR,
                 "group",
@@ -37,7 +37,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                 device=str(function.address),
                 evidence=(
                     Evidence(
-                        f"{reader.DEVICES}/{function.address}/iommu_group",
+                        f"{device_paths.DEVICES}/{function.address}/iommu_group",
                         None,
                     ),
                 ),
@@ -65,7 +65,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
     )
     evidence = tuple(
         Evidence(
-            f"{reader.GROUPS}/{function.iommu_group}/devices/{member.address}",
+            f"{device_paths.GROUPS}/{function.iommu_group}/devices/{member.address}",
             f"{member.ids} {member.driver or 'no driver'}",
         )
         for member in others
@@ -134,7 +134,7 @@ def _is_needed(context: Context, member: GroupMember) -> bool:
 
 def _reserved(context: Context, function: Function) -> Iterator[Finding]:
     """Check for memory that the firmware wants mapped one to one."""
-    path = f"{reader.GROUPS}/{function.iommu_group}/reserved_regions"
+    path = f"{device_paths.GROUPS}/{function.iommu_group}/reserved_regions"
     text = context.tree.read(path) or ""
     regions = [
         line

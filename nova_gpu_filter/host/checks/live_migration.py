@@ -15,7 +15,7 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 _CHECK = "live-migration"
 
@@ -37,7 +37,9 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
     movable = [vf for vf in vfs if can_migrate(vf)]
     shown = movable[0] if movable else gpu
     evidence = (
-        Evidence(f"{reader.DEVICES}/{shown.address}/driver", shown.driver),
+        Evidence(
+            f"{device_paths.DEVICES}/{shown.address}/driver", shown.driver
+        ),
     )
     if movable:
         yield Finding(

@@ -16,7 +16,7 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 DEVICES = "/sys/bus/mdev/devices"
 
@@ -25,7 +25,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check a GPU that has types of mediated devices, and no VFs."""
     if not gpu.mdev_types or gpu.sriov_numvfs:
         return
-    path = f"{reader.DEVICES}/{gpu.address}"
+    path = f"{device_paths.DEVICES}/{gpu.address}"
     made = _made(context, gpu)
     yield Finding(
         Severity.NOTE if made else Severity.WARNING,

@@ -26,7 +26,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 
 def check(
@@ -48,7 +48,7 @@ def check(
             Severity.ERROR,
             "devices",
             "there is no GPU on this host",
-            evidence=(context.listing(reader.DEVICES),),
+            evidence=(context.listing(device_paths.DEVICES),),
         )
     for gpu in gpus:
         if only and gpu.address not in only:
@@ -77,7 +77,7 @@ def check(
 
 
 def _path(function: Function) -> str:
-    return f"{reader.DEVICES}/{function.address}"
+    return f"{device_paths.DEVICES}/{function.address}"
 
 
 def _evidence(context: Context, function: Function, name: str) -> Evidence:
@@ -86,7 +86,7 @@ def _evidence(context: Context, function: Function, name: str) -> Evidence:
 
 def _driver_evidence(function: Function | GroupMember) -> Evidence:
     return Evidence(
-        f"{reader.DEVICES}/{function.address}/driver", function.driver
+        f"{device_paths.DEVICES}/{function.address}/driver", function.driver
     )
 
 

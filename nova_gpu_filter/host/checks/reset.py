@@ -17,7 +17,7 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import chips
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 
 
 def check(context: Context, gpu: Function) -> Iterator[Finding]:
@@ -27,12 +27,14 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
 
 
 def _evidence(context: Context, function: Function, name: str) -> Evidence:
-    return context.evidence(f"{reader.DEVICES}/{function.address}/{name}")
+    return context.evidence(
+        f"{device_paths.DEVICES}/{function.address}/{name}"
+    )
 
 
 def _driver_evidence(function: Function) -> Evidence:
     return Evidence(
-        f"{reader.DEVICES}/{function.address}/driver", function.driver
+        f"{device_paths.DEVICES}/{function.address}/driver", function.driver
     )
 
 
@@ -88,7 +90,9 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
                 device=str(gpu.address),
                 evidence=(_evidence(context, gpu, "device"),),
                 cures=(
-                    fault.cure.format(path=f"{reader.DEVICES}/{gpu.address}"),
+                    fault.cure.format(
+                        path=f"{device_paths.DEVICES}/{gpu.address}"
+                    ),
                 ),
             )
 

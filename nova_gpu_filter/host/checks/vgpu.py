@@ -17,7 +17,7 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import reader
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
@@ -51,7 +51,7 @@ def _describe(functions: Sequence[Function]) -> str:
 
 def _evidence(function: Function) -> Evidence:
     return Evidence(
-        f"{reader.DEVICES}/{function.address}/nvidia/current_vgpu_type",
+        f"{device_paths.DEVICES}/{function.address}/nvidia/current_vgpu_type",
         str(function.vgpu_type),
     )
 
@@ -61,7 +61,7 @@ def _state(
 ) -> Iterator[Finding]:
     empty = [one for one in functions if one.vgpu_type == 0]
     if empty:
-        folder = f"{reader.DEVICES}/{empty[0].address}/nvidia"
+        folder = f"{device_paths.DEVICES}/{empty[0].address}/nvidia"
         yield Finding(
             Severity.WARNING,
             _CHECK,
@@ -108,7 +108,7 @@ def _managed(
             evidence=(
                 Evidence(options.source, spec.text),
                 Evidence(
-                    f"{reader.DEVICES}/{variant[0].address}/driver",
+                    f"{device_paths.DEVICES}/{variant[0].address}/driver",
                     variant[0].driver,
                 ),
             ),
@@ -130,7 +130,7 @@ def _managed(
             evidence=(
                 Evidence(options.source, spec.text),
                 Evidence(
-                    f"{reader.DEVICES}/{unbound[0].address}/driver",
+                    f"{device_paths.DEVICES}/{unbound[0].address}/driver",
                     unbound[0].driver,
                 ),
             ),
@@ -176,7 +176,7 @@ def _migration(
             f" them: {_describe(cannot)}",
             evidence=(
                 Evidence(
-                    f"{reader.DEVICES}/{cannot[0].address}/driver",
+                    f"{device_paths.DEVICES}/{cannot[0].address}/driver",
                     cannot[0].driver,
                 ),
             ),

@@ -29,6 +29,7 @@ from nova_gpu_filter.host.saved import kept_file
 from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import pci_config
@@ -137,9 +138,9 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
     """Find the names of modules and devices that may be kept."""
     tokens = Tokens()
     modaliases = set()
-    for name in tree.entries(reader.DEVICES):
+    for name in tree.entries(device_paths.DEVICES):
         if address_lib.find(name):
-            path = f"{reader.DEVICES}/{name}"
+            path = f"{device_paths.DEVICES}/{name}"
             modaliases.add(tree.read(f"{path}/modalias") or "")
             tokens.know_modules([tree.link_name(f"{path}/driver") or ""])
     tokens.modaliases = frozenset(modaliases - {""})
@@ -155,18 +156,18 @@ def _collect(
     sources: linking.Sources,
     cc_modes: cc_mode.Modes | None,
 ) -> Iterator[Entry]:
-    yield Entry(reader.DEVICES)
-    for name in tree.entries(reader.DEVICES):
+    yield Entry(device_paths.DEVICES)
+    for name in tree.entries(device_paths.DEVICES):
         if address_lib.find(name):
             yield from _device(tree, tokens, name)
-    yield Entry(reader.GROUPS)
-    for number in tree.entries(reader.GROUPS):
-        folder = f"{reader.GROUPS}/{number}/devices"
-        yield Entry(f"{reader.GROUPS}/{number}")
+    yield Entry(device_paths.GROUPS)
+    for number in tree.entries(device_paths.GROUPS):
+        folder = f"{device_paths.GROUPS}/{number}/devices"
+        yield Entry(f"{device_paths.GROUPS}/{number}")
         for name in tree.entries(folder):
             yield from kept_file.link(tree, f"{folder}/{name}")
         for name in ("name", "reserved_regions"):
-            path = f"{reader.GROUPS}/{number}/{name}"
+            path = f"{device_paths.GROUPS}/{number}/{name}"
             yield from kept_file.keep(tree, tokens, path)
     for path in (*_FILES, *_files_below(tree, _FOLDERS)):
         yield from kept_file.keep(tree, tokens, path)
@@ -206,7 +207,7 @@ def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
 
 
 def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
-    listed = f"{reader.DEVICES}/{name}"
+    listed = f"{device_paths.DEVICES}/{name}"
     yield from kept_file.link(tree, listed)
     # The files stand where the link leads.
     place = tree.resolve(listed)

@@ -11,27 +11,29 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.saved import kept_file
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
-from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import host_consoles
+from nova_gpu_filter.host.sysfs import host_disks
+from nova_gpu_filter.host.sysfs import host_interfaces
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 _TABLES = (
-    host_use.ROUTE,
-    host_use.ROUTE6,
-    host_use.ADDRESS6,
-    host_use.MOUNTS,
-    host_use.SWAPS,
-    host_use.IOMEM,
+    host_interfaces.ROUTE,
+    host_interfaces.ROUTE6,
+    host_interfaces.ADDRESS6,
+    host_disks.MOUNTS,
+    host_disks.SWAPS,
+    host_consoles.IOMEM,
 )
 
 
 def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Yield what :mod:`host_use` reads beside the files of PCI functions."""
-    for name in tree.entries(host_use.NET):
-        place = tree.resolve(f"{host_use.NET}/{name}")
+    for name in tree.entries(host_interfaces.NET):
+        place = tree.resolve(f"{host_interfaces.NET}/{name}")
         # Others are of guests and of networks, and nobody asks for them.
         if place is None or not any(map(address_lib.find, place.split("/"))):
             continue
-        yield from kept_file.link(tree, f"{host_use.NET}/{name}")
+        yield from kept_file.link(tree, f"{host_interfaces.NET}/{name}")
         # Those right below a PCI function are kept with it.
         if not address_lib.find(place.split("/")[-3]):
             yield from interface(tree, tokens, place)
@@ -63,8 +65,8 @@ def interface(
 
 
 def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
-    for name in tree.entries(host_use.BLOCK):
-        path = f"{host_use.BLOCK}/{name}"
+    for name in tree.entries(host_disks.BLOCK):
+        path = f"{host_disks.BLOCK}/{name}"
         yield from kept_file.link(tree, path)
         place = tree.resolve(path)
         if place is None:
@@ -73,47 +75,47 @@ def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
             yield from kept_file.keep(tree, tokens, f"{place}/{file}")
         for holder in tree.entries(f"{place}/holders"):
             yield from kept_file.link(tree, f"{place}/holders/{holder}")
-        subsystem = host_use.subsystem(place)
+        subsystem = host_disks.find_subsystem(place)
         for entry in tree.entries(subsystem) if subsystem else ():
             yield from kept_file.link(tree, f"{subsystem}/{entry}")
         number = tree.read(f"{place}/dev")
         if number:
-            data = f"{host_use.UDEV}/b{number}"
+            data = f"{host_disks.UDEV}/b{number}"
             yield from kept_file.keep(tree, tokens, data)
 
 
 def _members(tree: tree_lib.Tree) -> Iterator[Entry]:
     """Keep the members of file systems, whose UUIDs nobody asks for."""
-    for number, system in enumerate(tree.entries(host_use.BTRFS)):
-        folder = f"{host_use.BTRFS}/{system}/devices"
+    for number, system in enumerate(tree.entries(host_disks.BTRFS)):
+        folder = f"{host_disks.BTRFS}/{system}/devices"
         for name in tree.entries(folder):
-            yield Entry(f"{host_use.BTRFS}/{number}/devices/{name}", b"")
-    for number, system in enumerate(tree.entries(host_use.BCACHEFS)):
-        for member in tree.entries(f"{host_use.BCACHEFS}/{system}"):
+            yield Entry(f"{host_disks.BTRFS}/{number}/devices/{name}", b"")
+    for number, system in enumerate(tree.entries(host_disks.BCACHEFS)):
+        for member in tree.entries(f"{host_disks.BCACHEFS}/{system}"):
             disk = tree.link_name(
-                f"{host_use.BCACHEFS}/{system}/{member}/block"
+                f"{host_disks.BCACHEFS}/{system}/{member}/block"
             )
             if disk is not None and member.startswith("dev-"):
                 yield Entry(
-                    f"{host_use.BCACHEFS}/{number}/{member}/block",
+                    f"{host_disks.BCACHEFS}/{number}/{member}/block",
                     target=f"../../../../class/block/{disk}",
                 )
 
 
 def _consoles(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
-    yield from kept_file.link(tree, host_use.FRAME_BUFFER)
-    place = tree.resolve(host_use.FRAME_BUFFER)
+    yield from kept_file.link(tree, host_consoles.FRAME_BUFFER)
+    place = tree.resolve(host_consoles.FRAME_BUFFER)
     if place is not None and tree.is_directory(place):
         yield Entry(place)
         yield from kept_file.link(tree, f"{place}/device")
-    for name in tree.entries(host_use.DRM):
-        path = f"{host_use.DRM}/{name}"
+    for name in tree.entries(host_consoles.DRM):
+        path = f"{host_consoles.DRM}/{name}"
         place = tree.resolve(path)
         if place is not None and tree.exists(f"{place}/boot_display"):
             yield from kept_file.link(tree, path)
             yield from kept_file.keep(tree, tokens, f"{place}/boot_display")
-    yield from kept_file.keep(tree, tokens, host_use.CONSOLES)
-    for name in (tree.read(host_use.CONSOLES) or "").split():
+    yield from kept_file.keep(tree, tokens, host_consoles.CONSOLES)
+    for name in (tree.read(host_consoles.CONSOLES) or "").split():
         yield from kept_file.link(tree, f"/sys/class/tty/{name}")
         place = tree.resolve(f"/sys/class/tty/{name}")
         if place is not None:

@@ -23,7 +23,9 @@ from nova_gpu_filter.host.saved import kept_use
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
-from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import host_consoles
+from nova_gpu_filter.host.sysfs import host_disks
+from nova_gpu_filter.host.sysfs import host_interfaces
 from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.vgpu import declaration
@@ -224,14 +226,14 @@ FILES: tuple[tuple[str, Keep], ...] = (
             9,
         ),
     ),
-    (host_use.ROUTE, kept_use.route),
-    (host_use.ROUTE6, kept_use.route6),
-    (host_use.ADDRESS6, kept_use.address6),
-    (host_use.MOUNTS, kept_use.mounts),
-    (host_use.SWAPS, kept_use.swaps),
-    (host_use.IOMEM, kept_use.memory),
-    (rf"{host_use.UDEV}/b[0-9]+:[0-9]+", kept_use.udev),
-    (host_use.CONSOLES, kept_use.consoles),
+    (host_interfaces.ROUTE, kept_use.route),
+    (host_interfaces.ROUTE6, kept_use.route6),
+    (host_interfaces.ADDRESS6, kept_use.address6),
+    (host_disks.MOUNTS, kept_use.mounts),
+    (host_disks.SWAPS, kept_use.swaps),
+    (host_consoles.IOMEM, kept_use.memory),
+    (rf"{host_disks.UDEV}/b[0-9]+:[0-9]+", kept_use.udev),
+    (host_consoles.CONSOLES, kept_use.consoles),
     (r"/sys/.*/boot_display", _lines(r"[01]")),
     (r"/sys/.*/dev", _lines(r"[0-9]{1,5}:[0-9]{1,8}")),
     (r"/sys/.*/dm/name", kept_use.name),

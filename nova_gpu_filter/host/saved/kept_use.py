@@ -7,7 +7,8 @@ import re
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
-from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import host_consoles
+from nova_gpu_filter.host.sysfs import host_interfaces
 
 
 def route(tokens: Tokens, text: str) -> list[str]:
@@ -17,7 +18,7 @@ def route(tokens: Tokens, text: str) -> list[str]:
         fields = line.split()
         name = tokens.name(fields[0]) if len(fields) > 1 else None
         if name:
-            default = host_use.DEFAULT
+            default = host_interfaces.DEFAULT
             to = default if fields[1] == default else REMOVED
             kept.append(f"{name}\t{to}")
     return kept
@@ -29,7 +30,7 @@ def route6(tokens: Tokens, text: str) -> list[str]:
     for line in text.splitlines():
         fields = line.split()
         name = tokens.name(fields[-1]) if len(fields) >= 10 else None
-        if name and not host_use.EVERY_INTERFACE.match(fields[0]):
+        if name and not host_interfaces.EVERY_INTERFACE.match(fields[0]):
             length = "00" if fields[1] == "00" else "80"
             kept.append(f"{REMOVED} {length} {' '.join([REMOVED] * 7)} {name}")
     return kept
@@ -97,7 +98,7 @@ def memory(_: Tokens, text: str) -> list[str]:
     for line in text.splitlines():
         front, separator, name = line.partition(" : ")
         found = re.match(ADDRESS, name.strip())
-        found = found or host_use.FRAME_BUFFERS.search(name)
+        found = found or host_consoles.FRAME_BUFFERS.search(name)
         if separator:
             indent = front[: len(front) - len(front.lstrip(" "))]
             kept.append(f"{indent}0-0 : {found[0] if found else ''}")

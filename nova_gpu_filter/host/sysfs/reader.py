@@ -7,10 +7,8 @@ sysfs-kernel-iommu_groups, sysfs-bus-vfio-mdev and Documentation/PCI/sysfs-pci.
 All of them can be read without root.
 """
 
-import collections
 from collections.abc import Iterator
 import dataclasses
-import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
@@ -24,29 +22,15 @@ from nova_gpu_filter.host.inventory import PcieLink
 from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.sysfs import attributes
 from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import pci_functions
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.host.vgpu import types
 
-DEVICES = "/sys/bus/pci/devices"
-GROUPS = "/sys/kernel/iommu_groups"
 NODES = "/sys/devices/system/node/online"
-
-# PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
-# VGA, 3D and other; base class 12h, processing accelerators (AMD Instinct).
-GPU_CLASSES = frozenset({0x0300, 0x0302, 0x0380, 0x1200})
-_BRIDGE = 0x06
-_BRIDGE_OTHER = 0x0680
-_ETHERNET = 0x0200
-_INFINIBAND = 0x0207
-_NETWORK = 0x02
-_MELLANOX = 0x15B3
-_AMAZON = 0x1D0F
-_EFA = range(0xEFA0, 0xEFB0)
-
-_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
 
 def read(
@@ -65,18 +49,19 @@ def read(
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
     words = pci_ids.CachedNames(names)
-    pci_functions, problems = _read_pci_functions(tree)
-    kinds = _kinds(pci_functions)
+    found, problems = pci_functions.read(tree)
+    kinds = pci_functions.choose_kinds(found)
     host_uses = host_use.HostUses(tree)
     functions = tuple(
         _function(tree, seen, kinds.get(seen.address), words, host_uses)
-        for seen in pci_functions
+        for seen in found
         if everything or seen.address in kinds
     )
     functions = _name_vgpu_types(tree, functions)
-    if not tree.is_directory(DEVICES):
+    if not tree.is_directory(device_paths.DEVICES):
         problems.append(
-            f"{DEVICES} is not there: this is no sysfs, or no PCI host"
+            f"{device_paths.DEVICES} is not there: this is no sysfs, or no PCI"
+            " host"
         )
     try:
         numa_nodes = attributes.node_list(tree.read(NODES))
@@ -91,7 +76,7 @@ def read(
         or tree.read("/etc/hostname")
         or "unknown",
         functions=functions,
-        groups=_groups(tree, pci_functions, functions, words),
+        groups=_groups(tree, found, functions, words),
         numa_nodes=numa_nodes,
         kernel=tree.read("/proc/sys/kernel/osrelease"),
         names_from=names.source or None,
@@ -104,110 +89,21 @@ def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     words = pci_ids.CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
     found = []
-    for name in tree.entries(DEVICES):
+    for name in tree.entries(device_paths.DEVICES):
         address = address_lib.find(name)
         if address is None or address in known.by_address:
             continue
-        seen = _PciFunction(tree, address)
+        seen = pci_functions.PciFunction(tree, address)
         if seen.class_code is None or seen.ids is None:
             continue
-        if seen.class_code >> 16 != _BRIDGE:
+        if seen.class_code >> 16 != pci_functions.BRIDGE:
             found.append(_function(tree, seen, None, words, host_uses))
     return tuple(sorted(found, key=lambda function: function.address))
 
 
-def _read_pci_functions(
-    tree: tree_lib.Tree,
-) -> tuple[list["_PciFunction"], list[str]]:
-    """Look at every PCI function, in address order."""
-    problems = []
-    found = []
-    for name in tree.entries(DEVICES):
-        address = address_lib.find(name)
-        if address is None:
-            problems.append(f"{DEVICES}/{name} is not a PCI address")
-            continue
-        seen = _PciFunction(tree, address)
-        if seen.class_code is None or seen.ids is None:
-            problems.append(
-                f"{seen.path}: vendor, device or class cannot be read; the"
-                " device is left out"
-            )
-            continue
-        found.append(seen)
-    return sorted(found, key=lambda seen: seen.address), problems
-
-
-class _PciFunction:
-    """The little that decides whether a function is of interest."""
-
-    def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
-        self.address = address
-        self.path = f"{DEVICES}/{address}"
-        self.files = frozenset(tree.entries(self.path))
-        self.class_code = tree.number(f"{self.path}/class")
-        vendor = tree.number(f"{self.path}/vendor")
-        product = tree.number(f"{self.path}/device")
-        self.ids = (
-            None if vendor is None or product is None else (vendor, product)
-        )
-        physfn = (
-            tree.link_name(f"{self.path}/physfn")
-            if "physfn" in self.files
-            else None
-        )
-        self.physfn = address_lib.find(physfn) if physfn else None
-        group = (
-            tree.link_name(f"{self.path}/iommu_group")
-            if "iommu_group" in self.files
-            else None
-        )
-        self.iommu_group = int(group) if group and group.isdecimal() else None
-
-    def kind(self) -> Kind | None:
-        """Tell what the function is by itself."""
-        assert self.class_code is not None
-        assert self.ids is not None
-        base_class = self.class_code >> 8
-        vendor, product = self.ids
-        if base_class in GPU_CLASSES:
-            return Kind.GPU
-        if base_class == _BRIDGE_OTHER and vendor == chips.NVIDIA:
-            return Kind.NVSWITCH
-        if base_class >> 8 == _NETWORK and (
-            base_class == _INFINIBAND
-            # A driver has made an RDMA device of it.
-            or "infiniband" in self.files
-            # What has RDMA also when it is bound to vfio-pci: ConnectX and
-            # BlueField, and Amazon's EFA.
-            or (base_class == _ETHERNET and vendor == _MELLANOX)
-            or (vendor == _AMAZON and product in _EFA)
-        ):
-            return Kind.NIC
-        return None
-
-
-def _kinds(found: list[_PciFunction]) -> dict[PciAddress, Kind]:
-    """Choose the functions of interest, keyed by address."""
-    kinds = {seen.address: kind for seen in found if (kind := seen.kind())}
-    for seen in found:
-        # A VF is what its PF is: it may have another class.
-        if seen.physfn in kinds:
-            kinds[seen.address] = kinds[seen.physfn]
-    cards = collections.defaultdict(list)
-    for seen in found:
-        if seen.physfn is None:
-            cards[seen.address.card].append(seen)
-    for card in cards.values():
-        if any(kinds.get(seen.address) is Kind.GPU for seen in card):
-            for seen in card:
-                kinds.setdefault(seen.address, Kind.FUNCTION)
-    return kinds
-
-
 def _function(
     tree: tree_lib.Tree,
-    seen: _PciFunction,
+    seen: pci_functions.PciFunction,
     kind: Kind | None,
     words: pci_ids.CachedNames,
     host_uses: host_use.HostUses,
@@ -230,7 +126,7 @@ def _function(
     override = text("driver_override")
     numa = number("numa_node")
     driver = tree.link_name(f"{path}/driver") if "driver" in files else None
-    root, bridges = _way(tree, path)
+    root, bridges = device_paths.read_bridges(tree, path)
     name = words.product(vendor, product)
     uses = (
         *host_uses.find(
@@ -287,7 +183,9 @@ def _function(
     )
 
 
-def _boot_vga(seen: _PciFunction, value: str | None) -> Iterator[HostUse]:
+def _boot_vga(
+    seen: pci_functions.PciFunction, value: str | None
+) -> Iterator[HostUse]:
     if value == "1":
         yield HostUse(
             Use.CONSOLE,
@@ -297,7 +195,9 @@ def _boot_vga(seen: _PciFunction, value: str | None) -> Iterator[HostUse]:
         )
 
 
-def _of_processor(seen: _PciFunction, driver: str | None) -> Iterator[HostUse]:
+def _of_processor(
+    seen: pci_functions.PciFunction, driver: str | None
+) -> Iterator[HostUse]:
     assert seen.class_code is not None
     assert seen.ids is not None
     row = displays.find_of_processor(
@@ -310,28 +210,6 @@ def _of_processor(seen: _PciFunction, driver: str | None) -> Iterator[HostUse]:
             f"{seen.path}/driver",
             driver,
         )
-
-
-def _way(
-    tree: tree_lib.Tree, path: str
-) -> tuple[str | None, tuple[PciAddress, ...]]:
-    """Give the root bus of a device and the bridges above it, from above.
-
-    The path in /sys/devices is the tree of the hardware:
-    ``/sys/devices/pci0000:3f/0000:3f:01.0/0000:40:00.0/...``. A domain inside
-    another (Intel VMD) has a root bus of its own, and that one counts.
-    """
-    place = tree.resolve(path)
-    if place is None or place == path:
-        return None, ()
-    root = None
-    bridges: list[PciAddress] = []
-    for part in place.split("/")[:-1]:
-        if _ROOT_BUS.fullmatch(part):
-            root, bridges = part, []
-        elif root and (bridge := address_lib.find(part)):
-            bridges.append(bridge)
-    return root, tuple(bridges)
 
 
 def _vfs(
@@ -362,7 +240,9 @@ def _mdev_types(
     )
 
 
-def _vgpu_type(tree: tree_lib.Tree, seen: _PciFunction) -> int | None:
+def _vgpu_type(
+    tree: tree_lib.Tree, seen: pci_functions.PciFunction
+) -> int | None:
     """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
 
     Source: NVIDIA's Virtual GPU Software User Guide, "Creating an NVIDIA vGPU
@@ -385,7 +265,10 @@ def _name_vgpu_types(
         for one in functions
         if one.vgpu_type is not None
         for known in types.parse_creatable(
-            tree.read(f"{DEVICES}/{one.address}/{types.CREATABLE}") or ""
+            tree.read(
+                f"{device_paths.DEVICES}/{one.address}/{types.CREATABLE}"
+            )
+            or ""
         )
     }
     names.update((one.number, one.name) for one in types.read_known(tree))
@@ -412,7 +295,7 @@ def _pcie_link(
 
 def _groups(
     tree: tree_lib.Tree,
-    pci_functions: list[_PciFunction],
+    found: list[pci_functions.PciFunction],
     functions: tuple[Function, ...],
     words: pci_ids.CachedNames,
 ) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
@@ -424,7 +307,7 @@ def _groups(
     known = {function.address: function for function in functions}
     wanted = {function.iommu_group for function in functions} - {None}
     members: dict[int, list[GroupMember]] = {}
-    for seen in pci_functions:
+    for seen in found:
         if seen.iommu_group is None or seen.iommu_group not in wanted:
             continue
         members.setdefault(seen.iommu_group, []).append(
@@ -437,7 +320,7 @@ def _groups(
 
 def _member(
     tree: tree_lib.Tree,
-    seen: _PciFunction,
+    seen: pci_functions.PciFunction,
     function: Function | None,
     words: pci_ids.CachedNames,
 ) -> GroupMember:

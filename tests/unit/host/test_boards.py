@@ -12,6 +12,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.topology import links
@@ -207,9 +208,9 @@ def test_nvlinks_to_other_hosts_are_noted(build):
 def test_a_board_without_its_nvswitches_is_told(build, left, words):
     host = build("hgx_h100")
     for number in range(0xC3, 0xC7):
-        host.remove(f"{reader.DEVICES}/0000:{number:02x}:00.0")
+        host.remove(f"{device_paths.DEVICES}/0000:{number:02x}:00.0")
     for address in sysfs_trees.HGX_H100_GPUS[left:]:
-        host.remove(f"{reader.DEVICES}/{address}")
+        host.remove(f"{device_paths.DEVICES}/{address}")
     found = findings(host, "board")
     assert len(found) == len(words)
     for (severity, summary), word in zip(found, words, strict=True):

@@ -10,6 +10,7 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import kept
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
@@ -136,13 +137,15 @@ def test_groups_that_are_made_up_are_warned_of(build, value):
 def test_groups_without_an_iommu_are_not_taken_for_one(build, mode, errors):
     host = build("k2_host")
     host.write("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", mode)
-    groups = list(host.path(reader.GROUPS).iterdir())
+    groups = list(host.path(device_paths.GROUPS).iterdir())
     for group in groups[1:]:
-        host.write(f"{reader.GROUPS}/{group.name}/name", "vfio-noiommu")
+        host.write(f"{device_paths.GROUPS}/{group.name}/name", "vfio-noiommu")
     # One of the IOMMU's own: it is on.
     assert not findings(host, "iommu", ERROR)
     if mode == "Y":
-        host.write(f"{reader.GROUPS}/{groups[0].name}/name", "vfio-noiommu")
+        host.write(
+            f"{device_paths.GROUPS}/{groups[0].name}/name", "vfio-noiommu"
+        )
     assert len(findings(host, "iommu", ERROR)) == errors
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.sysfs import pci_functions
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
@@ -321,7 +322,7 @@ def test_the_real_sysfs_of_this_machine_is_read():
     expected = set()
     for name in listed:
         with open(f"/sys/bus/pci/devices/{name}/class") as file:
-            if int(file.read(), 16) >> 8 in reader.GPU_CLASSES:
+            if int(file.read(), 16) >> 8 in pci_functions.GPU_CLASSES:
                 expected.add(name)
     found = {
         str(device.address)

@@ -13,6 +13,7 @@ from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import inventory_json
+from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import declaration
@@ -27,7 +28,8 @@ def set_types(fake, pf, number, count):
     fake.run((state.SRIOV_MANAGE, "-e", pf))
     for vf in fake.vfs(pf)[:count]:
         fake.write(
-            f"{state.DEVICES}/{vf}/nvidia/current_vgpu_type", str(number)
+            f"{device_paths.DEVICES}/{vf}/nvidia/current_vgpu_type",
+            str(number),
         )
 
 

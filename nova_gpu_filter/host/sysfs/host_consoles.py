@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which PCI functions the host's console is on.
+
+Sources, in the kernel: drivers/video/fbdev/core/fbcon.c (the console is on
+fb0), drivers/firmware/sysfb.c and kernel/resource.c (BOOTFB in /proc/iomem),
+Documentation/ABI/testing/sysfs-class-drm (boot_display),
+Documentation/ABI/testing/sysfs-tty (active).
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import functools
+import re
+
+from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.address import PciAddress
+from nova_gpu_filter.host.inventory import HostUse
+from nova_gpu_filter.host.inventory import Use
+from nova_gpu_filter.host.sysfs import device_paths
+from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+IOMEM = "/proc/iomem"
+FRAME_BUFFER = "/sys/class/graphics/fb0"
+DRM = "/sys/class/drm"
+CONSOLES = "/sys/class/tty/console/active"
+
+# Names of resources that a firmware's frame buffer has in /proc/iomem:
+# drivers/firmware/sysfb.c, drivers/video/fbdev/{efifb,vesafb,simplefb}.c,
+# drivers/gpu/drm/sysfb (simpledrm, efidrm, vesadrm).
+FRAME_BUFFERS = re.compile(
+    r"\b(BOOTFB|efifb|vesafb|simplefb|simpledrm|efidrm|vesadrm)\b", re.I
+)
+
+
+class HostConsoles:
+    """The functions that the console is on, by every file for it."""
+
+    def __init__(self, tree: tree_lib.Tree) -> None:
+        self._tree = tree
+
+    def find(self, address: PciAddress) -> Iterable[HostUse]:
+        """List each sign that the console is on a function."""
+        return self._by_address.get(address, ())
+
+    @functools.cached_property
+    def _by_address(self) -> dict[PciAddress, list[HostUse]]:
+        """The functions that the console is on, by every file for it."""
+        found: dict[PciAddress, list[HostUse]] = {}
+        for address, path, content in (
+            *self._frame_buffers(),
+            *self._boot_displays(),
+            *self._firmware_memory(),
+            *self._serial_consoles(),
+        ):
+            found.setdefault(address, []).append(
+                HostUse(
+                    Use.CONSOLE,
+                    "the host's console is on it",
+                    path,
+                    content,
+                )
+            )
+        return found
+
+    def _frame_buffers(self) -> Iterator[tuple[PciAddress, str, str]]:
+        # The kernel binds its text console to the first one.
+        path = FRAME_BUFFER
+        address = device_paths.find_function(
+            self._tree, f"{path}/device"
+        ) or device_paths.find_function(self._tree, path)
+        if address is not None:
+            yield address, f"{path}/device", str(address)
+
+    def _boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
+        for name in self._tree.entries(DRM):
+            path = f"{DRM}/{name}/boot_display"
+            if re.fullmatch(r"card\d+", name) and (
+                self._tree.read(path) == "1"
+            ):
+                address = device_paths.find_function(
+                    self._tree, f"{DRM}/{name}"
+                )
+                if address is not None:
+                    yield address, path, "1"
+
+    def _firmware_memory(self) -> Iterator[tuple[PciAddress, str, str]]:
+        # Addresses read as 0 without root, but a resource stands below the
+        # one that it is a part of.
+        above: list[tuple[int, PciAddress | None]] = []
+        for line in (self._tree.read(IOMEM) or "").splitlines():
+            depth = len(line) - len(line.lstrip())
+            name = line.partition(" : ")[2].strip()
+            while above and above[-1][0] >= depth:
+                above.pop()
+            if FRAME_BUFFERS.search(name):
+                for _, address in reversed(above):
+                    if address is not None:
+                        yield address, IOMEM, f"{address} ... {name}"
+                        break
+            above.append((depth, address_lib.find(name)))
+
+    def _serial_consoles(self) -> Iterator[tuple[PciAddress, str, str]]:
+        for name in (self._tree.read(CONSOLES) or "").split():
+            address = device_paths.find_function(
+                self._tree, f"/sys/class/tty/{name}/device"
+            )
+            if address is not None:
+                yield address, CONSOLES, name
