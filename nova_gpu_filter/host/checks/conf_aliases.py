@@ -7,9 +7,10 @@ What Nova does with them: nova/pci/request.py (parsing), nova/pci/stats.py
 """
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 
-from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.conf_findings import Taken
+from nova_gpu_filter.host.checks.conf_findings import list_addresses
+from nova_gpu_filter.host.checks.conf_findings import make_finding
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
@@ -21,11 +22,7 @@ from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
-_CHECK = "nova-conf"
 _CONTROLLER = "nova-gpu-host config --role controller"
-_FEW = 4
-
-Taken = Sequence[tuple[Function, DeviceSpec]]
 
 
 def check(
@@ -45,7 +42,7 @@ def check(
         try:
             aliases.append(alias_rules.parse(text))
         except alias_rules.AliasError as error:
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.ERROR,
                 "Nova refuses this alias, and every flavor that names one:"
@@ -56,7 +53,7 @@ def check(
     yield from _contradictions(options, aliases)
     for alias in aliases:
         if alias.doubled:
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.WARNING,
                 f"{', '.join(alias.doubled)} stands twice in alias"
@@ -67,22 +64,6 @@ def check(
         yield from _alias(options, alias, taken, hardware)
     if aliases and taken:
         yield from _out_of_reach(options, aliases, taken)
-
-
-def _finding(
-    options: pci_options.PciOptions,
-    severity: Severity,
-    summary: str,
-    line: str,
-    cures: tuple[str, ...] = (),
-) -> Finding:
-    return Finding(
-        severity,
-        _CHECK,
-        summary,
-        evidence=(Evidence(options.source, line),),
-        cures=cures,
-    )
 
 
 def _contradictions(
@@ -102,7 +83,7 @@ def _contradictions(
                 what = f"twice, without {key}"
             else:
                 continue
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.ERROR,
                 f"alias {alias.name} is there {what}: Nova refuses all"
@@ -128,12 +109,6 @@ def _offered(alias: Alias, taken: Taken) -> list[tuple[Function, DeviceSpec]]:
     ]
 
 
-def _describe(functions: Sequence[Function]) -> str:
-    shown = ", ".join(str(one.address) for one in functions[:_FEW])
-    more = len(functions) - _FEW
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def _alias(
     options: pci_options.PciOptions,
     alias: Alias,
@@ -145,7 +120,7 @@ def _alias(
     if not offered:
         if alias.vendor_id is not None:
             # All nodes have the aliases of the whole cloud.
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.NOTE,
                 f"alias {alias.name} asks for devices that this host does not"
@@ -165,12 +140,12 @@ def _alias(
             if alias.device_type is not None
             else "has no device_type, which leaves out type-PF"
         )
-        yield _finding(
+        yield make_finding(
             options,
             Severity.ERROR,
             f"alias {alias.name} {asked}, but the devices with these ids are"
             f" {' or '.join(types)} here"
-            f" ({_describe([one for one, _ in offered])}): no server gets"
+            f" ({list_addresses([one for one, _ in offered])}): no server gets"
             " one",
             alias.text,
             (
@@ -220,7 +195,7 @@ def _placement(
         cure = "the traits of the device_spec"
     else:
         return
-    yield _finding(
+    yield make_finding(
         options,
         Severity.WARNING,
         f"alias {alias.name} asks Placement for {what}: with"
@@ -254,7 +229,7 @@ def _migration(
         for _, spec in offered
     ):
         word = "yes" if alias.live_migratable else "no"
-        yield _finding(
+        yield make_finding(
             options,
             Severity.ERROR,
             f"alias {alias.name} asks for live_migratable {word}, and no"
@@ -277,13 +252,13 @@ def _number(
     if len(fitting) == len(offered):
         return
     others = [function for function, _ in offered if function not in fitting]
-    yield _finding(
+    yield make_finding(
         options,
         Severity.WARNING,
         f"alias {alias.name} gets {len(fitting)} of the {len(offered)} devices"
         " with its ids that are offered; the others are"
         f" {' or '.join(sorted({one.nova_type for one in others}))}:"
-        f" {_describe(others)}",
+        f" {list_addresses(others)}",
         alias.text,
         ("# give the others an alias of their device_type",),
     )
@@ -305,11 +280,11 @@ def _out_of_reach(
         and not spec.tags.get("physical_network")
     ]
     if left:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.WARNING,
             f"no alias of this file asks for {len(left)} of the"
-            f" {len(taken)} devices that are offered: {_describe(left)}",
+            f" {len(taken)} devices that are offered: {list_addresses(left)}",
             "[pci]alias",
             (_CONTROLLER,),
         )

@@ -10,26 +10,22 @@ providers; the errors that stop nova-compute).
 import collections
 from collections.abc import Iterator
 
-from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks import conf_aliases
 from nova_gpu_filter.host.checks import conf_mdevs
-from nova_gpu_filter.host.checks import host_needs
+from nova_gpu_filter.host.checks import conf_spec_matches
 from nova_gpu_filter.host.checks import vgpu
-from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.conf_findings import Taken
+from nova_gpu_filter.host.checks.conf_findings import make_finding
+from nova_gpu_filter.host.checks.conf_findings import name_functions
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
-from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.nova_rules import device_spec
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import host_topologies
-
-_CHECK = "nova-conf"
-_FEW = 4
 
 
 def check(
@@ -43,7 +39,7 @@ def check(
         no interest otherwise: a spec may match a disk.
     """
     if not options.device_specs:
-        yield _finding(
+        yield make_finding(
             options,
             # A host may be there for mediated devices alone.
             Severity.ERROR
@@ -60,7 +56,7 @@ def check(
         try:
             specs.extend(device_spec.parse(text))
         except device_spec.SpecError as error:
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.ERROR,
                 f"Nova refuses this device_spec, and nova-compute does not"
@@ -80,24 +76,6 @@ def check(
     yield from _left_out(options, host, taken)
     yield from vgpu.check(options, taken)
     yield from conf_aliases.check(options, host, taken)
-
-
-def _finding(
-    options: pci_options.PciOptions,
-    severity: Severity,
-    summary: str,
-    line: str,
-    cures: tuple[str, ...] = (),
-    device: PciAddress | None = None,
-) -> Finding:
-    return Finding(
-        severity,
-        _CHECK,
-        summary,
-        device=None if device is None else str(device),
-        evidence=(Evidence(options.source, line),),
-        cures=cures,
-    )
 
 
 def _assign(
@@ -125,15 +103,6 @@ def _assign(
     return found
 
 
-def _few(functions: list[Function]) -> str:
-    shown = ", ".join(
-        f"{function.address} ({function.product or function.ids})"
-        for function in functions[:_FEW]
-    )
-    more = len(functions) - _FEW
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def _spec(
     options: pci_options.PciOptions,
     everything: tuple[Function, ...],
@@ -141,7 +110,7 @@ def _spec(
     matched: list[Function],
 ) -> Iterator[Finding]:
     if spec.devname is not None and options.report_in_placement:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.ERROR,
             "devname and report_in_placement exclude each other:"
@@ -150,7 +119,7 @@ def _spec(
             ("# name the device by its address",),
         )
     if spec.doubled:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.WARNING,
             f"{', '.join(spec.doubled)} stands twice in this device_spec: the"
@@ -161,18 +130,18 @@ def _spec(
     yield from _tags(options, spec)
     if not matched:
         again = _assign(everything, [spec])[0]
-        yield _finding(
+        yield make_finding(
             options,
             Severity.WARNING,
             "this device_spec matches nothing"
             if not again
             else "this device_spec adds nothing: earlier ones match"
-            f" {_few(again)}",
+            f" {name_functions(again)}",
             spec.text,
             ("lspci -nnD  # compare ids and addresses",),
         )
         return
-    yield from _too_much(options, spec, matched)
+    yield from conf_spec_matches.check(options, spec, matched)
 
 
 def _tags(
@@ -182,7 +151,7 @@ def _tags(
         set(spec.tags) - device_spec.NOVA_TAGS - device_spec.OUR_TAGS
     )
     if unknown:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.WARNING,
             f"unknown tag {', '.join(unknown)}: Nova puts it into the pools,"
@@ -198,7 +167,7 @@ def _tags(
         )
     spaced = [trait for trait in spec.traits if trait != trait.strip()]
     if spaced:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.WARNING,
             f"a space beside the comma becomes part of the trait:"
@@ -211,9 +180,9 @@ def _tags(
         try:
             codec.parse_text("device_spec", str(links))
         except codec.LinkTextError as error:
-            yield _finding(options, Severity.ERROR, str(error), spec.text)
+            yield make_finding(options, Severity.ERROR, str(error), spec.text)
     if spec.tags.get("one_time_use") and not options.report_in_placement:
-        yield _finding(
+        yield make_finding(
             options,
             Severity.ERROR,
             "one_time_use needs [pci]report_in_placement: nova-compute does"
@@ -222,162 +191,23 @@ def _tags(
         )
 
 
-def _too_much(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
-    yield from _pf_with_vfs(options, spec, matched)
-    yield from _needed_by_host(options, spec, matched)
-    kinds = {
-        "network cards": [
-            function for function in matched if function.kind is Kind.NIC
-        ],
-        "other functions of a card": [
-            function for function in matched if function.kind is Kind.FUNCTION
-        ],
-        "bridges": [
-            function
-            for function in matched
-            if function.base_class in (0x0600, 0x0604)
-        ],
-        "devices that are neither GPU nor network card": [
-            function
-            for function in matched
-            if function.kind is None
-            and function.base_class not in (0x0600, 0x0604)
-        ],
-    }
-    gpus = [function for function in matched if function.kind is Kind.GPU]
-    if gpus and spec.tags.get("physical_network"):
-        yield _finding(
-            options,
-            Severity.WARNING,
-            "physical_network is for network cards: with it no alias reaches"
-            f" {_few(gpus)}, only ports of Neutron do",
-            spec.text,
-            ("# take physical_network out of the device_spec of GPUs",),
-        )
-    for what, functions in kinds.items():
-        # One that names a card on purpose is not too much, but beside GPUs
-        # it is, and so is a pattern that catches what nobody gives away.
-        # Of bridges, none is meant: libvirt gives away endpoints only
-        # (src/hypervisor/virhostdev.c, "Non-endpoint PCI devices").
-        meant = what != "bridges" and (
-            spec.product_id is not None or spec.exact_address is not None
-        )
-        if functions and (len(functions) < len(matched) or not meant):
-            yield _finding(
-                options,
-                Severity.WARNING,
-                f"this device_spec matches too much: {what}:"
-                f" {_few(functions)}"
-                + (f", beside {len(gpus)} GPUs" if gpus else ""),
-                spec.text,
-                ("# add vendor_id and product_id, or name addresses",),
-            )
-    ignored = [
-        function for function in matched if function.address.domain > 0xFFFF
-    ]
-    if ignored:
-        yield _finding(
-            options,
-            Severity.WARNING,
-            f"Nova ignores devices in PCI domains above ffff: {_few(ignored)}",
-            spec.text,
-        )
-
-
-def _needed_by_host(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
-    """Find what the host itself needs among what is given away.
-
-    However it is named: who names it on purpose wants to know, too.
-    """
-    reasons: dict[str, list[Function]] = {}
-    for function in matched:
-        if function.is_needed_by_host:
-            reasons.setdefault(function.why_needed, []).append(function)
-    for reason, functions in reasons.items():
-        is_console = all(
-            one.use is Use.CONSOLE for one in functions[0].host_uses
-        )
-        yield Finding(
-            Severity.WARNING,
-            _CHECK,
-            "this device_spec matches too much: the display of the host's"
-            f" console: {_few(functions)}"
-            if is_console
-            else "this device_spec takes what the host itself needs:"
-            f" {_few(functions)}: {reason}",
-            evidence=(
-                Evidence(options.source, spec.text),
-                *host_needs.evidence(functions[0]),
-            ),
-            cures=(
-                "# name the devices for guests only: nova-gpu-host config"
-                " writes their device_spec",
-                *host_needs.cures(functions[0]),
-            ),
-        )
-
-
-def _pf_with_vfs(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
-    vfs_by_pf = collections.defaultdict(list)
-    for one in matched:
-        if one.physfn is not None:
-            vfs_by_pf[one.physfn].append(one)
-    for function in matched:
-        vfs = vfs_by_pf.get(function.address)
-        if not vfs:
-            continue
-        if spec.tags.get("physical_network") or not (
-            options.report_in_placement
-        ):
-            severity = Severity.WARNING
-            text = "of which Nova can give away only the one or the others"
-        else:
-            severity = Severity.ERROR
-            text = (
-                "which Placement cannot hold together: nova-compute reports"
-                " no PCI devices"
-            )
-        same = vfs[0].product_id == function.product_id
-        yield _finding(
-            options,
-            severity,
-            f"this device_spec matches too much: a PF and {len(vfs)} of its"
-            f" VFs, {text}",
-            spec.text,
-            (
-                "# the VFs have the PF's product id: name the addresses of"
-                " the VFs"
-                if same
-                else "# add the product_id of what is to be offered:"
-                f" {function.product_id:04x} (PF) or"
-                f" {vfs[0].product_id:04x} (VFs)",
-            ),
-            device=function.address,
-        )
-
-
 def _providers(
-    options: pci_options.PciOptions, taken: list[tuple[Function, DeviceSpec]]
+    options: pci_options.PciOptions, taken: Taken
 ) -> Iterator[Finding]:
     """Find VFs of one PF that specs describe differently.
 
     One PF is one resource provider, so its VFs must have one resource class
     and one set of traits.
     """
-    by_pf: dict[PciAddress, list[tuple[Function, DeviceSpec]]] = {}
+    severity = (
+        Severity.ERROR if options.report_in_placement else Severity.WARNING
+    )
+    by_pf = collections.defaultdict(list)
     for function, spec in taken:
         if spec.tags.get("physical_network"):
             # Not reported to Placement.
             continue
-        by_pf.setdefault(function.physfn or function.address, []).append(
-            (function, spec)
-        )
+        by_pf[function.physfn or function.address].append((function, spec))
     for pf, members in by_pf.items():
         classes = sorted(
             {
@@ -391,11 +221,9 @@ def _providers(
             ("sets of traits", len(traits) > 1),
         ):
             if several:
-                yield _finding(
+                yield make_finding(
                     options,
-                    Severity.ERROR
-                    if options.report_in_placement
-                    else Severity.WARNING,
+                    severity,
                     f"devices of one PF have different {what}: Placement has"
                     " one resource provider for them",
                     members[-1][1].text,
@@ -408,11 +236,9 @@ def _providers(
         kinds = {function.physfn is None for function, _ in members}
         texts = {spec.text for _, spec in members}
         if len(kinds) > 1 and len(texts) > 1:
-            yield _finding(
+            yield make_finding(
                 options,
-                Severity.ERROR
-                if options.report_in_placement
-                else Severity.WARNING,
+                severity,
                 "a PF and its VFs are matched, by different device specs:"
                 " Placement cannot hold both",
                 members[-1][1].text,
@@ -431,9 +257,7 @@ def _can_be_read(spec: DeviceSpec) -> bool:
     return True
 
 
-def _links(
-    options: pci_options.PciOptions, taken: list[tuple[Function, DeviceSpec]]
-) -> Iterator[Finding]:
+def _links(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
     """Check that the links of the devices fit together."""
     linked = sorted(
         ((function, spec) for function, spec in taken if _can_be_read(spec)),
@@ -451,17 +275,18 @@ def _links(
             ]
         )
     except codec.LinkTextError as error:
-        yield _finding(options, Severity.ERROR, str(error), codec.TAG)
+        yield make_finding(options, Severity.ERROR, str(error), codec.TAG)
     texts: dict[str, list[Function]] = {}
     for function, spec in linked:
         texts.setdefault(spec.text, []).append(function)
     for text, functions in texts.items():
         if len(functions) > 1:
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.WARNING,
                 "one device_spec gives the same gpu_links to"
-                f" {_few(functions)}: also the fabric partitions of one GPU",
+                f" {name_functions(functions)}: also the fabric partitions of"
+                " one GPU",
                 text,
                 ("nova-gpu-host config  # one device_spec a device",),
             )
@@ -470,17 +295,16 @@ def _links(
 def _left_out(
     options: pci_options.PciOptions,
     host: Inventory,
-    taken: list[tuple[Function, DeviceSpec]],
+    taken: Taken,
 ) -> Iterator[Finding]:
-    offered: set[PciAddress | None] = {
-        function.address for function, _ in taken
-    }
-    offered |= {function.physfn for function, _ in taken if function.physfn}
-    for carrier in conf_mdevs.find_carriers(host, options):
-        offered |= {carrier.address, carrier.physfn}
+    given = [
+        *(function for function, _ in taken),
+        *conf_mdevs.find_carriers(host, options),
+    ]
+    offered = {one.address for one in given} | {one.physfn for one in given}
     for gpu in host.gpus:
         if gpu.address not in offered and not gpu.is_needed_by_host:
-            yield _finding(
+            yield make_finding(
                 options,
                 Severity.WARNING,
                 f"no device_spec matches this {gpu.product or gpu.ids}",

@@ -10,6 +10,7 @@ type that only one can be).
 from collections.abc import Iterator
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.checks.conf_findings import CHECK
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -18,8 +19,6 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
-
-_CHECK = "nova-conf"
 
 
 def check(
@@ -135,7 +134,7 @@ def _finding(
 ) -> Finding:
     return Finding(
         severity,
-        _CHECK,
+        CHECK,
         summary,
         evidence=(
             Evidence(

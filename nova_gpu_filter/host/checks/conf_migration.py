@@ -10,6 +10,7 @@ Nova's admin/pci-passthrough, "Post-copy limitation".
 from collections.abc import Iterator
 import dataclasses
 
+from nova_gpu_filter.host.checks.conf_findings import CHECK
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -18,8 +19,6 @@ from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.nova_rules import device_spec
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
-
-_CHECK = "nova-conf"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def check(
     if movable and options.permits_post_copy:
         yield Finding(
             Severity.WARNING,
-            _CHECK,
+            CHECK,
             "[libvirt]live_migration_permit_post_copy is true, with which QEMU"
             " refuses to live-migrate a server that has such a device",
             evidence=(
@@ -109,7 +108,7 @@ def _check_versions(
     if old:
         yield Finding(
             Severity.ERROR,
-            _CHECK,
+            CHECK,
             "with the tag live_migratable, whatever its value, nova-compute"
             f" starts only with {minima} or newer, and this host has "
             + " and ".join(f"{one.name} {version}" for one, version in old),
@@ -124,7 +123,7 @@ def _check_versions(
     elif any(version is None for _, version in found):
         yield Finding(
             Severity.NOTE,
-            _CHECK,
+            CHECK,
             "with the tag live_migratable, whatever its value, nova-compute"
             f" starts only with {minima} or newer",
             evidence=(shown, Evidence(packages.DPKG, None)),

@@ -8,10 +8,12 @@ resource class a PF, ``live_migratable``) and admin/virtual-gpu.
 """
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import live_migration
+from nova_gpu_filter.host.checks.conf_findings import CHECK
+from nova_gpu_filter.host.checks.conf_findings import Taken
+from nova_gpu_filter.host.checks.conf_findings import list_addresses
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -21,10 +23,7 @@ from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
-_CHECK = "nova-conf"
 _FEW = 4
-
-Taken = Sequence[tuple[Function, DeviceSpec]]
 
 
 def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
@@ -43,12 +42,6 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
     yield from _migration(options, taken)
 
 
-def _describe(functions: Sequence[Function]) -> str:
-    shown = ", ".join(str(one.address) for one in functions[:_FEW])
-    more = len(functions) - _FEW
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def _evidence(function: Function) -> Evidence:
     return Evidence(
         f"{device_paths.DEVICES}/{function.address}/nvidia/current_vgpu_type",
@@ -64,9 +57,9 @@ def _state(
         folder = f"{device_paths.DEVICES}/{empty[0].address}/nvidia"
         yield Finding(
             Severity.WARNING,
-            _CHECK,
+            CHECK,
             "this device_spec offers VFs without a vGPU type, with which no"
-            f" server starts: {_describe(empty)}",
+            f" server starts: {list_addresses(empty)}",
             evidence=(Evidence(options.source, text), _evidence(empty[0])),
             cures=(
                 f"cat {folder}/creatable_vgpu_types",
@@ -79,9 +72,9 @@ def _state(
     if mediated:
         yield Finding(
             Severity.WARNING,
-            _CHECK,
+            CHECK,
             "this device_spec offers devices that carry mediated ones, which"
-            f" are not for passthrough: {_describe(mediated)}",
+            f" are not for passthrough: {list_addresses(mediated)}",
             evidence=(Evidence(options.source, text),),
             cures=(
                 "# offer their types with [devices]enabled_mdev_types, and"
@@ -101,10 +94,10 @@ def _managed(
     if variant and is_managed:
         yield Finding(
             Severity.ERROR,
-            _CHECK,
+            CHECK,
             'the device_spec of these VFs needs "managed": "no": by default'
             " libvirt takes them from the driver that makes them vGPUs, which"
-            f" can crash the host: {_describe(variant)}",
+            f" can crash the host: {list_addresses(variant)}",
             evidence=(
                 Evidence(options.source, spec.text),
                 Evidence(
@@ -124,9 +117,9 @@ def _managed(
     if unbound and not is_managed:
         yield Finding(
             Severity.ERROR,
-            _CHECK,
+            CHECK,
             'the device_spec says "managed": "no", so nobody binds these to'
-            f" vfio-pci: {_describe(unbound)}",
+            f" vfio-pci: {list_addresses(unbound)}",
             evidence=(
                 Evidence(options.source, spec.text),
                 Evidence(
@@ -144,7 +137,7 @@ def _types(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
         if len(types) > 1:
             yield Finding(
                 Severity.WARNING,
-                _CHECK,
+                CHECK,
                 "VFs of one PF have different vGPU types"
                 f" ({', '.join(map(str, sorted(types)))}), and Nova has one"
                 " resource class a PF: a server may get any of them",
@@ -171,9 +164,9 @@ def _migration(
     if cannot:
         yield Finding(
             Severity.WARNING,
-            _CHECK,
+            CHECK,
             "live_migratable is yes, but the driver of these cannot migrate"
-            f" them: {_describe(cannot)}",
+            f" them: {list_addresses(cannot)}",
             evidence=(
                 Evidence(
                     f"{device_paths.DEVICES}/{cannot[0].address}/driver",
