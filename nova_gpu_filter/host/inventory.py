@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dataclasses
 import enum
 import functools
+from typing import NamedTuple
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
@@ -244,6 +245,13 @@ class GroupMember:
         return self.class_code >> 8 in (0x0600, 0x0604)
 
 
+class IommuGroup(NamedTuple):
+    """An IOMMU group; the kernel numbers them."""
+
+    number: int
+    members: tuple[GroupMember, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Inventory:
     """Everything about one host that the rest of the tool asks for."""
@@ -252,8 +260,8 @@ class Inventory:
     functions: tuple[Function, ...]
     """In the order of their addresses; VFs and the other functions of cards
     included."""
-    groups: tuple[tuple[int, tuple[GroupMember, ...]], ...] = ()
-    """(IOMMU group, members), of the groups that ``functions`` are in."""
+    groups: tuple[IommuGroup, ...] = ()
+    """Those that ``functions`` are in."""
     numa_nodes: tuple[int, ...] = ()
     """The NUMA nodes of the host that are online."""
     kernel: str | None = None

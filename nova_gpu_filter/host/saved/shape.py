@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Checks that data read from JSON have the form that their reader expects.
+"""The forms of data in JSON: checks, reads and writes them.
 
 A form is checked as a whole before anything is made of the data, so that an
 error names the field. What is there beside the form is passed over.
@@ -8,7 +8,10 @@ error names the field. What is there beside the form is passed over.
 
 import abc
 from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
 import re
 from typing import Any
 
@@ -30,6 +33,14 @@ class Shape(abc.ABC):
             field.
         """
 
+    def load(self, data: Any) -> Any:
+        """Make of data that were checked what they stand for."""
+        return data
+
+    def dump(self, value: Any) -> Any:
+        """Give what stands for a value, for ``json.dumps``."""
+        return value
+
 
 def _fail(where: str, data: Any, what: str) -> ValueError:
     shown = repr(data)
@@ -39,10 +50,15 @@ def _fail(where: str, data: Any, what: str) -> ValueError:
 
 
 class Text(Shape):
-    """A text, of which a function can make something."""
+    """A text, of which a function can make something, and back."""
 
-    def __init__(self, read: Callable[[str], Any] = str) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], Any] = str,
+        write: Callable[[Any], str] = str,
+    ) -> None:
         self._read = read
+        self._write = write
 
     def check(self, data: Any, where: str) -> None:
         """Check that it is a text, of no more than a path can have."""
@@ -56,6 +72,14 @@ class Text(Shape):
             raise ValueError(
                 printable.one_line(f"{where}: {str(error)[:200]}")
             ) from None
+
+    def load(self, data: Any) -> Any:
+        """Read the text."""
+        return self._read(data)
+
+    def dump(self, value: Any) -> Any:
+        """Write the text."""
+        return self._write(value)
 
 
 def hexadecimal(text: str) -> int:
@@ -102,12 +126,25 @@ class Nullable(Shape):
         if data is not None:
             self._inner.check(data, where)
 
+    def load(self, data: Any) -> Any:
+        """Load it unless it is null."""
+        return None if data is None else self._inner.load(data)
+
+    def dump(self, value: Any) -> Any:
+        """Dump it unless it is None."""
+        return None if value is None else self._inner.dump(value)
+
 
 class Many(Shape):
-    """A list."""
+    """A list, of which a collection is made; of a set it is sorted."""
 
-    def __init__(self, inner: Shape) -> None:
+    def __init__(
+        self,
+        inner: Shape,
+        make: Callable[[Iterable[Any]], Collection[Any]] = tuple,
+    ) -> None:
         self._inner = inner
+        self._make = make
 
     def check(self, data: Any, where: str) -> None:
         """Check every element."""
@@ -117,6 +154,15 @@ class Many(Shape):
             raise ValueError(f"{where}: more than {_MOST} elements")
         for index, element in enumerate(data):
             self._inner.check(element, f"{where}[{index}]")
+
+    def load(self, data: Any) -> Any:
+        """Load every element."""
+        return self._make(map(self._inner.load, data))
+
+    def dump(self, value: Any) -> Any:
+        """Dump every element."""
+        elements = sorted(value) if isinstance(value, frozenset) else value
+        return [self._inner.dump(element) for element in elements]
 
 
 class Map(Shape):
@@ -134,30 +180,80 @@ class Map(Shape):
             self._key.check(key, where)
             self._value.check(value, f"{where}[{key!r}]")
 
+    def load(self, data: Any) -> Any:
+        """Load every key and value."""
+        return {
+            self._key.load(key): self._value.load(value)
+            for key, value in data.items()
+        }
+
+    def dump(self, value: Any) -> Any:
+        """Dump every key and value."""
+        return {
+            self._key.dump(key): self._value.dump(one)
+            for key, one in value.items()
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a record."""
+
+    attribute: str | None
+    """Of the object that the record stands for, ``chip.isa`` of an object in
+    it; None: whoever reads and writes the record does this field."""
+    shape: Shape | None = None
+    """None: the field is derived of others, and only written."""
+    may_be_missing: bool = False
+    """Whether it came with a later version."""
+
 
 class Record(Shape):
     """An object with known fields; others are passed over.
 
-    :param later: fields that came with later versions, and may be missing.
+    :param make: what the object is made with, of attributes by their names.
+    :param fields: keyed by name; a shape alone has the attribute of that name.
     """
 
     def __init__(
-        self,
-        fields: Mapping[str, Shape],
-        later: Mapping[str, Shape] | None = None,
+        self, make: Callable[..., Any], fields: Mapping[str, Shape | Field]
     ) -> None:
-        self._fields = fields
-        self._later = later or {}
+        self._make = make
+        self._fields = {
+            name: Field(name, one) if isinstance(one, Shape) else one
+            for name, one in fields.items()
+        }
 
     def check(self, data: Any, where: str) -> None:
         """Check every field."""
         if not isinstance(data, dict):
             raise _fail(where, data, "object")
-        for name, inner in self._fields.items():
-            field = f"{where}.{name}" if where else name
-            if name not in data:
-                raise ValueError(f"{field} is missing")
-            inner.check(data[name], field)
-        for name, inner in self._later.items():
+        for name, field in self._fields.items():
+            place = f"{where}.{name}" if where else name
+            if field.shape is None:
+                continue
             if name in data:
-                inner.check(data[name], f"{where}.{name}" if where else name)
+                field.shape.check(data[name], place)
+            elif not field.may_be_missing:
+                raise ValueError(f"{place} is missing")
+
+    def load(self, data: Any) -> Any:
+        """Make the object."""
+        return self._make(
+            **{
+                field.attribute: field.shape.load(data[name])
+                for name, field in self._fields.items()
+                if field.attribute and field.shape and name in data
+            }
+        )
+
+    def dump(self, value: Any) -> Any:
+        """Write the fields in their order; None for those of the caller."""
+        document: dict[str, Any] = dict.fromkeys(self._fields)
+        for name, field in self._fields.items():
+            if field.attribute:
+                one = value
+                for attribute in field.attribute.split("."):
+                    one = None if one is None else getattr(one, attribute)
+                document[name] = field.shape.dump(one) if field.shape else one
+        return document

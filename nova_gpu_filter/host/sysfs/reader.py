@@ -16,6 +16,7 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import HostUse
 from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.inventory import IommuGroup
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import MdevType
 from nova_gpu_filter.host.inventory import PcieLink
@@ -298,7 +299,7 @@ def _groups(
     found: list[pci_functions.PciFunction],
     functions: tuple[Function, ...],
     words: pci_ids.CachedNames,
-) -> tuple[tuple[int, tuple[GroupMember, ...]], ...]:
+) -> tuple[IommuGroup, ...]:
     """List the members of the groups that the functions are in.
 
     Each device says its group, which is cheaper to read than what each group
@@ -314,7 +315,8 @@ def _groups(
             _member(tree, seen, known.get(seen.address), words)
         )
     return tuple(
-        (number, tuple(members[number])) for number in sorted(members)
+        IommuGroup(number, tuple(members[number]))
+        for number in sorted(members)
     )
 
 

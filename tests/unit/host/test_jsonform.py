@@ -89,7 +89,8 @@ HOSTS = st.builds(
         FUNCTIONS, max_size=2, unique_by=lambda one: one.address
     ).map(lambda found: tuple(sorted(found, key=lambda one: one.address))),
     groups=st.lists(
-        st.tuples(
+        st.builds(
+            inventory.IommuGroup,
             st.integers(0, 99),
             st.lists(
                 st.builds(
