@@ -128,6 +128,22 @@ class Question:
         rest = self._filters_of(group_class, _GROUP_NAMES - {"resources"})
         return "&".join([f"resources={resource_class}:{amount}", *rest])
 
+    def values_of(self, name: str, suffix: str = "") -> list[str]:
+        """List the values of a parameter, decoded, of a group or of all."""
+        return [
+            _decode(pair)[1]
+            for found, of_suffix, pair in self._pairs
+            if found == name and of_suffix == suffix
+        ]
+
+    @property
+    def unsuffixed_resources(self) -> tuple[tuple[str, int], ...]:
+        """What the unsuffixed group asks for: (resource class, amount).
+
+        :raises NotComposableError: it is malformed.
+        """
+        return _resources(self.values_of("resources"))
+
     def _filters_of(
         self, group_class: GroupClass, names: Iterable[str]
     ) -> list[str]:
@@ -172,7 +188,11 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
             raise NotComposableError("unknown query parameter")
         if name != "limit":
             pairs.append((name, suffix, pair))
-    classes = _find_classes(groups, wide.get("same_subtree", ()), microversion)
+    if microversion < _ANY_TRAITS_MICROVERSION and any(
+        len(group.get("required", ())) > 1 for group in groups.values()
+    ):
+        raise NotComposableError("malformed query")
+    classes = _find_classes(groups, wide.get("same_subtree", ()))
     isolate = _group_policy(wide) == "isolate"
     if isolate and _unsuffixed_shares_a_resource_class(groups):
         raise NotComposableError("isolate with an unsuffixed device")
@@ -246,7 +266,6 @@ def _limit(wide: Mapping[str, Sequence[str]]) -> int | None:
 def _find_classes(
     groups: Mapping[str, Mapping[str, Sequence[str]]],
     same_subtrees: Iterable[str],
-    microversion: tuple[int, int],
 ) -> tuple[GroupClass, ...]:
     bound = {
         suffix.strip()
@@ -256,7 +275,7 @@ def _find_classes(
     suffixes_by_key: dict[object, list[str]] = {}
     for suffix, group in groups.items():
         if suffix and suffix not in bound and "resources" in group:
-            key = _normalize(group, microversion)
+            key = _normalize(group)
             suffixes_by_key.setdefault(key, []).append(suffix)
     classes = [
         GroupClass(
@@ -286,16 +305,14 @@ def natural_order(suffix: str) -> tuple[tuple[str | int, ...], str]:
     )
 
 
-def _normalize(
-    group: Mapping[str, Sequence[str]], microversion: tuple[int, int]
-) -> object:
+def _normalize(group: Mapping[str, Sequence[str]]) -> object:
     """Return what is equal for groups that ask for the same."""
     in_tree = group.get("in_tree", ())
     if len(in_tree) > 1 or not all(map(_IN_TREE.fullmatch, in_tree)):
         raise NotComposableError("malformed query")
     return (
         _resources(group["resources"]),
-        _traits(group.get("required", ()), microversion),
+        _traits(group.get("required", ())),
         _aggregates(group.get("member_of", ())),
         tuple(in_tree),
     )
@@ -313,11 +330,7 @@ def _resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(amounts.items()))
 
 
-def _traits(
-    values: Sequence[str], microversion: tuple[int, int]
-) -> frozenset[object]:
-    if len(values) > 1 and microversion < _ANY_TRAITS_MICROVERSION:
-        raise NotComposableError("malformed query")
+def _traits(values: Sequence[str]) -> frozenset[object]:
     terms: set[object] = set()
     for value in values:
         if _ALL_TRAITS.fullmatch(value):

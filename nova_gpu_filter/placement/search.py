@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 import dataclasses
 
+from nova_gpu_filter.placement import absent
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import trees
@@ -43,7 +44,8 @@ def find_trees(
     :param limit: how many candidates the operator allows; None for any number.
     :raises NotComposableError: Placement does not answer with 200, or a device
         is a sharing provider.
-    :raises TooManyError: the answer was truncated before it came to each tree.
+    :raises TooManyError: the answer was truncated, and too many trees that it
+        lacks could be able to serve the request.
     """
     if question.has_many_rests:
         placement.open(question.rest_query)
@@ -79,15 +81,24 @@ def _find_by_rest(
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
     found = placement.find_candidates(question.rest_query, most, in_turn=True)
     _refuse_sharing(found, devices, placement)
-    is_truncated = _is_truncated(found, most)
     read = trees.read(question, found, devices[0], devices[1:])
-    if is_truncated and roots - {tree.root for tree in read}:
-        # They may be able to serve the rest, and would be lost.
-        raise query.TooManyError("too many ways to serve the rest")
-    if is_truncated and not _find_sharing(placement):
+    summaries = found["provider_summaries"]
+    if not _is_truncated(found, most):
+        return Found(read, summaries, is_truncated=False)
+    sharing = _find_sharing(placement)
+    for answer in absent.find_able(
+        question,
+        roots - {tree.root for tree in read},
+        sharing,
+        placement,
+        _MOST_RESTS,
+    ):
+        read += trees.read(question, answer, devices[0], devices[1:])
+        summaries = {**summaries, **answer["provider_summaries"]}
+    if not sharing:
         # Of these, no way to serve the rest would leave enough.
-        read = trees.drop_short(question, read, found["provider_summaries"])
-    return Found(read, found["provider_summaries"], is_truncated)
+        read = trees.drop_short(question, read, summaries)
+    return Found(read, summaries, is_truncated=True)
 
 
 def _find_devices(

@@ -291,15 +291,11 @@ def test_what_is_not_understood_is_left_to_placement(pairs, reason):
         parse(*pairs)
 
 
-def test_repeated_traits_mean_another_thing_before_any_traits():
-    pairs = [
-        *gpus("_1", "_2"),
-        "required_1=CUSTOM_A",
-        "required_1=CUSTOM_B",
-        "required_2=CUSTOM_B",
-        "required_2=CUSTOM_A",
-        POLICY,
-    ]
+@pytest.mark.parametrize("suffixes_", [("_1", "_2"), ("",)])
+def test_repeated_traits_mean_another_thing_before_any_traits(suffixes_):
+    pairs = ["resources=VCPU:1", *gpus("_1", "_2"), POLICY]
+    for suffix in suffixes_:
+        pairs += [f"required{suffix}=CUSTOM_{name}" for name in "AB"]
     assert suffixes(parse(*pairs)) == [("_1", "_2")]
     with pytest.raises(query.NotComposableError, match="malformed"):
         parse(*pairs, microversion=(1, 38))

@@ -137,20 +137,57 @@ def test_of_too_many_ways_trees_that_can_have_none_are_dropped(
     assert found.is_truncated is (ways > 1)
 
 
-def test_a_tree_that_a_truncated_answer_does_not_have_is_not_lost():
-    summaries = builders.host("a", 3) | builders.host("b", 3)
+class Uneven(Placement):
+    """A Placement that has not come to host "b" when an answer is cut off."""
 
-    class Uneven(Placement):
-        def find_candidates(self, text, most, in_turn=False):
-            found = super().find_candidates(text, None, in_turn)
-            by_tree = sorted(
-                found["allocation_requests"],
-                key=lambda request: "b" in request["mappings"][""],
+    busy = ()
+
+    def find_candidates(self, text, most, in_turn=False):
+        if "in_tree=" in text:
+            self.asked.append((text, most))
+            root = text.rpartition("in_tree_p=")[2]
+            request = builders.request(
+                {root: {"VCPU": 1}}, {"": [root], "_p": [root]}
             )
-            return found | {"allocation_requests": by_tree[:most]}
+            return {
+                "allocation_requests": [request] * (root not in self.busy),
+                "provider_summaries": self.summaries,
+            }
+        found = super().find_candidates(text, None, in_turn)
+        by_tree = sorted(
+            found["allocation_requests"],
+            key=lambda request: "b" in request["mappings"][""],
+        )
+        return found | {"allocation_requests": by_tree[:most]}
 
+    def find_providers(self, text):
+        if text in ("resources=VCPU:1", "resources=PORT:1"):
+            self.asked.append((text, None))
+            return {"a": ["a"], "b": ["b"]}
+        return super().find_providers(text)
+
+
+@pytest.mark.parametrize(("busy", "roots"), [((), "ab"), (("b",), "a")])
+def test_a_tree_that_a_truncated_answer_does_not_have_is_asked_for(
+    busy, roots
+):
+    placement = Uneven(builders.host("a", 3) | builders.host("b", 3), ways=99)
+    placement.busy = busy
     question = builders.question(3, others=PORT)
-    with pytest.raises(query.TooManyError):
-        search.find_trees(question, Uneven(summaries, ways=99), 1)
-    found = search.find_trees(question, Uneven(summaries, ways=8), 1000)
+    found = search.find_trees(question, placement, 1)
+    assert [tree.root for tree in found.provider_trees] == list(roots)
+    assert found.is_truncated
+    assert placement.asked[-3:] == [
+        ("resources=VCPU:1", None),
+        ("resources=PORT:1", None),
+        (f"{question.rest_query}&in_tree=b&in_tree_p=b", 8),
+    ]
+
+
+def test_no_tree_is_asked_for_where_the_answer_has_all():
+    summaries = builders.host("a", 3) | builders.host("b", 3)
+    placement = Uneven(summaries, ways=8)
+    question = builders.question(3, others=PORT)
+    found = search.find_trees(question, placement, 1000)
     assert len(found.provider_trees) == 2
+    assert "in_tree" not in str(placement.asked)

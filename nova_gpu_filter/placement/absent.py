@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Find out why a truncated answer of Placement lacks provider trees.
+
+Placement leaves out a host without VCPU, memory or disk for the request, one
+that is disabled, or one of another availability zone, whatever devices are
+free there. It also leaves out hosts that it did not come to. Which of the two
+it was is found out in two steps: whatever the groups in no class ask for is
+asked for by itself, of all trees in one question each, and trees without it
+are rightly left out; the few trees that remain are asked for one by one.
+"""
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+import itertools
+
+from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import rest_needs
+from nova_gpu_filter.placement import trees
+
+_MOST_TREES_ASKED = 64
+"""How many trees are asked for one by one. Each takes 10 to 50 ms, in clouds
+of any size."""
+
+_MOST_WAYS_TRIED = 5_000
+"""How many ways to serve all groups of one tree Placement may have to try. It
+tries all of them where none is good, as of groups in different subtrees."""
+
+
+def find_able(
+    question: query.Question,
+    absent: Collection[str],
+    sharing: Collection[str],
+    placement: inner.Conversation,
+    most: int,
+) -> Iterator[trees.Answer]:
+    """Find out which trees can serve the groups in no class nevertheless.
+
+    :param absent: root provider UUIDs of trees that an answer to
+        ``question.rest_query`` does not have.
+    :param sharing: UUIDs of all sharing providers.
+    :param most: how many ways to serve the groups are read of each tree.
+    :returns: for each tree that can, the answer to ``question.rest_query`` of
+        this tree alone.
+    :raises NotComposableError: Placement does not answer with 200.
+    :raises TooManyError: there are too many trees left to ask for.
+    """
+    ways = dict.fromkeys(absent, 1)
+    for need in rest_needs.find(question):
+        if not ways:
+            return
+        _apply(need, placement.find_providers(need.query), sharing, ways)
+    if not ways:
+        return
+    if (
+        # In a tree, sharing providers are not looked for.
+        sharing
+        or len(ways) > _MOST_TREES_ASKED
+        or max(ways.values()) > _MOST_WAYS_TRIED
+    ):
+        raise query.TooManyError("too many ways to serve the rest")
+    for root in ways:
+        answer = placement.find_candidates(
+            rest_needs.build_query_in_tree(question, root), most
+        )
+        if answer["allocation_requests"]:
+            yield answer
+
+
+def _apply(
+    need: rest_needs.Need,
+    found: trees.DevicesByRoot,
+    sharing: Collection[str],
+    ways: dict[str, int],
+) -> None:
+    """Remove trees that lack what is needed, and count ways to have it.
+
+    :param found: the providers with it.
+    :param ways: root provider UUID -> an upper bound of the ways to serve
+        all groups; is changed.
+    """
+    if need.of == rest_needs.Of.NO_ROOT:
+        lacking: Iterable[str] = [r for r in found if r in found[r]]
+    elif need.of == rest_needs.Of.ROOT:
+        lacking = [r for r in ways if r not in found.get(r, ())]
+    elif not set(itertools.chain.from_iterable(found.values())).isdisjoint(
+        sharing
+    ):
+        # It is there for trees that the answer does not tell.
+        lacking = ()
+    else:
+        lacking = [root for root in ways if root not in found]
+    for root in lacking:
+        ways.pop(root, None)
+    if need.is_resource:
+        for root, number in ways.items():
+            ways[root] = number * max(1, len(found.get(root, ())))
