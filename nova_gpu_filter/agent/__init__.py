@@ -3,6 +3,7 @@
 """What happens to a device between two servers.
 
 ``states`` is the heart: pure, and a table. ``ledger`` keeps it, ``providers``,
-``domains`` and ``bus`` are the adapters to Placement, libvirt and sysfs, and
-``keeper`` holds all of them together.
+``domains`` and ``bus`` are the adapters to Placement, libvirt and sysfs,
+``recycling`` takes a device from its release to the next offer, and ``keeper``
+holds all of them together.
 """

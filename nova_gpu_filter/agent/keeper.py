@@ -11,9 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import logging
-import threading
 import time
-from typing import Final
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import bus as bus_lib
@@ -23,16 +21,17 @@ from nova_gpu_filter.agent import error_counters
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import providers as providers_lib
+from nova_gpu_filter.agent import recycling
 from nova_gpu_filter.agent import reservations
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent import transitions
+from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
 
 LOG = logging.getLogger(__name__)
-
-AGENT: Final = "agent"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +67,11 @@ class Keeper:
         self._placement = placement
         self._domains = domains
         self._bus = bus
-        self._cleaner = cleaner
         self._settings = settings
         self._submit = submit
         self._clock = clock
-        self._lock = threading.RLock()
+        self._transitions = transitions.Transitions(ledger, clock)
+        self._lock = self._transitions.lock
         self._cleaning: set[str] = set()
         self._errors = error_counters.ErrorCounters(
             bus, settings.corrected_errors
@@ -80,13 +79,19 @@ class Keeper:
         self._reservations = reservations.ReservationWriter(
             placement, settings.reserve_in_use
         )
+        self._recycler = recycling.Recycler(
+            placement, domains, cleaner, self._reservations, self._transitions
+        )
         self._providers: Mapping[str, providers_lib.Provider] = {}
         self._all: Mapping[str, providers_lib.Provider] = {}
         """Those that are not looked after as well."""
         self.blind: str | None = "nothing has been read yet"
         """Why the last pass could not be made; None: it was made."""
-        self.counts: dict[str, int] = dict.fromkeys(Event, 0)
+
+    @property
+    def counts(self) -> dict[str, int]:
         """How often each event has happened since the start."""
+        return self._transitions.counts
 
     # -- a pass
 
@@ -177,17 +182,17 @@ class Keeper:
             record = states.make_first_record(
                 address, observation, self._clock()
             )
-            self._write(record)
+            self._transitions.write(record)
         elif not is_held and record.state in (State.CLEANING, State.CHECKED):
             # The agent was ended, or Placement has not answered: it may have
             # been offered, used, and given back since.
-            record = self._move(
+            record = self._transitions.move(
                 record, Event.INTERRUPT, "its cleaning was cut short", AGENT
             )
         if record.state is State.QUARANTINED and provider.inventory.has(
             Mark.RELEASE_ASKED
         ):
-            record = self._move(
+            record = self._transitions.move(
                 record,
                 Event.END_QUARANTINE,
                 "released in Placement",
@@ -197,7 +202,7 @@ class Keeper:
             )
             observation = dataclasses.replace(observation, is_marked=False)
         while step := states.find_next_step(record, observation):
-            record = self._move(
+            record = self._transitions.move(
                 record, step.event, step.reason, step.by, step.owner
             )
         record = self._watch_errors(record)
@@ -245,7 +250,9 @@ class Keeper:
         found = self._errors.find_new(record.address)
         if not found:
             return record
-        return self._move(record, Event.QUARANTINE, "; ".join(found), AGENT)
+        return self._transitions.move(
+            record, Event.QUARANTINE, "; ".join(found), AGENT
+        )
 
     def _quarantine_suspects(self) -> list[tuple[str, str]]:
         """Quarantine devices whose partition could not be activated.
@@ -262,46 +269,12 @@ class Keeper:
                 unknown.append((address, reason))
         return unknown
 
-    # -- changes of the ledger
-
-    def _write(self, record: states.Record) -> None:
-        self._ledger.change(record)
-        LOG.info(
-            "Device %s is %s: %s (%s)",
-            record.address,
-            record.state,
-            record.reason,
-            record.owner or "no server",
-        )
-
-    def _move(
-        self,
-        record: states.Record,
-        event: Event,
-        reason: str,
-        by: str,
-        owner: str | None = None,
-        baseline: str | None = None,
-    ) -> states.Record:
-        new = states.move(
-            record,
-            event,
-            reason=reason,
-            by=by,
-            now=self._clock(),
-            owner=owner,
-            baseline=baseline,
-        )
-        self._write(new)
-        self.counts[event] += 1
-        return new
-
     # -- cleaning
 
     def _clean(self, provider: providers_lib.Provider) -> None:
         """Clean a device, and give it back."""
         try:
-            self._clean_and_give_back(provider)
+            self._recycler.recycle(provider, self._is_shared(provider))
         except exception.GpuFilterError as error:
             # It stays reserved, and is tried again with the next pass.
             LOG.warning("Device %s: %s", provider.address, error)
@@ -309,72 +282,6 @@ class Keeper:
             with self._lock:
                 self._cleaning.discard(provider.address)
                 self._errors.forget(provider.address)
-
-    def _clean_and_give_back(self, provider: providers_lib.Provider) -> None:
-        address = provider.address
-        is_shared = self._is_shared(provider)
-        # From here on nobody can claim it: who has it now, has it.
-        self._placement.reserve(provider.uuid)
-        consumers = self._placement.read_consumers(provider.uuid)
-        holders = self._domains.read_holders()
-        if not is_shared and (consumers or address in holders):
-            # The next pass writes down who it is.
-            return
-        record = self._move_if(
-            address, State.RELEASED, Event.CLEAN, "it was used", AGENT
-        )
-        if record is None:
-            return
-        try:
-            result = self._cleaner.clean(record, set(holders), is_shared)
-        except Exception as error:
-            LOG.exception("Device %s cannot be cleaned", address)
-            result = cleaning.Result(f"it cannot be cleaned: {error!r}")
-        with self._lock:
-            # Nobody can quarantine it between the check and the offer.
-            self._conclude(provider, result)
-
-    def _conclude(
-        self, provider: providers_lib.Provider, result: cleaning.Result
-    ) -> None:
-        address = provider.address
-        if result.problem is not None:
-            self._move_if(
-                address,
-                State.CLEANING,
-                Event.QUARANTINE,
-                result.problem,
-                AGENT,
-            )
-            return
-        passed = self._move_if(
-            address,
-            State.CLEANING,
-            Event.PASS,
-            "it was reset, and all checks have passed",
-            AGENT,
-            result.baseline,
-        )
-        if passed and self._reservations.offer(provider):
-            self._move(
-                passed, Event.GIVE_BACK, "clean, and offered again", AGENT
-            )
-
-    def _move_if(
-        self,
-        address: str,
-        state: State,
-        event: Event,
-        reason: str,
-        by: str,
-        baseline: str | None = None,
-    ) -> states.Record | None:
-        """Change the state of a device, unless it has changed meanwhile."""
-        with self._lock:
-            record = self._ledger.get(address)
-            if record is None or record.state is not state:
-                return None
-            return self._move(record, event, reason, by, baseline=baseline)
 
     # -- what people ask
 
@@ -432,7 +339,7 @@ class Keeper:
             record = self.find(device)
             if record.state is State.QUARANTINED:
                 return record
-            return self._move(record, Event.QUARANTINE, reason, by)
+            return self._transitions.move(record, Event.QUARANTINE, reason, by)
 
     def release(self, device: str, reason: str, by: str) -> states.Record:
         """End a quarantine: the device is cleaned, then offered.
@@ -459,7 +366,7 @@ class Keeper:
                 frozenset({Mark.RELEASE_ASKED}),
                 frozenset({Mark.QUARANTINED}),
             )
-            return self._move(
+            return self._transitions.move(
                 record, Event.END_QUARANTINE, reason, by, baseline=""
             )
 
@@ -489,4 +396,4 @@ class Keeper:
                 )
             # It is dirty from here on, as far as anybody can know; whoever
             # claims it before Placement is told, has it.
-            return self._move(record, Event.FIND_USED, reason, by)
+            return self._transitions.move(record, Event.FIND_USED, reason, by)

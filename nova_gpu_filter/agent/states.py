@@ -93,6 +93,8 @@ def _transitions() -> Mapping[tuple[State, Event], State]:
 TRANSITIONS: Final = _transitions()
 """(state, event) -> next state. What is not in it cannot happen."""
 
+AGENT: Final = "agent"
+"""By whom a change is that no person, and no other service, has made."""
 MUST_BE_RESERVED: Final = frozenset(
     {State.RELEASED, State.CLEANING, State.CHECKED, State.QUARANTINED}
 )
@@ -216,7 +218,7 @@ def make_first_record(
         )
     if not observation.is_present:
         return record(
-            State.QUARANTINED, "it is not on the bus, or is dead", "agent"
+            State.QUARANTINED, "it is not on the bus, or is dead", AGENT
         )
     if observation.guest is not None:
         return record(
@@ -233,9 +235,9 @@ def make_first_record(
         return record(
             State.QUARANTINED,
             "reserved in Placement, and the ledger does not say why",
-            "agent",
+            AGENT,
         )
-    return record(State.RELEASED, "not known whether it is clean", "agent")
+    return record(State.RELEASED, "not known whether it is clean", AGENT)
 
 
 def find_next_step(record: Record, observation: Observation) -> Step | None:
@@ -249,7 +251,7 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
         return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
     if not observation.is_present:
         return Step(
-            Event.QUARANTINE, "it is not on the bus, or is dead", "agent"
+            Event.QUARANTINE, "it is not on the bus, or is dead", AGENT
         )
     if observation.guest is not None:
         return _with_guest(record, observation.guest)
@@ -261,7 +263,7 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
         if observation.is_one_time_use:
             # Nova alone sets it, when it gives a device away.
             return Step(
-                Event.FIND_USED, "it was used while nobody looked", "agent"
+                Event.FIND_USED, "it was used while nobody looked", AGENT
             )
         return Step(
             Event.QUARANTINE,
@@ -269,7 +271,7 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
             "placement",
         )
     if record.state is State.FREE and observation.doubt is not None:
-        return Step(Event.FIND_USED, observation.doubt, "agent")
+        return Step(Event.FIND_USED, observation.doubt, AGENT)
     return None
 
 
