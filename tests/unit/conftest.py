@@ -22,8 +22,22 @@ if hasattr(monkey_patch, "patch"):
     monkey_patch.patch = lambda *args, **kwargs: None
 
 # The same inputs each time, so that what was green stays so.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
-hypothesis.settings.load_profile("repeatable")
+hypothesis.settings.register_profile(
+    "repeatable",
+    hypothesis.settings.get_profile("default"),
+    # Processors are shared, so that time says nothing.
+    deadline=None,
+    derandomize=True,
+)
 
 # Unit tests read nova's objects, which have to be registered once.
 objects.register_all()
+
+
+def pytest_make_collect_report(collector):
+    """Have the tests of a module made with the profile of this directory.
+
+    A profile is one for the whole process, and that of another directory may
+    have been loaded in between.
+    """
+    hypothesis.settings.load_profile("repeatable")
