@@ -31,6 +31,7 @@ from nova_gpu_filter.agent.fabric import service as fabric_lib
 from nova_gpu_filter.conf import gpu_agent
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import fabric_traits
+from nova_gpu_filter.nova_rules import conf_files
 
 LOG = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def read_options(paths: Sequence[str]) -> Any:
     """Read the options, from nova.conf and files beside it.
 
     :returns: an oslo.config ``ConfigOpts``.
-    :raises AgentError: a file cannot be read, or an option is wrong.
+    :raises GpuFilterError: a file cannot be read, or an option is wrong.
     """
     conf = cfg.ConfigOpts()
     gpu_agent.register_opts(conf)
@@ -56,23 +57,10 @@ def read_options(paths: Sequence[str]) -> Any:
     conf.set_default(
         "valid_interfaces", ["internal", "public"], group=_PLACEMENT
     )
-    arguments = []
-    for path in paths:
-        kind = "dir" if os.path.isdir(path) else "file"
-        arguments += [f"--config-{kind}", path]
-    try:
-        conf(
-            arguments,
-            project="nova",
-            default_config_files=[],
-            default_config_dirs=[],
-        )
+    with conf_files.reading(conf, paths):
         for name in conf.gpu_agent:
             # A value that is none is found now, and not in the night.
             getattr(conf.gpu_agent, name)
-    except (cfg.Error, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise errors.AgentError(reason=text) from error
     return conf
 
 

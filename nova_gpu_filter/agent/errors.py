@@ -58,3 +58,13 @@ class NoAgent(AgentError):
         "%(path)s: %(error)s; is the service nova-gpu-agent running? Name"
         " another socket with --socket"
     )
+
+
+class StrangeAnswer(AgentError):
+    """What answers on the socket is no daemon of this release."""
+
+    message = (
+        "%(path)s: an answer that this release does not know: %(error)s."
+        " Restart the service nova-gpu-agent, or name another socket with"
+        " --socket"
+    )

@@ -95,10 +95,20 @@ def ask(operation: str, uuid: str | None, xml: str) -> str | None:
         return (
             f"{SOCKET}: {error.strerror or error}; is nova-gpu-agent running?"
         )
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"{SOCKET}: nova-gpu-agent hung up"
+    if not isinstance(answer, dict):
+        return f"{SOCKET}: this is no answer of nova-gpu-agent"
     problem: str | None = answer.get("error")
     return problem
+
+
+def escape(text: str) -> str:
+    r"""Write what is not visible as in Python: ``\x1b``, ``\n``."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -122,7 +132,8 @@ def main(arguments: list[str]) -> int:
         problem = ask(operation, uuid, xml)
     if problem is None:
         return 0
-    sys.stderr.write(f"nova-gpu-agent: {arguments[0]}: {problem}\n")
+    line = escape(f"{arguments[0]}: {problem}")
+    sys.stderr.write(f"nova-gpu-agent: {line}\n")
     # The guest is gone in any case; the agent finds that out by itself.
     return 1 if operation == "prepare" else 0
 

@@ -21,6 +21,8 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import files
+from nova_gpu_filter.agent import answers
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import keeper as keeper_lib
 from nova_gpu_filter.agent import states
@@ -208,25 +210,33 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         ).start()
 
 
-def ask(path: str, **request: Any) -> Answer:
+def ask(path: str, command: str, **request: Any) -> Answer:
     """Ask the daemon.
 
+    :returns: an answer with all that :mod:`answers` says of it.
     :raises NoAgent: it does not answer.
-    :raises AgentError: it says why it does not do it.
+    :raises AgentError: it says why it does not do it, or its answer is none
+        to this command.
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(SECONDS)
             connection.connect(path)
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            line = json.dumps({"command": command, **request})
+            connection.sendall(line.encode() + b"\n")
             with connection.makefile("rb") as file:
-                answer: Answer = json.loads(file.readline())
+                answer = json.loads(file.readline(files.DOCUMENT_BYTES))
     except OSError as error:
         raise errors.NoAgent(
             path=path, error=error.strerror or error
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.NoAgent(path=path, error="it hung up") from error
-    if "error" in answer:
+    if isinstance(answer, dict) and "error" in answer:
         raise errors.AgentError(reason=answer["error"])
-    return answer
+    try:
+        answers.check(command, answer)
+    except ValueError as error:
+        raise errors.StrangeAnswer(path=path, error=error) from error
+    found: Answer = answer
+    return found

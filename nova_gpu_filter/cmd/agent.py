@@ -191,9 +191,9 @@ class App:
         self.stderr = printable.Stream(sys.stderr)
         self._socket = socket
 
-    def ask(self, **request: Any) -> requests.Answer:
+    def ask(self, command: str, **request: Any) -> requests.Answer:
         """Ask the daemon."""
-        return requests.ask(self._socket, **request)
+        return requests.ask(self._socket, command, **request)
 
     def warn(self, text: str) -> None:
         """Tell the operator something, beside the output."""

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 upgrade_command=commands.UpgradeCommands(_make_node),
                 argv=list(sys.argv[1:] if argv is None else argv),
             )
-    except cfg.Error as exc:
+    except (cfg.Error, UnicodeDecodeError) as exc:
         # A file that cannot be read: nothing was checked, which must not look
         # like a warning.
         text = printable.one_line(str(exc))

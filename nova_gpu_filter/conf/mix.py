@@ -3,11 +3,15 @@
 """The option ``[gpu_filter]request_mix``, of nova.conf and placement.conf."""
 
 import functools
+import math
 
 from oslo_config import cfg
 from oslo_config import types
 
 from nova_gpu_filter import exception
+
+_DIGITS = 6
+"""Of a number of devices, at most."""
 
 option = cfg.Opt(
     "request_mix",
@@ -50,7 +54,7 @@ def read(conf):
 def _read(pairs):
     mix = {}
     for size, weight in pairs:
-        if not size.isdecimal() or int(size) < 1:
+        if not size.isdecimal() or len(size) > _DIGITS or int(size) < 1:
             raise exception.BadRequestMix(
                 problem=f"{size!r} is no number of devices"
             )
@@ -59,4 +63,7 @@ def _read(pairs):
     total = sum(mix.values())
     if not total:
         raise exception.BadRequestMix(problem="no weight is above 0")
+    # Python reads "nan" and "inf" as numbers, too.
+    if not math.isfinite(total):
+        raise exception.BadRequestMix(problem="a weight is no finite number")
     return tuple((size, mix[size] / total) for size in sorted(mix))

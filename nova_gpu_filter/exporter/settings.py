@@ -12,6 +12,7 @@ from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter import exception
 from nova_gpu_filter.exporter import cloud_reader
 from nova_gpu_filter.fleet import known_aliases
+from nova_gpu_filter.nova_rules import conf_files
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.topology import fragmentation
@@ -65,21 +66,6 @@ def _check_class(name: str) -> str:
 def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:
     conf = cfg.ConfigOpts()
     gpu_conf.register_opts(conf)
-    try:
-        conf(
-            [
-                argument
-                for path in paths
-                for argument in (
-                    "--config-dir" if os.path.isdir(path) else "--config-file",
-                    path,
-                )
-            ],
-            project="nova",
-            default_config_files=[],
-            default_config_dirs=[],
-        )
+    with conf_files.reading(conf, paths):
         mix: fragmentation.Mix = gpu_conf.request_mix(conf)
-    except cfg.Error as exc:
-        raise exception.BadInput(source=", ".join(paths), reason=exc) from exc
     return mix

@@ -3,11 +3,9 @@
 """Reads the options of ``[pci]`` from the nova.conf of a compute node."""
 
 import dataclasses
-import os
 import typing
 
-from nova_gpu_filter import exception
-from nova_gpu_filter import files
+from nova_gpu_filter.nova_rules import conf_files
 from nova_gpu_filter.nova_rules import mdev_options
 
 if typing.TYPE_CHECKING:
@@ -67,27 +65,6 @@ def read(*paths: str) -> PciOptions:
     :raises FileUnreadable: one is not there, or not ours to read.
     :raises BadInput: one is no configuration file.
     """
-    arguments = []
-    for path in paths:
-        try:
-            if os.path.isdir(path):
-                for name in os.listdir(path):
-                    if name.endswith(".conf"):
-                        files.check_size(os.path.join(path, name))
-                arguments += ["--config-dir", path]
-            else:
-                files.check_size(path)
-                arguments += ["--config-file", path]
-        except OSError as error:
-            hint = (
-                ", nova.conf holds passwords: run this with sudo"
-                if isinstance(error, PermissionError)
-                else ""
-            )
-            raise exception.FileUnreadable(
-                path=error.filename or path,
-                error=f"{error.strerror or error}{hint}",
-            ) from None
     from oslo_config import cfg
 
     conf = cfg.ConfigOpts()
@@ -100,16 +77,9 @@ def read(*paths: str) -> PciOptions:
         cfg.StrOpt("fabric_manager", default=""), group="gpu_agent"
     )
     mdev_options.register(conf)
-    source = ", ".join(paths)
-    try:
-        conf(
-            arguments,
-            project="nova",
-            default_config_files=[],
-            default_config_dirs=[],
-        )
+    with conf_files.reading(conf, paths):
         return PciOptions(
-            source=source,
+            source=", ".join(paths),
             device_specs=tuple(conf.pci.device_spec),
             aliases=tuple(conf.pci.alias),
             report_in_placement=conf.pci.report_in_placement,
@@ -117,7 +87,3 @@ def read(*paths: str) -> PciOptions:
             mdev_groups=mdev_options.read(conf),
             fabric_manager=conf.gpu_agent.fabric_manager,
         )
-    except cfg.Error as error:
-        raise exception.BadInput(source=source, reason=str(error)) from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise exception.BadInput(source=source, reason=str(error)) from None

@@ -2,13 +2,13 @@
 
 """What nova.conf says of aggregates and quota."""
 
-from collections.abc import Iterable
-import os
+from collections.abc import Sequence
 
 from oslo_config import cfg
 
 from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import quota
+from nova_gpu_filter.nova_rules import conf_files
 
 # Defaults as in nova/conf/scheduler.py of Nova 34.
 _SCHEDULER = [
@@ -27,38 +27,34 @@ _QUOTA = [
 _UNIFIED = "nova.quota.UnifiedLimitsDriver"
 
 
-def read(paths: Iterable[str]) -> tuple[placing.Rules, quota.Rules]:
-    """Read the rules from nova.conf files that could be read before.
+def read(paths: Sequence[str]) -> tuple[placing.Rules, quota.Rules]:
+    """Read the rules from nova.conf files.
 
     :param paths: none of them if no nova.conf is known.
+    :raises GpuFilterError: a file cannot be read, or an option is wrong.
     """
-    arguments = []
-    for path in paths:
-        kind = "--config-dir" if os.path.isdir(path) else "--config-file"
-        arguments += [kind, path]
-    if not arguments:
+    if not paths:
         return placing.Rules(), quota.Rules()
     conf = cfg.ConfigOpts()
     conf.register_opts(_SCHEDULER, group="scheduler")
     conf.register_opts(_FILTER_SCHEDULER, group="filter_scheduler")
     conf.register_opts(_QUOTA, group="quota")
-    conf(
-        arguments,
-        project="nova",
-        default_config_files=[],
-        default_config_dirs=[],
-    )
-    placing_rules = placing.Rules(
-        filters=frozenset(conf.filter_scheduler.enabled_filters or ()),
-        limits_tenants=conf.scheduler.limit_tenants_to_placement_aggregate,
-        requires_tenants=(
-            conf.scheduler.placement_aggregate_required_for_tenants
-        ),
-        filters_images=conf.scheduler.image_metadata_prefilter,
-        isolates_traits=conf.scheduler.enable_isolated_aggregate_filtering,
-    )
-    return placing_rules, quota.Rules(
-        is_unified=conf.quota.driver == _UNIFIED,
-        strategy=conf.quota.unified_limits_resource_strategy,
-        listed=frozenset(conf.quota.unified_limits_resource_list),
-    )
+    with conf_files.reading(conf, paths):
+        placing_rules = placing.Rules(
+            filters=frozenset(conf.filter_scheduler.enabled_filters or ()),
+            limits_tenants=(
+                conf.scheduler.limit_tenants_to_placement_aggregate
+            ),
+            requires_tenants=(
+                conf.scheduler.placement_aggregate_required_for_tenants
+            ),
+            filters_images=conf.scheduler.image_metadata_prefilter,
+            isolates_traits=(
+                conf.scheduler.enable_isolated_aggregate_filtering
+            ),
+        )
+        return placing_rules, quota.Rules(
+            is_unified=conf.quota.driver == _UNIFIED,
+            strategy=conf.quota.unified_limits_resource_strategy,
+            listed=frozenset(conf.quota.unified_limits_resource_list or ()),
+        )

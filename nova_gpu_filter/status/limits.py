@@ -13,6 +13,7 @@ from oslo_config import cfg
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter import exception
 from nova_gpu_filter.conf import placement_extension
+from nova_gpu_filter.nova_rules import conf_files
 
 _OPTIONS = {
     "placement": [
@@ -78,31 +79,27 @@ def read(path: str) -> Limits:
         conf.register_opts(options, group=group)
     placement_extension.register_opts(conf)
     try:
-        conf(
-            [],
-            project="placement",
-            default_config_files=[path],
-            default_config_dirs=[],
-        )
-        good = {
-            "optimize_for_wide_provider_trees": (
-                conf.workarounds.optimize_for_wide_provider_trees
-            ),
-            "max_allocation_candidates": (
-                0
-                < conf.placement.max_allocation_candidates
-                <= _MOST_CANDIDATES
-            ),
-            "allocation_candidates_generation_strategy": (
-                conf.placement.allocation_candidates_generation_strategy
-                == "breadth-first"
-            ),
-        }
-        return Limits(
-            tuple(name for name in CURE if not good[name]),
-            conf.placement.allocation_conflict_retry_count,
-            conf.gpu_filter.max_sets_per_tree,
-            gpu_conf.request_mix(conf),
-        )
-    except (cfg.Error, ValueError, exception.BadRequestMix) as exc:
+        with conf_files.reading(conf, [path], project="placement"):
+            good = {
+                "optimize_for_wide_provider_trees": (
+                    conf.workarounds.optimize_for_wide_provider_trees
+                ),
+                "max_allocation_candidates": (
+                    # Without a value it is none.
+                    0
+                    < (conf.placement.max_allocation_candidates or -1)
+                    <= _MOST_CANDIDATES
+                ),
+                "allocation_candidates_generation_strategy": (
+                    conf.placement.allocation_candidates_generation_strategy
+                    == "breadth-first"
+                ),
+            }
+            return Limits(
+                tuple(name for name in CURE if not good[name]),
+                conf.placement.allocation_conflict_retry_count,
+                conf.gpu_filter.max_sets_per_tree,
+                gpu_conf.request_mix(conf),
+            )
+    except exception.GpuFilterError as exc:
         raise UnreadableError(f"{path} cannot be read: {exc}") from exc

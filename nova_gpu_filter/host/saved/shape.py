@@ -50,22 +50,27 @@ def _fail(where: str, data: Any, what: str) -> ValueError:
 
 
 class Text(Shape):
-    """A text, of which a function can make something, and back."""
+    """A text, of which a function can make something, and back.
+
+    :param most: characters that it may have; by default those of a path.
+    """
 
     def __init__(
         self,
         read: Callable[[str], Any] = str,
         write: Callable[[Any], str] = str,
+        most: int = printable.MOST,
     ) -> None:
         self._read = read
         self._write = write
+        self._most = most
 
     def check(self, data: Any, where: str) -> None:
-        """Check that it is a text, of no more than a path can have."""
+        """Check that it is a text, and not too long."""
         if not isinstance(data, str):
             raise _fail(where, data, "text")
-        if len(data) > printable.MOST:
-            raise ValueError(f"{where}: longer than {printable.MOST}")
+        if len(data) > self._most:
+            raise ValueError(f"{where}: longer than {self._most}")
         try:
             self._read(data)
         except ValueError as error:
@@ -136,15 +141,20 @@ class Nullable(Shape):
 
 
 class Many(Shape):
-    """A list, of which a collection is made; of a set it is sorted."""
+    """A list, of which a collection is made; of a set it is sorted.
+
+    :param least: elements that it must have.
+    """
 
     def __init__(
         self,
         inner: Shape,
         make: Callable[[Iterable[Any]], Collection[Any]] = tuple,
+        least: int = 0,
     ) -> None:
         self._inner = inner
         self._make = make
+        self._least = least
 
     def check(self, data: Any, where: str) -> None:
         """Check every element."""
@@ -152,6 +162,8 @@ class Many(Shape):
             raise _fail(where, data, "list")
         if len(data) > _MOST:
             raise ValueError(f"{where}: more than {_MOST} elements")
+        if len(data) < self._least:
+            raise ValueError(f"{where}: fewer than {self._least} elements")
         for index, element in enumerate(data):
             self._inner.check(element, f"{where}[{index}]")
 

@@ -4,8 +4,8 @@
 
 import pytest
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.agent import daemon
-from nova_gpu_filter.agent import errors
 from nova_gpu_filter.conf import gpu_agent
 
 
@@ -39,7 +39,7 @@ def test_every_option_has_a_help_text_and_a_default(tmp_path):
 def test_a_wrong_value_is_one_line_that_names_the_option(
     tmp_path, option, value
 ):
-    with pytest.raises(errors.AgentError) as raised:
+    with pytest.raises(exception.GpuFilterError) as raised:
         _read(tmp_path, f"[gpu_agent]\n{option} = {value}\n")
     assert option in str(raised.value)
     assert "\n" not in str(raised.value)
