@@ -18,16 +18,20 @@ class ErrorCounters:
         self._corrected_errors = corrected_errors
         self._last: dict[str, bus_lib.Health] = {}
 
-    def find_new(self, address: str) -> tuple[str, ...]:
+    def find_new(self, address: str, baseline: str) -> tuple[str, ...]:
         """Say which errors there were since the last reading, where they are
-        too many; nothing with the first one."""
+        too many.
+
+        :param baseline: the health of the device when it was last clean, with
+            which the first reading is compared; "": with nothing.
+        """
         now = self._bus.read_counters(address)
-        before = self._last.get(address)
+        before = self._last.get(address) or bus_lib.Health.load(baseline)
         self._last[address] = now
         if before is None:
             return ()
         return bus_lib.find_new_errors(before, now, self._corrected_errors)
 
     def forget(self, address: str) -> None:
-        """Compare the next reading with nothing."""
+        """Compare the next reading with the baseline."""
         self._last.pop(address, None)

@@ -247,7 +247,7 @@ class Keeper:
         if record.address in self._cleaning:
             # A reset can make errors; they are compared after it.
             return record
-        found = self._errors.find_new(record.address)
+        found = self._errors.find_new(record.address, record.baseline)
         if not found:
             return record
         return self._transitions.move(

@@ -396,6 +396,20 @@ SRIOV = Machine(
     ),
 )
 
+BUS_ERRORS = Machine(
+    "bus-errors",
+    # A GPU that can report errors of its link.
+    roots=(Root((_one("console", CONSOLE),)),),
+    links=(),
+    console="console",
+    memory_mib=1200,
+    more=(
+        "pcie-root-port,id=card,bus=pcie.0,chassis=90,addr=1e",
+        "virtio-gpu-pci,id=gpu,bus=card,aer=on",
+    ),
+    is_networked=True,
+)
+
 HGX_NODE = Machine(
     "hgx-node",
     # Eight GPUs of an NVSwitch board that can be given to guests, each in an

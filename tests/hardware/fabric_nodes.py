@@ -42,6 +42,7 @@ _CONF = """\
 devices = all
 hypervisor_hostname = {name}
 interval = 3
+corrected_errors = 5
 fabric_manager = {manager}
 fabric_library = /run/libnvfm.so
 fabric_deadline = 5

@@ -48,6 +48,7 @@ class Guest:
         self._directory = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
         self.state = self._directory / "state"
         self._console = self._directory / "console"
+        self._monitor = self._directory / "monitor"
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._rest = b""
@@ -129,6 +130,7 @@ class Guest:
                 qemu.Share("state", str(self.state), writable=True),
             ),
             channel=str(channel),
+            monitor=str(self._monitor),
             console=str(self._console),
         )
 
@@ -177,6 +179,30 @@ class Guest:
                 f" {answer.out}{answer.err}"
             )
         return answer.out
+
+    def command_qemu(self, command: str) -> str:
+        """Run a command of QEMU's monitor, and give what it says."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(ANSWER_SECONDS)
+            monitor.connect(str(self._monitor))
+            with monitor.makefile("rw") as lines:
+                # https://www.qemu.org/docs/master/interop/qmp-spec.html
+                for question in (
+                    {"execute": "qmp_capabilities"},
+                    {
+                        "execute": "human-monitor-command",
+                        "arguments": {"command-line": command},
+                    },
+                ):
+                    lines.write(json.dumps(question) + "\n")
+                    lines.flush()
+                    said: dict[str, Any] = {}
+                    # Its greeting and events come in between.
+                    while "return" not in said and "error" not in said:
+                        said = json.loads(lines.readline())
+        if "error" in said:
+            raise self._error(f"'{command}' in QEMU's monitor: {said}")
+        return str(said["return"])
 
     def off(self) -> None:
         """Shut the machine down."""

@@ -69,11 +69,13 @@ def arguments(
     cmdline: str,
     shares: tuple[Share, ...],
     channel: str,
+    monitor: str,
     console: str,
 ) -> list[str]:
     """Write the command line.
 
     :param channel: path of the socket on which the guest's agent answers.
+    :param monitor: path of the socket on which QEMU takes commands.
     :param console: path of a file for what the kernel says.
     """
     virtual = "on" if machine.is_virtual else "off"
@@ -93,6 +95,7 @@ def arguments(
         *("-append", f"{_CMDLINE} {cmdline}".strip()),
         *("-serial", f"file:{console}"),
         *("-chardev", f"socket,id=channel,path={channel}"),
+        *("-qmp", f"unix:{monitor},server=on,wait=off"),
         *("-device", "virtio-serial-pci,bus=pcie.0,addr=2"),
         *("-device", "virtserialport,chardev=channel,name=agent"),
     ]

@@ -60,7 +60,7 @@ def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     uuid = create(user, "goes on")["id"]
     [gpu] = expect_devices(cloud, node, user, uuid, 1)
     name = f"{node.name}_{gpu}"
-    user.openstack("gpu", "device", "quarantine", name, "-f", "json")
+    user.openstack("gpu", "device", "quarantine", name)
     assert nodes.wait_until(
         lambda: node.list_devices()[gpu][0] == "quarantined"
     ), node.agent_log()
@@ -69,7 +69,7 @@ def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     other = create(user, "other")["id"]
     assert expect_devices(cloud, node, user, other, 1) != [gpu]
     assert nodes.reserved(cloud) == 2
-    user.openstack("gpu", "device", "release", name, "-f", "json")
+    user.openstack("gpu", "device", "release", name)
     assert nodes.wait_until(lambda: node.list_devices()[gpu][0] == "free"), (
         node.agent_log()
     )

@@ -188,6 +188,37 @@ def test_errors_of_the_link_are_quarantine_while_the_server_goes_on(world):
     assert GPU not in world.offered()
 
 
+def _make_errors(world):
+    world.tree.write(
+        f"/sys/bus/pci/devices/{GPU}/aer_dev_fatal",
+        "DLP 1\nTOTAL_ERR_FATAL 1",
+    )
+
+
+def test_errors_right_after_a_device_was_cleaned_are_seen(world):
+    world.claim(GPU)
+    world.run()
+    world.delete(GPU)
+    world.run()
+    assert world.state(GPU) is State.FREE
+    _make_errors(world)
+    world.run()
+    assert world.keeper.find(GPU).reason == "1 fatal PCIe errors"
+    assert GPU not in world.offered()
+    # They are old when people have released it.
+    world.keeper.release(GPU, "cleaned its contacts", "root")
+    world.run(3)
+    assert world.state(GPU) is State.FREE
+
+
+def test_errors_while_no_agent_ran_are_seen(world):
+    _make_errors(world)
+    world.start_agent()
+    world.run()
+    assert world.keeper.find(GPU).reason == "1 fatal PCIe errors"
+    assert world.offered() == {OTHER}
+
+
 def test_a_device_that_vanishes_is_quarantined(world):
     world.tree.remove(f"/sys/bus/pci/devices/{GPU}")
     world.run(2)
