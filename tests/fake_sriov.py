@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 
-from nova_gpu_filter.host.sysfs import device_paths
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
 from tests import sysfs_trees
@@ -98,14 +98,14 @@ class FakeHost:
         return self._group
 
     def path(self, address: str, name: str) -> str:
-        return f"{device_paths.DEVICES}/{address}/{name}"
+        return f"{address_lib.DEVICES}/{address}/{name}"
 
     def read(self, address: str, name: str) -> str:
         return self.host.path(self.path(address, name)).read_text().strip()
 
     def vfs(self, pf: str) -> list[str]:
         """The VFs that there are, in the order of their numbers."""
-        folder = self.host.path(f"{device_paths.DEVICES}/{pf}")
+        folder = self.host.path(f"{address_lib.DEVICES}/{pf}")
         return sorted(
             os.path.basename(os.readlink(one))
             for one in folder.iterdir()
@@ -135,7 +135,7 @@ class FakeHost:
 
     def write(self, path: str, text: str) -> None:
         self.steps.append(f"{path} {text}")
-        address, name = path.removeprefix(f"{device_paths.DEVICES}/").split(
+        address, name = path.removeprefix(f"{address_lib.DEVICES}/").split(
             "/", 1
         )
         if name == "sriov_numvfs":
@@ -193,13 +193,13 @@ class FakeHost:
             self._offer(pf)
 
     def _remove(self, pf: str, vf: str) -> None:
-        folder = self.host.path(f"{device_paths.DEVICES}/{pf}")
+        folder = self.host.path(f"{address_lib.DEVICES}/{pf}")
         for one in folder.iterdir():
             if one.name.startswith("virtfn") and (
                 os.path.basename(os.readlink(one)) == vf
             ):
                 one.unlink()
-        link = self.host.path(f"{device_paths.DEVICES}/{vf}")
+        link = self.host.path(f"{address_lib.DEVICES}/{vf}")
         place = link.resolve()
         link.unlink()
         shutil.rmtree(place)

@@ -28,7 +28,6 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import chips
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_functions
 from nova_gpu_filter.host.sysfs import pci_ids
@@ -141,7 +140,7 @@ class Bus:
 
     def _answers(self, address: str) -> bool:
         tree = tree_lib.Tree(self._root)
-        path = f"{device_paths.DEVICES}/{address}"
+        path = f"{address_lib.DEVICES}/{address}"
         vendor, product = (
             tree.number(f"{path}/vendor"),
             tree.number(f"{path}/device"),
@@ -156,13 +155,13 @@ class Bus:
 
     def has_vfs(self, address: str) -> bool:
         """Whether a device is a PF that has VFs now."""
-        path = f"{device_paths.DEVICES}/{address}/sriov_numvfs"
+        path = f"{address_lib.DEVICES}/{address}/sriov_numvfs"
         return bool(tree_lib.Tree(self._root).number(path))
 
     def is_nvidia_gpu(self, address: str) -> bool:
         """Whether a device is a GPU of NVIDIA."""
         tree = tree_lib.Tree(self._root)
-        path = f"{device_paths.DEVICES}/{address}"
+        path = f"{address_lib.DEVICES}/{address}"
         return tree.number(f"{path}/vendor") == chips.NVIDIA and (
             (tree.number(f"{path}/class") or 0) >> 8
             in pci_functions.GPU_CLASSES
@@ -170,7 +169,7 @@ class Bus:
 
     def read_driver(self, address: str) -> str | None:
         """Read which driver has a device; None: no driver has."""
-        path = f"{device_paths.DEVICES}/{address}/driver"
+        path = f"{address_lib.DEVICES}/{address}/driver"
         return tree_lib.Tree(self._root).link_name(path)
 
     def is_for_guests(self, address: str) -> bool:
@@ -232,7 +231,7 @@ class Bus:
         tree, host, device = self._read(address)
         if device is None:
             return "it is not on the bus"
-        path = f"{device_paths.DEVICES}/{address}"
+        path = f"{address_lib.DEVICES}/{address}"
         why = self._write(tree, f"{path}/reset", "1")
         if why is None:
             return None
@@ -254,7 +253,7 @@ class Bus:
                 f"{path}/reset: {why}; its bus cannot be reset while the host"
                 f" uses {', '.join(foreign)}"
             )
-        path = f"{device_paths.DEVICES}/{bridge}/reset_subordinate"
+        path = f"{address_lib.DEVICES}/{bridge}/reset_subordinate"
         above = self._write(tree, path, "1")
         return None if above is None else f"{why}; {path}: {above}"
 

@@ -15,6 +15,7 @@ _ADDRESS = re.compile(
     re.ASCII,
 )
 
+DEVICES = "/sys/bus/pci/devices"
 MAX_NOVA_DOMAIN = 0xFFFF
 """Nova takes no device beyond it (``MAX_DOMAIN`` of nova/pci/devspec.py)."""
 
@@ -49,6 +50,11 @@ class PciAddress:
     def short(self) -> str:
         """The address without its domain, as lspci prints it."""
         return f"{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+
+    @property
+    def path(self) -> str:
+        """The directory of the function in sysfs."""
+        return f"{DEVICES}/{self}"
 
     @property
     def card(self) -> tuple[int, int, int]:

@@ -29,7 +29,6 @@ from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.sysfs import chips
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.nova_rules import pci_options
@@ -122,9 +121,7 @@ class Service:
 
     def _find_parent(self, device: str) -> str | None:
         """Find the PF of a VF (sriov.rst of the kernel: ``physfn``)."""
-        target = self._tree.link_name(
-            f"{device_paths.DEVICES}/{device}/physfn"
-        )
+        target = self._tree.link_name(f"{address_lib.DEVICES}/{device}/physfn")
         address = address_lib.find(target or "")
         return None if address is None else str(address)
 
@@ -132,7 +129,7 @@ class Service:
         """Whether a device is surely none of NVIDIA's. A guest without any
         starts whatever is wrong with what is known of partitions.
         """
-        vendor = self._tree.read(f"{device_paths.DEVICES}/{device}/vendor")
+        vendor = self._tree.read(f"{address_lib.DEVICES}/{device}/vendor")
         return vendor is not None and vendor != f"{chips.NVIDIA:#06x}"
 
     # -- its thread

@@ -8,7 +8,6 @@ from collections.abc import Set
 import dataclasses
 
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.sysfs import device_paths
 
 VFIO = "vfio-pci"
 
@@ -168,7 +167,7 @@ def bind_to_vfio(
         vfio-pci.
     """
     wanted = vfio_driver(ids)
-    path = f"{device_paths.DEVICES}/{address}"
+    path = address.path
     commands = [f"modprobe {wanted}"]
     if driver == "nvidia":
         commands.append("systemctl stop nvidia-persistenced")

@@ -10,6 +10,7 @@ kernel leaves out a device whose configuration space it cannot read
 import collections
 from collections.abc import Iterator
 
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -17,7 +18,6 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links.baseboards import Baseboard
-from nova_gpu_filter.host.sysfs import device_paths
 
 _CURES = (
     "# look for it in the BMC's event log and in dmesg; then, with no guest"
@@ -55,7 +55,7 @@ def check(context: Context) -> Iterator[Finding]:
                     f" ({board.model}) are there",
                     evidence=(
                         Evidence(
-                            device_paths.DEVICES,
+                            address_lib.DEVICES,
                             f"{gpus} GPUs 10de:{product_id:04x}, {switches}"
                             " NVSwitches",
                         ),

@@ -17,6 +17,7 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.links import baseboards
 
 CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
@@ -97,10 +98,7 @@ def _check_mode(context: Context, number: int) -> Iterator[Finding]:
             " to guests as a whole: these have no NVLink",
             evidence=(
                 shown,
-                Evidence(
-                    f"/sys/bus/pci/devices/{whole[0].address}/driver",
-                    whole[0].driver,
-                ),
+                show_driver(whole[0]),
             ),
             cures=change,
         )

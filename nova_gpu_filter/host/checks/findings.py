@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import dataclasses
 
 from nova_gpu_filter import printable
+from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.severity import Severity as Severity
 
 _CONTENT_LIMIT = 160
@@ -35,6 +36,11 @@ class Evidence:
         if len(content) > _CONTENT_LIMIT:
             content = content[:_CONTENT_LIMIT] + " ..."
         return f"{path}: {content or '(empty)'}"
+
+
+def show_driver(function: Function) -> Evidence:
+    """Show which driver a device has."""
+    return Evidence(f"{function.address.path}/driver", function.driver)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

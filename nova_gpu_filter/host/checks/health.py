@@ -18,7 +18,6 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import pci_config
 
 _UNKNOWN = "Unknown"
@@ -39,19 +38,15 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
     yield from peers.check(context, device, has_bad_link=bool(links))
 
 
-def _path(device: Function) -> str:
-    return f"{device_paths.DEVICES}/{device.address}"
-
-
 def _config(context: Context, device: Function) -> bytes | None:
     return context.tree.read_bytes(
-        f"{_path(device)}/config", pci_config.HEADER_BYTES
+        f"{device.address.path}/config", pci_config.HEADER_BYTES
     )
 
 
 def _silence(context: Context, device: Function) -> Finding | None:
     """Find what says that a device does not answer."""
-    path = _path(device)
+    path = device.address.path
     seen: list[Evidence] = []
     config = _config(context, device)
     answers = None
@@ -101,7 +96,7 @@ def _silence(context: Context, device: Function) -> Finding | None:
 def _power(context: Context, device: Function) -> Iterator[Finding]:
     if device.power_state != "D3cold":
         return
-    path = _path(device)
+    path = device.address.path
     runtime = context.tree.read(f"{path}/power/runtime_status")
     is_fine = runtime == "suspended" or _config(context, device) is not None
     yield Finding(
@@ -137,7 +132,7 @@ def _room(context: Context) -> tuple[str, ...]:
 
 
 def _bars(context: Context, device: Function) -> Iterator[Finding]:
-    path = f"{_path(device)}/resource"
+    path = f"{device.address.path}/resource"
     text = context.tree.read(path)
     missing = dict(pci_config.unassigned_bars(text, _config(context, device)))
     for number in peers.find_bars_of_peers(context, device):

@@ -37,7 +37,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                 device=str(function.address),
                 evidence=(
                     Evidence(
-                        f"{device_paths.DEVICES}/{function.address}/iommu_group",
+                        f"{function.address.path}/iommu_group",
                         None,
                     ),
                 ),

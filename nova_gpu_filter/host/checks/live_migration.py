@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 
 _CHECK = "live-migration"
 
@@ -36,11 +35,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
         return
     movable = [vf for vf in vfs if can_migrate(vf)]
     shown = movable[0] if movable else gpu
-    evidence = (
-        Evidence(
-            f"{device_paths.DEVICES}/{shown.address}/driver", shown.driver
-        ),
-    )
+    evidence = (show_driver(shown),)
     if movable:
         yield Finding(
             Severity.NOTE,

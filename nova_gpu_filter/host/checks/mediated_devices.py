@@ -15,8 +15,8 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 
 DEVICES = "/sys/bus/mdev/devices"
 
@@ -25,7 +25,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check a GPU that has types of mediated devices, and no VFs."""
     if not gpu.mdev_types or gpu.sriov_numvfs:
         return
-    path = f"{device_paths.DEVICES}/{gpu.address}"
+    path = gpu.address.path
     made = _made(context, gpu)
     yield Finding(
         Severity.NOTE if made else Severity.WARNING,
@@ -36,7 +36,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
         f" bound to {drivers.vfio_driver(gpu.ids)}",
         device=str(gpu.address),
         evidence=(
-            Evidence(f"{path}/driver", gpu.driver),
+            show_driver(gpu),
             context.listing(f"{path}/mdev_supported_types"),
             *(Evidence(DEVICES, one) for one in made[:1]),
         ),

@@ -39,7 +39,7 @@ def check(context: Context) -> Iterator[Finding]:
             " address space beside their memory",
             evidence=(
                 Evidence(
-                    f"/sys/bus/pci/devices/{largest.address}/resource",
+                    f"{largest.address.path}/resource",
                     " ".join(
                         f"BAR{bar.index}={sizes.text(bar.size)}"
                         for bar in largest.bars

@@ -17,6 +17,7 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Use
 from nova_gpu_filter.host.links import baseboards
@@ -34,7 +35,7 @@ def check(context: Context) -> Iterator[Finding]:
     if not switches:
         yield from _switches_behind_nics(context)
         return
-    bound = tuple(_bound(switch) for switch in switches)
+    bound = tuple(show_driver(switch) for switch in switches)
     to_guests = [
         switch for switch in switches if switch.driver in drivers.VFIO_DRIVERS
     ]
@@ -76,11 +77,7 @@ def _other_hosts(context: Context) -> Iterator[Finding]:
                 " partitions and IMEX domains of several hosts are not"
                 " supported by Nova or nova-gpu-filter, which know the GPUs"
                 " of one host",
-                evidence=(
-                    context.evidence(
-                        f"/sys/bus/pci/devices/{gpu.address}/device"
-                    ),
-                ),
+                evidence=(context.evidence(f"{gpu.address.path}/device"),),
             )
             return
 
@@ -114,7 +111,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
             "the network cards that manage the NVSwitches are for guests (full"
             " passthrough): a guest needs all GPUs and all of these cards, or"
             " one GPU without NVLink",
-            evidence=tuple(map(_bound, managers)),
+            evidence=tuple(map(show_driver, managers)),
         )
         return
     text = context.tree.read(_CONFIG)
@@ -153,7 +150,7 @@ def _managers_of_host(managers: list[Function], mode: int) -> Finding:
     """Check that Fabric Manager reaches the NVSwitches by its cards."""
     shown = (
         Evidence(_CONFIG, f"FABRIC_MODE={mode}"),
-        *map(_bound, managers),
+        *map(show_driver, managers),
     )
     lost = [nic for nic in managers if nic.driver != _MANAGER_DRIVER]
     if not lost:
@@ -182,16 +179,10 @@ def _managers_of_host(managers: list[Function], mode: int) -> Finding:
     )
 
 
-def _bound(switch: Function) -> Evidence:
-    return Evidence(
-        f"/sys/bus/pci/devices/{switch.address}/driver", switch.driver
-    )
-
-
 def _bind_to_host(
     switch: Function, driver: str = drivers.NVSWITCH
 ) -> Iterator[str]:
-    path = f"/sys/bus/pci/devices/{switch.address}"
+    path = switch.address.path
     yield f"echo > {path}/driver_override"
     if switch.driver is not None:
         yield f"echo {switch.address} > {path}/driver/unbind"

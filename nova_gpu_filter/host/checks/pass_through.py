@@ -23,10 +23,9 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.sysfs import device_paths
 
 
 def check(
@@ -48,7 +47,7 @@ def check(
             Severity.ERROR,
             "devices",
             "there is no GPU on this host",
-            evidence=(context.listing(device_paths.DEVICES),),
+            evidence=(context.listing(address_lib.DEVICES),),
         )
     for gpu in gpus:
         if only and gpu.address not in only:
@@ -76,18 +75,8 @@ def check(
         yield from _shared_device(context, device, bool(only))
 
 
-def _path(function: Function) -> str:
-    return f"{device_paths.DEVICES}/{function.address}"
-
-
 def _evidence(context: Context, function: Function, name: str) -> Evidence:
-    return context.evidence(f"{_path(function)}/{name}")
-
-
-def _driver_evidence(function: Function | GroupMember) -> Evidence:
-    return Evidence(
-        f"{device_paths.DEVICES}/{function.address}/driver", function.driver
-    )
+    return context.evidence(f"{function.address.path}/{name}")
 
 
 def _device(context: Context, gpu: Function) -> Iterator[Finding]:
@@ -114,7 +103,7 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
             "device",
             f"{gpu.product or gpu.ids} can be passed through",
             device=str(gpu.address),
-            evidence=(_driver_evidence(gpu),),
+            evidence=(show_driver(gpu),),
         )
 
 
@@ -126,7 +115,7 @@ def _address(gpu: Function) -> Iterator[Finding]:
             f"PCI domain {gpu.address.domain:x} is above ffff, and Nova"
             " ignores such devices",
             device=str(gpu.address),
-            evidence=(Evidence(_path(gpu), "present"),),
+            evidence=(Evidence(gpu.address.path, "present"),),
             cures=(
                 "# take the slot out of the domain of Intel VMD in the"
                 " firmware's setup",
@@ -181,7 +170,7 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
                 " there are none: guests have nothing to get",
                 device=str(function.address),
                 evidence=(
-                    _driver_evidence(function),
+                    show_driver(function),
                     _evidence(context, function, "sriov_numvfs"),
                 ),
                 cures=(
@@ -198,7 +187,7 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
             f"{what} is bound to {driver}, not to"
             f" {drivers.vfio_driver(function.ids)}: {why}",
             device=str(function.address),
-            evidence=(_driver_evidence(function),),
+            evidence=(show_driver(function),),
             cures=drivers.bind_to_vfio(function.address, driver, function.ids),
         )
 
@@ -231,7 +220,7 @@ def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
             f" memory only with {wanted}, without which its driver does not"
             " work",
             device=str(function.address),
-            evidence=(_driver_evidence(function),),
+            evidence=(show_driver(function),),
             cures=drivers.bind_to_vfio(
                 function.address, function.driver, function.ids
             ),
@@ -254,7 +243,7 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
         setting = context.boot.ids_setting(function)
         evidence = [
             Evidence(
-                f"{_path(function)}/modalias",
+                f"{function.address.path}/modalias",
                 function.modalias or "not there",
             )
         ]
@@ -291,6 +280,10 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             evidence=evidence,
         )
         return
+    no_vfs = (
+        f"echo 0 > {gpu.address.path}/sriov_numvfs"
+        "  # to pass the whole GPU through"
+    )
     vfs = list(context.host.vfs(gpu))
     if any(vf.mdev_types for vf in vfs):
         yield Finding(
@@ -301,10 +294,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             " nor the GPU are for passthrough",
             device=str(gpu.address),
             evidence=evidence,
-            cures=(
-                f"echo 0 > {_path(gpu)}/sriov_numvfs"
-                "  # to pass the whole GPU through",
-            ),
+            cures=(no_vfs,),
         )
         return
     host_bound = [
@@ -321,10 +311,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         " GPU itself, of which Nova can track only the one or the other",
         device=str(gpu.address),
         evidence=evidence,
-        cures=(
-            f"echo 0 > {_path(gpu)}/sriov_numvfs"
-            "  # to pass the whole GPU through",
-        ),
+        cures=(no_vfs,),
     )
     if host_bound:
         yield Finding(
@@ -333,7 +320,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             f"{len(host_bound)} of {gpu.sriov_numvfs} VFs are bound to"
             f" {host_bound[0].driver}",
             device=str(gpu.address),
-            evidence=(_driver_evidence(host_bound[0]),),
+            evidence=(show_driver(host_bound[0]),),
             cures=drivers.bind_to_vfio(
                 host_bound[0].address,
                 host_bound[0].driver,
@@ -360,7 +347,7 @@ def _shared_device(
             device=str(device.address),
             evidence=(
                 Evidence(
-                    f"{_path(device)}/driver",
+                    f"{device.address.path}/driver",
                     f"{driver} ({names})" if names else driver,
                 ),
             ),

@@ -18,7 +18,6 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 NO_WIDTH = 63
@@ -107,8 +106,8 @@ def check_links(context: Context, device: Function) -> Iterator[Finding]:
 def _check_link(
     context: Context, device: Function, port: PciAddress, end: PciAddress
 ) -> Iterator[Finding]:
-    path = f"{device_paths.DEVICES}/{end}"
-    above = f"{device_paths.DEVICES}/{port}"
+    path = end.path
+    above = port.path
     read = context.tree.read
     width = _count(read(f"{path}/current_link_width"))
     widest = min(
@@ -181,7 +180,7 @@ def _read_counter(
     tree: tree_lib.Tree, name: str, address: PciAddress
 ) -> Iterator[tuple[str, int]]:
     """Yield each error in a file of AER counters of a device."""
-    text = tree.read(f"{device_paths.DEVICES}/{address}/{name}") or ""
+    text = tree.read(f"{address.path}/{name}") or ""
     for line in text.splitlines():
         match = _ERROR_LINE.fullmatch(line.strip())
         if match and not match["name"].startswith("TOTAL"):
@@ -196,7 +195,7 @@ def check_errors(context: Context, device: Function) -> Iterator[Finding]:
     """
     for address in (*device.bridges, device.address):
         for counter in ERROR_COUNTERS:
-            path = f"{device_paths.DEVICES}/{address}/{counter.name}"
+            path = f"{address.path}/{counter.name}"
             errors = count_errors(context.tree, counter, address)
             if sum(errors.values()) < counter.at_least:
                 continue
@@ -230,7 +229,7 @@ def _check_errors_of_port(
     if port is None:
         return
     for counter in PORT_COUNTERS:
-        path = f"{device_paths.DEVICES}/{port}/{counter.name}"
+        path = f"{port.path}/{counter.name}"
         count = _count(context.tree.read(path))
         if count is None or count < counter.at_least:
             continue
@@ -261,9 +260,9 @@ def _check_errors_of_port(
 
 def _below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
     """Yield a port and all that is below it now."""
-    place = f"{tree.resolve(f'{device_paths.DEVICES}/{port}')}/"
-    for name in tree.entries(device_paths.DEVICES):
+    place = f"{tree.resolve(f'{port.path}')}/"
+    for name in tree.entries(address_lib.DEVICES):
         address = address_lib.find(name)
-        below = f"{tree.resolve(f'{device_paths.DEVICES}/{name}')}/"
+        below = f"{tree.resolve(f'{address_lib.DEVICES}/{name}')}/"
         if address and below.startswith(place):
             yield address

@@ -14,7 +14,6 @@ from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 
 
 def _format_bars(device: Function) -> str | None:
@@ -106,11 +105,11 @@ def check(
             device=str(device.address),
             evidence=(
                 Evidence(
-                    f"{device_paths.DEVICES}/{device.address}/{likeness.file}",
+                    f"{device.address.path}/{likeness.file}",
                     own,
                 ),
                 Evidence(
-                    f"{device_paths.DEVICES}/{peers[0].address}/{likeness.file}",
+                    f"{peers[0].address.path}/{likeness.file}",
                     usual,
                 ),
             ),

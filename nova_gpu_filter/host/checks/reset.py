@@ -15,9 +15,9 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import chips
-from nova_gpu_filter.host.sysfs import device_paths
 
 
 def check(context: Context, gpu: Function) -> Iterator[Finding]:
@@ -27,15 +27,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
 
 
 def _evidence(context: Context, function: Function, name: str) -> Evidence:
-    return context.evidence(
-        f"{device_paths.DEVICES}/{function.address}/{name}"
-    )
-
-
-def _driver_evidence(function: Function) -> Evidence:
-    return Evidence(
-        f"{device_paths.DEVICES}/{function.address}/driver", function.driver
-    )
+    return context.evidence(f"{function.address.path}/{name}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,11 +81,7 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
                 fault.text,
                 device=str(gpu.address),
                 evidence=(_evidence(context, gpu, "device"),),
-                cures=(
-                    fault.cure.format(
-                        path=f"{device_paths.DEVICES}/{gpu.address}"
-                    ),
-                ),
+                cures=(fault.cure.format(path=gpu.address.path),),
             )
 
 
@@ -144,6 +132,6 @@ def check_methods(context: Context, function: Function) -> Iterator[Finding]:
                 device=str(function.address),
                 evidence=(
                     *shown,
-                    *(_driver_evidence(one) for one in siblings),
+                    *(show_driver(one) for one in siblings),
                 ),
             )

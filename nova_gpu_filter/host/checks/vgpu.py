@@ -17,9 +17,9 @@ from nova_gpu_filter.host.checks.conf_findings import list_addresses
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
@@ -44,7 +44,7 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
 
 def _evidence(function: Function) -> Evidence:
     return Evidence(
-        f"{device_paths.DEVICES}/{function.address}/nvidia/current_vgpu_type",
+        f"{function.address.path}/nvidia/current_vgpu_type",
         str(function.vgpu_type),
     )
 
@@ -54,7 +54,7 @@ def _state(
 ) -> Iterator[Finding]:
     empty = [one for one in functions if one.vgpu_type == 0]
     if empty:
-        folder = f"{device_paths.DEVICES}/{empty[0].address}/nvidia"
+        folder = f"{empty[0].address.path}/nvidia"
         yield Finding(
             Severity.WARNING,
             CHECK,
@@ -100,10 +100,7 @@ def _managed(
             f" can crash the host: {list_addresses(variant)}",
             evidence=(
                 Evidence(options.source, spec.text),
-                Evidence(
-                    f"{device_paths.DEVICES}/{variant[0].address}/driver",
-                    variant[0].driver,
-                ),
+                show_driver(variant[0]),
             ),
             cures=('# write "managed": "no" into this device_spec',),
         )
@@ -122,10 +119,7 @@ def _managed(
             f" vfio-pci: {list_addresses(unbound)}",
             evidence=(
                 Evidence(options.source, spec.text),
-                Evidence(
-                    f"{device_paths.DEVICES}/{unbound[0].address}/driver",
-                    unbound[0].driver,
-                ),
+                show_driver(unbound[0]),
             ),
             cures=drivers.bind_to_vfio(unbound[0].address, unbound[0].driver),
         )
@@ -167,11 +161,6 @@ def _migration(
             CHECK,
             "live_migratable is yes, but the driver of these cannot migrate"
             f" them: {list_addresses(cannot)}",
-            evidence=(
-                Evidence(
-                    f"{device_paths.DEVICES}/{cannot[0].address}/driver",
-                    cannot[0].driver,
-                ),
-            ),
+            evidence=(show_driver(cannot[0]),),
             cures=("# take live_migratable out of their device_spec",),
         )

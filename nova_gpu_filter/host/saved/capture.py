@@ -138,9 +138,9 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
     """Find the names of modules and devices that may be kept."""
     tokens = Tokens()
     modaliases = set()
-    for name in tree.entries(device_paths.DEVICES):
+    for name in tree.entries(address_lib.DEVICES):
         if address_lib.find(name):
-            path = f"{device_paths.DEVICES}/{name}"
+            path = f"{address_lib.DEVICES}/{name}"
             modaliases.add(tree.read(f"{path}/modalias") or "")
             tokens.know_modules([tree.link_name(f"{path}/driver") or ""])
     tokens.modaliases = frozenset(modaliases - {""})
@@ -156,8 +156,8 @@ def _collect(
     sources: linking.Sources,
     cc_modes: cc_mode.Modes | None,
 ) -> Iterator[Entry]:
-    yield Entry(device_paths.DEVICES)
-    for name in tree.entries(device_paths.DEVICES):
+    yield Entry(address_lib.DEVICES)
+    for name in tree.entries(address_lib.DEVICES):
         if address_lib.find(name):
             yield from _device(tree, tokens, name)
     yield Entry(device_paths.GROUPS)
@@ -207,7 +207,7 @@ def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
 
 
 def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
-    listed = f"{device_paths.DEVICES}/{name}"
+    listed = f"{address_lib.DEVICES}/{name}"
     yield from kept_file.link(tree, listed)
     # The files stand where the link leads.
     place = tree.resolve(listed)

@@ -40,7 +40,7 @@ class HostInterfaces:
 
         :param is_vf: whether it is a VF, which guests get while it is up.
         """
-        path = f"{device_paths.DEVICES}/{address}/net"
+        path = f"{address.path}/net"
         named = {
             name: f"{path}/{name}" for name in self._tree.entries(path)
         } or {name: f"{NET}/{name}" for name in self._deeper.get(address, ())}

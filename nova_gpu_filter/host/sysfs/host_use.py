@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import HostUse
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.host.sysfs import host_consoles
 from nova_gpu_filter.host.sysfs import host_disks
@@ -53,7 +52,7 @@ class HostUses:
         product_id: int,
         class_code: int,
     ) -> Iterator[HostUse]:
-        path = f"{device_paths.DEVICES}/{address}/device"
+        path = f"{address.path}/device"
         ids = f"{vendor_id:04x}:{product_id:04x}"
         display = displays.find(vendor_id, product_id, class_code)
         if display is not None:
@@ -77,7 +76,7 @@ class HostUses:
     def _product_data(
         self, address: PciAddress, vendor_id: int, product_id: int
     ) -> Iterator[HostUse]:
-        path = f"{device_paths.DEVICES}/{address}/vpd"
+        path = f"{address.path}/vpd"
         for row in management.BY_PRODUCT_DATA:
             if vendor_id != row.vendor_id or (
                 product_id not in row.product_ids

@@ -8,7 +8,6 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.sysfs import chips
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 # PCI Code and ID Assignment Specification 1.15: base class 03h, subclasses
@@ -30,11 +29,11 @@ def read(
     """Look at every PCI function, in address order."""
     problems = []
     found = []
-    for name in tree.entries(device_paths.DEVICES):
+    for name in tree.entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address is None:
             problems.append(
-                f"{device_paths.DEVICES}/{name} is not a PCI address"
+                f"{address_lib.DEVICES}/{name} is not a PCI address"
             )
             continue
         seen = PciFunction(tree, address)
@@ -53,7 +52,7 @@ class PciFunction:
 
     def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
         self.address = address
-        self.path = f"{device_paths.DEVICES}/{address}"
+        self.path = address.path
         self.files = frozenset(tree.entries(self.path))
         self.class_code = tree.number(f"{self.path}/class")
         vendor = tree.number(f"{self.path}/vendor")

@@ -59,9 +59,9 @@ def read(
         if everything or seen.address in kinds
     )
     functions = _name_vgpu_types(tree, functions)
-    if not tree.is_directory(device_paths.DEVICES):
+    if not tree.is_directory(address_lib.DEVICES):
         problems.append(
-            f"{device_paths.DEVICES} is not there: this is no sysfs, or no PCI"
+            f"{address_lib.DEVICES} is not there: this is no sysfs, or no PCI"
             " host"
         )
     try:
@@ -90,7 +90,7 @@ def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     words = pci_ids.CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
     found = []
-    for name in tree.entries(device_paths.DEVICES):
+    for name in tree.entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address is None or address in known.by_address:
             continue
@@ -266,10 +266,7 @@ def _name_vgpu_types(
         for one in functions
         if one.vgpu_type is not None
         for known in types.parse_creatable(
-            tree.read(
-                f"{device_paths.DEVICES}/{one.address}/{types.CREATABLE}"
-            )
-            or ""
+            tree.read(f"{one.address.path}/{types.CREATABLE}") or ""
         )
     }
     names.update((one.number, one.name) for one in types.read_known(tree))

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 import dataclasses
 
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.vgpu import declaration
 from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
@@ -237,7 +236,7 @@ def _autoprobe(row: declaration.Row, pf: state.Pf) -> tuple[Step, ...]:
             "autoprobe is declared, and the kernel has no"
             " sriov_drivers_autoprobe for this device"
         )
-    path = f"{device_paths.DEVICES}/{pf.address}/sriov_drivers_autoprobe"
+    path = f"{pf.address.path}/sriov_drivers_autoprobe"
     return (Step(path=path, text=str(int(row.autoprobe))),)
 
 
@@ -275,7 +274,7 @@ def _make_vfs(
             Step((state.SRIOV_MANAGE, option, str(pf.address)))
             for option in options
         )
-    path = f"{device_paths.DEVICES}/{pf.address}/sriov_numvfs"
+    path = f"{pf.address.path}/sriov_numvfs"
     numbers = (0,) * bool(pf.numvfs) + (row.vfs,) * bool(row.vfs)
     return tuple(Step(path=path, text=str(number)) for number in numbers)
 
@@ -390,7 +389,7 @@ def _give_types(
 
 
 def _write_type(vf: state.Vf, number: int) -> Step:
-    path = f"{device_paths.DEVICES}/{vf.address}/nvidia/current_vgpu_type"
+    path = f"{vf.address.path}/nvidia/current_vgpu_type"
     return Step(path=path, text=str(number))
 
 

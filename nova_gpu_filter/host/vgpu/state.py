@@ -17,7 +17,6 @@ import re
 from nova_gpu_filter import printable
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import host_use
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.host.vgpu import types
@@ -115,7 +114,7 @@ def read(
     }
     pfs = [
         pf
-        for name in tree.entries(device_paths.DEVICES)
+        for name in tree.entries(address_lib.DEVICES)
         if (address := address_lib.find(name)) is not None
         and (wanted is None or address in wanted)
         and (pf := _pf(tree, address, users, slots)) is not None
@@ -137,7 +136,7 @@ def _pf(
     users: "_Users",
     slots: dict[str, str],
 ) -> Pf | None:
-    path = f"{device_paths.DEVICES}/{address}"
+    path = address.path
     files = frozenset(tree.entries(path))
     if "sriov_totalvfs" not in files or "physfn" in files:
         return None
@@ -164,7 +163,7 @@ def _pf(
 
 
 def _vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
-    path = f"{device_paths.DEVICES}/{address}"
+    path = address.path
     has_types = tree.is_directory(f"{path}/nvidia")
     return Vf(
         address,
@@ -225,7 +224,7 @@ class _Users:
 
     def processes(self, address: PciAddress) -> Iterator[str]:
         """Yield the processes that have a device through VFIO."""
-        path = f"{device_paths.DEVICES}/{address}"
+        path = address.path
         group = self._tree.link_name(f"{path}/iommu_group")
         nodes = [
             f"/dev/vfio/devices/{name}"
@@ -242,7 +241,7 @@ class _Users:
         yield from self.processes(address)
         for name in self._mediated.get(address, ()):
             yield f"it carries the mediated device {name}"
-        path = f"{device_paths.DEVICES}/{address}"
+        path = address.path
         vendor, product, code = (
             self._tree.number(f"{path}/{name}") or 0
             for name in ("vendor", "device", "class")

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.topology import links
@@ -208,9 +208,9 @@ def test_nvlinks_to_other_hosts_are_noted(build):
 def test_a_board_without_its_nvswitches_is_told(build, left, words):
     host = build("hgx_h100")
     for number in range(0xC3, 0xC7):
-        host.remove(f"{device_paths.DEVICES}/0000:{number:02x}:00.0")
+        host.remove(f"{address_lib.DEVICES}/0000:{number:02x}:00.0")
     for address in sysfs_trees.HGX_H100_GPUS[left:]:
-        host.remove(f"{device_paths.DEVICES}/{address}")
+        host.remove(f"{address_lib.DEVICES}/{address}")
     found = findings(host, "board")
     assert len(found) == len(words)
     for (severity, summary), word in zip(found, words, strict=True):

@@ -13,11 +13,11 @@ import pytest
 from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import vgpu
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import declared_vfs
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.links import linking
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
@@ -82,7 +82,7 @@ def test_what_is_refused_has_a_reason_and_a_code(run, fake, tmp_path):
 def test_show_lists_what_there_is(run, fake):
     fake.run((state.SRIOV_MANAGE, "-e", A40))
     vf = fake.vfs(A40)[0]
-    fake.write(f"{device_paths.DEVICES}/{vf}/nvidia/current_vgpu_type", "563")
+    fake.write(f"{address_lib.DEVICES}/{vf}/nvidia/current_vgpu_type", "563")
     fake.hold(vf)
     code, output, _ = run("show", "-f", "json")
     assert code == 0

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import declared_vfs
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
@@ -13,7 +14,6 @@ from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import inventory_json
-from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import declaration
@@ -28,7 +28,7 @@ def set_types(fake, pf, number, count):
     fake.run((state.SRIOV_MANAGE, "-e", pf))
     for vf in fake.vfs(pf)[:count]:
         fake.write(
-            f"{device_paths.DEVICES}/{vf}/nvidia/current_vgpu_type",
+            f"{address_lib.DEVICES}/{vf}/nvidia/current_vgpu_type",
             str(number),
         )
 

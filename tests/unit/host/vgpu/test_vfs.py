@@ -7,7 +7,7 @@ from hypothesis import strategies
 import pytest
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.host.sysfs import device_paths
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
@@ -87,8 +87,8 @@ def test_plain_vfs_are_made_by_the_kernel(fake):
     assert len(fake.vfs(NIC)) == 8
     assert len(fake.vfs(NVME)) == 2
     assert fake.steps == [
-        f"{device_paths.DEVICES}/{NIC}/sriov_numvfs 8",
-        f"{device_paths.DEVICES}/{NVME}/sriov_numvfs 2",
+        f"{address_lib.DEVICES}/{NIC}/sriov_numvfs 8",
+        f"{address_lib.DEVICES}/{NVME}/sriov_numvfs 2",
     ]
 
 
@@ -187,7 +187,7 @@ def test_guests_keep_more_than_are_declared(fake):
 def test_the_network_of_the_host_is_not_taken_away(fake):
     apply(fake, f"address: {NIC}, vfs: 2")
     vf = fake.vfs(NIC)[0]
-    place = fake.host.path(f"{device_paths.DEVICES}/{vf}").resolve()
+    place = fake.host.path(f"{address_lib.DEVICES}/{vf}").resolve()
     net = f"/{place.relative_to(fake.host.root)}/net/ens9v0"
     fake.host.mkdir(f"{net}/upper_bond0")
     fake.host.link(f"{net}/master", "/sys/class/net/bond0")
@@ -200,7 +200,7 @@ def test_the_network_of_the_host_is_not_taken_away(fake):
 def test_a_vf_with_a_mediated_device_is_in_use(fake):
     apply(fake, f"address: {NIC}, vfs: 2")
     vf = fake.vfs(NIC)[0]
-    place = fake.host.path(f"{device_paths.DEVICES}/{vf}").resolve()
+    place = fake.host.path(f"{address_lib.DEVICES}/{vf}").resolve()
     name = "a2c3c2f6-5f34-4ee5-8b1c-5a3b0a5f1f0d"
     fake.host.link(
         f"{state.MDEVS}/{name}", f"/{place.relative_to(fake.host.root)}/{name}"
@@ -285,7 +285,7 @@ def test_without_the_script_of_nvidia_no_vfs_are_made(fake):
 
 
 def test_without_a_driver_no_vfs_are_made(fake):
-    fake.host.remove(f"{device_paths.DEVICES}/{NIC}/driver")
+    fake.host.remove(f"{address_lib.DEVICES}/{NIC}/driver")
     assert "no driver is bound" in refusal(fake, f"address: {NIC}, vfs: 1")
 
 
