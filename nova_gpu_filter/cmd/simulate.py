@@ -3,6 +3,7 @@
 """The command ``nova-gpu-simulate``."""
 
 import argparse
+from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import json
@@ -32,6 +33,7 @@ from nova_gpu_filter import conf
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd import arguments
+from nova_gpu_filter.nova_rules import conf_files
 from nova_gpu_filter.nova_rules import names as nova_names
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
@@ -42,6 +44,7 @@ from nova_gpu_filter.simulate import report
 from nova_gpu_filter.simulate import runs
 from nova_gpu_filter.simulate import scenario as scenarios
 from nova_gpu_filter.simulate import schedulers
+from nova_gpu_filter.simulate import sections
 from nova_gpu_filter.topology import policy
 
 CONF = nova.conf.CONF
@@ -158,9 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _configure(args.config_file)
         scenario = _scenario(args, parser)
-        for group, values in scenario.options.items():
-            for name, value in values.items():
-                CONF.set_override(name, value, group=group)
+        _set_options(scenario.options, args.scenario)
         results = _simulate(
             scenario,
             args.scheduler or list(_SCHEDULERS),
@@ -214,7 +215,9 @@ def _scenario(
     }
     if args.mix:
         changes["flavors"] = _flavors(args.mix, "--mix", with_share=True)
-        kept = data.get("workload") or {}
+        kept = sections.check_mapping(
+            data.get("workload") or {}, f"{source}, workload"
+        )
         data["workload"] = {
             key: value
             for key, value in kept.items()
@@ -278,10 +281,34 @@ def _flavors(text: str, source: str, with_share: bool) -> list[dict[str, Any]]:
 
 
 def _configure(config_files: Sequence[str]) -> None:
-    """Read options as nova-scheduler does."""
+    """Read options as nova-scheduler does.
+
+    :raises GpuFilterError: a file cannot be read.
+    """
     objects.register_all()
     conf.register_opts(CONF)
-    CONF([], project="nova", default_config_files=list(config_files))
+    with conf_files.reading(CONF, config_files):
+        # They are read one by one when they are asked for.
+        pass
+
+
+def _set_options(
+    options: Mapping[str, Mapping[str, Any]], source: str
+) -> None:
+    """Set the options that a scenario names.
+
+    :raises BadScenario: there is no such option, or its value is none.
+    """
+    for group, by_name in options.items():
+        where = f"{source}, scheduler, options, {group}"
+        for name, value in sections.check_mapping(by_name, where).items():
+            try:
+                CONF.set_override(name, value, group=group)
+            # The types of oslo.config expect a text or what they make of one.
+            except (cfg.Error, AttributeError, TypeError, ValueError) as exc:
+                raise errors.BadScenario(
+                    source=f"{where}, {name}", problem=exc
+                ) from exc
 
 
 def _simulate(
@@ -346,11 +373,22 @@ def _arrivals(run: runs.Run, capacity: int, source: str) -> list[Any]:
 def _make(
     name: str, weighers: str, scenario: scenarios.Scenario
 ) -> schedulers.Scheduler:
+    """Make a scheduler.
+
+    :raises BadScenario: what options name cannot be imported.
+    """
     if name == "stock":
         return schedulers.StockScheduler(weighers, scenario.seed)
-    return schedulers.GpuScheduler(
-        weighers, scenario.seed, scenario.max_sets_per_tree
-    )
+    try:
+        return schedulers.GpuScheduler(
+            weighers, scenario.seed, scenario.max_sets_per_tree
+        )
+    # What nova/loadables.py raises, by the form of the name.
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        raise errors.BadScenario(
+            source="[filter_scheduler]weight_classes",
+            problem=f"cannot be loaded: {exc}",
+        ) from exc
 
 
 def _write(

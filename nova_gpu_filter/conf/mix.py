@@ -47,7 +47,9 @@ def read(conf):
     :raises BadRequestMix: a size is no positive number, or no weight is
         above 0.
     """
-    return _read(tuple(sorted(conf.gpu_filter.request_mix.items())))
+    pairs = conf.gpu_filter.request_mix.items()
+    # oslo.config does not look into a dictionary that a program has set.
+    return _read(tuple(sorted((str(key), str(one)) for key, one in pairs)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -56,14 +58,22 @@ def _read(pairs):
     for size, weight in pairs:
         if not size.isdecimal() or len(size) > _DIGITS or int(size) < 1:
             raise exception.BadRequestMix(
-                problem=f"{size!r} is no number of devices"
+                problem=f"{size[:40]!r} is no number of devices"
             )
-        if weight:
-            mix[int(size)] = weight
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        # Python reads "nan" and "inf" as numbers, too.
+        if not 0 <= number < math.inf:
+            raise exception.BadRequestMix(
+                problem=f"{weight[:40]!r} is no weight"
+            )
+        if number:
+            mix[int(size)] = number
     total = sum(mix.values())
     if not total:
         raise exception.BadRequestMix(problem="no weight is above 0")
-    # Python reads "nan" and "inf" as numbers, too.
-    if not math.isfinite(total):
-        raise exception.BadRequestMix(problem="a weight is no finite number")
+    if math.isinf(total):
+        raise exception.BadRequestMix(problem="the sum of the weights is none")
     return tuple((size, mix[size] / total) for size in sorted(mix))

@@ -11,6 +11,7 @@ import uuid
 
 from nova import objects
 from nova.pci import stats
+from nova.pci import whitelist
 from nova.scheduler import host_manager
 
 from nova_gpu_filter.simulate import hosts_file
@@ -55,7 +56,11 @@ class Host:
         state.ram_allocation_ratio = 1.0
         state.disk_allocation_ratio = 1.0
         state.hypervisor_version = 1
-        state.pci_stats = stats.PciDeviceStats(None, _pools(self))
+        # Without a whitelist Nova takes [pci]device_spec, which is of another
+        # host.
+        state.pci_stats = stats.PciDeviceStats(
+            None, _pools(self), whitelist.Whitelist()
+        )
         by_provider = {pool["rp_uuid"]: pool for pool in state.pci_stats.pools}
         self._pools = [by_provider[provider] for provider in self.providers]
         self._bit_by_provider = {

@@ -69,14 +69,7 @@ def read_runs(
             problem="distribution: must be one of"
             f" {', '.join(workload.DISTRIBUTIONS)}",
         )
-    arrivals = sections.read_number(
-        data, "arrivals", values.parse_whole, 1000, source
-    )
-    if arrivals > _MOST_ARRIVALS:
-        raise errors.BadScenario(
-            source=source,
-            problem=f"arrivals: must be at most {_MOST_ARRIVALS}",
-        )
+    arrivals = _read_arrivals(data, 1000, source)
     mix = workload.Mix(
         shares=workload.read_shares(data.get("flavors") or (), source),
         arrivals=arrivals,
@@ -135,13 +128,7 @@ def _trace_runs(
                 functools.partial(
                     trace.draw_at_load,
                     load=float(load_),
-                    arrivals=sections.read_number(
-                        data,
-                        "arrivals",
-                        values.parse_whole,
-                        len(trace.arrivals),
-                        source,
-                    ),
+                    arrivals=_read_arrivals(data, len(trace.arrivals), source),
                     seed=seed,
                 ),
             )
@@ -149,3 +136,19 @@ def _trace_runs(
     if not runs:
         runs.append(Run("as recorded", lambda capacity: trace.replay()))
     return runs, []
+
+
+def _read_arrivals(data: Mapping[str, Any], default: int, source: str) -> int:
+    """Read how many servers arrive.
+
+    :raises BadScenario: it is no number, or more than can be held.
+    """
+    arrivals: int = sections.read_number(
+        data, "arrivals", values.parse_whole, default, source
+    )
+    if arrivals > _MOST_ARRIVALS:
+        raise errors.BadScenario(
+            source=source,
+            problem=f"arrivals: must be at most {_MOST_ARRIVALS}",
+        )
+    return arrivals

@@ -227,3 +227,67 @@ def test_wrong_usage_and_bad_input_exit_with_3_and_one_line(
     assert code == 3
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gpu_filter": {"candidates_to_try": "abc"}},
+        {"gpu_filter": {"candidates_to_try": [1]}},
+        {"gpu_filter": {"nothing": 1}},
+        {"gpu_filter": {5: 1}},
+        {"gpu_filter": 5},
+        {"gpu_filter": {"request_mix": 5}},
+        {"gpu_filter": {"request_mix": {"1": "nan"}}},
+        {"filter_scheduler": {"enabled_filters": 5}},
+        {"filter_scheduler": {"weight_classes": [".a"]}},
+        {"filter_scheduler": {"weight_classes": ["no.such.module"]}},
+        {"\x1b[2J": {"x": 1}},
+        {5: {"x": 1}},
+    ],
+    ids=str,
+)
+def test_an_option_that_is_none_ends_in_one_line(tmp_path, capsys, options):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        yaml.safe_dump({**SCENARIO, "scheduler": {"options": options}})
+    )
+    assert simulate.main(["--scenario", str(path), "-q"]) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_workload_that_is_none_ends_in_one_line(tmp_path, capsys):
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({**SCENARIO, "workload": "x"}))
+    arguments = ["--scenario", str(path), "--mix", "1:1", "--load", "1"]
+    assert simulate.main(arguments) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x.yaml, workload: must be a mapping" in line
+
+
+def test_a_nova_conf_that_is_none_ends_in_one_line(path, tmp_path, capsys):
+    conf = tmp_path / "nova.conf"
+    conf.write_bytes(b"# \xff")
+    for file in (str(conf), "/dev/zero"):
+        arguments = ["--scenario", path, "--config-file", file]
+        assert simulate.main(arguments) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{file}: " in line
+
+
+def test_device_specs_of_a_nova_conf_are_of_another_host(
+    path, tmp_path, capsys
+):
+    conf = tmp_path / "nova.conf"
+    conf.write_text("[pci]\ndevice_spec = {\n")
+    assert _run_json(capsys, "--scenario", path, "--config-file", str(conf))
+
+
+def test_more_arrivals_than_can_be_held_are_refused(path, tmp_path, capsys):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival,duration,gpus\n0,5,2\n1,5,2\n")
+    for number in ("1000001", "9" * 40):
+        arguments = ["--scenario", path, "--workload", str(trace)]
+        assert simulate.main([*arguments, "--arrivals", number]) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "arrivals: must be at most" in line
