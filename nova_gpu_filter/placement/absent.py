@@ -69,6 +69,25 @@ def find_able(
             yield answer
 
 
+def can_exceed(
+    question: query.Question, most: int, placement: inner.Conversation
+) -> bool:
+    """Tell whether a truncated answer could not have all trees.
+
+    :param most: how many allocation candidates it has.
+    :returns: whether more trees than that have the resources that the groups
+        in no class need, each by itself.
+    """
+    able: set[str] | None = None
+    for need in rest_needs.find(question):
+        if need.is_resource:
+            roots = placement.find_providers(need.query).keys()
+            able = set(roots) if able is None else able & roots
+            if len(able) <= most:
+                return False
+    return able is not None
+
+
 def _apply(
     need: rest_needs.Need,
     found: trees.DevicesByRoot,

@@ -88,6 +88,7 @@ class Conversation:
         self._first: tuple[str, bytes] | None = None
         self.headers: Headers = []
         """Those of Placement's answer to the client."""
+        self._found: dict[str, dict[str, list[str]]] = {}
         self.asked = 0
         """How many questions Placement has worked on."""
 
@@ -131,17 +132,19 @@ class Conversation:
         return answer
 
     def find_providers(self, query_string: str) -> dict[str, list[str]]:
-        """Ask for resource providers.
+        """Ask for resource providers, once for a query.
 
         :returns: root provider UUID -> UUIDs of providers in its tree.
         :raises NotComposableError: the answer is not 200.
         """
-        body = self._ask(
-            self._handler, query_string, PATH_INFO="/resource_providers"
-        )
-        found: dict[str, list[str]] = {}
-        for root, provider in json.loads(body, object_hook=_read_provider):
-            found.setdefault(root, []).append(provider)
+        found = self._found.get(query_string)
+        if found is None:
+            body = self._ask(
+                self._handler, query_string, PATH_INFO="/resource_providers"
+            )
+            found = self._found[query_string] = {}
+            for root, provider in json.loads(body, object_hook=_read_provider):
+                found.setdefault(root, []).append(provider)
         return found
 
     def who_could_give(

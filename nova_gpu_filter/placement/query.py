@@ -85,7 +85,7 @@ class Question:
     isolate: bool
     """Whether each suffixed group must have a provider of its own."""
     limit: int | None
-    _pairs: tuple[tuple[str, str, str], ...]
+    _pairs: Sequence[tuple[str, str, str]]
     """(name, suffix, pair as it stood in the query), without ``limit``."""
 
     @property
@@ -100,6 +100,19 @@ class Question:
     def rest_query(self) -> str:
         """The query for allocation candidates of all groups in no class."""
         return self._build_query(*self.other_suffixes)
+
+    @property
+    def device_and_rest_query(self) -> str:
+        """:attr:`first_class_query` in another order.
+
+        Placement puts the groups together in the order of the query, and the
+        last ones change first: each candidate of a tree has another rest as
+        long as there are more.
+        """
+        first = self.classes[0].representative
+        return dataclasses.replace(
+            self, _pairs=sorted(self._pairs, key=lambda p: p[1] != first)
+        ).first_class_query
 
     def _build_query(self, *suffixes: str) -> str:
         return "&".join(

@@ -79,7 +79,11 @@ def _find_by_rest(
     devices = [*_find_devices(missing, question, placement), *others]
     roots = set.intersection(*map(set, devices))
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
-    found = placement.find_candidates(question.rest_query, most, in_turn=True)
+    asked = question.rest_query
+    if most is not None and absent.can_exceed(question, most, placement):
+        # Those without devices would fill it.
+        asked = question.device_and_rest_query
+    found = placement.find_candidates(asked, most, in_turn=True)
     _refuse_sharing(found, devices, placement)
     read = trees.read(question, found, devices[0], devices[1:])
     summaries = found["provider_summaries"]

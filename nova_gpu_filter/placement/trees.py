@@ -78,10 +78,10 @@ def read(
 ) -> list[Tree]:
     """Group the inner allocation requests by tree and by rest.
 
-    :param inner: the answer to ``question.first_class_query``, or to
-        ``question.rest_query``.
+    :param inner: the answer to ``question.first_class_query``, to
+        ``question.rest_query``, or to ``question.device_and_rest_query``.
     :param first: the providers that can serve a group of the first class;
-        None where ``inner`` has them.
+        None where ``inner`` has them all.
     :param others: those for each of the other classes.
     :returns: in the order in which the trees appear in ``inner``.
     :raises NotComposableError: a device, or all that a tree gives to the
@@ -96,8 +96,19 @@ def read(
             for root, found in rests_by_root.items()
         }
     else:
-        rests_by_root = _read_rests(question, inner, first)
         by_root = first
+        if _has_devices(question, inner):
+            rests_by_root = {
+                root: [
+                    dataclasses.replace(rest, devices=first[root])
+                    for rest in found
+                ]
+                for root, found in _read_rests_with_devices(
+                    question, inner
+                ).items()
+            }
+        else:
+            rests_by_root = _read_rests(question, inner, first)
     return [
         Tree(
             root=root,
@@ -107,6 +118,13 @@ def read(
         for root, found in rests_by_root.items()
         if all(root in other for other in others)
     ]
+
+
+def _has_devices(question: query.Question, inner: Answer) -> bool:
+    return any(
+        question.classes[0].representative in request["mappings"]
+        for request in inner["allocation_requests"][:1]
+    )
 
 
 def _read_rests_with_devices(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dataclasses
 import os
 import random
+from unittest import mock
 
 from demo import threads  # noqa: F401
 
@@ -20,6 +21,8 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
+from nova_gpu_filter.placement import inner
+from nova_gpu_filter.placement import search
 from tests.functional.placement import service
 from tests.functional.placement import worlds
 from tests.functional.placement.questions import GPU
@@ -29,6 +32,7 @@ from tests.functional.placement.service import Provider
 PORT = "CUSTOM_PORT"
 DISABLED = "COMPUTE_STATUS_DISABLED"
 ZONE, OTHER_ZONE = worlds.AGGREGATES[:2]
+_FIND = inner.Conversation.find_candidates
 NOTHING_LEFT = Inventory(64, used=64)
 
 _ROOT: Mapping[str, Inventory] = {
@@ -46,11 +50,13 @@ class State:
     traits: tuple[str, ...] = ("CUSTOM_FAST",)
     aggregates: tuple[str, ...] = (ZONE,)
     ports: tuple[Inventory, ...] = (Inventory(9),) * 4
+    gpus: int = 2
     nodes: tuple[Inventory, ...] = ()
     """VCPU of each NUMA node, in the place of the root's."""
 
 
 USUAL = State()
+NO_GPU = State(gpus=0)
 
 ABSENT = {
     "no VCPU": State({"VCPU": NOTHING_LEFT}),
@@ -83,6 +89,7 @@ PRESENT = {
     ),
     "in steps": State({"VCPU": Inventory(64, min_unit=4, step_size=2)}),
     "on one node": State(nodes=(NOTHING_LEFT, Inventory(4))),
+    "traits of a node": State(traits=(), nodes=(Inventory(4),)),
     "one port": State(ports=(Inventory(3),)),
     "both zones": State(aggregates=(ZONE, OTHER_ZONE)),
 }
@@ -104,7 +111,7 @@ def _host(name, state, disk=True):
         yield Provider(
             f"{name}-node{i}", name, {"VCPU": inventory}, ("CUSTOM_FAST",)
         )
-    for i in range(2):
+    for i in range(state.gpus):
         yield Provider(f"{name}-gpu{i}", name, {GPU: Inventory(1)})
     for i, inventory in enumerate(state.ports):
         yield Provider(f"{name}-port{i}", name, {PORT: inventory})
@@ -190,28 +197,53 @@ def test_hosts_that_cannot_serve_the_rest_are_left_out(
     assert _hosts_of(stock) == _uuids(*names[number:])
 
 
+def _cut_off(names):
+    """Let hosts be those that Placement did not come to in its answers.
+
+    Where enough is left for these to be truncated all the same.
+    """
+    roots = _uuids(*names)
+
+    def find(self, text, most, in_turn=False):
+        if not in_turn:
+            return _FIND(self, text, most)
+        answer = _FIND(self, text, None)
+        summaries = answer["provider_summaries"]
+        found = answer["allocation_requests"]
+        left = [
+            candidate
+            for candidate in found
+            if roots.isdisjoint(
+                summaries[provider]["root_provider_uuid"]
+                for provider in candidate["allocations"]
+            )
+        ]
+        kept = left if len(left) >= most else found
+        return answer | {"allocation_requests": kept[:most]}
+
+    return mock.patch.object(inner.Conversation, "find_candidates", find)
+
+
 @pytest.mark.parametrize("state", PRESENT.values(), ids=PRESENT)
-def test_hosts_that_can_serve_the_rest_are_in_the_answer(placement, state):
-    # One that cannot makes them all be asked for.
+def test_hosts_that_an_answer_did_not_come_to_are_found(placement, state):
     states = {"able": state, "busy": ABSENT["no VCPU"]}
-    states |= {f"host{i}": USUAL for i in range(4)}
+    states |= {f"host{i}": USUAL for i in range(7)}
     placement.replace_providers(
         p for args in states.items() for p in _host(*args)
     )
-    ours, stock = _compare(placement, _query(*CONDITIONS))
+    with _cut_off(["able"]):
+        ours, stock = _compare(placement, _query(*CONDITIONS))
     assert ours.is_composed
     assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
 
 
-def test_hosts_that_an_answer_did_not_come_to_are_asked_for(placement):
+def test_hosts_without_devices_do_not_fill_an_answer(placement):
     # Of many hosts with ports, two have devices.
-    providers = [
+    placement.replace_providers(
         p
         for i in range(40)
-        for p in _host(f"host{i}", USUAL)
-        if i in (18, 37) or "gpu" not in p.name
-    ]
-    placement.replace_providers(providers)
+        for p in _host(f"host{i}", USUAL if i in (18, 37) else NO_GPU)
+    )
     ours, stock = _compare(placement, _query())
     assert ours.is_composed
     assert _hosts_of(stock) == _uuids("host18", "host37")
@@ -255,6 +287,8 @@ def _draw(seed):
     providers = []
     for i in range(rng.randint(2, 6)):
         state = rng.choice(states)
+        if _is_one_of(rng, 4):
+            state = dataclasses.replace(state, gpus=rng.choice((0, 1, 3)))
         if _is_one_of(rng, 3):
             other = rng.choice(states)
             state = dataclasses.replace(
@@ -295,7 +329,8 @@ def _draw(seed):
         name = added.partition("=")[0]
         conditions = [c for c in conditions if c.partition("=")[0] != name]
         conditions.append(added)
-    return providers, _query(*conditions)
+    cut_off = rng.sample([f"host{i}" for i in range(6)], rng.choice((0, 1, 3)))
+    return providers, _query(*conditions), rng.choice((1, 2, 8)), cut_off
 
 
 @hypothesis.settings(
@@ -306,9 +341,13 @@ def _draw(seed):
 )
 @hypothesis.given(case=st.integers(0, (1 << 64) - 1).map(_draw))
 def test_hosts_are_those_of_stock(placement, case):
-    providers, text = case
+    providers, text, most_rests, cut_off = case
     placement.replace_providers(providers)
-    ours, stock = _compare(placement, text)
+    with (
+        mock.patch.object(search, "_MOST_RESTS", most_rests),
+        _cut_off(cut_off),
+    ):
+        ours, stock = _compare(placement, text)
     roots = sum(p.parent is None and p.name != "shared" for p in providers)
     seen["asked"] += 1
     seen["composed"] += ours.is_composed

@@ -100,3 +100,25 @@ def test_what_takes_long_is_not_asked(trees, ports, is_asked):
         with pytest.raises(query.TooManyError):
             _find(placement, roots)
     assert placement.trees == roots * is_asked
+
+
+@pytest.mark.parametrize(
+    ("most", "exceeds", "asked"), [(2, True, 2), (3, False, 2), (9, False, 1)]
+)
+def test_an_answer_may_not_have_all_trees(most, exceeds, asked):
+    placement = Placement(
+        {
+            "resources=VCPU:1": _each("abcdefg"),
+            "resources=PORT:1": _each("abcxyz", 4),
+        }
+    )
+    question = builders.question(2, others=PORT)
+    assert absent.can_exceed(question, most, placement) is exceeds
+    assert len(placement.asked) == asked
+
+
+def test_groups_without_resources_say_nothing_of_how_many_trees():
+    placement = Placement({"resources=VCPU:1": _each("abc")})
+    question = builders.question(2, others=["required_r=A", "same_subtree=_r"])
+    assert absent.can_exceed(question, 2, placement)
+    assert placement.asked == ["resources=VCPU:1"]

@@ -181,6 +181,8 @@ def test_providers_are_grouped_by_their_roots():
     placement.open("q=1")
     found = placement.find_providers("q=2")
     assert found == {"r": ["a", "b"], "s": ["c"]}
+    assert placement.find_providers("q=2") is found
+    assert placement.asked == 2  # the first question is one
 
 
 def test_providers_of_an_amount_are_asked_for():

@@ -299,3 +299,18 @@ def test_repeated_traits_mean_another_thing_before_any_traits(suffixes_):
     assert suffixes(parse(*pairs)) == [("_1", "_2")]
     with pytest.raises(query.NotComposableError, match="malformed"):
         parse(*pairs, microversion=(1, 38))
+
+
+def test_rests_change_first_where_the_device_is_asked_first():
+    question = parse(
+        "resources=VCPU:1",
+        *gpus("_2", "_1"),
+        "required_1=CUSTOM_A",
+        "required_2=CUSTOM_A",
+        "resources_p=PORT:1",
+        "same_subtree=_p",
+        POLICY,
+    )
+    pairs = question.device_and_rest_query.split("&")
+    assert pairs[:2] == ["resources_1=CUSTOM_GPU:1", "required_1=CUSTOM_A"]
+    assert sorted(pairs) == sorted(question.first_class_query.split("&"))

@@ -20,6 +20,8 @@ class Placement:
         self.summaries = summaries
         self.ways = ways
         self.sharing = sharing
+        self.able = ()
+        """Trees with VCPU and a port."""
         self.opened = []
         self.asked = []
 
@@ -29,9 +31,10 @@ class Placement:
     def find_candidates(self, text, most, in_turn=False):
         self.asked.append((text, most))
         # In turn where what is read of an answer is used though it is cut off.
-        assert in_turn is (GPU not in text)
-        if GPU in text:
+        assert in_turn or GPU in text
+        if not in_turn:
             return builders.inner_answer(self.summaries)
+        devices = GPU in text
         roots = [
             root
             for _ in range(self.ways)
@@ -39,7 +42,17 @@ class Placement:
             if root == self.summaries[root]["root_provider_uuid"]
         ]
         requests = [
-            builders.request({root: {"VCPU": 1}}, {"": [root], "_p": [root]})
+            builders.request(
+                {
+                    root: {"VCPU": 1},
+                    **({f"{root}-g0": {GPU: 1}} if devices else {}),
+                },
+                {
+                    "": [root],
+                    "_p": [root],
+                    **({"_g0": [f"{root}-g0"]} if devices else {}),
+                },
+            )
             for root in roots
         ]
         return {
@@ -48,6 +61,8 @@ class Placement:
         }
 
     def find_providers(self, text):
+        if text in ("resources=VCPU:1", "resources=PORT:1"):
+            return {root: [root] for root in self.able}
         self.asked.append((text, None))
         if "MISC_SHARES_VIA_AGGREGATE" in text:
             return {name: [name] for name in self.sharing}
@@ -160,28 +175,22 @@ class Uneven(Placement):
         )
         return found | {"allocation_requests": by_tree[:most]}
 
-    def find_providers(self, text):
-        if text in ("resources=VCPU:1", "resources=PORT:1"):
-            self.asked.append((text, None))
-            return {"a": ["a"], "b": ["b"]}
-        return super().find_providers(text)
-
 
 @pytest.mark.parametrize(("busy", "roots"), [((), "ab"), (("b",), "a")])
 def test_a_tree_that_a_truncated_answer_does_not_have_is_asked_for(
     busy, roots
 ):
     placement = Uneven(builders.host("a", 3) | builders.host("b", 3), ways=99)
+    placement.able = "ab"
     placement.busy = busy
     question = builders.question(3, others=PORT)
     found = search.find_trees(question, placement, 1)
     assert [tree.root for tree in found.provider_trees] == list(roots)
     assert found.is_truncated
-    assert placement.asked[-3:] == [
-        ("resources=VCPU:1", None),
-        ("resources=PORT:1", None),
-        (f"{question.rest_query}&in_tree=b&in_tree_p=b", 8),
-    ]
+    assert placement.asked[-1] == (
+        f"{question.rest_query}&in_tree=b&in_tree_p=b",
+        8,
+    )
 
 
 def test_no_tree_is_asked_for_where_the_answer_has_all():
@@ -191,3 +200,18 @@ def test_no_tree_is_asked_for_where_the_answer_has_all():
     found = search.find_trees(question, placement, 1000)
     assert len(found.provider_trees) == 2
     assert "in_tree" not in str(placement.asked)
+
+
+def test_hosts_without_devices_do_not_fill_the_answer():
+    placement = Placement(builders.host("a", 3) | builders.host("b", 3), 99)
+    question = builders.question(3, others=PORT)
+    # Sixteen ways are read: eight for each of two trees with devices.
+    placement.able = [f"host{i}" for i in range(17)]
+    found = search.find_trees(question, placement, 1)
+    assert (question.device_and_rest_query, 16) in placement.asked
+    assert [tree.root for tree in found.provider_trees] == ["a", "b"]
+    for tree in found.provider_trees:
+        assert [list(devices) for devices in tree.devices] == [
+            [f"{tree.root}-g{i}" for i in range(3)]
+        ]
+        assert {*tree.rests[0].allocations} == {tree.root}

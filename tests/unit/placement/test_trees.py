@@ -56,6 +56,14 @@ def test_other_providers_for_other_groups_are_another_rest():
         ],
         "provider_summaries": summaries,
     }
+    everywhere = {"a": ["a-g0", "a-g1"]}
+    [whole] = trees.read(question, inner, everywhere, ())
+    assert [
+        (rest.allocations, list(rest.devices)) for rest in whole.rests
+    ] == [
+        ({"a": {"VCPU": 1}, port: {"PORT": 1}}, everywhere["a"])
+        for port in ("p0", "p1")
+    ]
     [tree] = read(question, inner)
     assert [
         (rest.mappings["_p"], rest.devices, rest.granular_providers)
