@@ -20,6 +20,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import choice
 from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric import listing
 from nova_gpu_filter.agent.fabric import refusals
 from nova_gpu_filter.agent.fabric import vfs as vfs_lib
 from nova_gpu_filter.agent.fabric.owning import Ownership
@@ -65,13 +66,11 @@ class Partitions:
         self._ledger = ledger
         self._client = client
         self._read_partitions = read_partitions
-        self._is_resilient = is_resilient
+        self._lister = listing.PartitionLister(ledger, client, is_resilient)
         self._find_parent = find_parent
         self._settings = settings
         self._clock = clock
         self._lock = threading.RLock()
-        self._told: int | None = None
-        """Which connection knows what is active."""
         self._changes = 0
         self._changed: dict[str, int] = {}
         """UUID -> the change with which a hook has last spoken of it."""
@@ -155,7 +154,7 @@ class Partitions:
                 raise refusals.Suspected(
                     device=device, reason=suspects[device]
                 )
-            listed = self._list()
+            listed = self._lister.list_partitions()
             vfs = self._check(wanted, listed)
             self._make_room(wanted)
             self._ledger.own(wanted)
@@ -297,7 +296,7 @@ class Partitions:
         """
         with self._lock:
             try:
-                listed = self._list()
+                listed = self._lister.list_partitions()
             except exception.GpuFilterError as error:
                 self._say(None, str(error))
                 return False
@@ -345,43 +344,7 @@ class Partitions:
         :raises FabricError: it does not say.
         """
         with self._lock:
-            return self._list()
-
-    def _list(self) -> tuple[fabric.ListedPartition, ...]:
-        """List the partitions, and say to a new Fabric Manager what is active.
-
-        One with FABRIC_MODE_RESTART waits for that list, also where it is
-        empty (fmSetActivatedFabricPartitions of nv_fm_agent.h).
-        """
-        listed = None
-        try:
-            listed = self._client.list_partitions()
-        except client_lib.NotReady:
-            if self._client.connections == self._told:
-                raise
-            if not self._is_resilient():
-                raise
-        connection = self._client.connections
-        if connection == self._told and listed is not None:
-            return listed
-        if self._is_resilient():
-            active = [
-                row.id
-                for row in self._ledger.partitions().values()
-                if row.phase is not Phase.ACTIVATING
-            ]
-            try:
-                self._client.set_activated(active)
-                LOG.info("Fabric Manager is told what is active: %s", active)
-            except client_lib.NotReady:
-                raise
-            except client_lib.FabricError as error:
-                # It was not restarted, and knows.
-                LOG.info("The list of active partitions: %s", error)
-            listed = self._client.list_partitions()
-        self._told = connection
-        assert listed is not None
-        return listed
+            return self._lister.list_partitions()
 
     def _check(
         self, row: Ownership, listed: Collection[fabric.ListedPartition]

@@ -176,7 +176,7 @@ class Vgpu(base.HostCommand, command.Lister):
                     pf.driver or "",
                     pf.numvfs,
                     pf.totalvfs,
-                    list(planning.summarize(pf, host.names)),
+                    list(pf.count_types(host.names)),
                     sorted(
                         {one.name for vf in pf.vfs for one in vf.creatable}
                     ),

@@ -14,7 +14,6 @@ therefore one type).
 """
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 
@@ -391,17 +390,3 @@ def _give_types(
 def _write_type(vf: state.Vf, number: int) -> Step:
     path = f"{vf.address.path}/nvidia/current_vgpu_type"
     return Step(path=path, text=str(number))
-
-
-def summarize(pf: state.Pf, names: Mapping[int, str]) -> Iterator[str]:
-    """Yield how many VFs a PF has of which type: ``4 of NVIDIA A40-8Q``."""
-    counts: dict[int | None, int] = {}
-    for vf in pf.vfs:
-        counts[vf.type] = counts.get(vf.type, 0) + 1
-    for number, count in sorted(
-        counts.items(), key=lambda one: (one[0] or 0, one[0] is None)
-    ):
-        if number:
-            yield f"{count} of {names.get(number, f'type {number}')}"
-        elif number == 0:
-            yield f"{count} without a type"

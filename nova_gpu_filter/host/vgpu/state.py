@@ -7,8 +7,10 @@ Sources: the kernel's Documentation/ABI/testing/sysfs-bus-pci (``sriov_*``,
 that has a device holds /dev/vfio/GROUP, or /dev/vfio/devices/vfioN, open).
 """
 
+import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import functools
 import os
@@ -71,6 +73,19 @@ class Pf:
     def is_managed(self) -> bool:
         """Whether NVIDIA's script, and not the kernel, makes its VFs."""
         return self.driver == _MANAGED
+
+    def count_types(self, names: Mapping[int, str]) -> Iterator[str]:
+        """Yield how many VFs it has of which type: ``4 of NVIDIA A40-8Q``.
+
+        :param names: of the types, keyed by number.
+        """
+        counts = collections.Counter(vf.type for vf in self.vfs)
+        for number in sorted(one for one in counts if one is not None):
+            yield f"{counts[number]} " + (
+                f"of {names.get(number, f'type {number}')}"
+                if number
+                else "without a type"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
