@@ -16,13 +16,30 @@ import inspect
 import json
 import re
 from typing import Any
+from typing import NamedTuple
 from typing import TextIO
 
 from nova_gpu_filter import exception
 
 Rows = Sequence[Sequence[Any]]
-Printer = Callable[[Sequence[str], Rows, argparse.Namespace, TextIO], None]
-"""Prints (column names, rows, options) to a file."""
+
+
+class Output(NamedTuple):
+    """Rows to print, and where."""
+
+    names: Sequence[str]
+    """Of the columns."""
+    rows: Rows
+    options: argparse.Namespace
+    stdout: TextIO
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """Each row, keyed by the names."""
+        return [dict(zip(self.names, row, strict=True)) for row in self.rows]
+
+
+Printer = Callable[[Output], None]
 
 
 class Command(abc.ABC):
@@ -114,7 +131,7 @@ class Lister(Command):
             names = [names[place] for place in chosen]
             rows = [[row[place] for place in chosen] for row in rows]
         self.printers[parsed_args.formatter](
-            names, rows, parsed_args, self.app.stdout
+            Output(names, rows, parsed_args, self.app.stdout)
         )
         return 0
 
@@ -161,132 +178,76 @@ def _cell(value: Any) -> str:
     )
 
 
-def _print_table(
-    names: Sequence[str],
-    rows: Rows,
-    options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
+def _print_table(output: Output) -> None:
     import prettytable
 
-    table = prettytable.PrettyTable(list(names), print_empty=False)
+    table = prettytable.PrettyTable(list(output.names), print_empty=False)
     table.align = "l"
-    if options.max_width:
-        table.max_table_width = options.max_width
-    for row in rows:
+    if output.options.max_width:
+        table.max_table_width = output.options.max_width
+    for row in output.rows:
         table.add_row([_cell(value) for value in row])
-    stdout.write(f"{table.get_string()}\n")
+    output.stdout.write(f"{table.get_string()}\n")
 
 
-def _print_fields(
-    names: Sequence[str],
-    rows: Rows,
-    options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    _print_table(
-        ("Field", "Value"),
-        list(zip(names, rows[0], strict=True)),
-        options,
-        stdout,
-    )
+def _print_fields(output: Output) -> None:
+    rows = list(zip(output.names, output.rows[0], strict=True))
+    _print_table(output._replace(names=("Field", "Value"), rows=rows))
 
 
-def _print_json(
-    names: Sequence[str],
-    rows: Rows,
-    options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    document = [dict(zip(names, row, strict=True)) for row in rows]
-    json.dump(document, stdout, indent=None if options.noindent else 2)
-    stdout.write("\n")
+def _dump_json(document: Any, output: Output) -> None:
+    indent = None if output.options.noindent else 2
+    json.dump(document, output.stdout, indent=indent)
+    output.stdout.write("\n")
 
 
-def _print_json_object(
-    names: Sequence[str],
-    rows: Rows,
-    options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    document = dict(zip(names, rows[0], strict=True))
-    json.dump(document, stdout, indent=None if options.noindent else 2)
-    stdout.write("\n")
+def _print_json(output: Output) -> None:
+    _dump_json(output.documents, output)
 
 
-def _print_yaml(
-    names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
+def _print_json_object(output: Output) -> None:
+    _dump_json(output.documents[0], output)
+
+
+def _print_yaml(output: Output) -> None:
     import yaml
 
-    yaml.safe_dump(
-        [dict(zip(names, row, strict=True)) for row in rows],
-        stdout,
-        default_flow_style=False,
-    )
+    yaml.safe_dump(output.documents, output.stdout, default_flow_style=False)
 
 
-def _print_yaml_object(
-    names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
+def _print_yaml_object(output: Output) -> None:
     import yaml
 
-    for name, value in zip(names, rows[0], strict=True):
-        yaml.safe_dump({name: value}, stdout, default_flow_style=False)
+    for name, value in output.documents[0].items():
+        yaml.safe_dump({name: value}, output.stdout, default_flow_style=False)
 
 
-def _print_values(
-    _names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    for row in rows:
-        stdout.write(" ".join(map(str, row)) + "\n")
+def _print_values(output: Output) -> None:
+    for row in output.rows:
+        output.stdout.write(" ".join(map(str, row)) + "\n")
 
 
-def _print_values_of_fields(
-    _names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    for value in rows[0]:
-        stdout.write(f"{value}\n")
+def _print_values_of_fields(output: Output) -> None:
+    for value in output.rows[0]:
+        output.stdout.write(f"{value}\n")
 
 
-def _print_csv(
-    names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
+def _print_csv(output: Output) -> None:
     writer = csv.writer(
-        stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
+        output.stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
     )
-    writer.writerow(names)
+    writer.writerow(output.names)
     writer.writerows(
         [str(value) if isinstance(value, list) else value for value in row]
-        for row in rows
+        for row in output.rows
     )
 
 
-def _print_shell(
-    names: Sequence[str],
-    rows: Rows,
-    _options: argparse.Namespace,
-    stdout: TextIO,
-) -> None:
-    for name, value in zip(names, rows[0], strict=True):
+def _print_shell(output: Output) -> None:
+    for name, value in output.documents[0].items():
         # Within double quotes a shell obeys these.
         text = re.sub(r'(["$`\\])', r"\\\1", str(value))
-        stdout.write(f'{name}="{text}"\n')
+        output.stdout.write(f'{name}="{text}"\n')
 
 
 Lister.printers = {

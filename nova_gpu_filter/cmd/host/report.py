@@ -8,15 +8,14 @@ _WIDTH = 79
 _INDENT = "    "
 
 
-def print_report(_names, rows, _options, stdout):
+def print_report(output):
     """Print the rows of ``check``, one paragraph a finding.
 
-    The same finding about several devices is one paragraph.
-
-    :param rows: each is severity, check, device, finding, evidence, cure.
+    The same finding about several devices is one paragraph. Each row is
+    severity, check, device, finding, evidence, cure.
     """
     paragraphs = {}
-    for severity, check, device, summary, evidence, cures in rows:
+    for severity, check, device, summary, evidence, cures in output.rows:
         devices, seen, commands = paragraphs.setdefault(
             (severity, check, summary), ([], [], [])
         )
@@ -38,4 +37,4 @@ def print_report(_names, rows, _options, stdout):
         lines += [f"{_INDENT}seen: {line}" for line in seen]
         # Commands are not wrapped, so that they can be copied.
         lines += [f"{_INDENT}cure: {line}" for line in commands]
-        stdout.write("\n".join(lines) + "\n\n")
+        output.stdout.write("\n".join(lines) + "\n\n")
