@@ -11,6 +11,7 @@ import sys
 PARTS = {
     "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
     "placement": "the Placement extension against stock Placement",
+    "full_hosts": "the Placement extension where hosts have no VCPU left",
     "scenarios": "servers accepted, links and fragmentation, beside stock",
     "e2e": "select_destinations end to end, ours and stock",
     "commands": "openstack gpu beside the client's own start",
