@@ -20,9 +20,13 @@ from cloud import packages
 from cloud import state as states
 
 BIN = pathlib.Path(sys.executable).parent
-KEEPALIVE_SECONDS = 5
-"""How long a web server keeps a connection that is idle, as Apache does."""
 """Where the commands of the environment are."""
+KEEPALIVE_SECONDS = 8
+"""How long a web server keeps a connection that is idle.
+
+Apache does for 5, which is how long ``--wait`` of the openstack command waits
+between two questions: now and then, one would meet the end of its connection.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

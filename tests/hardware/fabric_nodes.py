@@ -42,7 +42,6 @@ _CONF = """\
 devices = all
 hypervisor_hostname = {name}
 interval = 3
-corrected_errors = 5
 fabric_manager = {manager}
 fabric_library = /run/libnvfm.so
 fabric_deadline = 5
@@ -292,8 +291,7 @@ class Node:
         until = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < until, (
-                explain() if explain else "",
-                self.manager.read(),
+                explain() if explain else self.manager.read(),
                 self.said(),
             )
             time.sleep(0.3)

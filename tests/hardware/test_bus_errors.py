@@ -72,7 +72,7 @@ def _reason(node):
     return row["Reason"]
 
 
-def test_a_fatal_error_of_a_free_device_is_seen(node, free_gpu):
+def test_an_error_of_a_free_device_is_seen(node, free_gpu):
     node.guest.command_qemu("pcie_aer_inject_error gpu COMP_TIME")
     _wait_for(node, "quarantined")
     assert "PCIe errors" in _reason(node)
@@ -87,10 +87,3 @@ def test_errors_while_a_guest_has_it_quarantine_it(node, free_gpu):
     assert set(node.domains()) == {"guest"}
     node.destroy("guest")
     _wait_for(node, "quarantined")
-
-
-def test_a_storm_of_corrected_errors_quarantines_it(node, free_gpu):
-    for _ in range(20):
-        node.guest.command_qemu("pcie_aer_inject_error -c gpu RCVR")
-    _wait_for(node, "quarantined")
-    assert "corrected PCIe errors" in _reason(node)
