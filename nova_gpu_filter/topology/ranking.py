@@ -4,10 +4,11 @@
 
 from array import array
 import bisect
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
+import functools
 import itertools
 import math
 from typing import Final
@@ -77,19 +78,46 @@ _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 packing; then the index of the set among its equals, and their number."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Tier:
-    """Sets that are equally good."""
+    """Sets that are equally good.
 
-    score: Score
-    sets: Sequence[int]
-    """Masks in ascending order."""
-    packing: tuple[int, ...]
-    """Disjoint ones of them, which come before the others.
+    They are listed when they are asked for, which is often the first tier
+    only.
 
-    Requests of one moment, each of which takes one of its own choice, then
-    take the same devices or none in common, and leave whole sets.
+    :param score: of each of them.
+    :param list_sets: lists them, and those of a packing.
     """
+
+    __slots__ = ("_list_sets", "_listed", "score")
+
+    def __init__(
+        self,
+        score: Score,
+        list_sets: Callable[[], tuple[Sequence[int], tuple[int, ...]]],
+    ) -> None:
+        self.score = score
+        self._list_sets = list_sets
+        self._listed: tuple[Sequence[int], tuple[int, ...]] | None = None
+
+    def _list(self) -> tuple[Sequence[int], tuple[int, ...]]:
+        listed = self._listed
+        if listed is None:
+            listed = self._listed = self._list_sets()
+        return listed
+
+    @property
+    def sets(self) -> Sequence[int]:
+        """Masks in ascending order."""
+        return self._list()[0]
+
+    @property
+    def packing(self) -> tuple[int, ...]:
+        """Disjoint ones of them, which come before the others.
+
+        Requests of one moment, each of which takes one of its own choice, then
+        take the same devices or none in common, and leave whole sets.
+        """
+        return self._list()[1]
 
 
 class Ranking:
@@ -219,26 +247,33 @@ class Ranking:
             for mask in representatives:
                 score = self._score(mask, mask)
                 masks_by_score.setdefault(score, []).append(mask)
-        tiers = []
-        for score in sorted(masks_by_score, reverse=True):
-            sets: Sequence[int] = masks_by_score[score]
-            packable: Iterable[int] = sets
-            if not self.beside:
-                packable = sets = self._expand(masks_by_score[score])
-                if len(sets) == enumeration.MAX_SETS:
-                    # They may be cut off, and all be of a few low devices.
-                    packable = itertools.chain(
-                        itertools.chain.from_iterable(
-                            map(
-                                self._twins.disjoint_sets,
-                                masks_by_score[score],
-                            )
-                        ),
-                        sets,
-                    )
-            tiers.append(Tier(score, sets, _pack(packable)))
+        tiers = [
+            Tier(
+                score,
+                functools.partial(self._list_sets, masks_by_score[score]),
+            )
+            for score in sorted(masks_by_score, reverse=True)
+        ]
         self._tiers_by_group[group] = tiers
         return tiers
+
+    def _list_sets(
+        self, masks: Sequence[int]
+    ) -> tuple[Sequence[int], tuple[int, ...]]:
+        """List the sets of a tier, and those of a packing.
+
+        :param masks: representatives; with companions the sets themselves.
+        """
+        if self.beside:
+            return masks, _pack(masks)
+        sets = self._expand(masks)
+        if len(sets) < enumeration.MAX_SETS:
+            return sets, _pack(sets)
+        # They may be cut off, and all be of a few low devices.
+        disjoint = itertools.chain.from_iterable(
+            map(self._twins.disjoint_sets, masks)
+        )
+        return sets, _pack(itertools.chain(disjoint, sets))
 
     def _score(
         self,

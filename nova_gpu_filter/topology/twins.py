@@ -45,17 +45,28 @@ def classes(topology: Topology) -> tuple[int, ...]:
 
 
 def _are_twins(topology: Topology, a: int, b: int) -> bool:
-    if any(
-        matrix[a][other] != matrix[b][other]
-        for matrix in (topology.links, topology.ways)
-        for other in range(topology.n)
-        if other not in (a, b)
-    ):
-        return False
+    for matrix in (topology.links, topology.ways):
+        row, other_row = list(matrix[a]), list(matrix[b])
+        # What the two are to each other and themselves does not matter.
+        row[a], row[b] = other_row[a], other_row[b]
+        if row != other_row:
+            return False
     both = 1 << a | 1 << b
-    masks = {p.mask for p in topology.partitions if p.is_whole}
+    by_device = _partitions_by_device(topology)
+    # Partitions with both or none of them stay as they are.
     return all(
-        mask & both in (0, both) or mask ^ both in masks for mask in masks
+        mask ^ both in by_device[b if mask >> a & 1 else a]
+        for mask in by_device[a] ^ by_device[b]
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _partitions_by_device(topology: Topology) -> tuple[frozenset[int], ...]:
+    """List the whole fabric partitions that each device is in."""
+    masks = [p.mask for p in topology.partitions if p.is_whole]
+    return tuple(
+        frozenset(mask for mask in masks if mask >> device & 1)
+        for device in range(topology.n)
     )
 
 
@@ -91,7 +102,11 @@ def _are_alike(topology: Topology, a: int, b: int) -> bool:
             return False
     other_by_device = dict(zip(mine, others, strict=True))
     other_by_device |= dict(zip(others, mine, strict=True))
-    masks = {p.mask for p in topology.partitions if p.is_whole}
+    by_device = _partitions_by_device(topology)
+    # Those without any of these devices stay as they are.
+    masks = frozenset().union(
+        *(by_device[device] for device in (*mine, *others))
+    )
     return all(
         mask_of(other_by_device.get(d, d) for d in devices_of(mask)) in masks
         for mask in masks
