@@ -13,7 +13,6 @@ are rightly left out; the few trees that remain are asked for one by one.
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
-import itertools
 
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
@@ -48,15 +47,18 @@ def find_able(
     :raises TooManyError: there are too many trees left to ask for.
     """
     ways = dict.fromkeys(absent, 1)
+    is_shared = False
     for need in rest_needs.find(question):
         if not ways:
             return
-        _apply(need, placement.find_providers(need.query), sharing, ways)
+        found = placement.find_providers(need.query)
+        _apply(need, found, sharing, ways)
+        is_shared |= need.is_resource and _has_any_of(found, sharing)
     if not ways:
         return
     if (
         # In a tree, sharing providers are not looked for.
-        sharing
+        is_shared
         or len(ways) > _MOST_TREES_ASKED
         or max(ways.values()) > _MOST_WAYS_TRIED
     ):
@@ -104,9 +106,7 @@ def _apply(
         lacking: Iterable[str] = [r for r in found if r in found[r]]
     elif need.of == rest_needs.Of.ROOT:
         lacking = [r for r in ways if r not in found.get(r, ())]
-    elif not set(itertools.chain.from_iterable(found.values())).isdisjoint(
-        sharing
-    ):
+    elif _has_any_of(found, sharing):
         # It is there for trees that the answer does not tell.
         lacking = ()
     else:
@@ -116,3 +116,11 @@ def _apply(
     if need.is_resource:
         for root, number in ways.items():
             ways[root] = number * max(1, len(found.get(root, ())))
+
+
+def _has_any_of(
+    found: trees.DevicesByRoot, providers: Collection[str]
+) -> bool:
+    return bool(providers) and any(
+        provider in providers for each in found.values() for provider in each
+    )

@@ -270,6 +270,23 @@ def test_shared_disk(placement, name):
     assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
 
 
+def test_sharing_providers_of_other_things_are_no_hindrance(placement):
+    states = {"busy": ABSENT["each port alone"]}
+    states |= {f"host{i}": USUAL for i in range(5)}
+    addresses = Provider(
+        "shared",
+        inventories={"IPV4_ADDRESS": Inventory(1000), "DISK_GB": NOTHING_LEFT},
+        traits=(worlds.SHARES, "CUSTOM_FAST"),
+        aggregates=(ZONE,),
+    )
+    placement.replace_providers(
+        [*(p for args in states.items() for p in _host(*args)), addresses]
+    )
+    ours, stock = _compare(placement, _query(*CONDITIONS))
+    assert ours.is_composed
+    assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
+
+
 _CASES_ASKED = "HYPOTHESIS_PLACEMENT_CASES"
 
 seen = {"asked": 0, "composed": 0, "hosts absent": 0}
@@ -301,7 +318,11 @@ def _draw(seed):
         disk = not has_shared_disk or _is_one_of(rng, 4)
         providers += _host(f"host{i}", state, disk)
     if has_shared_disk:
-        shared = {"DISK_GB": Inventory(1000, used=rng.choice((0, 1000)))}
+        shared = {
+            rng.choice(("DISK_GB", "DISK_GB", "IPV4_ADDRESS", PORT)): (
+                Inventory(1000, used=rng.choice((0, 1000)))
+            )
+        }
         if _is_one_of(rng, 5):
             shared["VCPU"] = Inventory(100)
         providers.append(
