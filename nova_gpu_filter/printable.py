@@ -7,6 +7,7 @@ would begin a line of its own in a configuration file, or an escape sequence
 that a terminal obeys.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from typing import TextIO
@@ -14,6 +15,8 @@ import unicodedata
 
 MOST = 4096
 """Characters of one text that are kept: as long as a path can be."""
+_FEW = 4
+"""Names of a list that are told."""
 
 # Control and format characters (terminals and the direction of text), halves
 # of surrogate pairs, separators of lines and of paragraphs.
@@ -43,6 +46,13 @@ def shorten(text: str) -> str:
 def one_line(text: str) -> str:
     """Write a message of several lines in one."""
     return escape(" ".join(text.split()))
+
+
+def list_few(names: Sequence[str], separator: str = ", ") -> str:
+    """List the first few names, and say how many more there are."""
+    shown = separator.join(names[:_FEW])
+    more = len(names) - _FEW
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def escape_fields(instance: Any) -> None:

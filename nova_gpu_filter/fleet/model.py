@@ -174,17 +174,14 @@ class Device:
         tell the type.
         """
         name = _model(self.resource_class, self.traits)
-        if self.is_mediated and name == _VGPU and self._custom_traits:
-            return f"{name} {', '.join(self._custom_traits)}"
-        return name
-
-    @property
-    def _custom_traits(self) -> list[str]:
-        return [
+        if not self.is_mediated or name != _VGPU:
+            return name
+        custom = ", ".join(
             trait.removeprefix(_CUSTOM)
             for trait in self.other_traits
             if trait.startswith(_CUSTOM)
-        ]
+        )
+        return f"{name} {custom}" if custom else name
 
     @property
     def host(self) -> str:
@@ -274,14 +271,7 @@ class Host:
     @property
     def is_down(self) -> bool:
         """Whether no nova-compute reports from it, as far as Nova knows."""
-        return bool(
-            {
-                Obstacle.DOWN,
-                Obstacle.FORCED_DOWN,
-                Obstacle.CELL_DOWN,
-                Obstacle.UNKNOWN,
-            }.intersection(self.obstacles)
-        )
+        return any(one is not Obstacle.DISABLED for one in self.obstacles)
 
     @property
     def status(self) -> str:
@@ -297,13 +287,11 @@ class Host:
         is_available = not host.obstacles
         if all(d.is_available is is_available for d in host.devices):
             return host
-        return dataclasses.replace(
-            host,
-            devices=tuple(
-                dataclasses.replace(device, is_available=is_available)
-                for device in host.devices
-            ),
+        devices = tuple(
+            dataclasses.replace(device, is_available=is_available)
+            for device in host.devices
         )
+        return dataclasses.replace(host, devices=devices)
 
     def without_obstacles(self) -> "Host":
         """Return the host as it is when its nova-compute takes servers."""

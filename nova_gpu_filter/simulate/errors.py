@@ -5,8 +5,18 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+from typing import Final
 
 from nova_gpu_filter import exception
+
+OF_BAD_ROWS: Final = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+"""What is raised while something is made of a row that is not well formed."""
 
 
 class BadScenario(exception.GpuFilterError):

@@ -258,13 +258,7 @@ class _Reader:
                 raise ValueError("count: must be 1 or more")
             if count > _MOST_HOSTS:
                 raise ValueError(f"count: must be at most {_MOST_HOSTS}")
-        except (
-            AttributeError,
-            KeyError,
-            OverflowError,
-            TypeError,
-            ValueError,
-        ) as exc:
+        except errors.OF_BAD_ROWS as exc:
             raise errors.BadScenario(source=where, problem=exc) from exc
         if "count" not in row:
             return [HostSpec(name, kind, used)]

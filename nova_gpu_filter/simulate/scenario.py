@@ -219,12 +219,6 @@ def _read_flavors(rows: Any, source: str) -> list[workload.Flavor]:
             row = {"gpus": row}
         try:
             found.append(workload.read_flavor(row))
-        except (
-            AttributeError,
-            KeyError,
-            OverflowError,
-            TypeError,
-            ValueError,
-        ) as exc:
+        except errors.OF_BAD_ROWS as exc:
             raise errors.BadScenario(source=source, problem=exc) from exc
     return found

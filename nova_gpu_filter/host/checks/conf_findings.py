@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -13,7 +14,6 @@ from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
 CHECK = "nova-conf"
-_FEW = 4
 
 Taken = Sequence[tuple[Function, DeviceSpec]]
 """The devices that are offered, and the device spec of each."""
@@ -40,17 +40,11 @@ def make_finding(
 
 def list_addresses(functions: Sequence[Function]) -> str:
     """List the addresses of the first few functions."""
-    return _list_few([str(one.address) for one in functions])
+    return printable.list_few([str(one.address) for one in functions])
 
 
 def name_functions(functions: Sequence[Function]) -> str:
     """List the first few functions with their names."""
-    return _list_few(
+    return printable.list_few(
         [f"{one.address} ({one.product or one.ids})" for one in functions]
     )
-
-
-def _list_few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_FEW])
-    more = len(names) - _FEW
-    return f"{shown} and {more} more" if more > 0 else shown

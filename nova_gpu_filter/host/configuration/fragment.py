@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import mediated
@@ -17,8 +18,6 @@ from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.topology import codec
-
-_FEW = 4
 
 MARK = "# Written by nova-gpu-host config"
 """The first line of what we write, by which we know our own files."""
@@ -93,12 +92,9 @@ def _obstacle(function: Function, options: Options) -> str | None:
 def notes(host: Inventory, options: Options) -> Iterator[str]:
     """Yield what an operator should know of the choice, one line each."""
     for reason, functions in left_out(host, options):
-        addresses = " ".join(str(one.address) for one in functions[:_FEW])
-        more = len(functions) - _FEW
-        yield (
-            f"left out: {addresses}"
-            f"{f' and {more} more' if more > 0 else ''} ({reason})"
-        )
+        addresses = [str(one.address) for one in functions]
+        shown = printable.list_few(addresses, " ")
+        yield f"left out: {shown} ({reason})"
     unnamed = dict.fromkeys(
         one.ids
         for one in chosen(host, options)

@@ -17,12 +17,11 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.vgpu import declaration
 from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
-
-_FEW = 4
 
 MigModes = Mapping[PciAddress, bool | None] | str
 """Whether GPUs are in MIG mode; None: they have no such mode. A text: why the
@@ -147,10 +146,7 @@ def _matches(row: declaration.Row, pf: state.Pf) -> bool:
 
 
 def _list(names: Iterable[str]) -> str:
-    every = list(names)
-    more = len(every) - _FEW
-    shown = ", ".join(every[:_FEW]) or "none"
-    return f"{shown} and {more} more" if more > 0 else shown
+    return printable.list_few(list(names)) or "none"
 
 
 def _plan_pf(
