@@ -104,7 +104,7 @@ class Named:
     """Whether a softdep of modprobe.d has vfio-pci loaded before it."""
 
 
-def tools(tree: tree_lib.Tree) -> frozenset[str]:
+def find_makers(tree: tree_lib.Tree) -> frozenset[str]:
     """Tell what makes the initramfs of a host; empty: not known."""
     return frozenset(
         maker.name
@@ -170,7 +170,7 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
             else f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
         )
     # The last file that sets the array counts; what adds to it comes after.
-    setting = mkinitcpio_file(tree, "MODULES")
+    setting = find_mkinitcpio_file(tree, "MODULES")
     return (
         f"sed -i 's/^MODULES=./&vfio_pci vfio vfio_iommu_type1 /' {setting}"
         if setting
@@ -182,11 +182,11 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
 
 def add_modconf(tree: tree_lib.Tree) -> str:
     """Say how modprobe's configuration gets into mkinitcpio's initramfs."""
-    path = mkinitcpio_file(tree, "HOOKS") or MKINITCPIO
+    path = find_mkinitcpio_file(tree, "HOOKS") or MKINITCPIO
     return f"sed -i 's/^HOOKS=./&modconf /' {path}"
 
 
-def mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
+def find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
     """Find the file that sets an array of mkinitcpio; None: none does."""
     found = None
     for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
@@ -295,7 +295,7 @@ def _read_mkinitcpio(
     return modules, hooks
 
 
-def images(release: str | None) -> tuple[str, ...]:
+def name_images(release: str | None) -> tuple[str, ...]:
     """Name where distributions put the initramfs of a kernel."""
     return (
         f"/boot/initrd.img-{release}",
@@ -315,7 +315,9 @@ def find_stale(
     """
     release = tree.read("/proc/sys/kernel/osrelease")
     there = [
-        path for path in images(release) if tree.modified(path) is not None
+        path
+        for path in name_images(release)
+        if tree.modified(path) is not None
     ]
     if not there:
         return None

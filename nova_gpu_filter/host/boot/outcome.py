@@ -185,7 +185,7 @@ class Boot:
     @property
     def _driver_pre(self) -> tuple[str, ...]:
         """Modules of ``rd.driver.pre``, which others than dracut pass over."""
-        made_by = initramfs.tools(self._tree)
+        made_by = initramfs.find_makers(self._tree)
         if made_by and initramfs.DRACUT.name not in made_by:
             return ()
         return tuple(

@@ -66,7 +66,11 @@ def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
     """Find NUMA nodes of GPU memory that the host has in use."""
     try:
         with_memory, with_processors = (
-            set(attributes.node_list(context.tree.read(f"{_NODES}/{name}")))
+            set(
+                attributes.parse_node_list(
+                    context.tree.read(f"{_NODES}/{name}")
+                )
+            )
             for name in ("has_memory", "has_cpu")
         )
     except ValueError:

@@ -306,7 +306,7 @@ def check(board: Baseboard, host: Inventory) -> tuple[Function, ...]:
                 )
     if board.switch_pairs:
         for first, second in zip(gpus[::2], gpus[1::2], strict=True):
-            link = pcie.relation(first, second, host.numa_nodes)
+            link = pcie.find_way(first, second, host.numa_nodes)
             if link != links.PIX:
                 raise refuse(
                     f"{first.address} and {second.address} do not share a"

@@ -95,7 +95,7 @@ class _Comparison:
     def _relation(
         host: Inventory, one: Function, other: Function
     ) -> Link | None:
-        link = pcie.relation(one, other, host.numa_nodes)
+        link = pcie.find_way(one, other, host.numa_nodes)
         if link == links.SYS and None in (one.numa_node, other.numa_node):
             # Two root buses, and sysfs does not say on which nodes.
             return None

@@ -61,7 +61,7 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     """
     sources = sources or Sources()
     devices = host.devices
-    ways = pcie.ways(devices, host.numa_nodes)
+    ways = pcie.find_ways(devices, host.numa_nodes)
     known = list(map(list, ways))
     query = (
         smi.parse_query(*sources.query) if sources.query is not None else ()

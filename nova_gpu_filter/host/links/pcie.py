@@ -16,7 +16,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
 
-def relation(
+def find_way(
     a: Function, b: Function, numa_nodes: Collection[int] = ()
 ) -> Link | None:
     """Tell the PCIe connection of two physical functions.
@@ -43,12 +43,12 @@ def relation(
     return links.SYS
 
 
-def ways(
+def find_ways(
     devices: Sequence[Function], numa_nodes: Collection[int]
 ) -> tuple[tuple[Link | None, ...], ...]:
     """Tell the PCIe connection of each pair, rows in device order."""
     return tuple(
-        tuple(relation(a, b, numa_nodes) for b in devices) for a in devices
+        tuple(find_way(a, b, numa_nodes) for b in devices) for a in devices
     )
 
 

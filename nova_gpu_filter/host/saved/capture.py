@@ -186,7 +186,7 @@ def _collect(
         path = f"{state.SLOTS}/{slot}/address"
         yield from kept_file.keep(tree, tokens, path)
     yield from kept_file.keep(tree, tokens, declaration.PATH)
-    yield from capture_use.entries(tree, tokens)
+    yield from capture_use.list_entries(tree, tokens)
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)
     yield from _names(tree, tokens)
@@ -197,7 +197,7 @@ def _collect(
         found = kept_file.lines(tree, tokens, path, limit)
         if found:
             yield kept_file.entry(tree, path, found)
-    yield from outputs.entries(tokens, sources, cc_modes)
+    yield from outputs.list_entries(tokens, sources, cc_modes)
 
 
 def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
@@ -240,7 +240,9 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
         if link in _LINKS or re.fullmatch("virtfn[0-9]+", link):
             yield from kept_file.link(tree, f"{place}/{link}")
     for one in tree.entries(f"{place}/net") if "net" in files else ():
-        yield from capture_use.interface(tree, tokens, f"{place}/net/{one}")
+        yield from capture_use.keep_interface(
+            tree, tokens, f"{place}/net/{one}"
+        )
     if "infiniband" in files:
         for one in tree.entries(f"{place}/infiniband"):
             tokens.know_rdma_device(one)
@@ -277,7 +279,7 @@ def _lists(tree: tree_lib.Tree, name: str) -> tuple[str, ...]:
 def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep of the kernel's lists what is about our devices and VFIO."""
     release = tree.read("/proc/sys/kernel/osrelease")
-    for image in initramfs.images(release):
+    for image in initramfs.name_images(release):
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
     for path in (f"/boot/config-{release}", *_lists(tree, "config")):

@@ -26,7 +26,7 @@ _TABLES = (
 )
 
 
-def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def list_entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Yield what :mod:`host_use` reads beside the files of PCI functions."""
     for name in tree.entries(host_interfaces.NET):
         place = tree.resolve(f"{host_interfaces.NET}/{name}")
@@ -36,7 +36,7 @@ def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         yield from kept_file.link(tree, f"{host_interfaces.NET}/{name}")
         # Those right below a PCI function are kept with it.
         if not address_lib.find(place.split("/")[-3]):
-            yield from interface(tree, tokens, place)
+            yield from keep_interface(tree, tokens, place)
     yield from _disks(tree, tokens)
     yield from _members(tree)
     yield from _consoles(tree, tokens)
@@ -44,7 +44,7 @@ def entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         yield from kept_file.keep(tree, tokens, path)
 
 
-def interface(
+def keep_interface(
     tree: tree_lib.Tree, tokens: Tokens, place: str
 ) -> Iterator[Entry]:
     """Keep the state of an interface, and what is above it."""

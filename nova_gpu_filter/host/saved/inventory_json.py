@@ -115,7 +115,7 @@ def _read(
         )
     }
     devices = host.devices
-    ways = pcie.ways(devices, host.numa_nodes)
+    ways = pcie.find_ways(devices, host.numa_nodes)
     for (row, a), (column, b) in itertools.permutations(enumerate(devices), 2):
         where = f"devices, {a.address}: relations"
         if b.address not in relations[a.address]:

@@ -36,12 +36,12 @@ _RDMA_NAME = re.compile(
 )
 
 
-def path_of(tool: vendor_tools.Tool) -> str:
+def name_path(tool: vendor_tools.Tool) -> str:
     """Say where the output of a vendor's tool is kept."""
     return f"{FOLDER}/{tool.key.replace('_', '-')}.txt"
 
 
-def entries(
+def list_entries(
     tokens: Tokens,
     sources: linking.Sources,
     cc_modes: cc_mode.Modes | None = None,
@@ -59,7 +59,7 @@ def entries(
         source = sources.vendor_tools.get(tool.key)
         if source is not None:
             text = tool.write(tool.parse(*source))
-            yield Entry(path_of(tool), text.encode("ascii", "replace"))
+            yield Entry(name_path(tool), text.encode("ascii", "replace"))
     if cc_modes is not None:
         text = cc_mode.write(cc_modes)
         yield Entry(cc_mode.CAPTURED, text.encode("ascii", "replace"))

@@ -18,7 +18,7 @@ MAX_NODES = 1 << 10
 """NODES_SHIFT is at most 10 (arch/*/Kconfig of the kernel)."""
 
 
-def node_list(text: str | None) -> tuple[int, ...]:
+def parse_node_list(text: str | None) -> tuple[int, ...]:
     """Read a list of the kernel: ``0-1,4`` is (0, 1, 4).
 
     :raises ValueError: there are more than Linux can have.
@@ -37,7 +37,7 @@ def node_list(text: str | None) -> tuple[int, ...]:
     return tuple(sorted(nodes))
 
 
-def hexadecimal(text: str | None) -> int | None:
+def parse_hexadecimal(text: str | None) -> int | None:
     """Read a number of ``sriov_vf_device``, which bears no ``0x``."""
     try:
         return int(text, 16) if text else None
@@ -45,7 +45,7 @@ def hexadecimal(text: str | None) -> int | None:
         return None
 
 
-def bars(text: str | None) -> tuple[Bar, ...]:
+def parse_bars(text: str | None) -> tuple[Bar, ...]:
     """Read the first six lines of ``resource``: start, end and flags.
 
     The ROM, the VFs' BARs and the windows of bridges come after them. Ports
@@ -69,7 +69,7 @@ def bars(text: str | None) -> tuple[Bar, ...]:
     return tuple(bars)
 
 
-def reset_methods(
+def parse_reset_methods(
     text: str | None, files: frozenset[str]
 ) -> tuple[str, ...] | None:
     """Read how the kernel can reset the device.

@@ -65,7 +65,7 @@ def read(
             " host"
         )
     try:
-        numa_nodes = attributes.node_list(tree.read(NODES))
+        numa_nodes = attributes.parse_node_list(tree.read(NODES))
     except ValueError as error:
         numa_nodes = ()
         problems.append(f"{NODES}: {error}")
@@ -163,13 +163,15 @@ def _function(
         driver_override=None if override in ("(null)", "") else override,
         sriov_totalvfs=number("sriov_totalvfs"),
         sriov_numvfs=number("sriov_numvfs"),
-        vf_product_id=attributes.hexadecimal(text("sriov_vf_device")),
+        vf_product_id=attributes.parse_hexadecimal(text("sriov_vf_device")),
         physfn=seen.physfn,
         vfs=_vfs(tree, path, files),
         mdev_types=_mdev_types(tree, path, files),
         vgpu_type=_vgpu_type(tree, seen),
-        bars=attributes.bars(text("resource")),
-        reset_methods=attributes.reset_methods(text("reset_method"), files),
+        bars=attributes.parse_bars(text("resource")),
+        reset_methods=attributes.parse_reset_methods(
+            text("reset_method"), files
+        ),
         pcie_link=_pcie_link(tree, path, files),
         root=root,
         bridges=bridges,

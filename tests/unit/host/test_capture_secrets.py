@@ -347,7 +347,7 @@ def test_all_that_checks_read_is_captured(build, tmp_path, machine, is_full):
 
 def test_outputs_without_a_form_are_not_kept():
     sources = linking.Sources(fabric=("f", "no JSON"))
-    (entry,) = outputs.entries(kept.Tokens(), sources)
+    (entry,) = outputs.list_entries(kept.Tokens(), sources)
     assert entry.content == b""
 
 
@@ -360,7 +360,7 @@ def test_modes_of_confidential_computing_are_kept():
     )
     modes = cc_mode.parse("x", text)
     sources = linking.Sources()
-    (entry,) = outputs.entries(kept.Tokens(), sources, modes)
+    (entry,) = outputs.list_entries(kept.Tokens(), sources, modes)
     kept_text = entry.content.decode()
     assert cc_mode.parse("x", kept_text) == modes
     assert "165" not in kept_text

@@ -99,19 +99,19 @@ def test_the_common_bridge_says_how_two_devices_are_connected(
 ):
     inventory = read(host_of(tmp_path, numa=numa, build=build))
     a, b = inventory.gpus
-    assert pcie.relation(a, b, inventory.numa_nodes) == expected
-    assert pcie.relation(b, a, inventory.numa_nodes) == expected
+    assert pcie.find_way(a, b, inventory.numa_nodes) == expected
+    assert pcie.find_way(b, a, inventory.numa_nodes) == expected
 
 
 def test_on_a_host_of_one_numa_node_all_is_near(tmp_path, read):
     inventory = read(host_of(tmp_path, numa=(-1, -1), build=two_buses))
     a, b = inventory.gpus
-    assert pcie.relation(a, b, (0,)) == links.NODE
+    assert pcie.find_way(a, b, (0,)) == links.NODE
 
 
 def test_a_device_and_itself_have_no_link_between_them(build, read):
     gpu = read(build("k2_host")).gpus[0]
-    assert pcie.relation(gpu, gpu) == links.SELF
+    assert pcie.find_way(gpu, gpu) == links.SELF
 
 
 EXPECTED = {
@@ -129,6 +129,6 @@ def test_the_relations_of_each_machine_are_as_built(build, read, machine):
     inventory = read(build(machine))
     counts = {}
     for a, b in itertools.combinations(inventory.devices, 2):
-        link = links.name(pcie.relation(a, b, inventory.numa_nodes))
+        link = links.name(pcie.find_way(a, b, inventory.numa_nodes))
         counts[link] = counts.get(link, 0) + 1
     assert counts == EXPECTED[machine]

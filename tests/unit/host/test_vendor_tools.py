@@ -428,10 +428,10 @@ def test_a_capture_keeps_what_was_read_and_nothing_else(key, text):
     (tool,) = (tool for tool in vendor_tools.TOOLS if tool.key == key)
     serial = "SN-4711 serial\n"
     found = tool.parse("file", serial + text + serial)
-    (entry,) = outputs.entries(
+    (entry,) = outputs.list_entries(
         None, linking.Sources(vendor_tools={key: ("file", serial + text)})
     )
     kept = entry.content.decode()
     assert "4711" not in kept
     assert tool.parse("capture", kept) == found
-    assert entry.path == outputs.path_of(tool)
+    assert entry.path == outputs.name_path(tool)
