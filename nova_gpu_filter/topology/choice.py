@@ -7,6 +7,7 @@ import itertools
 import math
 from typing import Final
 
+from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import ranking
@@ -74,9 +75,7 @@ class Choice(ranking.Ranking):
             taken = sum(found)
             free ^= taken
             beside = tuple(asked.leave_out(taken) for asked in beside)
-            left = rank(
-                self.topology, free, self.k, self.policy, self.mix, beside
-            )
+            left = left._rank_fewer(free, beside)
         packed = self._packing()
         if packed is not None:
             good = packed.count(self.free)
@@ -102,7 +101,8 @@ class Choice(ranking.Ranking):
                     free ^= mask
                     if len(masks) == limit or free.bit_count() < self.k:
                         return masks
-            if len(masks) == before:
+            # Of few steps only the best sets are as good as of many.
+            if len(masks) == before or (self._is_hasty and not self.exact):
                 break
         return masks
 
@@ -116,12 +116,26 @@ class Choice(ranking.Ranking):
 
     def _restrict(self, free: int) -> "Choice":
         """Ask the same of fewer free devices."""
-        return rank(
-            self.topology, free, self.k, self.policy, self.mix, self.beside
-        )
+        return self._rank_fewer(free, self.beside)
+
+    def _rank_fewer(self, free: int, beside: tuple[Beside, ...]) -> "Choice":
+        """Ask the same of fewer free devices.
+
+        Where not all sets can be compared, few steps find the best one mostly:
+        none of fewer devices is better than that of all.
+        """
+        if not (self.exact or self._knows_damage or beside):
+            found = _rank_in_few_steps(
+                self.topology, free, self.k, self.policy, self.mix
+            )
+            if found.best is not None and found.best == self.best:
+                return found
+        return rank(self.topology, free, self.k, self.policy, self.mix, beside)
 
 
 _FEW_SETS: Final = 256
+
+_FEW_STEPS: Final = enumeration.MAX_STEPS // 20
 
 _MOST_RANKED_ANEW: Final = packing.EXACT_DEVICES
 """Up to so many free devices each of the disjoint sets is looked for in a
@@ -177,6 +191,17 @@ def _rank(
             f"free devices {free:#x}: there are only {topology.n} devices"
         )
     return Choice(topology, free, k, policy, mix, beside)
+
+
+@functools.lru_cache(maxsize=512)
+def _rank_in_few_steps(
+    topology: Topology,
+    free: int,
+    k: int,
+    policy: LinkPolicy | None,
+    mix: Mix,
+) -> Choice:
+    return Choice(topology, free, k, policy, mix, most_steps=_FEW_STEPS)
 
 
 _rank_few = functools.lru_cache(maxsize=4096)(_rank)

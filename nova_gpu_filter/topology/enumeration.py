@@ -112,7 +112,12 @@ def _linked_sets(
 
 
 def best_first(
-    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+    topology: Topology,
+    free: int,
+    twins: FreeTwins,
+    k: int,
+    floor: Link,
+    most_steps: int = MAX_STEPS,
 ) -> Iterator[LinkedSet]:
     """Generate as :func:`all_sets` does, but in the order of the weakest
     link, of equals by its way over PCIe, so that whoever stops early has seen
@@ -122,7 +127,7 @@ def best_first(
     for _, near in levels:
         # Each has its share: sets with bad links are found at once, as sets
         # with good links may not be where there are none.
-        steps = cliques.Steps(MAX_STEPS // len(levels))
+        steps = cliques.Steps(most_steps // len(levels))
         for component in cliques.components(near, free):
             for found in _linked_sets(
                 topology, component, twins, k, near, steps
@@ -133,19 +138,25 @@ def best_first(
 
 
 def enumerate_sets(
-    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+    topology: Topology,
+    free: int,
+    twins: FreeTwins,
+    k: int,
+    floor: Link,
+    most_steps: int = MAX_STEPS,
 ) -> tuple[list[LinkedSet], bool]:
     """Find the sets to choose from.
 
+    :param most_steps: pairs of devices to look at, at most.
     :returns: the sets, and whether these are all. If not, they are the first
         :data:`MAX_SETS` in the order of the weakest link that are found in
-        :data:`MAX_STEPS`; that of the first is the best there is unless the
+        ``most_steps``; that of the first is the best there is unless the
         links have no order at all.
     """
-    if twins.count_representatives(k) * k <= MAX_STEPS:
+    if twins.count_representatives(k) * k <= most_steps:
         return list(all_sets(topology, free, twins, k, floor)), True
     found = itertools.islice(
-        best_first(topology, free, twins, k, floor), MAX_SETS
+        best_first(topology, free, twins, k, floor, most_steps), MAX_SETS
     )
     return list(found), False
 

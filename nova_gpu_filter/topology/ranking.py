@@ -130,6 +130,7 @@ class Ranking:
     __slots__ = (
         "_fragmentation",
         "_groups",
+        "_is_hasty",
         "_knows_damage",
         "_link_score_by_representative",
         "_near_first",
@@ -155,6 +156,7 @@ class Ranking:
         policy: LinkPolicy | None,
         mix: Mix,
         beside: tuple[Beside, ...] = (),
+        most_steps: int = enumeration.MAX_STEPS,
     ) -> None:
         self.topology = topology
         self.free = free
@@ -170,7 +172,8 @@ class Ranking:
             topology, free, are_classes_alike=not beside
         )
         self._partitions = frozenset(topology.whole_partitions(k, free))
-        found, self.exact = self._enumerate()
+        self._is_hasty = most_steps < enumeration.MAX_STEPS
+        found, self.exact = self._enumerate(most_steps)
         """Whether all sets were compared, see
         :func:`enumeration.enumerate_sets`."""
         self._link_score_by_representative: dict[int, _LinkScore] = {}
@@ -190,7 +193,7 @@ class Ranking:
     def _is_required(self) -> bool:
         return self.policy is not None and self.policy.required
 
-    def _enumerate(self) -> tuple[list[LinkedSet], bool]:
+    def _enumerate(self, most_steps: int) -> tuple[list[LinkedSet], bool]:
         partitions = {
             mask: enumeration.linked_set(self.topology, mask)
             for mask in map(self._twins.representative, self._partitions)
@@ -201,7 +204,7 @@ class Ranking:
                 return list(partitions.values()), True
             floor = self.policy.link.floor
         found, exact = enumeration.enumerate_sets(
-            self.topology, self.free, self._twins, self.k, floor
+            self.topology, self.free, self._twins, self.k, floor, most_steps
         )
         if not exact:
             # These come first, so they must not be missed.

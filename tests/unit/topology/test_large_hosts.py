@@ -10,6 +10,7 @@ import pytest
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
+from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import ranking as rankings
@@ -201,3 +202,60 @@ def test_disjoint_sets_of_many_devices_need_few_rankings(monkeypatch):
     topology = nodes_and_links(8)
     rank(topology, topology.everything, 4).list_diverse(seed=1, limit=16)
     assert len(asked) <= 3
+
+
+STRIDED = Topology.from_matrix(
+    [
+        [
+            links.nvlink(4)
+            if abs(a - b) == 32
+            else links.NODE
+            if a // 32 == b // 32
+            else links.SYS
+            for b in range(64)
+        ]
+        for a in range(64)
+    ]
+)
+RING = Topology.from_matrix(
+    [
+        [
+            links.nvlink(2) if abs(a - b) in (1, 63) else links.SYS
+            for b in range(64)
+        ]
+        for a in range(64)
+    ]
+)
+
+
+@pytest.mark.parametrize("k", [4, 8])
+@pytest.mark.parametrize("topology", [STRIDED, RING], ids=["strided", "ring"])
+def test_few_steps_find_sets_that_are_as_good(topology, k, monkeypatch):
+    """Where not all are compared, once for each of the disjoint sets."""
+    steps = []
+    enumerate_sets = enumeration.enumerate_sets
+
+    def count(*arguments):
+        steps.append(arguments[-1])
+        return enumerate_sets(*arguments)
+
+    def judge():
+        masks = choice.Choice(
+            topology, topology.everything, k, None, fragmentation.DEFAULT_MIX
+        ).list_diverse(seed=3, limit=64 // k)
+        assert sum(masks) == topology.everything
+        return [(topology.weakest(m), topology.total(m)) for m in masks]
+
+    monkeypatch.setattr(enumeration, "enumerate_sets", count)
+    choice._rank_in_few_steps.cache_clear()
+    choice._rank_many.cache_clear()
+    hasty = judge()
+    assert sum(steps) <= 6 * enumeration.MAX_STEPS
+    monkeypatch.setattr(
+        choice.Choice,
+        "_rank_fewer",
+        lambda self, free, _: choice.Choice(
+            topology, free, k, None, fragmentation.DEFAULT_MIX
+        ),
+    )
+    assert hasty == judge()
