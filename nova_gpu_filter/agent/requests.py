@@ -105,7 +105,7 @@ class Requests:
         request: Mapping[str, Any],
         user: str,
     ) -> Answer:
-        command = request.get("command")
+        command = str(request.get("command"))
         device = str(request.get("device", ""))
         reason = str(request.get("reason") or f"asked for by {user}")
         changes = {

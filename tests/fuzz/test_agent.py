@@ -72,6 +72,8 @@ def agent(tmp_path_factory):
     ).encode()
 )
 @example(line=b'{"command": "quarantine", "device": "\\ud800\\n"}')
+@example(line=b'{"command": []}')
+@example(line=b'{"command": {"a": 1}}')
 def test_a_request_is_answered_in_one_line_without_a_fault(agent, line):
     path, ledger = agent
     with socket.socket(socket.AF_UNIX) as connection:
