@@ -4,11 +4,11 @@
 
 import argparse
 from collections.abc import Sequence
+from importlib import metadata
 import logging
 import sys
 
 from keystoneauth1 import exceptions as ks_exc
-import pbr.version
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version",
         action="version",
-        version=pbr.version.VersionInfo("nova-gpu-filter").version_string(),
+        version=metadata.version("nova-gpu-filter"),
     )
     parser.add_argument(
         "--debug", action="store_true", help="log each request, too"

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
+from importlib import metadata
 import json
 import os
 import sys
@@ -24,7 +25,6 @@ with warnings.catch_warnings():
 # isort: split
 
 from oslo_config import cfg
-import pbr.version
 from rich import console as rich_console
 from rich import markup
 from rich import progress as rich_progress
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version",
         action="version",
-        version=pbr.version.VersionInfo("nova-gpu-filter").version_string(),
+        version=metadata.version("nova-gpu-filter"),
     )
     what = parser.add_argument_group("what to simulate")
     what.add_argument(

@@ -29,9 +29,17 @@ BASE_PACKAGES = 25
 """How many packages ``nova-gpu-host`` may bring, itself included."""
 
 HOST = ("nova-gpu-host", "--help")
+NAMES = (
+    "python",
+    "-c",
+    "from nova_gpu_filter.nova_rules import names;"
+    "assert names.normalize_resource_class('gpu') == 'CUSTOM_GPU';"
+    "assert names.normalize_traits('nvme') == {'CUSTOM_NVME'}",
+)
+"""What ``nova-gpu-host check --nova-conf`` does with names of Placement."""
 
 COMMANDS = {
-    "": [HOST, ("nova-gpu-host", "vgpu", "unit")],
+    "": [HOST, NAMES, ("nova-gpu-host", "vgpu", "unit")],
     "agent": [
         HOST,
         ("nova-gpu-agent", "--help"),
