@@ -5,6 +5,7 @@
 import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import functools
 from importlib import metadata
 import json
@@ -321,15 +322,18 @@ def _simulate(
     console = rich_console.Console(stderr=True)
     mix = conf.request_mix(CONF)
     results = []
-    with rich_progress.Progress(
+    is_shown = console.is_terminal and not quiet
+    progress = rich_progress.Progress(
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeRemainingColumn(),
         console=console,
-        disable=quiet or not console.is_terminal,
+        disable=not is_shown,
         transient=True,
-    ) as progress:
+    )
+    # Up to rich 13, one that is disabled ends with an empty line.
+    with progress if is_shown else contextlib.nullcontext():
         for run in scenario.runs or (None,):
             for name in names:
                 cloud = clouds.Cloud(scenario.hosts, mix)
