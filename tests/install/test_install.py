@@ -34,7 +34,7 @@ NAMES = (
     "-c",
     "from nova_gpu_filter.nova_rules import names;"
     "assert names.normalize_resource_class('gpu') == 'CUSTOM_GPU';"
-    "assert names.normalize_traits('nvme') == {'CUSTOM_NVME'}",
+    "assert names.normalize_traits('nvme') == frozenset(['CUSTOM_NVME'])",
 )
 """What ``nova-gpu-host check --nova-conf`` does with names of Placement."""
 
