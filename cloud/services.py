@@ -21,11 +21,11 @@ from cloud import state as states
 
 BIN = pathlib.Path(sys.executable).parent
 """Where the commands of the environment are."""
-KEEPALIVE_SECONDS = 8
-"""How long a web server keeps a connection that is idle.
-
-Apache does for 5, which is how long ``--wait`` of the openstack command waits
-between two questions: now and then, one would meet the end of its connection.
+KEEPALIVE_SECONDS = 5
+"""How long a web server keeps a connection that is idle, as Apache does."""
+_POLLED_KEEPALIVE_SECONDS = 8
+"""The same of Nova's API: ``--wait`` of the openstack command asks it every 5
+seconds, and would now and then meet the end of its connection.
 """
 
 
@@ -218,6 +218,9 @@ class Services:
         none, and make threads when they are loaded, so that this must be in
         the worker.
         """
+        keepalive_seconds = (
+            _POLLED_KEEPALIVE_SECONDS if name == "nova" else KEEPALIVE_SECONDS
+        )
         path = self._files.path(f"gunicorn/{name}.py")
         path.parent.mkdir(exist_ok=True)
         path.write_text(
@@ -230,7 +233,7 @@ class Services:
             "graceful_timeout = 5\n"
             # For as long, workers of nova-scheduler share a connection to
             # Placement that their parent has opened.
-            f"keepalive = {KEEPALIVE_SECONDS}\n"
+            f"keepalive = {keepalive_seconds}\n"
             "control_socket_disable = True\n"
         )
         return Service(
