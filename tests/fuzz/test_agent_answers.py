@@ -6,9 +6,7 @@ import contextlib
 import copy
 import io
 import json
-import socket
 import sys
-import threading
 
 from hypothesis import example
 from hypothesis import given
@@ -62,30 +60,9 @@ COMMANDS = (
 )
 
 
-class Daemon:
-    """Answers on a socket with what it is told to."""
-
-    def __init__(self, path):
-        self.path = str(path / "socket")
-        self.answer = b""
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(self.path)
-        self._socket.listen()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            connection, _ = self._socket.accept()
-            with connection, connection.makefile("rwb") as file:
-                file.readline()
-                with contextlib.suppress(OSError):
-                    file.write(self.answer)
-                    file.flush()
-
-
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
-    return Daemon(tmp_path_factory.mktemp("daemon"))
+    return fakes.Daemon(tmp_path_factory.mktemp("daemon"))
 
 
 @st.composite

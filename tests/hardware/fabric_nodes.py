@@ -6,8 +6,10 @@ for Fabric Manager; and its provider in a Placement on this side.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import json
 import shutil
 import time
@@ -16,7 +18,9 @@ import urllib.request
 
 from nova_gpu_filter.fleet.reserving import Mark
 from tests import smi_files
+from tests.functional import web
 from tests.functional.placement import service
+from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
 from tests.hardware import parts as parts_lib
 from tests.hardware import site
@@ -101,6 +105,21 @@ class Manager(managers.Manager):
             f"flock {self.path} tee {self.path} >/dev/null <<'END'\n"
             f"{text}\nEND"
         )
+
+
+@contextlib.contextmanager
+def start(
+    boot: Callable[[emulated_machines.Machine], Guest],
+    machine: emulated_machines.Machine,
+) -> Iterator[tuple["Node", service.Placement]]:
+    """Boot a machine beside a Placement of its own, which it reaches."""
+    with (
+        service.Placement() as placement,
+        web.serve(placement.applications["stock"]) as url,
+    ):
+        guest = boot(machine)
+        # QEMU's name for the machine that emulates it.
+        yield Node(guest, url.replace("127.0.0.1", "10.0.2.2")), placement
 
 
 class Node:

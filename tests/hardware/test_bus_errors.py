@@ -16,23 +16,16 @@ _IDS = "0x1af4 0x1050"
 @pytest.fixture(scope="module")
 def node(boot):
     """A compute node whose agent looks after a GPU."""
-    from tests.functional import web
-    from tests.functional.placement import service
-
-    with (
-        service.Placement() as placement,
-        web.serve(placement.applications["stock"]) as url,
-    ):
-        guest = boot(emulated_machines.BUS_ERRORS)
-        made = fabric_nodes.Node(guest, url.replace("127.0.0.1", "10.0.2.2"))
-        address = _find(guest)
+    machine = emulated_machines.BUS_ERRORS
+    with fabric_nodes.start(boot, machine) as (made, placement):
+        address = _find(made.guest)
         made.addresses["gpu"] = address
         placement.replace_providers(made.providers(["gpu"]))
         made.install()
         made.bind_for_guests("gpu")
         assert made.drivers()["gpu"] == "vfio-pci"
         # As the firmware of servers leaves it: all errors are reported.
-        guest.shell(f"setpci -s {address} CAP_EXP+8.w=000f:000f")
+        made.guest.shell(f"setpci -s {address} CAP_EXP+8.w=000f:000f")
         made.start_agent()
         yield made
 

@@ -32,15 +32,8 @@ _QUAD = _ON_VFIO
 @pytest.fixture(scope="module")
 def node(boot):
     """A compute node whose agent listens, and looks after one pair."""
-    from tests.functional import web
-    from tests.functional.placement import service
-
-    with (
-        service.Placement() as placement,
-        web.serve(placement.applications["stock"]) as url,
-    ):
-        guest = boot(emulated_machines.HGX_NODE)
-        made = fabric_nodes.Node(guest, url.replace("127.0.0.1", "10.0.2.2"))
+    machine = emulated_machines.HGX_NODE
+    with fabric_nodes.start(boot, machine) as (made, placement):
         placement.replace_providers(made.providers(_PAIR))
         made.install()
         made.configure(managers.HGX_H100, _MODULES)

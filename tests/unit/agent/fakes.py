@@ -1,9 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""A libvirt for the tests: domains, and whether it answers."""
+"""A libvirt for the tests, and what listens on the agent's socket."""
 
+import contextlib
+import json
+import socket
 import threading
 import uuid
+
+
+class Daemon:
+    """Listens where nova-gpu-agent does, and answers as it is told."""
+
+    def __init__(self, directory, answer=b""):
+        """Listen.
+
+        :param answer: the line that answers each question, also later ones.
+        """
+        self.path = str(directory / "agent.sock")
+        self.answer = answer
+        self.asked = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self.path)
+        self._socket.listen()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            connection, _ = self._socket.accept()
+            with connection, connection.makefile("rwb") as file:
+                self.asked.append(json.loads(file.readline()))
+                # Who asks may have hung up.
+                with contextlib.suppress(OSError):
+                    file.write(self.answer)
+                    file.flush()
 
 
 class LibvirtError(Exception):

@@ -24,24 +24,9 @@ def xml(*addresses):
     )
 
 
-class Agent:
-    """A daemon that answers once, as it is told."""
-
-    def __init__(self, path, answer):
-        self.path = str(path / "agent.sock")
-        self.asked = []
-        self._answer = answer
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(self.path)
-        self._socket.listen()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            connection, _ = self._socket.accept()
-            with connection, connection.makefile("rwb") as file:
-                self.asked.append(json.loads(file.readline()))
-                file.write(json.dumps(self._answer).encode() + b"\n")
+def start_agent(directory, answer):
+    """Start a daemon that gives an answer."""
+    return fakes.Daemon(directory, json.dumps(answer).encode() + b"\n")
 
 
 def run(path, text, *arguments):
@@ -70,7 +55,7 @@ def run(path, text, *arguments):
 def test_a_start_fails_when_the_agent_says_so_and_an_end_never_does(
     tmp_path, answer, operation, code
 ):
-    agent = Agent(tmp_path, answer)
+    agent = start_agent(tmp_path, answer)
     part = {"prepare": "begin", "release": "end"}[operation]
     text = xml("0000:86:00.0")
     found, errors = run(agent.path, text, "vm", operation, part, "-")
@@ -100,7 +85,7 @@ def test_a_start_fails_when_the_agent_says_so_and_an_end_never_does(
     ],
 )
 def test_nothing_else_is_asked_or_fails(tmp_path, operation, part):
-    agent = Agent(tmp_path, {"error": "no"})
+    agent = start_agent(tmp_path, {"error": "no"})
     text = xml("0000:86:00.0")
     assert run(agent.path, text, "vm", operation, part, "-") == (0, "")
     assert agent.asked == []
@@ -189,7 +174,7 @@ def test_an_empty_xml_is_one_line(operation):
 def test_an_agent_that_starts_in_time_is_waited_for(tmp_path):
     made = []
     threading.Timer(
-        0.5, lambda: made.append(Agent(tmp_path, {"partition": 1}))
+        0.5, lambda: made.append(start_agent(tmp_path, {"partition": 1}))
     ).start()
     path = str(tmp_path / "agent.sock")
     text = xml("0000:86:00.0")
