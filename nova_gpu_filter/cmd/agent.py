@@ -92,7 +92,7 @@ class Show(command.Lister):
         parser.add_argument(
             "--limit",
             metavar="N",
-            type=int,
+            type=arguments.make_whole(1),
             default=20,
             help="the last N changes; default %(default)s",
         )

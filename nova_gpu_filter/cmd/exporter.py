@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     cloud.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=float,
+        type=arguments.read_seconds,
         default=30.0,
         help="how long to wait for an answer (default: %(default)s)",
     )
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--projects-at-once",
         metavar="N",
-        type=int,
+        type=arguments.make_whole(0),
         default=200,
         help="ask Placement what N projects use with each reading, in turn; 0"
         " for no usage by project (default: %(default)s)",
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--owner-requests",
         metavar="N",
-        type=int,
+        type=arguments.make_whole(0),
         default=200,
         help="ask Placement at most N times with each reading who has devices,"
         " until it is known of all, and then of those that changed hands; 0"
@@ -100,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--port",
         metavar="N",
-        type=int,
+        type=arguments.make_whole(0, 65535),
         default=DEFAULT_PORT,
         help="(default: %(default)s)",
     )
@@ -113,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--interval",
         metavar="SECONDS",
-        type=float,
+        type=arguments.read_seconds,
         default=30.0,
         help="ask the services at most this often; scrapes in between get"
         " the last answer (default: %(default)s)",

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from typing import TextIO
 
 from nova_gpu_filter import exception
+from nova_gpu_filter.cmd import arguments
 
 Rows = Sequence[Sequence[Any]]
 
@@ -106,8 +107,9 @@ class Lister(Command):
         group.add_argument(
             "--max-width",
             metavar="N",
-            type=int,
-            help="wrap the cells of a table that is wider than N characters",
+            type=arguments.make_whole(0),
+            help="wrap the cells of a table that is wider than N characters;"
+            " 0 for none",
         )
         return parser
 
