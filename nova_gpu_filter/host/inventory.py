@@ -12,6 +12,9 @@ from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.sysfs import chips
 
+_BRIDGES = (0x0600, 0x0604)
+"""Classes of bridges: to the host, and from PCI to PCI (pci.ids)."""
+
 
 class Kind(enum.Enum):
     """What a PCI function is to us."""
@@ -204,6 +207,11 @@ class Function:
         return self.class_code >> 8
 
     @property
+    def is_bridge(self) -> bool:
+        """Whether it is a PCI bridge or a host bridge."""
+        return self.base_class in _BRIDGES
+
+    @property
     def product(self) -> str | None:
         """The product without its chip: ``GRID K2``; None if not known."""
         if self.product_name is None:
@@ -241,8 +249,8 @@ class GroupMember:
 
     @property
     def is_bridge(self) -> bool:
-        """Whether it is a PCI bridge (class 0604) or host bridge (0600)."""
-        return self.class_code >> 8 in (0x0600, 0x0604)
+        """Whether it is a PCI bridge or a host bridge."""
+        return self.class_code >> 8 in _BRIDGES
 
 
 class IommuGroup(NamedTuple):

@@ -292,10 +292,8 @@ def sources(
                 found[key] = (captured, text)
     of_tools: dict[str, tuple[str, str]] = {}
     for tool in vendor_tools.TOOLS:
-        path, captured = (
-            getattr(parsed_args, tool.key),
-            outputs.name_path(tool),
-        )
+        path = getattr(parsed_args, tool.key)
+        captured = outputs.name_path(tool)
         if path is not None:
             of_tools[tool.key] = (path, read_file(path))
         elif not place.is_live and (text := place.read(captured)):

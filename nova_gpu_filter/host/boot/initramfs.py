@@ -170,7 +170,7 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
             else f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
         )
     # The last file that sets the array counts; what adds to it comes after.
-    setting = find_mkinitcpio_file(tree, "MODULES")
+    setting = _find_mkinitcpio_file(tree, "MODULES")
     return (
         f"sed -i 's/^MODULES=./&vfio_pci vfio vfio_iommu_type1 /' {setting}"
         if setting
@@ -182,11 +182,11 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
 
 def add_modconf(tree: tree_lib.Tree) -> str:
     """Say how modprobe's configuration gets into mkinitcpio's initramfs."""
-    path = find_mkinitcpio_file(tree, "HOOKS") or MKINITCPIO
+    path = _find_mkinitcpio_file(tree, "HOOKS") or MKINITCPIO
     return f"sed -i 's/^HOOKS=./&modconf /' {path}"
 
 
-def find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
+def _find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
     """Find the file that sets an array of mkinitcpio; None: none does."""
     found = None
     for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
@@ -268,7 +268,7 @@ def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
             break
 
 
-def strip_comments(text: str) -> str:
+def strip_bash_comments(text: str) -> str:
     """Leave out the comments of a file that bash reads."""
     return re.sub(r"(?m)(^|\s)#.*", "", text)
 
@@ -280,7 +280,7 @@ def _read_mkinitcpio(
     modules: list[tuple[str, Evidence]] = []
     hooks: tuple[list[str], Evidence] | None = None
     for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
-        text = strip_comments(tree.read(path) or "")
+        text = strip_bash_comments(tree.read(path) or "")
         for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
             evidence = Evidence(path, " ".join(match[0].split()))

@@ -2,7 +2,7 @@
 
 """Which driver a device gets at boot, by all that is set.
 
-Sources: modules-load.d(5) and the kernel's
+Sources: modules-load.d(5), dracut.cmdline(7) and the kernel's
 Documentation/admin-guide/kernel-parameters.txt.
 """
 

@@ -39,16 +39,11 @@ def check(
         "other functions of a card": [
             function for function in matched if function.kind is Kind.FUNCTION
         ],
-        "bridges": [
-            function
-            for function in matched
-            if function.base_class in (0x0600, 0x0604)
-        ],
+        "bridges": [function for function in matched if function.is_bridge],
         "devices that are neither GPU nor network card": [
             function
             for function in matched
-            if function.kind is None
-            and function.base_class not in (0x0600, 0x0604)
+            if function.kind is None and not function.is_bridge
         ],
     }
     gpus = [function for function in matched if function.kind is Kind.GPU]

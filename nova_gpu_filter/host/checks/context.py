@@ -93,6 +93,10 @@ class Context:
         """Show a file: its content, or that it is not there."""
         return Evidence(path, self.tree.read(path))
 
+    def show_file(self, function: inventory.Function, name: str) -> Evidence:
+        """Show a file of a function in sysfs."""
+        return self.evidence(f"{function.address.path}/{name}")
+
     def listing(self, path: str) -> Evidence:
         """Show a directory: what is in it, or that it is not there."""
         if not self.tree.is_directory(path):

@@ -97,8 +97,7 @@ def check_boot(context: Context, function: Function) -> Iterator[Finding]:
         evidence=(*evidence(function), taken),
         cures=(
             f"# take {function.ids} out of {taken.path}"
-            if taken.path
-            != f"{driver_overrides.DRIVERCTL}/pci-{function.address}"
+            if taken.path != driver_overrides.name_driverctl_file(function)
             else f"driverctl unset-override {function.address}",
             "# if guests get others with the same ids, bind those by their"
             " addresses: nova-gpu-host config --udev",

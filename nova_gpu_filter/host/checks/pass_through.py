@@ -75,10 +75,6 @@ def check(
         yield from _shared_device(context, device, bool(only))
 
 
-def _evidence(context: Context, function: Function, name: str) -> Evidence:
-    return context.evidence(f"{function.address.path}/{name}")
-
-
 def _device(context: Context, gpu: Function) -> Iterator[Finding]:
     mediated = list(mediated_devices.check(context, gpu))
     found = [
@@ -171,7 +167,7 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
                 device=str(function.address),
                 evidence=(
                     show_driver(function),
-                    _evidence(context, function, "sriov_numvfs"),
+                    context.show_file(function, "sriov_numvfs"),
                 ),
                 cures=(
                     f"# have {driver} make VFs (its parameter vf_num), or:",
@@ -203,7 +199,7 @@ def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
             f"driver_override is {override}, and no driver has exactly that"
             " name: the device gets none",
             device=str(function.address),
-            evidence=(_evidence(context, function, "driver_override"),),
+            evidence=(context.show_file(function, "driver_override"),),
             cures=drivers.bind_to_vfio(
                 function.address, function.driver, function.ids
             ),
@@ -264,8 +260,8 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
     if not gpu.is_pf:
         return
     evidence = (
-        _evidence(context, gpu, "sriov_totalvfs"),
-        _evidence(context, gpu, "sriov_numvfs"),
+        context.show_file(gpu, "sriov_totalvfs"),
+        context.show_file(gpu, "sriov_numvfs"),
     )
     if not gpu.sriov_numvfs:
         if context.has_aliases:

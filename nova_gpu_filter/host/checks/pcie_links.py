@@ -74,7 +74,7 @@ class PortCounter:
 
 # linux drivers/pci/pcie/aer.c (pci_rootport_aer_stats_incr): one number, of
 # the port and all below it. Those of a device go with it when it is removed.
-PORT_COUNTERS = (
+_PORT_COUNTERS = (
     PortCounter("aer_rootport_total_err_fatal", "fatal", "aer_dev_fatal", 1),
     PortCounter(
         "aer_rootport_total_err_nonfatal",
@@ -228,16 +228,16 @@ def _check_errors_of_port(
     port = device.bridges[0] if device.bridges else None
     if port is None:
         return
-    for counter in PORT_COUNTERS:
+    for counter in _PORT_COUNTERS:
         path = f"{port.path}/{counter.name}"
         count = _count(context.tree.read(path))
         if count is None or count < counter.at_least:
             continue
         # Disks, and what else is in no inventory, send messages, too.
         told = sum(
-            count
-            for address in _below(context.tree, port)
-            for _, count in _read_counter(
+            sent
+            for address in _find_below(context.tree, port)
+            for _, sent in _read_counter(
                 context.tree, counter.of_devices, address
             )
         )
@@ -258,11 +258,10 @@ def _check_errors_of_port(
         )
 
 
-def _below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
+def _find_below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
     """Yield a port and all that is below it now."""
-    place = f"{tree.resolve(f'{port.path}')}/"
+    place = f"{tree.resolve(port.path)}/"
     for name in tree.entries(address_lib.DEVICES):
         address = address_lib.find(name)
-        below = f"{tree.resolve(f'{address_lib.DEVICES}/{name}')}/"
-        if address and below.startswith(place):
+        if address and f"{tree.resolve(address.path)}/".startswith(place):
             yield address

@@ -12,7 +12,6 @@ import dataclasses
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.checks.findings import show_driver
@@ -24,10 +23,6 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check the ways to reset a GPU, and known faults of them."""
     yield from check_methods(context, gpu)
     yield from _check_faults(context, gpu)
-
-
-def _evidence(context: Context, function: Function, name: str) -> Evidence:
-    return context.evidence(f"{function.address.path}/{name}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
                 "reset",
                 fault.text,
                 device=str(gpu.address),
-                evidence=(_evidence(context, gpu, "device"),),
+                evidence=(context.show_file(gpu, "device"),),
                 cures=(fault.cure.format(path=gpu.address.path),),
             )
 
@@ -90,7 +85,7 @@ def check_methods(context: Context, function: Function) -> Iterator[Finding]:
     methods = function.reset_methods
     if methods is None or methods == ("unknown",):
         return
-    shown = (_evidence(context, function, "reset_method"),)
+    shown = (context.show_file(function, "reset_method"),)
     if not methods:
         yield Finding(
             Severity.WARNING,

@@ -16,6 +16,7 @@ import re
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host.boot import command_line
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import outcome
@@ -75,7 +76,7 @@ _FOLDERS = (
     *initramfs.DRACUT_PLACES,
     *initramfs.MODULES_PLACES,
     initramfs.MKINITCPIO_PLACE,
-    "/etc/driverctl.d",
+    driver_overrides.DRIVERCTL,
     packages.QEMU_CACHE,
 )
 _MODULES = (
@@ -236,7 +237,7 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     for attribute in _PRESENT:
         if attribute in files:
             yield Entry(f"{place}/{attribute}", b"")
-    for link in files:
+    for link in sorted(files):
         if link in _LINKS or re.fullmatch("virtfn[0-9]+", link):
             yield from kept_file.link(tree, f"{place}/{link}")
     for one in tree.entries(f"{place}/net") if "net" in files else ():

@@ -27,7 +27,7 @@ _TABLES = (
 
 
 def list_entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
-    """Yield what :mod:`host_use` reads beside the files of PCI functions."""
+    """Yield what tells the host's use, beside the files of functions."""
     for name in tree.entries(host_interfaces.NET):
         place = tree.resolve(f"{host_interfaces.NET}/{name}")
         # Others are of guests and of networks, and nobody asks for them.
@@ -56,7 +56,7 @@ def keep_interface(
     # It cannot be read of an interface that is down.
     if "carrier" in files and tree.read(f"{place}/operstate") != "down":
         yield from kept_file.keep(tree, tokens, f"{place}/carrier")
-    for name in files:
+    for name in sorted(files):
         if name == "master" or name.startswith("upper_"):
             target = tree.link_name(f"{place}/{name}")
             if target is not None:

@@ -173,7 +173,7 @@ def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
     """Keep modules and hooks of mkinitcpio."""
     kept = []
     for match in initramfs.MKINITCPIO_ARRAY.finditer(
-        initramfs.strip_comments(text)
+        initramfs.strip_bash_comments(text)
     ):
         words = match[3].split()
         if match[1] == "HOOKS":

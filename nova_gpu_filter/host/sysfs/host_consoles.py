@@ -8,7 +8,6 @@ Documentation/ABI/testing/sysfs-class-drm (boot_display),
 Documentation/ABI/testing/sysfs-tty (active).
 """
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import functools
 import re
@@ -39,13 +38,9 @@ class HostConsoles:
     def __init__(self, tree: tree_lib.Tree) -> None:
         self._tree = tree
 
-    def find(self, address: PciAddress) -> Iterable[HostUse]:
-        """List each sign that the console is on a function."""
-        return self._by_address.get(address, ())
-
     @functools.cached_property
-    def _by_address(self) -> dict[PciAddress, list[HostUse]]:
-        """The functions that the console is on, by every file for it."""
+    def by_address(self) -> dict[PciAddress, list[HostUse]]:
+        """Each sign that the console is on a function."""
         found: dict[PciAddress, list[HostUse]] = {}
         for address, path, content in (
             *self._frame_buffers(),

@@ -9,7 +9,6 @@ drivers/nvme/host/multipath.c (nvme-subsystem). udev keeps what blkid found in
 /run/udev/data (systemd, src/libsystemd/sd-device).
 """
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import functools
 import re
@@ -41,13 +40,9 @@ class HostDisks:
     def __init__(self, tree: tree_lib.Tree) -> None:
         self._tree = tree
 
-    def find(self, address: PciAddress) -> Iterable[HostUse]:
-        """List the disks and partitions of a function that the host uses."""
-        return self._by_address.get(address, ())
-
     @functools.cached_property
-    def _by_address(self) -> dict[PciAddress, list[HostUse]]:
-        """Functions whose disks or partitions the host uses."""
+    def by_address(self) -> dict[PciAddress, list[HostUse]]:
+        """The disks and partitions of functions that the host uses."""
         found: dict[PciAddress, list[HostUse]] = {}
         for name in self._tree.entries(BLOCK):
             # Most of them, loops and the like, are on no PCI function.

@@ -40,9 +40,9 @@ class HostUses:
                 if is_vf
                 else self._product_data(address, vendor_id, product_id)
             ),
-            *self._consoles.find(address),
+            *self._consoles.by_address.get(address, ()),
             *self._interfaces.find(address, is_vf),
-            *self._disks.find(address),
+            *self._disks.by_address.get(address, ()),
         )
 
     def _management(

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
+import os
+import subprocess
+import sys
+import tarfile
+
 import pytest
 
 from nova_gpu_filter.host.checks import readiness
@@ -76,6 +81,25 @@ def test_the_top_directory_is_a_plain_name(build, tmp_path, hostname, top):
     host = build("k2_host")
     host.write("/proc/sys/kernel/hostname", hostname)
     assert captures.take(host.root, tmp_path).name == top
+
+
+def test_captures_of_a_host_are_in_the_same_order(build, tmp_path):
+    host = build("many_vfs")
+    seen = set()
+    for seed in "123":
+        path = tmp_path / f"{seed}.tar.gz"
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "nova_gpu_filter.cmd.host"),
+                *("--sysfs-root", str(host.root), "capture", str(path)),
+            ],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        with tarfile.open(path) as archive:
+            seen.add(tuple(archive.getnames()))
+    assert len(seen) == 1
 
 
 def test_a_packed_capture_is_smaller(build):
