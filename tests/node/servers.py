@@ -12,10 +12,11 @@ NEWER = ("--os-compute-api-version", "2.90")
 """A version that has hosts of new servers, and hosts that are forced down."""
 
 
-def create(user, name, flavor="k2.1", wait=True, host=None):
+def create(user, name, flavor="k2.1", wait=True, host=None, project="admin"):
     """Create a server as a user does, or an administrator on a host."""
     where = ("--host", host) if host else ()
     return user.openstack(
+        *("--os-project-name", project),
         *(*(NEWER if host else ()), "server", "create", *where),
         *("--flavor", flavor, "--nic", "none"),
         *("--image", offers.IMAGE, *(("--wait",) if wait else ())),

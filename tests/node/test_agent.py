@@ -2,7 +2,9 @@
 
 """What nova-gpu-agent does with devices between two servers."""
 
+import itertools
 import json
+import os
 
 from tests.node import nodes
 from tests.node.servers import create
@@ -10,12 +12,21 @@ from tests.node.servers import expect_devices
 
 _STATES = ["free", "checked", "cleaning", "released"]
 """After a server, the last first."""
+_USES = int(os.environ.get("NOVA_GPU_USES", "2"))
+"""How often the devices are given away; each takes minutes here."""
 
 
-def test_a_gpu_is_cleaned_after_each_server_and_used_again(cloud, node, user):
+def test_a_gpu_is_cleaned_after_each_server_and_used_by_another_project(
+    cloud, node, user
+):
     gpus = sorted(node.lspci())
-    for name in ("first", "second"):
-        pair = create(user, name, "k2.2")["id"]
+    user.openstack("project", "create", "other")
+    user.openstack(
+        *("role", "add", "--project", "other", "--user", "admin", "admin")
+    )
+    projects = itertools.cycle(("admin", "other"))
+    for use, project in zip(range(_USES), projects, strict=False):
+        pair = create(user, f"use-{use}", "k2.2", project=project)["id"]
         assert sorted(expect_devices(cloud, node, user, pair, 2)) == gpus
         assert nodes.wait_until(
             lambda: (
