@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Hosts with free devices that cannot serve the rest of a request.
+"""Hosts with free devices that cannot serve the rest of a request."""
 
-Ways to serve two bound ports are more than are read, so each answer is
-truncated, and what it lacks has to be told from what Placement did not come
-to. Every answer is compared with all that Placement alone has to offer.
-"""
-
-from collections.abc import Mapping
 import dataclasses
 import os
 import random
@@ -21,122 +15,26 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
-from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import search
 from tests.functional.placement import service
 from tests.functional.placement import worlds
-from tests.functional.placement.questions import GPU
+from tests.functional.placement.port_hosts import ABSENT
+from tests.functional.placement.port_hosts import CONDITIONS
+from tests.functional.placement.port_hosts import NO_GPU
+from tests.functional.placement.port_hosts import NOTHING_LEFT
+from tests.functional.placement.port_hosts import OTHER_ZONE
+from tests.functional.placement.port_hosts import PORT
+from tests.functional.placement.port_hosts import PRESENT
+from tests.functional.placement.port_hosts import USUAL
+from tests.functional.placement.port_hosts import ZONE
+from tests.functional.placement.port_hosts import build_query
+from tests.functional.placement.port_hosts import compare
+from tests.functional.placement.port_hosts import cut_off
+from tests.functional.placement.port_hosts import hosts_of
+from tests.functional.placement.port_hosts import make_host
+from tests.functional.placement.port_hosts import uuids
 from tests.functional.placement.service import Inventory
 from tests.functional.placement.service import Provider
-
-PORT = "CUSTOM_PORT"
-DISABLED = "COMPUTE_STATUS_DISABLED"
-ZONE, OTHER_ZONE = worlds.AGGREGATES[:2]
-_FIND = inner.Conversation.find_candidates
-NOTHING_LEFT = Inventory(64, used=64)
-
-_ROOT: Mapping[str, Inventory] = {
-    "VCPU": Inventory(64),
-    "MEMORY_MB": Inventory(4096),
-    "DISK_GB": Inventory(100),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """What differs on a host."""
-
-    root: Mapping[str, Inventory] = dataclasses.field(default_factory=dict)
-    traits: tuple[str, ...] = ("CUSTOM_FAST",)
-    aggregates: tuple[str, ...] = (ZONE,)
-    ports: tuple[Inventory, ...] = (Inventory(9),) * 4
-    gpus: int = 2
-    nodes: tuple[Inventory, ...] = ()
-    """VCPU of each NUMA node, in the place of the root's."""
-
-
-USUAL = State()
-NO_GPU = State(gpus=0)
-
-ABSENT = {
-    "no VCPU": State({"VCPU": NOTHING_LEFT}),
-    "VCPU overcommitted": State(
-        {"VCPU": Inventory(8, used=16, allocation_ratio=2.0)}
-    ),
-    "VCPU reserved": State({"VCPU": Inventory(64, reserved=61)}),
-    "too few VCPU at once": State({"VCPU": Inventory(64, max_unit=3)}),
-    "more VCPU at least": State({"VCPU": Inventory(64, min_unit=5)}),
-    "VCPU in other steps": State({"VCPU": Inventory(64, step_size=3)}),
-    "capacity lowered": State({"VCPU": Inventory(8, used=60)}),
-    "no memory": State({"MEMORY_MB": Inventory(64, used=64)}),
-    "no disk": State({"DISK_GB": Inventory(64, reserved=64)}),
-    "nodes without VCPU": State(nodes=(NOTHING_LEFT, NOTHING_LEFT)),
-    "half on each node": State(nodes=(Inventory(3), Inventory(3))),
-    "disabled": State(traits=("CUSTOM_FAST", DISABLED)),
-    "forbidden trait": State(traits=("CUSTOM_FAST", "CUSTOM_RED")),
-    "no required trait": State(traits=()),
-    "another zone": State(aggregates=(OTHER_ZONE,)),
-    "no zone": State(aggregates=()),
-    "no port": State(ports=(Inventory(9, used=9),) * 4),
-    "each port alone": State(ports=(Inventory(2),)),
-}
-
-PRESENT = {
-    "usual": USUAL,
-    "just enough": State({"VCPU": Inventory(8, used=4)}),
-    "by overcommitment": State(
-        {"VCPU": Inventory(8, used=10, allocation_ratio=2.0)}
-    ),
-    "in steps": State({"VCPU": Inventory(64, min_unit=4, step_size=2)}),
-    "on one node": State(nodes=(NOTHING_LEFT, Inventory(4))),
-    "traits of a node": State(traits=(), nodes=(Inventory(4),)),
-    "one port": State(ports=(Inventory(3),)),
-    "both zones": State(aggregates=(ZONE, OTHER_ZONE)),
-}
-
-
-def _host(name, state, disk=True):
-    root = {**_ROOT, **state.root}
-    if state.nodes:
-        del root["VCPU"]
-    if not disk:
-        del root["DISK_GB"]
-    yield Provider(
-        name,
-        inventories=root,
-        traits=state.traits,
-        aggregates=state.aggregates,
-    )
-    for i, inventory in enumerate(state.nodes):
-        yield Provider(
-            f"{name}-node{i}", name, {"VCPU": inventory}, ("CUSTOM_FAST",)
-        )
-    for i in range(state.gpus):
-        yield Provider(f"{name}-gpu{i}", name, {GPU: Inventory(1)})
-    for i, inventory in enumerate(state.ports):
-        yield Provider(f"{name}-port{i}", name, {PORT: inventory})
-
-
-_RESOURCES = "VCPU:4,MEMORY_MB:128,DISK_GB:10"
-
-
-def _query(*others, k=2):
-    groups = [f"resources_{i}={GPU}:1" for i in range(k)]
-    ports = [f"resources_p{i}={PORT}:{1 + i}" for i in range(2)]
-    return "&".join(
-        (
-            f"resources={_RESOURCES}",
-            *(*groups, *ports, "same_subtree=_p0", "same_subtree=_p1"),
-            *("group_policy=none", *others),
-        )
-    )
-
-
-CONDITIONS = (
-    f"root_required=!{DISABLED}",
-    "required=!CUSTOM_RED,CUSTOM_FAST",
-    f"member_of={ZONE}",
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,41 +45,6 @@ def _limited(placement):
         placement.create_trait(trait)
 
 
-def _hosts_of(response):
-    answer = response.json
-    return {
-        answer["provider_summaries"][candidate["mappings"]["_0"][0]][
-            "root_provider_uuid"
-        ]
-        for candidate in answer["allocation_requests"]
-    }
-
-
-def _ask_stock_for_all(placement, text):
-    placement.set_option("max_allocation_candidates", -1, "placement")
-    try:
-        return placement.stock(f"/allocation_candidates?{text}")
-    finally:
-        placement.set_option("max_allocation_candidates", 1, "placement")
-
-
-def _compare(placement, text):
-    """Return our answer, and that of Placement; ours is a part of it."""
-    stock = _ask_stock_for_all(placement, text)
-    ours = placement.candidates(text)
-    assert ours.status == stock.status == 200
-    if ours.is_composed:
-        assert _hosts_of(ours) == _hosts_of(stock)
-        assert {worlds.exact(c) for c in ours.json["allocation_requests"]} <= {
-            worlds.exact(c) for c in stock.json["allocation_requests"]
-        }
-    return ours, stock
-
-
-def _uuids(*names):
-    return {service.provider_uuid(name) for name in names}
-
-
 @pytest.mark.parametrize("state", ABSENT.values(), ids=ABSENT)
 @pytest.mark.parametrize("number", [1, 3])
 def test_hosts_that_cannot_serve_the_rest_are_left_out(
@@ -190,38 +53,11 @@ def test_hosts_that_cannot_serve_the_rest_are_left_out(
     names = [f"host{i}" for i in range(6)]
     states = [state] * number + [USUAL] * (6 - number)
     placement.replace_providers(
-        p for args in zip(names, states, strict=True) for p in _host(*args)
+        p for args in zip(names, states, strict=True) for p in make_host(*args)
     )
-    ours, stock = _compare(placement, _query(*CONDITIONS))
+    ours, stock = compare(placement, build_query(*CONDITIONS))
     assert ours.is_composed
-    assert _hosts_of(stock) == _uuids(*names[number:])
-
-
-def _cut_off(names):
-    """Let hosts be those that Placement did not come to in its answers.
-
-    Where enough is left for these to be truncated all the same.
-    """
-    roots = _uuids(*names)
-
-    def find(self, text, most, in_turn=False):
-        if not in_turn:
-            return _FIND(self, text, most)
-        answer = _FIND(self, text, None)
-        summaries = answer["provider_summaries"]
-        found = answer["allocation_requests"]
-        left = [
-            candidate
-            for candidate in found
-            if roots.isdisjoint(
-                summaries[provider]["root_provider_uuid"]
-                for provider in candidate["allocations"]
-            )
-        ]
-        kept = left if len(left) >= most else found
-        return answer | {"allocation_requests": kept[:most]}
-
-    return mock.patch.object(inner.Conversation, "find_candidates", find)
+    assert hosts_of(stock) == uuids(*names[number:])
 
 
 @pytest.mark.parametrize("state", PRESENT.values(), ids=PRESENT)
@@ -229,12 +65,12 @@ def test_hosts_that_an_answer_did_not_come_to_are_found(placement, state):
     states = {"able": state, "busy": ABSENT["no VCPU"]}
     states |= {f"host{i}": USUAL for i in range(7)}
     placement.replace_providers(
-        p for args in states.items() for p in _host(*args)
+        p for args in states.items() for p in make_host(*args)
     )
-    with _cut_off(["able"]):
-        ours, stock = _compare(placement, _query(*CONDITIONS))
+    with cut_off(["able"]):
+        ours, stock = compare(placement, build_query(*CONDITIONS))
     assert ours.is_composed
-    assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
+    assert hosts_of(stock) == uuids(*states) - uuids("busy")
 
 
 def test_hosts_without_devices_do_not_fill_an_answer(placement):
@@ -242,11 +78,11 @@ def test_hosts_without_devices_do_not_fill_an_answer(placement):
     placement.replace_providers(
         p
         for i in range(40)
-        for p in _host(f"host{i}", USUAL if i in (18, 37) else NO_GPU)
+        for p in make_host(f"host{i}", USUAL if i in (18, 37) else NO_GPU)
     )
-    ours, stock = _compare(placement, _query())
+    ours, stock = compare(placement, build_query())
     assert ours.is_composed
-    assert _hosts_of(stock) == _uuids("host18", "host37")
+    assert hosts_of(stock) == uuids("host18", "host37")
 
 
 @pytest.mark.parametrize("name", ["no VCPU", "each port alone", "disabled"])
@@ -261,13 +97,17 @@ def test_shared_disk(placement, name):
     )
     placement.replace_providers(
         [
-            *(p for args in states.items() for p in _host(*args, disk=False)),
+            *(
+                p
+                for args in states.items()
+                for p in make_host(*args, disk=False)
+            ),
             shared,
         ]
     )
-    ours, stock = _compare(placement, _query(*CONDITIONS))
+    ours, stock = compare(placement, build_query(*CONDITIONS))
     assert ours.is_composed is (name != "each port alone")
-    assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
+    assert hosts_of(stock) == uuids(*states) - uuids("busy")
 
 
 def test_sharing_providers_of_other_things_are_no_hindrance(placement):
@@ -280,11 +120,11 @@ def test_sharing_providers_of_other_things_are_no_hindrance(placement):
         aggregates=(ZONE,),
     )
     placement.replace_providers(
-        [*(p for args in states.items() for p in _host(*args)), addresses]
+        [*(p for args in states.items() for p in make_host(*args)), addresses]
     )
-    ours, stock = _compare(placement, _query(*CONDITIONS))
+    ours, stock = compare(placement, build_query(*CONDITIONS))
     assert ours.is_composed
-    assert _hosts_of(stock) == _uuids(*states) - _uuids("busy")
+    assert hosts_of(stock) == uuids(*states) - uuids("busy")
 
 
 _CASES_ASKED = "HYPOTHESIS_PLACEMENT_CASES"
@@ -316,7 +156,7 @@ def _draw(seed):
                 ports=rng.choice((state, other)).ports,
             )
         disk = not has_shared_disk or _is_one_of(rng, 4)
-        providers += _host(f"host{i}", state, disk)
+        providers += make_host(f"host{i}", state, disk)
     if has_shared_disk:
         shared = {
             rng.choice(("DISK_GB", "DISK_GB", "IPV4_ADDRESS", PORT)): (
@@ -350,8 +190,8 @@ def _draw(seed):
         name = added.partition("=")[0]
         conditions = [c for c in conditions if c.partition("=")[0] != name]
         conditions.append(added)
-    cut_off = rng.sample([f"host{i}" for i in range(6)], rng.choice((0, 1, 3)))
-    return providers, _query(*conditions), rng.choice((1, 2, 8)), cut_off
+    names = rng.sample([f"host{i}" for i in range(6)], rng.choice((0, 1, 3)))
+    return providers, build_query(*conditions), rng.choice((1, 2, 8)), names
 
 
 @hypothesis.settings(
@@ -362,17 +202,17 @@ def _draw(seed):
 )
 @hypothesis.given(case=st.integers(0, (1 << 64) - 1).map(_draw))
 def test_hosts_are_those_of_stock(placement, case):
-    providers, text, most_rests, cut_off = case
+    providers, text, most_rests, names = case
     placement.replace_providers(providers)
     with (
         mock.patch.object(search, "_MOST_RESTS", most_rests),
-        _cut_off(cut_off),
+        cut_off(names),
     ):
-        ours, stock = _compare(placement, text)
+        ours, stock = compare(placement, text)
     roots = sum(p.parent is None and p.name != "shared" for p in providers)
     seen["asked"] += 1
     seen["composed"] += ours.is_composed
-    seen["hosts absent"] += roots - len(_hosts_of(stock))
+    seen["hosts absent"] += roots - len(hosts_of(stock))
 
 
 def test_most_were_composed():
