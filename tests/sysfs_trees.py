@@ -253,8 +253,17 @@ class Host:
             folder = f"{place}/mdev_supported_types/{type_id}"
             self.write(f"{folder}/name", name)
             self.write(f"{folder}/available_instances", available)
+            self.mkdir(f"{folder}/devices")
         if device.physfn:
             self._add_vf(device, place)
+
+    def make_mdev(self, address: str, type_id: str, uuid: str) -> None:
+        """Make a mediated device of a device that has the type."""
+        place = f"{self._places[address]}/{uuid}"
+        self.mkdir(place)
+        self.link(f"/sys/bus/mdev/devices/{uuid}", place)
+        types = f"{self._places[address]}/mdev_supported_types"
+        self.link(f"{types}/{type_id}/devices/{uuid}", place)
 
     def _add_vf(self, device: Pci, place: str) -> None:
         assert device.physfn is not None

@@ -92,6 +92,8 @@ class MdevType:
     name: str
     available: int | None
     """How many more can be made."""
+    made: tuple[str, ...] = ()
+    """UUIDs of those that there are, used or not."""
 
     def __post_init__(self) -> None:
         printable.escape_fields(self)

@@ -98,6 +98,11 @@ class Check(base.HostCommand, command.Lister):
                 f"--nova-conf {shlex.quote(path)}"
                 for path in parsed_args.nova_conf
             ),
+            frozenset(
+                one.address for one in conf_mdevs.find_carriers(host, options)
+            )
+            if options is not None
+            else frozenset(),
         )
         found = readiness.check(context, only)
         if options is not None:

@@ -292,7 +292,8 @@ class Show(base.HostCommand, command.ShowOne):
             elif key == "mdev_types":
                 value = "\n".join(
                     f"{mdev.type_id} {mdev.name}"
-                    f" ({_or_dash(mdev.available)} available)"
+                    f" ({_or_dash(mdev.available)} available,"
+                    f" {len(mdev.made)} made)"
                     for mdev in function.mdev_types
                 )
             elif key == "pcie_link":

@@ -8,6 +8,7 @@ type that only one can be).
 """
 
 from collections.abc import Iterator
+import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks.conf_findings import CHECK
@@ -17,6 +18,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.host.inventory import MdevType
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
 
@@ -40,7 +42,7 @@ def check(
                 Severity.WARNING,
                 f"no device of this host offers {group.type_id}; these are"
                 f" offered: {', '.join(sorted(by_type)) or 'none'}",
-                cure=f"# take {group.type_id} out of"
+                f"# take {group.type_id} out of"
                 f" [devices]enabled_mdev_types in {options.source}",
             )
         for text in group.device_addresses:
@@ -66,22 +68,69 @@ def check(
                     " that no group names, and there is one such only",
                 )
             default = default or group.type_id
+    for group, function, mdev_type in _find_carried(host, options):
+        if mdev_type.available == 0 and not mdev_type.made:
+            yield _no_room(options, group, function)
 
 
 def find_carriers(
     host: Inventory, options: pci_options.PciOptions
 ) -> Iterator[Function]:
     """Yield the devices whose mediated ones the options offer."""
+    for _, function, _ in _find_carried(host, options):
+        yield function
+
+
+def _find_carried(
+    host: Inventory, options: pci_options.PciOptions
+) -> Iterator[tuple[MdevGroup, Function, MdevType]]:
+    """Yield each device with the type that Nova has it carry."""
+    by_address: dict[str, MdevGroup] = {}
+    default: MdevGroup | None = None
     for group in options.mdev_groups:
-        for function in host.functions:
-            offers = any(
-                one.type_id == group.type_id for one in function.mdev_types
-            )
-            if offers and (
-                not group.device_addresses
-                or str(function.address) in group.device_addresses
-            ):
-                yield function
+        for text in group.device_addresses:
+            by_address.setdefault(text, group)
+        if not group.device_addresses:
+            default = default or group
+    for function in host.functions:
+        chosen = by_address.get(str(function.address), default)
+        for one in function.mdev_types:
+            if chosen is not None and one.type_id == chosen.type_id:
+                yield chosen, function, one
+
+
+def _no_room(
+    options: pci_options.PciOptions, group: MdevGroup, function: Function
+) -> Finding:
+    """Tell that Nova cannot make any, and has none, of a type."""
+    others = [one for one in function.mdev_types if one.made]
+    carried = ", ".join(f"{len(one.made)} of {one.type_id}" for one in others)
+    return _finding(
+        options,
+        group,
+        Severity.WARNING,
+        f"{function.address} has no room for {group.type_id}"
+        + (
+            f" beside the mediated devices that there are, {carried}"
+            if others
+            else ", and there are no mediated devices of it: its driver makes"
+            " none now"
+        )
+        + "; Nova reports none of it",
+        # In this order libvirt sees to it that no guest has it.
+        *(
+            f"virsh nodedev-{action} {_name_in_libvirt(uuid, function)}"
+            for one in others
+            for uuid in one.made
+            for action in ("destroy", "undefine")
+        ),
+        *(() if others else ("# look for the reason: dmesg",)),
+    )
+
+
+def _name_in_libvirt(uuid: str, parent: Function) -> str:
+    """Name a mediated device as libvirt does since 7.3."""
+    return re.sub("[^0-9A-Za-z]", "_", f"mdev_{uuid}_{parent.address}")
 
 
 def _address(
@@ -130,7 +179,7 @@ def _finding(
     group: MdevGroup,
     severity: Severity,
     summary: str,
-    cure: str | None = None,
+    *cures: str,
 ) -> Finding:
     return Finding(
         severity,
@@ -143,5 +192,5 @@ def _finding(
                 f" {','.join(group.device_addresses)}",
             ),
         ),
-        cures=(cure or _write_anew(options, group),),
+        cures=cures or (_write_anew(options, group),),
     )

@@ -40,6 +40,8 @@ class Context:
 
     check_flags: tuple[str, ...] = ()
     """The same, of ``check`` alone: ``--nova-conf nova.conf``."""
+    mediated: frozenset[PciAddress] = frozenset()
+    """The devices whose mediated ones a nova.conf offers."""
 
     def repeat_flags(self, finding: Finding) -> Finding:
         """Complete the commands of a finding that knew of no question."""

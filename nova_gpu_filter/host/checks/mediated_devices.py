@@ -9,7 +9,6 @@ with ``[pci]device_spec``.
 
 from collections.abc import Iterator
 
-from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -26,9 +25,10 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
     if not gpu.mdev_types or gpu.sriov_numvfs:
         return
     path = gpu.address.path
-    made = _made(context, gpu)
+    made = [uuid for one in gpu.mdev_types for uuid in one.made]
+    is_wanted = bool(made) or gpu.address in context.mediated
     yield Finding(
-        Severity.NOTE if made else Severity.WARNING,
+        Severity.NOTE if is_wanted else Severity.WARNING,
         "driver",
         f"the GPU is bound to {gpu.driver}, which makes mediated devices"
         " (vGPUs) of it: Nova offers their types by"
@@ -40,21 +40,8 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
             context.listing(f"{path}/mdev_supported_types"),
             *(Evidence(DEVICES, one) for one in made[:1]),
         ),
-        # What guests use is not taken from them.
+        # What guests use or nova.conf offers is not taken away.
         cures=()
-        if made
+        if is_wanted
         else drivers.bind_to_vfio(gpu.address, gpu.driver, gpu.ids),
     )
-
-
-def _made(context: Context, gpu: Function) -> list[str]:
-    """List the mediated devices that there are of a GPU."""
-    return [
-        name
-        for name in context.tree.entries(DEVICES)
-        if gpu.address
-        in map(
-            address_lib.find,
-            (context.tree.resolve(f"{DEVICES}/{name}") or "").split("/"),
-        )
-    ]

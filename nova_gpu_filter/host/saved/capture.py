@@ -254,6 +254,8 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     for one in tree.entries(types) if "mdev_supported_types" in files else ():
         for file in ("name", "available_instances"):
             yield from kept_file.keep(tree, tokens, f"{types}/{one}/{file}")
+        for made in tree.entries(f"{types}/{one}/devices"):
+            yield Entry(f"{types}/{one}/devices/{made}")
 
 
 def _scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:

@@ -38,6 +38,7 @@ _MDEV = shape.Record(
         "type": Field("type_id", _TEXT),
         "name": _TEXT,
         "available": _SOME(_NUMBER),
+        "made": Field("made", shape.Many(_TEXT), True),
     },
 )
 _BAR = shape.Record(

@@ -238,6 +238,7 @@ def _mdev_types(
             type_id=name,
             name=tree.read(f"{folder}/{name}/name") or name,
             available=tree.number(f"{folder}/{name}/available_instances"),
+            made=tree.entries(f"{folder}/{name}/devices"),
         )
         for name in tree.entries(folder)
     )

@@ -47,7 +47,14 @@ FUNCTIONS = st.builds(
     sriov_numvfs=NUMBER,
     vf_product_id=NUMBER,
     mdev_types=st.lists(
-        st.builds(inventory.MdevType, TEXT, TEXT, NUMBER), max_size=2
+        st.builds(
+            inventory.MdevType,
+            TEXT,
+            TEXT,
+            NUMBER,
+            st.lists(TEXT, max_size=2).map(tuple),
+        ),
+        max_size=2,
     ).map(tuple),
     vgpu_type=NUMBER,
     vgpu_type_name=st.none() | TEXT,

@@ -3,6 +3,7 @@
 """Mediated devices (vGPUs) that a nova.conf offers, and Nova's reading."""
 
 import itertools
+import json
 
 from nova.compute import provider_config
 from nova.conf import devices as nova_devices
@@ -17,6 +18,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.nova_rules import pci_options
+from tests import captures
 from tests.sysfs_trees import Host
 from tests.sysfs_trees import Pci
 
@@ -285,6 +287,138 @@ def test_a_cure_that_is_a_command_works_and_loses_no_type(
     for cure in found:
         if not cure.startswith("#"):
             assert config(*cure.split()[2:])[0] == 0
+
+
+UUIDS = (
+    "4b20d080-1b54-4048-85b3-a6a62d165c01",
+    "4b20d080-1b54-4048-85b3-a6a62d165c02",
+)
+
+
+def fill(host, made, available):
+    """Have GPU A carry mediated devices, and have room for so many more."""
+    for type_id, uuids in made.items():
+        for uuid in uuids:
+            host.make_mdev(A, type_id, uuid)
+    for type_id, number in available.items():
+        host.write(
+            f"/sys/bus/pci/devices/{A}/mdev_supported_types/{type_id}"
+            "/available_instances",
+            number,
+        )
+
+
+def rooms(host, tmp_path, text):
+    """Tell what is said of devices without room, and its cures."""
+    path = tmp_path / "nova.conf"
+    path.write_text(f"[devices]\n{text}\n")
+    return [
+        (one.severity, one.summary, one.cures)
+        for one in conf_mdevs.check(
+            reader.read(tree.Tree(str(host.root))), pci_options.read(str(path))
+        )
+        if "no room" in one.summary
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"enabled_mdev_types = nvidia-36\n[mdev_nvidia-36]\n"
+        f"device_addresses = {A},{B}",
+        "enabled_mdev_types = nvidia-36",
+        f"enabled_mdev_types = nvidia-36, nvidia-35\n[mdev_nvidia-35]\n"
+        f"device_addresses = {B}",
+    ],
+)
+def test_devices_of_another_type_are_in_the_way(host, tmp_path, text):
+    fill(host, {"nvidia-35": UUIDS}, {"nvidia-35": 6, "nvidia-36": 0})
+    ((severity, summary, cures),) = rooms(host, tmp_path, text)
+    assert severity is WARNING
+    assert summary.startswith(f"{A} has no room for nvidia-36 beside")
+    assert "2 of nvidia-35" in summary
+    name = "mdev_4b20d080_1b54_4048_85b3_a6a62d165c0{}_0000_84_00_0"
+    assert cures == tuple(
+        f"virsh nodedev-{action} {name.format(number)}"
+        for number in (1, 2)
+        for action in ("destroy", "undefine")
+    )
+
+
+def test_a_type_that_its_driver_makes_none_of_is_told(host, tmp_path):
+    fill(host, {}, {"nvidia-35": 0, "nvidia-36": 0})
+    ((_, summary, cures),) = rooms(
+        host, tmp_path, "enabled_mdev_types = nvidia-36"
+    )
+    assert "there are no mediated devices of it" in summary
+    assert cures == ("# look for the reason: dmesg",)
+
+
+@pytest.mark.parametrize(
+    ("made", "available"),
+    [
+        # All are made; drivers may mix types; and there is room.
+        ({"nvidia-36": UUIDS}, {"nvidia-36": 0}),
+        ({"nvidia-35": UUIDS}, {"nvidia-36": 1}),
+        ({}, {}),
+    ],
+)
+def test_a_gpu_that_is_full_of_its_own_type_is_right(
+    host, tmp_path, made, available
+):
+    fill(host, made, available)
+    for text in (
+        "enabled_mdev_types = nvidia-36",
+        f"enabled_mdev_types = nvidia-36\n[mdev_nvidia-36]\n"
+        f"device_addresses = {A}",
+    ):
+        assert rooms(host, tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        (f"[mdev_nvidia-35]\ndevice_addresses = {A}", NOTE),
+        ("", NOTE),
+        # It is this one that is to be given away whole.
+        (f"[mdev_nvidia-35]\ndevice_addresses = {B}", WARNING),
+    ],
+)
+def test_what_nova_conf_offers_is_not_bound_away(
+    host, tmp_path, capsys, text, severity
+):
+    path = tmp_path / "nova.conf"
+    path.write_text(f"[devices]\nenabled_mdev_types = nvidia-35\n{text}\n")
+    app.main(
+        [
+            *("--sysfs-root", str(host.root), "check", "-f", "json"),
+            *("--nova-conf", str(path)),
+        ]
+    )
+    (found,) = (
+        row
+        for row in json.loads(capsys.readouterr().out)
+        if row["Device"] == A and "makes mediated devices" in row["Finding"]
+    )
+    assert found["Severity"] == severity.value
+    assert bool(found["Cure"]) is (severity is WARNING)
+
+
+def test_a_capture_has_what_was_made(host, tmp_path, capsys):
+    fill(host, {"nvidia-35": UUIDS}, {"nvidia-35": 6, "nvidia-36": 0})
+    archive = tmp_path / "host.tar.gz"
+    assert (
+        app.main(["--sysfs-root", str(host.root), "capture", str(archive)])
+        == 0
+    )
+    capsys.readouterr()
+    unpacked = captures.unpack(archive, tmp_path / "unpacked")
+    gpu = reader.read(tree.Tree(str(unpacked))).gpus[0]
+    # Names that could be a secret of the host have others in a capture.
+    assert [
+        (one.type_id, one.available, len(one.made)) for one in gpu.mdev_types
+    ] == [("nvidia-35", 6, 2), ("nvidia-36", 0, 0)]
+    assert not {*UUIDS} & {*gpu.mdev_types[0].made}
 
 
 def test_a_host_for_mediated_devices_alone_is_no_error(host, tmp_path):

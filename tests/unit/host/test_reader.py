@@ -258,11 +258,14 @@ def test_mediated_devices_are_listed_with_what_is_left(tmp_path, read):
             "pci0000:00",
             "10de:1eb8",
             0x030200,
-            mdev=(("nvidia-222", "GRID T4-1B", 16),),
+            mdev=(("nvidia-222", "GRID T4-1B", 14),),
         )
     )
+    made = ("0a1b", "4b20")
+    for uuid in made:
+        host.make_mdev("0000:01:00.0", "nvidia-222", uuid)
     (mdev,) = read(host).gpus[0].mdev_types
-    assert dataclasses.astuple(mdev) == ("nvidia-222", "GRID T4-1B", 16)
+    assert dataclasses.astuple(mdev) == ("nvidia-222", "GRID T4-1B", 14, made)
 
 
 @pytest.mark.parametrize(

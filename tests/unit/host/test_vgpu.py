@@ -416,7 +416,7 @@ def test_an_alias_of_another_class_reaches_none(build, check):
 
 
 TYPES = (("nvidia-222", "GRID T4-1Q", 16),)
-MDEV = "/sys/bus/mdev/devices/4b20d080-1b54-4048-85b3-a6a62d165c01"
+MDEV = "4b20d080-1b54-4048-85b3-a6a62d165c01"
 
 
 @pytest.fixture
@@ -438,9 +438,7 @@ def t4(tmp_path):
                 mdev=TYPES,
             )
         )
-    place = "/sys/devices/pci0000:40/0000:41:00.0/4b20d080"
-    host.mkdir(place)
-    host.link(MDEV, place)
+    host.make_mdev("0000:41:00.0", "nvidia-222", MDEV)
     return host
 
 
