@@ -6,6 +6,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 import dataclasses
 import os
+import re
 import shutil
 import time
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import hooks
 from nova_gpu_filter.agent import states
+from nova_gpu_filter.host import run_parts
 
 BEFORE: Final = "before.d"
 AFTER: Final = "after.d"
@@ -42,6 +44,8 @@ class Result:
     """Why the device must not be given away; None: it is clean."""
     baseline: str = ""
     """Its health, for the ledger."""
+    keeps_memory: bool = False
+    """Neither a tool nor a hook has run that can have cleared its memory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +92,10 @@ _GOOD: Final = frozenset(
     {"", "0", "no", "none", "n/a", "[n/a]", "[not supported]", "not supported"}
 )
 """Answers, in lower case, that are no trouble."""
+_TOOL_ERROR: Final = re.compile(r"^\S+ (?:ERROR|CRITICAL) +(.*)", re.MULTILINE)
+"""How NVIDIA's tool logs what went wrong. That a GPU's memory cannot be
+cleared, or its bus not be reset, it logs so, and ends with 0 (cli/main.py,
+cli/per_gpu.py and cli/per_device.py of gpu-admin-tools v2025.10.20)."""
 
 
 class Cleaner:
@@ -123,7 +131,14 @@ class Cleaner:
         for problem in self._finish(record):
             if problem is not None:
                 return Result(problem)
-        return Result(None, now.dump())
+        return Result(
+            None,
+            now.dump(),
+            # A PF has no server, its VFs have.
+            keeps_memory=not is_shared
+            and not self._uses_tool(record.address)
+            and not has_hooks(self._settings.hooks),
+        )
 
     def _prepare(
         self, record: states.Record, held: Collection[str], is_shared: bool
@@ -131,7 +146,7 @@ class Cleaner:
         yield self._run_hooks(BEFORE, record)
         if is_shared:
             return
-        if self._settings.gpu_admin_tools and self._is_free_nvidia(record):
+        if self._uses_tool(record.address):
             yield self._clear_memory(record.address)
         problem = self._reset(record.address, held)
         yield problem and f"it cannot be reset: {problem}"
@@ -143,26 +158,33 @@ class Cleaner:
             yield from self._ask_driver(record.address)
         yield self._run_hooks(AFTER, record)
 
-    def _is_free_nvidia(self, record: states.Record) -> bool:
-        """Whether NVIDIA's tool can have a device: no driver is in its way."""
-        return self._bus.is_nvidia_gpu(
-            record.address
-        ) and self._bus.is_for_guests(record.address)
+    def _uses_tool(self, address: str) -> bool:
+        """Whether NVIDIA's tool is there for a device: it knows GPUs of
+        NVIDIA that no driver of the host has.
+        """
+        return (
+            bool(self._settings.gpu_admin_tools)
+            and self._bus.is_nvidia_gpu(address)
+            and self._bus.is_for_guests(address)
+        )
 
     def _clear_memory(self, address: str) -> str | None:
         """Overwrite a GPU's memory, after a reset of its bus.
 
         Options: README.md of NVIDIA/gpu-admin-tools.
         """
-        problem, _said = hooks.run(
+        tool = self._settings.gpu_admin_tools
+        problem, said = hooks.run(
             (
-                self._settings.gpu_admin_tools,
+                tool,
                 f"--gpu-bdf={address}",
                 "--reset-with-sbr",
                 "--clear-memory",
             ),
             self._settings.tool_seconds,
         )
+        if problem is None and (found := _TOOL_ERROR.search(said)):
+            return f"{tool}: {found[1]}"
         return problem
 
     def _reset(self, address: str, held: Collection[str]) -> str | None:
@@ -216,3 +238,18 @@ class Cleaner:
             },
             self._settings.hook_seconds,
         )
+
+
+def has_hooks(directory: str) -> bool:
+    """Tell whether the operator has hooks.
+
+    :param directory: that has those of the hooks.
+    """
+    try:
+        return any(
+            run_parts.list_programs(os.path.join(directory, name))
+            for name in (BEFORE, AFTER)
+        )
+    except OSError:
+        # It quarantines each device that is to be cleaned.
+        return True

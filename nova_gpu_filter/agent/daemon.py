@@ -169,6 +169,14 @@ class Daemon:
         options = self._options
         hostname = options.hypervisor_hostname or self._domains.read_hostname()
         LOG.info("This compute node is %s in Placement", hostname)
+        if not options.gpu_admin_tools and not cleaning.has_hooks(
+            options.hooks
+        ):
+            LOG.warning(
+                "Nothing clears the memory of devices between two servers: set"
+                " [gpu_agent]gpu_admin_tools, or have a hook do it in %s",
+                os.path.join(options.hooks, cleaning.BEFORE),
+            )
         bus = bus_lib.Bus(self._root)
         keeper = keeper_lib.Keeper(
             self._ledger,

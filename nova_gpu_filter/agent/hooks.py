@@ -2,17 +2,28 @@
 
 """Runs programs with a time limit: the operator's hooks and vendors' tools."""
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import os
+import select
 import signal
 import stat
 import subprocess
+import time
+from typing import IO
+
+from nova_gpu_filter.host import run_parts
 
 _SAID = 400
 """Characters of what a program said last that are kept."""
+_OUTPUT = 1 << 20
+"""Bytes of its output that are kept, the last ones."""
+_LOOK = 0.05
+"""Seconds between two looks at whether it has ended."""
+_DYING = 10.0
+"""Seconds that it may take to go when it is killed: one that waits for a
+device in the kernel goes when the device answers, and perhaps never."""
 
 
 def run(
@@ -37,12 +48,16 @@ def run(
     except OSError as error:
         return f"{command[0]}: {error.strerror or error}", ""
     try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+        output = _read(process, time.monotonic() + seconds)
+    except TimeoutError:
+        problem = f"{command[0]}: not done after {seconds:g} seconds"
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return f"{command[0]}: not done after {seconds:g} seconds", ""
+        try:
+            process.wait(_DYING)
+        except subprocess.TimeoutExpired:
+            problem += f", and process {process.pid} cannot be killed"
+        return problem, ""
     text = output.decode("utf-8", "replace").strip()
     if process.returncode:
         lines = text.splitlines()
@@ -51,22 +66,53 @@ def run(
     return None, text
 
 
+def _read(process: "subprocess.Popen[bytes]", until: float) -> bytes:
+    """Read what a program prints until it ends.
+
+    What it has started may go on, and keep its output open: that is not
+    waited for.
+
+    :param until: of time.monotonic().
+    :returns: the end of its output.
+    :raises TimeoutError: it has not ended.
+    """
+    output = b""
+    pipe: IO[bytes] | None = process.stdout
+    assert pipe is not None
+    with pipe:
+        polled = select.poll()
+        polled.register(pipe, select.POLLIN)
+        is_open = True
+        while True:
+            has_ended = process.poll() is not None
+            is_late = time.monotonic() >= until
+            if is_late and not has_ended:
+                raise TimeoutError
+            # It can have printed something after the last look.
+            wait = 0.0 if has_ended else _LOOK
+            if not is_open:
+                time.sleep(wait)
+            elif polled.poll(wait * 1000):
+                data = os.read(pipe.fileno(), 1 << 16)
+                is_open = bool(data)
+                output = (output + data)[-_OUTPUT:]
+                if not is_late:
+                    continue
+            if has_ended:
+                return output
+
+
 def run_all(
     directory: str, environment: Mapping[str, str], seconds: float
 ) -> str | None:
     """Run the executable files of a directory in the order of their names.
-
-    Hidden files, backups (``~``) and files that are not executable are left
-    out, as by run-parts(8).
 
     :param seconds: for each of them.
     :returns: what is wrong with the first that failed, or that anybody else
         than its owner could have written; None if all is well.
     """
     try:
-        paths = list(_executables(directory))
-    except FileNotFoundError:
-        return None
+        paths = run_parts.list_programs(directory)
     except OSError as error:
         return f"{directory}: {error.strerror or error}"
     for path in paths:
@@ -76,15 +122,6 @@ def run_all(
         if problem:
             return problem
     return None
-
-
-def _executables(directory: str) -> Iterator[str]:
-    for name in sorted(os.listdir(directory)):
-        path = os.path.join(directory, name)
-        if name.startswith(".") or name.endswith("~"):
-            continue
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            yield path
 
 
 def _unsafe(path: str) -> str | None:

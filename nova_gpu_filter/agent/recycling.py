@@ -81,5 +81,10 @@ class Recycler:
         )
         if passed and self._reservations.offer(provider):
             self._transitions.move(
-                passed, Event.GIVE_BACK, "clean, and offered again", AGENT
+                passed,
+                Event.GIVE_BACK,
+                "reset and offered again, its memory was not cleared"
+                if result.keeps_memory
+                else "clean, and offered again",
+                AGENT,
             )

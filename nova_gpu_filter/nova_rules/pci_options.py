@@ -53,6 +53,10 @@ class PciOptions:
     """``[libvirt]live_migration_permit_post_copy``."""
     fabric_manager: str = ""
     """``[gpu_agent]fabric_manager``."""
+    gpu_admin_tools: str = ""
+    """``[gpu_agent]gpu_admin_tools``."""
+    hooks: str = ""
+    """``[gpu_agent]hooks``; empty: it was not read."""
     mdev_groups: tuple[mdev_options.MdevGroup, ...] = ()
     """``[devices]enabled_mdev_types``, in their order."""
 
@@ -73,9 +77,12 @@ def read(*paths: str) -> PciOptions:
         cfg.BoolOpt("live_migration_permit_post_copy", default=False),
         group="libvirt",
     )
-    conf.register_opt(
-        cfg.StrOpt("fabric_manager", default=""), group="gpu_agent"
-    )
+    for name, default in (
+        ("fabric_manager", ""),
+        ("gpu_admin_tools", ""),
+        ("hooks", "/etc/nova-gpu-agent"),
+    ):
+        conf.register_opt(cfg.StrOpt(name, default=default), group="gpu_agent")
     mdev_options.register(conf)
     with conf_files.reading(conf, paths):
         return PciOptions(
@@ -86,4 +93,6 @@ def read(*paths: str) -> PciOptions:
             permits_post_copy=conf.libvirt.live_migration_permit_post_copy,
             mdev_groups=mdev_options.read(conf),
             fabric_manager=conf.gpu_agent.fabric_manager,
+            gpu_admin_tools=conf.gpu_agent.gpu_admin_tools,
+            hooks=conf.gpu_agent.hooks,
         )

@@ -171,6 +171,7 @@ RTX_AUDIO = Model(
     "10de:10f7", 0x0403, player="intel-hda", driver="snd_hda_intel"
 )
 MI300X = Model("1002:74a1", 0x1200, bar=16 * GIB)
+MI300X_MEMORY = Model("1002:74a1", 0x1200, bar=MIB)
 FLEX = Model("8086:56c0", 0x0380, bar=2 * GIB)
 CONSOLE = Model("1a03:2000", 0x0300, bar=16 * MIB)
 CONNECTX = Model("15b3:1021", 0x0207, bar=32 * MIB)
@@ -419,6 +420,24 @@ HGX_NODE = Machine(
     ),
     links=(("PHB", " ".join(f"gpu{n}" for n in range(8))),),
     memory_mib=1500,
+    is_networked=True,
+)
+
+MEMORY = Machine(
+    "memory",
+    # Two GPUs with memory that outlives guests: one of NVIDIA, and one that
+    # its tool does not know.
+    roots=(
+        Root(
+            (
+                Ports(
+                    (_one("gpu0", H100_DMA), _one("gpu1", MI300X_MEMORY)),
+                ),
+            )
+        ),
+    ),
+    links=(("PHB", "gpu0 gpu1"),),
+    memory_mib=1200,
     is_networked=True,
 )
 

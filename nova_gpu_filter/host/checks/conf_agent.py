@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether somebody gives back the devices that Nova reserves for one use.
+"""Whether somebody gives back the devices that Nova reserves for one use, and
+clears their memory.
 
 With the tag ``one_time_use`` nova-compute reserves a device when it gives it
 to a server, and never clears that (``_handle_one_time_use`` of
@@ -9,9 +10,11 @@ nova/compute/pci_placement_translator.py).
 
 from collections.abc import Iterator
 import contextlib
+import os
 import socket
 from typing import Final
 
+from nova_gpu_filter.host import run_parts
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -50,6 +53,8 @@ def check(
                 spec.tag("one_time_use") for spec in device_spec.parse(text)
             ):
                 yield _finding(options, text, is_running)
+                if is_running:
+                    yield from _check_memory(options)
                 return
 
 
@@ -82,5 +87,38 @@ def _finding(
             "pip install 'nova-gpu-filter[agent]'",
             "nova-gpu-agent unit > /etc/systemd/system/nova-gpu-agent.service",
             "systemctl enable --now nova-gpu-agent",
+        ),
+    )
+
+
+def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
+    """Check that something clears memory; a reset need not."""
+    places = [
+        os.path.join(options.hooks, name) for name in ("before.d", "after.d")
+    ]
+    if options.gpu_admin_tools:
+        return
+    try:
+        if any(map(run_parts.list_programs, places)):
+            return
+    except OSError:
+        # It is for root only, or each cleaning says what is wrong with it.
+        return
+    yield Finding(
+        Severity.WARNING,
+        "agent",
+        "a server can read what the one before has left in the memory of its"
+        " device: nova-gpu-agent resets devices, and nothing clears their"
+        " memory",
+        evidence=(
+            Evidence(options.source, "[gpu_agent]gpu_admin_tools is not set"),
+            *(Evidence(place, "no executable files") for place in places),
+        ),
+        cures=(
+            "# set [gpu_agent]gpu_admin_tools to the path of"
+            " nvidia_gpu_tools.py of NVIDIA's gpu-admin-tools, for GPUs that"
+            " rest on vfio-pci",
+            f"# or put a program that clears the memory into {places[0]}",
+            "# or leave it so, where all servers are of one project",
         ),
     )

@@ -263,6 +263,51 @@ def test_memory_that_cannot_be_cleared_is_a_problem(cleaner, tmp_path, text):
     assert problem.startswith(tool)
 
 
+# cli/per_gpu.py and cli/per_device.py of gpu-admin-tools v2025.10.20: both end
+# with 0.
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Clearing memory not supported on GPU 0000:85:00.0 K2 0x11bf",
+        "Cannot reset the GPU with SBR as the upstream bridge is not"
+        " accessible",
+    ],
+)
+def test_what_the_tool_logs_as_an_error_is_a_problem(
+    cleaner, tmp_path, message
+):
+    tool = _program(
+        tmp_path / "tool",
+        "#!/bin/sh\n"
+        "echo '2025-10-20,10:00:00.123 INFO     Selected GPU'\n"
+        f"echo '2025-10-20,10:00:00.456 ERROR    {message}' >&2\n"
+        "echo '2025-10-20,10:00:00.789 WARNING  more'\n",
+    )
+    result = cleaner(gpu_admin_tools=tool).clean(RECORD, (), False)
+    assert result.problem == f"{tool}: {message}"
+
+
+def test_a_device_whose_memory_nothing_has_cleared_says_so(
+    host, cleaner, tmp_path
+):
+    def keeps_memory(is_shared=False, **changes):
+        result = cleaner(**changes).clean(RECORD, (), is_shared)
+        assert result.problem is None
+        return result.keeps_memory
+
+    tool = _program(tmp_path / "tool", "#!/bin/sh\n")
+    assert keeps_memory()
+    assert not keeps_memory(is_shared=True)
+    assert not keeps_memory(gpu_admin_tools=tool)
+    # Which leaves GPUs alone that the host uses.
+    _bind(host, "nvidia")
+    assert keeps_memory(gpu_admin_tools=tool)
+    (tmp_path / "hooks" / "before.d").mkdir(parents=True, mode=0o755)
+    assert keeps_memory()
+    _program(tmp_path / "hooks" / "before.d" / "clear", "#!/bin/sh\n")
+    assert not keeps_memory()
+
+
 def _bind(host, driver):
     host.remove(f"{place(GPU)}/driver")
     host.mkdir(f"/sys/bus/pci/drivers/{driver}")

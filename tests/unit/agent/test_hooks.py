@@ -85,3 +85,38 @@ def test_what_cannot_be_started_is_a_problem(tmp_path):
     hook = _hook(tmp_path / "before.d", "1", "")
     hook.write_text("#!/no/such/shell\n")
     assert "No such file" in _run(tmp_path / "before.d")
+
+
+def test_what_a_hook_leaves_running_is_not_waited_for(tmp_path):
+    place = tmp_path / "before.d"
+    # It has the output of the hook, and is in no group of its.
+    _hook(place, "1", "setsid sleep 20 & echo done")
+    began = time.monotonic()
+    assert _run(place, 10.0) is None
+    assert time.monotonic() - began < 5
+    _hook(place, "1", "setsid sleep 20 & sleep 20")
+    assert _run(place, 0.5) == f"{place}/1: not done after 0.5 seconds"
+    assert time.monotonic() - began < 15
+
+
+def test_a_program_that_cannot_be_killed_is_given_up(tmp_path, monkeypatch):
+    # As one that waits in the kernel for a device that does not answer.
+    monkeypatch.setattr("os.killpg", lambda pid, number: None)
+    monkeypatch.setattr(hooks, "_DYING", 0.1)
+    place = tmp_path / "before.d"
+    _hook(place, "1", "exec sleep 2")
+    assert " cannot be killed" in _run(place, 0.2)
+
+
+def test_of_a_flood_the_end_is_kept(monkeypatch):
+    monkeypatch.setattr(hooks, "_OUTPUT", 1000)
+    text = "head -c 3000000 /dev/zero; echo; echo last; exit 3"
+    problem, said = hooks.run(("/bin/sh", "-c", text), 20.0)
+    assert problem == "/bin/sh: ended with 3: last"
+    assert len(said) == 1000 - 1
+
+
+def test_bytes_that_are_no_text_are_shown_as_such(tmp_path):
+    place = tmp_path / "before.d"
+    _hook(place, "1", r"printf '\377\000\033[31m\200'; exit 1")
+    assert _run(place).startswith(f"{place}/1: ended with 1: ")

@@ -21,8 +21,10 @@ from nova_gpu_filter.nova_rules import pci_options
 ONCE = '{"vendor_id": "10de", "one_time_use": "true"}'
 
 
-def _check(*specs, is_running=False):
-    options = pci_options.PciOptions("nova.conf", specs, (), True)
+def _check(*specs, is_running=False, **more):
+    options = pci_options.PciOptions(
+        "nova.conf", specs, (), True, **{"gpu_admin_tools": "/tool", **more}
+    )
     return list(conf_agent.check(options, is_running))
 
 
@@ -77,3 +79,38 @@ def test_a_socket_counts_when_a_process_listens_on_it(tmp_path):
 def test_the_socket_is_that_of_the_option():
     [option] = [o for o in gpu_agent.gpu_agent_opts if o.name == "socket"]
     assert option.default == conf_agent.SOCKET
+
+
+def test_an_agent_that_clears_no_memory_is_found(tmp_path):
+    def find(**more):
+        more = {"gpu_admin_tools": "", "hooks": str(tmp_path), **more}
+        return _check(ONCE, **more)
+
+    assert len(find()) == 1
+    _, found = find(is_running=True)
+    assert found.severity is Severity.WARNING
+    assert "nothing clears their memory" in found.summary
+    assert f"{tmp_path}/before.d" in found.cures[1]
+    assert len(find(is_running=True, gpu_admin_tools="/tool")) == 1
+    for name in ("before.d", "after.d"):
+        hook = tmp_path / name / "clear"
+        hook.parent.mkdir()
+        hook.write_text("#!/bin/sh\n")
+        assert len(find(is_running=True)) == 2
+        hook.chmod(0o755)
+        assert len(find(is_running=True)) == 1
+        hook.unlink()
+    # Each cleaning says what is wrong with it.
+    (tmp_path / "file").write_text("")
+    assert len(find(is_running=True, hooks=str(tmp_path / "file"))) == 1
+
+
+def test_options_of_the_agent_are_read_as_it_reads_them(tmp_path):
+    path = tmp_path / "nova.conf"
+    path.write_text("")
+    defaults = {one.name: one.default for one in gpu_agent.gpu_agent_opts}
+    for text in ("", "[gpu_agent]\nhooks=/h\ngpu_admin_tools=/t\n"):
+        path.write_text(text)
+        found = pci_options.read(str(path))
+        for name, other in (("hooks", "/h"), ("gpu_admin_tools", "/t")):
+            assert getattr(found, name) == (other if text else defaults[name])
