@@ -28,7 +28,7 @@ class NoProvider(AgentError):
 
 
 class LedgerUnusable(AgentError):
-    """The file of the ledger cannot be made, or not be written."""
+    """The file of the ledger cannot be made, read or written."""
 
     message = (
         "[gpu_agent]ledger = %(path)s: %(error)s; no device can be cleaned"

@@ -73,6 +73,8 @@ class Keeper:
         self._transitions = transitions.Transitions(ledger, clock)
         self._lock = self._transitions.lock
         self._cleaning: set[str] = set()
+        self._unwritten: set[str] = set()
+        """Devices that were reserved when the ledger could not be written."""
         self._errors = error_counters.ErrorCounters(
             bus, settings.corrected_errors
         )
@@ -101,26 +103,31 @@ class Keeper:
         :returns: whether everything could be read and written.
         """
         with self._lock:
-            # The ledger says it, whether Placement answers or not.
-            self._quarantine_suspects()
             try:
+                # The ledger says it, whether Placement answers or not.
+                self._quarantine_suspects()
                 self._providers = self._read_providers()
                 holders = self._domains.read_holders()
                 dead = self._bus.find_dead(
                     set(self._providers) - self._cleaning
                 )
             except exception.GpuFilterError as error:
-                if self.blind != str(error):
-                    LOG.warning("Nothing is changed: %s", error)
-                self.blind = str(error)
+                self._set_blind(str(error))
+                return False
+            done = []
+            problem = None
+            for provider in self._providers.values():
+                try:
+                    done.append(self._follow(provider, holders, dead))
+                except errors.LedgerUnusable as error:
+                    problem = str(error)
+                    self._reserve_unwritten(provider, holders)
+            if problem is not None:
+                self._set_blind(problem)
                 return False
             if self.blind is not None:
-                LOG.info("Placement, libvirt and sysfs have been read")
+                LOG.info("Placement, libvirt, sysfs and the ledger are there")
             self.blind = None
-            done = [
-                self._follow(provider, holders, dead)
-                for provider in self._providers.values()
-            ]
             # Those of which this pass has made the first record.
             for address, reason in self._quarantine_suspects():
                 LOG.error(
@@ -140,6 +147,30 @@ class Keeper:
         for one in waiting:
             self._submit(lambda provider=one: self._clean(provider))  # type: ignore[misc]
         return all(done)
+
+    def _set_blind(self, why: str) -> None:
+        if self.blind != why:
+            LOG.warning("Nothing is changed: %s", why)
+        self.blind = why
+
+    def _reserve_unwritten(
+        self, provider: providers_lib.Provider, holders: Mapping[str, str]
+    ) -> None:
+        """Have nobody get a device of which a change cannot be written down.
+
+        It is offered again when that can be written, and it was cleaned.
+        """
+        is_held = provider.address in holders or bool(provider.consumers)
+        if provider.inventory.is_reserved or (
+            is_held and not self._settings.reserve_in_use
+        ):
+            return
+        try:
+            self._placement.reserve(provider.uuid)
+        except exception.GpuFilterError as error:
+            LOG.warning("Device %s: %s", provider.address, error)
+        else:
+            self._unwritten.add(provider.address)
 
     def _read_providers(self) -> dict[str, providers_lib.Provider]:
         known = self._ledger.records()
@@ -177,6 +208,12 @@ class Keeper:
             and not observation.is_marked
         ):
             # What was read of Placement may be from before it was offered.
+            if record is not None and record.state in (
+                State.RELEASED,
+                State.CLEANING,
+            ):
+                # Its provider may have been made anew, or was changed.
+                return self._reservations.write(provider, record)
             return True
         if record is None:
             record = states.make_first_record(
@@ -206,6 +243,7 @@ class Keeper:
                 record, step.event, step.reason, step.by, step.owner
             )
         record = self._watch_errors(record)
+        self._unwritten.discard(address)
         return self._reservations.write(provider, record)
 
     def _observe(
@@ -229,7 +267,9 @@ class Keeper:
             is_reserved=provider.inventory.is_reserved,
             is_marked=is_marked,
             is_present=address not in dead,
-            is_one_time_use=provider.is_one_time_use,
+            # What is reserved was used: by Nova, or since it was.
+            is_one_time_use=provider.is_one_time_use
+            or address in self._unwritten,
             doubt=self._reservations.find_doubt(provider),
         )
 

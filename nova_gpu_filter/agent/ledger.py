@@ -146,12 +146,18 @@ class Ledger:
             self._db.close()
 
     def records(self) -> dict[str, states.Record]:
-        """Read all records, by address."""
-        with self._lock:
-            return {record.address: record for record in _read(self._db)}
+        """Read all records, by address.
+
+        :raises LedgerUnusable: it cannot be read.
+        """
+        with self._reading() as db:
+            return {record.address: record for record in _read(db)}
 
     def get(self, address: str) -> states.Record | None:
-        """Read the record of a device."""
+        """Read the record of a device.
+
+        :raises LedgerUnusable: it cannot be read.
+        """
         return self.records().get(address)
 
     def change(self, record: states.Record) -> None:
@@ -183,9 +189,12 @@ class Ledger:
             db.execute("DELETE FROM devices WHERE address = ?", (address,))
 
     def history(self, address: str) -> tuple[states.Record, ...]:
-        """Read the changes of a device, the last one first."""
-        with self._lock:
-            rows = self._db.execute(
+        """Read the changes of a device, the last one first.
+
+        :raises LedgerUnusable: it cannot be read.
+        """
+        with self._reading() as db:
+            rows = db.execute(
                 "SELECT address, state, reason, since, by, owner FROM history"
                 " WHERE address = ? ORDER BY number DESC",
                 (address,),
@@ -193,9 +202,12 @@ class Ledger:
         return tuple(_record((*row, "")) for row in rows)
 
     def partitions(self) -> dict[int, owning.Ownership]:
-        """Read which partitions guests own, by their ids."""
-        with self._lock:
-            return {row.id: row for row in _read_partitions(self._db)}
+        """Read which partitions guests own, by their ids.
+
+        :raises LedgerUnusable: it cannot be read.
+        """
+        with self._reading() as db:
+            return {row.id: row for row in _read_partitions(db)}
 
     def own(self, row: owning.Ownership) -> None:
         """Write who owns a partition.
@@ -218,9 +230,12 @@ class Ledger:
             db.execute("DELETE FROM partitions WHERE id = ?", (id_,))
 
     def suspects(self) -> dict[str, str]:
-        """Read devices that are to be quarantined: address -> why."""
-        with self._lock:
-            rows = self._db.execute("SELECT address, reason FROM suspects")
+        """Read devices that are to be quarantined: address -> why.
+
+        :raises LedgerUnusable: it cannot be read.
+        """
+        with self._reading() as db:
+            rows = db.execute("SELECT address, reason FROM suspects")
             return dict(rows.fetchall())
 
     def suspect(self, addresses: Iterable[str], reason: str) -> None:
@@ -243,13 +258,25 @@ class Ledger:
             db.execute("DELETE FROM suspects WHERE address = ?", (address,))
 
     @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise errors.LedgerUnusable(
+                    path=self.path, error=error
+                ) from error
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # SQLite has ended it itself where the disk is full.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -2,7 +2,9 @@
 
 """The agent between Placement, libvirt and sysfs."""
 
+import dataclasses
 import pathlib
+import uuid
 
 import pytest
 
@@ -387,3 +389,108 @@ def test_a_provider_that_is_made_anew_is_reserved_again(world):
     assert world.state(GPU) is State.QUARANTINED
     # It may have been used in between.
     assert world.resets[OTHER] == 2
+
+
+def _set_writable(world, is_writable):
+    # SQLite answers as for a file system that is mounted read-only.
+    world.ledger._db.execute(
+        f"PRAGMA query_only = {'OFF' if is_writable else 'ON'}"
+    )
+
+
+@pytest.mark.parametrize("is_back_in_use", [True, False])
+def test_what_cannot_be_written_down_is_not_given_away_dirty(
+    world, is_back_in_use
+):
+    _set_writable(world, False)
+    world.run()
+    # There was nothing to write.
+    assert world.keeper.blind is None
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run(2)
+    assert "readonly" in world.keeper.blind
+    if is_back_in_use:
+        _set_writable(world, True)
+        world.run()
+        assert world.state(GPU) is State.IN_USE
+        _set_writable(world, False)
+    world.delete(GPU)
+    world.run(2)
+    assert world.offered() == {OTHER}
+    world.check()
+    _set_writable(world, True)
+    world.run(2)
+    assert world.keeper.blind is None
+    assert world.state(GPU) is State.FREE
+    assert world.resets[GPU] == 2
+    world.check_settled()
+
+
+def test_a_use_between_two_passes_that_cannot_be_written_is_no_loss(world):
+    _set_writable(world, False)
+    world.claim(GPU)
+    world.boot(GPU)
+    world.delete(GPU)
+    world.run(2)
+    assert world.offered() == {OTHER}
+    _set_writable(world, True)
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    world.check_settled()
+
+
+def test_a_disk_that_is_full_is_one_line(world):
+    [(pages,)] = world.ledger._db.execute("PRAGMA page_count")
+    world.ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    record = dataclasses.replace(world.ledger.get(GPU), reason="x" * 100000)
+    with pytest.raises(errors.LedgerUnusable, match="full"):
+        world.ledger.change(record)
+    # What was written stays, and is read.
+    assert world.state(GPU) is State.FREE
+
+
+def test_a_provider_that_is_made_anew_while_its_device_is_cleaned(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.delete(GPU)
+    reset = world.bus.reset
+
+    def make_anew(address, held):
+        # Nova's does not keep its UUID.
+        old, new = world.uuid(address), str(uuid.uuid4())
+        world.uuids[address] = new
+        path = f"/resource_providers/{old}"
+        body = {
+            "uuid": new,
+            "name": f"{worlds.HOST}_{address.upper()}",
+            "parent_provider_uuid": world.get(path)["parent_provider_uuid"],
+        }
+        traits = world.get(f"{path}/traits")["traits"]
+        world.placement.stock(path, method="DELETE")
+        world.placement.stock("/resource_providers", method="POST", body=body)
+        path = f"/resource_providers/{new}"
+        for what, value in (
+            ("inventories", {worlds.CLASS: {"total": 1}}),
+            ("traits", traits),
+        ):
+            generation = world.get(path)["generation"]
+            world.placement.stock(
+                f"{path}/{what}",
+                method="PUT",
+                body={
+                    what: value,
+                    "resource_provider_generation": generation,
+                },
+            )
+        assert address in world.offered()
+        world.bus.reset = reset
+        world.keeper.run_once()
+        assert address not in world.offered()
+        return reset(address, held)
+
+    world.bus.reset = make_anew
+    world.run(3)
+    assert world.state(GPU) is State.FREE
+    world.check_settled()

@@ -100,6 +100,7 @@ class World:
         self.queue = []
         self.clock = random.Random(7)
         self.places = {}
+        self.uuids = {}
         self.make_providers()
         self.start_agent()
 
@@ -124,7 +125,9 @@ class World:
 
     def uuid(self, address):
         """Return the UUID of a device's provider."""
-        return service.provider_uuid(f"{HOST}_{address.upper()}")
+        return self.uuids.get(address) or service.provider_uuid(
+            f"{HOST}_{address.upper()}"
+        )
 
     def offered(self):
         """Ask Placement which devices a server could get."""
