@@ -6,7 +6,9 @@ Sources: NVIDIA's Fabric Manager User Guide ("FABRIC_MODE", "NVLink Subnet
 Manager"); NVIDIA/gpu-operator#544 and akash-network/website#632 ("fabric
 manager NVIDIA GPU driver interface version 550.127.05 don't match with driver
 version 550.120": it does not start); siderolabs/extensions#717 (without NVLSM
-no NVLinks from B200 on).
+no NVLinks from B200 on); NVIDIA/gpu-driver-container#909 (GPUs with NVLink 5
+"require the GPUs to be reset after Fabric Manager is started up with
+FABRIC_MODE=1", which clears partitions of an earlier run).
 """
 
 from collections.abc import Iterator
@@ -57,6 +59,8 @@ def check(context: Context) -> Iterator[Finding]:
         return
     yield from _check_mode(context, mode(text))
     yield from _check_version(context)
+    if by_nics and mode(text) == SHARED:
+        yield _ask_for_reset(context)
     if by_nics and context.packages.lacks_nvlsm:
         yield Finding(
             Severity.WARNING,
@@ -102,6 +106,46 @@ def _check_mode(context: Context, number: int) -> Iterator[Finding]:
             ),
             cures=change,
         )
+
+
+def _ask_for_reset(context: Context) -> Finding:
+    """Say what boards with NVLink 5 need; no file tells whether it was done.
+
+    These are the boards whose NVSwitches are reached by network cards.
+    """
+    gpus = [
+        gpu
+        for gpu in context.host.gpus
+        if any(
+            board.manages_switches_by_nics
+            for board in baseboards.list_boards(gpu)
+        )
+    ]
+    away = [gpu for gpu in gpus if gpu.driver in drivers.VFIO_DRIVERS]
+    unreached = (
+        f" nvidia-smi does not reach the {len(away)} of {len(gpus)} GPUs that"
+        " rest on vfio-pci."
+        if away
+        else ""
+    )
+    return Finding(
+        Severity.NOTE,
+        CHECK,
+        "GPUs with NVLink 5 have to be reset each time after Fabric Manager"
+        " has started in the mode for shared NVSwitch, or partitions of an"
+        f" earlier start may stay in them.{unreached} Whether that is done"
+        " cannot be read from this host, and nova-gpu-agent does not do it",
+        evidence=(
+            Evidence(CONFIG, f"FABRIC_MODE={SHARED}"),
+            *map(show_driver, gpus),
+        ),
+        cures=(
+            "# when the host starts: after nvidia-fabricmanager, before any"
+            " partition is activated, and while all GPUs are bound to nvidia;"
+            " those that rest on vfio-pci are bound to it after this",
+            "nvidia-smi -r",
+        ),
+    )
 
 
 def _check_version(context: Context) -> Iterator[Finding]:

@@ -175,7 +175,9 @@ def test_fabric_manager_is_needed_without_nvswitches_on_pci(
         host.remove(CONFIG)
     else:
         host.write(CONFIG, text)
-    assert [one[0] for one in findings(host, "fabric-manager")] == [severity]
+    found = [one[0] for one in findings(host, "fabric-manager")]
+    # With FABRIC_MODE=1 there is something to do at each start, too.
+    assert [one for one in found if one is not Severity.NOTE] == [severity]
 
 
 def test_the_managers_of_nvswitches_may_be_given_to_the_guest_of_all(build):

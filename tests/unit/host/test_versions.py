@@ -168,7 +168,9 @@ def test_post_copy_and_the_tag_exclude_each_other(check, tag, permit, is_told):
 
 def of_fabric_manager(found):
     return [
-        one for one in found if "Fabric Manager" in one[1] and one[0] != "ok"
+        one
+        for one in found
+        if "Fabric Manager" in one[1] and one[0] not in ("ok", "note")
     ]
 
 
@@ -206,6 +208,29 @@ def test_boards_whose_switches_are_no_pci_devices_need_nvlsm(check):
 
 def test_older_boards_need_no_nvlsm(check):
     assert of_fabric_manager(check("hgx_h100", MANAGER)) == []
+
+
+RESET = "GPUs with NVLink 5 have to be reset"
+
+
+@pytest.mark.parametrize(
+    ("machine", "mode", "is_told"),
+    [
+        ("hgx_b200", 1, True),
+        # Nobody gives them away.
+        ("hgx_b200", 0, False),
+        # No source says so of vGPUs, or of other boards.
+        ("hgx_b200", 2, False),
+        ("hgx_h100", 1, False),
+        ("gb200_tray", 1, False),
+    ],
+)
+def test_gpus_with_nvlink_5_have_to_be_reset(check, machine, mode, is_told):
+    found = check(machine, {CONFIG: f"FABRIC_MODE={mode}\n"})
+    told = [one for one in found if RESET in one[1]]
+    assert [one[0] for one in told] == ["note"] * is_told
+    # Those of this host rest on vfio-pci.
+    assert all("does not reach the 8 of 8 GPUs" in one[1] for one in told)
 
 
 @pytest.mark.parametrize("machine", ["hgx_h100", "hgx_b200"])
