@@ -296,9 +296,10 @@ def _partitions(hosts, whole):
     [(40, 5, 20), (8, 1, int(os.environ.get("FUZZ_EXAMPLES", "200")))],
 )
 def test_the_only_whole_partition_is_within_the_limit(
-    placement, hosts, limit, runs
+    placement, record_property, hosts, limit, runs
 ):
     """What gpu:link=fabric finds among many hosts, whatever the request."""
+    record_property("inputs", runs)
     whole = hosts // 2 - 1
     placement.replace_providers(_partitions(hosts, whole))
     sets = [
