@@ -12,6 +12,7 @@ PARTS = {
     "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
     "placement": "the Placement extension against stock Placement",
     "full_hosts": "the Placement extension where hosts have no VCPU left",
+    "questions": "random questions to the Placement extension and to stock",
     "scenarios": "servers accepted, links and fragmentation, beside stock",
     "e2e": "select_destinations end to end, ours and stock",
     "commands": "openstack gpu beside the client's own start",

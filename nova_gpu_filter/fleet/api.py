@@ -14,6 +14,7 @@ from typing import TypeVar
 from keystoneauth1 import exceptions as ksa_exceptions
 
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import forms
 
 Get: TypeAlias = Callable[[str], Any]
 """Asks a service for a path; returns the JSON object of the answer.
@@ -39,6 +40,8 @@ WORKERS: Final = 8
 """Requests at once. As many as the workers of a small control plane, so that
 a status command does not keep the scheduler waiting."""
 
+_NO_JSON: Final = (ValueError, RecursionError)
+"""What is raised for a text that is no JSON, or nested too deeply."""
 _WITHOUT_ANSWER: Final = frozenset({201, 204})
 """What was made or deleted, of which nothing more is said."""
 
@@ -112,15 +115,20 @@ class _Answer(dict[str, Any]):
     ) -> None:
         """Read it.
 
-        :raises Failed: it is no JSON object.
+        :raises Failed: it is no JSON object, or has not the form of the
+            answers of that service.
         """
         self._what = {"service": service, "method": method, "path": path}
         try:
             found = response.json()
-        except ValueError as exc:
+        except _NO_JSON as exc:
             raise self._failed("the answer is no JSON") from exc
         if not isinstance(found, dict):
             raise self._failed("the answer is no JSON object")
+        try:
+            forms.check(service, path, found)
+        except forms.Wrong as exc:
+            raise self._failed(f"in the answer {exc}") from exc
         super().__init__(found)
 
     def __missing__(self, key: str) -> Any:
@@ -175,7 +183,7 @@ def _read_detail(response: Any) -> str:
     """Find what the service says, in the form of Placement or of Nova."""
     try:
         body = response.json()
-    except ValueError:
+    except _NO_JSON:
         body = None
     if isinstance(body, dict):
         found = body.get("errors")

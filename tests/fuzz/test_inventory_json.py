@@ -82,6 +82,13 @@ def change(document, place, value):
     document[place[-1]] = value
 
 
+def remove(document, place):
+    """Remove what is at a place, which is there."""
+    for key in place[:-1]:
+        document = document[key]
+    del document[place[-1]]
+
+
 def check(document, directory, command):
     path = pathlib.Path(directory) / "inventory.json"
     path.write_text(json.dumps(document))

@@ -50,7 +50,12 @@ class _Glance:
                 "hw_machine_type": "q35",
             },
             "/images/bad": {"hw_machine_type": "pc"},
-            "/images": {"images": [{"name": "good"}, {"name": "bad"}]},
+            "/images": {
+                "images": [
+                    {"id": "1", "name": "good"},
+                    {"id": "2", "name": "bad"},
+                ]
+            },
         }.get(path)
         if properties is None:
             return adapters.Response(

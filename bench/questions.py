@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Random questions to the Placement extension, beside stock Placement.
+
+What a flavor can ask for, plausible or not: whatever it is, we should not take
+more than twice the time and memory of stock Placement that is limited and
+tuned as its help texts advise.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import gc
+import logging
+import random
+import signal
+import statistics
+import sys
+import time
+import tracemalloc
+from typing import Any
+
+from bench import placement
+from bench import report
+
+GPU = placement.RESOURCE_CLASS
+NIC = "CUSTOM_NIC"
+TRAITS = ("CUSTOM_FAST", "CUSTOM_RED")
+AGGREGATES = tuple(
+    f"aaaaaaaa-0000-4000-8000-00000000000{number}" for number in (1, 2)
+)
+GOAL = 2.0
+SMALL_MS = 20.0
+"""Where an answer takes no longer, a ratio says nothing."""
+PATIENCE_S = 30
+"""Processor time that one answer of stock Placement may take."""
+SEED = 16
+
+
+def run(full: bool) -> report.Report:
+    """Ask each of several clouds some questions.
+
+    :param full: 500 questions in all in the place of 50.
+    """
+    result = report.Report(
+        "Placement, random questions: ours / stock in processor time and peak"
+        " of allocated memory",
+        {
+            "cloud": "cloud",
+            "questions": "questions",
+            "composed": "composed",
+            "stopped": "stock stopped",
+            "median_ratio": "median",
+            "p99_ratio": "p99",
+            "worst_ratio": "worst",
+            "worst_ours_ms": "ours, ms",
+            "worst_stock_ms": "stock, ms",
+            "most_ms": "most ms more",
+            "memory_median": "memory, median",
+            "memory_p99": "p99",
+            "memory_worst": "worst",
+            "memory_worst_ours_mb": "ours, MB",
+            "memory_worst_stock_mb": "stock, MB",
+            "goal_met": "met",
+        },
+        notes=(
+            "stock: tuned for wide provider trees, 1,000 candidates,"
+            " breadth-first; ours has the same options. worst: the greatest",
+            "ratio of one question, with its two times, or amounts of memory."
+            " most ms more: the greatest difference.",
+            f"stock stopped: took over {PATIENCE_S} s, and is not compared."
+            f" met: no ratio is above {GOAL:.0f}, but for questions that take"
+            f" us less than {SMALL_MS:.0f} ms.",
+        ),
+    )
+    logging.disable(logging.WARNING)
+    try:
+        for name, providers in CLOUDS.items():
+            _measure(name, list(providers()), 100 if full else 10, result)
+    finally:
+        logging.disable(logging.NOTSET)
+    return result
+
+
+def _measure(
+    name: str, providers: list[Any], number: int, result: report.Report
+) -> None:
+    from tests.functional.placement import service
+
+    rng = random.Random(f"{SEED} {name}")
+    times: list[tuple[float, float, str]] = []
+    peaks: list[tuple[float, float, str]] = []
+    composed = stopped = 0
+    with service.Placement(placement.TUNED) as running:
+        running.replace_providers(providers)
+        for trait in TRAITS:
+            running.create_trait(trait)
+        for ask in (running.stock, running.ours):
+            ask(f"/allocation_candidates?resources={GPU}:1")
+        for _ in range(number):
+            query = _draw_query(rng)
+            stock = _ask(running.stock, query)
+            if stock is None:
+                stopped += 1
+                continue
+            stock_ms, stock_mb, stock_answer = stock
+            ours = _ask(running.ours, query)
+            if ours is None:
+                result.errors.append(f"{name}: only ours was stopped: {query}")
+                continue
+            ours_ms, ours_mb, answer = ours
+            if answer.status != stock_answer.status:
+                result.errors.append(f"{name}: {answer.status} for {query}")
+            composed += answer.is_composed
+            times.append((ours_ms, stock_ms, query))
+            peaks.append((ours_mb, stock_mb, query))
+            if sys.stderr.isatty():
+                print(f"\r{name}: {len(times)}\033[K", end="", file=sys.stderr)
+    worst = max(times, key=_divide)
+    most = max(times, key=lambda one: one[0] - one[1])
+    memory_worst = max(peaks, key=_divide)
+    result.rows.append(
+        {
+            "cloud": name,
+            "questions": len(times),
+            "composed": composed,
+            "stopped": stopped,
+            "median_ratio": statistics.median(map(_divide, times)),
+            "p99_ratio": _find_p99(map(_divide, times)),
+            "worst_ratio": _divide(worst),
+            "worst_ours_ms": worst[0],
+            "worst_stock_ms": worst[1],
+            "worst_query": worst[2],
+            "most_ms": most[0] - most[1],
+            "most_query": most[2],
+            "memory_median": statistics.median(map(_divide, peaks)),
+            "memory_p99": _find_p99(map(_divide, peaks)),
+            "memory_worst": _divide(memory_worst),
+            "memory_worst_ours_mb": memory_worst[0],
+            "memory_worst_stock_mb": memory_worst[1],
+            "memory_worst_query": memory_worst[2],
+            "goal_met": all(
+                _divide(one) <= GOAL for one in times if one[0] > SMALL_MS
+            )
+            and _divide(memory_worst) <= GOAL,
+            "times": times,
+            "peaks": peaks,
+        }
+    )
+
+
+def _divide(one: tuple[float, float, str]) -> float:
+    return one[0] / one[1]
+
+
+def _find_p99(ratios: Iterable[float]) -> float:
+    found = sorted(ratios)
+    return found[min(len(found) * 99 // 100, len(found) - 1)]
+
+
+# Asking.
+
+
+class _Stopped(BaseException):
+    """Not caught by what makes an answer of each exception."""
+
+
+def _stop(*_signal: object) -> None:
+    raise _Stopped
+
+
+def _ask(
+    ask: Callable[[str], Any], query: str
+) -> tuple[float, float, Any] | None:
+    """Ask a question three times, the last one with an eye on the memory.
+
+    :returns: (least ms, peak in MB, the answer), or None for a question that
+        was stopped.
+    """
+    path = f"/allocation_candidates?{query}"
+    times = []
+    before = signal.signal(signal.SIGVTALRM, _stop)
+    try:
+        for _ in range(2):
+            gc.collect()
+            signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_S)
+            start = time.thread_time()
+            ask(path)
+            times.append((time.thread_time() - start) * 1000)
+            if times[0] > 2000:
+                break
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        gc.collect()
+        tracemalloc.start()
+        answer = ask(path)
+        _, peak = tracemalloc.get_traced_memory()
+    except _Stopped:
+        return None
+    finally:
+        tracemalloc.stop()
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    return min(times), peak / 1e6, answer
+
+
+# Questions.
+
+
+def _draw_query(rng: random.Random) -> str:
+    """Draw what Nova could ask for a flavor, and an image, with devices."""
+    pairs = [("resources", rng.choice(("VCPU:1", "VCPU:8,MEMORY_MB:65536")))]
+    if rng.random() < 0.15:
+        pairs.append(("required", f"!{TRAITS[1]}"))
+    if rng.random() < 0.15:
+        pairs.append(("member_of", AGGREGATES[0]))
+    groups = [
+        *_draw_groups(rng, GPU, rng.choice((0, 1, 2, 2, 3, 4, 6, 8)), (1,)),
+        *_draw_groups(rng, NIC, rng.choice((0, 0, 1, 2, 3, 4)), (1, 2, 3)),
+    ]
+    if not groups:
+        groups = [{"resources": f"{GPU}:1"}]
+    for number, group in enumerate(groups):
+        pairs += [(f"{key}_{number}", text) for key, text in group.items()]
+    pairs.append(("group_policy", rng.choice(("none", "none", "isolate"))))
+    if len(groups) > 1 and rng.random() < 0.1:
+        pairs.append(("same_subtree", "_0,_1"))
+    if rng.random() < 0.9:
+        pairs.append(("limit", rng.choice(("1", "10", "100", "1000", "1000"))))
+    return "&".join(f"{key}={text}" for key, text in pairs)
+
+
+def _draw_groups(
+    rng: random.Random, rc: str, number: int, amounts: tuple[int, ...]
+) -> Iterator[Mapping[str, str]]:
+    """Draw groups of one resource class: all equal, or some otherwise."""
+    share = rng.choice((0.0, 0.0, 0.3, 1.0))
+    equal = _draw_group(rng, rc, amounts[:1], 0.3)
+    for _ in range(number):
+        is_other = rng.random() < share
+        yield _draw_group(rng, rc, amounts, 0.7) if is_other else equal
+
+
+def _draw_group(
+    rng: random.Random, rc: str, amounts: tuple[int, ...], odd: float
+) -> Mapping[str, str]:
+    group = {"resources": f"{rc}:{rng.choice(amounts)}"}
+    if rng.random() < odd:
+        group["required"] = rng.choice(
+            (
+                TRAITS[0],
+                TRAITS[1],
+                f"!{TRAITS[0]}",
+                f"{TRAITS[0]},!{TRAITS[1]}",
+            )
+        )
+    if rng.random() < odd / 3:
+        group["member_of"] = f"in:{','.join(AGGREGATES)}"
+    return group
+
+
+# Clouds.
+
+
+def _make_hosts(
+    number: int, gpus: int, nics: int, vfs: int, used: int = 0
+) -> Iterator[Any]:
+    """Make hosts whose devices differ in traits and aggregates."""
+    from tests.functional.placement import service
+
+    for host in range(number):
+        root = f"host{host}"
+        yield service.Provider(
+            root,
+            inventories={
+                "VCPU": service.Inventory(224),
+                "MEMORY_MB": service.Inventory(2 << 20),
+            },
+            aggregates=AGGREGATES[: host % 3],
+        )
+        for kind, count, rc, total in (
+            ("gpu", gpus, GPU, 1),
+            ("nic", nics, NIC, vfs),
+        ):
+            for i in range(count):
+                taken = total if i < used * (host % 2) else 0
+                yield service.Provider(
+                    f"{root}-{kind}{i}",
+                    root,
+                    {rc: service.Inventory(total, used=taken)},
+                    TRAITS[: (i + host) % 3],
+                    AGGREGATES[i % 2 :][:1] if i % 4 < 2 else (),
+                )
+
+
+CLOUDS: Mapping[str, Callable[[], Iterable[Any]]] = {
+    "1 host, 8 GPUs, 16 NICs": lambda: _make_hosts(1, 8, 16, 8),
+    "1 host, 16 GPUs, 2 NICs": lambda: _make_hosts(1, 16, 2, 64),
+    "10 hosts, 8 GPUs, 8 NICs": lambda: _make_hosts(10, 8, 8, 16),
+    "10 hosts, 8 GPUs, some used": lambda: _make_hosts(10, 8, 4, 4, used=3),
+    "100 hosts, 4 GPUs, 2 NICs": lambda: _make_hosts(100, 4, 2, 8),
+}
