@@ -333,13 +333,15 @@ class Config(base.HostCommand, command.Command):
             self._require(hosts, options)
         for problem in host.problems:
             self.warn(f"not read: {problem}")
-        for note in host_links.notes:
+        chosen = fragment.chosen(host, options)
+        # Links are told of what is offered as a whole.
+        for note in host_links.notes if chosen else ():
             self.warn(note)
         for note in fragment.notes(host, options):
             self.warn(note)
         fixed = [
             str(one.address)
-            for one in fragment.chosen(host, options)
+            for one in chosen
             if one.driver not in drivers.MIGRATION_DRIVERS
             and one.vgpu_type is None
         ]

@@ -217,10 +217,11 @@ def _lines(
     host: Inventory, host_links: HostLinks, options: Options
 ) -> Iterator[str]:
     yield f"{MARK} on {host.hostname}."
-    yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
     devices = chosen(host, options)
     described = _links(host_links, devices) if options.links else {}
-    if options.links:
+    if devices:
+        yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
+    if devices and options.links:
         for note in host_links.notes:
             yield from comment(note)
     for note in notes(host, options):

@@ -96,6 +96,17 @@ def plan(
     return tuple(plans)
 
 
+def _point_to_mdevs(row: declaration.Row, host: state.Host) -> str:
+    """Say where the types of a device belong that makes no VFs."""
+    matched = [str(pf.address) for pf in host.mediated if _matches(row, pf)]
+    if not matched:
+        return ""
+    return (
+        f"; the driver of {_list(matched)} makes mediated devices: nova.conf"
+        " has their types, nova-gpu-host config --mdev-type"
+    )
+
+
 def describe(row: declaration.Row) -> str:
     """Say what a row wants: ``4 VFs of type NVIDIA A40-8Q``."""
     count = f"{row.vfs} VF{'' if row.vfs == 1 else 's'}"
@@ -117,7 +128,8 @@ def _assign(
                     describe(row),
                     refusal="no PCI function of this host that can have VFs"
                     f" has this {row.selector.partition(' ')[0]}; there are:"
-                    f" {_list(str(pf.address) for pf in host.pfs)}",
+                    f" {_list(str(pf.address) for pf in host.pfs)}"
+                    + _point_to_mdevs(row, host),
                 )
             )
         for pf in matched:

@@ -100,6 +100,8 @@ class Host:
     VFs offer what still fits on their own GPU."""
     unseen: bool = False
     """Whether there are processes of which it cannot be seen what they use."""
+    mediated: tuple[Pf, ...] = ()
+    """What can have no VFs, and makes mediated devices."""
 
     @functools.cached_property
     def by_address(self) -> dict[PciAddress, Pf]:
@@ -127,13 +129,18 @@ def read(
         for name in tree.entries(SLOTS)
         if (text := tree.read(f"{SLOTS}/{name}/address"))
     }
-    pfs = [
-        pf
-        for name in tree.entries(address_lib.DEVICES)
-        if (address := address_lib.find(name)) is not None
-        and (wanted is None or address in wanted)
-        and (pf := _pf(tree, address, users, slots)) is not None
-    ]
+    pfs, mediated = [], []
+    for name in tree.entries(address_lib.DEVICES):
+        address = address_lib.find(name)
+        if address is None or (wanted is not None and address not in wanted):
+            continue
+        files = frozenset(tree.entries(address.path))
+        if "physfn" in files:
+            continue
+        if "sriov_totalvfs" in files:
+            pfs.append(_pf(tree, address, files, users, slots))
+        elif "mdev_supported_types" in files:
+            mediated.append(_pf(tree, address, files, users, slots))
     offered = {one for pf in pfs for vf in pf.vfs for one in vf.creatable}
     typed = any(pf.is_managed for pf in pfs)
     listed = types.read_known(tree) if typed else ()
@@ -142,19 +149,18 @@ def read(
         tuple(sorted(offered.union(listed))),
         bool(listed),
         users.unseen,
+        tuple(sorted(mediated, key=lambda pf: pf.address)),
     )
 
 
 def _pf(
     tree: tree_lib.Tree,
     address: PciAddress,
+    files: frozenset[str],
     users: "_Users",
     slots: dict[str, str],
-) -> Pf | None:
+) -> Pf:
     path = address.path
-    files = frozenset(tree.entries(path))
-    if "sriov_totalvfs" not in files or "physfn" in files:
-        return None
     ids = [tree.number(f"{path}/{name}") or 0 for name in ("vendor", "device")]
     autoprobe = tree.read(f"{path}/sriov_drivers_autoprobe")
     vfs = [

@@ -111,10 +111,12 @@ def test_nova_reads_what_was_asked_for(config, tmp_path, arguments, types):
 
 
 def test_nothing_else_need_be_offered(config):
-    code, output, _ = config("--mdev-type", "nvidia-35", "--device", A)
+    code, output, errors = config("--mdev-type", "nvidia-35", "--device", A)
     assert code == 0
     assert "[devices]" in output
-    assert "[pci]" not in output
+    # Nor is anything said of it.
+    for word in ("[pci]", "device_spec", "gpu_links", "NVLink"):
+        assert word not in output + errors
 
 
 @pytest.mark.parametrize(
@@ -419,6 +421,28 @@ def test_a_capture_has_what_was_made(host, tmp_path, capsys):
         (one.type_id, one.available, len(one.made)) for one in gpu.mdev_types
     ] == [("nvidia-35", 6, 2), ("nvidia-36", 0, 0)]
     assert not {*UUIDS} & {*gpu.mdev_types[0].made}
+
+
+@pytest.mark.parametrize("selector", [f"address: {A}", "id: 10de:1eb8"])
+def test_a_type_of_theirs_is_not_for_the_file_of_vfs(
+    host, tmp_path, capsys, selector
+):
+    path = tmp_path / "vgpu.yaml"
+    path.write_text(
+        f"physical_functions:\n  - {selector}\n    vfs: 2\n"
+        "    type: GRID T4-2B\n"
+    )
+    code = app.main(
+        [
+            *("--sysfs-root", str(host.root), "vgpu", "plan"),
+            *("-f", "json", "--file", str(path)),
+        ]
+    )
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (code, row["Status"]) == (2, "refused")
+    assert f"the driver of {A}" in row["Reason"]
+    assert "nova-gpu-host config --mdev-type" in row["Reason"]
+    assert PLAIN not in row["Reason"]
 
 
 def test_a_host_for_mediated_devices_alone_is_no_error(host, tmp_path):
