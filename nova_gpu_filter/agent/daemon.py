@@ -106,10 +106,11 @@ class Daemon:
         :param adapter: a keystoneauth adapter of Placement.
         :param root: where the files of the host are.
         :param paths: configuration files, with ``[pci]device_spec``.
-        :raises AgentError: another agent is running, or the ledger or the
-            socket cannot be made.
+        :raises AgentError: another agent is running, the ledger or the
+            socket cannot be made, or NVIDIA's tool is not where it should be.
         """
         options = conf.gpu_agent
+        _check_tool(options.gpu_admin_tools)
         self._options = options
         self._domains = domains
         self._adapter = adapter
@@ -288,6 +289,15 @@ class Daemon:
         self._pool.shutdown(cancel_futures=True)
         self._ledger.close()
         self._lock_file.close()
+
+
+def _check_tool(path: str) -> None:
+    """Find out now what would quarantine each GPU after its next use."""
+    if path and not (os.path.isfile(path) and os.access(path, os.X_OK)):
+        raise errors.AgentError(
+            reason=f"[gpu_agent]gpu_admin_tools = {path}: it is no executable"
+            " file; give the path of nvidia_gpu_tools.py, and chmod +x it"
+        )
 
 
 def _notify_systemd(text: str) -> None:

@@ -130,12 +130,12 @@ Seconds that one hook may take.
         help="""
 Path of ``nvidia_gpu_tools.py`` of NVIDIA's gpu-admin-tools.
 
-With it the memory of NVIDIA's GPUs that no driver of the host has is
-cleared after a reset of the bus (``--reset-with-sbr --clear-memory``),
-and a GPU of which this fails is quarantined. Without it the reset has to do:
-a GPU's memory need not be empty after a function level reset. Use it where
-servers of several projects share a host, unless a hook of yours clears the
-memory.
+With it the memory of NVIDIA's GPUs that no driver of the host has is cleared
+after a reset of the bus (``--reset-with-sbr --clear-memory``), and a GPU of
+which this fails is quarantined. The agent does not start where it is no
+executable file. Without it the reset has to do: a GPU's memory need not be
+empty after a function level reset. Use it where servers of several projects
+share a host, unless a hook of yours clears the memory.
 """,
     ),
     cfg.FloatOpt(

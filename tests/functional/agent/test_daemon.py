@@ -171,6 +171,44 @@ def test_a_second_agent_with_the_same_ledger_does_not_start(
         Running(placement, tmp_path, node, capsys)
 
 
+def test_an_agent_whose_tool_is_not_there_does_not_start(
+    node, placement, tmp_path, capsys
+):
+    tool = tmp_path / "nvidia_gpu_tools.py"
+    with open(tmp_path / "nova.conf", "a", encoding="utf-8") as file:
+        file.write(f"gpu_admin_tools = {tool}\n")
+    refused = pytest.raises(
+        errors.AgentError, match=f"gpu_admin_tools = {tool}: .*chmod"
+    )
+    with refused:
+        Running(placement, tmp_path, node, capsys)
+    tool.write_text("#!/bin/sh\n")
+    with refused:
+        Running(placement, tmp_path, node, capsys)
+    tool.chmod(0o755)
+    with Running(placement, tmp_path, node, capsys) as made:
+        made.wait_for({GPU: "free", OTHER: "free"})
+
+
+def test_an_agent_that_clears_no_memory_says_so_at_its_start(
+    node, placement, tmp_path, capsys, caplog
+):
+    def find_warnings():
+        caplog.clear()
+        with Running(placement, tmp_path, node, capsys) as made:
+            made.wait_for({GPU: "free", OTHER: "free"})
+        return [one for one in caplog.messages if "Nothing clears" in one]
+
+    [warning] = find_warnings()
+    hooks = tmp_path / "hooks" / "before.d"
+    assert str(hooks) in warning
+    hooks.mkdir(mode=0o755, parents=True)
+    hook = hooks / "clear"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    assert find_warnings() == []
+
+
 def test_devices_stay_as_they_were_after_a_restart(
     node, placement, tmp_path, capsys
 ):
