@@ -239,9 +239,8 @@ class TreeCandidates:
         """Yield every candidate, good ones first."""
         rests_by_shares: dict[object, list[trees.Rest]] = {}
         for rest in self._rests:
-            # With rests that leave the same of all devices, the same sets fit.
-            # Where classes compete, the exact amounts count too.
-            # So they do where one device is near to some of them.
+            # With rests that leave the same of devices, the same sets fit; the
+            # amounts count if classes compete, or a device is near to some.
             if (
                 len(self._rests) == 1
                 or self._devices.compete

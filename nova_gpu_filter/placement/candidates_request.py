@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import remaining_capacity
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import fragmentation
 
@@ -42,7 +43,7 @@ class Request:
 
     question: query.Question
     summaries: trees.Summaries
-    remaining_capacity: trees.RemainingCapacity
+    remaining_capacity: remaining_capacity.RemainingCapacity
     max_sets: int | None
     """How many candidates of a tree are wanted; None for all. There are more
     where NUMA nodes would be left out."""

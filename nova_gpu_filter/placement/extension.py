@@ -63,12 +63,10 @@ from nova_gpu_filter.placement import header
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import overrides
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import remaining_capacity
 from nova_gpu_filter.placement import search
-from nova_gpu_filter.placement import trees
 
 LOG = logging.getLogger(__name__)
-
-"""Tells in a response that the extension has composed it."""
 
 _PATH = "/allocation_candidates"
 
@@ -168,7 +166,7 @@ class Wrapped:
         asked = candidates_request.Request(
             question=question,
             summaries=found.summaries,
-            remaining_capacity=trees.find_remaining_capacity(
+            remaining_capacity=remaining_capacity.find(
                 question,
                 found.provider_trees,
                 found.summaries,

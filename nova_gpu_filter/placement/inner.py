@@ -150,7 +150,7 @@ class Conversation:
     def who_could_give(
         self, question: query.Question
     ) -> Callable[[query.GroupClass, str, int], set[str]]:
-        """Return what :func:`trees.find_remaining_capacity` asks."""
+        """Return what :func:`remaining_capacity.find` asks."""
 
         def ask(
             group_class: query.GroupClass, resource_class: str, amount: int

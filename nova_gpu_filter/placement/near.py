@@ -11,6 +11,7 @@ import functools
 from typing import TypeAlias
 
 from nova_gpu_filter.placement import candidates_request
+from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
@@ -51,7 +52,8 @@ class Nearness:
         return [
             provider
             for provider in sorted(rest.granular_providers)
-            if provider in self._gpus or sets.have_links(provider, summaries)
+            if provider in self._gpus
+            or device_links.have_links(provider, summaries)
         ]
 
     def leads(self, single: Sequence[str]) -> Sequence[Part]:
@@ -84,7 +86,7 @@ class Nearness:
         found: list[Part] = [
             index
             for index, names in enumerate(self._devices.names)
-            if sets.have_direct_links(names, summaries)
+            if device_links.have_direct_links(names, summaries)
         ]
         providers_by_suffix: dict[str, set[str]] = {}
         for rest in self._rests:
@@ -94,7 +96,7 @@ class Nearness:
                         providers
                     )
         for served in providers_by_suffix.values():
-            if sets.have_direct_links(served, summaries):
+            if device_links.have_direct_links(served, summaries):
                 found += served
         return frozenset(found)
 
@@ -102,7 +104,7 @@ class Nearness:
         """Return how near two parts are, None where nothing tells that."""
         key = lead, part
         if key not in self._near_by_parts:
-            self._near_by_parts[key] = sets.companions_of(
+            self._near_by_parts[key] = device_links.read_companions(
                 self._names_of(lead),
                 self._names_of(part),
                 self._asked.summaries,

@@ -11,6 +11,7 @@ import operator
 from typing import TypeAlias
 
 from nova_gpu_filter.placement import candidates_request
+from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
@@ -85,10 +86,10 @@ class TreeDevices:
         self._shares_by_rest: dict[int, tuple[Shares, ...]] = {}
         self.names: list[Sequence[str]] = []
         """For each class, the devices in the order of their indexes."""
-        self.topologies: list[sets.Topology] = []
+        self.topologies: list[device_links.Topology] = []
         """For each class, how its devices are linked."""
         for found in asked.providers_by_root[tree.root]:
-            names, links = sets.arrange(found, asked.summaries)
+            names, links = device_links.arrange(found, asked.summaries)
             self.names.append(names)
             self.topologies.append(links)
         self.compete = self._do_classes_compete(tree)

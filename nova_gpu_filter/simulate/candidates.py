@@ -9,6 +9,7 @@ none; :meth:`cloud.Cloud.list_distinct_hosts` leaves them out.
 import functools
 import random
 
+from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.simulate import cloud
 from nova_gpu_filter.simulate import hosts_file
@@ -70,7 +71,7 @@ def choose_composed(
 def _seen(kind: hosts_file.HostKind) -> topologies.Topology:
     """Return the topology that Placement reads from the traits of a host."""
     names = [str(bit) for bit in range(kind.gpus)]
-    return sets.topology_of(
+    return device_links.read_topology(
         names,
         {
             name: {

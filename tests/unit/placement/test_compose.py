@@ -10,6 +10,7 @@ from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import combine
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import remaining_capacity
 from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 from tests.unit.placement import builders
@@ -24,7 +25,7 @@ ONE_NODE = {
 def compose_of(question, inner, *others, max_sets=16, seed=0, **kwargs):
     found = trees.read(question, inner, None, others)
     summaries = inner["provider_summaries"]
-    room = trees.find_remaining_capacity(
+    room = remaining_capacity.find(
         question, found, summaries, lambda *_: set(summaries)
     )
     asked = candidates_request.Request(
@@ -332,7 +333,7 @@ def test_devices_with_enough_for_all_classes_are_no_competition():
         for i in range(4):
             summaries[f"a-{i}"]["resources"][GPU]["capacity"] = capacity
         found = trees.read(question, inner, None, [devices_])
-        room = trees.find_remaining_capacity(
+        room = remaining_capacity.find(
             question, found, summaries, lambda *_: set(summaries)
         )
         asked = candidates_request.Request(question, summaries, room, 16, 0)

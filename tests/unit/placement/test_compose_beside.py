@@ -11,6 +11,7 @@ import pytest
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import remaining_capacity
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
@@ -60,7 +61,7 @@ def compose_of(question, summaries, max_sets=16, seed=0):
         for other in others
     ]
     found = trees.read(question, inner, None, answers)
-    room = trees.find_remaining_capacity(
+    room = remaining_capacity.find(
         question, found, summaries, lambda *_: set(summaries)
     )
     asked = candidates_request.Request(

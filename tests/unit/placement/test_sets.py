@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import itertools
-import logging
 
 import pytest
 
+from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import sets
 from tests.unit.placement import builders
 
@@ -19,7 +19,7 @@ def summaries(*traits):
 
 def topology(*traits):
     found = summaries(*traits)
-    return sets.arrange(found, found)[1]
+    return device_links.arrange(found, found)[1]
 
 
 def uniform(n):
@@ -29,34 +29,6 @@ def uniform(n):
 PAIRS = topology(
     *([f"CUSTOM_GPU_LINK_NV4_{i // 2}", "CUSTOM_RED"] for i in range(8))
 )
-
-
-def test_devices_of_one_kind_of_host_have_one_order():
-    links = [["CUSTOM_GPU_LINK_PIX_1"], ["CUSTOM_GPU_LINK_PIX_0"], []]
-    one = summaries(*links)
-    other = summaries(*reversed(links))
-    orders, topologies = zip(
-        *(sets.arrange(found, found) for found in (one, other)), strict=True
-    )
-    assert list(orders) == [
-        ["device2", "device1", "device0"],
-        ["device0", "device1", "device2"],
-    ]
-    assert topologies[0] is topologies[1]
-
-
-def test_other_traits_do_not_matter():
-    assert topology(["CUSTOM_RED"], []) is topology([], ["CUSTOM_GPU"])
-
-
-def test_broken_traits_are_told_once_and_count_as_none(caplog):
-    broken = summaries(["CUSTOM_GPU_LINK_TIN_0"], [])
-    with caplog.at_level(logging.WARNING):
-        found = [sets.arrange(broken, broken)[1] for _ in range(2)]
-    assert found == [uniform(2)] * 2
-    [record] = caplog.records
-    assert "device0" in record.getMessage()
-    assert "CUSTOM_GPU_LINK_TIN_0" in record.getMessage()
 
 
 @pytest.mark.parametrize("limit", [1, 3, 16])

@@ -16,6 +16,7 @@ import pytest
 from nova_gpu_filter import conf
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import remaining_capacity
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.scheduler import weights as gpu_weights
@@ -76,7 +77,7 @@ def ask_placement(hosts, k, limit, seed):
         summaries |= tree
     question = builders.question(k, limit=limit)
     found = trees.read(question, builders.inner_answer(summaries), None, ())
-    room = trees.find_remaining_capacity(
+    room = remaining_capacity.find(
         question, found, summaries, lambda *_: set(summaries)
     )
     candidates = compose.compose(
