@@ -202,8 +202,9 @@ class TreeDevices:
         for device, classes in classes_by_device.items():
             if device in taken.closed:
                 continue
+            # An operator may have lowered a capacity below what is used.
             found = {
-                name: amount - taken.amounts.get((device, name), 0)
+                name: max(0, amount - taken.amounts.get((device, name), 0))
                 for name, amount in self._asked.remaining_capacity[
                     device
                 ].items()

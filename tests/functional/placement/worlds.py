@@ -234,10 +234,33 @@ def query(rng: random.Random) -> Query:
     )
 
 
+def _lower_capacities(
+    found: list[service.Provider], rng: random.Random
+) -> list[service.Provider]:
+    """Lower some capacities below what is used, as an operator can."""
+    return [
+        dataclasses.replace(
+            provider,
+            inventories={
+                rc: dataclasses.replace(
+                    inventory, used=inventory.used + rng.randint(4, 9)
+                )
+                if _one_in(rng, 4)
+                else inventory
+                for rc, inventory in provider.inventories.items()
+            },
+        )
+        for provider in found
+    ]
+
+
 def case(seed: int) -> tuple[list[service.Provider], Query]:
     """Draw providers, and a query for them."""
     rng = random.Random(seed)
-    return providers(rng), query(rng)
+    world, asked = providers(rng), query(rng)
+    if _one_in(rng, 6):
+        world = _lower_capacities(world, rng)
+    return world, asked
 
 
 def canonical(

@@ -319,6 +319,23 @@ def test_what_is_tried_for_one_request_is_bounded(monkeypatch):
         compose_of(question, inner, other, max_sets=1)
 
 
+def test_a_device_that_owes_gpus_takes_none_of_others():
+    # More of its GPUs are used than an operator left it; its NICs are free.
+    summaries = builders.host("a", 2, capacity=2)
+    summaries["a-n0"] = builders.summary("a", {NIC: 2, GPU: (0, 1)})
+    question = builders.question(2, 2, others=[f"resources_b={GPU}:2"])
+    found = compose_of(
+        question,
+        builders.inner_answer(summaries),
+        {"a": ["a-n0"]},
+        {"a": ["a-g0", "a-g1"]},
+    )
+    assert {candidate.sets for candidate in found} == {
+        (("a-g0",) * 2, ("a-n0",) * 2, ("a-g1",)),
+        (("a-g1",) * 2, ("a-n0",) * 2, ("a-g0",)),
+    }
+
+
 def test_devices_with_enough_for_all_classes_are_no_competition():
     # Where classes compete, one device could not be near to another.
     summaries = {"a": builders.summary("a", {"VCPU": 64})} | {
