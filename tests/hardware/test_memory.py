@@ -151,7 +151,9 @@ def test_a_guest_finds_nothing_where_tool_and_hook_clear_memory(node):
     assert node.devices(*_GPUS) == dict.fromkeys(_GPUS, "reserved")
     node.guest.shell("rm /run/hold")
     _wait_for(node, "free")
-    assert set(_reasons(node, "free").values()) == {"clean, and offered again"}
+    # It is written down after Placement was told.
+    clean = {"clean, and offered again"}
+    node.wait(lambda: set(_reasons(node, "free").values()) == clean)
     assert _start_guest(node, "third") == _CLEAN
 
 
