@@ -130,7 +130,7 @@ class Ranking:
     __slots__ = (
         "_fragmentation",
         "_groups",
-        "_is_hasty",
+        "_has_few_steps",
         "_knows_damage",
         "_link_score_by_representative",
         "_near_first",
@@ -172,7 +172,7 @@ class Ranking:
             topology, free, are_classes_alike=not beside
         )
         self._partitions = frozenset(topology.whole_partitions(k, free))
-        self._is_hasty = most_steps < enumeration.MAX_STEPS
+        self._has_few_steps = most_steps < enumeration.MAX_STEPS
         found, self.exact = self._enumerate(most_steps)
         """Whether all sets were compared, see
         :func:`enumeration.enumerate_sets`."""
