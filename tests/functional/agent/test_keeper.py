@@ -494,3 +494,64 @@ def test_a_provider_that_is_made_anew_while_its_device_is_cleaned(world):
     world.run(3)
     assert world.state(GPU) is State.FREE
     world.check_settled()
+
+
+def test_libvirt_that_is_restarted_while_a_device_is_cleaned(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.delete(GPU)
+    reset = world.bus.reset
+
+    def restart(address, held):
+        world.libvirt.is_away = True
+        assert not world.keeper.run_once()
+        assert address not in world.offered()
+        world.libvirt.is_away = False
+        assert world.keeper.run_once()
+        return reset(address, held)
+
+    world.bus.reset = restart
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    assert world.resets[GPU] == 2
+    world.check_settled()
+
+
+def test_a_provider_that_others_keep_changing_is_tried_again(world):
+    world.claim(GPU)
+    world.boot(GPU)
+    world.run()
+    world.delete(GPU)
+    send, refused = world.send, []
+
+    def change_first(path, body):
+        # As nova-compute, between each reading and writing of ours.
+        if len(refused) < 20 and world.uuid(GPU) in path:
+            refused.append(path)
+            found = reserving.read(world.get, world.uuid(GPU))
+            send(
+                f"/resource_providers/{found.uuid}/aggregates",
+                {
+                    "aggregates": sorted(found.aggregates),
+                    "resource_provider_generation": found.generation,
+                },
+            )
+        return send(path, body)
+
+    world.send = change_first
+    while len(refused) < 20:
+        world.run()
+        world.check()
+    world.run(2)
+    assert world.state(GPU) is State.FREE
+    world.check_settled()
+
+
+def test_a_compute_node_that_was_renamed_is_one_line_until_it_is_known(world):
+    world.claim(GPU)
+    world.run()
+    world.placement.replace_providers([])
+    assert not world.keeper.run_once()
+    assert "hypervisor_hostname" in world.keeper.blind
+    assert world.state(GPU) is State.CLAIMED
