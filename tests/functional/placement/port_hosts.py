@@ -198,16 +198,29 @@ def cut_off(names):
         found = answer["allocation_requests"]
         left: dict[str, list[object]] = {}
         for candidate in found:
-            of = {
-                summaries[provider]["root_provider_uuid"]
-                for provider in candidate["allocations"]
-            }
+            of = _roots_of(candidate, summaries)
             if roots.isdisjoint(of):
                 left.setdefault(min(of), []).append(candidate)
         # Placement gives what is in no order where it is not truncated.
         kept = list(rounds.take_in_turn(list(map(iter, left.values()))))
         if len(kept) < most:
             kept = found
-        return answer | {"allocation_requests": kept[:most]}
+        kept = kept[:most]
+        used = {root for c in kept for root in _roots_of(c, summaries)}
+        return {
+            "allocation_requests": kept,
+            "provider_summaries": {
+                provider: summary
+                for provider, summary in summaries.items()
+                if summary["root_provider_uuid"] in used
+            },
+        }
 
     return mock.patch.object(inner.Conversation, "find_candidates", find)
+
+
+def _roots_of(candidate, summaries):
+    return {
+        summaries[provider]["root_provider_uuid"]
+        for provider in candidate["allocations"]
+    }
