@@ -337,7 +337,10 @@ class Config(base.HostCommand, command.Command):
         # Links are told of what is offered as a whole.
         for note in host_links.notes if chosen else ():
             self.warn(note)
-        for note in fragment.notes(host, options):
+        for note in (
+            *fragment.notes(host, options),
+            *mediated.list_full(groups),
+        ):
             self.warn(note)
         fixed = [
             str(one.address)

@@ -173,8 +173,31 @@ def _classes(
             raise exception.BadInput(
                 source=source, reason=f"{OPTION} {named} is missing"
             )
+        if type_id in found:
+            raise exception.BadInput(
+                source=source,
+                reason=f"{type_id} has the class {found[type_id]} already",
+            )
         found[type_id] = name
     return found
+
+
+def list_full(groups: Iterable[Group]) -> Iterator[str]:
+    """Yield what is to be said of devices that have no room for their type."""
+    for group in groups:
+        full = [
+            str(parent.address)
+            for parent in group.parents
+            for one in parent.mdev_types
+            if one.type_id == group.type_id
+            and one.available == 0
+            and not one.made
+        ]
+        if full:
+            yield (
+                f"no room for {group.type_id} now on {' '.join(full)}:"
+                " nova-gpu-host check --nova-conf says what is in the way"
+            )
 
 
 def parents_of(groups: Iterable[Group]) -> frozenset[PciAddress]:

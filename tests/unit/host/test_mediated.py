@@ -141,6 +141,14 @@ def test_nothing_else_need_be_offered(config):
             ["--mdev-type", "nvidia-35", "--mdev-class", "nvidia-35=vgpu"],
             "give TYPE=CLASS",
         ),
+        (
+            [
+                *("--mdev-type", "nvidia-35"),
+                *("--mdev-class", "nvidia-35=CUSTOM_A"),
+                *("--mdev-class", "GRID T4-2B=CUSTOM_B"),
+            ],
+            "has the class CUSTOM_A already",
+        ),
         (["--mdev-class", "nvidia-35=VGPU"], "needs --mdev-type"),
         (["--provider-config", "mdev-1"], "needs --mdev-type"),
         (["--provider-config", ""], "name the resource provider"),
@@ -333,8 +341,13 @@ def rooms(host, tmp_path, text):
         f"device_addresses = {B}",
     ],
 )
-def test_devices_of_another_type_are_in_the_way(host, tmp_path, text):
+def test_devices_of_another_type_are_in_the_way(host, tmp_path, config, text):
     fill(host, {"nvidia-35": UUIDS}, {"nvidia-35": 6, "nvidia-36": 0})
+    assert "no room" not in config("--mdev-type", "nvidia-35")[2]
+    assert (
+        f"no room for nvidia-36 now on {A}:"
+        in (config("--mdev-type", "nvidia-36")[2])
+    )
     ((severity, summary, cures),) = rooms(host, tmp_path, text)
     assert severity is WARNING
     assert summary.startswith(f"{A} has no room for nvidia-36 beside")
