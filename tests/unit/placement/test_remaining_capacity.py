@@ -47,6 +47,13 @@ def test_whole_devices_need_no_question():
     assert not inventories.asked
 
 
+def test_what_is_used_is_not_left():
+    summaries = builders.host("a", 1, capacity=(3, 2))
+    inventories = Inventories({})
+    assert room(builders.question(2), summaries, inventories) == {"a-g0": 1}
+    assert not inventories.asked
+
+
 def test_isolated_groups_need_no_question():
     summaries = builders.host("a", 1, capacity=8)
     inventories = Inventories({})

@@ -134,6 +134,15 @@ def test_devices_that_are_sharing_providers_are_refused():
         )
 
 
+def test_so_are_those_beside_groups_that_can_be_served_in_many_ways():
+    summaries = builders.host("a", 2)
+    summaries["a-g1"]["traits"].append("MISC_SHARES_VIA_AGGREGATE")
+    with pytest.raises(query.NotComposableError, match="sharing"):
+        search.find_trees(
+            builders.question(2, others=PORT), Placement(summaries), None
+        )
+
+
 @pytest.mark.parametrize(
     ("sharing", "ways", "roots"),
     [((), 99, ["b"]), (["s"], 99, ["a", "b"]), ((), 1, ["a", "b"])],
