@@ -26,7 +26,7 @@ BOOTED = "/run/booted"
 SHELL_SECONDS = 540
 
 
-def _host(arguments: list[str]) -> tuple[int, str, str]:
+def run_host(arguments: list[str]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = app.main(arguments)
@@ -52,7 +52,7 @@ def _shell(command: str) -> tuple[int, str, str]:
 def _answer(question: dict) -> tuple[int, str, str]:
     try:
         if "host" in question:
-            return _host(question["host"])
+            return run_host(question["host"])
         return _shell(question["shell"])
     except Exception:
         return -1, "", traceback.format_exc()
@@ -63,7 +63,7 @@ def _warm() -> None:
     for module in pkgutil.iter_modules(commands.__path__):
         if module.name != "__main__":
             importlib.import_module(f"{commands.__name__}.{module.name}")
-    _host(["check", "--help"])
+    run_host(["check", "--help"])
 
 
 def main() -> None:

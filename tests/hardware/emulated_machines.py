@@ -173,6 +173,7 @@ RTX_AUDIO = Model(
 MI300X = Model("1002:74a1", 0x1200, bar=16 * GIB)
 MI300X_MEMORY = Model("1002:74a1", 0x1200, bar=MIB)
 FLEX = Model("8086:56c0", 0x0380, bar=2 * GIB)
+T4 = Model("10de:1eb8", 0x0302, bar=16 * MIB, driver="nvidia")
 CONSOLE = Model("1a03:2000", 0x0300, bar=16 * MIB)
 CONNECTX = Model("15b3:1021", 0x0207, bar=32 * MIB)
 SOUND = Model("8086:2668", 0x0403, player="intel-hda", driver="snd_hda_intel")
@@ -363,6 +364,23 @@ PASSING = Machine(
     links=(("PHB", "console gpu0 gpu1"),),
     console="console",
     memory_mib=1200,
+)
+
+MEDIATED = Machine(
+    "mediated",
+    # Two GPUs of which a module of ours makes mediated devices.
+    roots=(
+        Root(
+            (
+                _one("console", CONSOLE),
+                Ports((_one("gpu0", T4),)),
+                Ports((_one("gpu1", T4),)),
+            )
+        ),
+    ),
+    links=(("PHB", "console gpu0 gpu1"),),
+    console="console",
+    memory_mib=1400,
 )
 
 K2_NODE = Machine(

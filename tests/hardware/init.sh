@@ -28,6 +28,8 @@ $busybox mount -t devtmpfs devtmpfs /dev
 $busybox mkdir -p /dev/shm /dev/pts
 $busybox mount -t tmpfs tmpfs /dev/shm
 $busybox mount -t devpts devpts /dev/pts
+$busybox ln -s /proc/self/fd /dev/fd
+$busybox ln -s /proc/self/fd/0 /dev/stdin
 
 while read -r module; do
     $busybox insmod "$module" || fail "cannot load $module"

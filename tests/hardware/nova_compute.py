@@ -12,32 +12,17 @@ from collections.abc import Iterable
 import json
 import os
 import pathlib
-import shutil
 import sys
-import time
 import traceback
 from typing import Any
 
-from nova import config
 from nova import context
 from nova import objects
 from nova.conf import CONF
-from nova.conf import neutron
-from nova.db.main import api as database
-from nova.db.main import models
-from nova.network import model as network_model
 from nova.pci import manager
 from nova.pci import request
-from nova.virt import virtapi
-from nova.virt.libvirt import driver as libvirt_driver
-from nova.virt.libvirt import utils as libvirt_utils
-from oslo_utils import uuidutils
 
-PAYLOAD = "/extras/boot/payload"
-"""A guest's whole operating system."""
-SECONDS = 300
-# It boots from this kernel, and so from no disk.
-_NO_DISKS = {"disk_bus": "virtio", "cdrom_bus": "ide", "mapping": {}}
+from tests.hardware import nova_driver
 
 
 def _drivers(addresses: Iterable[str]) -> dict[str, str]:
@@ -63,22 +48,6 @@ def _pools(tracker: manager.PciDevTracker) -> list[dict[str, Any]]:
     ]
 
 
-def _start() -> libvirt_driver.LibvirtDriver:
-    """Do what the nova-compute service does before it looks at devices."""
-    config.parse_args(
-        ["nova-compute", "--config-dir", "/etc/nova"],
-        default_config_files=[],
-        init_rpc=False,
-    )
-    neutron.register_dynamic_opts(CONF)
-    objects.register_all()
-    models.BASE.metadata.create_all(database.get_engine())
-    pathlib.Path(CONF.instances_path).mkdir(parents=True, exist_ok=True)
-    driver = libvirt_driver.LibvirtDriver(virtapi.VirtAPI())
-    driver.init_host(CONF.host)
-    return driver
-
-
 def _track(ctxt: Any, resources: dict[str, Any]) -> manager.PciDevTracker:
     node = objects.ComputeNode(
         ctxt,
@@ -97,72 +66,9 @@ def _track(ctxt: Any, resources: dict[str, Any]) -> manager.PciDevTracker:
     return tracker
 
 
-def _instance(ctxt: Any, alias: str) -> Any:
-    """Describe a server of a flavor with the alias, as the API would."""
-    flavor = objects.Flavor(
-        id=1,
-        flavorid="1",
-        name="gpu",
-        memory_mb=64,
-        vcpus=1,
-        root_gb=0,
-        ephemeral_gb=0,
-        swap=0,
-        rxtx_factor=1.0,
-        vcpu_weight=0,
-        disabled=False,
-        is_public=True,
-        extra_specs={"pci_passthrough:alias": f"{alias}:1"},
-    )
-    uuid = uuidutils.generate_uuid()
-    requests = request.get_pci_requests_from_flavor(flavor)
-    requests.instance_uuid = uuid
-    nothing = dict.fromkeys(
-        (
-            *("os_type", "vm_mode", "architecture", "root_device_name"),
-            *("numa_topology", "vcpu_model", "resources"),
-            *("device_metadata", "trusted_certs"),
-        )
-    )
-    return objects.Instance(
-        ctxt,
-        id=1,
-        uuid=uuid,
-        host=CONF.host,
-        node=CONF.host,
-        project_id="project",
-        user_id="user",
-        display_name="gpu",
-        flavor=flavor,
-        image_ref="",
-        kernel_id="payload",
-        ramdisk_id="",
-        system_metadata={},
-        metadata={},
-        pci_requests=requests,
-        pci_devices=objects.PciDeviceList(objects=[]),
-        **nothing,
-    )
-
-
-def _wait_for_end(log: pathlib.Path) -> list[str]:
-    """Wait until the payload has told all.
-
-    :raises TimeoutError: it does not.
-    """
-    end = time.monotonic() + SECONDS
-    while True:
-        lines = log.read_text().splitlines() if log.exists() else []
-        if "end" in lines:
-            return lines
-        if time.monotonic() > end:
-            raise TimeoutError(f"the guest says only {lines}")
-        time.sleep(0.5)
-
-
 def _run(alias: str, watched: list[str]) -> dict[str, Any]:
     """Boot one server, and destroy it."""
-    driver = _start()
+    driver = nova_driver.start()
     ctxt = context.get_admin_context()
     resources = driver.get_available_resource(CONF.host)
     told = {
@@ -172,31 +78,25 @@ def _run(alias: str, watched: list[str]) -> dict[str, Any]:
     tracker = _track(ctxt, resources)
     told["pools"] = _pools(tracker)
 
-    instance = _instance(ctxt, alias)
+    flavor = nova_driver.describe_flavor(
+        {"pci_passthrough:alias": f"{alias}:1"}
+    )
+    instance = nova_driver.describe_instance(
+        ctxt, 1, flavor, request.get_pci_requests_from_flavor(flavor)
+    )
     tracker.claim_instance(ctxt, instance.pci_requests, None)
     tracker.allocate_instance(instance)
     tracker.save(ctxt)
     told["claimed"] = [one.address for one in instance.pci_devices]
     told["pools_left"] = _pools(tracker)
 
-    place = pathlib.Path(libvirt_utils.get_instance_path(instance))
-    place.mkdir()
-    shutil.copy(PAYLOAD, place / "kernel")
-    network = network_model.NetworkInfo()
-    # The payload looks at one bus, and a q35 has its devices on others.
-    image = objects.ImageMeta.from_dict(
-        {"properties": {"hw_machine_type": "pc"}}
+    guest, told["xml"], told["console"] = nova_driver.boot(
+        driver, ctxt, instance
     )
-    # What spawn() does when image and network are there.
-    told["xml"] = driver._get_guest_xml(
-        ctxt, instance, network, _NO_DISKS, image
-    )
-    guest = driver._create_guest(ctxt, told["xml"], instance)
-    told["console"] = _wait_for_end(place / "console.log")
     told["live_xml"] = guest.get_xml_desc()
     told["during"] = _drivers(watched)
 
-    driver.destroy(ctxt, instance, network, destroy_disks=False)
+    nova_driver.destroy(driver, ctxt, instance)
     tracker.free_instance(ctxt, instance)
     tracker.save(ctxt)
     told["after"] = _drivers(watched)

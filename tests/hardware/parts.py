@@ -18,6 +18,8 @@ import shutil
 import subprocess
 import sys
 
+from tests.hardware import kernel_modules
+from tests.hardware import programs
 from tests.hardware import qemu
 from tests.hardware import site
 
@@ -26,6 +28,9 @@ SOURCES = pathlib.Path(__file__).resolve().parent
 CACHE = REPOSITORY / ".cache" / "hardware"
 SWITCH = "NOVA_GPU_HARDWARE"
 """Set in the environment where machines may be booted."""
+
+_MAKERS = ("kernel_modules.py", "parts.py", "programs.py", "site.py")
+"""Of these and the sources in C and shell is made what is kept."""
 
 # Program -> package.
 _INSTALLED = {
@@ -48,6 +53,8 @@ _SERVICES = (
     "libvirt-clients",
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
+    # libvirt makes mediated devices with it.
+    "mdevctl",
     "python3-libvirt",
     "pciutils",
     # By it nova-compute copies the disks of servers to another host.
@@ -58,32 +65,8 @@ _SERVICES = (
     "socat",
 )
 
-# The guest's kernel has these modules, and what they depend on: what it needs
-# to run, VFIO, and drivers that take devices of the machines. The real drivers
-# of our GPUs and NICs would wait for firmware that is not there.
-_FIRST = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p")
-_MODULES = (
-    *_FIRST,
-    "vfio_pci",
-    "vfio_iommu_type1",
-    "snd_hda_intel",
-    # Makes VFs of the NVMe of QEMU.
-    "nvme",
-    "virtio_net",
-    # Lays the packages over /usr.
-    "overlay",
-    # A disk in a file.
-    "loop",
-    "ext4",
-    "crc32c_generic",
-)
-
 # Of Python itself, not of its environment, which is left at home.
 PYTHON = pathlib.Path(sys.base_prefix, "bin", "python3")
-
-
-class NotHere(Exception):
-    """This machine cannot run the tests; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +110,11 @@ class Parts:
         return place.name
 
     @property
+    def no_mediated_devices(self) -> str | None:
+        """Why our module that makes mediated devices is not there."""
+        return kernel_modules.why_not(self.extras, kernel_modules.MEDIATED)
+
+    @property
     def kernel(self) -> pathlib.Path:
         """The guests' kernel."""
         return self.extras / "boot" / f"vmlinuz-{self.release}"
@@ -153,12 +141,12 @@ def shares(parts: Parts) -> tuple[qemu.Share, ...]:
 def get() -> Parts:
     """Get everything, from the cache where it is there.
 
-    :raises NotHere: it cannot be had on this machine.
+    :raises programs.NotHere: it cannot be had on this machine.
     """
     if platform.machine() != "x86_64" or not shutil.which("dpkg-deb"):
-        raise NotHere("this is no Debian-like x86-64 machine")
+        raise programs.NotHere("this is no Debian-like x86-64 machine")
     if os.geteuid() != 0:
-        raise NotHere("only root may do this")
+        raise programs.NotHere("only root may do this")
     _install()
     parts = Parts(CACHE)
     made_of = _hash_sources(shares(parts))
@@ -189,26 +177,11 @@ def _hash_sources(seen: tuple[qemu.Share, ...]) -> str:
     for path in sorted(SOURCES.rglob("*")):
         if (
             path.suffix in (".c", ".sh")
-            or path.name in ("parts.py", "site.py")
+            or path.name in _MAKERS
             or path.parent.name == "bin"
         ):
             made_of.update(path.read_bytes())
     return made_of.hexdigest()
-
-
-def _run(*command: object, cwd: pathlib.Path | None = None, **more) -> str:
-    """Run a command.
-
-    :raises NotHere: it fails.
-    """
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words, cwd=cwd, capture_output=True, text=True, check=False, **more
-    )
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise NotHere(f"'{' '.join(words[:4])}' failed: {' '.join(last)}")
-    return done.stdout
 
 
 _APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
@@ -217,10 +190,10 @@ _APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 def _apt(*command: str, cwd: pathlib.Path | None = None) -> str:
     """Run apt, the second time with fresh lists."""
     try:
-        return _run(*command, cwd=cwd, env=_APT)
-    except NotHere:
-        _run("apt-get", "update", env=_APT)
-        return _run(*command, cwd=cwd, env=_APT)
+        return programs.run(*command, cwd=cwd, env=_APT)
+    except programs.NotHere:
+        programs.run("apt-get", "update", env=_APT)
+        return programs.run(*command, cwd=cwd, env=_APT)
 
 
 def _install() -> None:
@@ -241,12 +214,14 @@ def _kernel_packages() -> list[str]:
     text = _apt("apt-cache", "depends", "linux-image-amd64")
     match = re.search(r"Depends: linux-image-(\d\S+)-amd64", text)
     if match is None:
-        raise NotHere("the distribution has no kernel named linux-image-amd64")
+        raise programs.NotHere(
+            "the distribution has no kernel named linux-image-amd64"
+        )
     version = match[1]
     headers = f"linux-headers-{version}-amd64"
     needed = re.findall(
         r"Depends: (linux-(?:headers|kbuild)\S+)",
-        _run("apt-cache", "depends", headers, env=_APT),
+        programs.run("apt-cache", "depends", headers, env=_APT),
     )
     return [f"linux-image-{version}-amd64", headers, *needed]
 
@@ -274,19 +249,19 @@ def _make(parts: Parts) -> None:
     for package in sorted(packages.iterdir()):
         is_kernels = package.name.startswith("linux-")
         target = build if is_kernels else parts.extras
-        _run("dpkg-deb", "-x", package, target)
+        programs.run("dpkg-deb", "-x", package, target)
     shutil.rmtree(packages)
     _merge_libraries(parts.extras)
     _make_links_relative(parts.extras)
     # Names come from pci.ids, if a test asks for it: it is faster to read.
     shutil.rmtree(parts.extras / "lib" / "udev" / "hwdb.d")
-    _make_modules(parts, build)
+    kernel_modules.make(SOURCES, build, parts.extras)
     shutil.rmtree(build)
-    _run(
+    programs.run(
         *("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror"),
         *("-o", parts.library, SOURCES / "emulated.c"),
     )
-    _run(
+    programs.run(
         *("gcc", "-m32", "-O1", "-Wall", "-Werror", "-ffreestanding"),
         *("-fno-pie", "-fno-stack-protector", "-fcf-protection=none"),
         *("-nostdlib", "-static", "-Wl,-Ttext=0x100000,--build-id=none"),
@@ -315,59 +290,6 @@ def _make_links_relative(root: pathlib.Path) -> None:
             path.symlink_to(os.path.relpath(target, path.parent))
 
 
-def _make_modules(parts: Parts, build: pathlib.Path) -> None:
-    (modules,) = (build / "lib" / "modules").iterdir()
-    release = modules.name
-    depmod = (parts.extras / "sbin" / "depmod", "-b")
-    _run(*depmod, build, release)
-    taken = parts.extras / "lib" / "modules" / release
-    for path in _with_dependencies(modules, _MODULES):
-        (taken / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(modules / path, taken / path)
-    for name in ("modules.builtin", "modules.builtin.modinfo"):
-        shutil.copyfile(modules / name, taken / name)
-    (taken / "modules.order").write_text("")
-    boot = parts.extras / "boot"
-    boot.mkdir()
-    image = f"vmlinuz-{release}"
-    shutil.copyfile(build / "boot" / image, boot / image)
-    stub = build / "nvidia"
-    stub.mkdir()
-    shutil.copy(SOURCES / "nvidia.c", stub)
-    (stub / "Makefile").write_text("obj-m := nvidia.o\n")
-    (headers,) = (build / "usr" / "src").glob("linux-headers-*-amd64")
-    # It includes the makefile of the common headers by its installed path.
-    makefile = headers / "Makefile"
-    makefile.write_text(
-        makefile.read_text().replace("/usr/src/", f"{build}/usr/src/")
-    )
-    _run("make", "-C", headers, f"M={stub}", "modules", "CC=gcc")
-    (taken / "updates").mkdir()
-    shutil.copy(stub / "nvidia.ko", taken / "updates")
-    _run(*depmod, parts.extras, release)
-
-
-def _with_dependencies(
-    modules: pathlib.Path, wanted: tuple[str, ...]
-) -> list[str]:
-    """List the files of modules, each after those that it needs."""
-    needs = {}
-    for line in (modules / "modules.dep").read_text().splitlines():
-        path, _, rest = line.partition(":")
-        needs[path] = rest.split()
-    by_name = {
-        pathlib.PurePath(path).stem.replace("-", "_"): path for path in needs
-    }
-    found: list[str] = []
-    for name in wanted:
-        path = by_name[name]
-        # modules.dep names the nearest first.
-        for one in (*reversed(needs[path]), path):
-            if one not in found:
-                found.append(one)
-    return found
-
-
 def _make_initrd(parts: Parts) -> None:
     """Make the root file system that is packed as initramfs."""
     root = CACHE / "root"
@@ -383,7 +305,7 @@ def _make_initrd(parts: Parts) -> None:
     (root / "init").chmod(0o755)
     modules = parts.extras / "lib" / "modules" / parts.release
     lines = []
-    for path in _with_dependencies(modules, _FIRST):
+    for path in kernel_modules.list_files(modules, kernel_modules.FIRST):
         shutil.copy(modules / path, root / "guest" / "load")
         lines.append(f"/guest/load/{pathlib.PurePath(path).name}\n")
     (root / "guest" / "modules").write_text("".join(lines))

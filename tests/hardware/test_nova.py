@@ -2,44 +2,19 @@
 
 """A real libvirt and Nova's driver for it, on the nova.conf that we write."""
 
-import json
-import os
-import pathlib
-import sysconfig
-
 from lxml import etree
 import pytest
 
 from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
-from tests.hardware import parts as parts_lib
+from tests.hardware import nova_scripts
 
-# What an operator writes beside what nova-gpu-host does.
-_CONF = """\
-[DEFAULT]
-host = machine
-my_ip = 127.0.0.1
-state_path = /var/lib/nova
-[database]
-connection = sqlite:////run/nova.sqlite
-[libvirt]
-virt_type = qemu
-[vnc]
-enabled = false
-[spice]
-enabled = false
-"""
 _WRITE = (
     ("--write", "/etc/nova/device_spec.conf"),
     (
         *("--role", "controller", "--alias", "rtx"),
         *("--write", "/etc/nova/alias.conf"),
     ),
-)
-_RUN = (
-    "PYTHONPATH=/guest/site:{packages}:/usr/lib/python3/dist-packages"
-    " OS_NOVA_DISABLE_EVENTLET_PATCHING=1"
-    " {python} -W ignore -m tests.hardware.nova_compute rtx {addresses}"
 )
 
 
@@ -49,29 +24,15 @@ def seen(boot, parts):
 
     :returns: (name of a device -> address, what nova_compute.py tells).
     """
-    module = f"libvirtmod{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if not any(
-        (usr / "lib" / "python3" / "dist-packages" / module).exists()
-        for usr in (parts.extras / "usr", pathlib.Path("/usr"))
-    ):
-        pytest.skip("the distribution has libvirt for another Python only")
+    nova_scripts.skip_without_libvirt(parts)
     guest = boot(emulated_machines.PASSING)
     addresses = facts_lib.addresses(guest)
-    etc = guest.state / "etc" / "nova"
-    etc.mkdir()
-    (etc / "nova.conf").write_text(_CONF)
+    nova_scripts.write_conf(guest)
     for arguments in _WRITE:
         assert guest.host("config", *arguments).code == 0
-    guest.shell("start-libvirt")
-    packages = os.path.realpath(sysconfig.get_path("purelib"))
-    told = guest.shell(
-        _RUN.format(
-            packages=packages,
-            python=parts_lib.PYTHON,
-            addresses=f"{addresses['gpu0']} {addresses['gpu1']}",
-        )
+    return addresses, nova_scripts.run(
+        guest, "nova_compute", "rtx", addresses["gpu0"], addresses["gpu1"]
     )
-    return addresses, json.loads(told.splitlines()[-1])
 
 
 def _pools(counts):

@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from tests.hardware import parts
+from tests.hardware import programs
 
 
 def main() -> int:
     """Get the parts and run the tests; what cannot be had is no failure."""
     try:
         parts.get()
-    except parts.NotHere as reason:
+    except programs.NotHere as reason:
         print(f"make test-node: SKIPPED, {reason}.")
         return 0
     return pytest.main(

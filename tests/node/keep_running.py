@@ -18,6 +18,7 @@ from cloud import control
 from cloud import emulated
 from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
+from tests.hardware import programs
 from tests.node import nodes
 from tests.node import offers
 
@@ -37,7 +38,7 @@ def main() -> int:
     cloud = control.Cloud()
     try:
         parts = parts_lib.get()
-    except parts_lib.NotHere as reason:
+    except programs.NotHere as reason:
         print(f"cannot emulate a host: {reason}")
         return 1
     offers.make(cloud, parts)
