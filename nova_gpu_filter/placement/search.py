@@ -49,14 +49,17 @@ def find_trees(
     """
     if question.has_many_rests:
         placement.open(question.rest_query)
-        return _find_by_rest(question, placement, limit, ())
+        return _find_by_rest(question, placement, limit)
     placement.open(question.first_class_query)
-    others = _find_devices(question.classes[1:], question, placement)
     most = None if limit is None else _MOST_DEVICES * max(1, limit)
     # Not in turn: an answer that is cut off is not used.
     found = placement.find_candidates(question.first_class_query, most)
+    if not found["allocation_requests"]:
+        # Stock Placement would not look at the other classes, either.
+        return Found((), found["provider_summaries"], is_truncated=False)
     if _is_truncated(found, most):
-        return _find_by_rest(question, placement, limit, others)
+        return _find_by_rest(question, placement, limit)
+    others = _find_devices(question.classes[1:], question, placement)
     _refuse_sharing(found, others, placement)
     return Found(
         trees.read(question, found, None, others),
@@ -69,14 +72,9 @@ def _find_by_rest(
     question: query.Question,
     placement: inner.Conversation,
     limit: int | None,
-    others: Sequence[trees.DevicesByRoot],
 ) -> Found:
-    """Ask for the groups in no class by themselves.
-
-    :param others: the devices of the last classes, where they are known.
-    """
-    missing = question.classes[: len(question.classes) - len(others)]
-    devices = [*_find_devices(missing, question, placement), *others]
+    """Ask for the groups in no class by themselves."""
+    devices = _find_devices(question.classes, question, placement)
     roots = set.intersection(*map(set, devices))
     most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
     asked = question.rest_query

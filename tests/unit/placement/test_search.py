@@ -76,12 +76,20 @@ def test_of_few_ways_one_question_has_the_devices_of_the_first_class():
     found = search.find_trees(question, placement, 1000)
     assert placement.opened == [question.first_class_query]
     assert placement.asked == [
-        (f"resources={NIC}:1", None),
         (question.first_class_query, 100_000),
+        (f"resources={NIC}:1", None),
     ]
     [tree] = found.provider_trees
     assert [len(devices) for devices in tree.devices] == [4, 2]
     assert not found.is_truncated
+
+
+def test_nothing_more_is_asked_where_no_tree_can_serve_the_first_class():
+    placement = Placement(builders.host("a", 0, nics=2))
+    question = builders.question(3, nics=1)
+    found = search.find_trees(question, placement, 1000)
+    assert placement.asked == [(question.first_class_query, 100_000)]
+    assert (list(found.provider_trees), found.is_truncated) == ([], False)
 
 
 def test_of_many_ways_each_class_is_asked_for_by_itself():
@@ -115,9 +123,9 @@ def test_a_question_with_an_answer_too_large_is_asked_in_parts(monkeypatch):
     question = builders.question(3, nics=1)
     found = search.find_trees(question, placement, 1)
     assert [text for text, _ in placement.asked] == [
-        f"resources={NIC}:1",
         question.first_class_query,
         f"resources={GPU}:1",
+        f"resources={NIC}:1",
         question.rest_query,
     ]
     [tree] = found.provider_trees
