@@ -437,7 +437,7 @@ HGX_NODE = Machine(
         Root((Ports(tuple(_one(f"gpu{n}", H100_DMA) for n in range(8))),)),
     ),
     links=(("PHB", " ".join(f"gpu{n}" for n in range(8))),),
-    memory_mib=1500,
+    memory_mib=2000,
     is_networked=True,
 )
 

@@ -22,6 +22,7 @@ from tests.functional import web
 from tests.functional.placement import service
 from tests.hardware import emulated_machines
 from tests.hardware import facts as facts_lib
+from tests.hardware import nova_scripts
 from tests.hardware import parts as parts_lib
 from tests.hardware import site
 from tests.hardware.guest import Guest
@@ -30,6 +31,7 @@ from tests.unit.agent.fabric import managers
 SECONDS = 300
 """Ten times what anything here takes on a quiet machine."""
 CLASS = "CUSTOM_H100"
+ALIAS = "h100"
 _MANAGER = "/run/fm"
 _CALLS = "/run/hook-calls"
 _BINDINGS = ":/usr/lib/python3/dist-packages"
@@ -178,14 +180,21 @@ class Node:
                 partitions, {id_: one for one, id_ in by_address.items()}
             )
         )
-        answer = self.guest.host(
-            "config",
-            *("--fabric", "/state/fmpm.json"),
-            *("--nvidia-smi-q", "/state/q.txt"),
-            *(word for one in by_address for word in ("--device", one)),
-            *("--write", "/etc/nova/devices.conf"),
-        )
-        assert answer.code == 0, answer
+        for arguments in (
+            ("--write", "/etc/nova/devices.conf"),
+            (
+                *("--role", "controller", "--alias", ALIAS),
+                *("--write", "/etc/nova/alias.conf"),
+            ),
+        ):
+            answer = self.guest.host(
+                "config",
+                *("--fabric", "/state/fmpm.json"),
+                *("--nvidia-smi-q", "/state/q.txt"),
+                *(word for one in by_address for word in ("--device", one)),
+                *arguments,
+            )
+            assert answer.code == 0, answer
 
     def install(self) -> None:
         """Install agent and hook as doc/source/admin/fabric.rst says."""
@@ -213,6 +222,7 @@ class Node:
                 placement=self._placement,
             )
         )
+        nova_scripts.write_conf(self.guest, "compute.conf")
         hooks = "/etc/libvirt/hooks/qemu.d"
         self.guest.shell(
             "set -e; cp /state/libnvfm.so /run;"
@@ -299,6 +309,21 @@ class Node:
             lambda: self.guest.shell(f"cat {path}"),
         )
 
+    def build(self, *groups: Iterable[str]) -> Any:
+        """Have Nova build a server on each group of GPUs, and delete it.
+
+        :returns: what nova_fabric.py tells.
+        """
+        return nova_scripts.run(
+            self.guest,
+            "nova_fabric",
+            *(ALIAS, _MANAGER),
+            *(
+                ",".join(self.addresses[one] for one in group)
+                for group in groups
+            ),
+        )
+
     # -- what there is
 
     def wait(
@@ -360,6 +385,19 @@ class Node:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
+
+    def offered(self) -> set[str]:
+        """Ask Placement which GPUs that it has a server could get."""
+        names = {
+            service.provider_uuid(self.name(address)): name
+            for name, address in self.addresses.items()
+        }
+        path = f"/allocation_candidates?resources={CLASS}:1"
+        return {
+            names[uuid]
+            for one in self._ask_placement(path)["allocation_requests"]
+            for uuid in one["allocations"]
+        }
 
     def devices(self, *gpus: str) -> dict[str, str]:
         """Read what Placement says of GPUs that the agent has seen."""

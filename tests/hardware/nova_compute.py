@@ -25,7 +25,8 @@ from nova.pci import request
 from tests.hardware import nova_driver
 
 
-def _drivers(addresses: Iterable[str]) -> dict[str, str]:
+def read_drivers(addresses: Iterable[str]) -> dict[str, str]:
+    """Read the driver of each device."""
     return {
         address: pathlib.Path("/sys/bus/pci/devices", address, "driver")
         .readlink()
@@ -34,7 +35,7 @@ def _drivers(addresses: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _pools(tracker: manager.PciDevTracker) -> list[dict[str, Any]]:
+def describe_pools(tracker: manager.PciDevTracker) -> list[dict[str, Any]]:
     """Tell the pools as they go to the database, and so to the scheduler."""
     return [
         {
@@ -48,7 +49,8 @@ def _pools(tracker: manager.PciDevTracker) -> list[dict[str, Any]]:
     ]
 
 
-def _track(ctxt: Any, resources: dict[str, Any]) -> manager.PciDevTracker:
+def track(ctxt: Any, resources: dict[str, Any]) -> manager.PciDevTracker:
+    """Have Nova keep an account of the devices that its driver reports."""
     node = objects.ComputeNode(
         ctxt,
         host=CONF.host,
@@ -73,34 +75,34 @@ def _run(alias: str, watched: list[str]) -> dict[str, Any]:
     resources = driver.get_available_resource(CONF.host)
     told = {
         "reported": json.loads(resources["pci_passthrough_devices"]),
-        "before": _drivers(watched),
+        "before": read_drivers(watched),
     }
-    tracker = _track(ctxt, resources)
-    told["pools"] = _pools(tracker)
+    tracker = track(ctxt, resources)
+    told["pools"] = describe_pools(tracker)
 
     flavor = nova_driver.describe_flavor(
         {"pci_passthrough:alias": f"{alias}:1"}
     )
-    instance = nova_driver.describe_instance(
-        ctxt, 1, flavor, request.get_pci_requests_from_flavor(flavor)
+    instance = nova_driver.create_instance(
+        ctxt, flavor, request.get_pci_requests_from_flavor(flavor)
     )
     tracker.claim_instance(ctxt, instance.pci_requests, None)
     tracker.allocate_instance(instance)
     tracker.save(ctxt)
     told["claimed"] = [one.address for one in instance.pci_devices]
-    told["pools_left"] = _pools(tracker)
+    told["pools_left"] = describe_pools(tracker)
 
     guest, told["xml"], told["console"] = nova_driver.boot(
         driver, ctxt, instance
     )
     told["live_xml"] = guest.get_xml_desc()
-    told["during"] = _drivers(watched)
+    told["during"] = read_drivers(watched)
 
     nova_driver.destroy(driver, ctxt, instance)
     tracker.free_instance(ctxt, instance)
     tracker.save(ctxt)
-    told["after"] = _drivers(watched)
-    told["pools_after"] = _pools(tracker)
+    told["after"] = read_drivers(watched)
+    told["pools_after"] = describe_pools(tracker)
     told["domains"] = driver.list_instances()
     return told
 

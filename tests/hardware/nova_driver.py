@@ -30,8 +30,10 @@ PAYLOAD = "/extras/boot/payload"
 """A guest's whole operating system."""
 SECONDS = 300
 NETWORK = network_model.NetworkInfo()
-# It boots from this kernel, and so from no disk.
-_NO_DISKS = {"disk_bus": "virtio", "cdrom_bus": "ide", "mapping": {}}
+NO_DISKS = {"disk_bus": "virtio", "cdrom_bus": "ide", "mapping": {}}
+"""It boots from this kernel, and so from no disk."""
+IMAGE = {"properties": {"hw_machine_type": "pc"}}
+"""The payload looks at one bus, and a q35 has its devices on others."""
 
 
 def start() -> libvirt_driver.LibvirtDriver:
@@ -69,28 +71,13 @@ def describe_flavor(extra_specs: Mapping[str, str]) -> Any:
     )
 
 
-def describe_instance(
-    ctxt: Any, number: int, flavor: Any, pci_requests: Any
-) -> Any:
-    """Describe a server as the API would.
-
-    :param number: another one for each server.
-    """
+def create_instance(ctxt: Any, flavor: Any, pci_requests: Any) -> Any:
+    """Write a server to the database as API and conductor would."""
     uuid = uuidutils.generate_uuid()
     pci_requests.instance_uuid = uuid
-    nothing = dict.fromkeys(
-        (
-            *("os_type", "vm_mode", "architecture", "root_device_name"),
-            *("numa_topology", "vcpu_model", "resources"),
-            *("device_metadata", "trusted_certs"),
-        )
-    )
-    return objects.Instance(
+    instance = objects.Instance(
         ctxt,
-        id=number,
         uuid=uuid,
-        host=CONF.host,
-        node=CONF.host,
         project_id="project",
         user_id="user",
         display_name="gpu",
@@ -98,12 +85,23 @@ def describe_instance(
         image_ref="",
         kernel_id="payload",
         ramdisk_id="",
-        system_metadata={},
-        metadata={},
         pci_requests=pci_requests,
-        pci_devices=objects.PciDeviceList(objects=[]),
-        **nothing,
     )
+    instance.create()
+    instance.host = CONF.host
+    return instance
+
+
+def find_place(instance: Any) -> pathlib.Path:
+    """Find the directory of a server."""
+    return pathlib.Path(libvirt_utils.get_instance_path(instance))
+
+
+def make_place(instance: Any) -> None:
+    """Make what Nova makes of an image that is only a kernel."""
+    place = find_place(instance)
+    place.mkdir()
+    shutil.copy(PAYLOAD, place / "kernel")
 
 
 def boot(
@@ -119,21 +117,21 @@ def boot(
         payload told.
     :raises TimeoutError: the payload does not tell all.
     """
-    place = pathlib.Path(libvirt_utils.get_instance_path(instance))
-    place.mkdir()
-    shutil.copy(PAYLOAD, place / "kernel")
-    # The payload looks at one bus, and a q35 has its devices on others.
-    image = objects.ImageMeta.from_dict(
-        {"properties": {"hw_machine_type": "pc"}}
-    )
+    make_place(instance)
+    image = objects.ImageMeta.from_dict(IMAGE)
     xml = driver._get_guest_xml(
-        ctxt, instance, NETWORK, _NO_DISKS, image, mdevs=list(mdevs)
+        ctxt, instance, NETWORK, NO_DISKS, image, mdevs=list(mdevs)
     )
     guest = driver._create_guest(ctxt, xml, instance)
-    return guest, xml, _wait_for_end(place / "console.log")
+    return guest, xml, wait_for_end(instance)
 
 
-def _wait_for_end(log: pathlib.Path) -> list[str]:
+def wait_for_end(instance: Any) -> list[str]:
+    """Wait until the payload has told all.
+
+    :raises TimeoutError: it does not.
+    """
+    log = find_place(instance) / "console.log"
     end = time.monotonic() + SECONDS
     while True:
         lines = log.read_text().splitlines() if log.exists() else []

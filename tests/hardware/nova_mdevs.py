@@ -99,11 +99,10 @@ class _Compute:
         }
         return list(self.driver._allocate_mdevs(allocations))
 
-    def describe(self, number: int) -> Any:
-        """Describe a server without PCI devices."""
-        return nova_driver.describe_instance(
+    def create_instance(self) -> Any:
+        """Write a server without PCI devices to the database."""
+        return nova_driver.create_instance(
             self.context,
-            number,
             nova_driver.describe_flavor({}),
             objects.InstancePCIRequests(requests=[]),
         )
@@ -114,8 +113,8 @@ def _run(wanted: list[tuple[str, str]]) -> dict[str, Any]:
     compute = _Compute()
     told: dict[str, Any] = {"before": compute.report(), "servers": []}
     instances = []
-    for number, (address, resource_class) in enumerate(wanted, 1):
-        instance = compute.describe(number)
+    for address, resource_class in wanted:
+        instance = compute.create_instance()
         mdevs = compute.allocate(address, resource_class)
         guest, xml, console = nova_driver.boot(
             compute.driver, compute.context, instance, mdevs

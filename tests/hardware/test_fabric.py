@@ -3,14 +3,18 @@
 """Partitions of an NVSwitch board follow the guests of a real libvirt.
 
 Fabric Manager is a library of ours whose state is a file; the hook, the agent,
-libvirt, its rebinding of devices and QEMU are what an operator has.
+libvirt, its rebinding of devices, QEMU and Nova's driver are what an operator
+has.
 """
 
 import pytest
 
+from nova_gpu_filter.topology import codec
 from tests import smi_files
 from tests.hardware import emulated_machines
 from tests.hardware import fabric_nodes
+from tests.hardware import nova_scripts
+from tests.unit.agent import fakes
 from tests.unit.agent.fabric import managers
 
 # In PCI order, gpu0 has Module Id 5: NVIDIA's example.
@@ -27,6 +31,8 @@ _RESTING = {
 }
 _PAIR = (_GPUS[1], _GPUS[3])
 _QUAD = _ON_VFIO
+_FIRST = (_GPUS[5], _GPUS[7])
+_LAST = (_GPUS[2], _GPUS[4])
 
 
 @pytest.fixture(scope="module")
@@ -93,18 +99,70 @@ def test_a_partition_is_inactive_when_its_guest_has_ended(node):
     wait_for(node, "free")
 
 
-def test_a_partition_that_fails_starts_no_guest_and_is_quarantined(node):
-    node.manager.inject("fail fmActivateFabricPartition -10 1")
-    said = node.create("pair", *_PAIR)
+@pytest.fixture(scope="module")
+def told(node, parts):
+    """Have Nova build three servers, of which the second fails."""
+    nova_scripts.skip_without_libvirt(parts)
+    assert node.offered() == set(_PAIR)
+    return node.build(_FIRST, _PAIR, _LAST)
+
+
+def test_nova_knows_the_partitions(node, told):
+    tags = {
+        pool["tags"]["address"]: codec.parse_text("", pool["tags"][codec.TAG])
+        for pool in told["pools"]
+    }
+    known = {
+        id_: {
+            name
+            for name, address in node.addresses.items()
+            if id_ in dict(tags[address].partitions)
+        }
+        for id_ in managers.HGX_H100
+    }
+    assert known == {
+        id_: {_GPUS[module] for module in modules}
+        for id_, modules in managers.HGX_H100.items()
+    }
+
+
+def test_a_server_of_nova_has_its_partition_until_it_is_deleted(node, told):
+    first, _, last = told["builds"]
+    for seen, gpus, partition in ((first, _FIRST, 5), (last, _LAST, 4)):
+        addresses = {node.addresses[one] for one in gpus}
+        assert seen["outcome"] == "built"
+        assert set(seen["claimed"]) == addresses
+        assert seen["console"].count("DMA right") == 2
+        assert seen["active"] == [partition]
+        assert set(seen["drivers"].values()) == {"vfio-pci"}
+        assert seen["active_after"] == seen["domains_after"] == []
+        assert seen["drivers_after"] == {
+            node.addresses[one]: _RESTING[one] for one in gpus
+        }
+        assert seen["free_after"] == len(_GPUS)
+
+
+def test_nova_builds_elsewhere_when_a_partition_fails(node, told):
+    # tests/functional/agent/test_reschedule.py has the other host.
+    [(said, code)] = told["raised"]
+    assert code == fakes.Libvirt.VIR_ERR_HOOK_SCRIPT_FAILED
     assert "FM_ST_NVLINK_ERROR (-10)" in said
-    assert "Hook script execution failed" in said
-    assert node.domains() == {}
-    assert node.manager.active() == set()
+    _, failed, _ = told["builds"]
+    assert failed["outcome"] == "RescheduledException"
+    assert "FM_ST_NVLINK_ERROR (-10)" in failed["reason"]
+    assert failed["active_after"] == failed["domains_after"] == []
     # libvirt has not touched them.
-    assert node.drivers() == _RESTING
+    assert failed["drivers_after"] == {
+        node.addresses[one]: _RESTING[one] for one in _PAIR
+    }
+    assert failed["free_after"] == len(_GPUS)
+
+
+def test_a_partition_that_fails_is_quarantined(node, told):
     wait_for(node, "quarantined")
     for row in node.ask_agent("list", "--state", "quarantined"):
         assert "FM_ST_NVLINK_ERROR" in row["Reason"]
+    assert node.offered() == set()
 
 
 def test_a_board_with_four_gpus(node):

@@ -76,6 +76,7 @@ def seen(host, gpus):
     assert providers.code == 0, providers.err
     etc = host.state / "etc" / "nova"
     (etc / "provider_config" / "vgpu.yaml").write_text(providers.out)
+    host.shell("start-libvirt")
     told = nova_scripts.run(
         host, "nova_mdevs", f"{small}=VGPU", f"{large}={_CLASS}"
     )

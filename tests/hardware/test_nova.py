@@ -30,6 +30,7 @@ def seen(boot, parts):
     nova_scripts.write_conf(guest)
     for arguments in _WRITE:
         assert guest.host("config", *arguments).code == 0
+    guest.shell("start-libvirt")
     return addresses, nova_scripts.run(
         guest, "nova_compute", "rtx", addresses["gpu0"], addresses["gpu1"]
     )

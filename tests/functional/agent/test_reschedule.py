@@ -217,7 +217,7 @@ def have_libvirt_call_hooks(cloud, hosts):
             raise fakelibvirt.make_libvirtError(
                 fakelibvirt.libvirtError,
                 f"Hook script execution failed: {errors}",
-                error_code=69,  # VIR_ERR_HOOK_SCRIPT_FAILED
+                error_code=fakes.Libvirt.VIR_ERR_HOOK_SCRIPT_FAILED,
             )
         running = fakes.Domain(xml=xml)
         running.uuid = uuid
