@@ -239,7 +239,7 @@ def test_a_cloud_that_is_down_is_a_metric_and_a_line_a_service(
         (("--nova-conf", "/nowhere/nova.conf"), "/nowhere/nova.conf"),
         (("--alias", "{name: a1}"), "--alias: alias {name: a1}"),
         (("--certificate", "x.pem"), "--certificate and --key belong"),
-        (("--port", "http"), "invalid int value"),
+        (("--port", "http"), "no whole number from 0 to 65535"),
         (("--address", "192.0.2.1"), "192.0.2.1 port 9877"),
     ],
 )
