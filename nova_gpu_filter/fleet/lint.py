@@ -22,6 +22,7 @@ from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import resource_claims
 from nova_gpu_filter.fleet import several_vgpus
+from nova_gpu_filter.fleet import video_memory
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.severity import Severity
@@ -79,7 +80,7 @@ def check(question: Question) -> list[FlavorProblem]:
         )
     else:
         found += _check_claims(question.hosts, wanted, question.flavor)
-        found += _check_image_traits(question, bool(wanted.devices))
+        found += _check_image(question, bool(wanted.devices))
         found += _check_several_vgpus(question)
         if wanted.devices:
             found += _check_with_devices(question, wanted)
@@ -87,7 +88,7 @@ def check(question: Question) -> list[FlavorProblem]:
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _check_image_traits(
+def _check_image(
     question: Question, has_devices: bool
 ) -> Iterator[FlavorProblem]:
     finders = [image_traits.find_problems]
@@ -96,6 +97,10 @@ def _check_image_traits(
     for find in finders:
         for severity, key, text in find(question.image or {}, question.hosts):
             yield FlavorProblem(Severity(severity), key, text)
+    for severity, key, text in video_memory.find_problems(
+        question.flavor.extra_specs, question.image or {}
+    ):
+        yield FlavorProblem(Severity(severity), key, text)
 
 
 def _check_several_vgpus(question: Question) -> Iterator[FlavorProblem]:

@@ -12,6 +12,7 @@ provider and changes none.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 import dataclasses
 from typing import Any
 from typing import Final
@@ -205,17 +206,28 @@ def _members(get: api.Get, pool: str) -> list[Any]:
 
 def _root(get: api.Get, host: str) -> str:
     query = parse.urlencode({"name": host})
-    for one in get(f"/resource_providers?{query}")["resource_providers"]:
-        if one["uuid"] == one["root_provider_uuid"]:
-            found: str = one["uuid"]
-            return found
-    roots = [
-        one["name"]
-        for one in get("/resource_providers")["resource_providers"]
-        if one["uuid"] == one["root_provider_uuid"]
-    ]
+    for one in _nodes(get, f"?{query}"):
+        found: str = one["uuid"]
+        return found
+    roots = [one["name"] for one in _nodes(get)]
     raise errors.Unknown(
         kind="compute node in Placement",
         name=host,
         hint=errors.find_hint(host, roots),
     )
+
+
+def _nodes(get: api.Get, query: str = "") -> Iterator[Any]:
+    """Yield the roots of trees that share nothing.
+
+    A pool in the aggregate of another would share with the hosts of both, and
+    one that leaves its own shares with none.
+    """
+    path = (
+        f"/resource_providers?required={os_traits.MISC_SHARES_VIA_AGGREGATE}"
+    )
+    sharing = {one["uuid"] for one in get(path)["resource_providers"]}
+    for one in get(f"/resource_providers{query}")["resource_providers"]:
+        is_root = one["uuid"] == one["root_provider_uuid"]
+        if is_root and one["uuid"] not in sharing:
+            yield one

@@ -225,14 +225,21 @@ def _check_mig(
             f" read: {mig_modes}"
         )
     mode = mig_modes.get(pf.address)
-    if bool(mode) is not row.mig:
-        word = "has no MIG mode" if mode is None else "is not in MIG mode"
+    if bool(mode) is row.mig:
+        return
+    if mode is None:
         raise _Refused(
-            f"the GPU {word if row.mig else 'is in MIG mode'}, and mig:"
-            f" {str(row.mig).lower()} is declared; empty the GPU, run"
-            f" 'nvidia-smi -i {pf.address} -mig {int(row.mig)}' and make its"
-            " GPU instances"
+            "nvidia-smi says that the GPU has no MIG mode, and mig: true is"
+            " declared; take mig out"
         )
+    word = "is not" if row.mig else "is"
+    mig = int(row.mig)
+    instances = " and make its GPU instances" if row.mig else ""
+    raise _Refused(
+        f"the GPU {word} in MIG mode, and mig: {str(row.mig).lower()} is"
+        f" declared; empty the GPU and run 'nvidia-smi -i {pf.address} -mig"
+        f" {mig}'{instances}"
+    )
 
 
 def _autoprobe(row: declaration.Row, pf: state.Pf) -> tuple[Step, ...]:

@@ -160,6 +160,22 @@ def test_what_cannot_be_is_told_and_changes_nothing(cloud, pool, words, error):
     assert show(cloud) == pool
 
 
+@pytest.mark.parametrize("verb", ["add", "remove"])
+@pytest.mark.parametrize("name", ["remote", "near"])
+def test_a_pool_is_no_host(cloud, placement, pool, verb, name):
+    run(cloud, "create", "near", "--gpus", "9")
+    before = [show(cloud), show(cloud, "near")]
+    error = fail(cloud, verb, "host", "remote", name)
+    assert f"no compute node in Placement '{name}'" in error
+    # It is not offered as one, either.
+    assert error.endswith("hgx-1, hgx-2, pix-1, plain-1\n")
+    assert [show(cloud), show(cloud, "near")] == before
+    query = "resources=VCPU:1,CUSTOM_REMOTE_GPU:1"
+    found = hosts_of(placement.candidates(query))
+    assert len(found) == 2
+    assert all(pool["provider"] in one for one in found)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -293,15 +293,21 @@ def test_without_a_driver_no_vfs_are_made(fake):
 
 
 @pytest.mark.parametrize(
-    ("mode", "wanted", "reason"),
+    ("mode", "wanted", "reason", "cure"),
     [
-        (True, "false", "is in MIG mode"),
-        (False, "true", "is not in MIG mode"),
-        (None, "true", "has no MIG mode"),
+        (True, "false", "is in MIG mode", f"'nvidia-smi -i {A40} -mig 0'"),
+        (
+            False,
+            "true",
+            "is not in MIG mode",
+            f"'nvidia-smi -i {A40} -mig 1' and make its GPU instances",
+        ),
+        # Nothing can switch on what it does not have.
+        (None, "true", "has no MIG mode", "take mig out"),
     ],
 )
 def test_the_mode_of_the_gpu_has_to_be_that_declared(
-    fake, mode, wanted, reason
+    fake, mode, wanted, reason, cure
 ):
     (pf,) = [
         one.address
@@ -310,7 +316,7 @@ def test_the_mode_of_the_gpu_has_to_be_that_declared(
     ]
     found = refusal(fake, f"{OF_8Q}, mig: {wanted}", modes={pf: mode})
     assert reason in found
-    assert f"nvidia-smi -i {A40} -mig" in found
+    assert found.endswith(cure)
 
 
 @pytest.mark.parametrize(
