@@ -19,11 +19,14 @@ from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.configuration import fragment
+from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
 _FEW = 4
+# Classes that 'nova-gpu-host config' has named after types of NVIDIA's.
+_OF_TYPES = ("CUSTOM_VGPU_NVIDIA_", "CUSTOM_VGPU_GRID_")
 
 
 def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
@@ -39,6 +42,7 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
         yield from _state(options, text, functions)
         yield from _managed(options, members[0][1], functions)
     yield from _types(options, taken)
+    yield from _classes(options, taken)
     yield from _migration(options, taken)
 
 
@@ -143,6 +147,59 @@ def _types(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
                 )[:_FEW],
                 cures=("# give all VFs of a PF the same vGPU type",),
             )
+
+
+def _classes(
+    options: pci_options.PciOptions, taken: Taken
+) -> Iterator[Finding]:
+    """Compare the resource classes with the types.
+
+    Types change by 'nova-gpu-host vgpu apply', and nova.conf does not.
+    """
+    by_class: dict[str, dict[str, list[Function]]] = {}
+    for function, spec in taken:
+        if function.vgpu_type:
+            name = spec.resource_class_for(
+                function.vendor_id, function.product_id
+            )
+            kind = function.vgpu_type_name or f"type {function.vgpu_type}"
+            by_class.setdefault(name, {}).setdefault(kind, []).append(function)
+    for name, types in by_class.items():
+        some = [functions[0] for functions in types.values()]
+        wrong = [
+            function
+            for functions in types.values()
+            for function in functions
+            if function.vgpu_type_name
+            and name.startswith(_OF_TYPES)
+            and name != naming.resource_class(function, naming.Choices())
+        ]
+        if wrong:
+            summary = (
+                f"{name} is named after another vGPU type than"
+                f" {wrong[0].vgpu_type_name}, which VFs of it have:"
+                f" {list_addresses(wrong)}"
+            )
+            some = wrong
+        elif len({function.physfn for function in some}) > 1:
+            summary = (
+                f"VFs of {name} have different vGPU types"
+                f" ({', '.join(sorted(types))}): a server may get any of them"
+            )
+        else:
+            continue
+        yield Finding(
+            Severity.WARNING,
+            CHECK,
+            summary,
+            evidence=(
+                Evidence(options.source, name),
+                *map(_evidence, some[:_FEW]),
+            ),
+            cures=(
+                "nova-gpu-host config  # has a resource class for each type",
+            ),
+        )
 
 
 def _migration(

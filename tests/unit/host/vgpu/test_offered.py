@@ -7,6 +7,7 @@ import json
 import pytest
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import declared_vfs
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
@@ -18,6 +19,7 @@ from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import declaration
 from nova_gpu_filter.host.vgpu import state
+from nova_gpu_filter.nova_rules import pci_options
 from tests import captures
 from tests.fake_sriov import A40
 from tests.fake_sriov import A40_2
@@ -89,6 +91,50 @@ def test_a_type_without_a_name_has_the_class_of_the_model(tmp_path):
     set_types(fake, A40, 566, 1)
     one = specs(read(fake))[0]
     assert one["resource_class"] == "CUSTOM_PCI_10DE_2235"
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        ((), None),
+        # The types were changed, and nova.conf was not.
+        (
+            ("A40_4Q", "A40_8Q"),
+            "CUSTOM_VGPU_NVIDIA_A40_8Q is named after another vGPU type than"
+            " NVIDIA A40-4Q",
+        ),
+        # Names of one's own are right, as long as they keep types apart.
+        (("VGPU_NVIDIA_A40_4Q", "SMALL"), None),
+        (
+            ("VGPU_NVIDIA_A40_4Q", "ANY", "VGPU_NVIDIA_A40_8Q", "ANY"),
+            "VFs of CUSTOM_ANY have different vGPU types (NVIDIA A40-4Q,"
+            " NVIDIA A40-8Q)",
+        ),
+    ],
+    ids=str,
+)
+def test_classes_are_compared_with_types(fake, tmp_path, replaced, words):
+    host = read(fake)
+    text = fragment.write(host, linking.join(host), fragment.Options())
+    for old, new in zip(replaced[::2], replaced[1::2], strict=True):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "nova.conf"
+    path.write_text(text)
+    everything = reader.read(
+        tree.Tree(str(fake.host.root)), everything=True
+    ).functions
+    found = [
+        (one.severity, one.summary)
+        for one in conf_device_specs.check(
+            host, everything, pci_options.read(str(path))
+        )
+        if "vGPU type" in one.summary
+    ]
+    assert len(found) == bool(words)
+    for severity, summary in found:
+        assert severity is Severity.WARNING
+        assert words in summary
 
 
 def check(fake, text):
