@@ -26,6 +26,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
+from nova_gpu_filter.host.vgpu import state as vgpu_state
 
 
 def check(
@@ -276,10 +277,12 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
             evidence=evidence,
         )
         return
-    no_vfs = (
-        f"echo 0 > {gpu.address.path}/sriov_numvfs"
-        "  # to pass the whole GPU through"
+    remove = (
+        f"{vgpu_state.SRIOV_MANAGE} -d {gpu.address}"
+        if gpu.driver == "nvidia"
+        else f"echo 0 > {gpu.address.path}/sriov_numvfs"
     )
+    no_vfs = f"{remove}  # to pass the whole GPU through"
     vfs = list(context.host.vfs(gpu))
     if any(vf.mdev_types for vf in vfs):
         yield Finding(

@@ -9,6 +9,7 @@ import pytest
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import declared_vfs
+from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import common_aliases
@@ -135,6 +136,23 @@ def test_classes_are_compared_with_types(fake, tmp_path, replaced, words):
     for severity, summary in found:
         assert severity is Severity.WARNING
         assert words in summary
+
+
+def test_vfs_are_taken_away_by_what_makes_them(fake):
+    files = tree.Tree(str(fake.host.root))
+    host = reader.read(files)
+    context = Context(files, host, linking.join(host))
+    found = {
+        one.device: one.cures[0].partition("  #")[0]
+        for one in readiness.check(context)
+        if one.check == "sr-iov"
+    }
+    assert found == {
+        pf: f"{state.SRIOV_MANAGE} -d {pf}" for pf in (A40, A40_2)
+    }
+    # It is a command that works, as the driver has it.
+    fake.run(tuple(found[A40].split()))
+    assert fake.vfs(A40) == []
 
 
 def check(fake, text):
