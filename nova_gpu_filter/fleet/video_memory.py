@@ -55,5 +55,5 @@ def find_problems(
 def _read(value: Any) -> int | None:
     try:
         return int(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
