@@ -12,14 +12,20 @@ import time
 
 import hypothesis
 from hypothesis import strategies
+import pytest
 
 from nova_gpu_filter import exception
+from nova_gpu_filter.agent.fabric import refusals
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
 EXAMPLES = int(os.environ.get("FABRIC_EXAMPLES", "30"))
 PATIENCE = 60.0
 """Seconds until all has to agree again, on a machine however busy."""
+
+
+TAKER = "00000000-0000-4000-8000-000000000000"
+"""A domain with GPUs of another."""
 
 
 class Killed(BaseException):
@@ -58,6 +64,33 @@ def start(node, partition):
             node.start(partition)
 
 
+def start_on_taken(node, partition):
+    """Start a guest with a GPU that another guest has, which libvirt would
+    find out after its hook.
+    """
+    owned = node.known[partition]
+    if any(owned & one for one in node.guests.values()):
+        with pytest.raises(exception.GpuFilterError) as refused:
+            node.agent.prepare(TAKER, owned)
+        # By the ledger, whatever Fabric Manager would say.
+        assert isinstance(refused.value, refusals.Occupied)
+        node.agent.release(TAKER)
+
+
+def start_that_fails(node, partition):
+    """Start a guest whose partition cannot be activated."""
+    node.manager.inject("fail fmActivateFabricPartition -10 1")
+    node.failing = node.known[partition]
+    start(node, partition)
+    node.manager.heal()
+
+
+def stop_that_fails(node, number):
+    """Stop a guest whose partition cannot be deactivated at first."""
+    node.manager.inject("fail fmDeactivateFabricPartition -1 2")
+    stop(node, number)
+
+
 def stop(node, number):
     """Stop one of the guests."""
     if node.guests:
@@ -86,6 +119,25 @@ def suspend(node, number):
         node.guests[name] = devices
 
 
+def suspend_for_long(node, number):
+    """Take the devices of a guest; others may get them."""
+    held = sorted(name for name, devices in node.guests.items() if devices)
+    if held:
+        name = held[number % len(held)]
+        node.suspended[name] = node.guests[name]
+        node.guests[name] = frozenset()
+
+
+def resume(node, _number):
+    """Give devices that are still free back to guests."""
+    for name, devices in list(node.suspended.items()):
+        del node.suspended[name]
+        if name in node.guests and not any(
+            devices & one for one in node.guests.values()
+        ):
+            node.guests[name] = devices
+
+
 def restart_manager(node, _number):
     """Restart Fabric Manager."""
     node.manager.restart(node.is_resilient)
@@ -106,10 +158,15 @@ def restart_agent(node, _number):
 
 ACTS = (
     start,
+    start_on_taken,
+    start_that_fails,
     stop,
+    stop_that_fails,
     start_without_end,
     stop_without_hook,
     suspend,
+    suspend_for_long,
+    resume,
     restart_manager,
     start_while_away,
     restart_agent,
@@ -141,14 +198,17 @@ ACTS = (
 def test_fabric_manager_has_active_what_runs(table, is_resilient, history):
     with tempfile.TemporaryDirectory() as directory:
         node = nodes.Node(pathlib.Path(directory), table, is_resilient)
+        node.suspended = {}
         for act, number, kill in history:
             partition = sorted(table)[number % len(table)]
+            node.failing = frozenset()
             if kill is not None:
                 arm(node, *kill)
             try:
                 act(node, partition if "start" in act.__name__ else number)
             except Killed:
                 node.manager.set("away", 0)
+                node.manager.heal()
             if kill is not None:
                 restart_agent(node, 0)
             begun = time.monotonic()
@@ -157,5 +217,8 @@ def test_fabric_manager_has_active_what_runs(table, is_resilient, history):
             assert {owner for _phase, owner in node.rows().values()} == {
                 name for name, devices in node.guests.items() if devices
             }
-            assert node.ledger.suspects() == {}
+            # Of a start that has failed, and of nothing else.
+            assert node.ledger.suspects().keys() <= node.failing
+            for device in node.ledger.suspects():
+                node.ledger.clear_suspect(device)
         node.kill_agent()
