@@ -14,11 +14,7 @@ from typing import Final
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import hooks
 from nova_gpu_filter.agent import states
-from nova_gpu_filter.host import run_parts
-
-BEFORE: Final = "before.d"
-AFTER: Final = "after.d"
-"""Directories of hooks: before the reset, and after the checks."""
+from nova_gpu_filter.host import hook_programs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +139,7 @@ class Cleaner:
     def _prepare(
         self, record: states.Record, held: Collection[str], is_shared: bool
     ) -> Iterator[str | None]:
-        yield self._run_hooks(BEFORE, record)
+        yield self._run_hooks(hook_programs.BEFORE, record)
         if is_shared:
             return
         if self._uses_tool(record.address):
@@ -156,7 +152,7 @@ class Cleaner:
             record.address
         ) and not self._bus.is_for_guests(record.address):
             yield from self._ask_driver(record.address)
-        yield self._run_hooks(AFTER, record)
+        yield self._run_hooks(hook_programs.AFTER, record)
 
     def _uses_tool(self, address: str) -> bool:
         """Whether NVIDIA's tool is there for a device: it knows GPUs of
@@ -246,10 +242,7 @@ def has_hooks(directory: str) -> bool:
     :param directory: that has those of the hooks.
     """
     try:
-        return any(
-            run_parts.list_programs(os.path.join(directory, name))
-            for name in (BEFORE, AFTER)
-        )
+        return bool(hook_programs.list_all(directory))
     except OSError:
         # It quarantines each device that is to be cleaned.
         return True

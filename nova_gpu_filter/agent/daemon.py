@@ -31,6 +31,7 @@ from nova_gpu_filter.agent.fabric import service as fabric_lib
 from nova_gpu_filter.conf import gpu_agent
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import fabric_traits
+from nova_gpu_filter.host import hook_programs
 from nova_gpu_filter.nova_rules import conf_files
 
 LOG = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class Daemon:
             LOG.warning(
                 "Nothing clears the memory of devices between two servers: set"
                 " [gpu_agent]gpu_admin_tools, or have a hook do it in %s",
-                os.path.join(options.hooks, cleaning.BEFORE),
+                os.path.join(options.hooks, hook_programs.BEFORE),
             )
         bus = bus_lib.Bus(self._root)
         keeper = keeper_lib.Keeper(

@@ -13,7 +13,7 @@ import subprocess
 import time
 from typing import IO
 
-from nova_gpu_filter.host import run_parts
+from nova_gpu_filter.host import hook_programs
 
 _SAID = 400
 """Characters of what a program said last that are kept."""
@@ -112,7 +112,7 @@ def run_all(
         than its owner could have written; None if all is well.
     """
     try:
-        paths = run_parts.list_programs(directory)
+        paths = hook_programs.list_programs(directory)
     except OSError as error:
         return f"{directory}: {error.strerror or error}"
     for path in paths:

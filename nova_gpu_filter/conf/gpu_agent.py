@@ -6,6 +6,9 @@ from typing import Any
 
 from oslo_config import cfg
 
+HOOKS = "/etc/nova-gpu-agent"
+"""Where hooks are, unless the option says it."""
+
 gpu_agent_group = cfg.OptGroup(
     "gpu_agent",
     title="nova-gpu-agent options",
@@ -104,7 +107,7 @@ It is made for root only.
     ),
     cfg.StrOpt(
         "hooks",
-        default="/etc/nova-gpu-agent",
+        default=HOOKS,
         help="""
 Directory that has the directories ``before.d`` and ``after.d``.
 

@@ -56,7 +56,7 @@ class PciOptions:
     gpu_admin_tools: str = ""
     """``[gpu_agent]gpu_admin_tools``."""
     hooks: str = ""
-    """``[gpu_agent]hooks``; empty: it was not read."""
+    """``[gpu_agent]hooks``; empty where it is not set."""
     mdev_groups: tuple[mdev_options.MdevGroup, ...] = ()
     """``[devices]enabled_mdev_types``, in their order."""
 
@@ -77,12 +77,8 @@ def read(*paths: str) -> PciOptions:
         cfg.BoolOpt("live_migration_permit_post_copy", default=False),
         group="libvirt",
     )
-    for name, default in (
-        ("fabric_manager", ""),
-        ("gpu_admin_tools", ""),
-        ("hooks", "/etc/nova-gpu-agent"),
-    ):
-        conf.register_opt(cfg.StrOpt(name, default=default), group="gpu_agent")
+    for name in ("fabric_manager", "gpu_admin_tools", "hooks"):
+        conf.register_opt(cfg.StrOpt(name, default=""), group="gpu_agent")
     mdev_options.register(conf)
     with conf_files.reading(conf, paths):
         return PciOptions(

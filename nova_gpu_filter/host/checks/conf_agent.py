@@ -14,7 +14,7 @@ import os
 import socket
 from typing import Final
 
-from nova_gpu_filter.host import run_parts
+from nova_gpu_filter.host import hook_programs
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -93,13 +93,14 @@ def _finding(
 
 def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
     """Check that something clears memory; a reset need not."""
-    places = [
-        os.path.join(options.hooks, name) for name in ("before.d", "after.d")
-    ]
+    # oslo.config is slow to import, and few checks come here.
+    from nova_gpu_filter.conf import gpu_agent
+
     if options.gpu_admin_tools:
         return
+    hooks = options.hooks or gpu_agent.HOOKS
     try:
-        if any(map(run_parts.list_programs, places)):
+        if hook_programs.list_all(hooks):
             return
     except OSError:
         # It is for root only, or each cleaning says what is wrong with it.
@@ -112,13 +113,17 @@ def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
         " memory",
         evidence=(
             Evidence(options.source, "[gpu_agent]gpu_admin_tools is not set"),
-            *(Evidence(place, "no executable files") for place in places),
+            *(
+                Evidence(os.path.join(hooks, name), "no executable files")
+                for name in (hook_programs.BEFORE, hook_programs.AFTER)
+            ),
         ),
         cures=(
             "# set [gpu_agent]gpu_admin_tools to the path of"
             " nvidia_gpu_tools.py of NVIDIA's gpu-admin-tools, for GPUs that"
             " rest on vfio-pci",
-            f"# or put a program that clears the memory into {places[0]}",
+            "# or put a program that clears the memory into"
+            f" {os.path.join(hooks, hook_programs.BEFORE)}",
             "# or leave it so, where all servers are of one project",
         ),
     )

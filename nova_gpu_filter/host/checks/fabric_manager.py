@@ -46,12 +46,7 @@ def restarts(text: str | None) -> bool:
 
 def check(context: Context) -> Iterator[Finding]:
     """Check what holds on every board with NVSwitches."""
-    boards = [
-        board
-        for gpu in context.host.gpus
-        for board in baseboards.list_boards(gpu)
-    ]
-    by_nics = any(board.manages_switches_by_nics for board in boards)
+    by_nics = bool(baseboards.list_behind_nics(context.host))
     if not context.host.nvswitches and not by_nics:
         return
     text = context.tree.read(CONFIG)
@@ -113,14 +108,7 @@ def _ask_for_reset(context: Context) -> Finding:
 
     These are the boards whose NVSwitches are reached by network cards.
     """
-    gpus = [
-        gpu
-        for gpu in context.host.gpus
-        if any(
-            board.manages_switches_by_nics
-            for board in baseboards.list_boards(gpu)
-        )
-    ]
+    gpus = baseboards.list_behind_nics(context.host)
     away = [gpu for gpu in gpus if gpu.driver in drivers.VFIO_DRIVERS]
     unreached = (
         f" nvidia-smi does not reach the {len(away)} of {len(gpus)} GPUs that"

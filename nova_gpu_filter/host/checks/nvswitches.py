@@ -84,14 +84,7 @@ def _other_hosts(context: Context) -> Iterator[Finding]:
 
 def _switches_behind_nics(context: Context) -> Iterator[Finding]:
     """Check Fabric Manager where NVSwitches are no PCI devices."""
-    gpus = [
-        gpu
-        for gpu in context.host.gpus
-        if any(
-            board.manages_switches_by_nics
-            for board in baseboards.list_boards(gpu)
-        )
-    ]
+    gpus = baseboards.list_behind_nics(context.host)
     if len(gpus) < 2:
         return
     managers = [

@@ -244,6 +244,15 @@ def list_boards(gpu: Function) -> tuple[Baseboard, ...]:
     )
 
 
+def list_behind_nics(host: Inventory) -> list[Function]:
+    """List the GPUs whose NVSwitches, if any, network cards manage."""
+    return [
+        gpu
+        for gpu in host.gpus
+        if any(board.manages_switches_by_nics for board in list_boards(gpu))
+    ]
+
+
 def list_fitting(host: Inventory) -> tuple[Baseboard, ...]:
     """List the boards that a host looks like."""
     return tuple(board for board in BASEBOARDS.values() if _fits(board, host))

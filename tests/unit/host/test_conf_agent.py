@@ -100,17 +100,19 @@ def test_an_agent_that_clears_no_memory_is_found(tmp_path):
         hook.chmod(0o755)
         assert len(find(is_running=True)) == 1
         hook.unlink()
+    _, found = find(is_running=True, hooks="")
+    assert f"{gpu_agent.HOOKS}/before.d" in found.cures[1]
     # Each cleaning says what is wrong with it.
     (tmp_path / "file").write_text("")
     assert len(find(is_running=True, hooks=str(tmp_path / "file"))) == 1
 
 
-def test_options_of_the_agent_are_read_as_it_reads_them(tmp_path):
+def test_options_of_the_agent_are_read(tmp_path):
     path = tmp_path / "nova.conf"
-    path.write_text("")
-    defaults = {one.name: one.default for one in gpu_agent.gpu_agent_opts}
-    for text in ("", "[gpu_agent]\nhooks=/h\ngpu_admin_tools=/t\n"):
+    for text, hooks, tool in (
+        ("", "", ""),
+        ("[gpu_agent]\nhooks=/h\ngpu_admin_tools=/t\n", "/h", "/t"),
+    ):
         path.write_text(text)
         found = pci_options.read(str(path))
-        for name, other in (("hooks", "/h"), ("gpu_admin_tools", "/t")):
-            assert getattr(found, name) == (other if text else defaults[name])
+        assert (found.hooks, found.gpu_admin_tools) == (hooks, tool)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import itertools
 from typing import Any
 
+from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.topology import topology as topology_lib
 
 GPU = "CUSTOM_GPU"
 NIC = "CUSTOM_NIC"
@@ -57,6 +59,20 @@ def summary(
         "parent_provider_uuid": None,
         "root_provider_uuid": root,
     }
+
+
+def devices(*traits: Sequence[str]) -> dict[str, Any]:
+    """Make the summaries of one tree whose device i has the i-th traits."""
+    return {
+        f"device{i}": summary("root", {"GPU": 1}, found)
+        for i, found in enumerate(traits)
+    }
+
+
+def topology(*traits: Sequence[str]) -> topology_lib.Topology:
+    """Read the topology of such a tree."""
+    found = devices(*traits)
+    return device_links.arrange(found, found)[1]
 
 
 def host(

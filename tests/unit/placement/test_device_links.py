@@ -6,23 +6,10 @@ from nova_gpu_filter.placement import device_links
 from tests.unit.placement import builders
 
 
-def summaries(*traits):
-    """Make one tree whose device i has the i-th traits."""
-    return {
-        f"device{i}": builders.summary("root", {"GPU": 1}, found)
-        for i, found in enumerate(traits)
-    }
-
-
-def topology(*traits):
-    found = summaries(*traits)
-    return device_links.arrange(found, found)[1]
-
-
 def test_devices_of_one_kind_of_host_have_one_order():
     links = [["CUSTOM_GPU_LINK_PIX_1"], ["CUSTOM_GPU_LINK_PIX_0"], []]
-    one = summaries(*links)
-    other = summaries(*reversed(links))
+    one = builders.devices(*links)
+    other = builders.devices(*reversed(links))
     orders, topologies = zip(
         *(device_links.arrange(found, found) for found in (one, other)),
         strict=True,
@@ -35,14 +22,16 @@ def test_devices_of_one_kind_of_host_have_one_order():
 
 
 def test_other_traits_do_not_matter():
-    assert topology(["CUSTOM_RED"], []) is topology([], ["CUSTOM_GPU"])
+    assert builders.topology(["CUSTOM_RED"], []) is builders.topology(
+        [], ["CUSTOM_GPU"]
+    )
 
 
 def test_broken_traits_are_told_once_and_count_as_none(caplog):
-    broken = summaries(["CUSTOM_GPU_LINK_TIN_0"], [])
+    broken = builders.devices(["CUSTOM_GPU_LINK_TIN_0"], [])
     with caplog.at_level(logging.WARNING):
         found = [device_links.arrange(broken, broken)[1] for _ in range(2)]
-    assert found == [topology([], [])] * 2
+    assert found == [builders.topology([], [])] * 2
     [record] = caplog.records
     assert "device0" in record.getMessage()
     assert "CUSTOM_GPU_LINK_TIN_0" in record.getMessage()

@@ -4,29 +4,15 @@ import itertools
 
 import pytest
 
-from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import sets
 from tests.unit.placement import builders
 
 
-def summaries(*traits):
-    """Make one tree whose device i has the i-th traits."""
-    return {
-        f"device{i}": builders.summary("root", {"GPU": 1}, found)
-        for i, found in enumerate(traits)
-    }
-
-
-def topology(*traits):
-    found = summaries(*traits)
-    return device_links.arrange(found, found)[1]
-
-
 def uniform(n):
-    return topology(*([()] * n))
+    return builders.topology(*([()] * n))
 
 
-PAIRS = topology(
+PAIRS = builders.topology(
     *([f"CUSTOM_GPU_LINK_NV4_{i // 2}", "CUSTOM_RED"] for i in range(8))
 )
 
@@ -42,7 +28,7 @@ def test_linked_devices_are_chosen_together(limit):
 
 
 def test_the_request_mix_tells_equally_linked_sets_apart():
-    pair_and_two = topology(*[["CUSTOM_GPU_LINK_NV4_0"]] * 2, [], [])
+    pair_and_two = builders.topology(*[["CUSTOM_GPU_LINK_NV4_0"]] * 2, [], [])
 
     def first(**mix):
         return {
@@ -85,7 +71,9 @@ def test_hundreds_of_equal_devices_are_no_work():
 
 def test_all_sets_of_many_linked_devices_are_there():
     # More than the topology engine looks at.
-    many = topology(*([f"CUSTOM_GPU_LINK_NV4_{i // 2}"] for i in range(20)))
+    many = builders.topology(
+        *([f"CUSTOM_GPU_LINK_NV4_{i // 2}"] for i in range(20))
+    )
     chosen = sets.choose(many, (1,) * 20, 6, None, 3)
     assert len(chosen) == len(set(chosen)) == 38760
 

@@ -1,8 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which files of a directory of programs are run."""
+"""The programs that an operator has nova-gpu-agent run around a cleaning."""
 
 import os
+from typing import Final
+
+BEFORE: Final = "before.d"
+AFTER: Final = "after.d"
+"""Directories in ``[gpu_agent]hooks``: before the reset, after the checks."""
+
+
+def list_all(directory: str) -> list[str]:
+    """List the programs of both directories.
+
+    :param directory: that of ``[gpu_agent]hooks``.
+    :returns: paths.
+    :raises OSError: a directory cannot be read.
+    """
+    return [
+        path
+        for name in (BEFORE, AFTER)
+        for path in list_programs(os.path.join(directory, name))
+    ]
 
 
 def list_programs(directory: str) -> list[str]:
