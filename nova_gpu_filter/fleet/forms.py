@@ -7,6 +7,7 @@ rely on types, and one of another form is one line that names the field.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import math
 import re
@@ -107,16 +108,21 @@ def _or_none(form: _Form) -> _Form:
     return check_it
 
 
+def _check_each(form: _Form, items: Iterable[tuple[str | int, Any]]) -> None:
+    """Check values, each with where it is in a list or object."""
+    for where, item in items:
+        try:
+            form(item)
+        except Wrong as exc:
+            exc.put_below(where)
+            raise
+
+
 def _list_of(form: _Form) -> _Form:
     def check_it(value: Any) -> None:
         if not isinstance(value, list):
             raise _refuse(value, "a list")
-        for place, item in enumerate(value):
-            try:
-                form(item)
-            except Wrong as exc:
-                exc.put_below(place)
-                raise
+        _check_each(form, enumerate(value))
 
     return check_it
 
@@ -124,12 +130,7 @@ def _list_of(form: _Form) -> _Form:
 def _map_of(form: _Form) -> _Form:
     def check_it(value: Any) -> None:
         _object(value)
-        for key, item in value.items():
-            try:
-                form(item)
-            except Wrong as exc:
-                exc.put_below(key)
-                raise
+        _check_each(form, value.items())
 
     return check_it
 
