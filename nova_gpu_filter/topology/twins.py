@@ -325,34 +325,29 @@ def _arrange(orbit: Sequence[_Twins], numbers: Sequence[int]) -> Iterator[int]:
     :param numbers: descending.
     """
     if not numbers:
-        yield 0
-        return
+        return iter((0,))
     number = numbers[0]
     alike = numbers.count(number)
-    sets: list[list[int]] = []
+    choices: list[Callable[[], Iterable[int]]] = [
+        functools.partial(_choose, twins.devices, number) for twins in orbit
+    ]
     if math.comb(len(orbit[0].devices), number) <= _FEW_SETS:
-        sets = [list(_choose(twins.devices, number)) for twins in orbit]
-    for places in itertools.combinations(range(len(orbit)), alike):
-        found: Iterable[int]
-        if sets:
-            found = map(sum, itertools.product(*(sets[p] for p in places)))
-        else:
-            found = _combine(
-                0,
-                [
-                    functools.partial(_choose, orbit[place].devices, number)
-                    for place in places
-                ],
-            )
+        choices = [list(choose()).__iter__ for choose in choices]
+
+    def arrange_at(places: tuple[int, ...]) -> Iterator[int]:
+        found = _combine(0, [choices[place] for place in places])
         if alike == len(numbers):
-            yield from found
-            continue
+            return found
         left = [
             twins for place, twins in enumerate(orbit) if place not in places
         ]
-        for mask in found:
-            for others in _arrange(left, numbers[alike:]):
-                yield mask | others
+        return itertools.chain.from_iterable(
+            map(mask.__or__, _arrange(left, numbers[alike:])) for mask in found
+        )
+
+    return itertools.chain.from_iterable(
+        map(arrange_at, itertools.combinations(range(len(orbit)), alike))
+    )
 
 
 def _combine(
@@ -360,11 +355,10 @@ def _combine(
 ) -> Iterator[int]:
     """Add to a set, in all ways, one of each choice."""
     if not choices:
-        yield certain
-        return
+        return iter((certain,))
     choose, *others = choices
-    for chosen in choose():
-        if others:
-            yield from _combine(certain | chosen, others)
-        else:
-            yield certain | chosen
+    if not others:
+        return map(certain.__or__, choose())
+    return itertools.chain.from_iterable(
+        _combine(certain | chosen, others) for chosen in choose()
+    )
