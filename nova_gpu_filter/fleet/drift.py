@@ -287,11 +287,15 @@ def _consumers(cloud: Cloud) -> Iterator[Disagreement]:
         holder = cloud.holders.holder(consumer)
         if holder.server is not None or holder.migration is not None:
             continue
+        # Not "nova-manage placement audit", which looks at no custom resource
+        # class and, with --delete, takes only VCPU and memory from the
+        # consumer (NOVA_RCS in nova/cmd/manage.py).
         yield Disagreement(
             Kind.NO_SERVER,
             consumer,
-            f"has {', '.join(names)}, but Nova has no such server: see"
-            " nova-manage placement audit",
+            f"has {', '.join(names)}, but Nova has no such server: unless"
+            " another service has it, run 'openstack resource provider"
+            f" allocation delete {consumer}'",
         )
 
 

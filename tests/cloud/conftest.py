@@ -11,6 +11,7 @@ import pytest
 
 from cloud import control
 from cloud import errors
+from tests.cloud import operators
 from tests.cloud import report
 from tests.cloud import user as users
 from tests.cloud import views
@@ -22,12 +23,34 @@ _CONTROL_PLANE = ("nova-api", "nova-conductor", "nova-scheduler")
 _PACKAGES = ("nova", "openstack-placement", "keystone", "neutron", "glance")
 
 
+_BEGIN = pytest.StashKey[float]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Note when everything began."""
     config.stash[_BEGIN] = time.monotonic()
+    config.pluginmanager.register(_Failures(config))
 
 
-_BEGIN = pytest.StashKey[float]()
+class _Failures:
+    """Says at once why a test failed; the end of the run may be far away."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome in ("passed", "skipped"):
+            return
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        terminal.ensure_newline()
+        terminal.write_line(f"{report.nodeid} ({report.when}): {_why(report)}")
+
+
+def _why(report: pytest.TestReport) -> str:
+    """Find the line that says what is wrong."""
+    lines = report.longreprtext.splitlines()
+    why = next((line[1:] for line in lines if line[:2] == "E "), lines[-1])
+    return why.strip()
 
 
 def _case(node: str) -> report.Case:
@@ -42,9 +65,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
         case.outcome = report.outcome
     if report.outcome == "rerun":
-        lines = report.longreprtext.splitlines()
-        why = next((line[1:] for line in lines if line[:2] == "E "), lines[-1])
-        case.notes.append(f"tried again, as it failed: {why.strip()}")
+        case.notes.append(f"tried again, as it failed: {_why(report)}")
 
 
 def pytest_terminal_summary(
@@ -115,7 +136,12 @@ def left_clean(cloud, user):
     yield
     assert user.delete(user.servers()) == []
     assert not cloud.dead
-    assert_nothing_held(cloud)
+    try:
+        assert_nothing_held(cloud)
+    except AssertionError:
+        # So that the tests that follow are not to blame.
+        operators.free_what_nova_forgets(cloud, user)
+        raise
 
 
 def assert_nothing_held(cloud) -> None:

@@ -16,6 +16,9 @@ from prometheus_client import parser
 from cloud import control
 from cloud import files
 from cloud import services
+from tests.cloud import user as users
+from tests.cloud import views
+from tests.cloud import waiting
 
 Values = Callable[..., Mapping[tuple[str, ...], float]]
 """(name of a metric, names of labels...) -> value by labels."""
@@ -55,6 +58,53 @@ def scrape(cloud: control.Cloud) -> Values:
         }
 
     return values
+
+
+def free_what_nova_forgets(
+    cloud: control.Cloud, user: users.User
+) -> list[str]:
+    """Do what an operator does where Nova alone would not free a device.
+
+    nova-compute frees a device in memory and in the database. Where one of
+    them was lost with a message, it stays so until the service is started
+    again. Placement keeps an allocation whose server never reached the
+    database of a cell, or whose removal failed: drift says what to type.
+
+    :returns: what was done, a line each.
+    """
+
+    def is_forgotten() -> bool:
+        view = views.look(cloud)
+        return bool(view.nova) or view.pools != len(view.states)
+
+    done: list[str] = []
+    waiting.until(lambda: not is_forgotten(), patience_seconds=45)
+    # A guest that a failed build left ends with nova-compute's periodic task
+    # (running_deleted_instance_poll_interval).
+    assert waiting.until(lambda: not views.look(cloud).libvirt)
+    if is_forgotten():
+        hosts = sorted({host for host, _ in views.look(cloud).states})
+        cloud.restart(*(f"nova-compute@{host}" for host in hosts))
+        done.append(f"nova-compute restarted on {', '.join(hosts)}")
+    if not waiting.until(lambda: not views.look(cloud).placement, 20):
+        done += follow_drift(user, "allocation without server")
+    return done
+
+
+def follow_drift(user: users.User, kind: str) -> list[str]:
+    """Type the commands that ``openstack gpu drift`` names for what it finds.
+
+    :param kind: of the findings.
+    :returns: the commands.
+    """
+    commands = [
+        re.search(r"'openstack (.+?)'", row["Finding"])[1]  # type: ignore
+        for row in user.openstack("gpu", "drift", "-f", "json")
+        if row["Kind"] == kind
+    ]
+    for command in commands:
+        user.openstack(*command.split())
+    return commands
 
 
 def check_upgrade(nova_conf: pathlib.Path) -> tuple[int, dict[str, str], str]:

@@ -10,8 +10,8 @@ import pytest
 
 from cloud import bootstrap
 from tests.cloud import conftest
+from tests.cloud import operators
 from tests.cloud import views
-from tests.cloud import waiting
 
 BURST = 6
 
@@ -64,18 +64,23 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     # written down as its holder in Nova's database.
     view = views.look(cloud)
     for server in servers:
-        if server["status"] == "ACTIVE":
-            held = view.of(server["id"], "placement")
-            assert len(held) == 1
-            assert set(held) <= set(view.of(server["id"]))
-            more = set(view.of(server["id"], "libvirt")) ^ set(held)
-            counted["with more than theirs"] += bool(more)
-            assert more <= devices_of_hosts_before(
-                remembered, server["id"], *held
-            )
+        if server["status"] != "ACTIVE":
+            continue
+        held = view.of(server["id"], "placement")
+        guests = view.of(server["id"], "libvirt")
+        if not held and not guests:
+            # A build that fails after its last step, as nova-compute cannot
+            # write down that it was the last, is undone but for the status.
+            counted["ACTIVE without a guest"] += 1
+            continue
+        assert len(held) == 1
+        assert set(held) <= set(view.of(server["id"]))
+        more = set(guests) ^ set(held)
+        counted["with more than theirs"] += bool(more)
+        assert more <= devices_of_hosts_before(remembered, server["id"], *held)
 
     assert user.delete(user.servers()) == []
-    forgotten = restart_hosts_that_forget(cloud)
+    forgotten = operators.free_what_nova_forgets(cloud, user)
     conftest.assert_nothing_held(cloud)
     conftest.assert_audit_is_clean(cloud)
     # Every GPU of the cloud can be had again.
@@ -89,8 +94,8 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
         + ", ".join(f"{n} {what}" for what, n in counted.items() if n)
         + f"; settled after {settled:.0f} s; later boots work"
     )
-    if forgotten:
-        note(f"restarted, as Nova did not free GPUs: {', '.join(forgotten)}")
+    for cure in forgotten:
+        note(f"Nova alone did not free GPUs: {cure}")
 
 
 def devices_of_hosts_before(remembered, server, held):
@@ -110,23 +115,3 @@ def devices_of_hosts_before(remembered, server, held):
         for holder, other, address in remembered
         if holder == server and other != host
     }
-
-
-def restart_hosts_that_forget(cloud):
-    """Start nova-compute anew where Nova alone would not free a device.
-
-    nova-compute frees a device in memory and in the database. Where the
-    second was lost with a message, the device is free for all that matters
-    but for the row in the database, until the service is started again.
-
-    :returns: the hosts.
-    """
-    waiting.until(lambda: not views.look(cloud).nova, patience_seconds=45)
-    # A guest that a failed build left ends with nova-compute's periodic task
-    # (running_deleted_instance_poll_interval).
-    assert waiting.until(lambda: not views.look(cloud).libvirt)
-    view = views.look(cloud)
-    hosts = sorted({host for host, _ in view.nova})
-    if hosts:
-        cloud.restart(*(f"nova-compute@{host}" for host in hosts))
-    return hosts
