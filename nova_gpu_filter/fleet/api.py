@@ -35,6 +35,8 @@ providers are in them since 1.29."""
 COMPUTE_MICROVERSION: Final = "2.69"
 """First one that tells of a cell that is down what it knows, and not nothing
 (Nova 19; lists of flavors have extra specs since 2.61)."""
+IMAGE_PROPERTIES_MICROVERSION: Final = "2.98"
+"""First one that shows the properties of a server's image (Nova 31)."""
 
 WORKERS: Final = 8
 """Requests at once. As many as the workers of a small control plane, so that

@@ -280,6 +280,7 @@ def _server(data: Mapping[str, Any]) -> model.Server:
         ),
         fault=(data.get("fault") or {}).get("message"),
         zone=data.get("OS-EXT-AZ:availability_zone") or None,
+        image_properties=(data.get("image") or {}).get("properties", {}),
     )
 
 

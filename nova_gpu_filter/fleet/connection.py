@@ -82,6 +82,13 @@ class Services:
         return self._getter("compute", "Nova", api.COMPUTE_MICROVERSION)
 
     @functools.cached_property
+    def compute_with_images(self) -> api.Get:
+        """Asks Nova for servers with the properties of their images."""
+        return self._getter(
+            "compute", "Nova", api.IMAGE_PROPERTIES_MICROVERSION
+        )
+
+    @functools.cached_property
     def image(self) -> api.Get:
         """Asks Glance."""
         return self._getter("image", "Glance", None)

@@ -198,6 +198,15 @@ _FLAVOR: Final = _object_of(
     },
     _SPECS,
 )
+_IMAGE_OF_SERVER: Final = _object_of({}, {"properties": _map_of(_text)})
+
+
+def _image_of_server(value: Any) -> None:
+    # An empty text for one that was made from a volume.
+    if value:
+        _IMAGE_OF_SERVER(value)
+
+
 _OF_ANY_SERVER: Final = {"id": _text, "tenant_id": _text, "status": _text}
 _UNREACHED_SERVER: Final = _object_of(_OF_ANY_SERVER)
 _REACHED_SERVER: Final = _object_of(
@@ -220,6 +229,7 @@ _REACHED_SERVER: Final = _object_of(
         "OS-EXT-SRV-ATTR:hypervisor_hostname": _or_none(_text),
         "OS-EXT-AZ:availability_zone": _or_none(_text),
         "fault": _or_none(_object_of({}, {"message": _or_none(_text)})),
+        "image": _image_of_server,
     },
 )
 

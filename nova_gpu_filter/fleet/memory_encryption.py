@@ -14,7 +14,7 @@ import dataclasses
 
 from oslo_utils import strutils
 
-KEY = "hw:mem_encryption"
+_KEY = "hw:mem_encryption"
 _IMAGE_KEY = "hw_mem_encryption"
 _DEFAULT_MODEL = "amd-sev"
 
@@ -69,28 +69,40 @@ def find_problems(
     :returns: (severity, key, text).
     """
     properties = image or {}
-    for key, value in (
-        (KEY, specs.get(KEY)),
-        (_IMAGE_KEY, properties.get(_IMAGE_KEY)),
-    ):
-        if value is None or not strutils.bool_from_string(value):
-            continue
-        name = (
-            specs.get(f"{KEY}_model")
-            or properties.get(f"{_IMAGE_KEY}_model")
-            or _DEFAULT_MODEL
-        )
-        model = _MODELS.get(name)
-        if model is None:
-            yield (
-                "error",
-                f"{KEY}_model",
-                f"'{name}' is none of {', '.join(_MODELS)}: Nova refuses it",
-            )
-        else:
-            yield (
-                model.severity,
-                key,
-                f"{model.text}: take {key} or the alias out ({name})",
-            )
+    key = find_request(specs, properties)
+    if key is None:
         return
+    name = (
+        specs.get(f"{_KEY}_model")
+        or properties.get(f"{_IMAGE_KEY}_model")
+        or _DEFAULT_MODEL
+    )
+    model = _MODELS.get(name)
+    if model is None:
+        yield (
+            "error",
+            f"{_KEY}_model",
+            f"'{name}' is none of {', '.join(_MODELS)}: Nova refuses it",
+        )
+    else:
+        yield (
+            model.severity,
+            key,
+            f"{model.text}: take {key} or the alias out ({name})",
+        )
+
+
+def find_request(
+    specs: Mapping[str, str], image: Mapping[str, str]
+) -> str | None:
+    """Find what asks for encrypted memory.
+
+    :param specs: extra specs of the flavor.
+    :param image: properties of the image.
+    :returns: the extra spec or property; None if neither asks.
+    """
+    asked = ((_KEY, specs.get(_KEY)), (_IMAGE_KEY, image.get(_IMAGE_KEY)))
+    for key, value in asked:
+        if value is not None and strutils.bool_from_string(value):
+            return key
+    return None

@@ -349,6 +349,12 @@ class Server:
     fault: str | None = None
     zone: str | None = None
     """Availability zone; before it has a host, the one that was asked for."""
+    image_properties: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )
+    """Of its image as it was when the server was made, where Nova was asked
+    with :data:`.api.IMAGE_PROPERTIES_MICROVERSION`; of a server that was made
+    from a volume Nova shows none."""
 
     @property
     def is_in_down_cell(self) -> bool:

@@ -14,8 +14,6 @@ import dataclasses
 import enum
 from typing import Final
 
-from oslo_utils import strutils
-
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
@@ -41,6 +39,12 @@ _OTHER_WAY: Final = "with a cold migration"
 _CYBORG_KEY: Final = "accel:device_profile"
 """Extra spec by which a flavor asks Cyborg for devices; ``block_accelerators``
 refuses both ways."""
+
+_TPM_KEY: Final = "hw:tpm_version"
+_TPM_IMAGE_KEY: Final = "hw_tpm_version"
+_TPM_SECURITY_KEY: Final = "hw:tpm_secret_security"
+"""Who can read the secret of a virtual TPM; ``user`` by default. With
+``host`` Nova 34 moves it (``reject_legacy_vtpm_live_migration``)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +106,15 @@ def _live(move: Move) -> Iterator[verdict.Gate]:
                 _OTHER_WAY,
                 1,
             )
-    value = move.server.flavor.extra_specs.get(memory_encryption.KEY)
-    if value is not None and strutils.bool_from_string(value):
+    specs = move.server.flavor.extra_specs
+    image = move.server.image_properties
+    if key := memory_encryption.find_request(specs, image):
+        yield verdict.Gate(f"its memory is encrypted ({key})", _OTHER_WAY, 1)
+    has_tpm = _TPM_KEY in specs or _TPM_IMAGE_KEY in image
+    if has_tpm and specs.get(_TPM_SECURITY_KEY) != "host":
         yield verdict.Gate(
-            f"its memory is encrypted ({memory_encryption.KEY})",
+            "the secret of its virtual TPM cannot move with it"
+            f" ({_TPM_KEY if _TPM_KEY in specs else _TPM_IMAGE_KEY})",
             _OTHER_WAY,
             1,
         )

@@ -134,7 +134,10 @@ class Explain(command.Lister, base.GpuCommand):
             server = None
             if parsed_args.server:
                 server = compute.find_server(
-                    services.compute, parsed_args.server
+                    services.compute_with_images
+                    if parsed_args.migrate
+                    else services.compute,
+                    parsed_args.server,
                 )
                 flavor = server.flavor
             else:

@@ -359,6 +359,29 @@ def test_a_resize_that_waits_has_two_ends_and_confirming_it_is_a_cure(
         cloud.delete(server)
 
 
+def _set_image_property(server, name, value):
+    """Have a server made from an image with some property."""
+    from nova import context
+    from nova import objects
+
+    admin = context.get_admin_context()
+    mapping = objects.InstanceMapping.get_by_instance_uuid(admin, server.uuid)
+    with context.target_cell(admin, mapping.cell_mapping) as cell:
+        instance = objects.Instance.get_by_uuid(
+            cell, server.uuid, expected_attrs=["system_metadata"]
+        )
+        instance.system_metadata[f"image_{name}"] = value
+        instance.save()
+
+
+def test_the_image_of_a_server_keeps_it_where_it_is(cloud, servers):
+    _set_image_property(servers["one"], "hw_tpm_version", "2.0")
+    rows, _ = _explain(cloud, "--server", "one", "--migrate", "live")
+    assert any("(hw_tpm_version)" in why for why in rows[HOSTS[1]]["Reason"])
+    rows, _ = _explain(cloud, "--server", "one", "--migrate", "cold")
+    assert rows[HOSTS[1]]["Reason"] == []
+
+
 def test_resources_of_a_flavor_without_alias_count_and_are_warned_of(
     openstack, cloud, servers
 ):

@@ -21,7 +21,14 @@ NOT_LIVE = (
 )
 
 
-def _gates(way, status="ACTIVE", live_migratable=None, source=None, **specs):
+def _gates(
+    way,
+    status="ACTIVE",
+    live_migratable=None,
+    source=None,
+    image=(),
+    **specs,
+):
     named = alias.Alias("h100", builders.H100, live_migratable=live_migratable)
     flavor = model.Flavor(
         "f",
@@ -33,7 +40,10 @@ def _gates(way, status="ACTIVE", live_migratable=None, source=None, **specs):
             **{key.replace("__", ":"): value for key, value in specs.items()},
         },
     )
-    server = model.Server("u", "train", "p", status, "hgx-1", flavor)
+    server = model.Server(
+        *("u", "train", "p", status, "hgx-1", flavor),
+        image_properties=dict(image),
+    )
     wanted = demand.calculate(flavor, {"h100": named}, "")
     found = moving.find_gates(moving.Move(server, wanted, way, source))
     return [(gate.reason, gate.cure) for gate in found]
@@ -95,6 +105,35 @@ def test_from_a_host_that_is_down_it_is_evacuated(way):
 def test_encrypted_memory_stays(value, is_refused):
     found = _gates(LIVE, live_migratable=True, hw__mem_encryption=value)
     assert len(found) == is_refused
+    image = {"hw_mem_encryption": value}
+    found = _gates(LIVE, live_migratable=True, image=image)
+    assert len(found) == is_refused
+
+
+@pytest.mark.parametrize(
+    ("specs", "image", "is_refused"),
+    [
+        ({"hw__tpm_version": "2.0"}, {}, True),
+        ({}, {"hw_tpm_version": "2.0"}, True),
+        ({"hw__tpm_secret_security": "deployment"}, {}, False),
+        (
+            {"hw__tpm_version": "2.0", "hw__tpm_secret_security": "user"},
+            {},
+            True,
+        ),
+        (
+            {"hw__tpm_secret_security": "host"},
+            {"hw_tpm_version": "1.2"},
+            False,
+        ),
+    ],
+)
+def test_a_virtual_tpm_stays_unless_the_host_has_its_secret(
+    specs, image, is_refused
+):
+    found = _gates(LIVE, live_migratable=True, image=image, **specs)
+    assert len(found) == is_refused
+    assert _gates(COLD, image=image, **specs) == []
 
 
 @pytest.mark.parametrize("way", moving.Way)
