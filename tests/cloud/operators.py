@@ -83,12 +83,17 @@ def free_what_nova_forgets(
     # (running_deleted_instance_poll_interval).
     assert waiting.until(lambda: not views.look(cloud).libvirt)
     if is_forgotten():
-        hosts = sorted({host for host, _ in views.look(cloud).states})
-        cloud.restart(*(f"nova-compute@{host}" for host in hosts))
-        done.append(f"nova-compute restarted on {', '.join(hosts)}")
+        done.append(restart_compute_hosts(cloud))
     if not waiting.until(lambda: not views.look(cloud).placement, 20):
         done += follow_drift(user, "allocation without server")
     return done
+
+
+def restart_compute_hosts(cloud: control.Cloud) -> str:
+    """Start nova-compute of all hosts anew; say what was done."""
+    hosts = sorted({host for host, _ in views.look(cloud).states})
+    cloud.restart(*(f"nova-compute@{host}" for host in hosts))
+    return f"nova-compute restarted on {', '.join(hosts)}"
 
 
 def follow_drift(user: users.User, kind: str) -> list[str]:

@@ -83,11 +83,15 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     forgotten = operators.free_what_nova_forgets(cloud, user)
     conftest.assert_nothing_held(cloud)
     conftest.assert_audit_is_clean(cloud)
-    # Every GPU of the cloud can be had again.
-    whole = [
-        user.boot(f"later-{number}", bootstrap.flavor(8)) for number in (1, 2)
-    ]
-    assert [server["status"] for server in whole] == ["ACTIVE"] * 2
+    if not every_gpu_can_be_had(user):
+        # PciDevice.free in nova/objects/pci_device.py has set a device to
+        # available, and then failed (StopIteration), as it was not among
+        # those of the server that were read from a database that had just
+        # been away: it is in no pool until nova-compute is started again.
+        assert user.delete(user.servers()) == []
+        forgotten.append(operators.restart_compute_hosts(cloud))
+        conftest.assert_nothing_held(cloud)
+        assert every_gpu_can_be_had(user)
     assert views.look(cloud).disagreements() == []
     note(
         f"of {BURST} servers: "
@@ -96,6 +100,14 @@ def test_no_gpu_is_lost_or_doubled_when_a_service_dies_in_a_burst(
     )
     for cure in forgotten:
         note(f"Nova alone did not free GPUs: {cure}")
+
+
+def every_gpu_can_be_had(user):
+    """Ask for servers that need all of them."""
+    whole = [
+        user.boot(f"later-{number}", bootstrap.flavor(8)) for number in (1, 2)
+    ]
+    return [server["status"] for server in whole] == ["ACTIVE"] * 2
 
 
 def devices_of_hosts_before(remembered, server, held):
