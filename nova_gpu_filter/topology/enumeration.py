@@ -8,6 +8,7 @@ import itertools
 import sys
 from typing import Final
 from typing import NamedTuple
+from typing import TypeAlias
 
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
@@ -24,13 +25,12 @@ hosts mostly stay below it too.
 """
 
 MAX_STEPS: Final = 40_000
-"""Most pairs of devices that are looked at: about 30 ms."""
+"""Most pairs of devices that are looked at: 10 to 15 ms."""
 
 
-class LinkedSet(NamedTuple):
-    """A set of devices and what its links come to."""
+class LinkSum(NamedTuple):
+    """What the links of a set of devices come to."""
 
-    mask: int
     weakest: Link
     total: int
     farthest: Link
@@ -39,135 +39,163 @@ class LinkedSet(NamedTuple):
     """Sum of the ways over PCIe."""
 
 
-def all_sets(
-    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
-) -> Iterator[LinkedSet]:
-    """Generate one set of each kind whose links are ``floor`` or better.
+Sums: TypeAlias = tuple[Link, int, Link, int]
+"""A :class:`LinkSum`, or its parts as a plain tuple: there are thousands."""
 
-    :param free: mask of the free devices.
-    :returns: representatives, see :class:`FreeTwins`; low devices first.
-    """
-    steps = cliques.Steps(sys.maxsize)
-    near = topology.neighbors(floor)
-    return _linked_sets(topology, free, twins, k, near, steps)
+LinkedSet: TypeAlias = tuple[int, Sums]
+"""A set of devices, and what its links come to."""
+
+_ALONE: Final = LinkSum(links.SELF, 0, links.SELF, 0)
 
 
 def _linked_sets(
     topology: Topology,
-    free: int,
+    within: int,
     twins: FreeTwins,
     k: int,
     near: Sequence[int],
+    better: Sequence[int],
     steps: cliques.Steps,
-) -> Iterator[LinkedSet]:
+) -> Iterator[list[LinkedSet]]:
     """Generate one set of each kind whose devices are all near each other.
 
+    :param better: as ``near``, for better pairs; a set all of whose pairs are
+        better is left out.
     :param steps: a step is a pair that is looked at.
+    :returns: representatives, see :class:`FreeTwins`; low devices first.
     """
     matrix, ways = topology.links, topology.ways
     previous = twins.previous
 
     def extend(
         mask: int,
-        devices: tuple[int, ...],
-        candidates: int,
-        weakest: Link,
         total: int,
-        farthest: Link,
         nearness: int,
-    ) -> Iterator[LinkedSet]:
-        missing = k - len(devices)
-        cost = 1 + len(devices)
-        while candidates.bit_count() >= missing and steps.take(cost):
-            low = candidates & -candidates
-            candidates ^= low
-            device = low.bit_length() - 1
+        is_better: bool,
+        candidates: Sequence[tuple[int, Sums]],
+    ) -> Iterator[list[LinkedSet]]:
+        """Add devices to a set.
+
+        :param is_better: whether all its pairs are better.
+        :param candidates: devices, each with what the set and it come to.
+        """
+        cost = 1 + mask.bit_count()
+        missing = k + 1 - cost
+        if missing == 1:
+            affordable = candidates[: max(steps.left, 0) // cost]
+            steps.take(cost * len(candidates))
+            yield [
+                (mask | 1 << device, sums)
+                for device, sums in affordable
+                # Else its twin would do as well, and comes first.
+                if not previous[device] & ~mask
+                and not (is_better and not mask & ~better[device])
+            ]
+            return
+        for place in range(len(candidates) - missing + 1):
+            if not steps.take(cost):
+                return
+            device, sums = candidates[place]
             if previous[device] & ~mask:
-                continue  # its twin would do as well, and comes first
-            row, ways_row = matrix[device], ways[device]
-            worst, sum_ = weakest, total
-            worst_way, way_sum = farthest, nearness
-            for other in devices:
-                link, way = row[other], ways_row[other]
-                sum_ += link
-                way_sum += way
-                if link < worst:
-                    worst = link
-                if way < worst_way:
-                    worst_way = way
-            if missing == 1:
-                yield LinkedSet(mask | low, worst, sum_, worst_way, way_sum)
-            else:
+                continue
+            weakest, new_total, farthest, new_nearness = sums
+            more, nearer = new_total - total, new_nearness - nearness
+            row, ways_row, near_it = matrix[device], ways[device], near[device]
+            left: list[tuple[int, Sums]] = []
+            for other, sums in candidates[place + 1 :]:
+                if near_it >> other & 1:
+                    worst, sum_, worst_way, way_sum = sums
+                    link, way = row[other], ways_row[other]
+                    if weakest < worst:
+                        worst = weakest
+                    if link < worst:
+                        worst = link
+                    if farthest < worst_way:
+                        worst_way = farthest
+                    if way < worst_way:
+                        worst_way = way
+                    left.append(
+                        (
+                            other,
+                            (
+                                worst,
+                                sum_ + more + link,
+                                worst_way,
+                                way_sum + nearer + way,
+                            ),
+                        )
+                    )
+            if len(left) >= missing - 1:
                 yield from extend(
-                    mask | low,
-                    (*devices, device),
-                    candidates & near[device],
-                    worst,
-                    sum_,
-                    worst_way,
-                    way_sum,
+                    mask | 1 << device,
+                    new_total,
+                    new_nearness,
+                    is_better and not mask & ~better[device],
+                    left,
                 )
 
-    return extend(0, (), free, links.SELF, 0, links.SELF, 0)
+    candidates = [(device, _ALONE) for device in devices_of(within)]
+    return extend(0, 0, 0, any(better), candidates)
 
 
-def best_first(
-    topology: Topology,
-    free: int,
-    twins: FreeTwins,
-    k: int,
-    floor: Link,
-    most_steps: int = MAX_STEPS,
-) -> Iterator[LinkedSet]:
-    """Generate as :func:`all_sets` does, but in the order of the weakest
-    link, of equals by its way over PCIe, so that whoever stops early has seen
-    the best."""
-    better: Sequence[int] = (0,) * topology.n
-    levels = [by for by in topology.near_by_level() if by[0] >= floor]
-    for _, near in levels:
-        # Each has its share: sets with bad links are found at once, as sets
-        # with good links may not be where there are none.
-        steps = cliques.Steps(most_steps // len(levels))
-        for component in cliques.components(near, free):
-            for found in _linked_sets(
-                topology, component, twins, k, near, steps
-            ):
-                if not cliques.is_clique(better, found.mask):
-                    yield found
-        better = near
+def is_exact(twins: FreeTwins, k: int, most_steps: int) -> bool:
+    """Whether so many steps suffice to look at one set of each kind."""
+    return twins.count_representatives(k) * k <= most_steps
 
 
-def enumerate_sets(
-    topology: Topology,
-    free: int,
-    twins: FreeTwins,
-    k: int,
-    floor: Link,
-    most_steps: int = MAX_STEPS,
-) -> tuple[list[LinkedSet], bool]:
-    """Find the sets to choose from.
+def list_all_sets(
+    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+) -> list[LinkedSet]:
+    """List one set of each kind whose links are ``floor`` or better.
 
-    :param most_steps: pairs of devices to look at, at most.
-    :returns: the sets, and whether these are all. If not, they are the first
-        :data:`MAX_SETS` in the order of the weakest link that are found in
-        ``most_steps``; that of the first is the best there is unless the
-        links have no order at all.
+    :param free: mask of the free devices.
     """
-    if twins.count_representatives(k) * k <= most_steps:
-        return list(all_sets(topology, free, twins, k, floor)), True
-    found = itertools.islice(
-        best_first(topology, free, twins, k, floor, most_steps), MAX_SETS
-    )
-    return list(found), False
+    near = topology.neighbors(floor)
+    nothing = (0,) * topology.n
+    steps = cliques.Steps(sys.maxsize)
+    found = _linked_sets(topology, free, twins, k, near, nothing, steps)
+    return list(itertools.chain.from_iterable(found))
 
 
-def linked_set(topology: Topology, mask: int) -> LinkedSet:
+def list_sets_by_link(
+    topology: Topology,
+    free: int,
+    twins: FreeTwins,
+    k: int,
+    link: Link,
+    most_steps: int,
+    most: int,
+) -> list[LinkedSet]:
+    """List one set of each kind whose weakest link is a given one.
+
+    The best way over PCIe of these links comes first, so that whoever stops
+    early has seen the best.
+
+    :param most_steps: for each way, pairs of devices to look at, at most.
+    :param most: sets, at most.
+    """
+    found: list[LinkedSet] = []
+    better: Sequence[int] = (0,) * topology.n
+    for level, near in topology.near_by_level():
+        if level == link:
+            steps = cliques.Steps(most_steps)
+            for component in cliques.components(near, free):
+                for sets in _linked_sets(
+                    topology, component, twins, k, near, better, steps
+                ):
+                    found += sets
+                    if len(found) >= most:
+                        return found[:most]
+        better = near
+    return found
+
+
+def sum_links(topology: Topology, mask: int) -> LinkSum:
     """Say of one set what its links come to."""
     pairs = list(itertools.combinations(devices_of(mask), 2))
     links_ = [topology.links[a][b] for a, b in pairs]
     ways = [topology.ways[a][b] for a, b in pairs]
-    return LinkedSet(
-        mask,
+    return LinkSum(
         min(links_, default=links.SELF),
         sum(links_),
         min(ways, default=links.SELF),

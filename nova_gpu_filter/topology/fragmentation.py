@@ -50,58 +50,53 @@ def fragmentation(
 class Fragmentation:
     """F of one topology and mix; shared by threads, see :class:`Packing`."""
 
-    __slots__ = ("_linked", "_linked_memo", "_memo", "_packings")
+    __slots__ = ("_default", "_linked", "_memo", "_packings")
 
     def __init__(self, topology: Topology, mix: Mix) -> None:
-        self._memo: dict[int, float] = {}
-        self._linked_memo: dict[int, float] = {}
-        self._packings = [
+        self._memo: dict[int, tuple[float, float]] = {}
+        default = [
             (k, weight, packing.pack_by_default(topology, k))
             for k, weight in mix
         ]
         # One device alone has no links to lose.
-        self._linked = [
-            (weight * k, packed)
+        linked = [
+            (k * weight, packed)
             for k, weight in mix
             for packed in packing.pack_by_direct_link(topology, k)
             if k > 1
         ]
+        # Most are in both lists, and are asked once.
+        place_by_packing: dict[packing.Packing, int] = {}
+        for packed in (*(p for *_, p in default), *(p for _, p in linked)):
+            if packed is not None:
+                place_by_packing.setdefault(packed, len(place_by_packing))
+        self._packings = list(place_by_packing)
+        self._default = [
+            (k, weight, None if packed is None else place_by_packing[packed])
+            for k, weight, packed in default
+        ]
+        """(k, weight, index of the packing that counts the sets; None where
+        there are none)."""
+        self._linked = [
+            (gpus, place_by_packing[packed]) for gpus, packed in linked
+        ]
+        """(GPUs of a set times weight, index of the packing)."""
 
     @property
     def is_exact(self) -> bool:
         """Whether F is; else it takes too long to compare many sets by it."""
         return all(
-            packed is None or packed.is_exact for *_, packed in self._packings
+            place is None or self._packings[place].is_exact
+            for *_, place in self._default
         )
 
     def fragmentation(self, free: int) -> float:
         """Return F when these devices are free."""
-        return self._fragmentation_left(free, 0)
-
-    def _fragmentation_left(self, free: int, taken: int) -> float:
-        """Return F when some of the free devices are taken."""
-        left = free ^ taken
-        known = self._memo.get(left)
-        if known is not None:
-            return known
-        number = left.bit_count()
-        unusable = 0.0
-        for k, weight, packed in self._packings:
-            sets = 0
-            if packed is not None and k <= number:
-                sets = packed.count_left(free, taken)
-            unusable += weight * (number - k * sets)
-        if len(self._memo) >= _MEMO_ENTRIES:
-            self._memo.clear()
-        self._memo[left] = unusable
-        return unusable
+        return self._judge(free, 0)[0]
 
     def increase(self, free: int, mask: int) -> float:
         """Return by how much F grows when a set of free devices is taken."""
-        # The same damage is the same number, however the floats add up.
-        return round(
-            self._fragmentation_left(free, mask) - self.fragmentation(free), 9
-        )
+        return self.damage(free, mask)[0]
 
     def linked_loss(self, free: int, mask: int) -> float:
         """Return what a set takes from later requests for direct links.
@@ -110,21 +105,34 @@ class Fragmentation:
         fewer requests of each size can have at once, averaged over mix. F
         cannot tell: to it a pair is a pair, on NVLink or not.
         """
-        return round(
-            self._count_linked(free, 0) - self._count_linked(free, mask), 9
+        return self.damage(free, mask)[1]
+
+    def damage(self, free: int, mask: int) -> tuple[float, float]:
+        """Return :meth:`increase` and :meth:`linked_loss` of a set."""
+        unusable, linked = self._judge(free, 0)
+        unusable_left, linked_left = self._judge(free, mask)
+        # The same damage is the same number, however the floats add up.
+        return round(unusable_left - unusable, 9), round(
+            linked - linked_left, 9
         )
 
-    def _count_linked(self, free: int, taken: int) -> float:
+    def _judge(self, free: int, taken: int) -> tuple[float, float]:
+        """Return F, and the GPUs that requests for direct links can have,
+        when some of the free devices are taken."""
         left = free ^ taken
-        known = self._linked_memo.get(left)
-        if known is None:
-            known = sum(
-                gpus * packed.count_left(free, taken)
-                for gpus, packed in self._linked
-            )
-            if len(self._linked_memo) >= _MEMO_ENTRIES:
-                self._linked_memo.clear()
-            self._linked_memo[left] = known
+        known = self._memo.get(left)
+        if known is not None:
+            return known
+        number = left.bit_count()
+        sets = [packed.count_left(free, taken) for packed in self._packings]
+        unusable = 0.0
+        for k, weight, place in self._default:
+            usable_ = 0 if place is None else k * sets[place]
+            unusable += weight * (number - usable_)
+        linked = sum(gpus * sets[place] for gpus, place in self._linked)
+        if len(self._memo) >= _MEMO_ENTRIES:
+            self._memo.clear()
+        self._memo[left] = known = unusable, linked
         return known
 
 

@@ -37,13 +37,11 @@ def offered(topology: Topology, k: int) -> Link | None:
     return next(
         level
         for level in topology.levels
-        if any(
-            cliques.generate_sets(
-                topology.neighbors(level),
-                topology.everything,
-                k,
-                cliques.Steps(_MOST_STEPS),
-            )
+        if cliques.find_set(
+            topology.neighbors(level),
+            topology.everything,
+            k,
+            cliques.Steps(_MOST_STEPS),
         )
     )
 
@@ -233,9 +231,7 @@ class _LinkedSets(Packing):
     def _greedy(self, free: int) -> int:
         sets = 0
         steps = cliques.Steps(_MOST_STEPS)
-        while mask := next(
-            cliques.generate_sets(self._near, free, self._k, steps), 0
-        ):
+        while mask := cliques.find_set(self._near, free, self._k, steps):
             free ^= mask
             sets += 1
         return sets

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
-import itertools
 import math
 from typing import Final
 from typing import NamedTuple
@@ -18,16 +17,16 @@ from typing import TypeAlias
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
-from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import seeds
 from nova_gpu_filter.topology import twins
 from nova_gpu_filter.topology.companions import Beside
 from nova_gpu_filter.topology.companions import Pairs
-from nova_gpu_filter.topology.enumeration import LinkedSet
+from nova_gpu_filter.topology.found_sets import Found
+from nova_gpu_filter.topology.found_sets import FoundSets
+from nova_gpu_filter.topology.found_sets import GroupKey
+from nova_gpu_filter.topology.found_sets import LinkScore
 from nova_gpu_filter.topology.fragmentation import Mix
 from nova_gpu_filter.topology.links import Link
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import mask_of
@@ -67,15 +66,18 @@ class Score(NamedTuple):
     above."""
 
 
-_LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
-"""A score but for ``pairs`` and what is spared, computed when they decide."""
-
-_GroupKey: TypeAlias = tuple[bool | Link | int, ...]
-"""The part of a link score that counts before these."""
-
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 """A negated score, so that the best is the least, and whether the set is in no
 packing; then the index of the set among its equals, and their number."""
+
+
+class _Starts(NamedTuple):
+    """Where the sets of each kind start in the list of a tier."""
+
+    by_representative: dict[int, int]
+    """Up to the bound on the list."""
+    number: int
+    """Sets in all, or enough to reach the bound."""
 
 
 class Tier:
@@ -85,17 +87,22 @@ class Tier:
     only.
 
     :param score: of each of them.
+    :param masks: one of each kind.
     :param list_sets: lists them, and those of a packing.
     """
 
-    __slots__ = ("_list_sets", "_listed", "score")
+    __slots__ = ("_list_sets", "_listed", "masks", "score", "starts")
 
     def __init__(
         self,
         score: Score,
+        masks: Sequence[int],
         list_sets: Callable[[], tuple[Sequence[int], tuple[int, ...]]],
     ) -> None:
         self.score = score
+        self.masks = masks
+        self.starts: _Starts | None = None
+        """Counted when it is asked for."""
         self._list_sets = list_sets
         self._listed: tuple[Sequence[int], tuple[int, ...]] | None = None
 
@@ -128,19 +135,16 @@ class Ranking:
     """
 
     __slots__ = (
+        "_are_few",
+        "_found_sets",
         "_fragmentation",
-        "_groups",
         "_has_few_steps",
         "_knows_damage",
-        "_link_score_by_representative",
         "_near_first",
-        "_order",
-        "_partitions",
         "_place_by_set",
         "_tiers_by_group",
         "_twins",
         "beside",
-        "exact",
         "free",
         "k",
         "mix",
@@ -171,88 +175,68 @@ class Ranking:
         self._twins = twins.FreeTwins(
             topology, free, are_classes_alike=not beside
         )
-        self._partitions = frozenset(topology.whole_partitions(k, free))
         self._has_few_steps = most_steps < enumeration.MAX_STEPS
-        found, self.exact = self._enumerate(most_steps)
-        """Whether all sets were compared, see
-        :func:`enumeration.enumerate_sets`."""
-        self._link_score_by_representative: dict[int, _LinkScore] = {}
-        self._groups: dict[_GroupKey, list[int]] = {}
-        for linked in found:
-            score = self._link_score(linked)
-            if score[0] or not self._is_required:
-                self._link_score_by_representative[linked.mask] = score
-                self._groups.setdefault(self._group_of(score), []).append(
-                    linked.mask
-                )
-        self._order = sorted(self._groups, reverse=True)
-        self._tiers_by_group: dict[_GroupKey, list[Tier]] = {}
+        self._are_few = math.comb(free.bit_count(), k) <= enumeration.MAX_SETS
+        """Whether every list of sets is one of all there are."""
+        # Where NICs count, they do so before the ways over PCIe.
+        self._found_sets = FoundSets(
+            topology,
+            free,
+            k,
+            policy,
+            self._twins,
+            4 if beside else None,
+            most_steps,
+        )
+        self._tiers_by_group: dict[GroupKey, list[Tier]] = {}
         self._place_by_set: dict[int, _Place | None] = {}
 
     @property
-    def _is_required(self) -> bool:
-        return self.policy is not None and self.policy.required
-
-    def _enumerate(self, most_steps: int) -> tuple[list[LinkedSet], bool]:
-        partitions = {
-            mask: enumeration.linked_set(self.topology, mask)
-            for mask in map(self._twins.representative, self._partitions)
-        }
-        floor = links.SYS
-        if self.policy is not None and self.policy.required:
-            if self.policy.link is Requirement.FABRIC:
-                return list(partitions.values()), True
-            floor = self.policy.link.floor
-        found, exact = enumeration.enumerate_sets(
-            self.topology, self.free, self._twins, self.k, floor, most_steps
-        )
-        if not exact:
-            # These come first, so they must not be missed.
-            seen = {linked.mask for linked in found}
-            found += [partitions[mask] for mask in partitions.keys() - seen]
-        return found, exact
-
-    def _link_score(self, linked: LinkedSet) -> _LinkScore:
-        whole = linked.mask in self._partitions
-        return (
-            self.policy is None
-            or satisfaction.meets(self.policy.link, linked.weakest, whole),
-            whole or not self.topology.lists_partitions(self.k),
-            linked.weakest,
-            linked.total,
-            linked.farthest,
-            linked.nearness,
-        )
+    def exact(self) -> bool:
+        """Whether all sets are compared, see :class:`FoundSets`."""
+        return self._found_sets.exact
 
     def tiers(self) -> Iterator[Tier]:
         """Generate the sets that can be had, equals together, best first.
 
         A required policy leaves out the sets that violate it.
         """
-        for group in self._order:
-            yield from self._tiers(group)
+        for found in self._found_sets.generate():
+            for group in found.order:
+                yield from self._tiers(group, found)
 
-    def _group_of(self, link_score: _LinkScore) -> _GroupKey:
-        return link_score[:4] if self.beside else link_score
+    def _tiers_of(self, group: GroupKey) -> Sequence[Tier]:
+        for found in self._found_sets.generate():
+            if group in found.groups:
+                return self._tiers(group, found)
+        return ()
 
-    def _tiers(self, group: _GroupKey) -> list[Tier]:
+    def _tiers(self, group: GroupKey, found: Found) -> Sequence[Tier]:
         """Sort the sets of one group by what is left to tell them apart."""
         known = self._tiers_by_group.get(group)
         if known is not None:
             return known
-        representatives = self._groups.get(group, ())
+        representatives = found.groups[group]
         masks_by_score: dict[Score, list[int]] = {}
         if self.beside:
             for mask in self._expand_near_first(representatives):
-                score = self._score(self._twins.representative(mask), mask)
+                representative = self._twins.representative(mask)
+                score = self._score(
+                    representative,
+                    mask,
+                    found.score_by_representative[representative],
+                )
                 masks_by_score.setdefault(score, []).append(mask)
         else:
             for mask in representatives:
-                score = self._score(mask, mask)
+                score = self._score(
+                    mask, mask, found.score_by_representative[mask]
+                )
                 masks_by_score.setdefault(score, []).append(mask)
         tiers = [
             Tier(
                 score,
+                masks_by_score[score],
                 functools.partial(self._list_sets, masks_by_score[score]),
             )
             for score in sorted(masks_by_score, reverse=True)
@@ -267,41 +251,39 @@ class Ranking:
 
         :param masks: representatives; with companions the sets themselves.
         """
+        most = self.free.bit_count() // self.k
         if self.beside:
-            return masks, _pack(masks)
+            return masks, _pack(masks, most)
         sets = self._expand(masks)
         if len(sets) < enumeration.MAX_SETS:
-            return sets, _pack(sets)
+            return sets, _pack(sets, most)
         # They may be cut off, and all be of a few low devices.
-        disjoint = itertools.chain.from_iterable(
-            map(self._twins.disjoint_sets, masks)
-        )
-        return sets, _pack(itertools.chain(disjoint, sets))
+        packing: tuple[int, ...] = ()
+        for representative in masks:
+            if self._twins.may_fit(representative, self.free ^ sum(packing)):
+                disjoint = self._twins.disjoint_sets(representative)
+                packing = _pack(disjoint, most, packing)
+        return sets, _pack(sets, most, packing)
 
     def _score(
         self,
         representative: int,
         mask: int,
-        link_score: _LinkScore | None = None,
+        link_score: LinkScore,
     ) -> Score:
         """Judge a set whose links are those of its representative."""
-        links_ = (
-            link_score or self._link_score_by_representative[representative]
-        )
         return Score(
-            *links_[:4],
+            *link_score[:4],
             self._pairs(mask),
-            *links_[4:],
+            *link_score[4:],
             *self._spared(representative),
         )
 
     def _spared(self, mask: int) -> tuple[float, float]:
         if not self._knows_damage:
             return 0.0, 0.0
-        return (
-            -self._fragmentation.increase(self.free, mask),
-            -self._fragmentation.linked_loss(self.free, mask),
-        )
+        increase, loss = self._fragmentation.damage(self.free, mask)
+        return -increase, -loss
 
     def _put_near_first(self) -> Sequence[int]:
         """List the devices that can have a near NIC, the nearest first.
@@ -315,14 +297,18 @@ class Ranking:
 
     def _pairs(self, mask: int) -> Pairs:
         """Say how near NICs there are to a set."""
+        if not self.beside:
+            return ()  # the most frequent case, without the sums
         return companions.add_pairs([by.pairs(mask) for by in self.beside])
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
         """List the sets that some representatives stand for, within bounds."""
-        sets = itertools.chain.from_iterable(
-            map(self._twins.sets, representatives)
-        )
-        masks = sorted(itertools.islice(sets, enumeration.MAX_SETS))
+        masks: list[int] = []
+        for mask in representatives:
+            masks += self._twins.sets(mask, enumeration.MAX_SETS - len(masks))
+            if len(masks) == enumeration.MAX_SETS:
+                break
+        masks.sort()
         # A tenth of the memory, and there can be thousands.
         return array("Q", masks) if self.topology.n <= 64 else masks
 
@@ -330,15 +316,14 @@ class Ranking:
         """List the sets that representatives stand for, within less bounds,
         and those that NICs are near to in any case."""
         near = mask_of(self._near_first)
+        kinds = sorted(
+            representatives, key=lambda mask: -(mask & near).bit_count()
+        )[:MAX_PAIRED]
+        # Each of the others has at least one.
+        limit = MAX_PAIRED - len(kinds) + 1
         streams = [
-            self._twins.sets(mask, self._near_first)
-            for mask in itertools.islice(
-                sorted(
-                    representatives,
-                    key=lambda mask: -(mask & near).bit_count(),
-                ),
-                MAX_PAIRED,
-            )
+            iter(self._twins.sets(mask, limit, self._near_first))
+            for mask in kinds
         ]
         masks: list[int] = []
         while streams and len(masks) < MAX_PAIRED:
@@ -365,15 +350,9 @@ class Ranking:
         if mask & ~self.free or mask.bit_count() != self.k:
             return None
         representative = self._twins.representative(mask)
-        links_ = self._link_score_by_representative.get(representative)
+        links_ = self._found_sets.score(representative)
         if links_ is None:
-            if self.exact:
-                return None
-            links_ = self._link_score(
-                enumeration.linked_set(self.topology, representative)
-            )
-            if self._is_required and not links_[0]:
-                return None
+            return None
         return self._score(representative, mask, links_)
 
     def ordered(self, seed: int, limit: int | None = None) -> list[int]:
@@ -389,25 +368,24 @@ class Ranking:
         if limit is not None and limit < missing:
             missing = limit
         pick = seeds.spread(seed).pick
-        for group in self._order:
-            for tier in self._tiers(group):
-                if missing <= 0:
-                    return masks
-                packing = tier.packing
-                if len(tier.sets) == 1:  # the most frequent case
-                    masks.append(packing[0])
-                    missing -= 1
-                    continue
+        for tier in self.tiers() if missing > 0 else ():
+            packing = tier.packing
+            if len(tier.sets) == 1:  # the most frequent case
+                masks.append(packing[0])
+                missing -= 1
+            else:
                 masks += pick(packing, missing)
                 missing -= len(packing)
-                if missing > 0 and len(tier.sets) > len(packing):
-                    others = [
-                        mask
-                        for mask in pick(tier.sets, missing + len(packing))
-                        if mask not in packing
-                    ][:missing]
-                    masks += others
-                    missing -= len(others)
+            if missing > 0 and len(tier.sets) > len(packing):
+                others = [
+                    mask
+                    for mask in pick(tier.sets, missing + len(packing))
+                    if mask not in packing
+                ][:missing]
+                masks += others
+                missing -= len(others)
+            if missing <= 0:
+                break
         return masks
 
     def order_beside(
@@ -468,15 +446,18 @@ class Ranking:
         score = self.score(mask)
         if score is None:
             return None
-        sets: Sequence[int] = ()
-        packing: tuple[int, ...] = ()
-        group = score[:4] if self.beside else (*score[:4], *score[5:7])
-        for tier in self._tiers(group):
-            if tier.score == score:
-                sets, packing = tier.sets, tier.packing
         negated = tuple(
             -part for part in (*score[:4], *score.pairs, *score[5:])
         )
+        sets: Sequence[int] = ()
+        packing: tuple[int, ...] = ()
+        group = score[:4] if self.beside else (*score[:4], *score[5:7])
+        for tier in self._tiers_of(group):
+            if tier.score == score:
+                if self._is_cut_off(tier, mask):
+                    number = enumeration.MAX_SETS
+                    return (*negated, 1), number, number + 1
+                sets, packing = tier.sets, tier.packing
         if mask in packing:
             return (*negated, 0), packing.index(mask), len(packing)
         index = bisect.bisect_left(sets, mask)
@@ -484,13 +465,54 @@ class Ranking:
             return (*negated, 1), index, len(sets)
         return (*negated, 1), len(sets), len(sets) + 1  # was not looked at
 
+    def _is_cut_off(self, tier: Tier, mask: int) -> bool:
+        """Whether a set is not listed, as too many come before it.
 
-def _pack(sets: Iterable[int]) -> tuple[int, ...]:
-    """Pick disjoint sets, the first that fit."""
-    packing = []
-    packed = 0
+        This is much faster than to list these.
+        """
+        if self.beside or self._are_few:
+            return False
+        starts = tier.starts
+        if starts is None:
+            starts = tier.starts = self._count_before(tier.masks)
+        if starts.number < enumeration.MAX_SETS:
+            return False
+        mine = self._twins.representative(mask)
+        before = starts.by_representative.get(mine, starts.number)
+        return before + self._twins.locate(mask)[
+            0
+        ] >= enumeration.MAX_SETS and mask not in self._twins.disjoint_sets(
+            mine
+        )
+
+    def _count_before(self, representatives: Iterable[int]) -> _Starts:
+        """Count the sets that are listed before those of each kind."""
+        number = 0
+        by_representative: dict[int, int] = {}
+        for representative in representatives:
+            by_representative[representative] = number
+            number += self._twins.locate(representative)[1]
+            if number >= enumeration.MAX_SETS:
+                break
+        return _Starts(by_representative, number)
+
+
+def _pack(
+    sets: Iterable[int], most: int | None = None, first: tuple[int, ...] = ()
+) -> tuple[int, ...]:
+    """Pick disjoint sets, the first that fit.
+
+    :param most: how many there can be, if that is known.
+    :param first: sets that come before these.
+    """
+    packing = list(first)
+    packed = sum(first)
+    if len(packing) == most:
+        return first
     for mask in sets:
         if not mask & packed:
             packing.append(mask)
             packed |= mask
+            if len(packing) == most:
+                break
     return tuple(packing)

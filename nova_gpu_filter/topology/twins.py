@@ -11,22 +11,15 @@ as well as any others, so that 4 of 64 devices are three cases (two pairs; one
 and two single devices; four single ones) and not 635,376.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import itertools
 import math
 import operator
-from typing import Final
 
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import devices_of
 from nova_gpu_filter.topology.topology import mask_of
-
-_FEW_SETS: Final = 70
-"""Up to so many sets of one class, 4 of 8, are listed at once."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -116,14 +109,13 @@ def _are_alike(topology: Topology, a: int, b: int) -> bool:
 class _Twins:
     """The free devices of one class."""
 
-    __slots__ = ("devices", "lowest", "mask")
+    __slots__ = ("bits", "devices", "lowest", "mask")
 
     def __init__(self, mask: int) -> None:
         self.mask = mask
         self.devices = devices_of(mask)
-        self.lowest = [
-            mask_of(self.devices[:n]) for n in range(len(self.devices) + 1)
-        ]
+        self.bits = [1 << device for device in self.devices]
+        self.lowest = [0, *itertools.accumulate(self.bits)]
         """Masks of the 0, 1, 2, ... lowest."""
 
 
@@ -145,7 +137,7 @@ class FreeTwins:
         :param are_classes_alike: whether it makes no difference of which of
             the classes that can change places the devices are.
         """
-        self._orbits: list[list[_Twins]] = []
+        found_orbits: list[list[_Twins]] = []
         self.previous = [0] * topology.n
         """For each free device those that a representative with it has, too,
         as a mask: the twin before it, and its place in the class before."""
@@ -164,72 +156,99 @@ class FreeTwins:
                     # So that sets can be built from low to high devices.
                     and all(map(operator.lt, last.devices, found.devices))
                 ):
-                    self._orbits[-1].append(found)
+                    found_orbits[-1].append(found)
                     for before, device in zip(
                         last.devices, found.devices, strict=True
                     ):
                         self.previous[device] |= 1 << before
                 else:
-                    self._orbits.append([found])
+                    found_orbits.append([found])
                 last = found
+        self._orbits = [
+            (sum(twins.mask for twins in orbit), orbit)
+            for orbit in found_orbits
+        ]
+        """Classes that can change places, and the mask of all of them."""
         self._movable = sum(
-            twins.mask
-            for orbit in self._orbits
-            for twins in orbit
-            if len(orbit) > 1 or len(twins.devices) > 1
+            everything
+            for everything, orbit in self._orbits
+            if len(orbit) > 1 or len(orbit[0].devices) > 1
         )
         """Devices that others can stand for."""
 
     def representative(self, mask: int) -> int:
         """Return the set that stands for this set of free devices."""
-        representative = mask & ~self._movable
-        if representative == mask:
+        movable = mask & self._movable
+        if not movable:
             return mask
-        for orbit in self._orbits:
-            for number, twins in zip(
-                _count_in(orbit, mask), orbit, strict=False
-            ):
-                representative |= twins.lowest[number]
+        representative = mask ^ movable
+        for everything, orbit in self._orbits:
+            if movable & everything:
+                for number, twins in zip(
+                    _count_in(orbit, mask), orbit, strict=False
+                ):
+                    representative |= twins.lowest[number]
         return representative
 
     def sets(
-        self, representative: int, first: Sequence[int] = ()
-    ) -> Iterator[int]:
-        """Generate all sets that a representative stands for, lazily.
+        self, representative: int, limit: int, first: Sequence[int] = ()
+    ) -> list[int]:
+        """List the sets that a representative stands for.
 
+        :param limit: most sets that are listed.
         :param first: devices that come first, the first of them before all.
         """
-        if not representative & self._movable:
-            return iter((representative,))
-        place_by_device = {device: place for place, device in enumerate(first)}
-        certain = 0
-        choices: list[Callable[[], Iterable[int]]] = []
-        for orbit in self._orbits:
+        movable = representative & self._movable
+        if not movable:
+            return [representative]
+        place_by_bit = {
+            1 << device: place for place, device in enumerate(first)
+        }
+        lists = [[representative ^ movable]]
+        for everything, orbit in self._orbits:
+            if not movable & everything:
+                continue
             numbers = _count_in(orbit, representative)
-            if not numbers:
-                continue
             if len(orbit) > 1:
-                choices.append(functools.partial(_arrange, orbit, numbers))
+                lists.append(_arrange(orbit, numbers, limit))
                 continue
-            [twins], [number] = orbit, numbers
-            if number == len(twins.devices):
-                certain |= twins.mask
-                continue
-            devices = twins.devices
+            bits = orbit[0].bits
             if first:
-                devices = sorted(
-                    devices,
-                    key=lambda device: place_by_device.get(device, len(first)),
+                bits = sorted(
+                    bits, key=lambda bit: place_by_bit.get(bit, len(first))
                 )
-            choices.append(functools.partial(_choose, devices, number))
-        return _combine(certain, choices)
+            lists.append(_choose(bits, numbers[0], limit))
+        return _unite(lists, limit)
+
+    def locate(self, mask: int) -> tuple[int, int]:
+        """Say at which place a set is among all that its representative
+        stands for, in the order of :meth:`sets`, and how many these are."""
+        place, number = 0, 1
+        movable = mask & self._movable
+        if not movable:
+            return place, number
+        for everything, orbit in self._orbits:
+            if movable & everything:
+                numbers = _count_in(orbit, mask)
+                at, of = _locate(orbit, numbers, mask)
+                place, number = place * of + at, number * of
+        return place, number
+
+    def may_fit(self, representative: int, left: int) -> bool:
+        """Whether any set that a representative stands for may be within some
+        devices, by the numbers of those in classes that can change places."""
+        return all(
+            (left & everything).bit_count()
+            >= (representative & everything).bit_count()
+            for everything, _ in self._orbits
+        )
 
     def disjoint_sets(self, representative: int) -> list[int]:
         """List disjoint sets that a representative stands for."""
         shares = [
-            (orbit, numbers)
-            for orbit in self._orbits
-            if (numbers := _count_in(orbit, representative))
+            (orbit, _count_in(orbit, representative))
+            for everything, orbit in self._orbits
+            if representative & everything
         ]
         # Some classes together, or the same once more with other devices.
         most = min(
@@ -241,10 +260,8 @@ class FreeTwins:
             default=0,
         )
         return [
-            mask_of(
-                device
-                for orbit, numbers in shares
-                for device in _take_share(orbit, numbers, index)
+            sum(
+                _take_share(orbit, numbers, index) for orbit, numbers in shares
             )
             for index in range(most)
         ]
@@ -252,12 +269,12 @@ class FreeTwins:
     def count_representatives(self, k: int) -> int:
         """Count the representatives of sets of k devices."""
         if k > sum(
-            len(orbit) * len(orbit[0].devices) for orbit in self._orbits
+            len(orbit) * len(orbit[0].devices) for _, orbit in self._orbits
         ):
             return 0
         # Coefficients of the product of a polynomial for each orbit.
         counts = [1] + [0] * k
-        for orbit in self._orbits:
+        for _, orbit in self._orbits:
             ways = _count_ways(len(orbit), len(orbit[0].devices), k)
             counts = [
                 sum(
@@ -303,62 +320,111 @@ def _count_ways(classes_: int, devices: int, k: int) -> list[int]:
 
 def _take_share(
     orbit: Sequence[_Twins], numbers: Sequence[int], index: int
-) -> Iterator[int]:
-    """Generate devices of an orbit that no other index has."""
+) -> int:
+    """Take devices of an orbit that no other index has, as a mask."""
     group, again = divmod(index, len(orbit[0].devices) // numbers[0])
-    for twins, number in zip(
-        orbit[group * len(numbers) :], numbers, strict=False
-    ):
-        start = again * numbers[0]
-        yield from twins.devices[start : start + number]
+    start = again * numbers[0]
+    return sum(
+        twins.lowest[start + number] ^ twins.lowest[start]
+        for twins, number in zip(
+            orbit[group * len(numbers) :], numbers, strict=False
+        )
+    )
 
 
-def _choose(devices: Sequence[int], number: int) -> Iterator[int]:
-    """Generate the sets of so many devices, the first devices first."""
-    bits = [1 << device for device in devices]
-    return map(sum, itertools.combinations(bits, number))
+def _choose(masks: Sequence[int], number: int, limit: int) -> list[int]:
+    """List the first unions of so many of some disjoint sets."""
+    return list(
+        itertools.islice(
+            map(sum, itertools.combinations(masks, number)), limit
+        )
+    )
 
 
-def _arrange(orbit: Sequence[_Twins], numbers: Sequence[int]) -> Iterator[int]:
-    """Generate the sets that have such numbers of devices of some classes.
+def _arrange(
+    orbit: Sequence[_Twins], numbers: Sequence[int], limit: int
+) -> list[int]:
+    """List the first sets that have such numbers of devices of some classes.
 
     :param numbers: descending.
     """
-    if not numbers:
-        return iter((0,))
     number = numbers[0]
     alike = numbers.count(number)
-    choices: list[Callable[[], Iterable[int]]] = [
-        functools.partial(_choose, twins.devices, number) for twins in orbit
-    ]
-    if math.comb(len(orbit[0].devices), number) <= _FEW_SETS:
-        choices = [list(choose()).__iter__ for choose in choices]
+    if number == len(orbit[0].devices) and alike == len(numbers):
+        return _choose([twins.mask for twins in orbit], alike, limit)
 
-    def arrange_at(places: tuple[int, ...]) -> Iterator[int]:
-        found = _combine(0, [choices[place] for place in places])
-        if alike == len(numbers):
-            return found
-        left = [
-            twins for place, twins in enumerate(orbit) if place not in places
-        ]
-        return itertools.chain.from_iterable(
-            map(mask.__or__, _arrange(left, numbers[alike:])) for mask in found
-        )
+    @functools.cache  # the first places may be enough
+    def choose_at(place: int) -> list[int]:
+        return _choose(orbit[place].bits, number, limit)
 
-    return itertools.chain.from_iterable(
-        map(arrange_at, itertools.combinations(range(len(orbit)), alike))
+    found: list[int] = []
+    for places in itertools.combinations(range(len(orbit)), alike):
+        chosen = list(map(choose_at, places))
+        if alike < len(numbers):
+            left = [
+                twins
+                for place, twins in enumerate(orbit)
+                if place not in places
+            ]
+            chosen.append(_arrange(left, numbers[alike:], limit - len(found)))
+        found += _unite(chosen, limit - len(found))
+        if len(found) == limit:
+            break
+    return found
+
+
+def _unite(lists: Sequence[Sequence[int]], limit: int) -> list[int]:
+    """List the first unions of one set of each list, that of the last list
+    changing first."""
+    found = [0]
+    certain = 0
+    for masks in reversed(lists):
+        if len(masks) == 1 or len(found) >= limit:
+            certain |= masks[0]
+        else:
+            some = masks[: -(-limit // len(found))]
+            found = [one | other for one in some for other in found]
+    del found[limit:]
+    return [certain | mask for mask in found] if certain else found
+
+
+def _locate(
+    orbit: Sequence[_Twins], numbers: Sequence[int], mask: int
+) -> tuple[int, int]:
+    """Return the place of a set in :func:`_arrange`, and how many are there.
+
+    :param numbers: of its devices in some classes, descending.
+    """
+    if not numbers:
+        return 0, 1
+    count = numbers.count(numbers[0])
+    places = []
+    left = []
+    for index, twins in enumerate(orbit):
+        if (mask & twins.mask).bit_count() == numbers[0]:
+            places.append(index)
+        else:
+            left.append(twins)
+    place, number = _locate_combination(places, len(orbit))
+    for index in places:
+        twins = orbit[index]
+        chosen = [at for at, bit in enumerate(twins.bits) if mask & bit]
+        at, of = _locate_combination(chosen, len(twins.bits))
+        place, number = place * of + at, number * of
+    at, of = _locate(left, numbers[count:], mask)
+    return place * of + at, number * of
+
+
+def _locate_combination(chosen: Sequence[int], n: int) -> tuple[int, int]:
+    """Return the place of a combination in the order of ``itertools``, and
+    how many there are.
+
+    :param chosen: some of the first n numbers, ascending.
+    """
+    k = len(chosen)
+    number = math.comb(n, k)
+    after = sum(
+        math.comb(n - 1 - element, k - place)
+        for place, element in enumerate(chosen)
     )
-
-
-def _combine(
-    certain: int, choices: Sequence[Callable[[], Iterable[int]]]
-) -> Iterator[int]:
-    """Add to a set, in all ways, one of each choice."""
-    if not choices:
-        return iter((certain,))
-    choose, *others = choices
-    if not others:
-        return map(certain.__or__, choose())
-    return itertools.chain.from_iterable(
-        _combine(certain | chosen, others) for chosen in choose()
-    )
+    return number - 1 - after, number

@@ -38,6 +38,12 @@ def test_cliques_are_those_of_brute_force(near, within):
         assert sorted(
             cliques.generate_sets(near, within, k, cliques.Steps(1 << 20))
         ) == sorted(expected)
+        for steps in (3, 10, 1 << 20):
+            left, left_of_one = cliques.Steps(steps), cliques.Steps(steps)
+            first = next(cliques.generate_sets(near, within, k, left), 0)
+            assert cliques.find_set(near, within, k, left_of_one) == first
+            # Both are over, or have the same left.
+            assert max(left.left, -1) == max(left_of_one.left, -1)
         assert all(cliques.is_clique(near, mask) for mask in expected)
         if expected:
             sizes.add(k)

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
@@ -233,11 +234,11 @@ RING = Topology.from_matrix(
 def test_few_steps_find_sets_that_are_as_good(topology, k, monkeypatch):
     """Where not all are compared, once for each of the disjoint sets."""
     steps = []
-    enumerate_sets = enumeration.enumerate_sets
+    take = cliques.Steps.take
 
-    def count(*arguments):
-        steps.append(arguments[-1])
-        return enumerate_sets(*arguments)
+    def count(self, number=1):
+        steps.append(number)
+        return take(self, number)
 
     def judge():
         masks = choice.Choice(
@@ -246,7 +247,7 @@ def test_few_steps_find_sets_that_are_as_good(topology, k, monkeypatch):
         assert sum(masks) == topology.everything
         return [(topology.weakest(m), topology.total(m)) for m in masks]
 
-    monkeypatch.setattr(enumeration, "enumerate_sets", count)
+    monkeypatch.setattr(cliques.Steps, "take", count)
     choice._rank_in_few_steps.cache_clear()
     choice._rank_many.cache_clear()
     hasty = judge()
@@ -259,3 +260,106 @@ def test_few_steps_find_sets_that_are_as_good(topology, k, monkeypatch):
         ),
     )
     assert hasty == judge()
+
+
+def octets_and_others():
+    """64 GPUs in groups of 8, but for some that differ."""
+    return Topology.from_matrix(
+        [
+            [
+                links.nvlink(18 if a // 4 == b // 4 else 4)
+                if a // 8 == b // 8 and min(a, b) > 4
+                else links.NODE
+                if a // 32 == b // 32
+                else links.SYS
+                for b in range(64)
+            ]
+            for a in range(64)
+        ]
+    )
+
+
+@pytest.mark.parametrize("k", [3, 4, 8])
+@pytest.mark.parametrize(
+    "topology",
+    [nodes_and_links(8), nodes_and_links(2), octets_and_others()],
+    ids=["octets", "pairs", "others"],
+)
+def test_sets_that_are_cut_off_have_the_places_of_a_full_list(
+    topology, k, monkeypatch
+):
+    """Many are equally good: few are listed, others are only counted."""
+    rng = random.Random(k)
+    masks = [mask_of(rng.sample(range(64), k)) for _ in range(60)]
+
+    def rank():
+        return choice.Choice(
+            topology, topology.everything, k, None, fragmentation.DEFAULT_MIX
+        )
+
+    for tier in itertools.islice(rank().tiers(), 4):
+        masks += (*tier.packing[-3:], *tier.sets[-3:], *tier.sets[:3])
+    listed = []
+    list_sets = rankings.Ranking._list_sets
+
+    def count(self, found):
+        listed.append(found)
+        return list_sets(self, found)
+
+    monkeypatch.setattr(rankings.Ranking, "_list_sets", count)
+    orders = [rank().order(masks, seed) for seed in range(5)]
+    counted = len(listed)
+    monkeypatch.setattr(
+        rankings.Ranking, "_is_cut_off", lambda self, tier, mask: False
+    )
+    assert orders == [rank().order(masks, seed) for seed in range(5)]
+    assert counted <= len(listed) - counted
+
+
+def test_few_of_many_equal_sets_are_placed_without_a_list(monkeypatch):
+    topology = nodes_and_links(8)
+    listed = []
+    list_sets = rankings.Ranking._list_sets
+    monkeypatch.setattr(
+        rankings.Ranking,
+        "_list_sets",
+        lambda self, masks: listed.append(masks) or list_sets(self, masks),
+    )
+    ranking = choice.rank(topology, topology.everything, 8)
+    # One of each group, and not those that are taken for disjoint ones.
+    masks = [
+        mask_of(8 * group + (group + start) % 8 for group in range(8))
+        for start in range(1, 8)
+    ]
+    assert ranking.order(masks, seed=1) == list(range(7))
+    assert listed == []
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+@pytest.mark.parametrize("topology", [RING, scattered_host(64)])
+def test_sets_with_worse_links_are_looked_for_when_asked_for(
+    topology, k, monkeypatch
+):
+    asked = []
+    list_by_link = enumeration.list_sets_by_link
+
+    def count(*arguments):
+        asked.append(arguments)
+        return list_by_link(*arguments)
+
+    monkeypatch.setattr(enumeration, "list_sets_by_link", count)
+
+    def rank():
+        return choice.Choice(
+            topology, topology.everything, k, None, fragmentation.DEFAULT_MIX
+        )
+
+    ranking = rank()
+    (best,) = ranking.ordered(seed=1, limit=1)
+    few = len(asked)
+    everything = ranking.ordered(seed=1)
+    assert everything[0] == best
+    assert everything == rank().ordered(seed=1)
+    if not ranking.exact:
+        assert few <= len(asked) - few
+        assert len(asked) == 2 * len(topology.levels)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import itertools
 import random
 import tracemalloc
 
@@ -38,7 +37,9 @@ def test_representatives_stand_for_each_set_once(machine, free):
         sets = list(reference.sets_of(free, k))
         representatives = {among.representative(mask) for mask in sets}
         assert among.count_representatives(k) == len(representatives)
-        expanded = [m for r in representatives for m in among.sets(r)]
+        expanded = [
+            m for r in representatives for m in among.sets(r, len(sets))
+        ]
         assert sorted(expanded) == sorted(sets)
 
 
@@ -92,7 +93,9 @@ def test_groups_that_can_change_places_are_one_case(name, seed):
         representatives = {among.representative(mask) for mask in sets}
         assert among.count_representatives(k) == len(representatives)
         assert len(representatives) <= apart.count_representatives(k)
-        expanded = [m for r in representatives for m in among.sets(r)]
+        expanded = [
+            m for r in representatives for m in among.sets(r, len(sets))
+        ]
         assert sorted(expanded) == sorted(sets)
         for mask in representatives:
             # It is built from low to high devices.
@@ -112,18 +115,39 @@ def test_groups_that_can_change_places_are_one_case(name, seed):
 def test_any_two_of_many_pairs_are_one_case():
     among = twins.FreeTwins(groups_of([2] * 32), (1 << 64) - 1)
     assert among.count_representatives(4) == 3
-    assert list(itertools.islice(among.sets(0b1111), 2)) == [0b1111, 0b110011]
+    assert among.sets(0b1111, 2) == [0b1111, 0b110011]
     assert len(among.disjoint_sets(0b1111)) == 16
 
 
-def test_sets_of_large_groups_are_not_listed_before_they_are_asked_for():
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", GROUPS)
+def test_sets_are_located_without_the_list_of_all(name, seed):
+    topology = GROUPS[name]
+    rng = random.Random(seed)
+    free = topology.everything
+    if seed:
+        free = sum(1 << i for i in range(topology.n) if rng.random() < 0.8)
+    among = twins.FreeTwins(topology, free, are_classes_alike=seed < 3)
+    for k in range(1, 7):
+        sets = list(reference.sets_of(free, k))
+        for representative in {among.representative(mask) for mask in sets}:
+            listed = among.sets(representative, len(sets))
+            assert [among.locate(mask) for mask in listed] == [
+                (place, len(listed)) for place in range(len(listed))
+            ]
+            # Fewer are the first of them.
+            few = rng.randrange(1, len(listed) + 1)
+            assert among.sets(representative, few) == listed[:few]
+
+
+def test_no_more_sets_of_large_groups_are_listed_than_are_asked_for():
     """8 of 32 are 10.5 million."""
     topology = groups_of([32, 32])
     among = twins.FreeTwins(topology, topology.everything)
     mask = among.representative(0xFFFF << 24)
     assert mask.bit_count() == 16
     tracemalloc.start()
-    assert len(set(itertools.islice(among.sets(mask), 100))) == 100
+    assert len(set(among.sets(mask, 100))) == 100
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1_000_000
