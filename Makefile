@@ -70,7 +70,7 @@ host-case: venv ## Make a test of a machine (CAPTURE=FILE NAME=gpu-1).
 FUZZ_EXAMPLES ?= 2000
 
 fuzz: venv ## Give parsers and Placement hostile input for long (FUZZ_EXAMPLES=2000).
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -W ignore -o faulthandler_timeout=0 \
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -W ignore -o faulthandler_timeout=0 \
 	    -p tests.fuzz.counting -n $(WORKERS) --dist worksteal tests/fuzz tests/unit/scheduler/test_every_flavor.py \
 	    tests/functional/placement/test_api.py::test_the_only_whole_partition_is_within_the_limit
 
