@@ -53,34 +53,6 @@ class Candidate:
         yield from self.rest.granular_providers
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Merits:
-    """What is good about the best device sets of a tree."""
-
-    best: tuple[sets.Best, ...]
-    """For each class."""
-    leads: tuple[int, ...]
-    """Classes that may be the GPUs, which the weighers look at."""
-
-    def rank(self, requirement: int | None) -> tuple[object, ...]:
-        """Rank the tree as the weighers rank hosts; greater is better.
-
-        :param requirement: index of what ``gpu:link`` of the flavor asks, in
-            :data:`sets.REQUIREMENTS`; None for nothing.
-        """
-        leads = [self.best[index] for index in self.leads]
-        scores = [best.score for best in self.best]
-        return (
-            # Trees without sets of different devices come last.
-            [score[0] for score in scores],
-            []
-            if requirement is None
-            else [best.linked[requirement] for best in leads],
-            [best.spared for best in leads],
-            scores,
-        )
-
-
 class TreeCandidates:
     """The candidates of one tree."""
 
@@ -97,7 +69,7 @@ class TreeCandidates:
         self._nearness = near.Nearness(asked, self._devices, tree.rests)
         self._combiner = combine.Combiner(asked, self._devices, self._nearness)
 
-    def judge(self) -> Merits:
+    def judge(self) -> sets.Merits:
         """Judge the best device sets that the tree can offer."""
         by_rest = [self._devices.shares_of_all(rest) for rest in self._rests]
         shares = [
@@ -105,7 +77,7 @@ class TreeCandidates:
             for found in zip(*by_rest, strict=True)
         ]
         leads = self._nearness.leads(())
-        return Merits(
+        return sets.Merits(
             tuple(
                 sets.judge(
                     self._devices.topologies[index],
@@ -339,17 +311,28 @@ class TreeCandidates:
         capacities: tuple[tuple[int, ...], ...],
     ) -> Sequence[int]:
         """List the least sets of places for a rest, where classes compete."""
+        least = numa.count_tried(capacities, self._sizes, given)
         left = iter(range(_MOST_PLACES_TRIED))
+        known: dict[int, bool] = {}
 
         def fits(union: int) -> bool:
             if next(left, None) is None or not self._asked.effort.spend(
                 _COMBINE_EFFORT
             ):
                 raise numa.TooManyError
-            return (
-                numa.can_serve(capacities, self._sizes, union)
-                and self._first_within(places, union, rest) is not None
-            )
+            if union not in known:
+                known[union] = (
+                    numa.can_serve(capacities, self._sizes, union)
+                    and self._first_within(places, union, rest) is not None
+                )
+            if least > _MOST_PLACES_TRIED and known[union]:
+                # All places do, and more sets than are allowed would follow:
+                # what they take is spent, but not done.
+                self._asked.effort.spend(
+                    (_MOST_PLACES_TRIED - 1) * _COMBINE_EFFORT
+                )
+                raise numa.TooManyError
+            return known[union]
 
         return numa.search_unions(places.number, fits, given)
 

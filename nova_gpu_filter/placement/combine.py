@@ -46,6 +46,7 @@ class Combiner:
         self._devices = found
         self._nearness = nearness
         self._classes = asked.question.classes
+        self._last_choice: tuple[object, Sequence[sets.IndexSet]] = (None, ())
 
     def combine(
         self,
@@ -149,14 +150,11 @@ class Combiner:
             )
         else:
             to_lead = self._nearness.near(lead, index)
-        options = sets.choose(
-            self._devices.topologies[index],
+        options = self._choose(
+            index,
             shares,
-            self._classes[index].size,
             # Those near to the others may be far down the list.
             most if to_lead is None or most is None else max(most, _MOST_NEAR),
-            self._asked.seed,
-            self._asked.mix,
             beside,
         )
         if not options:
@@ -173,6 +171,32 @@ class Combiner:
             start = place % len(options)
             options = (*options[start:], *options[:start])
         return options[:most]
+
+    def _choose(
+        self,
+        index: int,
+        shares: tree_devices.Shares,
+        limit: int | None,
+        beside: near.Beside,
+    ) -> Sequence[sets.IndexSet]:
+        """List device sets of a class, as ``sets.choose`` does.
+
+        Classes that do not compete have the same ones beside all combinations
+        of the classes before, which are asked for one after the other.
+        """
+        key = index, shares, limit, beside
+        if self._last_choice[0] != key:
+            options = sets.choose(
+                self._devices.topologies[index],
+                shares,
+                self._classes[index].size,
+                limit,
+                self._asked.seed,
+                self._asked.mix,
+                beside,
+            )
+            self._last_choice = key, options
+        return self._last_choice[1]
 
     def _search(
         self,

@@ -55,9 +55,7 @@ def put_best_first(
 
     :param found: trees that are equally good keep their order.
     """
-    trees_by_merits: dict[
-        candidates.Merits, list[candidates.TreeCandidates]
-    ] = {}
+    trees_by_merits: dict[sets.Merits, list[candidates.TreeCandidates]] = {}
     for tree in found:
         trees_by_merits.setdefault(tree.judge(), []).append(tree)
     orders = []

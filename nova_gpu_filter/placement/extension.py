@@ -33,13 +33,15 @@ An inner query for one device a group has an answer that grows with the
 devices. One whose groups can be served in many ways, since ``same_subtree``
 binds them or the unsuffixed one asks for a device, would grow with the product
 of these ways: it is asked without the largest class, and as much of it is read
-as the operator's limit, or 8 ways a host (search.py). What is then tried to
+as the operator's limit, or 8 ways a host (search.py). In a small cloud it has
+less (answer_sizes.py), and is asked before the devices. What is then tried to
 put device sets together is bounded, too (candidates_request.py). Where a host
 of which enough devices are free is without a candidate after that, the request
 is left to Placement, which searches within the operator's limit.
 """
 
 from collections.abc import Iterable
+import contextlib
 import copy
 import itertools
 import time
@@ -56,6 +58,7 @@ from nova_gpu_filter.conf import mix
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
+from nova_gpu_filter.placement import answer_sizes
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
 from nova_gpu_filter.placement import garbage_collection
@@ -69,6 +72,10 @@ from nova_gpu_filter.placement import search
 LOG = logging.getLogger(__name__)
 
 _PATH = "/allocation_candidates"
+
+_MANY_PROVIDERS = 500
+"""In a cloud with fewer, as 50 hosts have, garbage is collected as always: it
+takes no more time, and half the memory."""
 
 
 def wrap(application: inner.Application, conf: cfg.ConfigOpts) -> "Wrapped":
@@ -99,6 +106,7 @@ class Wrapped:
         self._handler = handler.PlacementHandler(config=conf)
         self._is_usable = _are_options_good(conf)
         self._numbers = itertools.count(1)
+        self._answer_sizes = answer_sizes.AnswerSizes()
 
     def __call__(
         self, environ: inner.Environ, start_response: inner.StartResponse
@@ -116,8 +124,13 @@ class Wrapped:
         return self._application(environ, start_response)
 
     def _try_to_compose(self, environ: inner.Environ) -> inner.Reply | None:
+        is_large = self._answer_sizes.providers >= _MANY_PROVIDERS
         try:
-            with garbage_collection.paused():
+            with (
+                garbage_collection.paused()
+                if is_large
+                else contextlib.nullcontext()
+            ):
                 return self._compose(environ)
         except query.TooManyError as exc:
             LOG.warning(
@@ -160,7 +173,11 @@ class Wrapped:
         limit = self._conf.placement.max_allocation_candidates
         limit = None if limit < 0 else limit
         placement = inner.Conversation(
-            self._application, self._make_handler, limit is not None, environ
+            self._application,
+            self._make_handler,
+            limit,
+            self._answer_sizes,
+            environ,
         )
         found = search.find_trees(question, placement, limit)
         asked = candidates_request.Request(

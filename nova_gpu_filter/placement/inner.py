@@ -10,6 +10,7 @@ from typing import Any
 from typing import TypeAlias
 import uuid
 
+from nova_gpu_filter.placement import answer_sizes
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import trees
 
@@ -66,7 +67,8 @@ class Conversation:
         self,
         application: Application,
         make_handler: Callable[[int, bool], Application],
-        is_limited: bool,
+        limit: int | None,
+        sizes: answer_sizes.AnswerSizes,
         environ: Environ,
     ) -> None:
         """Nothing is asked yet.
@@ -76,13 +78,16 @@ class Conversation:
             request log, which gives as many allocation candidates at most
             (-1 is all of them), and, if the second argument is true, of all
             hosts in turn.
-        :param is_limited: whether ``application`` could truncate an answer.
+        :param limit: how many candidates ``application`` gives at most; None
+            for any number.
+        :param sizes: what is known of the sizes of answers.
         :param environ: the client's request; it is not changed.
         """
         self._application = application
         self._make_handler = make_handler
         self._handler = make_handler(_ALL, False)
-        self.is_limited = is_limited
+        self._limit = limit
+        self._sizes = sizes
         self._environ = environ
         self._prepared: Environ = {}
         self._first: tuple[str, bytes] | None = None
@@ -100,14 +105,30 @@ class Conversation:
         :raises NotComposableError: Placement does not answer with 200.
         """
         asked = query_string
-        if self.is_limited:
+        if self._limit is not None:
             asked = _unanswerable(self._environ["QUERY_STRING"])
         self._prepared = {**self._environ, "QUERY_STRING": asked}
         reply = _ok(call(self._application, self._prepared))
         self.headers = reply.headers
-        if not self.is_limited:
+        if self._limit is None:
             self.asked += 1
             self._first = query_string, reply.body
+
+    def find_whole(self, query_string: str) -> trees.Answer | None:
+        """Ask for all allocation candidates, if they should be few.
+
+        :returns: None where they are as many as the operator allows, or were
+            not asked for since they could be.
+        :raises NotComposableError: the answer is not 200.
+        """
+        if self._limit is not None and not self._sizes.is_small(
+            query_string, self._limit
+        ):
+            return None
+        found = self.find_candidates(query_string, self._limit)
+        if self._is_small(found):
+            return found
+        return None
 
     def find_candidates(
         self, query_string: str, most: int | None, in_turn: bool = False
@@ -125,11 +146,19 @@ class Conversation:
             body = self._first[1]
         else:
             handler = self._handler
-            if self.is_limited and most is not None:
+            if self._limit is not None and most is not None:
                 handler = self._make_handler(most, in_turn)
             body = self._ask(handler, query_string)
         answer: trees.Answer = json.loads(body)
+        self._sizes.note(query_string, answer, self._is_small(answer))
         return answer
+
+    def _is_small(self, answer: trees.Answer) -> bool:
+        """Whether an answer has fewer candidates than the operator allows."""
+        return (
+            self._limit is None
+            or len(answer["allocation_requests"]) < self._limit
+        )
 
     def find_providers(self, query_string: str) -> dict[str, list[str]]:
         """Ask for resource providers, once for a query.

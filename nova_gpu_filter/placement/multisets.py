@@ -45,10 +45,10 @@ def generate_all(shares: Sequence[int], size: int) -> Iterator[IndexSet]:
     :param size: how many devices are in a set.
     """
     # What the devices from an index on can serve together.
-    left = [
-        sum(min(share, size) for share in shares[index:])
-        for index in range(len(shares) + 1)
-    ]
+    left = [0]
+    for share in reversed(shares):
+        left.append(left[-1] + min(share, size))
+    left.reverse()
 
     def extend(start: int, missing: int) -> Iterator[IndexSet]:
         if not missing:

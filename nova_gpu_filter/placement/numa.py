@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
+import math
 
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
@@ -161,15 +162,54 @@ def can_serve(
     capacities: Sequence[Sequence[int]], sizes: Sequence[int], union: int
 ) -> bool:
     """Whether a set of places could serve each class if it were alone."""
+    used = [
+        capacity
+        for place, capacity in enumerate(capacities)
+        if union >> place & 1
+    ]
     return all(
-        sum(
-            capacity[index]
-            for place, capacity in enumerate(capacities)
-            if union >> place & 1
-        )
-        >= size
+        sum([capacity[index] for capacity in used]) >= size
         for index, size in enumerate(sizes)
     )
+
+
+def count_tried(
+    capacities: Sequence[Sequence[int]], sizes: Sequence[int], given: int
+) -> int:
+    """Count the sets of places that a search tries at least.
+
+    :param capacities: as for :func:`least_unions`, and so are the others; they
+        may promise more than fits.
+    :returns: how often :func:`search_unions` asks whether a set fits, if all
+        places together do.
+    """
+    others = len(capacities) - given.bit_count()
+    fewest = 0
+    for index, size in enumerate((*sizes, sum(sizes))):
+        # One class, and at last all together.
+        shares = [
+            capacity[index] if index < len(sizes) else sum(capacity)
+            for capacity in capacities
+        ]
+        missing = size - sum(
+            share for place, share in enumerate(shares) if given >> place & 1
+        )
+        needed = 0
+        for share in sorted(
+            (
+                share
+                for place, share in enumerate(shares)
+                if not given >> place & 1
+            ),
+            reverse=True,
+        ):
+            if missing <= 0:
+                break
+            missing -= share
+            needed += 1
+        fewest = max(fewest, needed)
+    # That of all, and each with as few others or less.
+    return 1 + sum(math.comb(others, number) for number in range(fewest + 1))
 
 
 def search_unions(

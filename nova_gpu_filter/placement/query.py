@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import dataclasses
 import re
 import sys
+from typing import TypeAlias
 import urllib.parse
 
 MINIMUM_MICROVERSION = (1, 34)
@@ -43,6 +44,16 @@ _ROOT_RESOURCES = frozenset(("VCPU", "PCPU", "MEMORY_MB", "DISK_GB"))
 group that asks for nothing else in one way, or in few."""
 
 
+Term: TypeAlias = str | frozenset[str]
+"""A trait, one that is forbidden (``!`` before it), or several of which one
+will do."""
+
+_Normal: TypeAlias = tuple[
+    tuple[tuple[str, int], ...], frozenset[Term], frozenset[object], str
+]
+"""Resources, traits, aggregates and tree that a group asks for."""
+
+
 class NotComposableError(Exception):
     """The request is left to Placement; the message says why."""
 
@@ -59,6 +70,10 @@ class GroupClass:
     """In canonical order: numbers in them count as numbers."""
     resources: tuple[tuple[str, int], ...]
     """What one of the groups asks for: (resource class, amount), sorted."""
+    traits: frozenset[Term]
+    """What is asked of the traits of its provider, all of it."""
+    places: object
+    """Aggregates and tree of its provider; equal where these are equal."""
 
     @property
     def representative(self) -> str:
@@ -285,7 +300,7 @@ def _find_classes(
         for value in same_subtrees
         for suffix in value.split(",")
     }
-    suffixes_by_key: dict[object, list[str]] = {}
+    suffixes_by_key: dict[_Normal, list[str]] = {}
     for suffix, group in groups.items():
         if suffix and suffix not in bound and "resources" in group:
             key = _normalize(group)
@@ -293,9 +308,11 @@ def _find_classes(
     classes = [
         GroupClass(
             suffixes=tuple(sorted(suffixes, key=natural_order)),
-            resources=_resources(groups[suffixes[0]]["resources"]),
+            resources=resources,
+            traits=traits,
+            places=places,
         )
-        for suffixes in suffixes_by_key.values()
+        for (resources, traits, *places), suffixes in suffixes_by_key.items()
     ]
     if all(found.size == 1 for found in classes):
         raise NotComposableError("no equal groups")
@@ -318,7 +335,7 @@ def natural_order(suffix: str) -> tuple[tuple[str | int, ...], str]:
     )
 
 
-def _normalize(group: Mapping[str, Sequence[str]]) -> object:
+def _normalize(group: Mapping[str, Sequence[str]]) -> _Normal:
     """Return what is equal for groups that ask for the same."""
     in_tree = group.get("in_tree", ())
     if len(in_tree) > 1 or not all(map(_IN_TREE.fullmatch, in_tree)):
@@ -327,7 +344,7 @@ def _normalize(group: Mapping[str, Sequence[str]]) -> object:
         _resources(group["resources"]),
         _traits(group.get("required", ())),
         _aggregates(group.get("member_of", ())),
-        tuple(in_tree),
+        "".join(in_tree),
     )
 
 
@@ -343,8 +360,8 @@ def _resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(amounts.items()))
 
 
-def _traits(values: Sequence[str]) -> frozenset[object]:
-    terms: set[object] = set()
+def _traits(values: Sequence[str]) -> frozenset[Term]:
+    terms: set[Term] = set()
     for value in values:
         if _ALL_TRAITS.fullmatch(value):
             terms.update(value.split(","))

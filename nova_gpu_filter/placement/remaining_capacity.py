@@ -2,6 +2,7 @@
 
 """Find out how much of each device one consumer can get."""
 
+import bisect
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -139,19 +140,24 @@ def _settle(
         for device, amounts in amounts_by_device.items()
     }
     while bounds:
-        device, (good, bad) = next(iter(bounds.items()))
-        amounts = amounts_by_device[device]
-        middle = (good + bad) // 2
-        amount = amounts[bad - 1 if bad == len(amounts) else middle]
+        # The largest first: who can give it can give less, in sums.
+        amount = max(
+            amounts_by_device[device][
+                bad - 1
+                if bad == len(amounts_by_device[device])
+                else (good + bad) // 2
+            ]
+            for device, (good, bad) in bounds.items()
+        )
         able = ask(amount)
-        for other, (good, bad) in list(bounds.items()):
-            amounts = amounts_by_device[other]
-            if amount not in amounts[good + 1 : bad]:
-                continue
-            index = amounts.index(amount)
-            good, bad = (index, bad) if other in able else (good, index)
-            bounds[other] = (good, bad)
+        for device, (good, bad) in list(bounds.items()):
+            amounts = amounts_by_device[device]
+            if device in able:
+                good = max(good, bisect.bisect(amounts, amount, hi=bad) - 1)
+            elif amount in amounts[good + 1 : bad]:
+                bad = amounts.index(amount)
+            bounds[device] = (good, bad)
             if bad - good == 1:
-                settled[other] = amounts[good]
-                del bounds[other]
+                settled[device] = amounts[good]
+                del bounds[device]
     return settled

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from nova_gpu_filter.placement import absent
+from nova_gpu_filter.placement import class_devices
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import trees
@@ -49,21 +50,29 @@ def find_trees(
     """
     if question.has_many_rests:
         placement.open(question.rest_query)
-        return _find_by_rest(question, placement, limit)
-    placement.open(question.first_class_query)
-    most = None if limit is None else _MOST_DEVICES * max(1, limit)
-    # Not in turn: an answer that is cut off is not used.
-    found = placement.find_candidates(question.first_class_query, most)
+        found = placement.find_whole(question.rest_query)
+        if found is None:
+            return _find_by_rest(question, placement, limit)
+    else:
+        placement.open(question.first_class_query)
+        most = None if limit is None else _MOST_DEVICES * max(1, limit)
+        # Not in turn: an answer that is cut off is not used.
+        found = placement.find_candidates(question.first_class_query, most)
+        if _is_truncated(found, most):
+            return _find_by_rest(question, placement, limit)
+    summaries = found["provider_summaries"]
     if not found["allocation_requests"]:
         # Stock Placement would not look at the other classes, either.
-        return Found((), found["provider_summaries"], is_truncated=False)
-    if _is_truncated(found, most):
-        return _find_by_rest(question, placement, limit)
-    others = _find_devices(question.classes[1:], question, placement)
-    _refuse_sharing(found, others, placement)
+        return Found((), summaries, is_truncated=False)
+    has_first_class = not question.has_many_rests
+    devices = class_devices.find(question, found, has_first_class, placement)
+    if devices is None:
+        return Found((), summaries, is_truncated=False)
+    _refuse_sharing(found, devices, placement)
+    first = None if has_first_class else devices.pop(0)
     return Found(
-        trees.read(question, found, None, others),
-        found["provider_summaries"],
+        trees.read(question, found, first, devices),
+        summaries,
         is_truncated=False,
     )
 

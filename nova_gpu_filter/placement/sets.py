@@ -44,6 +44,34 @@ class Best:
     spared: merits.Spared
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merits:
+    """What is good about the best device sets of a tree."""
+
+    best: tuple[Best, ...]
+    """For each class."""
+    leads: tuple[int, ...]
+    """Classes that may be the GPUs, which the weighers look at."""
+
+    def rank(self, requirement: int | None) -> tuple[object, ...]:
+        """Rank the tree as the weighers rank hosts; greater is better.
+
+        :param requirement: index of what ``gpu:link`` of the flavor asks, in
+            :data:`REQUIREMENTS`; None for nothing.
+        """
+        leads = [self.best[index] for index in self.leads]
+        scores = [best.score for best in self.best]
+        return (
+            # Trees without sets of different devices come last.
+            [score[0] for score in scores],
+            []
+            if requirement is None
+            else [best.linked[requirement] for best in leads],
+            [best.spared for best in leads],
+            scores,
+        )
+
+
 _MOST_KEPT = 256
 """Answers with more sets are not cached."""
 

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import device_links
-from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 
@@ -32,10 +31,14 @@ Within: TypeAlias = Sequence[Sequence[int]]
 Shares: TypeAlias = tuple[int, ...]
 """How many groups of a class each device can serve."""
 
+_Left: TypeAlias = tuple[Sequence[tuple[int, int]], Sequence[tuple[str, int]]]
+"""Of a device: (class, its index in the class) of each that it can serve, and
+(resource class, amount) that it has left."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Taken:
-    """What the rest and the sets of other classes get."""
+    """What the rest gets."""
 
     amounts: Mapping[tuple[str, str], int]
     """(provider, resource class) -> amount."""
@@ -54,21 +57,6 @@ class Taken:
             closed=rest.granular_providers if isolate else (),
         )
 
-    def add(
-        self,
-        group_class: query.GroupClass,
-        device_set: DeviceSet,
-        isolate: bool,
-    ) -> "Taken":
-        """Return this and what a device set gives."""
-        amounts = dict(self.amounts)
-        for device in device_set:
-            for resource_class, amount in group_class.resources:
-                key = (device, resource_class)
-                amounts[key] = amounts.get(key, 0) + amount
-        closed = {*self.closed, *device_set} if isolate else self.closed
-        return Taken(amounts, closed)
-
 
 class TreeDevices:
     """The devices of one tree, numbered for each class."""
@@ -84,6 +72,7 @@ class TreeDevices:
         # has no share in it.
         self._usable = [frozenset(found) for found in tree.devices]
         self._shares_by_rest: dict[int, tuple[Shares, ...]] = {}
+        self._left_by_rest: dict[int, list[_Left]] = {}
         self.names: list[Sequence[str]] = []
         """For each class, the devices in the order of their indexes."""
         self.topologies: list[device_links.Topology] = []
@@ -92,6 +81,10 @@ class TreeDevices:
             names, links = device_links.arrange(found, asked.summaries)
             self.names.append(names)
             self.topologies.append(links)
+        self._place_by_device = [
+            {device: place for place, device in enumerate(found)}
+            for found in self.names
+        ]
         self.compete = self._do_classes_compete(tree)
         """Whether what one class gets could be missing to another."""
 
@@ -162,19 +155,52 @@ class TreeDevices:
         :param combination: what the classes before it have.
         :param within: the devices that may be used; None for all.
         """
-        if not self.compete:
-            shares = self.shares_of_all(rest)[index]
-        else:
-            taken = Taken.from_rest(rest, self._isolate)
-            for group_class, names, found in zip(
-                self._classes, self.names, combination, strict=False
-            ):
-                device_set = tuple(names[index] for index in found)
-                taken = taken.add(group_class, device_set, self._isolate)
-            shares = self._shares(index, rest, taken)
+        shares = self.shares_of_all(rest)[index]
+        if self.compete and combination:
+            shares = self._subtract(index, rest, shares, combination)
         if within is None:
             return shares
         return tuple(map(operator.mul, shares, within[index]))
+
+    def _subtract(
+        self,
+        index: int,
+        rest: trees.Rest,
+        shares: Shares,
+        combination: Combination,
+    ) -> Shares:
+        """Return what the sets of other classes leave of some shares."""
+        given: dict[str, dict[str, int]] = {}
+        for group_class, names, found in zip(
+            self._classes, self.names, combination, strict=False
+        ):
+            for place in found:
+                amounts = given.setdefault(names[place], {})
+                for resource_class, amount in group_class.resources:
+                    amounts[resource_class] = (
+                        amounts.get(resource_class, 0) + amount
+                    )
+        left = list(shares)
+        for device, amounts in given.items():
+            mine = self._place_by_device[index].get(device)
+            if mine is None or not left[mine]:
+                continue
+            if self._isolate:
+                left[mine] = 0
+                continue
+            remaining = self._asked.remaining_capacity[device]
+            taken = rest.allocations.get(device, {})
+            for resource_class, amount in self._classes[index].resources:
+                left[mine] = min(
+                    left[mine],
+                    (
+                        remaining[resource_class]
+                        - taken.get(resource_class, 0)
+                        - amounts.get(resource_class, 0)
+                    )
+                    // amount,
+                )
+        return tuple(left)
 
     def may_fit(self, rest: trees.Rest, within: Within | None) -> bool:
         """Whether no classes together ask for more than their devices have.
@@ -185,62 +211,82 @@ class TreeDevices:
         """
         if len(self._classes) > _MOST_CLASSES_COUNTED:
             return True
-        classes_by_device: dict[str, int] = {}
+        # Resource class -> classes -> what the devices of just these have.
+        left: dict[str, dict[int, int]] = {}
+        for served, amounts in self._amounts_left(rest):
+            classes = 0
+            for index, place in served:
+                if within is None or within[index][place]:
+                    classes |= 1 << index
+            if classes:
+                for name, amount in amounts:
+                    by_classes = left.setdefault(name, {})
+                    by_classes[classes] = by_classes.get(classes, 0) + amount
+        for name, some, wanted in self._wanted:
+            for classes, amount in left.get(name, {}).items():
+                if classes & some:
+                    wanted -= amount
+            if wanted > 0:
+                return False
+        return True
+
+    def _amounts_left(self, rest: trees.Rest) -> Sequence[_Left]:
+        """List what a rest leaves of each device that can serve a class.
+
+        The empty name counts devices, of which each group needs its own.
+        """
+        known = self._left_by_rest.get(id(rest))
+        if known is not None:
+            return known
+        served_by_device: dict[str, list[tuple[int, int]]] = {}
         for index, names in enumerate(self.names):
             usable = rest.devices if index == 0 else self._usable[index]
             for place, device in enumerate(names):
-                if device in usable and (
-                    within is None or within[index][place]
-                ):
-                    classes_by_device[device] = (
-                        classes_by_device.get(device, 0) | 1 << index
+                if device in usable:
+                    served_by_device.setdefault(device, []).append(
+                        (index, place)
                     )
         taken = Taken.from_rest(rest, self._isolate)
-        # Resource class -> classes -> what the devices of just these have;
-        # the empty name counts devices, of which each group needs its own.
-        left: dict[str, dict[int, int]] = {}
-        for device, classes in classes_by_device.items():
+        found = self._left_by_rest[id(rest)] = []
+        for device, served in served_by_device.items():
             if device in taken.closed:
                 continue
             # An operator may have lowered a capacity below what is used.
-            found = {
-                name: max(0, amount - taken.amounts.get((device, name), 0))
+            amounts = [
+                (name, max(0, amount - taken.amounts.get((device, name), 0)))
                 for name, amount in self._asked.remaining_capacity[
                     device
                 ].items()
-            }
+            ]
             if self._isolate:
-                found[""] = 1
-            for name, amount in found.items():
-                by_classes = left.setdefault(name, {})
-                by_classes[classes] = by_classes.get(classes, 0) + amount
-        return all(
-            sum(
-                amount
-                for index, amount in enumerate(wanted)
-                if some >> index & 1
-            )
-            <= sum(
-                amount
-                for classes, amount in left.get(name, {}).items()
-                if classes & some
-            )
-            for name, wanted in self._wanted.items()
-            for some in range(1, 1 << len(self._classes))
-        )
+                amounts.append(("", 1))
+            found.append((served, amounts))
+        return found
 
     @functools.cached_property
-    def _wanted(self) -> Mapping[str, Sequence[int]]:
-        """Resource class -> what all groups of each class ask for."""
-        found: dict[str, list[int]] = {}
+    def _wanted(self) -> Sequence[tuple[str, int, int]]:
+        """List what classes ask for together: (resource class, classes, sum).
+
+        Of all sets of classes that ask for the resource class; those of others
+        would only bring more devices.
+        """
+        wanted_by_name: dict[str, dict[int, int]] = {}
         for index, group_class in enumerate(self._classes):
             asked = dict(group_class.resources)
             if self._isolate:
                 asked[""] = 1
             for name, amount in asked.items():
-                wanted = found.setdefault(name, [0] * len(self._classes))
-                wanted[index] = amount * group_class.size
-        return found
+                sums = wanted_by_name.setdefault(name, {0: 0})
+                sums |= {
+                    classes | 1 << index: wanted + amount * group_class.size
+                    for classes, wanted in sums.items()
+                }
+        return [
+            (name, classes, wanted)
+            for name, sums in wanted_by_name.items()
+            for classes, wanted in sums.items()
+            if classes
+        ]
 
     def sets_of(self, combination: Combination) -> tuple[DeviceSet, ...]:
         """Return the device sets of a combination."""

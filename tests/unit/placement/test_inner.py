@@ -5,6 +5,7 @@ import urllib.parse
 
 import pytest
 
+from nova_gpu_filter.placement import answer_sizes
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
 from tests.unit.placement import builders
@@ -30,7 +31,7 @@ class Application:
     """A WSGI application that notes what it is asked."""
 
     def __init__(self, answer=None, status="200 OK", headers=()):
-        self.answer = {} if answer is None else answer
+        self.answer = candidates(0) if answer is None else answer
         self.status = status
         self.headers = list(headers)
         self.queries = []
@@ -68,7 +69,7 @@ def test_a_response_is_closed_when_it_breaks_off():
     assert body.is_closed
 
 
-def conversation(application, handler, is_limited=False):
+def conversation(application, handler, limit=None, sizes=None):
     limits = []
 
     def make_handler(most, in_turn):
@@ -76,19 +77,31 @@ def conversation(application, handler, is_limited=False):
         return handler
 
     placement = inner.Conversation(
-        application, make_handler, is_limited, dict(ENVIRON)
+        application,
+        make_handler,
+        limit,
+        sizes or answer_sizes.AnswerSizes(),
+        dict(ENVIRON),
     )
     return placement, limits
 
 
+def candidates(count, providers=0):
+    """An answer with some allocation candidates and summaries."""
+    return {
+        "allocation_requests": [{}] * count,
+        "provider_summaries": {str(i): {} for i in range(providers)},
+    }
+
+
 def test_the_first_question_goes_through_all_of_placement():
-    application = Application({"a": 1}, headers=[("Vary", "x")])
-    handler = Application({"b": 2})
+    application = Application(candidates(1), headers=[("Vary", "x")])
+    handler = Application(candidates(2))
     placement, _ = conversation(application, handler)
     placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
-    assert placement.find_candidates("q=1", 5) == {"a": 1}
-    assert placement.find_candidates("q=2", 5) == {"b": 2}
+    assert placement.find_candidates("q=1", 5) == candidates(1)
+    assert placement.find_candidates("q=2", 5) == candidates(2)
     assert application.queries == ["q=1"]
     assert handler.queries == ["q=2"]
     assert placement.asked == 2
@@ -108,7 +121,11 @@ def test_later_questions_have_the_context_of_the_first():
 def test_the_request_of_the_client_is_not_changed():
     environ = dict(ENVIRON)
     placement = inner.Conversation(
-        Application(), lambda *_: Application(), False, environ
+        Application(),
+        lambda *_: Application(),
+        None,
+        answer_sizes.AnswerSizes(),
+        environ,
     )
     placement.open("q=1")
     placement.find_candidates("q=2", None)
@@ -117,12 +134,13 @@ def test_the_request_of_the_client_is_not_changed():
 
 def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     application = Application({"a": 1}, headers=[("Vary", "x")])
-    handler = Application({"b": 2})
-    placement, limits = conversation(application, handler, is_limited=True)
+    found = candidates(3)
+    handler = Application(found)
+    placement, limits = conversation(application, handler, 100)
     placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
     assert handler.queries == []
-    assert placement.find_candidates("q=1", 70) == {"b": 2}
+    assert placement.find_candidates("q=1", 70) == found
     assert handler.queries == ["q=1"]
     assert limits[-1] == (70, False)
     placement.find_candidates("q=2", 80, in_turn=True)
@@ -136,6 +154,37 @@ def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     assert set(tree) == {"0", "-"}
 
 
+@pytest.mark.parametrize("limit", [None, 100])
+def test_an_answer_that_should_be_small_is_asked_for_at_once(limit):
+    found = candidates(99, 50)
+    application, handler = Application(found), Application(found)
+    placement, limits = conversation(application, handler, limit)
+    placement.open("q=1")
+    assert placement.find_whole("q=1") == found
+    assert handler.queries == ["q=1"] * (limit is not None)
+    assert limits[-1] == ((100, False) if limit else (-1, False))
+
+
+def test_one_that_was_taken_for_small_is_not_asked_for_again():
+    sizes = answer_sizes.AnswerSizes()
+    handler = Application(candidates(100, 50))
+    for _ in range(2):
+        placement, _ = conversation(Application(), handler, 100, sizes)
+        placement.open("q=1")
+        assert placement.find_whole("q=1") is None
+        assert handler.queries == ["q=1"]
+
+
+def test_in_a_large_cloud_none_is_taken_for_small():
+    sizes = answer_sizes.AnswerSizes()
+    handler = Application(candidates(1, 100))
+    placement, _ = conversation(Application(), handler, 100, sizes)
+    placement.open("q=1")
+    placement.find_candidates("q=1", None)
+    assert placement.find_whole("q=2") is None
+    assert handler.queries == ["q=1"]
+
+
 def test_what_placement_does_not_limit_we_do_not():
     placement, limits = conversation(Application(), Application())
     placement.open("q=1")
@@ -143,10 +192,10 @@ def test_what_placement_does_not_limit_we_do_not():
     assert set(limits) == {(-1, False)}
 
 
-@pytest.mark.parametrize("is_limited", [False, True])
-def test_an_error_of_placement_is_left_to_placement(is_limited):
+@pytest.mark.parametrize("limit", [None, 100])
+def test_an_error_of_placement_is_left_to_placement(limit):
     application = Application(status="400 Bad Request")
-    placement, _ = conversation(application, Application(), is_limited)
+    placement, _ = conversation(application, Application(), limit)
     with pytest.raises(query.NotComposableError, match="status 400"):
         placement.open("q=1")
 

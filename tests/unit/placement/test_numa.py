@@ -94,3 +94,35 @@ def test_of_8_devices_of_which_nothing_is_known_every_set_is_one():
 @pytest.mark.parametrize("devices", [16, 64, 300])
 def test_too_many_are_none(devices):
     assert numa.least_unions(((1,),) * devices, (8,))[0] == ()
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_search_tries_as_many_sets_as_are_counted(seed):
+    rng = random.Random(seed)
+    number, classes = rng.randint(1, 9), rng.randint(1, 3)
+    capacities = tuple(
+        tuple(rng.choice((0, 0, 1, 2)) for _ in range(classes))
+        for _ in range(number)
+    )
+    sizes = tuple(rng.randint(1, 4) for _ in range(classes))
+    given = rng.getrandbits(number) & rng.getrandbits(number)
+    asked = 0
+
+    def fits(union):
+        nonlocal asked
+        asked += 1
+        # Classes that compete need more places than each of them alone.
+        return (
+            numa.can_serve(capacities, sizes, union)
+            and sum(
+                sum(capacities[place])
+                for place in range(number)
+                if union >> place & 1
+            )
+            >= sum(sizes) + rest
+        )
+
+    rest = rng.choice((0, 0, 1))
+    numa.search_unions(number, fits, given)
+    counted = numa.count_tried(capacities, sizes, given)
+    assert asked == 1 or asked >= counted

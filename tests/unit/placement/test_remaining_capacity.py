@@ -83,6 +83,16 @@ def test_one_question_serves_all_devices_that_it_tells_of():
     assert len(inventories.asked) == 1
 
 
+def test_a_device_that_can_give_more_than_is_asked_needs_no_question():
+    summaries = builders.host("a", 1, capacity=7) | builders.host(
+        "b", 1, capacity=8
+    )
+    inventories = Inventories({"a-g0": 9, "b-g0": 9})
+    question = builders.question(8)
+    assert room(question, summaries, inventories) == {"a-g0": 7, "b-g0": 8}
+    assert inventories.asked == [("_g0", GPU, 8)]
+
+
 def test_only_sums_that_can_occur_are_asked_for():
     # Two groups of 3 on a device with 8: nothing but 6 is in doubt.
     summaries = builders.host("a", 1, capacity=8)

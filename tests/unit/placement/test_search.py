@@ -16,8 +16,10 @@ PORT = ["resources_p=PORT:1", "same_subtree=_p"]
 class Placement:
     """A Placement with some providers, that notes what it is asked."""
 
-    def __init__(self, summaries, ways=1, sharing=()):
+    def __init__(self, summaries, ways=1, sharing=(), whole=None):
         self.summaries = summaries
+        self.whole = whole
+        """What it has answered when it was opened, if that is all."""
         self.ways = ways
         self.sharing = sharing
         self.able = ()
@@ -27,6 +29,10 @@ class Placement:
 
     def open(self, text):
         self.opened.append(text)
+
+    def find_whole(self, text):
+        assert text in self.opened
+        return self.whole
 
     def find_candidates(self, text, most, in_turn=False):
         self.asked.append((text, most))
@@ -89,6 +95,47 @@ def test_nothing_more_is_asked_where_no_tree_can_serve_the_first_class():
     question = builders.question(3, nics=1)
     found = search.find_trees(question, placement, 1000)
     assert placement.asked == [(question.first_class_query, 100_000)]
+    assert (list(found.provider_trees), found.is_truncated) == ([], False)
+
+
+def rest_answer(summaries, roots):
+    """An answer with one way to serve the rest in each tree."""
+    return {
+        "allocation_requests": [
+            builders.request({root: {"VCPU": 1}}, {"": [root], "_p": [root]})
+            for root in roots
+        ],
+        "provider_summaries": summaries,
+    }
+
+
+def test_ways_that_are_known_are_not_asked_for_again():
+    summaries = builders.host("a", 4) | builders.host("b", 4)
+    question = builders.question(3, nics=1, others=PORT)
+    placement = Placement(summaries, whole=rest_answer(summaries, ["a", "b"]))
+    found = search.find_trees(question, placement, 1000)
+    # There are no NICs, as in Placement the end.
+    assert placement.asked == [
+        (f"resources={GPU}:1", None),
+        (f"resources={NIC}:1", None),
+    ]
+    assert (list(found.provider_trees), found.is_truncated) == ([], False)
+    found = search.find_trees(
+        builders.question(3, others=PORT), placement, 1000
+    )
+    assert [tree.root for tree in found.provider_trees] == ["a", "b"]
+    assert [list(tree.devices) for tree in found.provider_trees] == [
+        [[f"{root}-g{i}" for i in range(4)]] for root in "ab"
+    ]
+
+
+def test_nothing_more_is_asked_where_no_tree_can_serve_the_rest():
+    summaries = builders.host("a", 4)
+    placement = Placement(summaries, whole=rest_answer({}, []))
+    found = search.find_trees(
+        builders.question(3, nics=1, others=PORT), placement, 1000
+    )
+    assert not placement.asked
     assert (list(found.provider_trees), found.is_truncated) == ([], False)
 
 
