@@ -36,6 +36,13 @@ _STATUSES: Final[Mapping[Way, tuple[str, ...]]] = {
 }
 """In which Nova's API takes the request; others are refused."""
 _OTHER_WAY: Final = "with a cold migration"
+_EVACUATION: Final = (
+    "with an evacuation (openstack --os-compute-api-version 2.94 server"
+    " evacuate)"
+)
+"""From 2.95 on the server arrives stopped. One with PCI devices cannot be
+started then before its old host is back: ``get_pci_devices`` in
+nova/objects/instance.py fails at those that it has there."""
 _CYBORG_KEY: Final = "accel:device_profile"
 """Extra spec by which a flavor asks Cyborg for devices; ``block_accelerators``
 refuses both ways."""
@@ -81,7 +88,7 @@ def find_gates(move: Move) -> Iterator[verdict.Gate]:
         yield verdict.Gate(
             f"nova-compute of {move.source.name}, where it is, is"
             f" {move.source.status}",
-            "with an evacuation",
+            _EVACUATION,
             1,
         )
     profile = server.flavor.extra_specs.get(_CYBORG_KEY)

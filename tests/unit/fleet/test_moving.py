@@ -92,7 +92,8 @@ def test_from_a_host_that_is_down_it_is_evacuated(way):
     assert _gates(way, live_migratable=True, source=down) == [
         (
             "nova-compute of hgx-1, where it is, is down",
-            "with an evacuation",
+            "with an evacuation (openstack --os-compute-api-version 2.94"
+            " server evacuate)",
         )
     ]
     disabled = down.with_service(
