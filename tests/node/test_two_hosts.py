@@ -86,12 +86,13 @@ def test_a_server_is_evacuated_and_what_it_had_is_cleaned(
     # The GPU of the host that died is nobody's, and offered to nobody.
     assert nodes.reserved(cloud) == 2
 
-    user.openstack(*service, "--up", *of_node)
     node.power_on()
     assert uuid not in node.domains()
     assert nodes.wait_until(
         lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1, 300
     )
+    # Nova's API refuses it before.
+    user.openstack(*service, "--up", *of_node)
     assert expect_devices(cloud, other_node, user, uuid, 1) == [held]
     assert nodes.wait_until(lambda: nodes.reserved(cloud) == 1), (
         node.agent_log()
