@@ -85,23 +85,15 @@ def _find_wider(
 
 
 def _are_known(terms: Iterable[query.Term], names: Collection[str]) -> bool:
-    """Whether Placement would not refuse any of the traits.
-
-    It does so where there is no such trait, or where one is both required and
-    forbidden.
+    """Whether all traits exist, so that Placement would not refuse them.
 
     :param names: traits that there are.
     """
-    required: set[str] = set()
-    forbidden: set[str] = set()
-    for term in terms:
-        if not isinstance(term, str):
-            required.update(term)
-        elif term.startswith("!"):
-            forbidden.add(term[1:])
-        else:
-            required.add(term)
-    return (required | forbidden) <= set(names) and not required & forbidden
+    return all(
+        name.removeprefix("!") in names
+        for term in terms
+        for name in ((term,) if isinstance(term, str) else term)
+    )
 
 
 def _read_first_class(

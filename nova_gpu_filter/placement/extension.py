@@ -34,10 +34,10 @@ devices. One whose groups can be served in many ways, since ``same_subtree``
 binds them or the unsuffixed one asks for a device, would grow with the product
 of these ways: it is asked without the largest class, and as much of it is read
 as the operator's limit, or 8 ways a host (search.py). In a small cloud it has
-less (answer_sizes.py), and is asked before the devices. What is then tried to
-put device sets together is bounded, too (candidates_request.py). Where a host
-of which enough devices are free is without a candidate after that, the request
-is left to Placement, which searches within the operator's limit.
+less (earlier_answers.py), and is asked before the devices. What is then tried
+to put device sets together is bounded, too (candidates_request.py). Where a
+host of which enough devices are free is without a candidate after that, the
+request is left to Placement, which searches within the operator's limit.
 """
 
 from collections.abc import Iterable
@@ -58,9 +58,9 @@ from nova_gpu_filter.conf import mix
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
-from nova_gpu_filter.placement import answer_sizes
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import compose
+from nova_gpu_filter.placement import earlier_answers
 from nova_gpu_filter.placement import garbage_collection
 from nova_gpu_filter.placement import header
 from nova_gpu_filter.placement import inner
@@ -106,7 +106,7 @@ class Wrapped:
         self._handler = handler.PlacementHandler(config=conf)
         self._is_usable = _are_options_good(conf)
         self._numbers = itertools.count(1)
-        self._answer_sizes = answer_sizes.AnswerSizes()
+        self._earlier_answers = earlier_answers.EarlierAnswers()
 
     def __call__(
         self, environ: inner.Environ, start_response: inner.StartResponse
@@ -124,7 +124,7 @@ class Wrapped:
         return self._application(environ, start_response)
 
     def _try_to_compose(self, environ: inner.Environ) -> inner.Reply | None:
-        is_large = self._answer_sizes.providers >= _MANY_PROVIDERS
+        is_large = self._earlier_answers.providers >= _MANY_PROVIDERS
         try:
             with (
                 garbage_collection.paused()
@@ -171,12 +171,13 @@ class Wrapped:
         query_string = environ.get("QUERY_STRING", "")
         question = query.parse(query_string, read_microversion(environ))
         limit = self._conf.placement.max_allocation_candidates
-        limit = None if limit < 0 else limit
+        # Placement gives one candidate where 0 is set.
+        limit = None if limit < 0 else max(1, limit)
         placement = inner.Conversation(
             self._application,
             self._make_handler,
             limit,
-            self._answer_sizes,
+            self._earlier_answers,
             environ,
         )
         found = search.find_trees(question, placement, limit)

@@ -10,7 +10,7 @@ from typing import Any
 from typing import TypeAlias
 import uuid
 
-from nova_gpu_filter.placement import answer_sizes
+from nova_gpu_filter.placement import earlier_answers
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import trees
 
@@ -68,7 +68,7 @@ class Conversation:
         application: Application,
         make_handler: Callable[[int, bool], Application],
         limit: int | None,
-        sizes: answer_sizes.AnswerSizes,
+        earlier: earlier_answers.EarlierAnswers,
         environ: Environ,
     ) -> None:
         """Nothing is asked yet.
@@ -80,14 +80,14 @@ class Conversation:
             hosts in turn.
         :param limit: how many candidates ``application`` gives at most; None
             for any number.
-        :param sizes: what is known of the sizes of answers.
+        :param earlier: what is known of earlier answers.
         :param environ: the client's request; it is not changed.
         """
         self._application = application
         self._make_handler = make_handler
         self._handler = make_handler(_ALL, False)
         self._limit = limit
-        self._sizes = sizes
+        self._earlier = earlier
         self._environ = environ
         self._prepared: Environ = {}
         self._first: tuple[str, bytes] | None = None
@@ -121,14 +121,14 @@ class Conversation:
             not asked for since they could be.
         :raises NotComposableError: the answer is not 200.
         """
-        if self._limit is not None and not self._sizes.is_small(
+        if self._limit is not None and not self._earlier.is_small(
             query_string, self._limit
         ):
             return None
         found = self.find_candidates(query_string, self._limit)
-        if self._is_small(found):
-            return found
-        return None
+        is_small = self._is_small(found)
+        self._earlier.note_size(query_string, is_small)
+        return found if is_small else None
 
     def find_candidates(
         self, query_string: str, most: int | None, in_turn: bool = False
@@ -150,7 +150,7 @@ class Conversation:
                 handler = self._make_handler(most, in_turn)
             body = self._ask(handler, query_string)
         answer: trees.Answer = json.loads(body)
-        self._sizes.note(query_string, answer, self._is_small(answer))
+        self._earlier.note_providers(answer)
         return answer
 
     def _is_small(self, answer: trees.Answer) -> bool:
@@ -171,10 +171,20 @@ class Conversation:
             body = self._ask(
                 self._handler, query_string, PATH_INFO="/resource_providers"
             )
+            self._earlier.note_accepted(query_string)
             found = self._found[query_string] = {}
             for root, provider in json.loads(body, object_hook=_read_provider):
                 found.setdefault(root, []).append(provider)
         return found
+
+    def check_providers(self, query_string: str) -> None:
+        """See that Placement does not refuse to look for resource providers.
+
+        :raises NotComposableError: it does, as for a trait that does not
+            exist.
+        """
+        if not self._earlier.is_accepted(query_string):
+            self.find_providers(query_string)
 
     def who_could_give(
         self, question: query.Question

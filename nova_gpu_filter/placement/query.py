@@ -20,7 +20,8 @@ MINIMUM_MICROVERSION = (1, 34)
 """The first one whose answers say which provider serves which group."""
 
 _ANY_TRAITS_MICROVERSION = (1, 39)
-"""Before it, of a repeated ``required`` only the last counts."""
+"""Before it, of a repeated ``required`` only the last counts, and ``in:`` is
+refused."""
 
 _GROUP_KEY = re.compile(
     r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64})?"
@@ -217,7 +218,9 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
         if name != "limit":
             pairs.append((name, suffix, pair))
     if microversion < _ANY_TRAITS_MICROVERSION and any(
-        len(group.get("required", ())) > 1 for group in groups.values()
+        len(values) > 1 or values[0].startswith("in:")
+        for group in groups.values()
+        if (values := group.get("required"))
     ):
         raise NotComposableError("malformed query")
     classes = _find_classes(groups, wide.get("same_subtree", ()))
@@ -369,6 +372,13 @@ def _traits(values: Sequence[str]) -> frozenset[Term]:
             terms.add(frozenset(value.removeprefix("in:").split(",")))
         else:
             raise NotComposableError("malformed query")
+    # GET /resource_providers finds none; for candidates it is refused.
+    if any(
+        {f"!{trait}" for trait in ((term,) if isinstance(term, str) else term)}
+        <= terms
+        for term in terms
+    ):
+        raise NotComposableError("conflicting traits")
     return frozenset(terms)
 
 

@@ -62,12 +62,11 @@ def find_trees(
             return _find_by_rest(question, placement, limit)
     summaries = found["provider_summaries"]
     if not found["allocation_requests"]:
-        # Stock Placement would not look at the other classes, either.
-        return Found((), summaries, is_truncated=False)
+        return _find_nothing(question, summaries, placement)
     has_first_class = not question.has_many_rests
     devices = class_devices.find(question, found, has_first_class, placement)
     if devices is None:
-        return Found((), summaries, is_truncated=False)
+        return _find_nothing(question, summaries, placement)
     _refuse_sharing(found, devices, placement)
     first = None if has_first_class else devices.pop(0)
     return Found(
@@ -75,6 +74,23 @@ def find_trees(
         summaries,
         is_truncated=False,
     )
+
+
+def _find_nothing(
+    question: query.Question,
+    summaries: trees.Summaries,
+    placement: inner.Conversation,
+) -> Found:
+    """Find no trees, unless Placement refuses what a class asks for.
+
+    Stock Placement refuses a trait or a resource class that does not exist
+    where it comes to it before a group that nothing can serve.
+
+    :raises NotComposableError: it does.
+    """
+    for group_class in question.classes:
+        placement.check_providers(question.providers_of(group_class))
+    return Found((), summaries, is_truncated=False)
 
 
 def _find_by_rest(

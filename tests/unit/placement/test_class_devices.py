@@ -76,7 +76,7 @@ def test_a_class_that_asks_for_less_is_asked_for_first():
     assert placement.asked == [f"resources={GPU}:1&required=FAST"]
 
 
-@pytest.mark.parametrize("traits", ["BLUE", "!BLUE", "FAST,!FAST"])
+@pytest.mark.parametrize("traits", ["BLUE", "!BLUE"])
 def test_what_placement_may_refuse_it_is_asked(traits):
     placement = Placement()
     find(question(traits), placement)

@@ -5,7 +5,7 @@ import urllib.parse
 
 import pytest
 
-from nova_gpu_filter.placement import answer_sizes
+from nova_gpu_filter.placement import earlier_answers
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
 from tests.unit.placement import builders
@@ -80,7 +80,7 @@ def conversation(application, handler, limit=None, sizes=None):
         application,
         make_handler,
         limit,
-        sizes or answer_sizes.AnswerSizes(),
+        sizes or earlier_answers.EarlierAnswers(),
         dict(ENVIRON),
     )
     return placement, limits
@@ -124,7 +124,7 @@ def test_the_request_of_the_client_is_not_changed():
         Application(),
         lambda *_: Application(),
         None,
-        answer_sizes.AnswerSizes(),
+        earlier_answers.EarlierAnswers(),
         environ,
     )
     placement.open("q=1")
@@ -166,7 +166,7 @@ def test_an_answer_that_should_be_small_is_asked_for_at_once(limit):
 
 
 def test_one_that_was_taken_for_small_is_not_asked_for_again():
-    sizes = answer_sizes.AnswerSizes()
+    sizes = earlier_answers.EarlierAnswers()
     handler = Application(candidates(100, 50))
     for _ in range(2):
         placement, _ = conversation(Application(), handler, 100, sizes)
@@ -176,7 +176,7 @@ def test_one_that_was_taken_for_small_is_not_asked_for_again():
 
 
 def test_in_a_large_cloud_none_is_taken_for_small():
-    sizes = answer_sizes.AnswerSizes()
+    sizes = earlier_answers.EarlierAnswers()
     handler = Application(candidates(1, 100))
     placement, _ = conversation(Application(), handler, 100, sizes)
     placement.open("q=1")

@@ -26,6 +26,7 @@ class Placement:
         """Trees with VCPU and a port."""
         self.opened = []
         self.asked = []
+        self.checked = []
 
     def open(self, text):
         self.opened.append(text)
@@ -66,6 +67,9 @@ class Placement:
             "provider_summaries": self.summaries,
         }
 
+    def check_providers(self, text):
+        self.checked.append(text)
+
     def find_providers(self, text):
         if text in ("resources=VCPU:1", "resources=PORT:1"):
             return {root: [root] for root in self.able}
@@ -95,6 +99,7 @@ def test_nothing_more_is_asked_where_no_tree_can_serve_the_first_class():
     question = builders.question(3, nics=1)
     found = search.find_trees(question, placement, 1000)
     assert placement.asked == [(question.first_class_query, 100_000)]
+    assert placement.checked == [f"resources={GPU}:1", f"resources={NIC}:1"]
     assert (list(found.provider_trees), found.is_truncated) == ([], False)
 
 
