@@ -89,7 +89,7 @@ def test_a_server_is_evacuated_and_what_it_had_is_cleaned(
     node.power_on()
     assert uuid not in node.domains()
     assert nodes.wait_until(
-        lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1, 300
+        lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1
     )
     # Nova's API refuses it before.
     user.openstack(*service, "--up", *of_node)

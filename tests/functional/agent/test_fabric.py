@@ -181,13 +181,16 @@ def test_traits_that_cannot_be_known_are_told_once(running, caplog):
         )
 
     running.manager.set("away", 1)
-    # That the connection is lost, then that there is none.
-    set_traits()
     set_traits()
     assert "Traits of this host: Fabric Manager" in caplog.text
-    caplog.clear()
-    set_traits()
-    assert "Traits of this host" not in caplog.text
+    # That the connection is lost, then that there is none; which of them the
+    # daemon has met by itself meanwhile is chance.
+    for _ in range(10):
+        caplog.clear()
+        set_traits()
+        if "Traits of this host" not in caplog.text:
+            return
+    pytest.fail("It is told each time")
 
 
 def test_libvirt_that_waits_for_the_hook_keeps_nobody_from_starting(running):
