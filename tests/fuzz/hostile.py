@@ -3,6 +3,7 @@
 """Texts that somebody would write who wants to do harm, and ways to run us."""
 
 import contextlib
+import copy
 import io
 import json
 import re
@@ -53,7 +54,8 @@ VALUES = (
 )
 
 texts = st.sampled_from(TEXTS) | st.text(max_size=40)
-values = st.sampled_from(VALUES)
+# Copies: a harness that changes a document puts values into each other.
+values = st.sampled_from(VALUES).map(copy.deepcopy)
 
 _LIVE = (
     "[pci]",
