@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology.free_twins import FreeTwins
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import devices_of
-from nova_gpu_filter.topology.twins import FreeTwins
 
 MAX_SETS: Final = 12870
 """Most sets that are kept: 8 of 16, the largest choice of 16 devices.

@@ -14,14 +14,14 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.enumeration import LinkedSet
 from nova_gpu_filter.topology.enumeration import Sums
+from nova_gpu_filter.topology.free_twins import FreeTwins
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.twins import FreeTwins
 
 LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
-"""The parts of a :class:`ranking.Score` that the links decide: whether a set
+"""The parts of a :class:`tiers.Score` that the links decide: whether a set
 meets the policy, whether it is a whole partition where it has to be, the
 weakest link, the sum, the farthest way over PCIe and the sum of the ways."""
 

@@ -4,21 +4,18 @@
 
 from array import array
 import bisect
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import math
 from typing import Final
-from typing import NamedTuple
 from typing import TypeAlias
 
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import seeds
-from nova_gpu_filter.topology import twins
 from nova_gpu_filter.topology.companions import Beside
 from nova_gpu_filter.topology.companions import Pairs
 from nova_gpu_filter.topology.found_sets import Found
@@ -26,8 +23,12 @@ from nova_gpu_filter.topology.found_sets import FoundSets
 from nova_gpu_filter.topology.found_sets import GroupKey
 from nova_gpu_filter.topology.found_sets import LinkScore
 from nova_gpu_filter.topology.fragmentation import Mix
-from nova_gpu_filter.topology.links import Link
+from nova_gpu_filter.topology.free_twins import FreeTwins
 from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.tiers import Score
+from nova_gpu_filter.topology.tiers import Starts
+from nova_gpu_filter.topology.tiers import Tier
+from nova_gpu_filter.topology.tiers import pack
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import mask_of
 
@@ -37,94 +38,9 @@ devices of other kinds, so many as there are pairs of 24 devices: about 5 ms.
 """
 
 
-class Score(NamedTuple):
-    """What is good about a set; the greater tuple is the better set."""
-
-    satisfied: bool
-    """Whether it meets the policy; True without one."""
-    whole: bool
-    """Whether it is a whole fabric partition, or the host lists none of that
-    size: on a host that does, other sets cannot be activated."""
-    weakest: Link
-    """Worst link of a pair: a ring is as fast as its slowest pair, hence it
-    counts before the sum."""
-    total: int
-    """Sum of the links of all pairs."""
-    pairs: Pairs
-    """What the best choice of NICs beside the set comes to; empty where none
-    are asked for. GPUs with direct links do not use the ways over PCIe to each
-    other, but those to their NICs."""
-    farthest: Link
-    """Worst way over PCIe of a pair: tells equal direct links apart."""
-    nearness: int
-    """Sum of the ways over PCIe of all pairs."""
-    spared: float
-    """F before less F after: minus the increase of fragmentation, in GPUs. 0
-    on hosts where F is not exact."""
-    linked: float
-    """Minus what it takes from later requests for direct links, in GPUs; 0 as
-    above."""
-
-
 _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 """A negated score, so that the best is the least, and whether the set is in no
 packing; then the index of the set among its equals, and their number."""
-
-
-class _Starts(NamedTuple):
-    """Where the sets of each kind start in the list of a tier."""
-
-    by_representative: dict[int, int]
-    """Up to the bound on the list."""
-    number: int
-    """Sets in all, or enough to reach the bound."""
-
-
-class Tier:
-    """Sets that are equally good.
-
-    They are listed when they are asked for, which is often the first tier
-    only.
-
-    :param score: of each of them.
-    :param masks: one of each kind.
-    :param list_sets: lists them, and those of a packing.
-    """
-
-    __slots__ = ("_list_sets", "_listed", "masks", "score", "starts")
-
-    def __init__(
-        self,
-        score: Score,
-        masks: Sequence[int],
-        list_sets: Callable[[], tuple[Sequence[int], tuple[int, ...]]],
-    ) -> None:
-        self.score = score
-        self.masks = masks
-        self.starts: _Starts | None = None
-        """Counted when it is asked for."""
-        self._list_sets = list_sets
-        self._listed: tuple[Sequence[int], tuple[int, ...]] | None = None
-
-    def _list(self) -> tuple[Sequence[int], tuple[int, ...]]:
-        listed = self._listed
-        if listed is None:
-            listed = self._listed = self._list_sets()
-        return listed
-
-    @property
-    def sets(self) -> Sequence[int]:
-        """Masks in ascending order."""
-        return self._list()[0]
-
-    @property
-    def packing(self) -> tuple[int, ...]:
-        """Disjoint ones of them, which come before the others.
-
-        Requests of one moment, each of which takes one of its own choice, then
-        take the same devices or none in common, and leave whole sets.
-        """
-        return self._list()[1]
 
 
 class Ranking:
@@ -172,9 +88,7 @@ class Ranking:
         self._fragmentation = fragmentation.build_measure(topology, mix)
         self._knows_damage = self._fragmentation.is_exact
         # NICs tell classes of GPUs apart.
-        self._twins = twins.FreeTwins(
-            topology, free, are_classes_alike=not beside
-        )
+        self._twins = FreeTwins(topology, free, are_classes_alike=not beside)
         self._has_few_steps = most_steps < enumeration.MAX_STEPS
         self._are_few = math.comb(free.bit_count(), k) <= enumeration.MAX_SETS
         """Whether every list of sets is one of all there are."""
@@ -253,17 +167,17 @@ class Ranking:
         """
         most = self.free.bit_count() // self.k
         if self.beside:
-            return masks, _pack(masks, most)
+            return masks, pack(masks, most)
         sets = self._expand(masks)
         if len(sets) < enumeration.MAX_SETS:
-            return sets, _pack(sets, most)
+            return sets, pack(sets, most)
         # They may be cut off, and all be of a few low devices.
         packing: tuple[int, ...] = ()
         for representative in masks:
             if self._twins.may_fit(representative, self.free ^ sum(packing)):
                 disjoint = self._twins.disjoint_sets(representative)
-                packing = _pack(disjoint, most, packing)
-        return sets, _pack(sets, most, packing)
+                packing = pack(disjoint, most, packing)
+        return sets, pack(sets, most, packing)
 
     def _score(
         self,
@@ -413,7 +327,7 @@ class Ranking:
         for rank in sorted(numbers_by_rank, reverse=True):
             equals = numbers_by_rank[rank]
             sets = sorted(equals)[: enumeration.MAX_SETS]
-            packing = _pack(sets)
+            packing = pack(sets)
             # The last are those that are too many to be permuted.
             ordered = dict.fromkeys(
                 (*pick(packing, len(packing)), *pick(sets, len(sets)), *equals)
@@ -478,14 +392,15 @@ class Ranking:
         if starts.number < enumeration.MAX_SETS:
             return False
         mine = self._twins.representative(mask)
-        before = starts.by_representative.get(mine, starts.number)
-        return before + self._twins.locate(mask)[
-            0
-        ] >= enumeration.MAX_SETS and mask not in self._twins.disjoint_sets(
-            mine
+        place = starts.by_representative.get(mine, starts.number)
+        place += self._twins.locate(mask)[0]
+        return (
+            place >= enumeration.MAX_SETS
+            # These are packed, and come first.
+            and mask not in self._twins.disjoint_sets(mine)
         )
 
-    def _count_before(self, representatives: Iterable[int]) -> _Starts:
+    def _count_before(self, representatives: Iterable[int]) -> Starts:
         """Count the sets that are listed before those of each kind."""
         number = 0
         by_representative: dict[int, int] = {}
@@ -494,25 +409,4 @@ class Ranking:
             number += self._twins.locate(representative)[1]
             if number >= enumeration.MAX_SETS:
                 break
-        return _Starts(by_representative, number)
-
-
-def _pack(
-    sets: Iterable[int], most: int | None = None, first: tuple[int, ...] = ()
-) -> tuple[int, ...]:
-    """Pick disjoint sets, the first that fit.
-
-    :param most: how many there can be, if that is known.
-    :param first: sets that come before these.
-    """
-    packing = list(first)
-    packed = sum(first)
-    if len(packing) == most:
-        return first
-    for mask in sets:
-        if not mask & packed:
-            packing.append(mask)
-            packed |= mask
-            if len(packing) == most:
-                break
-    return tuple(packing)
+        return Starts(by_representative, number)

@@ -102,10 +102,11 @@ def follow_drift(user: users.User, kind: str) -> list[str]:
     :param kind: of the findings.
     :returns: the commands.
     """
-    commands = [
-        re.search(r"'openstack (.+?)'", row["Finding"])[1]  # type: ignore
+    commands: list[str] = [
+        command
         for row in user.openstack("gpu", "drift", "-f", "json")
         if row["Kind"] == kind
+        for command in re.findall(r"'openstack (.+?)'", row["Finding"])
     ]
     for command in commands:
         user.openstack(*command.split())

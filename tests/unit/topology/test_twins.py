@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology import free_twins
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import twins
 from nova_gpu_filter.topology.topology import Topology
@@ -32,7 +33,7 @@ def test_devices_that_can_be_swapped_are_one_class(machine, classes):
 def test_representatives_stand_for_each_set_once(machine, free):
     topology = machine()
     free &= topology.everything
-    among = twins.FreeTwins(topology, free)
+    among = free_twins.FreeTwins(topology, free)
     for k in range(1, 9):
         sets = list(reference.sets_of(free, k))
         representatives = {among.representative(mask) for mask in sets}
@@ -78,16 +79,19 @@ GROUPS = {
 }
 
 
+def pick_free(topology, rng):
+    """Let four of five devices be free."""
+    return sum(1 << i for i in range(topology.n) if rng.random() < 0.8)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", GROUPS)
 def test_groups_that_can_change_places_are_one_case(name, seed):
     topology = GROUPS[name]
     rng = random.Random(seed)
-    free = topology.everything
-    if seed:
-        free = sum(1 << i for i in range(topology.n) if rng.random() < 0.8)
-    among = twins.FreeTwins(topology, free)
-    apart = twins.FreeTwins(topology, free, are_classes_alike=False)
+    free = pick_free(topology, rng) if seed else topology.everything
+    among = free_twins.FreeTwins(topology, free)
+    apart = free_twins.FreeTwins(topology, free, are_classes_alike=False)
     for k in range(1, 7):
         sets = list(reference.sets_of(free, k))
         representatives = {among.representative(mask) for mask in sets}
@@ -113,7 +117,7 @@ def test_groups_that_can_change_places_are_one_case(name, seed):
 
 
 def test_any_two_of_many_pairs_are_one_case():
-    among = twins.FreeTwins(groups_of([2] * 32), (1 << 64) - 1)
+    among = free_twins.FreeTwins(groups_of([2] * 32), (1 << 64) - 1)
     assert among.count_representatives(4) == 3
     assert among.sets(0b1111, 2) == [0b1111, 0b110011]
     assert len(among.disjoint_sets(0b1111)) == 16
@@ -124,10 +128,8 @@ def test_any_two_of_many_pairs_are_one_case():
 def test_sets_are_located_without_the_list_of_all(name, seed):
     topology = GROUPS[name]
     rng = random.Random(seed)
-    free = topology.everything
-    if seed:
-        free = sum(1 << i for i in range(topology.n) if rng.random() < 0.8)
-    among = twins.FreeTwins(topology, free, are_classes_alike=seed < 3)
+    free = pick_free(topology, rng) if seed else topology.everything
+    among = free_twins.FreeTwins(topology, free, are_classes_alike=seed < 3)
     for k in range(1, 7):
         sets = list(reference.sets_of(free, k))
         for representative in {among.representative(mask) for mask in sets}:
@@ -143,7 +145,7 @@ def test_sets_are_located_without_the_list_of_all(name, seed):
 def test_no_more_sets_of_large_groups_are_listed_than_are_asked_for():
     """8 of 32 are 10.5 million."""
     topology = groups_of([32, 32])
-    among = twins.FreeTwins(topology, topology.everything)
+    among = free_twins.FreeTwins(topology, topology.everything)
     mask = among.representative(0xFFFF << 24)
     assert mask.bit_count() == 16
     tracemalloc.start()
