@@ -155,6 +155,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     try:
         return app.run(args)
+    except ks_exc.MissingRequiredOptions as exc:
+        missing = ", ".join(option.dest for option in exc.options)
+        return report_failed_start(
+            f"no credentials ({missing} is missing): name a cloud of"
+            " clouds.yaml with --os-cloud or OS_CLOUD, or set the OS_*"
+            " variables of an openrc file"
+        )
     except (
         exception.GpuFilterError,
         ks_exc.ClientException,

@@ -257,6 +257,22 @@ def test_what_cannot_start_says_why_in_a_line(directory, others, words):
     assert words in line
 
 
+def test_without_credentials_a_line_says_how_to_give_them(tmp_path):
+    alias = json.dumps({"name": "h100", "resource_class": "CUSTOM_H100"})
+    done = subprocess.run(
+        [COMMAND, "--once", "--alias", alias],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path)},
+    )
+    assert done.returncode == 3
+    [line] = done.stderr.splitlines()
+    assert "auth_url is missing" in line
+    assert "--os-cloud" in line
+
+
 def test_variables_of_the_environment_name_a_cloud(directory):
     clouds = yaml.safe_load((directory / "clouds.yaml").read_text())["clouds"]
     (directory / "clouds.yaml").unlink()
