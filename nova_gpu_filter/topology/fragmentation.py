@@ -7,6 +7,7 @@ Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent"
 (USENIX ATC 2023): there for shares of one GPU, here for sets with good links.
 """
 
+from collections.abc import Iterable
 import functools
 from typing import Final
 from typing import TypeAlias
@@ -52,18 +53,27 @@ class Fragmentation:
 
     __slots__ = ("_default", "_linked", "_memo", "_packings")
 
-    def __init__(self, topology: Topology, mix: Mix) -> None:
+    def __init__(
+        self, topology: Topology, mix: Mix, is_for_many: bool = False
+    ) -> None:
+        """Find what is to be counted.
+
+        :param is_for_many: whether links are left out whose sets take too
+            long to be counted for thousands of sets.
+        """
         self._memo: dict[int, tuple[float, float]] = {}
         default = [
             (k, weight, packing.pack_by_default(topology, k))
             for k, weight in mix
+            # Any device can be used alone, but for partitions.
+            if k > 1 or topology.lists_partitions(k)
         ]
         # One device alone has no links to lose.
         linked = [
             (k * weight, packed)
             for k, weight in mix
             for packed in packing.pack_by_direct_link(topology, k)
-            if k > 1
+            if k > 1 and (packed.is_exact or not is_for_many)
         ]
         # Most are in both lists, and are asked once.
         place_by_packing: dict[packing.Packing, int] = {}
@@ -90,6 +100,11 @@ class Fragmentation:
             for *_, place in self._default
         )
 
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether F is exact, and what sets take from direct links too."""
+        return all(packed.is_exact for packed in self._packings)
+
     def fragmentation(self, free: int) -> float:
         """Return F when these devices are free."""
         return self._judge(free, 0)[0]
@@ -109,12 +124,27 @@ class Fragmentation:
 
     def damage(self, free: int, mask: int) -> tuple[float, float]:
         """Return :meth:`increase` and :meth:`linked_loss` of a set."""
+        return self.list_damages(free, (mask,))[0]
+
+    def list_damages(
+        self, free: int, masks: Iterable[int]
+    ) -> list[tuple[float, float]]:
+        """Return :meth:`damage` of each of some sets of the same devices."""
         unusable, linked = self._judge(free, 0)
-        unusable_left, linked_left = self._judge(free, mask)
-        # The same damage is the same number, however the floats add up.
-        return round(unusable_left - unusable, 9), round(
-            linked - linked_left, 9
-        )
+        # Thousands of sets do few different damages.
+        known: dict[tuple[float, float], tuple[float, float]] = {}
+        damages = []
+        for mask in masks:
+            after = self._judge(free, mask)
+            damage = known.get(after)
+            if damage is None:
+                # The same damage is the same number, however floats add up.
+                damage = known[after] = (
+                    round(after[0] - unusable, 9),
+                    round(linked - after[1], 9),
+                )
+            damages.append(damage)
+        return damages
 
     def _judge(self, free: int, taken: int) -> tuple[float, float]:
         """Return F, and the GPUs that requests for direct links can have,
@@ -140,3 +170,13 @@ class Fragmentation:
 def build_measure(topology: Topology, mix: Mix) -> Fragmentation:
     """Return the cached answers for a topology and a mix."""
     return Fragmentation(topology, mix)
+
+
+@functools.lru_cache(maxsize=4096)
+def build_measure_for_many(topology: Topology, mix: Mix) -> Fragmentation:
+    """Return the answers by which thousands of sets are compared: the same,
+    but where some of it takes too long."""
+    measure = build_measure(topology, mix)
+    if measure.counts_exactly:
+        return measure
+    return Fragmentation(topology, mix, is_for_many=True)

@@ -141,6 +141,19 @@ class FreeTwins:
                 place, number = place * of + at, number * of
         return place, number
 
+    def count_sets(self, representative: int) -> int:
+        """Count the sets that a representative stands for."""
+        number = 1
+        movable = representative & self._movable
+        for everything, orbit in self._orbits if movable else ():
+            if movable & everything:
+                number *= _count_arrangements(
+                    len(orbit),
+                    len(orbit[0].devices),
+                    *_count_in(orbit, representative),
+                )
+        return number
+
     def may_fit(self, representative: int, left: int) -> bool:
         """Whether any set that a representative stands for may be within some
         devices, by the numbers of those in classes that can change places."""
@@ -260,13 +273,13 @@ def _arrange(
     if number == len(orbit[0].devices) and alike == len(numbers):
         return _choose([twins.mask for twins in orbit], alike, limit)
 
-    @functools.cache  # the first places may be enough
-    def choose_at(place: int) -> list[int]:
-        return _choose(orbit[place].bits, number, limit)
-
+    chosen_at: dict[int, list[int]] = {}
     found: list[int] = []
     for places in itertools.combinations(range(len(orbit)), alike):
-        chosen = list(map(choose_at, places))
+        for place in places:
+            if place not in chosen_at:  # the first places may be enough
+                chosen_at[place] = _choose(orbit[place].bits, number, limit)
+        chosen = [chosen_at[place] for place in places]
         if alike < len(numbers):
             left = [
                 twins
@@ -278,6 +291,23 @@ def _arrange(
         if len(found) == limit:
             break
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _count_arrangements(classes_: int, devices: int, *numbers: int) -> int:
+    """Count the sets of :func:`_arrange`.
+
+    :param classes_: in the orbit, each of so many devices.
+    :param numbers: descending.
+    """
+    ways = 1
+    for number in numbers:
+        ways *= math.comb(devices, number)
+    for number in set(numbers):
+        alike = numbers.count(number)
+        ways *= math.comb(classes_, alike)
+        classes_ -= alike
+    return ways
 
 
 def _unite(lists: Sequence[Sequence[int]], limit: int) -> list[int]:

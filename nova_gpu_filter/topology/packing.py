@@ -121,18 +121,23 @@ class Packing(abc.ABC):
 class _Partitions(Packing):
     """Good sets are the whole fabric partitions of size k."""
 
-    __slots__ = ("_disjoint", "_inside", "_masks")
+    __slots__ = ("_by_device", "_disjoint", "_inside", "_masks")
 
     def __init__(self, topology: Topology, k: int) -> None:
         super().__init__(k)
-        self._inside: tuple[int, list[int]] = 0, []
-        """The last free devices that some were taken of, and the partitions
-        of these."""
+        self._inside: tuple[int, list[int], int] = 0, [], 0
+        """The last free devices that some were taken of; the partitions of
+        these, and what these have together."""
         self._masks = topology.whole_partitions(k, topology.everything)
         # So it is on every HGX board.
         self._disjoint = not any(
             a & b for a, b in itertools.combinations(self._masks, 2)
         )
+        self._by_device = [
+            next((mask for mask in self._masks if mask >> device & 1), 0)
+            for device in range(topology.n)
+        ]
+        """The first partition of each device; 0 where there is none."""
 
     def count(self, free: int) -> int:
         taken = ~free
@@ -140,12 +145,20 @@ class _Partitions(Packing):
         return self._count(free, inside)
 
     def count_left(self, free: int, taken: int) -> int:
-        last, inside = self._inside
+        last, inside, within = self._inside
         if last != free:
             inside = [mask for mask in self._masks if not mask & ~free]
-            self._inside = free, inside
-        left = [mask for mask in inside if not mask & taken]
-        return self._count(free ^ taken, left)
+            within = functools.reduce(int.__or__, inside, 0)
+            self._inside = free, inside, within
+        if not self._disjoint:
+            left = [mask for mask in inside if not mask & taken]
+            return self._count(free ^ taken, left)
+        number = len(inside)
+        taken &= within
+        while taken:
+            number -= 1
+            taken &= ~self._by_device[taken.bit_length() - 1]
+        return number
 
     def _count(self, free: int, inside: list[int]) -> int:
         if self._disjoint or len(inside) < 2:
@@ -211,9 +224,13 @@ class _LinkedSets(Packing):
             taken ^= low
             index = self._by_device[low.bit_length() - 1]
             if index is not None and counts[index]:
-                component = self._components[index][0]
+                component, all_linked = self._components[index]
                 taken &= ~component
-                left += self._count_in(index, free & component) - counts[index]
+                if all_linked:  # without a call, for there are thousands
+                    now = (free & component).bit_count() // self._k
+                else:
+                    now = self._count_in(index, free & component)
+                left += now - counts[index]
         return left
 
     def _count_in(self, index: int, devices: int) -> int:

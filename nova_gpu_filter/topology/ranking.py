@@ -85,7 +85,9 @@ class Ranking:
         self.mix = mix
         self.beside = beside
         self._near_first = self._put_near_first()
-        self._fragmentation = fragmentation.build_measure(topology, mix)
+        self._fragmentation = fragmentation.build_measure_for_many(
+            topology, mix
+        )
         self._knows_damage = self._fragmentation.is_exact
         # NICs tell classes of GPUs apart.
         self._twins = FreeTwins(topology, free, are_classes_alike=not beside)
@@ -142,11 +144,11 @@ class Ranking:
                 )
                 masks_by_score.setdefault(score, []).append(mask)
         else:
-            for mask in representatives:
-                score = self._score(
-                    mask, mask, found.score_by_representative[mask]
-                )
-                masks_by_score.setdefault(score, []).append(mask)
+            # The links of all of them are the same.
+            link_score = found.score_by_representative[representatives[0]]
+            for spared, masks in self._group_by_spared(representatives):
+                score = Score(*link_score[:4], (), *link_score[4:], *spared)
+                masks_by_score[score] = masks
         tiers = [
             Tier(
                 score,
@@ -194,10 +196,23 @@ class Ranking:
         )
 
     def _spared(self, mask: int) -> tuple[float, float]:
+        ((spared, _),) = self._group_by_spared((mask,))
+        return spared
+
+    def _group_by_spared(
+        self, masks: Sequence[int]
+    ) -> list[tuple[tuple[float, float], list[int]]]:
+        """Group sets by the last parts of their scores."""
         if not self._knows_damage:
-            return 0.0, 0.0
-        increase, loss = self._fragmentation.damage(self.free, mask)
-        return -increase, -loss
+            return [((0.0, 0.0), list(masks))]
+        groups: dict[tuple[float, float], list[int]] = {}
+        damages = self._fragmentation.list_damages(self.free, masks)
+        for mask, damage in zip(masks, damages, strict=True):
+            groups.setdefault(damage, []).append(mask)
+        return [
+            ((-increase, -loss), masks_)
+            for (increase, loss), masks_ in groups.items()
+        ]
 
     def _put_near_first(self) -> Sequence[int]:
         """List the devices that can have a near NIC, the nearest first.
@@ -406,7 +421,7 @@ class Ranking:
         by_representative: dict[int, int] = {}
         for representative in representatives:
             by_representative[representative] = number
-            number += self._twins.locate(representative)[1]
+            number += self._twins.count_sets(representative)
             if number >= enumeration.MAX_SETS:
                 break
         return Starts(by_representative, number)

@@ -81,6 +81,60 @@ def test_partitions_that_overlap_are_counted_exactly(masks, free):
     assert len(packing.pack_partitions(topology, 3).sets(free)) == most
 
 
+@by_name
+def test_what_is_left_is_counted_as_if_nothing_had_been_counted_before(
+    machine,
+):
+    topology = machine()
+    rng = random.Random(6)
+    for k in (1, 2, 3, 4, 8):
+        for packed in {
+            packing.pack_by_default(topology, k),
+            *packing.pack_by_direct_link(topology, k),
+        } - {None}:
+            for _ in range(20):
+                free = rng.getrandbits(topology.n)
+                for taken in (
+                    free & rng.getrandbits(topology.n) for _ in range(9)
+                ):
+                    left = packed.count_left(free, taken)
+                    assert left == packed.count(free ^ taken)
+
+
+def test_links_that_take_long_to_count_do_not_tell_many_sets_apart():
+    """Direct links of two kinds, as rows and columns of a grid: the rows are
+    counted at once, what rows and columns have together is not."""
+    grid = Topology.from_matrix(
+        [
+            [
+                links.nvlink(4)
+                if a // 5 == b // 5
+                else links.nvlink(2)
+                if a % 5 == b % 5
+                else links.SYS
+                for b in range(25)
+            ]
+            for a in range(25)
+        ]
+    )
+    mix = fragmentation.DEFAULT_MIX
+    one = fragmentation.build_measure(grid, mix)
+    many = fragmentation.build_measure_for_many(grid, mix)
+    assert one.is_exact
+    assert many.counts_exactly
+    assert not one.counts_exactly
+    masks = [0b11, 0b100001, 0b1000001]
+    assert [d[0] for d in many.list_damages(grid.everything, masks)] == [
+        one.increase(grid.everything, mask) for mask in masks
+    ]
+    assert [d[1] for d in many.list_damages(grid.everything, masks)] == [0] * 3
+    # Where nothing takes long it is one measure.
+    octet = machines.hgx_h100_partitions()
+    assert fragmentation.build_measure_for_many(
+        octet, mix
+    ) is fragmentation.build_measure(octet, mix)
+
+
 @pytest.mark.parametrize(
     ("sentence", "machine", "free", "mix", "expected"),
     [

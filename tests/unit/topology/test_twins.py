@@ -137,6 +137,7 @@ def test_sets_are_located_without_the_list_of_all(name, seed):
             assert [among.locate(mask) for mask in listed] == [
                 (place, len(listed)) for place in range(len(listed))
             ]
+            assert among.count_sets(representative) == len(listed)
             # Fewer are the first of them.
             few = rng.randrange(1, len(listed) + 1)
             assert among.sets(representative, few) == listed[:few]
