@@ -61,8 +61,10 @@ host. Requests of one moment see the same devices as free; one that loses every
 claim fails with "No valid host", though there are free devices. So the filter
 lists each host again, once for each further set of devices, behind all hosts:
 sets without common devices and then others, as many for each host. Where as
-many hosts have passed, none is listed again. A lost
-claim takes about as long as a request to Placement. 0 turns it off.
+many hosts have passed, none is listed again. When Nova comes to one of them,
+Placement is asked which devices of the host are free by then, and the best set
+of these is claimed, or none where none is left. Such a question, and a lost
+claim, take as long as a request to Placement. 0 turns it off.
 
 Related options:
 

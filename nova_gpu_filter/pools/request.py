@@ -213,6 +213,13 @@ class DeviceRequest:
             return []
         if not mapping:
             return list(self.rp_uuids)
+        return [mapping[suffix][0] for suffix in self.suffixes_in(mapping)]
+
+    def suffixes_in(self, mapping: ProviderMapping) -> tuple[str, ...]:
+        """List the request groups of a candidate that are of this request,
+        one a device; none of a port."""
+        if self.alias_name is None:
+            return ()
         # The same suffixes in all candidates of all hosts.
         suffixes = tuple(mapping)
         own = self._own_suffixes.get(suffixes)
@@ -220,7 +227,7 @@ class DeviceRequest:
             prefix = str(self.request_id)
             own = tuple(s for s in suffixes if s.startswith(prefix))
             self._own_suffixes[suffixes] = own
-        return [mapping[suffix][0] for suffix in own]
+        return own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

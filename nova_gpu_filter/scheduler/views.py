@@ -5,10 +5,13 @@
 The scheduler claims the first candidate of a host, and goes on to the next
 host when the claim is lost (``_schedule`` in nova/scheduler/manager.py). Where
 a host stands in its list again, with other devices first, it tries these.
+Others have claimed by then, so the devices are chosen anew when the scheduler
+comes to a view.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import functools
 import itertools
 from typing import Any
@@ -16,6 +19,29 @@ from typing import TypeAlias
 
 Candidate: TypeAlias = dict[str, Any]
 """An allocation candidate: ``allocations`` and ``mappings``."""
+
+Choose: TypeAlias = Callable[[Sequence[Candidate]], list[Candidate]]
+"""Chooses what to claim by now: the given candidates, or others."""
+
+
+class _LateCandidates(list[Candidate]):
+    """Candidates that are chosen when the scheduler is about to claim one.
+
+    It asks whether there are any (``if not host.allocation_candidates``), and
+    takes the first. Filters go through them, and are given what they were.
+    """
+
+    def __init__(
+        self, candidates: Iterable[Candidate], choose: Choose
+    ) -> None:
+        super().__init__(candidates)
+        self._choose: Choose | None = choose
+
+    def __bool__(self) -> bool:
+        choose, self._choose = self._choose, None
+        if choose is not None and len(self):
+            self[:] = choose(tuple(self))
+        return len(self) > 0
 
 
 class _View:
@@ -35,7 +61,7 @@ class _View:
 
     @allocation_candidates.setter
     def allocation_candidates(self, candidates):
-        self._candidates = candidates
+        self._candidates = _LateCandidates(candidates, self._choose)
 
     def __eq__(self, other):
         return self._host_state is host_of(other)
@@ -53,17 +79,18 @@ def _class_of_views(host_state_class: type) -> type:
     return type(
         f"{host_state_class.__name__}View",
         (_View, host_state_class),
-        {"__slots__": ("_candidates", "_host_state")},
+        {"__slots__": ("_candidates", "_choose", "_host_state")},
     )
 
 
-def _make(host_state, candidate: Candidate):
+def _make(host_state, candidate: Candidate, choose: Choose):
     """Make a view of a host state that has one candidate."""
     host_state_class: type = type(host_state)
     view: Any = object.__new__(_class_of_views(host_state_class))
     view.__dict__ = host_state.__dict__
     view._host_state = host_state
-    view._candidates = [candidate]
+    view._choose = choose
+    view.allocation_candidates = [candidate]
     return view
 
 
@@ -91,6 +118,7 @@ def add(
     host_states: list,
     devices_of: Callable[[Candidate], frozenset[str]],
     candidates_to_try: int,
+    choose_late: Callable[[Any], Choose],
 ) -> list:
     """List hosts, and then views of them with further device sets.
 
@@ -99,18 +127,25 @@ def add(
         nova-compute chooses them.
     :param candidates_to_try: how many hosts and views to list at most. Each
         host gets the same number of views.
+    :param choose_late: gives for a host what chooses when a view is claimed.
     """
     most = candidates_to_try // len(host_states) - 1 if host_states else 0
     if most < 1:
         return host_states
     rows = itertools.zip_longest(
-        *(_further(host, devices_of, most) for host in host_states)
+        *(
+            _further(host, devices_of, most, choose_late(host))
+            for host in host_states
+        )
     )
     return host_states + [view for row in rows for view in row if view]
 
 
 def _further(
-    host_state, devices_of: Callable[[Candidate], frozenset[str]], most: int
+    host_state,
+    devices_of: Callable[[Candidate], frozenset[str]],
+    most: int,
+    choose: Choose,
 ) -> list:
     """Make the views of one host: no two of them with the same devices.
 
@@ -130,6 +165,6 @@ def _further(
         else:
             others.append(candidate)
     return [
-        _make(host_state, candidate)
+        _make(host_state, candidate, choose)
         for candidate in (apart + others)[1 : most + 1]
     ]

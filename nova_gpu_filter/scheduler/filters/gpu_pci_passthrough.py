@@ -4,6 +4,7 @@
 
 import contextvars
 import dataclasses
+import functools
 
 from nova.scheduler import filters
 from nova.scheduler import utils
@@ -18,6 +19,7 @@ from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.scheduler import device_requests
 from nova_gpu_filter.scheduler import host_pools
+from nova_gpu_filter.scheduler import latest_candidates
 from nova_gpu_filter.scheduler import vgpu_spread
 from nova_gpu_filter.scheduler import views
 from nova_gpu_filter.scheduler.weights import gpu_further_set
@@ -117,10 +119,11 @@ class GpuPciPassthroughFilter(
                 refusal.summarize(question.refusals, len(host_states)),
                 instance_uuid=question.instance_uuid,
             )
-        return self._add_views(passed, question.requests)
+        return self._add_views(passed, question)
 
-    def _add_views(self, host_states, requests):
+    def _add_views(self, host_states, question):
         """Add what to claim when others have the first choice of a host."""
+        requests = question.requests
         # A server that moves gets the first devices, whatever is claimed. And
         # a random one of so many must be one of the hosts.
         if (
@@ -133,7 +136,26 @@ class GpuPciPassthroughFilter(
             host_states,
             lambda candidate: requests.rp_uuids_in(candidate["mappings"]),
             CONF.gpu_filter.candidates_to_try,
+            lambda host_state: (
+                latest_candidates.LatestCandidates(
+                    host_state,
+                    question.spec_obj,
+                    requests,
+                    functools.partial(self._accept, host_state, requests),
+                ).choose
+            ),
         )
+
+    def _accept(self, host_state, requests, candidates):
+        """List the candidates that a host can serve, best first."""
+        if not host_pools.is_readable(host_state.pci_stats):
+            return []
+        match = self._matcher.match(
+            host_pools.read_pci_stats(host_state.pci_stats),
+            requests,
+            [candidate["mappings"] for candidate in candidates],
+        )
+        return [candidates[index] for index in match.accepted]
 
     def host_passes(self, host_state, spec_obj):
         """Return whether a host has the devices; drop unfit candidates."""

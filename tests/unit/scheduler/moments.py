@@ -8,6 +8,7 @@ claims any: :meth:`Cloud.read` and :meth:`Scheduler.schedule` are two steps.
 
 import itertools
 import random
+from unittest import mock
 import uuid
 
 from nova import context
@@ -20,10 +21,12 @@ from nova.scheduler import manager
 from nova.scheduler import weights
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_gpu_filter.scheduler import free_devices
 from tests import machines
 from tests import pools
 
 GPUS = 8
+CLASS = "CUSTOM_PCI_10DE_2330"
 
 
 class Cloud:
@@ -34,6 +37,8 @@ class Cloud:
         self.held = {}
         """Instance -> providers of its devices."""
         self.claims = 0
+        self.questions = 0
+        """What was asked after the first answer."""
         self._random = random.Random(seed)
 
     def uuid(self):
@@ -58,6 +63,12 @@ class Cloud:
         self.held[instance] = devices
         return True
 
+    def list_free(self, host, resource_classes):
+        """Stand for :func:`free_devices.list_free`."""
+        assert [*resource_classes] == [CLASS]
+        self.questions += 1
+        return frozenset(self.free(host))
+
     def read(self, *counts, **fields):
         """Read what requests for so many GPUs get to see now.
 
@@ -74,7 +85,10 @@ class Cloud:
             self._random.shuffle(sets)
             candidates[host] = [
                 {
-                    "allocations": dict.fromkeys((host, *devices)),
+                    "allocations": {host: {"resources": {"VCPU": 1}}}
+                    | {
+                        device: {"resources": {CLASS: 1}} for device in devices
+                    },
                     "mappings": {"": [host]}
                     | {
                         f"{request_id}-{n}": [d] for n, d in enumerate(devices)
@@ -194,13 +208,16 @@ class Scheduler(manager.SchedulerManager):
         if spec_obj.instance_group is not None:
             spec_obj.instance_group.members = instance_uuids
         try:
-            return self._schedule(
-                context.get_admin_context(),
-                spec_obj,
-                instance_uuids,
-                candidates,
-                {},
-                return_alternates=True,
-            )
+            with mock.patch.object(
+                free_devices, "list_free", self.cloud.list_free
+            ):
+                return self._schedule(
+                    context.get_admin_context(),
+                    spec_obj,
+                    instance_uuids,
+                    candidates,
+                    {},
+                    return_alternates=True,
+                )
         except exception.NoValidHost:
             return None

@@ -3,6 +3,7 @@
 """Further views of hosts, in the hands of Nova's own scheduler manager."""
 
 import collections
+import itertools
 import random
 import statistics
 
@@ -99,6 +100,7 @@ def test_servers_of_one_moment_leave_empty_hosts_empty(config):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("moment", [8, 22])
 @pytest.mark.parametrize(
     ("counts", "spare"),
     [
@@ -106,7 +108,7 @@ def test_servers_of_one_moment_leave_empty_hosts_empty(config):
         pytest.param([1] * 12 + [2] * 6 + [4] * 4, 0, id="no GPU to spare"),
     ],
 )
-def test_sizes_are_mixed_eight_at_a_time(config, counts, spare, seed):
+def test_sizes_are_mixed(config, counts, spare, moment, seed):
     """Who is refused is not refused falsely: no host has as many GPUs.
 
     Where all fit exactly, servers of one moment can fill hosts so that four
@@ -116,10 +118,13 @@ def test_sizes_are_mixed_eight_at_a_time(config, counts, spare, seed):
     random.Random(seed).shuffle(counts)
     schedulers = [scheduler(cloud) for _ in range(8)]
     refused = 0
-    for start in range(0, len(counts), 8):
-        moment = counts[start : start + 8]
+    for start in range(0, len(counts), moment):
+        asked = counts[start : start + moment]
         for worker, count, question in zip(
-            schedulers, moment, cloud.read(*moment), strict=False
+            itertools.cycle(schedulers),
+            asked,
+            cloud.read(*asked),
+            strict=False,
         ):
             if not worker.schedule(question):
                 refused += 1

@@ -358,6 +358,7 @@ def with_views(hosts):
         hosts,
         lambda candidate: frozenset(candidate["mappings"][f"{uuids.req}-0"]),
         64,
+        lambda host: list,
     )
 
 

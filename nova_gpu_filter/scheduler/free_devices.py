@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which devices of a host are free by now, asked of Placement."""
+
+from collections.abc import Iterable
+
+from nova.scheduler.client import report
+from oslo_context import context
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+# The first with in_tree for resource providers.
+_MICROVERSION = "1.14"
+
+
+def list_free(
+    root: str, resource_classes: Iterable[str]
+) -> frozenset[str] | None:
+    """List the providers of a tree that have a device left.
+
+    ``GET /resource_providers?in_tree={root}&resources={class}:1``, one
+    question for each resource class.
+
+    :param root: UUID of the compute node.
+    :returns: their UUIDs; None where Placement does not say, which is logged.
+    """
+    found: set[str] = set()
+    current = context.get_current()
+    for name in resource_classes:
+        url = f"/resource_providers?in_tree={root}&resources={name}:1"
+        try:
+            response = report.report_client_singleton().get(
+                url,
+                version=_MICROVERSION,
+                global_request_id=current and current.global_id,
+            )
+            if response.status_code != 200:
+                raise ValueError(f"{response.status_code}: {response.text}")
+            found.update(
+                one["uuid"] for one in response.json()["resource_providers"]
+            )
+        except Exception as error:  # keystoneauth1 and requests have many
+            LOG.warning(
+                "Placement does not say which devices of the compute node"
+                " %(root)s are free (GET %(url)s: %(error)s); the device sets"
+                " that it listed before are claimed as they are.",
+                {"root": root, "url": url, "error": error},
+            )
+            return None
+    return frozenset(found)
