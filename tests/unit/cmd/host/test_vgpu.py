@@ -120,6 +120,8 @@ def live(fake, monkeypatch, tmp_path):
     monkeypatch.setattr(applying, "ThisMachine", lambda: fake)
     monkeypatch.setattr(vgpu, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    # The driver of the fake is never still at work.
+    monkeypatch.setattr(applying, "_WAIT_SECONDS", 0.0)
 
 
 def test_without_nvidia_smi_other_devices_are_set_up(
