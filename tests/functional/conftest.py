@@ -42,6 +42,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _check_schemas_once():
+    """Have Placement check its schemas once."""
+    from tests import checked_schemas
+
+    yield from checked_schemas.replace()
+
+
 @pytest.fixture
 def edited_conf(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
     """Return a function that copies a nova.conf of the demo with edits."""

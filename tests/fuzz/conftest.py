@@ -15,6 +15,7 @@ os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
 
 from hypothesis import HealthCheck
 from hypothesis import settings
+import pytest
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
@@ -38,6 +39,14 @@ settings.register_profile(
     suppress_health_check=_CHECKS,
     print_blob=True,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _check_schemas_once():
+    """Have Placement check its schemas once."""
+    from tests import checked_schemas
+
+    yield from checked_schemas.replace()
 
 
 def pytest_make_collect_report(collector):

@@ -232,11 +232,17 @@ class Placement(fixtures.Fixture):
         Written to the database, since it is done for every generated case.
         """
         providers = list(providers)
+        with db_api.get_placement_engine().connect() as connection:
+            known_rcs, known_traits = (
+                set(connection.scalars(sa.select(model.name)))
+                for model in (models.ResourceClass, models.Trait)
+            )
         rcs = {rc for p in providers for rc in p.inventories}
-        for rc in sorted(rcs):
+        for rc in sorted(rcs - known_rcs):
             if rc.startswith("CUSTOM_"):
                 self.stock(f"/resource_classes/{rc}", method="PUT")
-        for trait in sorted({t for p in providers for t in p.traits}):
+        traits = {t for p in providers for t in p.traits}
+        for trait in sorted(traits - known_traits):
             self.create_trait(trait)
         with db_api.get_placement_engine().begin() as connection:
             _write(connection, providers)
