@@ -120,19 +120,26 @@ class Host:
 
     def write(self, path: str, content: str | int | bytes) -> None:
         """Write a file, text with a line feed as sysfs has it."""
-        place = self.path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            place.write_bytes(content)
-        else:
+        if not isinstance(content, bytes):
             text = str(content)
-            place.write_text(text if text.endswith("\n") else f"{text}\n")
+            content = (text if text.endswith("\n") else f"{text}\n").encode()
+        place = self.path(path)
+        # Most directories are there: a host has thousands of files.
+        try:
+            place.write_bytes(content)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
 
     def link(self, path: str, target: str) -> None:
         """Make a relative link, as in sysfs; ``target`` is a host's path."""
         place = self.path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(os.path.relpath(target, os.path.dirname(path)))
+        to = os.path.relpath(target, os.path.dirname(path))
+        try:
+            place.symlink_to(to)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(to)
 
     def remove(self, path: str) -> None:
         self.path(path).unlink()
