@@ -59,6 +59,9 @@ test: ## Run every test, and the linters.
 	@awk '{ total += $$2; line = line sprintf(" %s %d:%02d,", $$1, $$2 / 60, $$2 % 60) } \
 	    END { printf "make test:%s in all %d:%02d\n", line, total / 60, total % 60 }' $(STAGES)
 
+# The modules of tests are compiled once, and not by each of the 20 processes
+# that run some of them, also where containers say that nothing is kept.
+test-quick: export PYTHONDONTWRITEBYTECODE =
 test-quick: venv ## Run unit and functional tests on the newest Nova.
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/functional tests/fuzz
 
