@@ -11,86 +11,122 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
 from typing import Any
+from typing import NamedTuple
 from typing import TypeAlias
 
 from nova_gpu_filter.pools import request
+from nova_gpu_filter.topology.cliques import Steps
 
 Candidate: TypeAlias = Mapping[str, Any]
 """An allocation candidate: ``allocations`` and ``mappings``."""
+
+Amount: TypeAlias = tuple[str, int]
+"""What is taken of a provider: a resource class, and how much of it."""
+
+
+class _Choice(NamedTuple):
+    """What one request can have."""
+
+    suffixes: tuple[str, ...]
+    """Its request groups, one a device."""
+    devices: list[str]
+    """Providers that can serve any of them."""
+
+
+def amounts_of(candidate: Candidate, device: str) -> list[Amount]:
+    """List what a candidate takes of the provider of a device."""
+    return list(candidate["allocations"][device]["resources"].items())
 
 
 def substitute(
     candidates: Sequence[Candidate],
     requests: request.DeviceRequests,
-    free: frozenset[str],
+    free: Mapping[Amount, frozenset[str]],
+    steps: Steps,
 ) -> Iterator[dict[str, Any]]:
     """Generate what the first candidate is with any other devices.
 
+    The devices of the first request change first.
+
     :param candidates: what Placement listed for one host.
-    :param free: providers that still have a device.
-    :returns: none where devices cannot be told apart: one provider has
-        several (as a PF has VFs), or more than devices.
+    :param free: the providers that have so much left.
+    :param steps: a step is a choice for one request that is looked at.
+    :returns: none where devices cannot be told apart: a provider has several
+        for one server, or is more than its devices.
     """
     template = candidates[0]
-    suffixes_by_request: list[tuple[str, ...]] = []
-    choices: list[Iterator[tuple[str, ...]]] = []
+    taken = requests.rp_uuids_in(template["mappings"])
+    rest = {
+        provider: allocation
+        for provider, allocation in template["allocations"].items()
+        if provider not in taken
+    }
+    choices: list[_Choice] = []
     for asked in requests.requests:
         suffixes = asked.suffixes_in(template["mappings"])
         if not suffixes:
             continue
-        [resources, *others] = (
-            _resources_of(template, suffix) for suffix in suffixes
+        [amounts, *others] = (
+            _amounts_in(template, suffix) for suffix in suffixes
         )
-        if not _is_one_device(resources) or others.count(resources) != len(
-            others
+        if not _is_one_device(amounts) or any(
+            other != amounts for other in others
         ):
             return
         devices = dict.fromkeys(
             candidate["mappings"][suffix][0]
             for candidate in candidates
             for suffix in suffixes
-            if _resources_of(candidate, suffix) == resources
+            if _amounts_in(candidate, suffix) == amounts
         )
-        suffixes_by_request.append(suffixes)
+        left = free.get(amounts[0], frozenset())
         choices.append(
-            itertools.combinations(
-                [device for device in devices if device in free],
-                len(suffixes),
+            _Choice(
+                suffixes,
+                # Another group of the flavor may have one of the same class.
+                [d for d in devices if d in left and d not in rest],
             )
         )
-    taken = requests.rp_uuids_in(template["mappings"])
-    all_suffixes = list(itertools.chain.from_iterable(suffixes_by_request))
-    if len(taken) != len(all_suffixes):
+    number = sum(len(choice.suffixes) for choice in choices)
+    can_be_had = set().union(*(choice.devices for choice in choices))
+    if len(taken) != number or len(can_be_had) < number:
         return
-    rest = {
-        provider: allocation
-        for provider, allocation in template["allocations"].items()
-        if provider not in taken
-    }
-    for sets in itertools.product(*choices):
-        devices_ = list(itertools.chain.from_iterable(sets))
-        if len(set(devices_)) == len(devices_):
-            by_suffix = dict(zip(all_suffixes, devices_, strict=True))
-            yield {
-                **template,
-                "allocations": rest
-                | {
-                    device: {"resources": _resources_of(template, suffix)}
-                    for suffix, device in by_suffix.items()
-                },
-                "mappings": {
-                    **template["mappings"],
-                    **{suffix: [one] for suffix, one in by_suffix.items()},
-                },
-            }
+    for device_by_suffix in _combine(choices, frozenset(), steps):
+        yield {
+            **template,
+            "allocations": rest
+            | {
+                device: {"resources": dict(_amounts_in(template, suffix))}
+                for suffix, device in device_by_suffix.items()
+            },
+            "mappings": {
+                **template["mappings"],
+                **{suffix: [one] for suffix, one in device_by_suffix.items()},
+            },
+        }
 
 
-def _resources_of(candidate: Candidate, suffix: str) -> dict[str, int]:
-    """Read what a candidate takes of the provider of one device."""
-    provider = candidate["mappings"][suffix][0]
-    resources: dict[str, int] = candidate["allocations"][provider]["resources"]
-    return resources
+def _combine(
+    choices: Sequence[_Choice], used: frozenset[str], steps: Steps
+) -> Iterator[dict[str, str]]:
+    """Generate the devices by suffix: each once, the first request's first."""
+    if not choices:
+        yield {}
+        return
+    *before, (suffixes, devices) = choices
+    for chosen in itertools.combinations(
+        [device for device in devices if device not in used], len(suffixes)
+    ):
+        if not steps.take():
+            return
+        mine = dict(zip(suffixes, chosen, strict=True))
+        for others in _combine(before, used.union(chosen), steps):
+            yield others | mine
 
 
-def _is_one_device(resources: Mapping[str, int]) -> bool:
-    return list(resources.values()) == [1]
+def _amounts_in(candidate: Candidate, suffix: str) -> list[Amount]:
+    return amounts_of(candidate, candidate["mappings"][suffix][0])
+
+
+def _is_one_device(amounts: Sequence[Amount]) -> bool:
+    return [amount for _, amount in amounts] == [1]

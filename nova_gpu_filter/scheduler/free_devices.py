@@ -8,6 +8,8 @@ from nova.scheduler.client import report
 from oslo_context import context
 from oslo_log import log as logging
 
+from nova_gpu_filter.pools.substitution import Amount
+
 LOG = logging.getLogger(__name__)
 
 # The first with in_tree for resource providers.
@@ -15,20 +17,20 @@ _MICROVERSION = "1.14"
 
 
 def list_free(
-    root: str, resource_classes: Iterable[str]
-) -> frozenset[str] | None:
-    """List the providers of a tree that have a device left.
+    root: str, amounts: Iterable[Amount]
+) -> dict[Amount, frozenset[str]] | None:
+    """List the providers of a tree that have so much left.
 
-    ``GET /resource_providers?in_tree={root}&resources={class}:1``, one
-    question for each resource class.
+    ``GET /resource_providers?in_tree={root}&resources={class}:{amount}``, one
+    question for each resource class and amount.
 
     :param root: UUID of the compute node.
     :returns: their UUIDs; None where Placement does not say, which is logged.
     """
-    found: set[str] = set()
+    found: dict[Amount, frozenset[str]] = {}
     current = context.get_current()
-    for name in resource_classes:
-        url = f"/resource_providers?in_tree={root}&resources={name}:1"
+    for name, amount in amounts:
+        url = f"/resource_providers?in_tree={root}&resources={name}:{amount}"
         try:
             response = report.report_client_singleton().get(
                 url,
@@ -37,7 +39,7 @@ def list_free(
             )
             if response.status_code != 200:
                 raise ValueError(f"{response.status_code}: {response.text}")
-            found.update(
+            found[name, amount] = frozenset(
                 one["uuid"] for one in response.json()["resource_providers"]
             )
         except Exception as error:  # keystoneauth1 and requests have many
@@ -48,4 +50,4 @@ def list_free(
                 {"root": root, "url": url, "error": error},
             )
             return None
-    return frozenset(found)
+    return found

@@ -14,6 +14,7 @@ from nova_gpu_filter.scheduler import free_devices
 
 HOST = "hgx"
 CLASS = "CUSTOM_GPU_H100"
+AMOUNT = (CLASS, 1)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def race(monkeypatch):
         tried.append(devices)
         while choosers:
             root = request["mappings"][""][0]
-            free = free_devices.list_free(root, [CLASS])
+            free = free_devices.list_free(root, [AMOUNT])[AMOUNT]
             taken = choosers.pop()(devices, free)
             answer = self.put(
                 f"/allocations/{uuidutils.generate_uuid()}",

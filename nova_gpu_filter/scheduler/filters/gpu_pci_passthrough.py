@@ -136,17 +136,14 @@ class GpuPciPassthroughFilter(
             host_states,
             lambda candidate: requests.rp_uuids_in(candidate["mappings"]),
             CONF.gpu_filter.candidates_to_try,
-            lambda host_state: (
-                latest_candidates.LatestCandidates(
-                    host_state,
-                    question.spec_obj,
-                    requests,
-                    functools.partial(self._accept, host_state, requests),
-                ).choose
-            ),
+            latest_candidates.LatestCandidates(
+                question.spec_obj,
+                requests,
+                functools.partial(self._accept, requests),
+            ).choose_on,
         )
 
-    def _accept(self, host_state, requests, candidates):
+    def _accept(self, requests, host_state, candidates):
         """List the candidates that a host can serve, best first."""
         if not host_pools.is_readable(host_state.pci_stats):
             return []

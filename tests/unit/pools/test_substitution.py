@@ -10,7 +10,9 @@ import pytest
 
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.pools import substitution
+from nova_gpu_filter.topology import cliques
 
+GPU, NIC = "CUSTOM_GPU", "CUSTOM_NIC"
 HOST = {"resources": {"VCPU": 4, "MEMORY_MB": 1024}}
 
 
@@ -35,7 +37,7 @@ def ask(*counts):
     )
 
 
-def make(gpus, nics=(), amount=1):
+def make(gpus, nics=(), amount=1, same_class=False):
     """Make a candidate as Placement lists them."""
     mappings = {"": ["host"], "port": ["bandwidth"]}
     allocations = {
@@ -45,16 +47,21 @@ def make(gpus, nics=(), amount=1):
     for name, devices in (("gpu", gpus), ("nic", nics)):
         for place, device in enumerate(devices):
             mappings[f"{name}-{place}"] = [device]
-            allocations[device] = {
-                "resources": {f"CUSTOM_{name.upper()}": amount}
-            }
+            rc = GPU if same_class or name == "gpu" else NIC
+            allocations[device] = {"resources": {rc: amount}}
     return {"allocations": allocations, "mappings": mappings}
+
+
+def substitute(candidates, requests, free, most_steps=1000):
+    steps = cliques.Steps(most_steps)
+    left = dict.fromkeys([(GPU, 1), (NIC, 1)], frozenset(free))
+    return substitution.substitute(candidates, requests, left, steps)
 
 
 def list_sets(candidates, requests, free):
     """List the devices that are given, and check what goes with them."""
     found = []
-    for one in substitution.substitute(candidates, requests, frozenset(free)):
+    for one in substitute(candidates, requests, free):
         devices = requests.rp_uuids_in(one["mappings"])
         gpus = [d for d in sorted(devices) if d.startswith("gpu")]
         nics = [d for d in sorted(devices) if d.startswith("nic")]
@@ -130,3 +137,54 @@ def test_a_device_of_another_class_is_no_substitute():
     assert list_sets([make(["gpu0"]), other], ask(1), GPUS) == [
         (("gpu0",), ())
     ]
+
+
+def test_what_another_group_of_the_flavor_takes_stays_its_own():
+    """As resources1:CUSTOM_GPU=1 beside an alias of the same class."""
+    one, other = make(["gpu0"]), make(["gpu1"])
+    for candidate, device in ((one, "gpu1"), (other, "gpu0")):
+        candidate["mappings"]["1"] = [device]
+        candidate["allocations"][device] = {"resources": {GPU: 1}}
+    [found] = substitute([one, other], ask(1), GPUS)
+    assert found == one
+
+
+def test_the_gpus_change_first():
+    candidates = [make(["gpu0", "gpu1"], ["nic0", "nic1"])]
+    candidates += [make(GPUS[2:4], NICS[1:]), make(GPUS[4:], NICS[1:])]
+    requests = ask(2, 2)
+    first = [
+        requests.rp_uuids_in(one["mappings"])
+        for one in itertools.islice(
+            substitute(candidates, requests, {*GPUS, *NICS}), 15
+        )
+    ]
+    assert (
+        len({frozenset(d for d in one if d[0] == "g") for one in first}) == 15
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nics", "free", "number"),
+    [
+        pytest.param(16, 0, 31, 300, id="300 million sets"),
+        pytest.param(8, 8, 17, 17, id="two aliases of one class"),
+        pytest.param(8, 8, 15, 0, id="two aliases, and too few devices"),
+    ],
+)
+def test_many_devices_take_no_longer(gpus, nics, free, number):
+    devices = [f"gpu{number:02}" for number in range(free)]
+    size = gpus + nics
+    candidates = [
+        make(part[:gpus], part[gpus:], same_class=True)
+        for part in (devices[start : start + size] for start in range(free))
+        if len(part) == size
+    ]
+    if not candidates:
+        devices.append("gone")
+        candidates = [make(devices[:8], devices[8:], same_class=True)]
+    requests = ask(gpus, nics) if nics else ask(gpus)
+    found = substitute(candidates, requests, set(devices) - {"gone"}, 300)
+    sets = [requests.rp_uuids_in(one["mappings"]) for one in found]
+    assert len(sets) == number
+    assert all(len(one) == size for one in sets)

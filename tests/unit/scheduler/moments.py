@@ -27,6 +27,7 @@ from tests import pools
 
 GPUS = 8
 CLASS = "CUSTOM_PCI_10DE_2330"
+AMOUNT = (CLASS, 1)
 
 
 class Cloud:
@@ -63,11 +64,11 @@ class Cloud:
         self.held[instance] = devices
         return True
 
-    def list_free(self, host, resource_classes):
+    def list_free(self, host, amounts):
         """Stand for :func:`free_devices.list_free`."""
-        assert [*resource_classes] == [CLASS]
+        assert [*amounts] == [AMOUNT]
         self.questions += 1
-        return frozenset(self.free(host))
+        return {AMOUNT: frozenset(self.free(host))}
 
     def read(self, *counts, **fields):
         """Read what requests for so many GPUs get to see now.

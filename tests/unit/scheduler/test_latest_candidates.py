@@ -27,7 +27,7 @@ def names(numbers):
     return {f"a/gpu{number}" for number in numbers}
 
 
-def ask(cloud, accept=list, numa_topology=None):
+def ask(cloud, accept=lambda host, found: found, numa_topology=None):
     """Ask for four GPUs, of which two sets are listed.
 
     :returns: what chooses, and the host state.
@@ -41,15 +41,15 @@ def ask(cloud, accept=list, numa_topology=None):
         for candidate in candidates["a"]
         if moments.devices_of(candidate) == names(half)
     ]
-    return latest_candidates.LatestCandidates(
-        host, spec_obj, device_requests.read_spec_obj(spec_obj), accept
-    ), host
+    requests = device_requests.read_spec_obj(spec_obj)
+    latest = latest_candidates.LatestCandidates(spec_obj, requests, accept)
+    return latest.choose_on(host), host
 
 
 def choose(latest, host, index=1):
     return [
         moments.devices_of(candidate)
-        for candidate in latest.choose([host.allocation_candidates[index]])
+        for candidate in latest([host.allocation_candidates[index]])
     ]
 
 
@@ -67,7 +67,7 @@ def test_the_own_set_comes_first_then_a_listed_one_then_any(cloud):
 def test_the_host_has_the_last_word_on_other_sets(cloud):
     asked = []
 
-    def accept(candidates):
+    def accept(_host, candidates):
         asked.extend(map(moments.devices_of, candidates))
         return [candidates[-1]]
 
@@ -106,10 +106,70 @@ def test_what_filters_have_judged_is_all_that_is_tried(cloud):
 
 @pytest.mark.parametrize("fault", ["silence", "crash"])
 def test_in_doubt_what_was_listed_is_claimed(cloud, monkeypatch, fault):
-    def list_free(*_args):
+    asked = []
+
+    def list_free(*args):
+        asked.append(args)
         if fault == "crash":
             raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(free_devices, "list_free", list_free)
     latest, host = ask(cloud)
+    for _ in range(3):
+        assert choose(latest, host) == [names(HALVES[1])]
+    # Who has waited for it once does not wait again.
+    assert len(asked) == 1
+
+
+def test_a_host_that_lacks_something_else_is_left(cloud):
+    """Claims are lost though the devices are free."""
+    latest, host = ask(cloud)
+    claims = [choose(latest, host) for _ in range(6)]
+    assert claims == [[names(HALVES[1])]] * 4 + [[], []]
+    assert cloud.questions == 5
+
+
+def test_a_host_is_asked_again_where_not_all_sets_were_looked_at(
+    cloud, monkeypatch
+):
+    monkeypatch.setattr(latest_candidates, "_MOST_SUBSTITUTES", 2)
+    latest, host = ask(cloud, lambda *_args: [])
+    cloud.held["other"] = names({0, 7})
+    assert choose(latest, host) == []
+    cloud.held.clear()
     assert choose(latest, host) == [names(HALVES[1])]
+    assert cloud.questions == 2
+
+
+def test_as_much_is_asked_for_as_is_taken(monkeypatch):
+    """Two VFs of one PF, which has one left."""
+    cloud = moments.Cloud("a")
+    [(spec_obj, _, [host])] = cloud.read(2)
+    requests = device_requests.read_spec_obj(spec_obj)
+    [first, second] = (
+        group.requester_id for group in spec_obj.requested_resources
+    )
+    both, each = (
+        {
+            "allocations": {
+                one: {"resources": {moments.CLASS: devices.count(one)}}
+                for one in devices
+            },
+            "mappings": {first: [devices[0]], second: [devices[1]]},
+        }
+        for devices in (["pf0", "pf0"], ["pf0", "pf1"])
+    )
+    left = {
+        (moments.CLASS, 1): frozenset({"pf0", "pf1"}),
+        (moments.CLASS, 2): frozenset({"pf1"}),
+    }
+    monkeypatch.setattr(
+        free_devices,
+        "list_free",
+        lambda _root, amounts: {amount: left[amount] for amount in amounts},
+    )
+    host.allocation_candidates = [both, each]
+    latest = latest_candidates.LatestCandidates(
+        spec_obj, requests, lambda *_args: []
+    )
+    assert latest.choose_on(host)([both]) == [each]
