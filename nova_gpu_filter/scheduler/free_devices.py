@@ -8,6 +8,7 @@ from nova.scheduler.client import report
 from oslo_context import context
 from oslo_log import log as logging
 
+from nova_gpu_filter import printable
 from nova_gpu_filter.pools.substitution import Amount
 
 LOG = logging.getLogger(__name__)
@@ -38,16 +39,24 @@ def list_free(
                 global_request_id=current and current.global_id,
             )
             if response.status_code != 200:
-                raise ValueError(f"{response.status_code}: {response.text}")
+                raise ValueError(
+                    f"status {response.status_code}, {response.text}"
+                )
             found[name, amount] = frozenset(
                 one["uuid"] for one in response.json()["resource_providers"]
             )
         except Exception as error:  # keystoneauth1 and requests have many
             LOG.warning(
                 "Placement does not say which devices of the compute node"
-                " %(root)s are free (GET %(url)s: %(error)s); the device sets"
-                " that it listed before are claimed as they are.",
-                {"root": root, "url": url, "error": error},
+                " %(root)s are free, see its log (GET %(url)s: %(error)s). The"
+                " device sets that it listed before are claimed as they are.",
+                {
+                    "root": root,
+                    "url": url,
+                    "error": printable.shorten(
+                        " ".join(f"{type(error).__name__}: {error}".split())
+                    ),
+                },
             )
             return None
     return found

@@ -131,7 +131,7 @@ def check_weighers(node: Node) -> results.Result:
 def check_lost_claims(node: Node) -> results.Result:
     """Look whether a request that loses its claims tries other devices.
 
-    See ``_with_views`` of the filter for what it takes.
+    See ``_add_views`` of the filter for what it takes.
     """
     options = node.conf.filter_scheduler
     if FILTER not in options.enabled_filters:

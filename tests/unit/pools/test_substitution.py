@@ -11,6 +11,7 @@ import pytest
 from nova_gpu_filter.pools import request
 from nova_gpu_filter.pools import substitution
 from nova_gpu_filter.topology import cliques
+from tests.unit.pools.matchers.test_topology import asking
 
 GPU, NIC = "CUSTOM_GPU", "CUSTOM_NIC"
 HOST = {"resources": {"VCPU": 4, "MEMORY_MB": 1024}}
@@ -20,18 +21,7 @@ def ask(*counts):
     """Make requests for so many devices each, gpu first."""
     return request.DeviceRequests(
         tuple(
-            request.DeviceRequest(
-                request_id=name,
-                alias_name=name,
-                count=count,
-                specs=(),
-                numa_policy="legacy",
-                rp_uuids=(),
-                wants_pf=False,
-                wants_vdpa=False,
-                wants_remote_managed=False,
-                live_migratable=None,
-            )
+            asking(count, request_id=name, alias_name=name)
             for name, count in zip(("gpu", "nic"), counts, strict=False)
         )
     )
