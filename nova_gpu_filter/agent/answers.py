@@ -11,6 +11,10 @@ from typing import Final
 
 from nova_gpu_filter.host.saved import shape
 
+Answer = dict[str, Any]
+SECONDS: Final = 60.0
+"""How long an answer may take: a pass may be waiting for Placement."""
+
 _LAST_SECOND: Final = 253_402_300_799
 """9999-12-31T23:59:59Z: what can be written as a date."""
 _TEXT: Final = shape.Text(most=1 << 20)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What people ask of the daemon over its socket, and the answers.
+"""Answers what people ask of the daemon over its socket.
 
 One JSON object a line, both ways: ``{"command": "quarantine", "device": ...,
 "reason": ...}`` and ``{"devices": [...]}`` or ``{"error": "..."}``.
@@ -21,7 +21,6 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter import exception
-from nova_gpu_filter import files
 from nova_gpu_filter.agent import answers
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import keeper as keeper_lib
@@ -30,17 +29,13 @@ from nova_gpu_filter.agent.fabric import service as fabric_lib
 
 LOG = logging.getLogger(__name__)
 
-SECONDS: Final = 60.0
-"""How long an answer may take: a pass may be waiting for Placement."""
 _LINE: Final = 1 << 20
 """Bytes of a request at most."""
 _CREDENTIALS: Final = "3i"
 """Of SO_PEERCRED in socket(7): pid, uid, gid."""
 
-Answer = dict[str, Any]
 
-
-def describe(record: states.Record) -> Answer:
+def describe(record: states.Record) -> answers.Answer:
     """Make an answer of a record."""
     return {
         "device": record.address,
@@ -71,7 +66,7 @@ class Requests:
         """None: libvirt has not said yet which compute node this is. Guests
         start without it."""
 
-    def answer(self, request: Mapping[str, Any], user: str) -> Answer:
+    def answer(self, request: Mapping[str, Any], user: str) -> answers.Answer:
         """Answer one request.
 
         :param user: who asks.
@@ -85,7 +80,7 @@ class Requests:
         except exception.GpuFilterError as error:
             return {"error": str(error)}
 
-    def _answer_of_fabric(self, request: Mapping[str, Any]) -> Answer:
+    def _answer_of_fabric(self, request: Mapping[str, Any]) -> answers.Answer:
         if self._fabric is None:
             problem = (
                 "partitions are left alone: [gpu_agent]fabric_manager is"
@@ -104,7 +99,7 @@ class Requests:
         keeper: keeper_lib.Keeper,
         request: Mapping[str, Any],
         user: str,
-    ) -> Answer:
+    ) -> answers.Answer:
         command = str(request.get("command"))
         device = str(request.get("device", ""))
         reason = str(request.get("reason") or f"asked for by {user}")
@@ -132,7 +127,7 @@ class Requests:
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    timeout = SECONDS
+    timeout = answers.SECONDS
 
     def handle(self) -> None:
         """Answer the requests of one connection."""
@@ -147,7 +142,9 @@ class _Handler(socketserver.StreamRequestHandler):
             while line := self.rfile.readline(_LINE):
                 self._say(self._answer(server.requests, line, _name(uid)))
 
-    def _answer(self, requests: Requests, line: bytes, user: str) -> Answer:
+    def _answer(
+        self, requests: Requests, line: bytes, user: str
+    ) -> answers.Answer:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -168,7 +165,7 @@ class _Handler(socketserver.StreamRequestHandler):
         _pid, uid, _gid = struct.unpack(_CREDENTIALS, found)
         return int(uid)
 
-    def _say(self, answer: Answer) -> None:
+    def _say(self, answer: answers.Answer) -> None:
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -208,35 +205,3 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         threading.Thread(
             target=self.serve_forever, name="requests", daemon=True
         ).start()
-
-
-def ask(path: str, command: str, **request: Any) -> Answer:
-    """Ask the daemon.
-
-    :returns: an answer with all that :mod:`answers` says of it.
-    :raises NoAgent: it does not answer.
-    :raises AgentError: it says why it does not do it, or its answer is none
-        to this command.
-    """
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(SECONDS)
-            connection.connect(path)
-            line = json.dumps({"command": command, **request})
-            connection.sendall(line.encode() + b"\n")
-            with connection.makefile("rb") as file:
-                answer = json.loads(file.readline(files.DOCUMENT_BYTES))
-    except OSError as error:
-        raise errors.NoAgent(
-            path=path, error=error.strerror or error
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise errors.NoAgent(path=path, error="it hung up") from error
-    if isinstance(answer, dict) and "error" in answer:
-        raise errors.AgentError(reason=answer["error"])
-    try:
-        answers.check(command, answer)
-    except ValueError as error:
-        raise errors.StrangeAnswer(path=path, error=error) from error
-    found: Answer = answer
-    return found

@@ -14,8 +14,8 @@ from typing import Final
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter import systemd
-from nova_gpu_filter.agent import daemon
-from nova_gpu_filter.agent import requests
+from nova_gpu_filter.agent import answers
+from nova_gpu_filter.agent import socket_client
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.cmd import agent_fabric
 from nova_gpu_filter.cmd import arguments
@@ -191,9 +191,9 @@ class App:
         self.stderr = printable.Stream(sys.stderr)
         self._socket = socket
 
-    def ask(self, command: str, **request: Any) -> requests.Answer:
+    def ask(self, command: str, **request: Any) -> answers.Answer:
         """Ask the daemon."""
-        return requests.ask(self._socket, command, **request)
+        return socket_client.ask(self._socket, command, **request)
 
     def warn(self, text: str) -> None:
         """Tell the operator something, beside the output."""
@@ -245,6 +245,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_daemon(prog: str, argv: Sequence[str]) -> int:
+    # Four fifths of what a command would import that only asks the daemon.
+    from nova_gpu_filter.agent import daemon
+
     parser = arguments.Parser(prog=prog, description="Run the daemon.")
     parser.add_argument(
         "--config-file",

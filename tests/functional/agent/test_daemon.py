@@ -254,7 +254,7 @@ def test_an_interrupted_command_ends_without_a_traceback(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.requests, "ask", interrupt)
+    monkeypatch.setattr(command.socket_client, "ask", interrupt)
     assert command.main(["list"]) == 130
 
 
