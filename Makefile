@@ -41,10 +41,14 @@ $(VENV)/.installed: setup.cfg requirements.txt test-requirements.txt constraints
 demo: venv ## Boot GPU servers on an embedded cloud and show every step.
 	@$(BIN)/python -m demo $(ARGS)
 
-# Run a command, and note how many seconds it took: $(call stage,NAME,COMMAND).
+# Run a command, and say how long it took: $(call stage,NAME,COMMAND).
 STAGES = .cache/stages
-stage = mkdir -p $(dir $(STAGES)); started=$$(date +%s); $(2) || exit 1; \
-    echo "$(1) $$(( $$(date +%s) - started ))" >> $(STAGES)
+stage = mkdir -p $(dir $(STAGES)); started=$$(date +%s); \
+    if $(2); then ended=passed; else ended=FAILED; fi; \
+    seconds=$$(( $$(date +%s) - started )); \
+    printf 'make test: %s %s after %d:%02d\n' "$(1)" $$ended \
+        $$((seconds / 60)) $$((seconds % 60)); \
+    [ $$ended = passed ] || exit 1; echo "$(1) $$seconds" >> $(STAGES)
 TOX_STAGES = nova31 install pep8 docs releasenotes genconfig
 
 # One after the other also under "make -j": the suites share the processors.
@@ -55,6 +59,7 @@ test: ## Run every test, and the linters.
 	@for name in $(TOX_STAGES); do \
 	    $(call stage,$$name,$(BIN)/tox run -q -e $$name); done
 	@$(call stage,hardware,$(MAKE) --no-print-directory test-hardware)
+	@$(call stage,node,$(MAKE) --no-print-directory test-node)
 	@$(call stage,cloud,$(MAKE) --no-print-directory test-cloud)
 	@awk '{ total += $$2; line = line sprintf(" %s %d:%02d,", $$1, $$2 / 60, $$2 % 60) } \
 	    END { printf "make test:%s in all %d:%02d\n", line, total / 60, total % 60 }' $(STAGES)
@@ -84,7 +89,7 @@ test-upstream: venv ## Run the suites of Nova and Placement with our parts in pl
 test-node: ## Boot servers on an emulated compute node of a real cloud (root).
 	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
-	    $(CLOUD)/bin/python -m tests.node $(ARGS); \
+	    $(CLOUD)/bin/python -m tests.node --reruns $(CLOUD_RERUNS) --maxfail 3 $(ARGS); \
 	 else echo "test-node: skipped: $$reason"; fi
 
 test-install: venv ## Install the wheel with each extra into an empty environment.

@@ -3,6 +3,7 @@
 """Command line of the cloud: ``python -m cloud up|down|status``."""
 
 import argparse
+from collections.abc import Sequence
 import pathlib
 import sys
 import time
@@ -21,7 +22,7 @@ error.
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
-    args = _parser().parse_args(argv)
+    args = read_arguments(argv)
     try:
         if args.command == "up":
             packages.ensure()
@@ -45,12 +46,12 @@ def _up(args: argparse.Namespace) -> int:
         else:
             begin = time.monotonic()
             _say(f"Starting a cloud in {cloud.state.directory} ...")
-            wanted = dict(args.emulated)
+            wanted = list_emulated_hosts(args.emulated)
             hosts = dict(args.hosts) or ({} if wanted else control.HOSTS)
-            cloud.up(hosts, [control.GRID_K2] if wanted else ())
+            cloud.up(hosts)
             if wanted:
                 _say(
-                    "An emulated host takes 5 minutes or more; progress is in"
+                    "An emulated host takes 2 minutes or more; progress is in"
                     f" {cloud.processes.log(emulated.NAME)}"
                 )
                 try:
@@ -114,6 +115,16 @@ def _host(text: str) -> tuple[str, pathlib.Path]:
     return name, pathlib.Path(path)
 
 
+def list_emulated_hosts(
+    given: Sequence[tuple[str, str] | None],
+) -> dict[str, str]:
+    """Read what was asked for: names of hosts -> kinds of machines."""
+    found: dict[str, str] = {}
+    for one in given:
+        found |= emulated.USUAL if one is None else [one]
+    return found
+
+
 def _emulated(text: str) -> tuple[str, str]:
     name, _, kind = text.partition("=")
     if not name or kind not in emulated.KINDS:
@@ -124,7 +135,8 @@ def _emulated(text: str) -> tuple[str, str]:
     return name, kind
 
 
-def _parser() -> argparse.ArgumentParser:
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the process."""
     parser = argparse.ArgumentParser(
         prog="cloud",
         description=(
@@ -147,20 +159,27 @@ def _parser() -> argparse.ArgumentParser:
         " 'nova-gpu-host inventory -f json'; can be repeated; default is"
         " hgx-1 and hgx-2 with 8 H100 each",
     )
-    kinds = " or ".join(emulated.KINDS)
+    kinds = " or ".join(
+        f"{name} ({what})" for name, what in emulated.KINDS.items()
+    )
+    usual = " and ".join(
+        f"{name}={kind}" for name, kind in emulated.USUAL.items()
+    )
     up.add_argument(
         "--emulated",
         metavar="NAME=MACHINE",
+        nargs="?",
         type=_emulated,
         action="append",
         default=[],
         help="a compute host that is an emulated machine with a real kernel,"
         f" libvirt and nova-gpu-agent; MACHINE is {kinds}; can be repeated;"
-        " needs 2 GB of memory and some minutes each",
+        f" alone it is {usual}; needs 2 to 3 GB of memory and some minutes"
+        " each",
     )
     commands.add_parser("down", help="end it and remove its data")
     commands.add_parser("status", help="list its processes")
-    return parser
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

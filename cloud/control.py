@@ -79,15 +79,12 @@ class Cloud:
     def up(
         self,
         hosts: Mapping[str, pathlib.Path] = HOSTS,
-        further: Iterable[pathlib.Path] = (),
     ) -> None:
         """Start a new cloud.
 
         What is left of an old one is ended and removed first.
 
         :param hosts: inventory files by compute host.
-        :param further: inventory files of hosts that will be added, for whose
-            devices there are aliases from the start on.
         :raises CloudError: something did not start; all of it is ended then,
             and the logs stay.
         """
@@ -95,7 +92,7 @@ class Cloud:
         shutil.rmtree(self.state.logs, ignore_errors=True)
         self.state.create()
         # The flavors of a new cloud ask for the one of HGX H100.
-        self.set_aliases([*hosts.values(), *further, HGX_H100])
+        self.set_aliases([*hosts.values(), HGX_H100])
         self.files.write_all()
         try:
             self._start_all(hosts)

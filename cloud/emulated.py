@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 NAME = "emulated-hosts"
 """Of the process that has them."""
-KINDS = ("k2-node",)
-"""Machines that there are: one with a GRID K2."""
+KINDS = {
+    "k2-node": "a GRID K2, two GPUs behind a switch",
+    "hgx-node": "eight H100 of an HGX board",
+}
+"""Machines that there are, and what they have."""
+USUAL = {"k2-1": "k2-node", "k2-2": "k2-node"}
+"""What is there when no host is named."""
 
 # A processor that is emulated needs minutes for what takes seconds.
 _PATIENCE_SECONDS = 3600.0

@@ -7,21 +7,10 @@ import subprocess
 from cloud import services
 from tests import tutorial
 
-# Read from /etc/nova/nova.conf of a controller, which this cloud has not.
-_READ_ALIASES = ("capacity", "explain")
-
 
 def test_the_tutorial_ends_with_a_gpu_server(cloud, user, note):
-    nova_conf = str(cloud.files.path("nova/nova.conf"))
-    shown = {}
     try:
-        for _, *words in tutorial.commands("openstack"):
-            arguments = list(words)
-            if words[0] == "gpu" and words[1] in _READ_ALIASES:
-                arguments += ["--nova-conf", nova_conf]
-            if words[:2] == ["gpu", "device"] or "host" in words:
-                arguments += ["-f", "json"]
-            shown[" ".join(words)] = user.openstack(*arguments)
+        shown = dict(tutorial.use(user, cloud.files.path("nova/nova.conf")))
     finally:
         user.try_openstack("flavor", "delete", "gpu.2")
     assert len(shown["gpu device list --free"]) == 16

@@ -204,6 +204,18 @@ class Guest:
             raise self._error(f"'{command}' in QEMU's monitor: {said}")
         return str(said["return"])
 
+    def pull(self, name: str) -> None:
+        """Ask for a device to leave the bus, as whoever opens its slot."""
+        self.command_qemu(f"device_del {name}")
+
+    def plug(self, name: str) -> None:
+        """Put a device back where it was."""
+        [device] = (one for one in self.machine.devices if one.name == name)
+        place = qemu.name_place(self.machine, device)
+        said = self.command_qemu(f"device_add {place}")
+        if said:
+            raise self._error(said)
+
     def off(self) -> None:
         """Shut the machine down."""
         if self._socket is not None:

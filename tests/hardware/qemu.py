@@ -44,6 +44,16 @@ def subsystem(machine: Machine, device: Device) -> int:
     return FIRST_SUBSYSTEM + machine.devices.index(device)
 
 
+def name_place(machine: Machine, device: Device) -> str:
+    """Write what ``device_add`` needs to put a device back that was pulled."""
+    [found] = (
+        word
+        for word in _Tree(machine).arguments()
+        if f",id={device.name}," in word
+    )
+    return found
+
+
 def environment(machine: Machine, library: str) -> dict[str, str]:
     """What QEMU's environment needs for the devices of a machine."""
     return {
@@ -58,8 +68,9 @@ def environment(machine: Machine, library: str) -> dict[str, str]:
 
 
 # A processor that is emulated on a busy machine may miss the ten ticks by
-# which the kernel finds out whether its timer works.
-_CMDLINE = "console=ttyS0 quiet panic=-1 no_timer_check"
+# which the kernel finds out whether its timer works. It leaks nothing, and to
+# keep the kernel's memory apart costs it a third of its time.
+_CMDLINE = "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off"
 
 
 def arguments(

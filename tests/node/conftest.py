@@ -3,14 +3,13 @@
 """A cloud whose compute host is an emulated machine."""
 
 import contextlib
-import dataclasses
 
 import pytest
 
 from cloud import control
 from tests.cloud import user as users
-from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
+from tests.node import kinds
 from tests.node import nodes
 from tests.node import offers
 
@@ -46,8 +45,7 @@ def parts():
 @pytest.fixture(scope="session")
 def node(cloud, parts):
     """The compute host, with everything that an operator does to it."""
-    k2 = emulated_machines.K2_NODE
-    with _prepare(nodes.Node(cloud, k2, parts, number=1)) as node:
+    with _prepare(nodes.Node(cloud, kinds.K2, parts, number=1)) as node:
         node.add_aliases()
         node.start()
         node.start_agent()
@@ -72,9 +70,8 @@ def all_nodes(node):
 @pytest.fixture(scope="module")
 def other_node(cloud, parts, node, all_nodes):
     """A second host of the same kind, to which a server can go."""
-    k2 = dataclasses.replace(emulated_machines.K2_NODE, name="k2-other")
     with _prepare(
-        nodes.Node(cloud, k2, parts, number=2, has_old_names=True)
+        nodes.Node(cloud, kinds.K2, parts, 2, "k2-other", has_old_names=True)
     ) as other:
         other.start()
         other.start_agent()
@@ -87,7 +84,7 @@ def other_node(cloud, parts, node, all_nodes):
 @pytest.fixture(scope="session")
 def user(cloud, parts):
     """The administrator, who has made an image and flavors for the host."""
-    offers.make(cloud, parts)
+    offers.make(cloud, parts, [kinds.K2])
     return users.User(cloud)
 
 
@@ -102,7 +99,7 @@ def _leave_nothing(cloud, all_nodes, user):
         held = {**view.nova, **view.placement, **view.libvirt}
         return (
             not held
-            and view.pools == 2 * len(all_nodes)
+            and view.pools == sum(node.gpus for node in all_nodes)
             and not nodes.reserved(cloud)
         )
 

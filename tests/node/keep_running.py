@@ -9,31 +9,25 @@ what can be done with them.
 
 from collections.abc import Sequence
 import contextlib
-import dataclasses
 import pathlib
 import signal
 import sys
 
 from cloud import control
-from cloud import emulated
-from tests.hardware import emulated_machines
 from tests.hardware import parts as parts_lib
 from tests.hardware import programs
+from tests.node import kinds as kinds_lib
 from tests.node import nodes
 from tests.node import offers
-
-_MACHINES = dict(
-    zip(
-        emulated.KINDS,
-        (emulated_machines.K2_NODE,),
-        strict=True,
-    )
-)
 
 
 def main() -> int:
     """Start the hosts, and wait for the signal."""
     ready, *wanted = sys.argv[1:]
+    kinds = {
+        name: kinds_lib.KINDS[kind]
+        for name, _, kind in (text.partition("=") for text in wanted)
+    }
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     cloud = control.Cloud()
     try:
@@ -41,30 +35,38 @@ def main() -> int:
     except programs.NotHere as reason:
         print(f"cannot emulate a host: {reason}")
         return 1
-    offers.make(cloud, parts)
+    there = [
+        kind for kind in kinds_lib.KINDS.values() if kind in kinds.values()
+    ]
+    offers.make(cloud, parts, there)
     with contextlib.ExitStack() as stack:
-        hosts = []
-        for number, text in enumerate(wanted, 1):
-            name, _, kind = text.partition("=")
-            machine = dataclasses.replace(_MACHINES[kind], name=name)
-            host = nodes.Node(cloud, machine, parts, number)
+        hosts: list[nodes.Node] = []
+        for number, (name, kind) in enumerate(kinds.items(), 1):
+            host = nodes.Node(cloud, kind, parts, number, name)
             stack.callback(host.guest.remove)
             host.prepare()
+            if kind not in list(kinds.values())[: number - 1]:
+                host.add_aliases()
             host.start()
             host.start_agent()
             print(f"{name}: nova-compute and nova-gpu-agent run", flush=True)
             hosts.append(host)
         nodes.introduce(*hosts)
         new = pathlib.Path(f"{ready}.new")
-        new.write_text("".join(f"{line}\n" for line in _commands(hosts)))
+        new.write_text(
+            "".join(f"{line}\n" for line in _commands(there, hosts))
+        )
         new.replace(ready)
         while True:
             signal.pause()
 
 
-def _commands(hosts: Sequence[nodes.Node]) -> list[str]:
+def _commands(
+    there: Sequence[kinds_lib.Kind], hosts: Sequence[nodes.Node]
+) -> list[str]:
+    flavor = next(iter(there[0].flavors))
     return [
-        "openstack server create --flavor k2.1 --nic none"
+        f"openstack server create --flavor {flavor} --nic none"
         f" --image {offers.IMAGE} --wait gpu-1",
         "openstack console log show gpu-1",
         "openstack gpu device list",

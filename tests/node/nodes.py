@@ -27,9 +27,10 @@ from cloud import domain_xml
 from tests.cloud import views
 from tests.cloud import waiting
 from tests.hardware import cures
-from tests.hardware import emulated_machines
+from tests.hardware import facts as facts_lib
 from tests.hardware import guest as guest_lib
 from tests.hardware import parts as parts_lib
+from tests.node import kinds
 
 _PORTS = ("rabbitmq", "keystone", "glance", "placement", "neutron", "nova")
 _STATE = "/var/lib/nova"
@@ -37,7 +38,8 @@ _NETWORK = "10.9.0"
 """In which hosts copy disks to each other; ssh knows what it means."""
 _SSH_PORT = 22
 _DISK = "var-lib.ext4"
-_DISK_BYTES = 512 << 20
+# Of a sparse file.
+_DISK_BYTES = 4 << 30
 START_SECONDS = 900.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
 _PATIENCE_SECONDS = 300.0
@@ -60,8 +62,9 @@ _CHANGES: configs.Sections = {
         # Seconds, after which a soft reboot is a hard one.
         "wait_soft_reboot_seconds": 5,
     },
-    # Seconds between two looks; events of libvirt lead to one at once.
-    "gpu_agent": {"interval": 10},
+    # Seconds between two looks; events of libvirt lead to one at once, but
+    # a test waits for one where Placement alone has changed.
+    "gpu_agent": {"interval": 3},
 }
 # nova/conf/pci.py has both.
 _OLD_NAMES = {
@@ -104,30 +107,34 @@ class Node:
     def __init__(
         self,
         cloud: control.Cloud,
-        machine: emulated_machines.Machine,
+        kind: kinds.Kind,
         parts: parts_lib.Parts,
         number: int,
+        name: str | None = None,
         has_old_names: bool = False,
     ) -> None:
         """Nothing is booted yet.
 
         :param number: of the host in the cloud, from 1 on.
+        :param name: of the host; None: that of its kind.
         :param has_old_names: whether its nova.conf has the names that options
             had in 2016, as that of a host which was upgraded ever since.
         """
-        self.name = machine.name
+        self.name = name or kind.machine.name
         self.address = f"{_NETWORK}.{number}"
         self.ssh_port = _free_port()
         self.guest = guest_lib.Guest(
-            dataclasses.replace(machine, forwarded={self.ssh_port: _SSH_PORT}),
+            dataclasses.replace(
+                kind.machine,
+                name=self.name,
+                forwarded={self.ssh_port: _SSH_PORT},
+            ),
             parts,
         )
-        # The same name as the cloud has for these devices.
-        [self._alias] = {
-            control.ALIASES[gpu.model.ids]
-            for gpu in machine.gpus
-            if gpu.model.ids in control.ALIASES
-        }
+        self.gpus = sum(
+            gpu.name != kind.machine.console for gpu in kind.machine.gpus
+        )
+        self._kind = kind
         self._cloud = cloud
         self._has_old_names = has_old_names
 
@@ -141,22 +148,51 @@ class Node:
         """What nova-compute prints."""
         return self.guest.state / "nova-compute.log"
 
-    def prepare(self) -> None:
-        """Boot, and do what ``nova-gpu-host check`` says until it is READY.
+    @property
+    def etc(self) -> pathlib.Path:
+        """Its /etc/nova, of which nova-compute reads all files."""
+        return self.guest.state / "etc" / "nova"
 
-        Then libvirt runs, and ``nova-gpu-host config`` has written the
-        options of the devices beside those of the cloud.
+    def prepare(self) -> None:
+        """Boot, and have everything that nova-compute needs.
+
+        ``nova-gpu-host config`` writes the options of the devices beside
+        those of the cloud.
         """
+        self.boot()
+        self._configure(
+            "--one-time-use", "--write", "/etc/nova/3-devices.conf"
+        )
+        (self.etc / "4-aliases.conf").write_text(self._write_aliases())
+        if self._has_old_names:
+            for name in ("3-devices.conf", "4-aliases.conf"):
+                text = (self.etc / name).read_text()
+                for new, old in _OLD_NAMES.items():
+                    text = re.sub(
+                        rf"(?m)^{new} = (.*)$",
+                        rf"[DEFAULT]\n{old} = \1\n[pci]",
+                        text,
+                    )
+                (self.etc / name).write_text(text)
+
+    def boot(self) -> None:
+        """Boot, and do what :meth:`make_ready` does."""
         self.guest.boot()
+        self.make_ready()
+
+    def make_ready(self) -> None:
+        """Do what ``nova-gpu-host check`` says until it is READY.
+
+        Then libvirt runs, and nova.conf has what the cloud needs.
+        """
         _, left = cures.follow(self.guest)
         assert left == set()
         self._format_disk()
         self._start_libvirt()
-        etc = self.guest.state / "etc" / "nova"
-        etc.mkdir()
+        self.etc.mkdir(exist_ok=True)
         path = self._cloud.files.path("nova/nova-compute.conf")
-        (etc / "1-cloud.conf").write_text(path.read_text())
-        (etc / "2-machine.conf").write_text(
+        (self.etc / "1-cloud.conf").write_text(path.read_text())
+        (self.etc / "2-machine.conf").write_text(
             configs.render(
                 {
                     **_CHANGES,
@@ -169,24 +205,6 @@ class Node:
                 }
             )
         )
-        self._configure(
-            "--one-time-use", "--write", "/etc/nova/3-devices.conf"
-        )
-        # Nova takes an alias that is there twice for one of two specs.
-        is_known = f'"{self._alias}"' in path.read_text()
-        (etc / "4-aliases.conf").write_text(
-            "" if is_known else self._write_aliases()
-        )
-        if self._has_old_names:
-            for name in ("3-devices.conf", "4-aliases.conf"):
-                text = (etc / name).read_text()
-                for new, old in _OLD_NAMES.items():
-                    text = re.sub(
-                        rf"(?m)^{new} = (.*)$",
-                        rf"[DEFAULT]\n{old} = \1\n[pci]",
-                        text,
-                    )
-                (etc / name).write_text(text)
 
     def add_aliases(self) -> None:
         """Write the alias for the controller's services, and restart them."""
@@ -242,11 +260,14 @@ class Node:
         self.start_agent({"free", "in-use"})
 
     def _write_aliases(self) -> str:
-        return self._configure("--role", "controller", "--alias", self._alias)
+        return self._configure("--role", "controller")
 
     def _configure(self, *arguments: str) -> str:
         """Run ``nova-gpu-host config``."""
-        answer = self.guest.host("config", "--report-in-placement", *arguments)
+        answer = self.guest.host(
+            *("config", "--report-in-placement", *self._kind.options),
+            *("--alias", self._kind.alias, *arguments),
+        )
         assert answer.code == 0, answer
         return answer.out
 
@@ -254,13 +275,16 @@ class Node:
         """Start nova-compute, and wait until the cloud knows the host."""
         _compile_nova()
         ports = [str(self._cloud.state.port(name)) for name in _PORTS]
+        self._ended.unlink(missing_ok=True)
         self.guest.shell(
             f"reach-services {' '.join(ports)};"
-            f" {_python('from nova.cmd import compute; compute.main()')}"
-            " --config-dir /etc/nova >>/state/nova-compute.log 2>&1 &"
+            f" {{ {_python('from nova.cmd import compute; compute.main()')}"
+            f" --config-dir /etc/nova; touch /state/{self._ended.name}; }}"
+            " >>/state/nova-compute.log 2>&1 &"
         )
         assert waiting.until(
-            lambda: self._is_listening() or self._has_ended(), START_SECONDS
+            lambda: self._is_listening() or self._ended.exists(),
+            START_SECONDS,
         ), self._said()
         assert self._is_listening(), self._said()
         assert waiting.until(self._is_known, START_SECONDS), self._said()
@@ -272,13 +296,33 @@ class Node:
         assert wait_until(lambda: not self._is_listening()), self._said()
 
     def restart_libvirt(self) -> None:
-        """Kill libvirtd, and start it as systemd would."""
+        """Kill libvirtd, start it as systemd would, and wait for Nova.
+
+        nova-compute disables its service until it is connected again.
+        """
+        connections = self._count_connections()
         self.guest.shell(
             "pkill -9 -x libvirtd; while pgrep -x libvirtd; do sleep 1; done;"
             " rm -f /run/libvirtd.pid; /usr/sbin/libvirtd --daemon;"
             # It has left for the background before it answers.
             " until virsh -q list; do sleep 1; done"
         )
+        assert wait_until(lambda: self._count_connections() > connections)
+        assert wait_until(
+            lambda: (
+                (self.name, 0)
+                in views.rows(
+                    self._cloud,
+                    "SELECT host, disabled FROM nova.services"
+                    " WHERE deleted = 0 AND `binary` = 'nova-compute'",
+                )
+            )
+        )
+
+    def _count_connections(self) -> int:
+        """Count how often nova-compute was connected to libvirt."""
+        # _handle_conn_event of nova/virt/libvirt/driver.py.
+        return self.log.read_text().count("Connection event '1'")
 
     def start_agent(self, states: Collection[str] = ("free",)) -> None:
         """Start nova-gpu-agent, and wait until it has cleaned the devices.
@@ -329,8 +373,10 @@ class Node:
             return self._cloud.services.listens_to_queue("compute", self.name)
         return False
 
-    def _has_ended(self) -> bool:
-        return not self.guest.shell("pgrep -f nova[.]cmd || true")
+    @property
+    def _ended(self) -> pathlib.Path:
+        """A file that is there when nova-compute has ended."""
+        return self.guest.state / "nova-compute.ended"
 
     def _is_known(self) -> bool:
         return (self.name,) in views.rows(
@@ -349,6 +395,11 @@ class Node:
             f"readlink /sys/bus/pci/devices/{address}/driver || true"
         )
         return link.strip().rpartition("/")[2]
+
+    def names(self) -> dict[str, str]:
+        """List the devices that QEMU knows by name: address -> name."""
+        found = facts_lib.addresses(self.guest)
+        return {address: name for name, address in found.items()}
 
     def domains(self) -> dict[str, str]:
         """Read the XML of running domains, by the UUID of the server."""

@@ -2,23 +2,23 @@
 
 """What a user can choose on a cloud of emulated hosts: an image, flavors."""
 
+from collections.abc import Iterable
+
 from cloud import bootstrap
 from cloud import control
 from tests.hardware import parts as parts_lib
+from tests.node import kinds as kinds_lib
 
-_ALIAS = control.ALIASES["10de:11bf"]
 IMAGE = "lspci"
 """An image whose kernel lists the PCI devices that it sees."""
 
-_FLAVORS = {
-    "k2.1": {"pci_passthrough:alias": f"{_ALIAS}:1"},
-    "k2.1.other": {"pci_passthrough:alias": f"{_ALIAS}:1"},
-    "k2.2": {"pci_passthrough:alias": f"{_ALIAS}:2", "gpu:link": "pix"},
-}
 
-
-def make(cloud: control.Cloud, parts: parts_lib.Parts) -> None:
-    """Make the image and the flavors."""
+def make(
+    cloud: control.Cloud,
+    parts: parts_lib.Parts,
+    kinds: Iterable[kinds_lib.Kind],
+) -> None:
+    """Make the image, and the flavors for some kinds of hosts."""
     connection = bootstrap.connect(cloud.state)
     kernel = connection.create_image(
         f"{IMAGE}-kernel",
@@ -38,8 +38,9 @@ def make(cloud: control.Cloud, parts: parts_lib.Parts) -> None:
         # The payload looks at one bus, and a q35 has its devices on others.
         hw_machine_type="pc",
     )
-    for name, specs in _FLAVORS.items():
-        flavor = connection.compute.create_flavor(
-            name=name, ram=64, vcpus=1, disk=0
-        )
-        connection.compute.create_flavor_extra_specs(flavor, specs)
+    for kind in kinds:
+        for name, specs in kind.flavors.items():
+            flavor = connection.compute.create_flavor(
+                name=name, ram=64, vcpus=1, disk=0
+            )
+            connection.compute.create_flavor_extra_specs(flavor, dict(specs))

@@ -8,20 +8,26 @@ from tests.node import offers
 
 IDS = "10de:11bf"
 """The GRID K2, as ``lspci -nn`` prints it."""
+_K2 = f"{IDS} class 0300"
 NEWER = ("--os-compute-api-version", "2.90")
 """A version that has hosts of new servers, and hosts that are forced down."""
 
 
-def create(user, name, flavor="k2.1", wait=True, host=None, project="admin"):
-    """Create a server as a user does, or an administrator on a host."""
-    where = ("--host", host) if host else ()
-    return user.openstack(
-        *("--os-project-name", project),
-        *(*(NEWER if host else ()), "server", "create", *where),
-        *("--flavor", flavor, "--nic", "none"),
-        *("--image", offers.IMAGE, *(("--wait",) if wait else ())),
-        *("-f", "json", name),
+def create(user, name, *options, flavor="k2.1", wait=True, project="admin"):
+    """Create a server as a user does, and give its UUID.
+
+    :param options: of ``openstack server create``, more of them.
+    :param wait: until it has got what it asks for, or cannot. ``--wait``
+        looks every five seconds.
+    """
+    shown = user.openstack(
+        *("--os-project-name", project, *NEWER, "server", "create"),
+        *("--flavor", flavor, "--nic", "none", "--image", offers.IMAGE),
+        *(*options, "-f", "json", name),
     )
+    if wait:
+        user.settle([shown["id"]], patience_seconds=300)
+    return shown["id"]
 
 
 def expect_devices(cloud, node, user, uuid, count):
@@ -54,12 +60,10 @@ def read_console(user, uuid):
     return said
 
 
-def count_working(said):
+def count_working(said, model=_K2):
     """Count the devices that the guest found and did DMA with."""
     places = [
-        place
-        for place, line in enumerate(said)
-        if line == f"device {IDS} class 0300"
+        place for place, line in enumerate(said) if line == f"device {model}"
     ]
     for place in places:
         assert said[place + 1 : place + 3] == ["alive", "DMA right"], said

@@ -26,7 +26,7 @@ def test_a_gpu_is_cleaned_after_each_server_and_used_by_another_project(
     )
     projects = itertools.cycle(("admin", "other"))
     for use, project in zip(range(_USES), projects, strict=False):
-        pair = create(user, f"use-{use}", "k2.2", project=project)["id"]
+        pair = create(user, f"use-{use}", flavor="k2.2", project=project)
         assert sorted(expect_devices(cloud, node, user, pair, 2)) == gpus
         assert nodes.wait_until(
             lambda: (
@@ -48,27 +48,27 @@ def test_a_gpu_is_cleaned_after_each_server_and_used_by_another_project(
 
 
 def test_a_gpu_waits_for_an_agent_that_was_killed(cloud, node, user):
-    uuid = create(user, "before")["id"]
+    uuid = create(user, "before")
     [gpu] = expect_devices(cloud, node, user, uuid, 1)
     node.kill_agent()
     assert user.delete([uuid]) == []
     # Nobody can have it, for as long as no agent runs.
     assert nodes.wait_until(lambda: not nodes.look(cloud, node).placement)
     assert nodes.reserved(cloud) == 1
-    for_both = create(user, "refused", "k2.2", wait=False)["id"]
+    for_both = create(user, "refused", flavor="k2.2", wait=False)
     [server] = user.settle([for_both])
     assert server["status"] == "ERROR"
     assert user.delete([for_both]) == []
     node.start_agent()
     assert not nodes.reserved(cloud)
-    again = create(user, "again", "k2.2")["id"]
+    again = create(user, "again", flavor="k2.2")
     assert gpu in expect_devices(cloud, node, user, again, 2)
 
 
 def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     cloud, node, user
 ):
-    uuid = create(user, "goes on")["id"]
+    uuid = create(user, "goes on")
     [gpu] = expect_devices(cloud, node, user, uuid, 1)
     name = f"{node.name}_{gpu}"
     user.openstack("gpu", "device", "quarantine", name)
@@ -77,7 +77,7 @@ def test_a_quarantined_gpu_stays_with_its_server_and_then_with_nobody(
     ), node.agent_log()
     assert expect_devices(cloud, node, user, uuid, 1) == [gpu]
     assert user.delete([uuid]) == []
-    other = create(user, "other")["id"]
+    other = create(user, "other")
     assert expect_devices(cloud, node, user, other, 1) != [gpu]
     assert nodes.reserved(cloud) == 2
     user.openstack("gpu", "device", "release", name)

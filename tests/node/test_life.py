@@ -11,7 +11,7 @@ from tests.node.servers import read_console
 
 
 def test_two_gpus_of_one_switch_outlive_reboots(cloud, node, user):
-    uuid = create(user, "pair", "k2.2")["id"]
+    uuid = create(user, "pair", flavor="k2.2")
     held = expect_devices(cloud, node, user, uuid, 2)
     assert count_working(read_console(user, uuid)) == 2
 
@@ -41,7 +41,7 @@ def test_two_gpus_of_one_switch_outlive_reboots(cloud, node, user):
 def test_a_resize_holds_both_gpus_until_it_is_confirmed_or_reverted(
     cloud, node, user
 ):
-    uuid = create(user, "grows")["id"]
+    uuid = create(user, "grows")
     [before] = expect_devices(cloud, node, user, uuid, 1)
     [other] = {*node.lspci()} - {before}
     for way, left in (("revert", before), ("confirm", other)):
@@ -69,7 +69,7 @@ def test_a_resize_holds_both_gpus_until_it_is_confirmed_or_reverted(
 
 
 def test_a_shelved_server_frees_its_gpu_and_gets_one_again(cloud, node, user):
-    uuid = create(user, "rests")["id"]
+    uuid = create(user, "rests")
     expect_devices(cloud, node, user, uuid, 1)
     user.openstack("server", "shelve", uuid)
     user.settle([uuid], ["SHELVED_OFFLOADED", "ERROR"], 300)
@@ -85,7 +85,7 @@ def test_a_shelved_server_frees_its_gpu_and_gets_one_again(cloud, node, user):
 
 
 def test_a_live_migration_is_refused_and_changes_nothing(cloud, node, user):
-    uuid = create(user, "stays")["id"]
+    uuid = create(user, "stays")
     held = expect_devices(cloud, node, user, uuid, 1)
     refused = user.try_openstack("server", "migrate", "--live-migration", uuid)
     user.settle([uuid])
@@ -100,7 +100,7 @@ def test_a_live_migration_is_refused_and_changes_nothing(cloud, node, user):
 def test_a_server_that_is_deleted_while_it_is_built_holds_nothing(
     cloud, node, user
 ):
-    uuid = create(user, "briefly", wait=False)["id"]
+    uuid = create(user, "briefly", wait=False)
     assert nodes.wait_until(
         lambda: uuid in nodes.look(cloud, node).nova.values()
     )

@@ -12,7 +12,7 @@ from tests.node.servers import read_console
 def test_a_server_runs_again_with_its_gpu_after_a_loss_of_power(
     cloud, node, user
 ):
-    uuid = create(user, "outlives")["id"]
+    uuid = create(user, "outlives")
     [held] = expect_devices(cloud, node, user, uuid, 1)
     [free] = {*node.lspci()} - {held}
     node.lose_power()

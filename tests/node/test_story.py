@@ -6,6 +6,7 @@ import json
 
 from tests.cloud import operators
 from tests.node import nodes
+from tests.node import offers
 from tests.node.servers import IDS
 from tests.node.servers import count_working
 from tests.node.servers import create
@@ -27,14 +28,20 @@ def test_the_devices_of_the_host_are_in_placement(cloud, node, user):
 
 
 def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
-    first = create(user, "one")["id"]
+    first = user.openstack(
+        *("server", "create", "--flavor", "k2.1", "--image", offers.IMAGE),
+        *("--nic", "none", "--wait", "-f", "json", "one"),
+    )["id"]
     [given] = expect_devices(cloud, node, user, first, 1)
     assert count_working(read_console(user, first)) == 1
-    second = create(user, "two")["id"]
+    [free] = {*node.lspci()} - {given}
+    # The agent keeps the one that is free from every other driver.
+    assert node.driver(free) == "vfio-pci"
+    second = create(user, "two")
     [other] = expect_devices(cloud, node, user, second, 1)
-    assert {given, other} == set(node.lspci())
+    assert other == free
 
-    third = create(user, "three", wait=False)["id"]
+    third = create(user, "three", wait=False)
     [server] = user.settle([third])
     assert server["status"] == "ERROR"
     assert "No valid host" in user.fault(third)
@@ -50,13 +57,13 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     assert user.delete([first, third]) == []
     # What a server had is offered again when it is clean.
     assert nodes.wait_until(lambda: nodes.reserved(cloud) == 1)
-    fourth = create(user, "four")["id"]
+    fourth = create(user, "four")
     assert expect_devices(cloud, node, user, fourth, 1) == [given]
     assert count_working(read_console(user, fourth)) == 1
 
 
 def test_what_operators_see_is_what_the_host_has(cloud, node, user):
-    uuid = create(user, "seen")["id"]
+    uuid = create(user, "seen")
     [given] = expect_devices(cloud, node, user, uuid, 1)
     nova_conf = cloud.files.path("nova/nova.conf")
     aliases = ("--nova-conf", str(nova_conf), "-f", "json")

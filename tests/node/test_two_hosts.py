@@ -2,8 +2,6 @@
 
 """Servers that go from one host to another with their GPUs."""
 
-import pytest
-
 from tests.node import nodes
 from tests.node.servers import NEWER
 from tests.node.servers import count_working
@@ -12,20 +10,10 @@ from tests.node.servers import expect_devices
 from tests.node.servers import read_console
 
 
-@pytest.fixture
-def placed(user, node):
-    """Create a server on the first host, and give its UUID."""
-
-    def boot(name):
-        return create(user, name, host=node.name)
-
-    return boot
-
-
 def test_a_cold_migration_is_reverted_and_confirmed(
-    cloud, node, other_node, user, placed
+    cloud, node, other_node, user
 ):
-    uuid = placed("moves")["id"]
+    uuid = create(user, "moves", "--host", node.name)
     [before] = expect_devices(cloud, node, user, uuid, 1)
     for way, at in (("revert", node), ("confirm", other_node)):
         user.openstack("server", "migrate", uuid)
@@ -61,9 +49,9 @@ def test_a_cold_migration_is_reverted_and_confirmed(
 
 
 def test_a_server_is_evacuated_and_what_it_had_is_cleaned(
-    cloud, node, other_node, user, placed
+    cloud, node, other_node, user
 ):
-    uuid = placed("leaves")["id"]
+    uuid = create(user, "leaves", "--host", node.name)
     [left] = expect_devices(cloud, node, user, uuid, 1)
     service = (*NEWER, "compute", "service", "set")
     of_node = (node.name, "nova-compute")
