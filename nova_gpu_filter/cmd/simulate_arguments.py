@@ -142,12 +142,7 @@ def read_scenario(
     if args.scenario:
         # Read as a whole, so that arguments can take the place of parts.
         found = scenarios.read_file(args.scenario)
-        if not isinstance(found, dict):
-            raise errors.BadScenario(
-                source=args.scenario,
-                problem="must be a mapping of names to values",
-            )
-        data = found
+        data = dict(sections.check_mapping(found, args.scenario))
     source = args.scenario or args.inventory or "Placement"
     hosts = None
     if args.placement:
