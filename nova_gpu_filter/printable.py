@@ -58,7 +58,7 @@ def list_few(names: Sequence[str], separator: str = ", ") -> str:
 def escape_fields(instance: Any) -> None:
     """Escape every text of a dataclass, also of a frozen one.
 
-    For ``__post_init__``: whatever it is made of, it holds texts of one line.
+    For ``__post_init__``, as :class:`OneLineTexts` has it.
     """
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
@@ -71,6 +71,15 @@ def escape_fields(instance: Any) -> None:
         else:
             continue
         object.__setattr__(instance, field.name, clean)
+
+
+class OneLineTexts:
+    """Base of dataclasses that hold texts from outside: each on one line."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        escape_fields(self)
 
 
 class Stream:

@@ -20,6 +20,7 @@ from nova_gpu_filter.agent import domains as domains_lib
 from nova_gpu_filter.agent import error_counters
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
+from nova_gpu_filter.agent import observing
 from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import recycling
 from nova_gpu_filter.agent import reservations
@@ -65,8 +66,6 @@ class Keeper:
         """
         self._ledger = ledger
         self._placement = placement
-        self._domains = domains
-        self._bus = bus
         self._settings = settings
         self._submit = submit
         self._clock = clock
@@ -84,9 +83,9 @@ class Keeper:
         self._recycler = recycling.Recycler(
             placement, domains, cleaner, self._reservations, self._transitions
         )
-        self._providers: Mapping[str, providers_lib.Provider] = {}
-        self._all: Mapping[str, providers_lib.Provider] = {}
-        """Those that are not looked after as well."""
+        self._observer = observing.Observer(
+            placement, domains, bus, settings.all_devices
+        )
         self.blind: str | None = "nothing has been read yet"
         """Why the last pass could not be made; None: it was made."""
 
@@ -106,22 +105,18 @@ class Keeper:
             try:
                 # The ledger says it, whether Placement answers or not.
                 self._quarantine_suspects()
-                self._providers = self._read_providers()
-                holders = self._domains.read_holders()
-                dead = self._bus.find_dead(
-                    set(self._providers) - self._cleaning
-                )
+                self._observer.read(self._ledger.records(), self._cleaning)
             except exception.GpuFilterError as error:
                 self._set_blind(str(error))
                 return False
             done = []
             problem = None
-            for provider in self._providers.values():
+            for provider in self._observer.providers.values():
                 try:
-                    done.append(self._follow(provider, holders, dead))
+                    done.append(self._follow(provider))
                 except errors.LedgerUnusable as error:
                     problem = str(error)
-                    self._reserve_unwritten(provider, holders)
+                    self._reserve_unwritten(provider)
             if problem is not None:
                 self._set_blind(problem)
                 return False
@@ -139,7 +134,7 @@ class Keeper:
                 self._ledger.clear_suspect(address)
             waiting = [
                 provider
-                for provider in self._providers.values()
+                for provider in self._observer.providers.values()
                 if self._state(provider.address) is State.RELEASED
                 and provider.address not in self._cleaning
             ]
@@ -153,14 +148,12 @@ class Keeper:
             LOG.warning("Nothing is changed: %s", why)
         self.blind = why
 
-    def _reserve_unwritten(
-        self, provider: providers_lib.Provider, holders: Mapping[str, str]
-    ) -> None:
+    def _reserve_unwritten(self, provider: providers_lib.Provider) -> None:
         """Have nobody get a device of which a change cannot be written down.
 
         It is offered again when that can be written, and it was cleaned.
         """
-        is_held = provider.address in holders or bool(provider.consumers)
+        is_held = self._observer.is_held(provider)
         if provider.inventory.is_reserved or (
             is_held and not self._settings.reserve_in_use
         ):
@@ -172,32 +165,19 @@ class Keeper:
         else:
             self._unwritten.add(provider.address)
 
-    def _read_providers(self) -> dict[str, providers_lib.Provider]:
-        known = self._ledger.records()
-        self._all = self._placement.read()
-        return {
-            address: provider
-            for address, provider in self._all.items()
-            # What was looked after once still is: its state is not forgotten
-            # with a change of device_spec.
-            if provider.is_one_time_use
-            or self._settings.all_devices
-            or address in known
-        }
-
     def _state(self, address: str) -> State | None:
         record = self._ledger.get(address)
         return None if record is None else record.state
 
-    def _follow(
-        self,
-        provider: providers_lib.Provider,
-        holders: Mapping[str, str],
-        dead: frozenset[str],
-    ) -> bool:
+    def _follow(self, provider: providers_lib.Provider) -> bool:
         """Bring ledger and Placement up to what is seen of one device."""
         address = provider.address
-        observation = self._observe(provider, holders, dead)
+        observation = self._observer.observe(
+            provider,
+            # What is reserved was used: by Nova, or since it was.
+            provider.is_one_time_use or address in self._unwritten,
+            self._reservations.find_doubt(provider),
+        )
         record = self._ledger.get(address)
         is_held = (
             observation.guest is not None or observation.consumer is not None
@@ -246,39 +226,6 @@ class Keeper:
         self._unwritten.discard(address)
         return self._reservations.write(provider, record)
 
-    def _observe(
-        self,
-        provider: providers_lib.Provider,
-        holders: Mapping[str, str],
-        dead: frozenset[str],
-    ) -> states.Observation:
-        address = provider.address
-        is_shared = self._is_shared(provider)
-        is_marked = provider.inventory.has(
-            Mark.QUARANTINED
-        ) and not provider.inventory.has(Mark.RELEASE_ASKED)
-        return states.Observation(
-            guest=None if is_shared else holders.get(address),
-            consumer=(
-                provider.consumers[0]
-                if provider.consumers and not is_shared
-                else None
-            ),
-            is_reserved=provider.inventory.is_reserved,
-            is_marked=is_marked,
-            is_present=address not in dead,
-            # What is reserved was used: by Nova, or since it was.
-            is_one_time_use=provider.is_one_time_use
-            or address in self._unwritten,
-            doubt=self._reservations.find_doubt(provider),
-        )
-
-    def _is_shared(self, provider: providers_lib.Provider) -> bool:
-        """Whether VFs of the device are given away, and not the device."""
-        return provider.inventory.total != 1 or self._bus.has_vfs(
-            provider.address
-        )
-
     def _watch_errors(self, record: states.Record) -> states.Record:
         """Quarantine a device whose link makes errors now."""
         if record.state is State.QUARANTINED:
@@ -314,7 +261,9 @@ class Keeper:
     def _clean(self, provider: providers_lib.Provider) -> None:
         """Clean a device, and give it back."""
         try:
-            self._recycler.recycle(provider, self._is_shared(provider))
+            self._recycler.recycle(
+                provider, self._observer.is_shared(provider)
+            )
         except exception.GpuFilterError as error:
             # It stays reserved, and is tried again with the next pass.
             LOG.warning("Device %s: %s", provider.address, error)
@@ -340,7 +289,7 @@ class Keeper:
             return None
         return {
             address: provider.consumers
-            for address, provider in self._all.items()
+            for address, provider in self._observer.all_providers.items()
         }
 
     def set_root_traits(
@@ -393,7 +342,7 @@ class Keeper:
             record = self.find(device)
             if record.state is not State.QUARANTINED:
                 return record
-            provider = self._providers.get(record.address)
+            provider = self._observer.providers.get(record.address)
             if provider is None:
                 raise errors.NotNow(
                     device=record.address,

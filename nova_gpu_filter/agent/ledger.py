@@ -183,11 +183,6 @@ class Ledger:
                 (record.address, record.address, KEPT),
             )
 
-    def forget(self, address: str) -> None:
-        """Remove a device that is looked after no more."""
-        with self._lock, self._transaction() as db:
-            db.execute("DELETE FROM devices WHERE address = ?", (address,))
-
     def history(self, address: str) -> tuple[states.Record, ...]:
         """Read the changes of a device, the last one first.
 

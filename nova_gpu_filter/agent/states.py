@@ -111,7 +111,7 @@ class ImpossibleTransition(exception.GpuFilterError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
+class Record(printable.OneLineTexts):
     """What is known of a device."""
 
     address: str
@@ -128,9 +128,6 @@ class Record:
     """UUID of the server, or of the migration, that has or had it."""
     baseline: str = ""
     """How its links and memory were when it was last clean, see ``bus``."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
 
 def move(

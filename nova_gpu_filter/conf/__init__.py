@@ -5,18 +5,8 @@
 from nova_gpu_filter.conf import gpu_filter
 from nova_gpu_filter.conf import mix
 
-
-def register_opts(conf):
-    """Register all our options with ``conf`` (an oslo ConfigOpts)."""
-    gpu_filter.register_opts(conf)
-
-
-def list_opts():
-    """List our options for oslo-config-generator and the documentation.
-
-    :returns: [(group, [option, ...]), ...]
-    """
-    return gpu_filter.list_opts()
-
-
+# Of nova-scheduler and nova-api; the agent and the Placement extension have
+# theirs from their own modules.
+register_opts = gpu_filter.register_opts
+list_opts = gpu_filter.list_opts
 request_mix = mix.read

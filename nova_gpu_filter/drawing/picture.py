@@ -24,7 +24,7 @@ class State(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Box:
+class Box(printable.OneLineTexts):
     """A device."""
 
     key: str
@@ -43,9 +43,6 @@ class Box:
     is_free: bool | None = None
     """None where it is not known."""
     tooltip: str = ""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ others the last answer is kept.
 
 from collections.abc import Mapping
 import dataclasses
-from urllib import parse
+import functools
 
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import identity as identity_
+from nova_gpu_filter.fleet import provider_trees
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class UsageReader:
             self._name_by_project,
             key=lambda project: (self._asked_in.get(project, 0), project),
         )[: self._at_once]
-        for project, used in api.ask_all(self._ask, next_ones):
+        ask = functools.partial(provider_trees.read_usages, self._placement)
+        for project, used in api.ask_all(ask, next_ones):
             self._used_by_project[project] = used
             self._asked_in[project] = self._turn
         return tuple(
@@ -78,8 +80,3 @@ class UsageReader:
             for project, used in sorted(self._used_by_project.items())
             for name, number in sorted(used.items())
         )
-
-    def _ask(self, project: str) -> Mapping[str, int]:
-        query = parse.urlencode({"project_id": project})
-        used: Mapping[str, int] = self._placement(f"/usages?{query}")["usages"]
-        return used

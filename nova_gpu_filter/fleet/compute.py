@@ -227,7 +227,6 @@ def read_migrations(
             kind=data["migration_type"],
             status=data["status"],
             source=data["source_node"],
-            target=data["dest_node"],
         )
 
 

@@ -70,7 +70,7 @@ def assign(
         if host.name in by_host:
             found[host.uuid] = by_host[host.name]
             continue
-        label = _label(host.name)
+        label = cut_domain(host.name)
         near = by_label.get(label)
         if near is not None and host_by_label.get(label) is host:
             found[host.uuid] = near
@@ -95,7 +95,10 @@ def _asker(get: api.Get) -> Callable[[str], str | None]:
     return ask
 
 
-def _label(name: str) -> str:
+def cut_domain(name: str) -> str:
+    """Return the first label of a name, in lower case: two services may know
+    a host with and without its domain.
+    """
     return name.partition(".")[0].lower()
 
 
@@ -104,7 +107,7 @@ def _unique_by_label(items: Iterable[Any], name: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     shared = set()
     for item in items:
-        label = _label(name(item))
+        label = cut_domain(name(item))
         if found.setdefault(label, item) is not item:
             shared.add(label)
     return {label: found[label] for label in found.keys() - shared}

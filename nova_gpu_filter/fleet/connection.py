@@ -114,14 +114,5 @@ class _Adapter:
         self._adapters = adapters
         self._attribute = attribute
 
-    def get(self, path: str, **kwargs: Any) -> Any:
-        return getattr(self._adapters, self._attribute).get(path, **kwargs)
-
-    def put(self, path: str, **kwargs: Any) -> Any:
-        return getattr(self._adapters, self._attribute).put(path, **kwargs)
-
-    def post(self, path: str, **kwargs: Any) -> Any:
-        return getattr(self._adapters, self._attribute).post(path, **kwargs)
-
-    def delete(self, path: str, **kwargs: Any) -> Any:
-        return getattr(self._adapters, self._attribute).delete(path, **kwargs)
+    def __getattr__(self, method: str) -> Any:
+        return getattr(getattr(self._adapters, self._attribute), method)

@@ -102,7 +102,7 @@ class Ambiguous(FleetError):
         )
 
 
-def find_hint(name: str, known: Iterable[str], what: str = "known") -> str:
+def find_hint(name: str, known: Iterable[str]) -> str:
     """Suggest what may have been meant by a name that is not there.
 
     :param known: all names that are.
@@ -122,7 +122,7 @@ def find_hint(name: str, known: Iterable[str], what: str = "known") -> str:
     if not others:
         return ""
     more = ", ..." if len(others) > _LISTED else ""
-    return f"; {what}: {', '.join(others[:_LISTED])}{more}"
+    return f"; known: {', '.join(others[:_LISTED])}{more}"
 
 
 class BadAlias(FleetError):

@@ -66,7 +66,7 @@ def explain_host(
             openings,
             [
                 *other_flavors.list_cures(opened, wanted),
-                *giving_back.list_cures(opened, wanted, ways),
+                *giving_back.list_cures(ways),
             ],
         ),
     )

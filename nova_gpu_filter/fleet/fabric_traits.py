@@ -18,6 +18,8 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
+from nova_gpu_filter.severity import Severity
 
 VERSION_PREFIX: Final = "CUSTOM_NVIDIA_FM_"
 """What follows is Fabric Manager's version: ``580_95_05``."""
@@ -48,11 +50,10 @@ def find_problem(host: model.Host) -> bool | None:
 
 def find_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Find images whose driver is of another version than Fabric Manager.
 
     :param hosts: those with devices.
-    :returns: (severity, key, text).
     """
     versions = {
         host.name: sorted(
@@ -73,22 +74,22 @@ def find_problems(
         text += f" {'has' if able == 1 else 'have'} {trait}"
         key = f"trait:{trait}"
         if not able:
-            yield (
-                "error",
+            yield FlavorProblem(
+                Severity.ERROR,
                 key,
                 f"{text}, so that no guest can start; Fabric Manager on them:"
                 f" {shown}",
             )
         elif able < sum(map(bool, versions.values())):
-            yield (
-                "note",
+            yield FlavorProblem(
+                Severity.NOTE,
                 key,
                 f"{text}, and guests start on these only; Fabric Manager on"
                 f" all: {shown}",
             )
     if image and there and not wanted:
-        yield (
-            "note",
+        yield FlavorProblem(
+            Severity.NOTE,
             f"trait:{there[0]}",
             f"Fabric Manager on hosts with devices: {', '.join(there)}; a"
             " guest there has NVLinks only with a driver of the same version,"

@@ -308,7 +308,6 @@ _FIELDS: Final[Mapping[str, Mapping[str, Mapping[str, _Form]]]] = {
                         "migration_type": _text,
                         "status": _text,
                         "source_node": _or_none(_text),
-                        "dest_node": _or_none(_text),
                     }
                 )
             )

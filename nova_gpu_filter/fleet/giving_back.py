@@ -110,8 +110,6 @@ def name_blockers(
 
 
 def list_cures(
-    host: model.Host,
-    wanted: demand.Demand,
     ways: Sequence[Sequence[holdings_.Holding]],
 ) -> Iterator[verdict.Cure]:
     """Say what the cheapest way is, and each that needs nobody to leave."""

@@ -8,6 +8,8 @@ import dataclasses
 from typing import Final
 
 from nova_gpu_filter import sizes
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
+from nova_gpu_filter.severity import Severity
 
 DEFAULT_BITS: Final = 40
 """Width that QEMU gives a guest unless told (TCG_PHYS_ADDR_BITS in
@@ -54,13 +56,12 @@ def find_problems(
     ram_bytes: int,
     specs: Mapping[str, str],
     image: Mapping[str, str] | None,
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Find what is wrong.
 
     :param bar_bytes: of all devices of the guest.
     :param specs: extra specs of the flavor.
     :param image: properties of the image; None if it is not known.
-    :returns: (severity, key, text).
     """
     if bar_bytes < _LARGE:
         return
@@ -77,16 +78,16 @@ def find_problems(
         f" {sizes.text(ram_bytes)} of memory, which needs {needed} bits"
     )
     if mode == "passthrough" and not bits:
-        yield (
-            "note",
+        yield FlavorProblem(
+            Severity.NOTE,
             "hw:maxphysaddr_mode",
             f"{takes}; with passthrough guests have those of the host's CPU",
         )
     else:
         there = int(bits) if bits and bits.isdigit() else DEFAULT_BITS
         if there < needed:
-            yield (
-                "error" if mode else "warning",
+            yield FlavorProblem(
+                Severity.ERROR if mode else Severity.WARNING,
                 "hw:maxphysaddr_bits" if bits else "hw:maxphysaddr_mode",
                 f"{takes}; guests have {there}"
                 + ("" if bits else " as a rule")
@@ -94,8 +95,8 @@ def find_problems(
                 f" hw:maxphysaddr_bits={needed}",
             )
     if image is None:
-        yield (
-            "note",
+        yield FlavorProblem(
+            Severity.NOTE,
             "hw_firmware_type",
             "give the image with --image to check its firmware and machine"
             " type: large BARs need uefi and q35",
@@ -107,8 +108,8 @@ def find_problems(
     ):
         value = image.get(key)
         if value is None or wanted not in value:
-            yield (
-                "warning",
+            yield FlavorProblem(
+                Severity.WARNING,
                 key,
                 f"{value or 'not set'}: set {wanted} on the image; {why}",
             )

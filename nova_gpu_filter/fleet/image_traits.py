@@ -17,6 +17,8 @@ from typing import Final
 import os_traits
 
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
+from nova_gpu_filter.severity import Severity
 
 OPTION: Final = "[scheduler]image_metadata_prefilter"
 _PREFIXES: Final[Mapping[str, str]] = {
@@ -52,12 +54,10 @@ def require(image: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Find what hosts with devices cannot give a guest of an image.
 
     Hosts whose driver says nothing of such traits are left out.
-
-    :returns: (severity, key, text).
     """
     for key, trait in _find_traits(image):
         prefix = f"{_PREFIXES[key]}_"
@@ -72,11 +72,15 @@ def find_problems(
         what = f"{image[key]}: {len(able) or 'none'} of {len(known)} hosts"
         what += f" with devices {'has' if len(able) == 1 else 'have'} {trait}"
         if able:
-            yield (
-                "note",
+            yield FlavorProblem(
+                Severity.NOTE,
                 key,
                 f"{what}; with {OPTION} only these are asked, without it"
                 " guests may fail to start on others",
             )
         else:
-            yield "error", key, f"{what}, so that no guest can start there"
+            yield FlavorProblem(
+                Severity.ERROR,
+                key,
+                f"{what}, so that no guest can start there",
+            )

@@ -23,22 +23,13 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import resource_claims
 from nova_gpu_filter.fleet import several_vgpus
 from nova_gpu_filter.fleet import video_memory
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.severity import Severity
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import mask_of
-
-
-@dataclasses.dataclass(frozen=True)
-class FlavorProblem:
-    """What is wrong with one extra spec or property."""
-
-    severity: Severity
-    key: str
-    """The extra spec or image property that it is about."""
-    text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +72,9 @@ def check(question: Question) -> list[FlavorProblem]:
     else:
         found += _check_claims(question.hosts, wanted, question.flavor)
         found += _check_image(question, bool(wanted.devices))
-        found += _check_several_vgpus(question)
+        found += several_vgpus.find_problems(
+            question.flavor.extra_specs, _list_mediated_classes(question)
+        )
         if wanted.devices:
             found += _check_with_devices(question, wanted)
     order = list(Severity)
@@ -91,23 +84,11 @@ def check(question: Question) -> list[FlavorProblem]:
 def _check_image(
     question: Question, has_devices: bool
 ) -> Iterator[FlavorProblem]:
-    finders = [image_traits.find_problems]
+    image = question.image or {}
+    yield from image_traits.find_problems(image, question.hosts)
     if has_devices:
-        finders.append(fabric_traits.find_problems)
-    for find in finders:
-        for severity, key, text in find(question.image or {}, question.hosts):
-            yield FlavorProblem(Severity(severity), key, text)
-    for severity, key, text in video_memory.find_problems(
-        question.flavor.extra_specs, question.image or {}
-    ):
-        yield FlavorProblem(Severity(severity), key, text)
-
-
-def _check_several_vgpus(question: Question) -> Iterator[FlavorProblem]:
-    for severity, key, text in several_vgpus.find_problems(
-        question.flavor.extra_specs, _list_mediated_classes(question)
-    ):
-        yield FlavorProblem(Severity(severity), key, text)
+        yield from fabric_traits.find_problems(image, question.hosts)
+    yield from video_memory.find_problems(question.flavor.extra_specs, image)
 
 
 def _list_mediated_classes(question: Question) -> set[str]:
@@ -125,8 +106,7 @@ def _check_without_devices(question: Question) -> Iterator[FlavorProblem]:
             policy.LINK_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    for severity, key, text in several_vgpus.spread_problems(specs, classes):
-        yield FlavorProblem(Severity(severity), key, text)
+    yield from several_vgpus.spread_problems(specs, classes)
     is_mediated = any(several_vgpus.list_groups(specs, classes))
     if (
         specs.keys().isdisjoint((policy.LINK_KEY, policy.SPREAD_KEY))
@@ -149,10 +129,9 @@ def _check_with_devices(
     yield from _check_numa(question, wanted)
     yield from _check_consumer_cards(question, wanted)
     yield from _check_guest_memory(question, wanted)
-    for severity, key, text in memory_encryption.find_problems(
+    yield from memory_encryption.find_problems(
         question.flavor.extra_specs, question.image
-    ):
-        yield FlavorProblem(Severity(severity), key, text)
+    )
 
 
 def _check_claims(
@@ -298,8 +277,7 @@ def _check_consumer_cards(
         {
             name
             for device in _list_devices(question, wanted)
-            for name in _list_names(question, device)
-            if _CONSUMER.search(name)
+            if _CONSUMER.search(name := _name(question, device))
         }
     )
     specs, image = question.flavor.extra_specs, question.image or {}
@@ -318,12 +296,11 @@ def _check_consumer_cards(
         )
 
 
-def _list_names(question: Question, device: model.Device) -> Iterator[str]:
+def _name(question: Question, device: model.Device) -> str:
     product = question.products.get(device.uuid)
     if product is not None and product.name is not None:
-        yield product.name
-    else:
-        yield device.model
+        return product.name
+    return device.model
 
 
 def _list_devices(
@@ -357,8 +334,9 @@ def _check_guest_memory(
             return
         largest.append((max(sizes), asked.count))
     total = sum(size * count for size, count in largest)
-    image = question.image
-    for severity, key, text in guest_memory.find_problems(
-        total, question.flavor.ram_mb << 20, question.flavor.extra_specs, image
-    ):
-        yield FlavorProblem(Severity(severity), key, text)
+    yield from guest_memory.find_problems(
+        total,
+        question.flavor.ram_mb << 20,
+        question.flavor.extra_specs,
+        question.image,
+    )

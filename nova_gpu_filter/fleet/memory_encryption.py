@@ -14,6 +14,9 @@ import dataclasses
 
 from oslo_utils import strutils
 
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
+from nova_gpu_filter.severity import Severity
+
 _KEY = "hw:mem_encryption"
 _IMAGE_KEY = "hw_mem_encryption"
 _DEFAULT_MODEL = "amd-sev"
@@ -24,7 +27,7 @@ class Model:
     """A value of ``hw:mem_encryption_model``."""
 
     name: str
-    severity: str
+    severity: Severity
     text: str
     source: str
 
@@ -40,17 +43,19 @@ _NEEDS_MODE = (
 _MODELS = {
     model.name: model
     for model in (
-        Model("amd-sev", "error", _SEV, "nova admin/sev, Limitations"),
-        Model("amd-sev-es", "error", _SEV, "nova admin/sev, Limitations"),
+        Model("amd-sev", Severity.ERROR, _SEV, "nova admin/sev, Limitations"),
+        Model(
+            "amd-sev-es", Severity.ERROR, _SEV, "nova admin/sev, Limitations"
+        ),
         Model(
             "amd-sev-snp",
-            "error",
+            Severity.ERROR,
             _SEV + _NEEDS_MODE,
             "nova admin/sev, Limitations",
         ),
         Model(
             "intel-tdx",
-            "warning",
+            Severity.WARNING,
             "Nova does not say that it supports devices in guests with TDX"
             + _NEEDS_MODE,
             "nova-specs 2026.2/approved/intel-tdx-libvirt-support",
@@ -61,12 +66,11 @@ _MODELS = {
 
 def find_problems(
     specs: Mapping[str, str], image: Mapping[str, str] | None
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Find what is wrong with a flavor that asks for devices.
 
     :param specs: extra specs of the flavor.
     :param image: properties of the image; None if it is not known.
-    :returns: (severity, key, text).
     """
     properties = image or {}
     key = find_request(specs, properties)
@@ -79,13 +83,13 @@ def find_problems(
     )
     model = _MODELS.get(name)
     if model is None:
-        yield (
-            "error",
+        yield FlavorProblem(
+            Severity.ERROR,
             f"{_KEY}_model",
             f"'{name}' is none of {', '.join(_MODELS)}: Nova refuses it",
         )
     else:
-        yield (
+        yield FlavorProblem(
             model.severity,
             key,
             f"{model.text}: take {key} or the alias out ({name})",

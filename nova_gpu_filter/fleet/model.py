@@ -7,24 +7,19 @@ from collections.abc import Mapping
 import dataclasses
 import enum
 import functools
-import re
 from typing import Final
 
+from nova_gpu_filter.fleet import device_names
 from nova_gpu_filter.topology import codec
 
-MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
-"""Trait by which ``nova-gpu-host config`` names the product."""
 DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 """Trait of a compute node whose nova-compute is disabled."""
 
 CELL_IS_DOWN: Final = "UNKNOWN"
 """Status of what is in a cell whose database Nova cannot reach."""
 
-_CUSTOM: Final = "CUSTOM_"
 _VGPU: Final = "VGPU"
 _CYBORG: Final = "OWNER_CYBORG"
-# nova/compute/pci_placement_translator.py makes it of the ids.
-_PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
 
 
 class State(enum.Enum):
@@ -173,13 +168,13 @@ class Device:
         Of class VGPU, which says no more, the traits that operators have given
         tell the type.
         """
-        name = _model(self.resource_class, self.traits)
+        name = device_names.name_model(self.resource_class, self.traits)
         if not self.is_mediated or name != _VGPU:
             return name
         custom = ", ".join(
-            trait.removeprefix(_CUSTOM)
+            trait.removeprefix(device_names.CUSTOM)
             for trait in self.other_traits
-            if trait.startswith(_CUSTOM)
+            if trait.startswith(device_names.CUSTOM)
         )
         return f"{name} {custom}" if custom else name
 
@@ -215,25 +210,7 @@ class Device:
 
         :raises LinkTextError: a trait with one of our prefixes cannot be read.
         """
-        return _links(self.name, self.traits)
-
-
-@functools.lru_cache(maxsize=8192)
-def _model(resource_class: str | None, traits: frozenset[str]) -> str:
-    for trait in sorted(traits):
-        if trait.startswith(MODEL_TRAIT_PREFIX):
-            return trait.removeprefix(MODEL_TRAIT_PREFIX).replace("_", " ")
-    if resource_class is None:
-        return ""
-    ids = _PCI_CLASS.fullmatch(resource_class)
-    if ids:
-        return f"{ids[1]}:{ids[2]}".lower()
-    return resource_class.removeprefix(_CUSTOM)
-
-
-@functools.lru_cache(maxsize=8192)
-def _links(name: str, traits: frozenset[str]) -> str:
-    return codec.format_text(codec.parse_traits(name, traits))
+        return device_names.format_links(self.name, self.traits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -380,7 +357,6 @@ class Migration:
     until the source has removed what it has of the server."""
     source: str | None
     """Hypervisor hostname."""
-    target: str | None
 
     @property
     def waits(self) -> bool:

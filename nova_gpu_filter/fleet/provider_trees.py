@@ -83,7 +83,7 @@ def read_hosts(
     providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
     devices = dict(_devices(providers, with_mediated))
     roots = {place.root for place in devices.values()}
-    summaries = _summaries(get, providers, devices, roots, name is not None)
+    summaries = _summaries(get, devices, roots, name is not None)
     hosts = tuple(_hosts(providers, devices, summaries))
     if not hosts and name is not None:
         raise errors.Unknown(
@@ -131,7 +131,6 @@ def _devices(
 
 def _summaries(
     get: api.Get,
-    providers: Mapping[str, Any],
     devices: Mapping[str, _Place],
     roots: set[str],
     one_host: bool,

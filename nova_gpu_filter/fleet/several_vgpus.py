@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules import resource_groups
+from nova_gpu_filter.severity import Severity
 from nova_gpu_filter.topology import policy
 
 _POLICY = "group_policy"
@@ -35,8 +37,8 @@ def list_groups(
 
 def find_problems(
     specs: Mapping[str, str], classes: Iterable[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield what is to be told: (severity, extra spec, text).
+) -> Iterator[FlavorProblem]:
+    """Yield what is to be told.
 
     :param classes: resource classes of mediated devices, beside VGPU.
     """
@@ -44,16 +46,16 @@ def find_problems(
     for key in groups:
         name = key.partition(":")[2]
         if int(specs[key]) > 1:
-            yield (
-                "warning",
+            yield FlavorProblem(
+                Severity.WARNING,
                 key,
                 f"asks for {specs[key]} of one GPU, which not every driver"
                 f" gives a server: ask for each in a group of its own, such as"
                 f" resources1:{name}=1, with {_POLICY}={_ISOLATE}",
             )
     if len(groups) > 1 and specs.get(_POLICY) != _ISOLATE:
-        yield (
-            "warning",
+        yield FlavorProblem(
+            Severity.WARNING,
             _POLICY,
             f"{' and '.join(groups)} may be given of one GPU, which not every"
             f" driver does: set {_POLICY}={_ISOLATE}",
@@ -62,7 +64,7 @@ def find_problems(
 
 def spread_problems(
     specs: Mapping[str, str], classes: Iterable[str]
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Yield why ``gpu:spread`` of a flavor without an alias has no effect.
 
     :param classes: resource classes of mediated devices, beside VGPU.
@@ -75,16 +77,16 @@ def spread_problems(
         if not key.startswith("resources:")
     ]
     if len(groups) < 2:
-        yield (
-            "warning",
+        yield FlavorProblem(
+            Severity.WARNING,
             policy.SPREAD_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}, or several"
             " request groups for vGPUs, such as"
             f" resources1:{resource_groups.VGPU}=1",
         )
     elif specs.get(_POLICY) == _ISOLATE:
-        yield (
-            "warning",
+        yield FlavorProblem(
+            Severity.WARNING,
             policy.SPREAD_KEY,
             f"has no effect with {_POLICY}={_ISOLATE}, by which each of"
             f" {' and '.join(groups)} comes from another GPU",

@@ -8,7 +8,6 @@ import dataclasses
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import fragmentation as fragmentation_
-from nova_gpu_filter.topology.links import Requirement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +40,6 @@ class ModelSummary:
         """Providers that are kept from servers until a person releases them,
         those that a server still has included."""
         return sum(device.is_quarantined for device in self.linked.devices)
-
-    @property
-    def largest_by_link(self) -> dict[Requirement, int]:
-        """See :meth:`linked_devices.LinkedDevices.largest_by_link`."""
-        return self.linked.largest_by_link()
-
-    @property
-    def partitions(self) -> dict[int, tuple[int, int]]:
-        """See :meth:`linked_devices.LinkedDevices.partitions`."""
-        return self.linked.partitions()
 
 
 def count(devices: Iterable[model.Device]) -> Counts:

@@ -12,40 +12,42 @@ from collections.abc import Mapping
 from typing import Any
 from typing import Final
 
+from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
+from nova_gpu_filter.severity import Severity
+
 _IMAGE_KEY: Final = "hw_video_ram"
 _LIMIT_KEY: Final = "hw_video:ram_max_mb"
 
 
 def find_problems(
     specs: Mapping[str, str], image: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[FlavorProblem]:
     """Find whether more video memory is asked for than is allowed.
 
     :param specs: extra specs of the flavor.
     :param image: properties of the image.
-    :returns: (severity, key, text).
     """
     if _IMAGE_KEY not in image:
         return
     asked = _read(image[_IMAGE_KEY])
     if asked is None:
-        yield (
-            "error",
+        yield FlavorProblem(
+            Severity.ERROR,
             _IMAGE_KEY,
             f"'{image[_IMAGE_KEY]}' is no number of MiB: Nova refuses it",
         )
         return
     limit = _read(specs.get(_LIMIT_KEY, "0"))
     if limit is None:
-        yield (
-            "error",
+        yield FlavorProblem(
+            Severity.ERROR,
             _LIMIT_KEY,
             f"'{specs[_LIMIT_KEY]}' is no number of MiB: guests of images with"
             f" {_IMAGE_KEY} fail to start",
         )
     elif asked > limit:
-        yield (
-            "error",
+        yield FlavorProblem(
+            Severity.ERROR,
             _IMAGE_KEY,
             f"{asked} MiB, and the flavor allows {limit}: guests with a"
             f" console fail to start; set {_LIMIT_KEY}={asked} in the flavor",

@@ -71,7 +71,7 @@ class Bar:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PcieLink:
+class PcieLink(printable.OneLineTexts):
     """The PCIe link above a device, as the kernel words it."""
 
     speed: str | None
@@ -80,12 +80,9 @@ class PcieLink:
     max_speed: str | None
     max_width: int | None
 
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MdevType:
+class MdevType(printable.OneLineTexts):
     """A kind of mediated device that a driver offers."""
 
     type_id: str
@@ -94,9 +91,6 @@ class MdevType:
     """How many more can be made."""
     made: tuple[str, ...] = ()
     """UUIDs of those that there are, used or not."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,7 +231,7 @@ class Function:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class GroupMember:
+class GroupMember(printable.OneLineTexts):
     """A function in an IOMMU group, bridges included."""
 
     address: PciAddress
@@ -245,9 +239,6 @@ class GroupMember:
     ids: str
     driver: str | None
     class_name: str | None = None
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     @property
     def is_bridge(self) -> bool:
@@ -263,7 +254,7 @@ class IommuGroup(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Inventory:
+class Inventory(printable.OneLineTexts):
     """Everything about one host that the rest of the tool asks for."""
 
     hostname: str
@@ -279,9 +270,6 @@ class Inventory:
     """The database of names; None if none was found."""
     problems: tuple[str, ...] = ()
     """What could not be read, one sentence each."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     @functools.cached_property
     def by_address(self) -> dict[PciAddress, Function]:

@@ -53,7 +53,7 @@ def _largest(found: summary.ModelSummary) -> _Largest:
     return _Largest(
         {
             requirement.value: size
-            for requirement, size in found.largest_by_link.items()
+            for requirement, size in found.linked.largest_by_link().items()
         }
     )
 
@@ -110,7 +110,7 @@ class ListHost(command.Lister, base.GpuCommand):
                 found.counts.reserved,
                 found.counts.unavailable,
                 _largest(found),
-                _Partitions(found.partitions),
+                _Partitions(found.linked.partitions()),
                 base.number(found.fragmentation),
             )
             for host in hosts
@@ -170,7 +170,7 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                 f"{prefix}_reserved": found.counts.reserved,
                 f"{prefix}_unavailable": found.counts.unavailable,
                 f"{prefix}_largest_set": _largest(found),
-                f"{prefix}_partitions": _Partitions(found.partitions),
+                f"{prefix}_partitions": _Partitions(found.linked.partitions()),
                 f"{prefix}_fragmentation": base.number(found.fragmentation),
             }
         shown["servers"] = base.Numbers(_devices_by_server(host, held))

@@ -13,12 +13,6 @@ from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.osc import base
 
 
-def _add_pool(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "pool", type=base.read_name, metavar="<pool>", help="name of the pool"
-    )
-
-
 def _read_total(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 2**31 - 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of GPUs")
@@ -37,7 +31,22 @@ def _read_class(text: str) -> str:
     return name
 
 
-class CreatePool(base.GpuCommand):
+class _PoolCommand(base.GpuCommand):
+    """A command about one pool."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the name of the pool."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "pool",
+            type=base.read_name,
+            metavar="<pool>",
+            help="name of the pool",
+        )
+        return parser
+
+
+class CreatePool(_PoolCommand):
     """Make a pool of remote GPUs, or give one another size.
 
     It is a sharing provider in Placement, for API remoting: a library in the
@@ -48,8 +57,7 @@ class CreatePool(base.GpuCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the options."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_pool(parser)
+        parser = super().get_parser(prog_name)
         parser.add_argument(
             "--gpus",
             type=_read_total,
@@ -78,15 +86,14 @@ class CreatePool(base.GpuCommand):
         )
 
 
-class _ChangeHosts(base.GpuCommand):
+class _ChangeHosts(_PoolCommand):
     """Changes whose servers may use a pool."""
 
     are_in: bool
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_pool(parser)
+        parser = super().get_parser(prog_name)
         parser.add_argument(
             "host",
             nargs="+",
@@ -121,14 +128,8 @@ class RemoveHost(_ChangeHosts):
     are_in = False
 
 
-class ShowPool(command.ShowOne, base.GpuCommand):
+class ShowPool(command.ShowOne, _PoolCommand):
     """Show a pool of remote GPUs: its size, its hosts, and who uses it."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the argument."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_pool(parser)
-        return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -156,14 +157,8 @@ class ShowPool(command.ShowOne, base.GpuCommand):
         )
 
 
-class DeletePool(base.GpuCommand):
+class DeletePool(_PoolCommand):
     """Delete a pool of remote GPUs that no server uses."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the argument."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_pool(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Delete the pool."""

@@ -61,32 +61,6 @@ class Scenario:
     seed: int = 1
 
 
-def load(
-    path: str,
-    inventory_file: str | None = None,
-    workload_file: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> Scenario:
-    """Read a scenario.
-
-    :param path: of a YAML or JSON file; files that it names are looked for
-        beside it.
-    :param inventory_file: used instead of the file of its inventory.
-    :param workload_file: used instead of the file of its workload.
-    :param changes: used instead of what ``workload`` says: load, arrivals,
-        seed.
-    :raises BadScenario: it cannot be used.
-    """
-    return make(
-        sections.check_mapping(read_file(path), path),
-        path,
-        os.path.dirname(path),
-        inventory_file,
-        workload_file,
-        changes,
-    )
-
-
 def make(
     data: Mapping[str, Any],
     source: str,
@@ -96,11 +70,16 @@ def make(
     changes: Mapping[str, Any] | None = None,
     hosts: Sequence[hosts_file.HostSpec] | None = None,
 ) -> Scenario:
-    """Make a scenario of what stands in a file; see :func:`load`.
+    """Make a scenario of what stands in a file.
 
     :param source: what messages call it.
-    :param directory: where files are looked for.
+    :param directory: where files that it names are looked for.
+    :param inventory_file: used instead of the file of its inventory.
+    :param workload_file: used instead of the file of its workload.
+    :param changes: used instead of what ``workload`` says: load, arrivals,
+        seed.
     :param hosts: used instead of its inventory.
+    :raises BadScenario: it cannot be used.
     """
     sections.check_keys(data, _TOP_KEYS, source)
     scheduler = sections.check_mapping(

@@ -2,9 +2,13 @@
 
 """Reads numbers of a scenario and of the tables that it names."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 NO_COLUMNS: Final[Mapping[str, str]] = {}
 
@@ -48,22 +52,14 @@ def read_whole(
     :param columns: our name -> name in the file, where they differ.
     :raises ValueError: it is missing or something else; the message names it.
     """
-    value = _get(row, key, columns)
-    try:
-        return parse_whole(value)
-    except ValueError as exc:
-        raise ValueError(f"{describe(key, columns)}: {exc}") from None
+    return _read(row, key, columns, parse_whole)
 
 
 def read_number(
     row: Mapping[str, Any], key: str, columns: Mapping[str, str] = NO_COLUMNS
 ) -> float:
     """Read a number of a row; see :func:`read_whole`."""
-    value = _get(row, key, columns)
-    try:
-        return parse_number(value)
-    except ValueError as exc:
-        raise ValueError(f"{describe(key, columns)}: {exc}") from None
+    return _read(row, key, columns, parse_number)
 
 
 def describe(key: str, columns: Mapping[str, str]) -> str:
@@ -73,9 +69,15 @@ def describe(key: str, columns: Mapping[str, str]) -> str:
     return f"{key} (column {columns[key]!r})"
 
 
-def _get(
-    row: Mapping[str, Any], key: str, columns: Mapping[str, str]
-) -> object:
+def _read(
+    row: Mapping[str, Any],
+    key: str,
+    columns: Mapping[str, str],
+    parse: Callable[[Any], _T],
+) -> _T:
     if key not in row:
         raise ValueError(f"no {describe(key, columns)}")
-    return row[key]
+    try:
+        return parse(row[key])
+    except ValueError as exc:
+        raise ValueError(f"{describe(key, columns)}: {exc}") from None

@@ -132,10 +132,6 @@ class Trace:
             for time, arrival in zip(times, drawn, strict=True)
         ]
 
-    def replay(self) -> list[Arrival]:
-        """Give the trace unchanged."""
-        return list(self.arrivals)
-
     def fill(
         self, capacity: int, requested: float, seed: int
     ) -> list[Arrival]:

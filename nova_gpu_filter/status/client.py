@@ -62,9 +62,7 @@ class Client:
     def _adapter(self) -> Any:
         return utils.get_ksa_adapter("placement")
 
-    def get(
-        self, path: str, microversion: str = MICROVERSION
-    ) -> tuple[Any, Mapping[str, str]]:
+    def get(self, path: str) -> tuple[Any, Mapping[str, str]]:
         """Ask for a path.
 
         :returns: the body, from JSON, and the headers.
@@ -74,7 +72,7 @@ class Client:
             raise self._unreachable
         try:
             response = self._adapter.get(
-                path, microversion=microversion, raise_exc=True
+                path, microversion=MICROVERSION, raise_exc=True
             )
             return response.json(), response.headers
         except ks_exc.ClientException as exc:

@@ -8,6 +8,7 @@ import re
 import microversion_parse
 import os_traits
 
+from nova_gpu_filter.fleet.compute_services import cut_domain
 from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import client
 from nova_gpu_filter.status import pci
@@ -81,12 +82,12 @@ def check_reported(node: Node) -> results.Result:
     body, _ = node.placement.get(
         f"/resource_providers?required={os_traits.COMPUTE_MANAGED_PCI_DEVICE}"
     )
-    own = _short(node.conf.host)
+    own = cut_domain(node.conf.host)
     there = [
         provider["name"]
         for provider in body["resource_providers"]
         # <hypervisor hostname>_<address>; the hypervisor may add a domain.
-        if _short(provider["name"].rpartition("_")[0]) == own
+        if cut_domain(provider["name"].rpartition("_")[0]) == own
     ]
     if there:
         return results.fail(
@@ -96,10 +97,6 @@ def check_reported(node: Node) -> results.Result:
             " Write [pci]report_in_placement = true."
         )
     return results.succeed()
-
-
-def _short(hostname: str) -> str:
-    return hostname.partition(".")[0].lower()
 
 
 def check_names(node: Node) -> results.Result:

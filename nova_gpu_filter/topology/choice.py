@@ -45,11 +45,8 @@ class Choice(ranking.Ranking):
         masks = dict.fromkeys(self._disjoint(seed, limit))
         for near in self.topology.local_masks():
             if len(masks) < limit and near & self.free:
-                masks.update(
-                    dict.fromkeys(
-                        self._restrict(near & self.free).ordered(seed, 1)
-                    )
-                )
+                local = self._rank_fewer(near & self.free, self.beside)
+                masks.update(dict.fromkeys(local.ordered(seed, 1)))
         if len(masks) < limit:
             masks.update(dict.fromkeys(self.ordered(seed, limit)))
         return list(itertools.islice(masks, limit))
@@ -115,10 +112,6 @@ class Choice(ranking.Ranking):
         return satisfaction.packing_for(
             self.topology, self.k, self.policy.link
         )
-
-    def _restrict(self, free: int) -> "Choice":
-        """Ask the same of fewer free devices."""
-        return self._rank_fewer(free, self.beside)
 
     def _rank_fewer(self, free: int, beside: tuple[Beside, ...]) -> "Choice":
         """Ask the same of fewer free devices.

@@ -23,31 +23,6 @@ DEFAULT_MIX: Final[Mix] = ((1, 0.4), (2, 0.2), (4, 0.2), (8, 0.2))
 _MEMO_ENTRIES: Final = 1 << 16
 
 
-def usable(topology: Topology, free: int, k: int) -> int:
-    """Return the largest number of requests of size k that fit at once.
-
-    Each gets a set that meets the default policy of k on this host, see
-    :func:`packing.pack_by_default`.
-
-    :param free: mask of the free devices.
-    :param k: at least 1.
-    """
-    packed = packing.pack_by_default(topology, k)
-    return 0 if packed is None else packed.count(free)
-
-
-def fragmentation(
-    topology: Topology, free: int, mix: Mix = DEFAULT_MIX
-) -> float:
-    """Return F: the free GPUs that requests cannot use, averaged over mix.
-
-    :param free: mask of the free devices.
-    :returns: GPUs, from 0 to the number of free ones where the weights sum
-        to 1.
-    """
-    return build_measure(topology, mix).fragmentation(free)
-
-
 class Fragmentation:
     """F of one topology and mix; shared by threads, see :class:`Packing`."""
 
@@ -109,21 +84,14 @@ class Fragmentation:
         """Return F when these devices are free."""
         return self._judge(free, 0)[0]
 
-    def increase(self, free: int, mask: int) -> float:
-        """Return by how much F grows when a set of free devices is taken."""
-        return self.damage(free, mask)[0]
-
-    def linked_loss(self, free: int, mask: int) -> float:
-        """Return what a set takes from later requests for direct links.
-
-        For ``gpu:link`` with ``nvlink`` and with ``fabric``: how many GPUs
-        fewer requests of each size can have at once, averaged over mix. F
-        cannot tell: to it a pair is a pair, on NVLink or not.
-        """
-        return self.damage(free, mask)[1]
-
     def damage(self, free: int, mask: int) -> tuple[float, float]:
-        """Return :meth:`increase` and :meth:`linked_loss` of a set."""
+        """Return what later requests lose when a set of free devices is taken.
+
+        :returns: by how much F grows; and for ``gpu:link`` with ``nvlink`` and
+            with ``fabric``, how many GPUs fewer requests of each size can have
+            at once, averaged over mix. F cannot tell: to it a pair is a pair,
+            on NVLink or not.
+        """
         return self.list_damages(free, (mask,))[0]
 
     def list_damages(

@@ -84,8 +84,5 @@ def judge_cost(
     :param mix: request sizes to expect.
     """
     measure = fragmentation.build_measure(topology, mix)
-    return Spared(
-        -measure.increase(free, mask),
-        -measure.linked_loss(free, mask),
-        -free.bit_count(),
-    )
+    increase, loss = measure.damage(free, mask)
+    return Spared(-increase, -loss, -free.bit_count())

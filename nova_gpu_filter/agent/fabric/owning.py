@@ -37,7 +37,7 @@ class Phase(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(printable.OneLineTexts):
     """A partition that a guest owns."""
 
     id: int
@@ -55,9 +55,6 @@ class Ownership:
     """
     since: float
     """Seconds since 1970; nothing is decided by it."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     def dump(self) -> tuple[Any, ...]:
         """Make a row of SQLite."""

@@ -5,12 +5,12 @@
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
+import functools
 from importlib import metadata
 import inspect
 import io
 import sys
 from typing import Any
-from typing import NoReturn
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.cmd import arguments
@@ -25,13 +25,7 @@ EXIT_BAD_INPUT = arguments.EXIT_BAD_INPUT
 def print_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
     """Have a parser print its error and where to look, and exit with 3."""
 
-    def error(message: str) -> NoReturn:
-        text = printable.one_line(message)
-        parser.exit(
-            EXIT_BAD_INPUT,
-            f"{parser.prog}: {text}; see '{parser.prog} --help'\n",
-        )
-
+    error = functools.partial(arguments.Parser.error, parser)  # type: ignore
     parser.error = error  # type: ignore[method-assign]
 
 
@@ -73,7 +67,7 @@ class HostApp:
         self.parser = self._make_parser()
 
     def _make_parser(self) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
+        parser = arguments.Parser(
             prog=self.NAME,
             description="Find the GPUs of a compute node, check that they can"
             " be passed through, and write the nova.conf. Reading needs no"
@@ -114,7 +108,6 @@ class HostApp:
             f"{self.NAME} [-h] [--version] [--debug] [--sysfs-root DIR]"
             " COMMAND ..."
         )
-        print_usage_in_one_line(parser)
         return parser
 
     def run(self, argv: Sequence[str]) -> int:

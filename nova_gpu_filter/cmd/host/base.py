@@ -55,14 +55,6 @@ class HostCommand:
 
     app: Any
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Make a parser that reports wrong usage in one line."""
-        parser: argparse.ArgumentParser = super().get_parser(  # type: ignore
-            prog_name
-        )
-        app.print_usage_in_one_line(parser)
-        return parser
-
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the command.
 

@@ -55,7 +55,7 @@ class Command(abc.ABC):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Make the parser; subclasses add their options."""
-        return argparse.ArgumentParser(
+        return arguments.Parser(
             prog=prog_name, description=inspect.getdoc(type(self))
         )
 

@@ -13,6 +13,7 @@ import dataclasses
 import re
 
 from nova_gpu_filter.host.boot import drm_drivers
+from nova_gpu_filter.host.boot.kernel_arguments import module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -202,10 +203,6 @@ def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     yield from _mkinitcpio(tree, module)
 
 
-def _name(word: str) -> str:
-    return word.replace("-", "_")
-
-
 def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     for name, evidence in _list_initramfs_tools(tree):
         if name == module:
@@ -229,7 +226,7 @@ def _list_initramfs_tools(
         for line in (tree.read(path) or "").splitlines():
             words = line.split("#", 1)[0].split()
             if words:
-                yield _name(words[0]), Evidence(path, line.strip())
+                yield module_name(words[0]), Evidence(path, line.strip())
 
 
 def _dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
@@ -250,7 +247,7 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
                 continue
             words = match[2].split("#")[0].replace('"', " ").split()
             named = [
-                (_name(word.strip("'")), Evidence(path, line))
+                (module_name(word.strip("'")), Evidence(path, line))
                 for word in words
             ]
             listed = [*listed, *named] if match[1] else named
@@ -290,7 +287,7 @@ def _read_mkinitcpio(
                     evidence,
                 )
                 continue
-            listed = [(_name(word), evidence) for word in words]
+            listed = [(module_name(word), evidence) for word in words]
             modules = [*modules, *listed] if match[2] else listed
     return modules, hooks
 

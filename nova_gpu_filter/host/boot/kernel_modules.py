@@ -30,19 +30,19 @@ class KernelModules:
         ``modules.builtin`` is in the order of linking (Documentation/kbuild/
         kbuild.rst), in which the kernel starts its drivers.
         """
+        text = self._read_list("modules.builtin") or ""
+        return tuple(map(module_name, re.findall(r"([\w-]+)\.ko", text)))
+
+    def _read_list(self, name: str) -> str | None:
+        """Read a list of the running kernel; None: it is not there."""
         release = self._tree.read("/proc/sys/kernel/osrelease")
         for folder in ("/lib/modules", "/usr/lib/modules"):
             data = self._tree.read_bytes(
-                f"{folder}/{release}/modules.builtin", 16 << 20
+                f"{folder}/{release}/{name}", 16 << 20
             )
             if data is not None:
-                return tuple(
-                    module_name(name)
-                    for name in re.findall(
-                        r"([\w-]+)\.ko", data.decode("utf-8", "replace")
-                    )
-                )
-        return ()
+                return data.decode("utf-8", "replace")
+        return None
 
     def is_builtin(self, module: str) -> bool:
         """Tell whether a module is part of the kernel."""
@@ -50,19 +50,11 @@ class KernelModules:
 
     @functools.cached_property
     def _aliases(self) -> tuple[tuple[str, str], ...] | None:
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
-            data = self._tree.read_bytes(
-                f"{folder}/{release}/modules.alias", 16 << 20
-            )
-            if data is not None:
-                found = re.findall(
-                    r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$",
-                    data.decode("utf-8", "replace"),
-                    re.MULTILINE,
-                )
-                return tuple(found)
-        return None
+        text = self._read_list("modules.alias")
+        if text is None:
+            return None
+        pattern = r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$"
+        return tuple(re.findall(pattern, text, re.MULTILINE))
 
     def candidates(self, function: Function) -> tuple[str, ...]:
         """List the modules that claim a device, vfio-pci left out.

@@ -213,11 +213,6 @@ class Boot:
         )
 
     @property
-    def early(self) -> Evidence | None:
-        """What loads vfio-pci before udev, in the initramfs; None: nothing."""
-        return self._early[0].evidence if self._early else None
-
-    @property
     def takes_devices(self) -> bool:
         """Whether anything gives devices to drivers of VFIO at boot."""
         return bool(self.id_settings or self._overrides.are_there)

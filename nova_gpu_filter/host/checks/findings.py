@@ -44,7 +44,7 @@ def show_driver(function: Function) -> Evidence:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(printable.OneLineTexts):
     """One thing about the host, or about one device."""
 
     severity: Severity
@@ -56,9 +56,6 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     cures: tuple[str, ...] = ()
     """What to do: commands to type, and sentences that begin with #."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -41,9 +41,9 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
         functions = [function for function, _ in members]
         yield from _state(options, text, functions)
         yield from _managed(options, members[0][1], functions)
-    yield from _types(options, taken)
+    yield from _types(taken)
     yield from _classes(options, taken)
-    yield from _migration(options, taken)
+    yield from _migration(taken)
 
 
 def _evidence(function: Function) -> Evidence:
@@ -129,7 +129,7 @@ def _managed(
         )
 
 
-def _types(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
+def _types(taken: Taken) -> Iterator[Finding]:
     by_pf = fragment.vgpu_types([function for function, _ in taken])
     for pf, types in by_pf.items():
         if len(types) > 1:
@@ -202,9 +202,7 @@ def _classes(
         )
 
 
-def _migration(
-    options: pci_options.PciOptions, taken: Taken
-) -> Iterator[Finding]:
+def _migration(taken: Taken) -> Iterator[Finding]:
     """Compare the tag live_migratable with the drivers."""
     cannot = [
         function

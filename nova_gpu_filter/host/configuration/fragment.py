@@ -227,13 +227,12 @@ def _lines(
     for note in notes(host, options):
         yield from comment(note)
     if devices:
-        yield from _pci(host, devices, described, options)
+        yield from _pci(devices, described, options)
     if options.mdevs:
         yield from mediated.write(options.mdevs)
 
 
 def _pci(
-    host: Inventory,
     devices: Iterable[Function],
     described: dict[PciAddress, codec.DeviceLinks],
     options: Options,
@@ -250,7 +249,7 @@ def _pci(
         yield "# (it cannot be taken back)."
     for function in devices:
         yield ""
-        yield from _device(host, function, described, options)
+        yield from _device(function, described, options)
 
 
 def _links(
@@ -264,7 +263,6 @@ def _links(
 
 
 def _device(
-    host: Inventory,
     function: Function,
     described: dict[PciAddress, codec.DeviceLinks],
     options: Options,

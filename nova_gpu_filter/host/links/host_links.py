@@ -64,7 +64,7 @@ class Partition:
 
 
 @dataclasses.dataclass(frozen=True)
-class HostLinks:
+class HostLinks(printable.OneLineTexts):
     """The links between the devices of a host."""
 
     devices: tuple[Function, ...]
@@ -82,9 +82,6 @@ class HostLinks:
     partitions: tuple[Partition, ...] = ()
     notes: tuple[str, ...] = ()
     """What is not known, and how to obtain it."""
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     @functools.cached_property
     def place(self) -> dict[PciAddress, int]:

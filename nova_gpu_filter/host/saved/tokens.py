@@ -11,6 +11,7 @@ import re
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.boot.kernel_arguments import module_name
 
 REMOVED = "REMOVED"
 
@@ -59,17 +60,17 @@ class Tokens:
     def __init__(self) -> None:
         self.modaliases: frozenset[str] = frozenset()
         """Of the host's devices, by which modules are loaded for them."""
-        self._modules = {_module(name) for name in _MODULES}
+        self._modules = {module_name(name) for name in _MODULES}
         self._rdma_devices: set[str] = set()
         self._stand_ins: dict[str, str] = {}
 
     def know_modules(self, names: Iterable[str]) -> None:
         """Add names of modules that drive a device of this host."""
-        self._modules.update(_module(name) for name in names if name)
+        self._modules.update(module_name(name) for name in names if name)
 
     def is_module(self, word: str) -> bool:
         """Tell whether it is the name of a module that matters here."""
-        return _module(word) in self._modules
+        return module_name(word) in self._modules
 
     def module(self, word: str) -> str:
         """Give a module's name back, and of other words a stand-in."""
@@ -119,7 +120,3 @@ class Tokens:
         if None in parts:
             return None
         return "/".join(part for part in parts if part is not None)
-
-
-def _module(name: str) -> str:
-    return name.replace("-", "_")

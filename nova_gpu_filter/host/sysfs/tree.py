@@ -187,34 +187,29 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or directory of that name."""
-        return self._mode(path) is not None
+        return self._status(path) is not None
 
     def is_directory(self, path: str) -> bool:
         """Tell whether there is a directory of that name."""
-        mode = self._mode(path)
-        return mode is not None and stat.S_ISDIR(mode)
+        status = self._status(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def is_executable(self, path: str) -> bool:
         """Tell whether a file may be run as a program."""
-        mode = self._mode(path)
-        return mode is not None and bool(mode & 0o111)
-
-    def _mode(self, path: str) -> int | None:
-        place = self.resolve(path)
-        if place is None:
-            return None
-        try:
-            return os.stat(self._outside(place)).st_mode
-        except OSError:
-            return None
+        status = self._status(path)
+        return status is not None and bool(status.st_mode & 0o111)
 
     def modified(self, path: str) -> float | None:
         """Give the time of a file's last change, in seconds since 1970."""
+        status = self._status(path)
+        return None if status is None else status.st_mtime
+
+    def _status(self, path: str) -> os.stat_result | None:
         place = self.resolve(path)
         if place is None:
             return None
         try:
-            return os.stat(self._outside(place)).st_mtime
+            return os.stat(self._outside(place))
         except OSError:
             return None
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 from typing import Protocol
 
+from nova_gpu_filter.host.vgpu import pf_steps
 from nova_gpu_filter.host.vgpu import planning
 
 _PROGRAM_SECONDS = 300
@@ -77,7 +78,7 @@ class Outcome:
     name: str
     """The PF, as :attr:`planning.Plan.name`."""
     wanted: str
-    step: planning.Step | None
+    step: pf_steps.Step | None
     """None: nothing was tried, or nothing had to be done."""
     problem: str | None = None
 
@@ -99,7 +100,7 @@ def apply(
     stuck: set[str] = set()
     # No change is made twice: a driver that grants less than it was asked for
     # would be asked without an end.
-    tried: set[tuple[str, planning.Step]] = set()
+    tried: set[tuple[str, pf_steps.Step]] = set()
     changed: set[str] = set()
     began = clock()
     while True:
@@ -144,7 +145,7 @@ def apply(
         return
 
 
-def _make(machine: Machine, step: planning.Step) -> None:
+def _make(machine: Machine, step: pf_steps.Step) -> None:
     if step.arguments:
         machine.run(step.arguments)
     else:

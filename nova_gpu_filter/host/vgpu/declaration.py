@@ -48,6 +48,12 @@ class Row:
                 return f"{name} {value}"
         raise AssertionError("a row names a PF")
 
+    @property
+    def wanted(self) -> str:
+        """What the row wants: ``4 VFs of type NVIDIA A40-8Q``."""
+        count = f"{self.vfs} VF{'' if self.vfs == 1 else 's'}"
+        return f"{count} of type {self.type}" if self.type else count
+
 
 def parse(source: str, text: str) -> tuple[Row, ...]:
     """Read the file.

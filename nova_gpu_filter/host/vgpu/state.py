@@ -8,7 +8,6 @@ that has a device holds /dev/vfio/GROUP, or /dev/vfio/devices/vfioN, open).
 """
 
 import collections
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
@@ -33,7 +32,7 @@ _MANAGED = "nvidia"
 
 
 @dataclasses.dataclass(frozen=True)
-class Vf:
+class Vf(printable.OneLineTexts):
     """A VF. None: the driver has no such thing."""
 
     address: PciAddress
@@ -45,12 +44,9 @@ class Vf:
     users: tuple[str, ...] = ()
     """Who uses it, in words."""
 
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
-
 
 @dataclasses.dataclass(frozen=True)
-class Pf:
+class Pf(printable.OneLineTexts):
     """A function that can have VFs."""
 
     address: PciAddress
@@ -65,9 +61,6 @@ class Pf:
     """Who uses it through VFIO: it has been given away itself."""
     slot: str | None = None
     has_sriov_manage: bool = False
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     @property
     def is_managed(self) -> bool:
@@ -114,15 +107,11 @@ class Host:
         return {one.number: one.name for one in self.known_types}
 
 
-def read(
-    tree: tree_lib.Tree, only: Iterable[PciAddress] | None = None
-) -> Host:
+def read(tree: tree_lib.Tree) -> Host:
     """Read the PFs.
 
     :param tree: a new one for each reading: it remembers links.
-    :param only: read these; None: all.
     """
-    wanted = None if only is None else frozenset(only)
     users = _Users(tree)
     slots = {
         text: name
@@ -132,7 +121,7 @@ def read(
     pfs, mediated = [], []
     for name in tree.entries(address_lib.DEVICES):
         address = address_lib.find(name)
-        if address is None or (wanted is not None and address not in wanted):
+        if address is None:
             continue
         files = frozenset(tree.entries(address.path))
         if "physfn" in files:

@@ -32,14 +32,11 @@ _OF_MIG = re.compile(r"[A-Za-z0-9 ]+(?:-[A-Za-z]+)?-[0-9]+-[0-9]+[A-Z]\w*")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
-class VgpuType:
+class VgpuType(printable.OneLineTexts):
     """A kind of vGPU that a driver knows."""
 
     number: int
     name: str
-
-    def __post_init__(self) -> None:
-        printable.escape_fields(self)
 
     @property
     def is_of_mig(self) -> bool:

@@ -14,6 +14,7 @@ from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
+from nova_gpu_filter.topology import paired_sets
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.topology import mask_of
 
@@ -207,7 +208,8 @@ class _Order:
                 [sets[index] for index in indexes], self._requests.seed
             )
         else:
-            order = ranking.order_beside(
+            order = paired_sets.order_paired_sets(
+                ranking,
                 [
                     (sets[index], *beside.judge(mappings[index]))
                     for index in indexes

@@ -59,9 +59,6 @@ def test_the_history_is_kept_last_first_and_bounded(path, monkeypatch):
     for since in range(5):
         ledger.change(record(since=float(since)))
     assert [one.since for one in ledger.history(GPU)] == [4.0, 3.0, 2.0]
-    ledger.forget(GPU)
-    assert ledger.get(GPU) is None
-    assert len(ledger.history(GPU)) == 3
 
 
 @pytest.mark.parametrize(

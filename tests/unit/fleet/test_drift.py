@@ -183,7 +183,7 @@ def test_an_allocation_without_server():
     ((kind, subject, text),) = _found(cloud)
     assert (kind, subject) == ("allocation without server", "one")
     assert text.startswith("has a_0000:1B:00.0, a_0000:43:00.0, but Nova has")
-    migration = model.Migration("one", "s", "resize", "finished", "a", "b")
+    migration = model.Migration("one", "s", "resize", "finished", "a")
     moving = holders.Holder("one", None, migration)
     cloud = dataclasses.replace(
         cloud, holders=holders.Holders(cloud.owners, [moving])

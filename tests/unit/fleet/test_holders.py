@@ -137,7 +137,7 @@ def test_a_cure_names_one_server(names, in_cures, status, cure):
             model.Flavor("f", 1, 1, 1, {}),
         )
         move = model.Migration(
-            f"move-{letter}", server.uuid, "resize", "finished", SOURCE, TARGET
+            f"move-{letter}", server.uuid, "resize", "finished", SOURCE
         )
         found.append(
             holders.Holder(move.uuid, server, move)

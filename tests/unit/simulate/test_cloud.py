@@ -81,7 +81,9 @@ def test_sums_follow_whatever_is_taken_and_given_back(cloud):
         )
         assert cloud.fragmentation == pytest.approx(
             sum(
-                fragmentation.fragmentation(host.kind.topology, host.free)
+                fragmentation.build_measure(
+                    host.kind.topology, fragmentation.DEFAULT_MIX
+                ).fragmentation(host.free)
                 for host in cloud.hosts
             )
         )

@@ -2,6 +2,7 @@
 
 """Scenario files."""
 
+import os
 import pathlib
 
 import pytest
@@ -23,6 +24,16 @@ MIX = {
     "arrivals": 7,
     "flavors": [{"gpus": 1, "share": 1}],
 }
+
+
+def _load(path, *files, **changed):
+    return scenario.make(
+        scenario.read_file(path),
+        path,
+        os.path.dirname(path),
+        *files,
+        **changed,
+    )
 
 
 def test_each_load_is_a_run():
@@ -74,7 +85,7 @@ def test_files_are_looked_for_beside_the_scenario(tmp_path):
             }
         )
     )
-    made = scenario.load(str(path))
+    made = _load(str(path))
     assert made.hosts[0].kind.links == ("pix:0", "pix:0")
     assert [run.label for run in made.runs] == ["as recorded"]
     assert made.runs[0].arrivals(2) == [
@@ -157,14 +168,14 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("a: [")
     with pytest.raises(errors.BadScenario, match=r"bad\.yaml"):
-        scenario.load(str(path))
+        _load(str(path))
 
 
 @pytest.mark.parametrize(
     "name", ["hgx-fabric.yaml", "bridge-pairs.yaml", "mixed-links.yaml"]
 )
 def test_scenarios_that_are_shipped_can_be_loaded(name):
-    made = scenario.load(str(SHIPPED / name))
+    made = _load(str(SHIPPED / name))
     assert made.runs
     assert made.hosts
 
@@ -177,7 +188,7 @@ def openb(tmp_path):
 
 @pytest.mark.parametrize("name", ["openb-whole.yaml", "openb-rounded.yaml"])
 def test_the_openb_trace_is_read_with_a_topology_for_each_model(name, openb):
-    made = scenario.load(str(SHIPPED / name), *openb, {"arrivals": 20000})
+    made = _load(str(SHIPPED / name), *openb, {"arrivals": 20000})
     assert len(made.hosts) == 1213
     assert sum(spec.kind.gpus for spec in made.hosts) == 6212
     assert {spec.kind.name for spec in made.hosts} == {
@@ -216,7 +227,7 @@ def _write_pods(directory, *left_out, **changed):
 
 
 def _load_openb(name, directory, pods, **changes):
-    return scenario.load(
+    return _load(
         str(SHIPPED / name),
         workload_file=str(pods),
         inventory_file=str(_nodes(directory)),
@@ -294,7 +305,7 @@ def test_a_column_that_nodes_must_have_is_named_with_the_cure(
         errors.BadScenario,
         match=rf"nodes\.csv: no column '{column}'.*{{{ours}: NAME}}",
     ):
-        scenario.load(
+        _load(
             str(SHIPPED / "openb-whole.yaml"),
             str(nodes),
             str(_write_pods(tmp_path)),

@@ -98,7 +98,7 @@ def test_a_trace_is_read_by_time(tmp_path):
         "3,,1,,,\n"
         "4,5,0,,,\n",
     )
-    assert trace.replay() == [
+    assert list(trace.arrivals) == [
         workload.Arrival(3, math.inf, ONE),
         workload.Arrival(
             9,
@@ -112,7 +112,7 @@ def test_a_trace_is_read_by_time(tmp_path):
 
 def test_a_trace_of_a_spreadsheet_is_read(tmp_path):
     trace = _read(tmp_path, "\ufeffarrival,duration,gpus\r\n1,2,1\r\n")
-    assert trace.replay() == [workload.Arrival(1, 2, ONE)]
+    assert list(trace.arrivals) == [workload.Arrival(1, 2, ONE)]
 
 
 def test_a_trace_without_a_column_of_gpus_is_refused(tmp_path):
@@ -155,7 +155,7 @@ def test_a_line_that_makes_no_sense_is_named(tmp_path, line, words):
 @pytest.mark.parametrize("gpus", ["2", "2.0", " 2 ", "2e0"])
 def test_whole_numbers_of_gpus_are_read_however_written(tmp_path, gpus):
     trace = _read(tmp_path, f"arrival,duration,gpus\n0,1,{gpus}\n0,1,0.0\n")
-    assert trace.replay() == [workload.Arrival(0, 1, workload.Flavor(2))]
+    assert list(trace.arrivals) == [workload.Arrival(0, 1, workload.Flavor(2))]
 
 
 def test_a_bad_number_is_named_with_its_column(tmp_path):
