@@ -186,27 +186,41 @@ class GpuPciPassthroughFilter(
         mappings = [candidate["mappings"] for candidate in candidates]
         try:
             match = self._matcher.match(pools, question.requests, mappings)
-            chosen = match.accepted
-            if self._matcher.orders and device_requests.is_guest_on_cells(
-                question.spec_obj
-            ):
-                chosen = alike.keep_some_of_each_kind(
-                    pools, question.requests, mappings, chosen
-                )
-            accepted = [candidates[index] for index in chosen]
+            accepted = [candidates[index] for index in match.accepted]
         except Exception:
-            LOG.exception(
-                "The pool matcher %r ([gpu_filter]pool_matcher) failed on %s;"
-                " asking Nova's own PCI statistics instead. Please report this"
-                " to those who provide the matcher.",
-                CONF.gpu_filter.pool_matcher,
-                host_state,
-            )
+            self._log_failed_matcher(host_state)
             return self._ask_nova(host_state, question.spec_obj)
+        if self._matcher.orders and device_requests.is_guest_on_cells(
+            question.spec_obj
+        ):
+            try:
+                accepted = [
+                    candidates[index]
+                    for index in alike.keep_some_of_each_kind(
+                        pools, question.requests, mappings, match.accepted
+                    )
+                ]
+            except Exception:
+                LOG.exception(
+                    "Candidates of %s cannot be narrowed; all are kept.",
+                    host_state,
+                )
         host_state.allocation_candidates = accepted
         if accepted:
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
+
+    def _log_failed_matcher(self, host_state):
+        """Log the exception, and who can do something about it."""
+        module = type(self._matcher).__module__
+        is_ours = module.startswith("nova_gpu_filter.")
+        LOG.exception(
+            "The pool matcher %r ([gpu_filter]pool_matcher) failed on %s;"
+            " asking Nova's own PCI statistics instead. Please report this%s.",
+            CONF.gpu_filter.pool_matcher,
+            host_state,
+            "" if is_ours else f" to the providers of {module}",
+        )
 
     def _ask_nova(self, host_state, spec_obj) -> refusal.Refusal | None:
         """Decide exactly as nova's filter does."""
