@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import contextvars
 from importlib import metadata
 import logging
 from unittest import mock
@@ -164,23 +163,6 @@ def test_no_summary_when_every_host_passes(gpu_filter, caplog):
     caplog.set_level(logging.INFO)
     gpu_filter.filter_all([host("a", 1, [candidate("gpu0")])], asking(1))
     assert caplog.messages == []
-
-
-def test_requests_in_parallel_do_not_share_their_refusals(gpu_filter, caplog):
-    """Two runs interleave as two green threads of a scheduler would."""
-    caplog.set_level(logging.INFO)
-
-    def run_another_first():
-        contextvars.Context().run(
-            gpu_filter.filter_all, [host("b"), host("c")], asking(4)
-        )
-        yield host("a")
-
-    gpu_filter.filter_all(run_another_first(), asking(8))
-    assert [message.split(":")[1] for message in caplog.messages] == [
-        " 0 of 2 hosts",
-        " 0 of 1 hosts",
-    ]
 
 
 class TestStatisticsOfAnotherKind:
