@@ -76,12 +76,6 @@ class Client(Protocol):
         :raises FabricError: it cannot be known.
         """
 
-    def list_unsupported(self) -> tuple[int, ...]:
-        """List the ids of partitions that the hardware does not allow now.
-
-        :raises FabricError: as with :meth:`list_partitions`.
-        """
-
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; one that is active is done.
 

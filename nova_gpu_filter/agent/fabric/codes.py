@@ -23,7 +23,6 @@ class Call(enum.StrEnum):
     ACTIVATE_VFS = "fmActivateFabricPartitionWithVFs"
     DEACTIVATE = "fmDeactivateFabricPartition"
     SET_ACTIVATED = "fmSetActivatedFabricPartitions"
-    LIST_UNSUPPORTED = "fmGetUnsupportedFabricPartitions"
 
 
 class Then(enum.Enum):

@@ -52,10 +52,6 @@ class Fmpm:
                 address=self._address, request="fmpm -l", answer=error
             ) from error
 
-    def list_unsupported(self) -> tuple[int, ...]:
-        """Give none: fmpm shows them in a form that is not documented."""
-        return ()
-
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; see :class:`client.Client`."""
         if vfs:

@@ -96,30 +96,7 @@ class ActivatedList(ctypes.Structure):
     number = 1
 
 
-class Unsupported(ctypes.Structure):
-    """``fmUnsupportedFabricPartitionInfo_t``."""
-
-    _fields_ = [
-        ("id", ctypes.c_uint),
-        ("count", ctypes.c_uint),
-        ("physical_ids", ctypes.c_uint * GPUS),
-    ]
-
-
-class UnsupportedList(ctypes.Structure):
-    """``fmUnsupportedFabricPartitionList_v1``."""
-
-    _fields_ = [
-        ("version", ctypes.c_uint),
-        ("count", ctypes.c_uint),
-        ("partitions", Unsupported * PARTITIONS),
-    ]
-    number = 1
-
-
-Versioned = (
-    ConnectV1 | ConnectV2 | PartitionList | ActivatedList | UnsupportedList
-)
+Versioned = ConnectV1 | ConnectV2 | PartitionList | ActivatedList
 
 
 def set_version(structure: Versioned) -> None:

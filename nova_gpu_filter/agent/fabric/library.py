@@ -38,10 +38,6 @@ _ARGUMENTS: Final[dict[Call, tuple[Any, ...]]] = {
     ),
     Call.DEACTIVATE: (_HANDLE, _NUMBER),
     Call.SET_ACTIVATED: (_HANDLE, ctypes.POINTER(layouts.ActivatedList)),
-    Call.LIST_UNSUPPORTED: (
-        _HANDLE,
-        ctypes.POINTER(layouts.UnsupportedList),
-    ),
 }
 
 
@@ -84,14 +80,6 @@ class Library:
             ]
         )
         return tuple(sorted(listed, key=lambda one: one.id))
-
-    def list_unsupported(self) -> tuple[int, ...]:
-        """List what cannot be; see :class:`client.Client`."""
-        found = layouts.UnsupportedList()
-        layouts.set_version(found)
-        self._ask(Call.LIST_UNSUPPORTED, ctypes.byref(found))
-        count = min(found.count, layouts.PARTITIONS)
-        return tuple(sorted(one.id for one in found.partitions[:count]))
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; see :class:`client.Client`."""

@@ -6,7 +6,6 @@
  *   away N              nothing can be connected
  *   waits N             it waits for the list of activated partitions
  *   partition ID ACTIVE MODULE,... [BUS_ID,...]
- *   unsupported ID
  *   fail FUNCTION CODE COUNT    the next COUNT calls answer CODE
  *   delay FUNCTION MILLISECONDS
  *   old 1               the library knows version 1 of connections only
@@ -32,9 +31,6 @@ struct gpu { unsigned physical; char uuid[80], bus[32];
 struct partition { unsigned id, active, count; struct gpu gpus[GPUS]; };
 struct list { unsigned version, count, most; struct partition all[MOST]; };
 struct activated { unsigned version, count, ids[MOST]; };
-struct unsupported_one { unsigned id, count, physical[GPUS]; };
-struct unsupported { unsigned version, count;
-                     struct unsupported_one all[MOST]; };
 struct device { unsigned domain, bus, device, function; };
 
 struct handle { char path[256]; int serial; };
@@ -280,20 +276,5 @@ int fmSetActivatedFabricPartitions(struct handle *handle,
         if (!strncmp(lines[i], "waits ", 6))
             snprintf(lines[i], WIDTH, "waits 0\n");
     }
-    return end(SUCCESS);
-}
-
-int fmGetUnsupportedFabricPartitions(struct handle *handle,
-                                     struct unsupported *list)
-{
-    int code = begin(handle, "fmGetUnsupportedFabricPartitions");
-    if (code != SUCCESS)
-        return code;
-    if (list->version != (sizeof *list | 1u << 24))
-        return end(MISMATCH);
-    list->count = 0;
-    for (int i = 0; i < count; i++)
-        if (sscanf(lines[i], "unsupported %u", &list->all[list->count].id) == 1)
-            list->count++;
     return end(SUCCESS);
 }

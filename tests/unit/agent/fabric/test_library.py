@@ -37,7 +37,6 @@ def fabric(manager):
         (layouts.Partition, 2060),
         (layouts.PartitionList, 131852),
         (layouts.ActivatedList, 264),
-        (layouts.UnsupportedList, 4616),
     ],
 )
 def test_structures_are_as_large_as_in_the_header(structure, size):
@@ -81,12 +80,6 @@ def test_in_use_by_another_partition_is_no_success(manager, fabric):
     with pytest.raises(client.FabricError, match=r"partition 3.*FM_ST_IN_USE"):
         fabric.activate(3)
     assert manager.active() == {1}
-
-
-def test_unsupported_partitions_are_listed(manager, fabric):
-    manager.inject("unsupported 0")
-    manager.inject("unsupported 1")
-    assert fabric.list_unsupported() == (0, 1)
 
 
 def test_the_list_of_activated_partitions_is_sent_even_if_empty(
