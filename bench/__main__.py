@@ -12,6 +12,7 @@ PARTS = {
     "filter": "GpuPciPassthroughFilter against PciPassthroughFilter",
     "placement": "the Placement extension against stock Placement",
     "full_hosts": "the Placement extension where hosts have no VCPU left",
+    "writes": "allocations written at once, through the extension and stock",
     "questions": "random questions to the Placement extension and to stock",
     "scenarios": "servers accepted, links and fragmentation, beside stock",
     "e2e": "select_destinations end to end, ours and stock",
@@ -49,8 +50,9 @@ def main() -> int:
     parser.add_argument(
         "--database",
         metavar="URL",
-        help="for placement: a MariaDB database that may be emptied, as"
-        " mysql+pymysql://user:password@host/name; else SQLite in memory",
+        help="for writes, and for placement in the place of SQLite in memory:"
+        " a MariaDB database that may be emptied, as"
+        " mysql+pymysql://user:password@host/name",
     )
     parser.add_argument(
         "--hosts",

@@ -36,8 +36,6 @@ LOG = logging.getLogger(__name__)
 PLACEMENT: Final = "placement"
 NOVA: Final = "nova"
 KEYSTONE: Final = "keystone"
-SOURCES: Final = (PLACEMENT, NOVA, KEYSTONE)
-"""Services that are asked; each may fail by itself."""
 
 _T = TypeVar("_T")
 
@@ -69,7 +67,7 @@ class Reading:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Of projects, by UUID, as far as they are known."""
     asked: tuple[str, ...] = ()
-    """The :data:`SOURCES` that were asked."""
+    """Services that were asked; each may fail by itself."""
     failed: tuple[str, ...] = ()
     """Of these, those that gave no answer."""
     seconds: float = 0.0

@@ -109,3 +109,7 @@ def test_what_is_imported_is_required(extra):
         )
     }
     assert missing == {}
+
+
+def test_the_heart_imports_only_the_standard_library():
+    assert _foreign(["topology"]) == {}

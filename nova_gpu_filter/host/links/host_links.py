@@ -88,10 +88,6 @@ class HostLinks(printable.OneLineTexts):
         """The row of each device, keyed by address."""
         return {device.address: i for i, device in enumerate(self.devices)}
 
-    def get_link(self, a: PciAddress, b: PciAddress) -> Link | None:
-        """Give the best known link of two devices."""
-        return self.matrix[self.place[a]][self.place[b]]
-
     def is_certain(self, a: Function, b: Function) -> bool:
         """Tell whether a pair can have no better link than the known one."""
         if not (may_have_nvlink(a) and may_have_nvlink(b)):

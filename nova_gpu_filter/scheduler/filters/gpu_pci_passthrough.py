@@ -2,7 +2,6 @@
 
 """The scheduler filter, a drop-in for nova's PciPassthroughFilter."""
 
-import contextvars
 import dataclasses
 import functools
 
@@ -45,13 +44,6 @@ class _Question:
             device_requests.read_spec_obj(spec_obj),
             device_requests.instance_uuid(spec_obj),
         )
-
-
-# Nova calls host_passes for one host at a time, several requests at once in
-# several threads: what the hosts of one run share is kept here.
-_question: contextvars.ContextVar[_Question | None] = contextvars.ContextVar(
-    "question", default=None
-)
 
 
 class GpuPciPassthroughFilter(
@@ -103,15 +95,11 @@ class GpuPciPassthroughFilter(
         if not device_requests.asks_for_devices(spec_obj):
             return host_states
         question = _Question.from_spec_obj(spec_obj)
-        token = _question.set(question)
-        try:
-            passed = [
-                host_state
-                for host_state in host_states
-                if self.host_passes(host_state, spec_obj)
-            ]
-        finally:
-            _question.reset(token)
+        passed = [
+            host_state
+            for host_state in host_states
+            if self._passes(host_state, question)
+        ]
         if question.refusals:
             LOG.info(
                 "%s: %s",
@@ -156,11 +144,12 @@ class GpuPciPassthroughFilter(
 
     def host_passes(self, host_state, spec_obj):
         """Return whether a host has the devices; drop unfit candidates."""
-        question = _question.get()
-        if question is None or question.spec_obj is not spec_obj:
-            if not device_requests.asks_for_devices(spec_obj):
-                return True
-            question = _Question.from_spec_obj(spec_obj)
+        return not device_requests.asks_for_devices(spec_obj) or self._passes(
+            host_state, _Question.from_spec_obj(spec_obj)
+        )
+
+    def _passes(self, host_state, question) -> bool:
+        """Return whether a host passes; keep and log why it does not."""
         refused = self._refuse(host_state, question)
         if refused is None:
             return True
@@ -186,27 +175,41 @@ class GpuPciPassthroughFilter(
         mappings = [candidate["mappings"] for candidate in candidates]
         try:
             match = self._matcher.match(pools, question.requests, mappings)
-            chosen = match.accepted
-            if self._matcher.orders and device_requests.is_guest_on_cells(
-                question.spec_obj
-            ):
-                chosen = alike.keep_some_of_each_kind(
-                    pools, question.requests, mappings, chosen
-                )
-            accepted = [candidates[index] for index in chosen]
+            accepted = [candidates[index] for index in match.accepted]
         except Exception:
-            LOG.exception(
-                "The pool matcher %r ([gpu_filter]pool_matcher) failed on %s;"
-                " asking Nova's own PCI statistics instead. Please report this"
-                " to those who provide the matcher.",
-                CONF.gpu_filter.pool_matcher,
-                host_state,
-            )
+            self._log_failed_matcher(host_state)
             return self._ask_nova(host_state, question.spec_obj)
+        if self._matcher.orders and device_requests.is_guest_on_cells(
+            question.spec_obj
+        ):
+            try:
+                accepted = [
+                    candidates[index]
+                    for index in alike.keep_some_of_each_kind(
+                        pools, question.requests, mappings, match.accepted
+                    )
+                ]
+            except Exception:
+                LOG.exception(
+                    "Candidates of %s cannot be narrowed; all are kept.",
+                    host_state,
+                )
         host_state.allocation_candidates = accepted
         if accepted:
             return None
         return match.refusal or refusal.Refusal(refusal.Cause.UNEXPLAINED)
+
+    def _log_failed_matcher(self, host_state):
+        """Log the exception, and who can do something about it."""
+        module = type(self._matcher).__module__
+        is_ours = module.startswith("nova_gpu_filter.")
+        LOG.exception(
+            "The pool matcher %r ([gpu_filter]pool_matcher) failed on %s;"
+            " asking Nova's own PCI statistics instead. Please report this%s.",
+            CONF.gpu_filter.pool_matcher,
+            host_state,
+            "" if is_ours else f" to the providers of {module}",
+        )
 
     def _ask_nova(self, host_state, spec_obj) -> refusal.Refusal | None:
         """Decide exactly as nova's filter does."""

@@ -13,6 +13,7 @@ from nova_gpu_filter.agent.states import State
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet.reserving import Mark
 from tests.functional.agent import worlds
+from tests.unit.agent import connections
 
 GPU, OTHER = worlds.GPUS
 pytestmark = worlds.MODES
@@ -391,18 +392,28 @@ def test_a_provider_that_is_made_anew_is_reserved_again(world):
     assert world.resets[OTHER] == 2
 
 
-def _set_writable(world, is_writable):
-    # SQLite answers as for a file system that is mounted read-only.
-    world.ledger._db.execute(
-        f"PRAGMA query_only = {'OFF' if is_writable else 'ON'}"
-    )
+@pytest.fixture(name="made")
+def made_connections(monkeypatch):
+    return connections.keep_connections(monkeypatch)
+
+
+@pytest.fixture
+def set_writable(made, world):
+    """Have SQLite answer as for a file system that is mounted read-only."""
+
+    def set_(is_writable):
+        made[0].execute(
+            f"PRAGMA query_only = {'OFF' if is_writable else 'ON'}"
+        )
+
+    return set_
 
 
 @pytest.mark.parametrize("is_back_in_use", [True, False])
 def test_what_cannot_be_written_down_is_not_given_away_dirty(
-    world, is_back_in_use
+    set_writable, world, is_back_in_use
 ):
-    _set_writable(world, False)
+    set_writable(False)
     world.run()
     # There was nothing to write.
     assert world.keeper.blind is None
@@ -411,15 +422,15 @@ def test_what_cannot_be_written_down_is_not_given_away_dirty(
     world.run(2)
     assert "readonly" in world.keeper.blind
     if is_back_in_use:
-        _set_writable(world, True)
+        set_writable(True)
         world.run()
         assert world.state(GPU) is State.IN_USE
-        _set_writable(world, False)
+        set_writable(False)
     world.delete(GPU)
     world.run(2)
     assert world.offered() == {OTHER}
     world.check()
-    _set_writable(world, True)
+    set_writable(True)
     world.run(2)
     assert world.keeper.blind is None
     assert world.state(GPU) is State.FREE
@@ -427,22 +438,24 @@ def test_what_cannot_be_written_down_is_not_given_away_dirty(
     world.check_settled()
 
 
-def test_a_use_between_two_passes_that_cannot_be_written_is_no_loss(world):
-    _set_writable(world, False)
+def test_a_use_between_two_passes_that_cannot_be_written_is_no_loss(
+    set_writable, world
+):
+    set_writable(False)
     world.claim(GPU)
     world.boot(GPU)
     world.delete(GPU)
     world.run(2)
     assert world.offered() == {OTHER}
-    _set_writable(world, True)
+    set_writable(True)
     world.run(2)
     assert world.state(GPU) is State.FREE
     world.check_settled()
 
 
-def test_a_disk_that_is_full_is_one_line(world):
-    [(pages,)] = world.ledger._db.execute("PRAGMA page_count")
-    world.ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+def test_a_disk_that_is_full_is_one_line(made, world):
+    [(pages,)] = made[0].execute("PRAGMA page_count")
+    made[0].execute(f"PRAGMA max_page_count = {pages}")
     record = dataclasses.replace(world.ledger.get(GPU), reason="x" * 100000)
     with pytest.raises(errors.LedgerUnusable, match="full"):
         world.ledger.change(record)

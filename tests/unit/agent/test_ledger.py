@@ -2,6 +2,7 @@
 
 """The ledger is on disk, or it says that it is not."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -14,8 +15,14 @@ from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.fabric import owning
 from nova_gpu_filter.agent.states import State
+from tests.unit.agent import connections
 
 GPU = "0000:85:00.0"
+
+
+@pytest.fixture(name="made")
+def made_connections(monkeypatch):
+    return connections.keep_connections(monkeypatch)
 
 
 def record(state=State.FREE, address=GPU, since=1.0, **values):
@@ -25,6 +32,14 @@ def record(state=State.FREE, address=GPU, since=1.0, **values):
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "deep" / "ledger.sqlite")
+
+
+def execute(path, *statements):
+    """Change the file as another program would."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
 
 
 def test_what_was_written_is_there_after_a_restart(path):
@@ -47,10 +62,11 @@ def test_the_file_is_for_root_alone(path):
     assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
 
 
-def test_each_write_waits_for_the_disk(path):
-    ledger = ledger_lib.Ledger(path)
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+def test_each_write_waits_for_the_disk(path, made):
+    ledger_lib.Ledger(path)
+    (db,) = made
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_the_history_is_kept_last_first_and_bounded(path, monkeypatch):
@@ -85,7 +101,7 @@ def test_a_page_that_was_overwritten_is_found_when_the_file_is_opened(path):
         ledger.change(
             record(address=f"0000:{number // 8:02x}:00.{number % 8}")
         )
-    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # This moves all from the log into the file.
     ledger.close()
     with open(path, "r+b") as file:
         file.seek(4096)
@@ -96,16 +112,16 @@ def test_a_page_that_was_overwritten_is_found_when_the_file_is_opened(path):
 def test_a_state_that_no_release_knows_is_damage(path):
     ledger = ledger_lib.Ledger(path)
     ledger.change(record())
-    ledger._db.execute("UPDATE devices SET state = 'happy'")
     ledger.close()
+    execute(path, "UPDATE devices SET state = 'happy'")
     assert ledger_lib.Ledger(path).is_new
 
 
 def test_a_file_of_a_newer_release_is_left_alone(path):
     ledger = ledger_lib.Ledger(path)
     ledger.change(record())
-    ledger._db.execute("PRAGMA user_version = 7")
     ledger.close()
+    execute(path, "PRAGMA user_version = 7")
     with pytest.raises(errors.LedgerUnusable) as raised:
         ledger_lib.Ledger(path)
     assert "version 7" in str(raised.value)
@@ -125,15 +141,21 @@ def test_a_path_that_cannot_be_is_one_clear_line(tmp_path):
 def test_a_change_that_fails_half_way_leaves_nothing_behind(path):
     ledger = ledger_lib.Ledger(path)
     ledger.change(record())
-    ledger._db.execute("DROP TABLE history")
+    execute(path, "DROP TABLE history")
     with pytest.raises(errors.LedgerUnusable):
         ledger.change(record(State.QUARANTINED))
     assert ledger.get(GPU).state is State.FREE
 
 
 KILLED = """
-import os, sys
+import os, sqlite3, sys
 from nova_gpu_filter.agent import ledger, states
+connect = sqlite3.connect
+def keep(*arguments, **options):
+    global db
+    db = connect(*arguments, **options)
+    return db
+sqlite3.connect = keep
 book = ledger.Ledger(sys.argv[1])
 place = int(sys.argv[2])
 steps = 0
@@ -142,7 +164,7 @@ def trace(statement):
     steps += 1
     if steps > place:
         os._exit(9)
-book._db.set_trace_callback(trace)
+db.set_trace_callback(trace)
 for state in (states.State.RELEASED, states.State.QUARANTINED):
     book.change(states.Record("0000:85:00.0", state, "why", 1.0, "test"))
     print(state, flush=True)
@@ -172,10 +194,13 @@ def test_a_process_killed_at_any_statement_loses_nothing_that_it_wrote(
 def test_a_ledger_of_the_first_version_gets_tables_of_partitions(path):
     ledger = ledger_lib.Ledger(path)
     ledger.change(record())
-    ledger._db.executescript(
-        "DROP TABLE partitions; DROP TABLE suspects; PRAGMA user_version = 1"
-    )
     ledger.close()
+    execute(
+        path,
+        "DROP TABLE partitions",
+        "DROP TABLE suspects",
+        "PRAGMA user_version = 1",
+    )
     again = ledger_lib.Ledger(path)
     assert not again.is_new
     assert again.get(GPU) == record()

@@ -85,14 +85,15 @@ def test_what_a_process_has_started_ends_with_it(running, number):
     assert not is_there(child)
 
 
-def test_another_process_with_the_same_pid_is_left_alone(running):
+def test_another_process_with_the_same_pid_is_left_alone(running, tmp_path):
     running.start("a", SLEEPER, {})
-    record = running._state.data["processes"]["a"]
-    ours = record["pid"]
-    record["pid"] = os.getpid()
+    ours = running.pid("a")
+    state = states.State(tmp_path)
+    state.data["processes"]["a"]["pid"] = os.getpid()
+    again = processes.Processes(state)
 
-    assert not running.is_alive("a")
-    running.stop("a")
+    assert not again.is_alive("a")
+    again.stop("a")
 
     os.kill(ours, signal.SIGKILL)
     os.waitpid(ours, 0)

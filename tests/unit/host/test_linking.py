@@ -131,10 +131,9 @@ def test_a_query_says_which_gpus_nvidia_smi_saw(build, read_links):
         query=("q.txt", smi_files.query(seen)),
     )
     first, second, third, fourth = host_links.devices
-    assert host_links.get_link(third.address, fourth.address) == links.nvlink(
-        12
-    )
-    assert host_links.get_link(first.address, second.address) == links.NODE
+    known = host_links.topology((first, second, third, fourth)).links
+    assert known[2][3] == links.nvlink(12)
+    assert known[0][1] == links.NODE
     assert host_links.is_certain(third, fourth)
     assert not host_links.is_certain(first, second)
     (note,) = host_links.notes

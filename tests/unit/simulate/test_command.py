@@ -168,7 +168,6 @@ def test_a_nova_conf_sets_multipliers(tmp_path, capsys):
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_a_plot_is_drawn(path, tmp_path, ending, capsys):
-    pytest.importorskip("matplotlib")
     picture = tmp_path / f"curves.{ending}"
     assert simulate.main(["--scenario", path, "--plot", str(picture)]) == 0
     start = picture.read_bytes()[:500]
@@ -189,7 +188,6 @@ def test_without_matplotlib_a_plot_says_what_to_install(
 
 
 def test_a_picture_format_that_is_unknown_is_named(path, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     picture = tmp_path / "curves.abc"
     assert simulate.main(["--scenario", path, "--plot", str(picture)]) == 3
     assert "curves.abc" in capsys.readouterr().err

@@ -26,6 +26,7 @@ class Node:
         self.parents = {}
         self.boot = "first"
         self.guests = {}
+        self.readings = 0
         self.start_agent()
 
     def start_agent(self):
@@ -35,11 +36,15 @@ class Node:
         self.agent = partitions.Partitions(
             self.ledger,
             self.client,
-            lambda: self.known,
+            self._read_partitions,
             lambda: self.is_resilient,
             self.parents.get,
             partitions.Settings(self.deadline, self.boot),
         )
+
+    def _read_partitions(self):
+        self.readings += 1
+        return self.known
 
     def kill_agent(self):
         """End the agent, as SIGKILL would."""

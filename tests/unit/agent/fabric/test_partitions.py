@@ -2,7 +2,9 @@
 
 """Fabric Manager has active what runs, whatever is killed or restarted."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -223,19 +225,24 @@ def test_a_lost_ledger_is_made_again_of_what_runs(node, tmp_path):
 
 
 def test_guests_without_a_partition_cost_one_reading_of_what_is_known(node):
-    readings = []
-    node.agent._read_partitions = lambda: readings.append(1) or node.known
     for number in range(3):
         node.guests[f"nic-{number}"] = frozenset({f"0000:18:00.{number}"})
     assert node.look()
-    assert len(readings) == 1
+    assert node.readings == 1
 
 
 def test_guests_of_which_hooks_have_spoken_are_forgotten_in_time(node):
-    for _ in range(3):
-        node.stop(node.start(3))
+    class Uuid(str):
+        """One can see when nobody has it any more."""
+
+    uuids = [Uuid(UUID), Uuid(OTHER)]
+    known = [weakref.ref(uuid) for uuid in uuids]
+    for uuid in uuids:
+        node.stop(node.start(3, uuid))
+    del uuid, uuids
     assert node.look()
-    assert node.agent._changed == {}
+    gc.collect()
+    assert [uuid() for uuid in known] == [None, None]
 
 
 def test_devices_that_are_plugged_while_a_guest_runs_are_followed(node):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-import contextvars
+from importlib import metadata
 import logging
 from unittest import mock
 
@@ -12,16 +12,48 @@ from nova.scheduler.filters import pci_passthrough_filter
 from oslo_config import fixture as config_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
 import pytest
+from stevedore import extension
 
 from nova_gpu_filter import conf
 from nova_gpu_filter import exception
+from nova_gpu_filter.pools import alike
 from nova_gpu_filter.pools import matcher
+from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 
 
 @pytest.fixture
 def gpu_filter():
     return gpu_pci_passthrough.GpuPciPassthroughFilter()
+
+
+class FailingMatcher(matcher.PoolMatcher):
+    def match(self, host, requests, mappings):
+        raise ZeroDivisionError("of no use")
+
+
+class ReversingMatcher(matcher.PoolMatcher):
+    def match(self, host, requests, mappings):
+        return matcher.Match([*range(len(mappings))][::-1])
+
+
+@pytest.fixture
+def filter_with(monkeypatch):
+    """Make the filter with a matcher that is registered and configured."""
+    conf.register_opts(gpu_pci_passthrough.CONF)
+    with config_fixture.Config(gpu_pci_passthrough.CONF) as config:
+
+        def make(value):
+            point = metadata.EntryPoint("theirs", value, matcher.NAMESPACE)
+            monkeypatch.setitem(
+                extension.ExtensionManager.ENTRY_POINT_CACHE,
+                matcher.NAMESPACE,
+                [point],
+            )
+            config.config(group="gpu_filter", pool_matcher="theirs")
+            return gpu_pci_passthrough.GpuPciPassthroughFilter()
+
+        yield make
 
 
 def host(name, free=0, candidates=(), pci_stats=None):
@@ -138,23 +170,6 @@ def test_no_summary_when_every_host_passes(gpu_filter, caplog):
     assert caplog.messages == []
 
 
-def test_requests_in_parallel_do_not_share_their_refusals(gpu_filter, caplog):
-    """Two runs interleave as two green threads of a scheduler would."""
-    caplog.set_level(logging.INFO)
-
-    def run_another_first():
-        contextvars.Context().run(
-            gpu_filter.filter_all, [host("b"), host("c")], asking(4)
-        )
-        yield host("a")
-
-    gpu_filter.filter_all(run_another_first(), asking(8))
-    assert [message.split(":")[1] for message in caplog.messages] == [
-        " 0 of 2 hosts",
-        " 0 of 1 hosts",
-    ]
-
-
 class TestStatisticsOfAnotherKind:
     """What is no plain PciDeviceStats may decide otherwise: it is asked."""
 
@@ -171,10 +186,8 @@ class TestStatisticsOfAnotherKind:
 
 
 class TestMatcher:
-    def test_that_fails_makes_the_filter_ask_nova(self, gpu_filter, caplog):
-        broken = mock.create_autospec(matcher.PoolMatcher, instance=True)
-        broken.match.side_effect = ZeroDivisionError("of no use")
-        gpu_filter._matcher = broken
+    def test_that_fails_makes_the_filter_ask_nova(self, filter_with, caplog):
+        gpu_filter = filter_with(f"{__name__}:FailingMatcher")
         good = candidate("gpu0")
         state = host("a", free=1, candidates=[candidate("gpu5"), good])
         assert gpu_filter.host_passes(state, asking(1))
@@ -182,10 +195,45 @@ class TestMatcher:
         assert not gpu_filter.host_passes(host("b"), asking(1))
         assert "pool_matcher" in caplog.text
 
-    def test_order_is_the_order_of_the_candidates(self, gpu_filter):
-        reverse = mock.create_autospec(matcher.PoolMatcher, instance=True)
-        reverse.match.return_value = matcher.Match([1, 0])
-        gpu_filter._matcher = reverse
+    def test_that_fails_is_blamed_on_those_who_provide_it(
+        self, filter_with, caplog
+    ):
+        theirs = filter_with(f"{__name__}:FailingMatcher")
+        theirs.host_passes(host("a"), asking(1))
+        assert "The pool matcher 'theirs'" in caplog.text
+        assert f"report this to the providers of {__name__}." in caplog.text
+
+    def test_of_ours_that_fails_is_blamed_on_nobody_else(
+        self, filter_with, caplog, monkeypatch
+    ):
+        ours = "nova_gpu_filter.pools.matchers.nova:NovaPoolMatcher"
+        broken = filter_with(ours)
+        monkeypatch.setattr(
+            nova.NovaPoolMatcher, "match", FailingMatcher.match
+        )
+        broken.host_passes(host("a"), asking(1))
+        assert "Please report this." in caplog.text
+
+    def test_is_not_blamed_for_candidates_that_cannot_be_narrowed(
+        self, gpu_filter, caplog, monkeypatch
+    ):
+        monkeypatch.setattr(
+            alike,
+            "keep_some_of_each_kind",
+            mock.Mock(side_effect=ZeroDivisionError("of no use")),
+        )
+        candidates = [candidate("gpu0"), candidate("gpu7"), candidate("gpu1")]
+        state = host("a", free=2, candidates=candidates)
+        spec_obj = asking(1)
+        spec_obj.numa_topology = objects.InstanceNUMATopology(cells=[])
+        spec_obj.numa_topology.cells = [objects.InstanceNUMACell(id=0)]
+        assert gpu_filter.host_passes(state, spec_obj)
+        assert len(state.allocation_candidates) == 2
+        assert "Candidates of (a, a)" in caplog.text
+        assert "pool matcher" not in caplog.text
+
+    def test_order_is_the_order_of_the_candidates(self, filter_with):
+        gpu_filter = filter_with(f"{__name__}:ReversingMatcher")
         candidates = [candidate("gpu0"), candidate("gpu1")]
         state = host("a", free=2, candidates=candidates)
         assert gpu_filter.host_passes(state, asking(1))
