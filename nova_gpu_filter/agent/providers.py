@@ -13,12 +13,11 @@ from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.nova_rules import names
 
 MICROVERSION: Final = "1.31"
 """1.26 is the first that can reserve all of an inventory, 1.19 the first that
 notices a change of aggregates in between."""
-_ONE_TIME_USE: Final = "HW_PCI_ONE_TIME_USE"
-"""The trait that Nova gives such devices; os-traits of Nova 31 lacks it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class Providers:
         traits = self._get(f"/resource_providers/{uuid}/traits")["traits"]
         return (
             reserving.read(self._get, uuid),
-            _ONE_TIME_USE in traits,
+            names.ONE_TIME_USE in traits,
         )
 
     def read_consumers(self, uuid: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import enum
-from typing import Final
 
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
@@ -20,9 +19,7 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
-
-_ONE_TIME_USE: Final = "HW_PCI_ONE_TIME_USE"
-"""The trait of a device that Nova reserves when it gives it to a server."""
+from nova_gpu_filter.nova_rules.names import ONE_TIME_USE
 
 
 class Kind(enum.Enum):
@@ -259,7 +256,7 @@ def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
         for device in host.devices:
             if device.state is not model.State.RESERVED:
                 continue
-            was_used = _ONE_TIME_USE in device.traits
+            was_used = ONE_TIME_USE in device.traits
             yield Disagreement(
                 Kind.RESERVED,
                 device.name,

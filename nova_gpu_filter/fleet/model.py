@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import dataclasses
 import enum
 import functools
-import re
 from typing import Final
 
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.topology import codec
 
 MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
@@ -20,11 +21,7 @@ DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 CELL_IS_DOWN: Final = "UNKNOWN"
 """Status of what is in a cell whose database Nova cannot reach."""
 
-_CUSTOM: Final = "CUSTOM_"
-_VGPU: Final = "VGPU"
 _CYBORG: Final = "OWNER_CYBORG"
-# nova/compute/pci_placement_translator.py makes it of the ids.
-_PCI_CLASS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
 
 
 class State(enum.Enum):
@@ -174,12 +171,12 @@ class Device:
         tell the type.
         """
         name = _model(self.resource_class, self.traits)
-        if not self.is_mediated or name != _VGPU:
+        if not self.is_mediated or name != resource_groups.VGPU:
             return name
         custom = ", ".join(
-            trait.removeprefix(_CUSTOM)
+            trait.removeprefix(names.CUSTOM)
             for trait in self.other_traits
-            if trait.startswith(_CUSTOM)
+            if trait.startswith(names.CUSTOM)
         )
         return f"{name} {custom}" if custom else name
 
@@ -225,10 +222,9 @@ def _model(resource_class: str | None, traits: frozenset[str]) -> str:
             return trait.removeprefix(MODEL_TRAIT_PREFIX).replace("_", " ")
     if resource_class is None:
         return ""
-    ids = _PCI_CLASS.fullmatch(resource_class)
-    if ids:
-        return f"{ids[1]}:{ids[2]}".lower()
-    return resource_class.removeprefix(_CUSTOM)
+    return names.find_ids(resource_class) or resource_class.removeprefix(
+        names.CUSTOM
+    )
 
 
 @functools.lru_cache(maxsize=8192)
