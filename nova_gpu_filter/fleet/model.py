@@ -10,11 +10,10 @@ import functools
 from typing import Final
 
 from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.topology import codec
 
-MODEL_TRAIT_PREFIX: Final = "CUSTOM_GPU_MODEL_"
-"""Trait by which ``nova-gpu-host config`` names the product."""
 DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 """Trait of a compute node whose nova-compute is disabled."""
 
@@ -218,8 +217,8 @@ class Device:
 @functools.lru_cache(maxsize=8192)
 def _model(resource_class: str | None, traits: frozenset[str]) -> str:
     for trait in sorted(traits):
-        if trait.startswith(MODEL_TRAIT_PREFIX):
-            return trait.removeprefix(MODEL_TRAIT_PREFIX).replace("_", " ")
+        if trait.startswith(our_traits.MODEL):
+            return trait.removeprefix(our_traits.MODEL).replace("_", " ")
     if resource_class is None:
         return ""
     return names.find_ids(resource_class) or resource_class.removeprefix(

@@ -22,6 +22,7 @@ from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
@@ -63,7 +64,7 @@ class _Traits(columns.FormattableColumn[list[str]]):
             trait
             for trait in self._value
             if trait != os_traits.COMPUTE_MANAGED_PCI_DEVICE
-            and not trait.startswith(model.MODEL_TRAIT_PREFIX)
+            and not trait.startswith(our_traits.MODEL)
         )
 
 

@@ -24,6 +24,7 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.nova_rules import mdev_options
 from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.nova_rules import resource_groups
 
 OPTION = "--mdev-type"
@@ -250,7 +251,7 @@ def provider_config(
                 },
                 "traits": {
                     "additional": [
-                        f"CUSTOM_VGPU_TYPE_{naming.symbol(group.name)}"
+                        our_traits.VGPU_TYPE + naming.symbol(group.name)
                     ]
                 },
             }

@@ -14,6 +14,7 @@ from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.sysfs import displays
 from nova_gpu_filter.nova_rules import alias as alias_rules
 from nova_gpu_filter.nova_rules import names as nova_names
+from nova_gpu_filter.nova_rules import our_traits
 
 _PREFIXES = {
     Kind.GPU: "GPU",
@@ -119,7 +120,7 @@ def resource_class(function: Function, choices: Choices) -> str | None:
         return None
     if function.vgpu_type_name is not None:
         # As much of a GPU as its type says, whatever the GPU is.
-        name = f"CUSTOM_VGPU_{symbol(function.vgpu_type_name)}"
+        name = f"{our_traits.VGPU_CLASS}{symbol(function.vgpu_type_name)}"
         return name[: nova_names.MAX_LENGTH]
     if function.product is None:
         return nova_names.resource_class_of(None, *function.ids.split(":"))
@@ -168,11 +169,11 @@ def traits(function: Function) -> tuple[str, ...]:
     found = []
     if function.kind is Kind.GPU:
         if function.product is not None:
-            found.append(f"CUSTOM_GPU_MODEL_{symbol(function.product)}")
+            found.append(f"{our_traits.MODEL}{symbol(function.product)}")
         chip = function.chip
         if chip and chip.architecture:
             found.append(
-                f"CUSTOM_GPU_ARCHITECTURE_{symbol(chip.architecture)}"
+                f"{our_traits.ARCHITECTURE}{symbol(chip.architecture)}"
             )
         if chip and chip.compute_capability:
             version = symbol(chip.compute_capability)
@@ -182,7 +183,7 @@ def traits(function: Function) -> tuple[str, ...]:
                 standard if standard in _standard() else f"CUSTOM_{name}"
             )
         if chip and chip.isa:
-            found.append(f"CUSTOM_GPU_ISA_{symbol(chip.isa)}")
+            found.append(f"{our_traits.ISA}{symbol(chip.isa)}")
     return tuple(name[: nova_names.MAX_LENGTH] for name in found)
 
 
@@ -213,5 +214,5 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
     gpus = cards or gpus
     found = {trait for function in gpus for trait in traits(function)}
     if gpus:
-        found.add(f"CUSTOM_GPU_COUNT_{len(gpus)}")
+        found.add(f"{our_traits.COUNT}{len(gpus)}")
     return tuple(sorted(found))

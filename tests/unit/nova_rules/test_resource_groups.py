@@ -37,5 +37,5 @@ def test_the_amounts_are_those_of_nova(suffix, amount):
 @pytest.mark.parametrize("amount", ["", "x", "-1", "1.0"])
 def test_what_nova_leaves_out_can_be_told(amount):
     specs = {"resources1:VGPU": amount}
-    with pytest.raises(ValueError, match="^resources1:VGPU = .*no number$"):
+    with pytest.raises(ValueError, match="is no number"):
         list(resource_groups.parse(specs, is_strict=True))
