@@ -10,6 +10,7 @@ import fnmatch
 import functools
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot.kernel_arguments import module_name
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -30,8 +31,8 @@ class KernelModules:
         ``modules.builtin`` is in the order of linking (Documentation/kbuild/
         kbuild.rst), in which the kernel starts its drivers.
         """
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
+        release = self._tree.read(paths.RELEASE)
+        for folder in paths.KERNEL_MODULES:
             data = self._tree.read_bytes(
                 f"{folder}/{release}/modules.builtin", 16 << 20
             )
@@ -50,8 +51,8 @@ class KernelModules:
 
     @functools.cached_property
     def _aliases(self) -> tuple[tuple[str, str], ...] | None:
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
+        release = self._tree.read(paths.RELEASE)
+        for folder in paths.KERNEL_MODULES:
             data = self._tree.read_bytes(
                 f"{folder}/{release}/modules.alias", 16 << 20
             )
