@@ -13,6 +13,7 @@ from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.nova_rules import names
 
 MICROVERSION: Final = "1.31"
 """1.26 is the first that can reserve all of an inventory, 1.19 the first that
@@ -131,7 +132,7 @@ class Providers:
         traits = self._get(f"/resource_providers/{uuid}/traits")["traits"]
         return (
             reserving.read(self._get, uuid),
-            reserving.ONE_TIME_USE in traits,
+            names.ONE_TIME_USE in traits,
         )
 
     def read_consumers(self, uuid: str) -> tuple[str, ...]:

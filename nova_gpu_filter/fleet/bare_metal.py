@@ -22,8 +22,9 @@ from oslo_utils import uuidutils
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import provider_trees
+from nova_gpu_filter.nova_rules import our_traits
 
-_GPU_TRAITS: Final = ("CUSTOM_GPU_", "HW_GPU_")
+_GPU_TRAITS: Final = (our_traits.PREFIX, "HW_GPU_")
 _OF_A_HOST: Final = frozenset({"VCPU", "PCPU", "MEMORY_MB"})
 """What Nova reports of a hypervisor, and not of a node."""
 

@@ -6,17 +6,13 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import functools
-import re
-from typing import Final
 
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
+from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.topology import policy
-
-# XS_KEYPAT in nova/scheduler/utils.py.
-_GROUP_KEY: Final = re.compile("(resources|trait)([a-zA-Z0-9_-]{1,64})?:(.*)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ def calculate(
         asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
         policy.parse_spread(specs)
-        requests = dict(_requests(specs))
+        requests = dict(_requests(specs, is_strict=True))
         amounts = _amounts(flavor, requests)
     except ValueError as exc:
         raise errors.BadFlavor(flavor=flavor.name, problem=exc) from exc
@@ -131,35 +127,30 @@ def calculate(
 
 
 def count_resources(specs: Mapping[str, str]) -> dict[str, int]:
-    """Count what extra specs ask for without an alias, by resource class.
-
-    :raises ValueError: an amount is no number.
-    """
+    """Count what extra specs ask for without an alias, by resource class."""
     found: dict[str, int] = {}
-    for _, group in _requests(specs):
-        for name, number in group.amounts:
-            found[name] = found.get(name, 0) + number
+    for asked in resource_groups.parse(specs):
+        name = asked.resource_class
+        found[name] = found.get(name, 0) + asked.amount
     return found
 
 
-def _requests(specs: Mapping[str, str]) -> Iterator[tuple[str, Group]]:
+def _requests(
+    specs: Mapping[str, str], is_strict: bool = False
+) -> Iterator[tuple[str, Group]]:
     """Group what extra specs ask for, by suffix; zeros are kept.
 
+    :param is_strict: whether to raise for what Nova leaves out.
     :raises ValueError: an amount is no number.
     """
     amounts: dict[str, dict[str, int]] = {}
     traits: dict[str, dict[str, str]] = {}
-    for key, value in specs.items():
-        match = _GROUP_KEY.fullmatch(key)
-        if match is None:
-            continue
-        suffix = match[2] or ""
-        if match[1] == "trait":
-            traits.setdefault(suffix, {})[match[3]] = value
-        elif re.fullmatch("[0-9]+", value):
-            amounts.setdefault(suffix, {})[match[3]] = int(value)
-        else:
-            raise ValueError(f"{key} = {value!r} is no number")
+    for asked in resource_groups.parse(specs, is_strict):
+        amounts.setdefault(asked.suffix, {})[asked.resource_class] = (
+            asked.amount
+        )
+    for trait in resource_groups.parse_traits(specs):
+        traits.setdefault(trait.suffix, {})[trait.name] = trait.value
     for suffix in sorted(amounts.keys() | traits.keys()):
         named = traits.get(suffix, {})
         yield (

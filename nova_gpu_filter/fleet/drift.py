@@ -17,9 +17,9 @@ from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
-from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
+from nova_gpu_filter.nova_rules.names import ONE_TIME_USE
 
 
 class Kind(enum.Enum):
@@ -256,7 +256,7 @@ def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
         for device in host.devices:
             if device.state is not model.State.RESERVED:
                 continue
-            was_used = reserving.ONE_TIME_USE in device.traits
+            was_used = ONE_TIME_USE in device.traits
             yield Disagreement(
                 Kind.RESERVED,
                 device.name,

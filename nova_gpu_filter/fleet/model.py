@@ -10,6 +10,8 @@ import functools
 from typing import Final
 
 from nova_gpu_filter.fleet import device_names
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.topology import codec
 
 DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
@@ -18,7 +20,6 @@ DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
 CELL_IS_DOWN: Final = "UNKNOWN"
 """Status of what is in a cell whose database Nova cannot reach."""
 
-_VGPU: Final = "VGPU"
 _CYBORG: Final = "OWNER_CYBORG"
 
 
@@ -169,12 +170,12 @@ class Device:
         tell the type.
         """
         name = device_names.name_model(self.resource_class, self.traits)
-        if not self.is_mediated or name != _VGPU:
+        if not self.is_mediated or name != resource_groups.VGPU:
             return name
         custom = ", ".join(
-            trait.removeprefix(device_names.CUSTOM)
+            trait.removeprefix(names.CUSTOM)
             for trait in self.other_traits
-            if trait.startswith(device_names.CUSTOM)
+            if trait.startswith(names.CUSTOM)
         )
         return f"{name} {custom}" if custom else name
 

@@ -22,10 +22,6 @@ from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 
-ONE_TIME_USE: Final = "HW_PCI_ONE_TIME_USE"
-"""The trait of a device that Nova reserves when it gives it to a server;
-os-traits of Nova 31 lacks it."""
-
 TRIES: Final = 8
 """How often a write is tried that another one was faster than."""
 

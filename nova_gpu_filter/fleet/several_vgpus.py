@@ -31,7 +31,7 @@ def list_groups(
     """
     known = {resource_groups.VGPU, *classes}
     for asked in resource_groups.parse(specs):
-        if asked.resource_class in known:
+        if asked.amount and asked.resource_class in known:
             yield asked.key
 
 

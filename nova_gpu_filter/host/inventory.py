@@ -11,6 +11,7 @@ from typing import NamedTuple
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.nova_rules import device_types
 
 _BRIDGES = (0x0600, 0x0604)
 """Classes of bridges: to the host, and from PCI to PCI (pci.ids)."""
@@ -184,8 +185,8 @@ class Function:
     def nova_type(self) -> str:
         """The device type of Nova: ``type-PCI``, ``type-PF``, ``type-VF``."""
         if self.physfn is not None:
-            return "type-VF"
-        return "type-PF" if self.is_pf else "type-PCI"
+            return device_types.VF
+        return device_types.PF if self.is_pf else device_types.PCI
 
     @property
     def ids(self) -> str:

@@ -16,11 +16,12 @@ import re
 from typing import Any
 from typing import Final
 
+from nova_gpu_filter.nova_rules import device_types
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import values
 
 _CHOICES: Final = {
-    "device_type": ("type-PCI", "type-PF", "type-VF"),
+    "device_type": (device_types.PCI, device_types.PF, device_types.VF),
     "numa_policy": ("legacy", "required", "preferred", "socket"),
     "capability_type": ("pci",),
 }
@@ -30,7 +31,8 @@ _KEYS: Final = frozenset(
         *("live_migratable", *_CHOICES),
     }
 )
-_MAX_NAME: Final = 256
+MAX_NAME: Final = 256
+"""Characters."""
 _ID: Final = re.compile(r"^[\da-fA-F]{4}$")
 
 
@@ -65,7 +67,7 @@ class Alias:
         ask for them.
         """
         if self.device_type is None:
-            return ("type-PCI", "type-VF")
+            return (device_types.PCI, device_types.VF)
         return (self.device_type,)
 
     def matches_ids(self, vendor_id: int, product_id: int) -> bool:
@@ -119,8 +121,8 @@ def _find_problems(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} is no string"
     if not data.get("name"):
         yield "it has no name"
-    elif len(data["name"]) > _MAX_NAME:
-        yield f"its name has more than {_MAX_NAME} characters"
+    elif len(data["name"]) > MAX_NAME:
+        yield f"its name has more than {MAX_NAME} characters"
     for key in ("vendor_id", "product_id"):
         if key in data and not _ID.match(data[key]):
             yield f"{key} is '{data[key]}', not four hexadecimal digits"

@@ -168,9 +168,21 @@ class DeviceSpec:
         )
 
     @property
-    def normalized_traits(self) -> frozenset[str]:
-        """The traits that Nova gives a device for the tag ``traits``."""
-        return names.normalize_traits(",".join(self.traits))
+    def reported_traits(self) -> frozenset[str]:
+        """The traits that a device of it has in Placement.
+
+        Those of the tag, and those that Nova gives without being told
+        (``_get_traits_for_dev`` and ``add_parent`` of
+        nova/compute/pci_placement_translator.py).
+        """
+        own = {
+            "COMPUTE_MANAGED_PCI_DEVICE": True,
+            "HW_PCI_LIVE_MIGRATABLE": self.tag("live_migratable"),
+            names.ONE_TIME_USE: self.tag("one_time_use"),
+        }
+        return names.normalize_traits(",".join(self.traits)) | {
+            trait for trait, is_given in own.items() if is_given
+        }
 
     def tag(self, name: str) -> bool | None:
         """Read a tag that is yes or no; None: it is not there."""

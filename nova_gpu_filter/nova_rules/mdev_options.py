@@ -8,8 +8,14 @@ Names, places and former names are those of nova/conf/devices.py of Nova 34.
 import dataclasses
 import typing
 
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import resource_groups
+
 if typing.TYPE_CHECKING:
     from oslo_config import cfg
+
+CLASS: typing.Final = f"^({resource_groups.VGPU}|{names.CUSTOM}[A-Z0-9_]+)$"
+"""Regular expression of what ``mdev_class`` takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +24,7 @@ class MdevGroup:
 
     type_id: str
     device_addresses: tuple[str, ...] = ()
-    mdev_class: str = "VGPU"
+    mdev_class: str = resource_groups.VGPU
 
 
 def register(conf: "cfg.ConfigOpts") -> None:
@@ -57,9 +63,9 @@ def read(conf: "cfg.ConfigOpts") -> tuple[MdevGroup, ...]:
         conf.register_opt(
             cfg.StrOpt(
                 "mdev_class",
-                default="VGPU",
-                regex=r"^(VGPU|CUSTOM_[A-Z0-9_]+)$",
-                max_length=255,
+                default=resource_groups.VGPU,
+                regex=CLASS,
+                max_length=names.MAX_LENGTH,
             ),
             group=group,
         )

@@ -10,8 +10,17 @@ to import than all of a command of the host tool that needs none.
 """
 
 import re
+from typing import Final
 
-_MOST = 255
+MAX_LENGTH: Final = 255
+"""Of what Placement takes for a resource class or a trait
+(placement/schemas/resource_class.py and trait.py)."""
+CUSTOM: Final = "CUSTOM_"
+"""What every name begins with that is not standard."""
+ONE_TIME_USE: Final = "HW_PCI_ONE_TIME_USE"
+"""The trait that Nova gives devices which it reserves when it gives them
+away; os-traits of Nova 31 lacks it."""
+_BY_IDS: Final = re.compile("CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})")
 
 
 def normalize_resource_class(name: str) -> str:
@@ -34,7 +43,7 @@ def check_resource_class(name: str) -> str:
 
     :returns: the name, as :func:`normalize_resource_class` writes it.
     :raises ValueError: nothing of it is left, or Placement takes no such
-        name (placement/schemas/resource_class.py: 255 characters).
+        name.
     """
     if not re.search("[A-Za-z0-9]", name):
         raise ValueError(
@@ -42,9 +51,9 @@ def check_resource_class(name: str) -> str:
             " resource classes are made"
         )
     found = normalize_resource_class(name)
-    if len(found) > _MOST:
+    if len(found) > MAX_LENGTH:
         raise ValueError(
-            f"a resource class has at most {_MOST} characters, and"
+            f"a resource class has at most {MAX_LENGTH} characters, and"
             f" {found[:20]}... has {len(found)}"
         )
     return found
@@ -61,6 +70,12 @@ def resource_class_of(
     if not name:
         return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
     return normalize_resource_class(name)
+
+
+def find_ids(resource_class: str) -> str | None:
+    """Find the ids, ``10de:2330``, of which a resource class is made."""
+    ids = _BY_IDS.fullmatch(resource_class)
+    return f"{ids[1]}:{ids[2]}".lower() if ids else None
 
 
 def normalize_traits(text: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
     from oslo_config import cfg
 
 
-def _options() -> "list[cfg.Opt]":
+def list_options() -> "list[cfg.Opt]":
     """Make the options, with names, places and former names of Nova 34.
 
     They are those of nova/conf/pci.py. oslo.config is slow to import, and most
@@ -51,12 +51,6 @@ class PciOptions:
     report_in_placement: bool
     permits_post_copy: bool = False
     """``[libvirt]live_migration_permit_post_copy``."""
-    fabric_manager: str = ""
-    """``[gpu_agent]fabric_manager``."""
-    gpu_admin_tools: str = ""
-    """``[gpu_agent]gpu_admin_tools``."""
-    hooks: str = ""
-    """``[gpu_agent]hooks``; empty where it is not set."""
     mdev_groups: tuple[mdev_options.MdevGroup, ...] = ()
     """``[devices]enabled_mdev_types``, in their order."""
 
@@ -72,13 +66,11 @@ def read(*paths: str) -> PciOptions:
     from oslo_config import cfg
 
     conf = cfg.ConfigOpts()
-    conf.register_opts(_options(), group="pci")
+    conf.register_opts(list_options(), group="pci")
     conf.register_opt(
         cfg.BoolOpt("live_migration_permit_post_copy", default=False),
         group="libvirt",
     )
-    for name in ("fabric_manager", "gpu_admin_tools", "hooks"):
-        conf.register_opt(cfg.StrOpt(name, default=""), group="gpu_agent")
     mdev_options.register(conf)
     with conf_files.reading(conf, paths):
         return PciOptions(
@@ -88,7 +80,4 @@ def read(*paths: str) -> PciOptions:
             report_in_placement=conf.pci.report_in_placement,
             permits_post_copy=conf.libvirt.live_migration_permit_post_copy,
             mdev_groups=mdev_options.read(conf),
-            fabric_manager=conf.gpu_agent.fabric_manager,
-            gpu_admin_tools=conf.gpu_agent.gpu_admin_tools,
-            hooks=conf.gpu_agent.hooks,
         )

@@ -15,6 +15,7 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
@@ -97,7 +98,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         if not chosen:
             raise errors.Unknown(
                 kind="flavor with",
-                name="pci_passthrough:alias",
+                name=extra_specs.ALIAS_KEY,
                 hint="; name others with --flavor",
             )
         return known_aliases.list_demands(chosen, known)

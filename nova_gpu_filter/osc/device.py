@@ -17,12 +17,12 @@ import os_traits
 from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
-from nova_gpu_filter.fleet import device_names
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
@@ -64,7 +64,7 @@ class _Traits(columns.FormattableColumn[list[str]]):
             trait
             for trait in self._value
             if trait != os_traits.COMPUTE_MANAGED_PCI_DEVICE
-            and not trait.startswith(device_names.MODEL_TRAIT_PREFIX)
+            and not trait.startswith(our_traits.MODEL)
         )
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from oslo_utils import strutils
 
+from nova_gpu_filter.nova_rules import device_types
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import policy
@@ -27,9 +28,6 @@ tag of the device spec. Read only for us: all filters share one host state.
 
 ProviderMapping: TypeAlias = Mapping[str, list[str]]
 """``mappings`` of an allocation candidate: suffix -> provider UUIDs."""
-
-_PF = "type-PF"  # nova.objects.fields.PciDeviceType.SRIOV_PF
-_VDPA = "vdpa"  # nova.objects.fields.PciDeviceType.VDPA
 
 # Placement matches these, so nova does not compare them with pools:
 # PciDeviceStats.ignored_spec_tags in nova/pci/stats.py.
@@ -144,8 +142,12 @@ class DeviceRequest:
             rp_uuids=tuple(allocated.split(","))
             if allocated and alias_name is not None
             else (),
-            wants_pf=any(spec.get("dev_type") == _PF for spec in specs),
-            wants_vdpa=any(spec.get("dev_type") == _VDPA for spec in specs),
+            wants_pf=any(
+                spec.get("dev_type") == device_types.PF for spec in specs
+            ),
+            wants_vdpa=any(
+                spec.get("dev_type") == device_types.VDPA for spec in specs
+            ),
             wants_remote_managed=any(
                 _is_true(spec.get("remote_managed")) for spec in specs
             ),
@@ -184,9 +186,9 @@ class DeviceRequest:
         else:
             return refusal.Drop.PROPERTIES
         dev_type = pool.get("dev_type")
-        if dev_type == _PF and not self.wants_pf:
+        if dev_type == device_types.PF and not self.wants_pf:
             return refusal.Drop.UNREQUESTED_PF
-        if dev_type == _VDPA and not self.wants_vdpa:
+        if dev_type == device_types.VDPA and not self.wants_vdpa:
             return refusal.Drop.UNREQUESTED_VDPA
         remote_managed = pool.get("remote_managed")
         if (

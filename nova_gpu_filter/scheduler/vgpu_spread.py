@@ -13,13 +13,12 @@ import functools
 
 from oslo_log import log as logging
 
+from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.pools import spreading
 from nova_gpu_filter.topology import policy
 
 LOG = logging.getLogger(__name__)
-
-_CUSTOM = "CUSTOM_"
 
 
 def order_candidates(host_states: list, spec_obj) -> None:
@@ -46,10 +45,11 @@ def order_candidates(host_states: list, spec_obj) -> None:
         asked.suffix
         for asked in resource_groups.parse(specs)
         if asked.suffix
+        and asked.amount
         # ``mdev_class`` of nova-compute names the others.
         and (
             asked.resource_class == resource_groups.VGPU
-            or asked.resource_class.startswith(_CUSTOM)
+            or asked.resource_class.startswith(names.CUSTOM)
         )
     )
     if spread is None or len(suffixes) < 2:

@@ -14,6 +14,7 @@ from nova.pci import stats
 from nova.pci import whitelist
 from nova.scheduler import host_manager
 
+from nova_gpu_filter.nova_rules import device_types
 from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
@@ -119,7 +120,7 @@ def _pools(host: Host) -> "objects.PciDevicePoolList":
     found = []
     for bit, provider in enumerate(host.providers):
         tags = {
-            "dev_type": "type-PCI",
+            "dev_type": device_types.PCI,
             "address": f"0000:{0x10 + bit:02x}:00.0",
             "rp_uuid": provider,
         }

@@ -30,7 +30,7 @@ _MOST_GPUS = 1024
 _MOST_HOSTS = 100_000
 """Of one row."""
 _KEYS: Final = frozenset(
-    ("name", "count", "model", "machine", "gpus", "gpu_links", "numa", "used")
+    ("name", "count", "model", "machine", "gpus", codec.TAG, "numa", "used")
 )
 
 
@@ -75,7 +75,7 @@ class HostKind:
         """
         topology, k = self.topology, mask.bit_count()
         if topology.lists_partitions(k):
-            return mask in topology.whole_partitions(k, mask)
+            return topology.is_whole_partition(mask)
         if link is None:
             packed = packing.pack_by_default(topology, k)
             return packed is not None and packed.count(mask) == 1
@@ -147,11 +147,11 @@ def read_csv(
     :raises BadScenario: it cannot be read, or a column is missing.
     """
     rows = []
-    wanted = [("gpus", "machine", "gpu_links")]
+    wanted = [("gpus", "machine", codec.TAG)]
     if by_model:
-        wanted.append(("model", "machine", "gpu_links"))
+        wanted.append(("model", "machine", codec.TAG))
     for row in csv_rows(path, columns, wanted=wanted):
-        for key in ("gpu_links", "numa", "used"):
+        for key in (codec.TAG, "numa", "used"):
             if key in row:
                 row[key] = row[key].split(";")
         rows.append({key: row[key] for key in _KEYS & row.keys()})
@@ -288,14 +288,14 @@ class _Reader:
         if gpus is not None and gpus > _MOST_GPUS:
             raise ValueError(f"gpus: must be at most {_MOST_GPUS}")
         machine = row.get("machine")
-        if machine is None and "gpu_links" not in row:
+        if machine is None and codec.TAG not in row:
             model = row.get("model")
             machine = self._machine_by_model.get(
                 f"{model}/{gpus}", self._machine_by_model.get(str(model))
             )
         if machine is not None:
             links, numa = self._machine(str(machine))
-        elif "gpu_links" in row:
+        elif codec.TAG in row:
             links, numa = _tags(row)
         elif gpus is not None:
             links, numa = (None,) * gpus, (None,) * gpus
@@ -303,8 +303,7 @@ class _Reader:
             raise ValueError("give machine, gpu_links or gpus")
         if gpus is not None and gpus != len(links):
             raise ValueError(
-                f"gpus is {gpus}, but {machine or 'gpu_links'} has"
-                f" {len(links)}"
+                f"gpus is {gpus}, but {machine or codec.TAG} has {len(links)}"
             )
         if not links:
             raise ValueError("no GPUs")
@@ -339,7 +338,7 @@ def _named(
 def _tags(
     row: Mapping[str, Any],
 ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
-    links = tuple(str(text) if text else None for text in row["gpu_links"])
+    links = tuple(str(text) if text else None for text in row[codec.TAG])
     numa = _read_wholes(row, "numa") or (None,) * len(links)
     if len(numa) != len(links):
         raise ValueError(f"{len(links)} gpu_links, but {len(numa)} numa")

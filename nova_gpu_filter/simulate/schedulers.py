@@ -20,6 +20,7 @@ from nova.scheduler.weights import pci as pci_weigher
 from oslo_config import cfg
 
 from nova_gpu_filter import conf
+from nova_gpu_filter.nova_rules import device_types
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.scheduler import weights as gpu_weights
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
@@ -302,7 +303,7 @@ def request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
                     # looks at the resource class.
                     spec=[
                         {
-                            "dev_type": "type-PCI",
+                            "dev_type": device_types.PCI,
                             "resource_class": resource_class,
                         }
                     ],

@@ -8,38 +8,16 @@ and tags (nova/pci/stats.py). Without ``pci_in_placement`` only the latter.
 """
 
 from collections.abc import Iterator
-from collections.abc import Mapping
-import dataclasses
+import json
 
-from nova.compute import pci_placement_translator as translator
 from nova.pci import devspec
-import os_traits
 
+from nova_gpu_filter.nova_rules import device_spec
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
-
-_LIVE_MIGRATABLE = "live_migratable"
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What one alias asks Placement for."""
-
-    resource_class: str
-    traits: frozenset[str]
-
-
-def list_asked_of_placement(alias: Mapping[str, str]) -> Asked:
-    """Translate one spec of an alias as nova-api does."""
-    return Asked(
-        translator.get_resource_class(
-            alias.get("resource_class"),
-            alias.get("vendor_id", ""),
-            alias.get("product_id", ""),
-        ),
-        frozenset(translator.get_traits(alias.get("traits", ""))),
-    )
 
 
 def check(node: Node) -> results.Result:
@@ -92,36 +70,28 @@ def check(node: Node) -> results.Result:
 
 
 def _find_differences(
-    alias: Mapping[str, str], spec: devspec.PciDeviceSpec, in_placement: bool
+    alias: Alias, spec: devspec.PciDeviceSpec, in_placement: bool
 ) -> Iterator[str]:
-    """Say what the alias asks for that a device of the spec cannot have."""
-    tags = spec.get_tags()
-    for key, offered in (
-        ("vendor_id", spec.vendor_id),
-        ("product_id", spec.product_id),
-    ):
-        asked = alias.get(key)
-        if asked and offered not in (devspec.ANY, asked.lower()):
+    """Say what the alias asks for that a device of the spec cannot have.
+
+    Of which type a device is, its spec does not say.
+    """
+    (offered,) = device_spec.parse(json.dumps(spec.dev_spec_conf))
+    ids = (offered.vendor_id, offered.product_id)
+    for key in ("vendor_id", "product_id"):
+        asked = getattr(alias, key)
+        if asked and getattr(offered, key) not in (None, asked):
             yield f"{key} {asked}"
-    if (asked := alias.get(_LIVE_MIGRATABLE)) is not None and (
-        # A device without the tag is given to nobody who asks for "no".
-        asked != tags.get(_LIVE_MIGRATABLE)
-    ):
-        yield f"{_LIVE_MIGRATABLE} {asked}"
+    moves = alias.live_migratable
+    # A device without the tag is given to nobody who asks for "no".
+    if moves is not None and moves is not offered.tag("live_migratable"):
+        yield f"live_migratable {str(moves).lower()}"
     if not in_placement:
         return
-    wanted = list_asked_of_placement(alias)
-    offered_class = tags.get("resource_class")
-    if offered_class or devspec.ANY not in (spec.vendor_id, spec.product_id):
-        offered_class = translator.get_resource_class(
-            offered_class, spec.vendor_id, spec.product_id
-        )
-        if wanted.resource_class != offered_class:
-            yield f"resource class {wanted.resource_class}"
-    offered_traits = translator.get_traits(tags.get("traits", "")) | {
-        os_traits.COMPUTE_MANAGED_PCI_DEVICE
-    }
-    if tags.get(_LIVE_MIGRATABLE) == "true":
-        offered_traits.add(os_traits.HW_PCI_LIVE_MIGRATABLE)
-    if missing := wanted.traits - offered_traits:
+    named = offered.tags.get("resource_class")
+    if (
+        named or None not in ids
+    ) and alias.resource_class != names.resource_class_of(named, *ids):
+        yield f"resource class {alias.resource_class}"
+    if missing := alias.traits - offered.reported_traits:
         yield f"traits {', '.join(sorted(missing))}"

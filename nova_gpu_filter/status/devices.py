@@ -13,7 +13,6 @@ import contextlib
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import limits
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results
@@ -162,9 +161,9 @@ def check_links(node: Node) -> results.Result:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
     wanted = sorted(
         {
-            agreement.list_asked_of_placement(spec).resource_class
-            for specs in aliases.values()
-            for spec in specs
+            alias.resource_class
+            for several in aliases.values()
+            for alias in several
         }
     )
     problems = []

@@ -13,6 +13,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
 
@@ -28,8 +29,7 @@ class _Renamed:
     """Whether Nova still takes the old name."""
 
 
-# Nova moved the first three in 14.0.0 (2016), and dropped the old names since;
-# the others stand in nova/conf/pci.py as deprecated names.
+# Nova moved the first three in 14.0.0 (2016), and dropped the old names since.
 _RENAMED = (
     _Renamed(
         "DEFAULT",
@@ -49,14 +49,13 @@ _RENAMED = (
         "[filter_scheduler]weight_classes",
         is_read=False,
     ),
-    _Renamed("DEFAULT", "pci_alias", "[pci]alias", is_read=True),
-    _Renamed(
-        "DEFAULT",
-        "pci_passthrough_whitelist",
-        "[pci]device_spec",
-        is_read=True,
+    *(
+        _Renamed(
+            str(old.group), str(old.name), f"[pci]{option.name}", is_read=True
+        )
+        for option in pci_options.list_options()
+        for old in option.deprecated_opts
     ),
-    _Renamed("pci", "passthrough_whitelist", "[pci]device_spec", is_read=True),
 )
 
 

@@ -10,6 +10,7 @@ from nova.pci import devspec
 from nova.pci import request
 from nova.pci import whitelist
 
+from nova_gpu_filter.nova_rules import alias as alias_rules
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import values
 from nova_gpu_filter.status import results
@@ -22,19 +23,16 @@ class UnreadableError(Exception):
     """Nova refuses the option; the message says why, and the cure."""
 
 
-def read_aliases(node: Node) -> dict[str, list[dict[str, str]]]:
-    """Let Nova read ``[pci]alias``.
+def read_aliases(node: Node) -> dict[str, list[alias_rules.Alias]]:
+    """Let Nova read ``[pci]alias``, and take what it does not refuse.
 
-    :returns: {alias: [spec, ...]}, the specs as PCI requests have them.
+    :returns: {alias: [what one value asks for, ...]}
     :raises UnreadableError: Nova refuses one.
     """
     # It is cached for the life of a service.
     request.get_alias_from_config.cache_clear()
     try:
-        return {
-            name: specs
-            for name, (_, specs) in request.get_alias_from_config().items()
-        }
+        request.get_alias_from_config()
     except nova_exc.PciInvalidAlias as exc:
         text = (
             f"[pci]alias: Nova refuses it, and flavors that name an alias with"
@@ -49,6 +47,11 @@ def read_aliases(node: Node) -> dict[str, list[dict[str, str]]]:
         raise UnreadableError(text) from exc
     finally:
         request.get_alias_from_config.cache_clear()
+    found: dict[str, list[alias_rules.Alias]] = {}
+    for text in node.conf.pci.alias:
+        alias = alias_rules.parse(text)
+        found.setdefault(alias.name, []).append(alias)
+    return found
 
 
 def _names_class_without_placement(node: Node) -> bool:

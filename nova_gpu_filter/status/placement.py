@@ -9,7 +9,6 @@ import microversion_parse
 import os_traits
 
 from nova_gpu_filter.fleet.compute_services import cut_domain
-from nova_gpu_filter.status import agreement
 from nova_gpu_filter.status import client
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results
@@ -112,10 +111,7 @@ def check_names(node: Node) -> results.Result:
         aliases = pci.read_aliases(node)
     except pci.UnreadableError:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
-    asked = {
-        name: agreement.list_asked_of_placement(specs[0])
-        for name, specs in aliases.items()
-    }
+    asked = {name: specs[0] for name, specs in aliases.items()}
     body, _ = node.placement.get("/resource_classes")
     classes = {found["name"] for found in body["resource_classes"]}
     wanted = {trait for one in asked.values() for trait in one.traits}

@@ -65,7 +65,7 @@ def judge_links(
     weakest = topology.weakest(mask)
     if requirement not in _DIRECT:
         return Linked(False, min(weakest, requirement.floor), 0.0)
-    is_partition = mask in topology.whole_partitions(k, mask)
+    is_partition = topology.is_whole_partition(mask)
     if topology.lists_partitions(k) and not is_partition:
         return UNLINKED
     return Linked(

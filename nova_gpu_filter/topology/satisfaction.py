@@ -30,7 +30,7 @@ def any_set_meets(
     return meets(
         requirement,
         topology.weakest(mask),
-        mask in topology.whole_partitions(k, mask),
+        mask.bit_count() == k and topology.is_whole_partition(mask),
     )
 
 

@@ -213,6 +213,10 @@ class Topology:
             and not partition.mask & ~free
         ]
 
+    def is_whole_partition(self, mask: int) -> bool:
+        """Whether a set is one whole fabric partition."""
+        return mask in self.whole_partitions(mask.bit_count(), mask)
+
     def local_masks(self) -> list[int]:
         """List the sets of all devices of a NUMA node, as far as known.
 

@@ -9,6 +9,7 @@ from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.cmd.host import report
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host.checks import agent_options
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import conf_fabric
@@ -107,12 +108,15 @@ class Check(base.HostCommand, command.Lister):
         found = readiness.check(context, only)
         if options is not None:
             everything = reader.read(tree, everything=True).functions
+            agent_conf = agent_options.read(*parsed_args.nova_conf)
             agent = (
                 (
                     *conf_agent.check(
-                        options, conf_agent.is_listening(conf_agent.SOCKET)
+                        options,
+                        agent_conf,
+                        conf_agent.is_listening(conf_agent.SOCKET),
                     ),
-                    *conf_fabric.check(options, tree),
+                    *conf_fabric.check(agent_conf, tree),
                 )
                 # Of another host's files it cannot be known.
                 if tree.is_live

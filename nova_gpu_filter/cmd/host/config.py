@@ -18,6 +18,7 @@ from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json
+from nova_gpu_filter.nova_rules import resource_groups
 
 
 class Config(base.HostCommand, command.Command):
@@ -164,7 +165,7 @@ class Config(base.HostCommand, command.Command):
             action="append",
             default=[],
             help="resource class of the mediated devices of a type; default"
-            f" {mediated.STANDARD_CLASS}; can be repeated",
+            f" {resource_groups.VGPU}; can be repeated",
         )
         group.add_argument(
             "--no-links",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import dataclasses
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import drm_drivers
 from nova_gpu_filter.host.boot.kernel_arguments import module_name
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -59,7 +60,7 @@ INITRAMFS_TOOLS = Maker(
 )
 DRACUT = Maker(
     "dracut",
-    ("/etc/dracut.conf", "/etc/dracut.conf.d"),
+    (DRACUT_CONF, DRACUT_PLACES[0]),
     False,
     True,
     "dracut, dracut.sh (force_drivers: rd.driver.pre in etc/cmdline.d),"
@@ -310,7 +311,7 @@ def find_stale(
         devices.
     :returns: (initramfs, file changed later); None: it is newer, or unknown.
     """
-    release = tree.read("/proc/sys/kernel/osrelease")
+    release = tree.read(paths.RELEASE)
     there = [
         path
         for path in name_images(release)

@@ -10,6 +10,7 @@ import fnmatch
 import functools
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot.kernel_arguments import module_name
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -35,8 +36,8 @@ class KernelModules:
 
     def _read_list(self, name: str) -> str | None:
         """Read a list of the running kernel; None: it is not there."""
-        release = self._tree.read("/proc/sys/kernel/osrelease")
-        for folder in ("/lib/modules", "/usr/lib/modules"):
+        release = self._tree.read(paths.RELEASE)
+        for folder in paths.KERNEL_MODULES:
             data = self._tree.read_bytes(
                 f"{folder}/{release}/{name}", 16 << 20
             )

@@ -12,6 +12,7 @@ the memory of a GPU as NUMA nodes without processors, which programs use).
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
@@ -21,8 +22,6 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.sysfs import attributes
 
 _CHECK = "memory"
-_NODES = "/sys/devices/system/node"
-_RELEASE = "/proc/sys/kernel/osrelease"
 # Ubuntu has linux-image-...-64k, RHEL kernel-64k (its release ends in +64k).
 _LARGE_PAGES = re.compile(r"[-+.]64k\b", re.IGNORECASE)
 
@@ -37,7 +36,7 @@ def check(context: Context) -> Iterator[Finding]:
     if not gpus:
         return
     yield from _check_nodes(context, drivers.vfio_driver(gpus[0].ids))
-    release = context.tree.read(_RELEASE) or ""
+    release = context.tree.read(paths.RELEASE) or ""
     path = f"/boot/config-{release}"
     config = context.tree.read_bytes(path, 1 << 20)
     option = "CONFIG_ARM64_64K_PAGES=y"
@@ -46,7 +45,7 @@ def check(context: Context) -> Iterator[Finding]:
         shown = Evidence(path, option if is_large else f"no {option}")
     else:
         is_large = _LARGE_PAGES.search(release) is not None
-        shown = Evidence(_RELEASE, release)
+        shown = Evidence(paths.RELEASE, release)
     if release and not is_large:
         yield Finding(
             Severity.NOTE,
@@ -66,12 +65,11 @@ def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
     """Find NUMA nodes of GPU memory that the host has in use."""
     try:
         with_memory, with_processors = (
-            set(
-                attributes.parse_node_list(
-                    context.tree.read(f"{_NODES}/{name}")
-                )
+            set(attributes.parse_node_list(context.tree.read(path)))
+            for path in (
+                paths.NODES_WITH_MEMORY,
+                paths.NODES_WITH_PROCESSORS,
             )
-            for name in ("has_memory", "has_cpu")
         )
     except ValueError:
         return
@@ -85,8 +83,8 @@ def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
             " of the host, and a GPU whose memory is in use cannot be given"
             " to a guest",
             evidence=(
-                context.evidence(f"{_NODES}/has_memory"),
-                context.evidence(f"{_NODES}/has_cpu"),
+                context.evidence(paths.NODES_WITH_MEMORY),
+                context.evidence(paths.NODES_WITH_PROCESSORS),
             ),
             cures=(
                 f"# have {driver} take the GPUs at boot, before nvidia does:",

@@ -15,6 +15,7 @@ import socket
 from typing import Final
 
 from nova_gpu_filter.host import hook_programs
+from nova_gpu_filter.host.checks.agent_options import AgentOptions
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
@@ -41,7 +42,7 @@ def is_listening(path: str) -> bool:
 
 
 def check(
-    options: pci_options.PciOptions, is_running: bool
+    options: pci_options.PciOptions, agent: AgentOptions, is_running: bool
 ) -> Iterator[Finding]:
     """Check the device specs with ``one_time_use``.
 
@@ -54,7 +55,7 @@ def check(
             ):
                 yield _finding(options, text, is_running)
                 if is_running:
-                    yield from _check_memory(options)
+                    yield from _check_memory(agent)
                 return
 
 
@@ -91,16 +92,12 @@ def _finding(
     )
 
 
-def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
+def _check_memory(options: AgentOptions) -> Iterator[Finding]:
     """Check that something clears memory; a reset need not."""
-    # oslo.config is slow to import, and few checks come here.
-    from nova_gpu_filter.conf import gpu_agent
-
     if options.gpu_admin_tools:
         return
-    hooks = options.hooks or gpu_agent.HOOKS
     try:
-        if hook_programs.list_all(hooks):
+        if hook_programs.list_all(options.hooks):
             return
     except OSError:
         # It is for root only, or each cleaning says what is wrong with it.
@@ -114,7 +111,9 @@ def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
         evidence=(
             Evidence(options.source, "[gpu_agent]gpu_admin_tools is not set"),
             *(
-                Evidence(os.path.join(hooks, name), "no executable files")
+                Evidence(
+                    os.path.join(options.hooks, name), "no executable files"
+                )
                 for name in (hook_programs.BEFORE, hook_programs.AFTER)
             ),
         ),
@@ -123,7 +122,7 @@ def _check_memory(options: pci_options.PciOptions) -> Iterator[Finding]:
             " nvidia_gpu_tools.py of NVIDIA's gpu-admin-tools, for GPUs that"
             " rest on vfio-pci",
             "# or put a program that clears the memory into"
-            f" {os.path.join(hooks, hook_programs.BEFORE)}",
+            f" {os.path.join(options.hooks, hook_programs.BEFORE)}",
             "# or leave it so, where all servers are of one project",
         ),
     )

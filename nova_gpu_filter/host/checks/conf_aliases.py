@@ -172,7 +172,7 @@ def _placement(
     reported = [
         (
             spec.resource_class_for(function.vendor_id, function.product_id),
-            spec.normalized_traits | _own_traits(spec),
+            spec.reported_traits,
         )
         for function, spec in offered
     ]
@@ -202,16 +202,6 @@ def _placement(
         " [filter_scheduler]pci_in_placement no server gets one",
         alias.text,
         (f"# write {cure} into alias {alias.name}, here and for nova-api",),
-    )
-
-
-def _own_traits(spec: DeviceSpec) -> frozenset[str]:
-    """Name the traits that Nova gives a device without being told.
-
-    _get_traits_for_dev in nova/compute/pci_placement_translator.py.
-    """
-    return frozenset({"COMPUTE_MANAGED_PCI_DEVICE"}) | (
-        {"HW_PCI_LIVE_MIGRATABLE"} if spec.tag("live_migratable") else set()
     )
 
 

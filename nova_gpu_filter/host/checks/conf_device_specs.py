@@ -215,7 +215,7 @@ def _providers(
                 for one, spec in members
             }
         )
-        traits = {spec.normalized_traits for _, spec in members}
+        traits = {spec.reported_traits for _, spec in members}
         for what, several in (
             ("resource classes " + ", ".join(classes), len(classes) > 1),
             ("sets of traits", len(traits) > 1),

@@ -12,20 +12,18 @@ import posixpath
 from typing import Final
 
 from nova_gpu_filter.host.checks import fabric_manager
+from nova_gpu_filter.host.checks.agent_options import AgentOptions
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.sysfs import tree as tree_lib
-from nova_gpu_filter.nova_rules import pci_options
 
 HOOK: Final = "/etc/libvirt/hooks/qemu.d/nova-gpu-agent"
 _ADDRESS: Final = "127.0.0.1:6666"
 """Fabric Manager's default (FM_CMD_PORT_NUMBER of nv_fm_types.h)."""
 
 
-def check(
-    options: pci_options.PciOptions, tree: tree_lib.Tree
-) -> Iterator[Finding]:
+def check(options: AgentOptions, tree: tree_lib.Tree) -> Iterator[Finding]:
     """Check hosts whose Fabric Manager shares the NVSwitches."""
     text = tree.read(fabric_manager.CONFIG)
     number = fabric_manager.mode(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import dataclasses
 
 from nova_gpu_filter.host import cc_mode
-from nova_gpu_filter.host.checks import iommu_platforms
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -35,12 +35,12 @@ class Encryption:
 ENCRYPTIONS = (
     Encryption(
         "SEV-SNP",
-        iommu_platforms.SNP,
+        paths.SNP,
         "linux arch/x86/kvm/svm/sev.c; nova/virt/libvirt/host.py",
     ),
     Encryption(
         "TDX",
-        "/sys/module/kvm_intel/parameters/tdx",
+        paths.TDX,
         "linux arch/x86/kvm/vmx/tdx.c",
     ),
 )

@@ -10,6 +10,7 @@ from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import command_line
+from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -130,11 +131,11 @@ class Context:
         """Say how this distribution makes its initramfs again."""
         if self.tree.is_directory("/etc/initramfs-tools"):
             return ("update-initramfs -u -k all",)
-        if self.tree.exists("/etc/dracut.conf") or self.tree.is_directory(
-            "/etc/dracut.conf.d"
+        if self.tree.exists(initramfs.DRACUT_CONF) or self.tree.is_directory(
+            initramfs.DRACUT_PLACES[0]
         ):
             return ("dracut -f --regenerate-all",)
-        if self.tree.exists("/etc/mkinitcpio.conf"):
+        if self.tree.exists(initramfs.MKINITCPIO):
             return ("mkinitcpio -P",)
         return (
             "# make the initramfs again: update-initramfs -u -k all, or"

@@ -14,6 +14,7 @@ FABRIC_MODE=1", which clears partitions of an earlier run).
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -22,7 +23,7 @@ from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.links import baseboards
 
-CONFIG = "/usr/share/nvidia/nvswitch/fabricmanager.cfg"
+CONFIG = paths.FABRIC_MANAGER
 CHECK = "fabric-manager"
 
 BARE_METAL, SHARED, VGPU = range(3)

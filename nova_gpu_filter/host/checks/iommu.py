@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
@@ -20,10 +21,6 @@ from nova_gpu_filter.host.sysfs import device_paths
 
 _TABLES = "/sys/firmware/acpi/tables"
 _UNITS = "/sys/class/iommu"
-_INTERRUPTS = "/proc/interrupts"
-_HYPERVISOR = "/sys/hypervisor/type"
-_UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
-_NO_IOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _DEVICE_TREE = "/sys/firmware/devicetree/base"
 _MADE_UP = "vfio-noiommu"
 """The name of a group that VFIO makes where there is no IOMMU
@@ -89,7 +86,7 @@ def _has_made_up_groups(context: Context, groups: Sequence[str]) -> bool:
 
     QEMU cannot use them: their nodes are /dev/vfio/noiommu-N.
     """
-    return context.tree.read(_NO_IOMMU) == "Y" and all(
+    return context.tree.read(paths.NO_IOMMU) == "Y" and all(
         context.tree.read(f"{device_paths.GROUPS}/{group}/name") == _MADE_UP
         for group in groups
     )
@@ -102,13 +99,13 @@ def _is_off(context: Context) -> Finding:
         context.listing(device_paths.GROUPS),
         context.boot.cmdline_evidence,
     ]
-    if context.tree.read(_HYPERVISOR) == "xen":
+    if context.tree.read(paths.HYPERVISOR) == "xen":
         return Finding(
             Severity.ERROR,
             "iommu",
             "this kernel runs under Xen, which keeps the IOMMU to itself: KVM"
             " and VFIO need a kernel that was booted without it",
-            evidence=(*evidence, context.evidence(_HYPERVISOR)),
+            evidence=(*evidence, context.evidence(paths.HYPERVISOR)),
             cures=("# boot the kernel without Xen, and then look again",),
         )
     off = _list_off_switches(context)
@@ -162,7 +159,7 @@ def _is_off(context: Context) -> Finding:
                 "this is a virtual machine without an IOMMU",
                 evidence=(
                     *evidence,
-                    Evidence(iommu_platforms.CPUINFO, "flags: hypervisor"),
+                    Evidence(paths.CPUINFO, "flags: hypervisor"),
                 ),
                 cures=(
                     "# give the virtual machine a virtual IOMMU (libvirt:"
@@ -228,7 +225,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
     if not iommu_platforms.find_platform(context).remaps_interrupts:
         return
     yield from _sources_of_interrupts(context)
-    text = context.tree.read(_INTERRUPTS)
+    text = context.tree.read(paths.INTERRUPTS)
     if text is None:
         return
     for line in text.splitlines():
@@ -237,14 +234,14 @@ def _interrupts(context: Context) -> Iterator[Finding]:
                 Severity.OK,
                 "interrupt-remapping",
                 "interrupts are remapped",
-                evidence=(Evidence(_INTERRUPTS, line),),
+                evidence=(Evidence(paths.INTERRUPTS, line),),
             )
             return
     shown = [line for line in text.splitlines() if "MSI" in line][:1]
     evidence = (
-        Evidence(_INTERRUPTS, shown[0] if shown else "no line with IR-"),
+        Evidence(paths.INTERRUPTS, shown[0] if shown else "no line with IR-"),
         context.boot.cmdline_evidence,
-        context.evidence(_UNSAFE),
+        context.evidence(paths.UNSAFE_INTERRUPTS),
     )
     switched_off = [
         (key, value)
@@ -254,7 +251,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
     kernel = (
         context.kernel_arguments(without=switched_off) if switched_off else ()
     )
-    if context.tree.read(_UNSAFE) == "Y":
+    if context.tree.read(paths.UNSAFE_INTERRUPTS) == "Y":
         yield Finding(
             Severity.WARNING,
             "interrupt-remapping",
@@ -341,13 +338,13 @@ def _passthrough_mode(context: Context) -> Iterator[Finding]:
 
 
 def _unsafe(context: Context) -> Iterator[Finding]:
-    if context.tree.read(_NO_IOMMU) == "Y":
+    if context.tree.read(paths.NO_IOMMU) == "Y":
         yield Finding(
             Severity.WARNING,
             "iommu",
             "VFIO works without an IOMMU here: a guest's device can read and"
             " write all memory of the host",
-            evidence=(context.evidence(_NO_IOMMU),),
+            evidence=(context.evidence(paths.NO_IOMMU),),
             cures=(
                 "echo N > /sys/module/vfio/parameters/"
                 "enable_unsafe_noiommu_mode",

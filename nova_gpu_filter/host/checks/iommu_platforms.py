@@ -9,10 +9,9 @@ each row names.
 import dataclasses
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.checks.context import Context
 
-CPUINFO = "/proc/cpuinfo"
-SNP = "/sys/module/kvm_amd/parameters/sev_snp"
 # With it, the kernel has no SEV-SNP (iommu_snp_enable in
 # drivers/iommu/amd/init.c).
 _NOT_WITH_SNP = frozenset({"iommu=pt"})
@@ -135,7 +134,7 @@ _UNKNOWN = Platform(
 
 def find_platform(context: Context) -> Platform:
     """Find the platform of a host by its processors."""
-    text = context.tree.read(CPUINFO) or ""
+    text = context.tree.read(paths.CPUINFO) or ""
     for one in _PLATFORMS:
         if re.search(rf"^{one.pattern}", text, re.MULTILINE):
             return one
@@ -152,12 +151,12 @@ def list_arguments(context: Context) -> tuple[str, ...]:
 
 
 def _has_snp(context: Context) -> bool:
-    return (context.tree.read(SNP) or "") in ("Y", "y", "1")
+    return (context.tree.read(paths.SNP) or "") in ("Y", "y", "1")
 
 
 def is_virtual(context: Context) -> bool:
     """Tell whether this is a virtual machine, by its processors."""
-    text = context.tree.read(CPUINFO) or ""
+    text = context.tree.read(paths.CPUINFO) or ""
     for line in text.splitlines():
         if line.startswith("flags"):
             return "hypervisor" in line.split()

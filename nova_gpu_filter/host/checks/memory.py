@@ -6,14 +6,13 @@ from collections.abc import Iterator
 import re
 
 from nova_gpu_filter import sizes
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
 
-_MEMINFO = "/proc/meminfo"
-_MAPPINGS = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 _LARGE = 4 << 30
 
 
@@ -56,7 +55,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _pinned(context: Context) -> Finding:
-    text = context.tree.read(_MEMINFO) or ""
+    text = context.tree.read(paths.MEMINFO) or ""
     shown = re.findall(
         r"^(?:MemTotal|HugePages_Total|Hugepagesize):.*$", text, re.MULTILINE
     )
@@ -72,8 +71,8 @@ def _pinned(context: Context) -> Finding:
             else ", and without huge pages a large guest starts slowly"
         ),
         evidence=(
-            Evidence(_MEMINFO, " ".join(shown) or None),
-            context.evidence(_MAPPINGS),
+            Evidence(paths.MEMINFO, " ".join(shown) or None),
+            context.evidence(paths.MAPPINGS),
         ),
         cures=(
             "# nova.conf of this host: [DEFAULT]ram_allocation_ratio=1.0",

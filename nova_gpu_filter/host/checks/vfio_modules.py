@@ -9,6 +9,7 @@ Nova 34 writes <hostdev> without iommufd (nova/virt/libvirt/config.py).
 from collections.abc import Iterator
 import re
 
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
@@ -24,11 +25,10 @@ _GROUPS = "CONFIG_VFIO_GROUP"
 
 def _configuration(context: Context) -> tuple[str, frozenset[str]]:
     """Read the kernel's configuration: (path, lines); empty if not there."""
-    release = context.tree.read("/proc/sys/kernel/osrelease")
+    release = context.tree.read(paths.RELEASE)
     for path in (
         f"/boot/config-{release}",
-        f"/lib/modules/{release}/config",
-        f"/usr/lib/modules/{release}/config",
+        *(f"{folder}/{release}/config" for folder in paths.KERNEL_MODULES),
     ):
         data = context.tree.read_bytes(path, 4 << 20)
         if data is not None:
@@ -135,9 +135,9 @@ def _check_variants(context: Context) -> Iterator[Finding]:
 
 def _installed(context: Context, modules: list[str]) -> bool | None:
     """Tell whether modules are installed; None if there is no list."""
-    release = context.tree.read("/proc/sys/kernel/osrelease")
+    release = context.tree.read(paths.RELEASE)
     lists = []
-    for folder in ("/lib/modules", "/usr/lib/modules"):
+    for folder in paths.KERNEL_MODULES:
         for name in ("modules.dep", "modules.builtin"):
             data = context.tree.read_bytes(
                 f"{folder}/{release}/{name}", 16 << 20

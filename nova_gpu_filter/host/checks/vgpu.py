@@ -21,12 +21,15 @@ from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
 _FEW = 4
 # Classes that 'nova-gpu-host config' has named after types of NVIDIA's.
-_OF_TYPES = ("CUSTOM_VGPU_NVIDIA_", "CUSTOM_VGPU_GRID_")
+_OF_TYPES = tuple(
+    f"{our_traits.VGPU_CLASS}{maker}_" for maker in ("NVIDIA", "GRID")
+)
 
 
 def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:

@@ -22,12 +22,13 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
+from nova_gpu_filter.nova_rules import mdev_options
+from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import our_traits
+from nova_gpu_filter.nova_rules import resource_groups
 
 OPTION = "--mdev-type"
 CLASS_OPTION = "--mdev-class"
-STANDARD_CLASS = "VGPU"
-_CLASS = re.compile(r"VGPU|CUSTOM_[A-Z0-9_]+", re.ASCII)
-_MAX_CLASS = 255
 _SHOWN = 20
 
 
@@ -39,7 +40,7 @@ class Group:
     """As sysfs has it, ``nvidia-35``: the name of the group in nova.conf."""
     name: str
     parents: tuple[Function, ...]
-    resource_class: str = STANDARD_CLASS
+    resource_class: str = resource_groups.VGPU
 
 
 def choose(
@@ -105,7 +106,7 @@ def choose(
                 type_id,
                 name,
                 parents,
-                named_classes.get(type_id, STANDARD_CLASS),
+                named_classes.get(type_id, resource_groups.VGPU),
             )
         )
     return tuple(groups)
@@ -162,7 +163,11 @@ def _classes(
     for text in classes:
         source = f"{CLASS_OPTION} {text}"
         named, _, name = text.rpartition("=")
-        if not named or not _CLASS.fullmatch(name) or len(name) > _MAX_CLASS:
+        if (
+            not named
+            or not re.fullmatch(mdev_options.CLASS, name)
+            or len(name) > names.MAX_LENGTH
+        ):
             raise exception.BadInput(
                 source=source,
                 reason="give TYPE=CLASS, with VGPU or a class that begins"
@@ -222,7 +227,7 @@ def write(groups: Sequence[Group]) -> Iterator[str]:
             "device_addresses = "
             + ",".join(str(parent.address) for parent in group.parents)
         )
-        if group.resource_class != STANDARD_CLASS:
+        if group.resource_class != resource_groups.VGPU:
             yield f"mdev_class = {group.resource_class}"
 
 
@@ -246,7 +251,7 @@ def provider_config(
                 },
                 "traits": {
                     "additional": [
-                        f"CUSTOM_VGPU_TYPE_{naming.symbol(group.name)}"
+                        our_traits.VGPU_TYPE + naming.symbol(group.name)
                     ]
                 },
             }

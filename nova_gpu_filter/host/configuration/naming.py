@@ -12,7 +12,9 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.sysfs import displays
+from nova_gpu_filter.nova_rules import alias as alias_rules
 from nova_gpu_filter.nova_rules import names as nova_names
+from nova_gpu_filter.nova_rules import our_traits
 
 _PREFIXES = {
     Kind.GPU: "GPU",
@@ -23,10 +25,6 @@ _PREFIXES = {
 # How names of VFs end in pci.ids: "Instinct MI300X VF", "ConnectX Family
 # mlx5Gen Virtual Function".
 _NAMED_AS_VF = ("_VF", "_VIRTUAL_FUNCTION")
-_MAX_NAME = 255
-"""The longest name that Placement takes."""
-_MAX_ALIAS = 256
-"""nova/pci/request.py: maxLength."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +82,13 @@ def _check_name(option: str, value: str, name: str) -> None:
     elif (
         not name.isprintable()
         or re.search(r"[:,]|^\s|\s$", name)
-        or len(name) > _MAX_ALIAS
+        or len(name) > alias_rules.MAX_NAME
     ):
         raise exception.BadInput(
             source=source,
             reason="flavors cannot ask for an alias with ':', ',' or control"
-            f" characters in it, nor of more than {_MAX_ALIAS} characters",
+            " characters in it, nor of more than"
+            f" {alias_rules.MAX_NAME} characters",
         )
 
 
@@ -121,12 +120,13 @@ def resource_class(function: Function, choices: Choices) -> str | None:
         return None
     if function.vgpu_type_name is not None:
         # As much of a GPU as its type says, whatever the GPU is.
-        return f"CUSTOM_VGPU_{symbol(function.vgpu_type_name)}"[:_MAX_NAME]
+        name = f"{our_traits.VGPU_CLASS}{symbol(function.vgpu_type_name)}"
+        return name[: nova_names.MAX_LENGTH]
     if function.product is None:
-        return f"CUSTOM_PCI_{symbol(function.ids)}"
+        return nova_names.resource_class_of(None, *function.ids.split(":"))
     suffix = "_VF" if _needs_suffix(function) else ""
     name = f"CUSTOM_{_PREFIXES[function.kind]}_{symbol(function.product)}"
-    return name[: _MAX_NAME - len(suffix)] + suffix
+    return name[: nova_names.MAX_LENGTH - len(suffix)] + suffix
 
 
 def alias_name(function: Function, choices: Choices) -> str:
@@ -169,11 +169,11 @@ def traits(function: Function) -> tuple[str, ...]:
     found = []
     if function.kind is Kind.GPU:
         if function.product is not None:
-            found.append(f"CUSTOM_GPU_MODEL_{symbol(function.product)}")
+            found.append(f"{our_traits.MODEL}{symbol(function.product)}")
         chip = function.chip
         if chip and chip.architecture:
             found.append(
-                f"CUSTOM_GPU_ARCHITECTURE_{symbol(chip.architecture)}"
+                f"{our_traits.ARCHITECTURE}{symbol(chip.architecture)}"
             )
         if chip and chip.compute_capability:
             version = symbol(chip.compute_capability)
@@ -183,8 +183,8 @@ def traits(function: Function) -> tuple[str, ...]:
                 standard if standard in _standard() else f"CUSTOM_{name}"
             )
         if chip and chip.isa:
-            found.append(f"CUSTOM_GPU_ISA_{symbol(chip.isa)}")
-    return tuple(name[:_MAX_NAME] for name in found)
+            found.append(f"{our_traits.ISA}{symbol(chip.isa)}")
+    return tuple(name[: nova_names.MAX_LENGTH] for name in found)
 
 
 def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
@@ -214,5 +214,5 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
     gpus = cards or gpus
     found = {trait for function in gpus for trait in traits(function)}
     if gpus:
-        found.add(f"CUSTOM_GPU_COUNT_{len(gpus)}")
+        found.add(f"{our_traits.COUNT}{len(gpus)}")
     return tuple(sorted(found))

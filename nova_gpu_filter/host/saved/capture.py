@@ -15,13 +15,10 @@ import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import command_line
-from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import modprobe
-from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.boot import scripts
-from nova_gpu_filter.host.boot import udev_rules
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import capture_use
 from nova_gpu_filter.host.saved import kept
@@ -37,7 +34,6 @@ from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
-from nova_gpu_filter.host.vgpu import declaration
 from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
 
@@ -45,40 +41,6 @@ from nova_gpu_filter.host.vgpu import types
 _PRESENT = ("remove", "rescan", "reset")
 _LINKS = ("driver", "iommu_group", "physfn")
 
-_FILES = (
-    "/proc/sys/kernel/hostname",
-    "/etc/hostname",
-    "/proc/sys/kernel/osrelease",
-    "/proc/cmdline",
-    "/proc/cpuinfo",
-    "/proc/interrupts",
-    "/proc/meminfo",
-    "/sys/hypervisor/type",
-    "/sys/devices/system/node/online",
-    "/sys/devices/system/node/has_cpu",
-    "/sys/devices/system/node/has_memory",
-    "/sys/module/kvm_amd/parameters/sev_snp",
-    "/sys/module/kvm_intel/parameters/tdx",
-    "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
-    "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
-    "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
-    "/usr/share/nvidia/nvswitch/fabricmanager.cfg",
-    packages.NVIDIA_MODULE,
-    packages.FABRIC_MANAGER_LOG,
-    "/etc/dracut.conf",
-    initramfs.MODULES,
-    initramfs.MKINITCPIO,
-)
-_FOLDERS = (
-    *modprobe.PLACES,
-    *outcome.LOAD_PLACES,
-    *udev_rules.UDEV_PLACES,
-    *initramfs.DRACUT_PLACES,
-    *initramfs.MODULES_PLACES,
-    initramfs.MKINITCPIO_PLACE,
-    driver_overrides.DRIVERCTL,
-    packages.QEMU_CACHE,
-)
 _MODULES = (
     "vfio",
     "vfio_iommu_type1",
@@ -94,8 +56,8 @@ _MODULES = (
 # Empty files that stand for what cannot be read or is too large.
 _MARKS = (
     *command_line.MARKS,
-    "/etc/dracut.conf",
-    "/etc/mkinitcpio.conf",
+    initramfs.DRACUT_CONF,
+    initramfs.MKINITCPIO,
     "/sys/firmware/acpi/tables/DMAR",
     "/sys/firmware/acpi/tables/IORT",
     "/sys/firmware/acpi/tables/IVRS",
@@ -103,7 +65,7 @@ _MARKS = (
     state.SRIOV_MANAGE,
 )
 _DIRECTORIES = (
-    "/etc/dracut.conf.d",
+    initramfs.DRACUT_PLACES[0],
     "/etc/initramfs-tools",
     "/sys/class/iommu",
     "/sys/firmware/acpi/tables",
@@ -170,7 +132,7 @@ def _collect(
         for name in ("name", "reserved_regions"):
             path = f"{device_paths.GROUPS}/{number}/{name}"
             yield from kept_file.keep(tree, tokens, path)
-    for path in (*_FILES, *_files_below(tree, _FOLDERS)):
+    for path in (*kept.PLAIN_FILES, *_files_below(tree, kept.FOLDERS)):
         yield from kept_file.keep(tree, tokens, path)
     for module in _MODULES:
         if tree.is_directory(f"/sys/module/{module}"):
@@ -186,7 +148,6 @@ def _collect(
     for slot in tree.entries(state.SLOTS):
         path = f"{state.SLOTS}/{slot}/address"
         yield from kept_file.keep(tree, tokens, path)
-    yield from kept_file.keep(tree, tokens, declaration.PATH)
     yield from capture_use.list_entries(tree, tokens)
     yield from _scripts(tree, tokens)
     yield from _kernel(tree, tokens)
@@ -272,16 +233,15 @@ def _scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
 
 
 def _lists(tree: tree_lib.Tree, name: str) -> tuple[str, ...]:
-    release = tree.read("/proc/sys/kernel/osrelease")
+    release = tree.read(paths.RELEASE)
     return tuple(
-        f"{folder}/{release}/{name}"
-        for folder in ("/lib/modules", "/usr/lib/modules")
+        f"{folder}/{release}/{name}" for folder in paths.KERNEL_MODULES
     )
 
 
 def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep of the kernel's lists what is about our devices and VFIO."""
-    release = tree.read("/proc/sys/kernel/osrelease")
+    release = tree.read(paths.RELEASE)
     for image in initramfs.name_images(release):
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
@@ -308,7 +268,7 @@ def _names(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
 
 def top(tree: tree_lib.Tree) -> str:
     """Name the directory at the top of the archive after the host."""
-    name = tree.read("/proc/sys/kernel/hostname") or "host"
+    name = tree.read(paths.HOSTNAME) or "host"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:255].lstrip(".-") or "host"
 
 

@@ -37,7 +37,7 @@ def write(host: inventory.Inventory, host_links: HostLinks) -> dict[str, Any]:
         entry["module_id"] = modules.get(function.address)
         if function.address in described:
             text = codec.format_text(described[function.address])
-            entry["gpu_links"] = text or None
+            entry[codec.TAG] = text or None
         entry["relations"] = inventory_shape.RELATIONS.dump(
             _relations(host_links, function)
         )

@@ -11,6 +11,7 @@ from nova_gpu_filter.host.links.host_links import Partition
 from nova_gpu_filter.host.saved import shape
 from nova_gpu_filter.host.saved.shape import Field
 from nova_gpu_filter.host.sysfs import chips
+from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
 
 _TEXT = shape.Text()
@@ -126,7 +127,7 @@ _FUNCTION = shape.Record(
         "boot_display": Field("is_boot_display", _FLAG),
         "host_uses": Field("host_uses", shape.Many(_HOST_USE), True),
         "module_id": Field(None, _SOME(_NUMBER)),
-        "gpu_links": _ELSEWHERE,
+        codec.TAG: _ELSEWHERE,
         "relations": Field(None, RELATIONS),
     },
 )

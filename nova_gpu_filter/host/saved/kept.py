@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is kept of each file that the checks read: one list, in ``FILES``.
+"""What is kept of each file that the checks read: one list, in
+``PLAIN_FILES``, ``DEVICE_FILES``, ``FOLDERS`` and ``FILES``.
 
 A file without a row is not kept. Of a file with one, only what the row's
 function finds in it is, and each function writes its text anew from words
@@ -11,6 +12,8 @@ from collections.abc import Callable
 import re
 
 from nova_gpu_filter import exception
+from nova_gpu_filter.host import paths
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import modprobe
@@ -207,25 +210,64 @@ DEVICE_FILES: dict[str, Keep] = {
 }
 
 
-def _files(places: tuple[str, ...], name: str = "[^/]+") -> str:
+_NODES = _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*")
+_PARAMETER = _lines(r"[YN]|[0-9]{1,10}")
+
+# File that is read where it is -> what is kept.
+PLAIN_FILES: dict[str, Keep] = {
+    paths.HOSTNAME: _hostname,
+    paths.HOSTNAME_FILE: _hostname,
+    paths.RELEASE: _lines(r"[\w.+~-]{1,128}"),
+    kernel_arguments.CMDLINE: kept_boot.cmdline,
+    paths.CPUINFO: _cpus,
+    paths.INTERRUPTS: _interrupts,
+    paths.MEMINFO: _words(
+        r"(?:MemTotal|HugePages_[A-Z]\w{1,9}|Hugepagesize):"
+        r"\s{1,20}[0-9]{1,12}(?: kB)?",
+        9,
+    ),
+    paths.HYPERVISOR: _lines(r"[a-z]{1,12}"),
+    paths.NODES: _NODES,
+    paths.NODES_WITH_PROCESSORS: _NODES,
+    paths.NODES_WITH_MEMORY: _NODES,
+    paths.SNP: _PARAMETER,
+    paths.TDX: _PARAMETER,
+    paths.NO_IOMMU: _PARAMETER,
+    paths.UNSAFE_INTERRUPTS: _PARAMETER,
+    paths.MAPPINGS: _PARAMETER,
+    paths.FABRIC_MANAGER: _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
+    packages.NVIDIA_MODULE: _lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"),
+    packages.FABRIC_MANAGER_LOG: _fabric_manager,
+    initramfs.DRACUT_CONF: kept_boot.dracut,
+    initramfs.MODULES: kept_boot.early_modules,
+    initramfs.MKINITCPIO: kept_boot.mkinitcpio,
+    declaration.PATH: _declared_vfs,
+}
+
+_CONF = r"[^/]+\.conf"
+_ANY = "[^/]+"
+# Directory -> the names of files in it, and what is kept of them.
+FOLDERS: dict[str, tuple[str, Keep]] = {
+    **dict.fromkeys(modprobe.PLACES, (_CONF, kept_boot.modprobe)),
+    **dict.fromkeys(outcome.LOAD_PLACES, (_ANY, kept_boot.load)),
+    **dict.fromkeys(udev_rules.UDEV_PLACES, (_ANY, kept_boot.rules)),
+    **dict.fromkeys(initramfs.DRACUT_PLACES, (_CONF, kept_boot.dracut)),
+    **dict.fromkeys(initramfs.MODULES_PLACES, (_ANY, kept_boot.early_modules)),
+    initramfs.MKINITCPIO_PLACE: (_CONF, kept_boot.mkinitcpio),
+    driver_overrides.DRIVERCTL: (f"pci-{ADDRESS}", kept_boot.driver),
+    packages.QEMU_CACHE: (
+        _ANY,
+        _lines(r"<(selfvers|version)>[0-9]{1,12}</\1>", 2),
+    ),
+}
+
+
+def _files(places: tuple[str, ...], name: str = _ANY) -> str:
     return rf"(?:{'|'.join(map(re.escape, places))})/{name}"
 
 
-_CONF = r"[^/]+\.conf"
+# Others, which capture finds in its own ways.
 FILES: tuple[tuple[str, Keep], ...] = (
-    (r"/proc/sys/kernel/hostname|/etc/hostname", _hostname),
-    (r"/proc/sys/kernel/osrelease", _lines(r"[\w.+~-]{1,128}")),
-    (kernel_arguments.CMDLINE, kept_boot.cmdline),
-    (r"/proc/cpuinfo", _cpus),
-    (r"/proc/interrupts", _interrupts),
-    (
-        r"/proc/meminfo",
-        _words(
-            r"(?:MemTotal|HugePages_[A-Z]\w{1,9}|Hugepagesize):"
-            r"\s{1,20}[0-9]{1,12}(?: kB)?",
-            9,
-        ),
-    ),
     (host_interfaces.ROUTE, kept_use.route),
     (host_interfaces.ROUTE6, kept_use.route6),
     (host_interfaces.ADDRESS6, kept_use.address6),
@@ -240,27 +282,12 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (r"/sys/.*/net/[^/]+/operstate", _lines(r"[a-z]{1,16}")),
     (r"/sys/.*/net/[^/]+/flags", _lines(_HEX)),
     (r"/sys/.*/net/[^/]+/carrier", _lines(r"[01]")),
-    (
-        r"/sys/devices/system/node/(?:online|has_cpu|has_memory)",
-        _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*"),
-    ),
     (r"/sys/kernel/iommu_groups/[0-9]+/name", _lines(r"vfio-noiommu")),
     (
         r"/sys/kernel/iommu_groups/[0-9]+/reserved_regions",
         _lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),
     ),
-    (
-        r"/sys/module/(?:vfio|kvm_)\w*/parameters/\w+",
-        _lines(r"[YN]|[0-9]{1,10}"),
-    ),
-    (r"/sys/hypervisor/type", _lines(r"[a-z]{1,12}")),
-    (packages.NVIDIA_MODULE, _lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")),
     (packages.DPKG, _packages),
-    (
-        rf"{packages.QEMU_CACHE}/[^/]+",
-        _lines(r"<(selfvers|version)>[0-9]{1,12}</\1>", 2),
-    ),
-    (packages.FABRIC_MANAGER_LOG, _fabric_manager),
     (
         r"/boot/config-[^/]+|(?:/usr)?/lib/modules/[^/]+/config",
         _lines(
@@ -278,24 +305,9 @@ FILES: tuple[tuple[str, Keep], ...] = (
         (rf"/sys/.*/{re.escape(name)}", keep)
         for name, keep in DEVICE_FILES.items()
     ),
-    (_files(modprobe.PLACES, _CONF), kept_boot.modprobe),
-    (_files(outcome.LOAD_PLACES), kept_boot.load),
-    (_files(udev_rules.UDEV_PLACES), kept_boot.rules),
-    (rf"/etc/driverctl\.d/pci-{ADDRESS}", kept_boot.driver),
-    (r"/etc/dracut\.conf", kept_boot.dracut),
-    (_files(initramfs.DRACUT_PLACES, _CONF), kept_boot.dracut),
-    (initramfs.MODULES, kept_boot.early_modules),
-    (_files(initramfs.MODULES_PLACES), kept_boot.early_modules),
-    (initramfs.MKINITCPIO, kept_boot.mkinitcpio),
-    (_files((initramfs.MKINITCPIO_PLACE,), _CONF), kept_boot.mkinitcpio),
     (_files(initramfs.SCRIPTS), kept_boot.script),
     ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.script),
     (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.script),
-    (
-        r"/usr/share/nvidia/nvswitch/fabricmanager\.cfg",
-        _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
-    ),
-    (declaration.PATH, _declared_vfs),
     (
         rf"{state.SLOTS}/{_SLOT}/address",
         _lines(r"[0-9a-f]{4,8}(?::[0-9a-f]{2}){2}"),
@@ -313,7 +325,17 @@ FILES: tuple[tuple[str, Keep], ...] = (
     ),
     (r"(?:/usr)?/lib/modules/[^/]+/modules\.alias", kept_boot.aliases),
 )
-_ROWS = tuple((re.compile(pattern), keep) for pattern, keep in FILES)
+_ROWS = tuple(
+    (re.compile(pattern), keep)
+    for pattern, keep in (
+        *((re.escape(path), keep) for path, keep in PLAIN_FILES.items()),
+        *FILES,
+        *(
+            (f"{re.escape(folder)}/{name}", keep)
+            for folder, (name, keep) in FOLDERS.items()
+        ),
+    )
+)
 
 
 def find(path: str) -> Keep | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import dataclasses
 
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
@@ -30,8 +31,6 @@ from nova_gpu_filter.host.sysfs import pci_functions
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.host.vgpu import types
-
-NODES = "/sys/devices/system/node/online"
 
 
 def read(
@@ -65,21 +64,21 @@ def read(
             " host"
         )
     try:
-        numa_nodes = attributes.parse_node_list(tree.read(NODES))
+        numa_nodes = attributes.parse_node_list(tree.read(paths.NODES))
     except ValueError as error:
         numa_nodes = ()
-        problems.append(f"{NODES}: {error}")
+        problems.append(f"{paths.NODES}: {error}")
     problems.extend(
         f"{path}: {error}" for path, error in sorted(tree.problems.items())
     )
     return Inventory(
-        hostname=tree.read("/proc/sys/kernel/hostname")
-        or tree.read("/etc/hostname")
+        hostname=tree.read(paths.HOSTNAME)
+        or tree.read(paths.HOSTNAME_FILE)
         or "unknown",
         functions=functions,
         groups=_groups(tree, found, functions, words),
         numa_nodes=numa_nodes,
-        kernel=tree.read("/proc/sys/kernel/osrelease"),
+        kernel=tree.read(paths.RELEASE),
         names_from=names.source or None,
         problems=tuple(problems),
     )

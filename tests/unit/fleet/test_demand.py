@@ -77,6 +77,7 @@ def _asked(specs, image):
         {"resources-a:CUSTOM_GPU": "1", "resources-a:CUSTOM_NIC": "1"},
         {"resources1:CUSTOM_GPU": "1", "resources2:CUSTOM_GPU": "1"},
         {"resources1:CUSTOM_GPU": "1", "trait1:HW_CPU_X86_VMX": "forbidden"},
+        {"resources1:CUSTOM_GPU": " 1", "resources2:CUSTOM_GPU": "+1"},
         {"resources_CPU:VCPU": "4"},
         {"resources_M:MEMORY_MB": "4", "resources:PCPU": "2"},
         {"hw:cpu_policy": "dedicated"},

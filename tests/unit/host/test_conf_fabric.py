@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
+from nova_gpu_filter.host.checks import agent_options
 from nova_gpu_filter.host.checks import conf_fabric
 from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.sysfs import tree as tree_lib
-from nova_gpu_filter.nova_rules import pci_options
 from tests import sysfs_trees
 
 
@@ -38,7 +38,7 @@ def test_a_shared_fabric_needs_agent_and_hook(
     (tmp_path / "nova.conf").write_text(
         f"[gpu_agent]\nfabric_manager = {address}\n"
     )
-    options = pci_options.read(str(tmp_path / "nova.conf"))
+    options = agent_options.read(str(tmp_path / "nova.conf"))
     found = list(conf_fabric.check(options, tree_lib.Tree(str(files.root))))
     assert [one.severity for one in found] == [severity][: bool(severity)]
     for one in found:
@@ -62,7 +62,7 @@ def test_the_cures_install_the_hook_where_libvirt_has_none(
     files.write(fabric_manager.CONFIG, "FABRIC_MODE=1\n")
     files.mkdir("/etc/libvirt/hooks")
     (tmp_path / "nova.conf").write_text("")
-    options = pci_options.read(str(tmp_path / "nova.conf"))
+    options = agent_options.read(str(tmp_path / "nova.conf"))
     (found,) = conf_fabric.check(options, tree_lib.Tree(str(files.root)))
     hook = files.path(conf_fabric.HOOK)
     for cure in found.cures:

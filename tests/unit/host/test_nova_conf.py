@@ -165,6 +165,10 @@ def test_a_pf_and_its_vfs_in_two_specs_are_told(build, check):
         ),
         (('"traits": "A"', '"traits": "A,B"'), "different sets of traits"),
         (
+            ('"live_migratable": "yes"', '"live_migratable": "no"'),
+            "different sets of traits",
+        ),
+        (
             ('"resource_class": "A"', '"managed": "no"'),
             "different resource classes CUSTOM_A, CUSTOM_PCI_8086_56C0",
         ),

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from nova import exception as nova_exception
+from nova.compute import pci_placement_translator as translator
 from nova.pci import devspec as nova_devspec
+import os_traits
 import pytest
 
 from nova_gpu_filter.host.address import PciAddress
@@ -156,6 +158,31 @@ def test_specs_of_the_manual_match_as_there(spec, matched):
         parent = PF if function is VF else None
         assert in_ours(spec, function, parent) == (function in matched)
         assert in_nova(spec, function, parent) == (function in matched)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"traits": "blue,CUSTOM_X,HW_GPU_API_VULKAN"},
+        {"live_migratable": "yes", "traits": "CUSTOM_X"},
+        {"live_migratable": "no", "one_time_use": "no"},
+        {"one_time_use": "true"},
+    ],
+    ids=str,
+)
+def test_traits_are_those_that_nova_reports(tags):
+    (spec,) = device_spec.parse(json.dumps(tags))
+    provider = translator.PciResourceProvider("host_0000:81:00.0")
+    provider.add_parent(mock.Mock(vendor_id="10de", product_id="2330"), tags)
+    known = set(os_traits.get_traits())
+    reported = {
+        name
+        for name in spec.reported_traits
+        # Nova 31 has no devices of one-time use.
+        if name in known or os_traits.is_custom(name)
+    }
+    assert reported == provider.traits
 
 
 @pytest.mark.parametrize("text", ["{", "7", '"10de"', "[[]]", "[1]"])

@@ -2,6 +2,7 @@
 
 import json
 
+import os_traits
 import pytest
 
 from nova_gpu_filter.status import agreement
@@ -98,6 +99,20 @@ def test_devices_that_no_alias_reaches_are_found(
     assert result.code is Code.WARNING
     assert "fits no [pci]alias; the nearest, a1, asks for" in result.details
     assert result.details.endswith(f"asks for {words}.")
+
+
+@pytest.mark.skipif(
+    not hasattr(os_traits, "HW_PCI_ONE_TIME_USE"), reason="Nova 31 has it not"
+)
+def test_nova_adds_the_trait_of_one_time_use(make_node):
+    text = conf(
+        {**A_CLASS, "traits": "HW_PCI_ONE_TIME_USE"},
+        {**H100_CLASS, "one_time_use": "true"},
+    )
+    result = agreement.check(
+        make_node(f"{text}\nreport_in_placement = true\n")
+    )
+    assert (result.code, result.details) == (Code.SUCCESS, None)
 
 
 def test_the_nearest_alias_is_named(make_node):
