@@ -5,6 +5,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent import futures
 from typing import Any
 from typing import Final
@@ -17,7 +18,7 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import forms
 
 Get: TypeAlias = Callable[[str], Any]
-"""Asks a service for a path; returns the JSON object of the answer.
+"""Asks a service for a path; returns the :class:`Answer`.
 
 :raises FleetError: there is none; the message is for an operator.
 """
@@ -101,11 +102,11 @@ def _ask(
     if response.status_code in _WITHOUT_ANSWER and method != "GET":
         return None
     if response.status_code == 200:
-        return _Answer(response, service, method, path)
+        return Answer(response, service, method, path)
     raise _make_refusal(response, service, method, path, microversion)
 
 
-class _Answer(dict[str, Any]):
+class Answer(dict[str, Any]):
     """The JSON object that a service answers with.
 
     What answers with something else, and HTTP 200, is another service, or a
@@ -132,6 +133,7 @@ class _Answer(dict[str, Any]):
         except forms.Wrong as exc:
             raise self._failed(f"in the answer {exc}") from exc
         super().__init__(found)
+        self.headers: Mapping[str, str] = response.headers
 
     def __missing__(self, key: str) -> Any:
         """Refuse to look for what every answer has.
@@ -152,7 +154,7 @@ def _explain(
     They have no base class in common, and requests adds its own.
     """
     if isinstance(exc, ksa_exceptions.Unauthorized):
-        return errors.NotAllowed(
+        return errors.NotAuthenticated(
             service=service, method=method, path=path, status=401
         )
     text = " ".join(str(exc).split()) or type(exc).__name__
@@ -168,7 +170,9 @@ def _make_refusal(
 ) -> errors.FleetError:
     status = response.status_code
     what = {"service": service, "method": method, "path": path}
-    if status in (401, 403):
+    if status == 401:
+        return errors.NotAuthenticated(**what, status=status)
+    if status == 403:
         return errors.NotAllowed(**what, status=status)
     if status == 404:
         return errors.NotFound(**what)

@@ -32,6 +32,10 @@ class NotAllowed(FleetError):
     )
 
 
+class NotAuthenticated(NotAllowed):
+    """Keystone does not know the credentials."""
+
+
 class Unreachable(FleetError):
     """A service is not in the catalog, or does not answer."""
 

@@ -2,12 +2,13 @@
 
 """Ask Placement as a service of Nova does."""
 
-from collections.abc import Mapping
 import functools
-from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
 from nova import utils
+
+from nova_gpu_filter.fleet import api
+from nova_gpu_filter.fleet import errors
 
 MICROVERSION = "1.36"
 """What nova-scheduler asks with (nova/cmd/status.py)."""
@@ -24,12 +25,12 @@ _CURES = (
         " auth_url, username, password, project_name and the domains.",
     ),
     (
-        ks_exc.Unauthorized,
+        errors.NotAuthenticated,
         "Keystone refuses the credentials in [placement] of nova.conf:"
         " correct [placement]username and password.",
     ),
     (
-        ks_exc.Forbidden,
+        errors.NotAllowed,
         "Placement refuses the user in [placement] of nova.conf: give it the"
         " roles service and admin in [placement]project_name.",
     ),
@@ -39,7 +40,7 @@ _CURES = (
         " [placement]region_name and valid_interfaces.",
     ),
     (
-        ks_exc.NotFound,
+        errors.NotFound,
         "Something else than Placement answers at its endpoint: correct the"
         " endpoint in the service catalog, or [placement]endpoint_override.",
     ),
@@ -59,33 +60,30 @@ class Client:
         self._unreachable: PlacementError | None = None
 
     @functools.cached_property
-    def _adapter(self) -> Any:
-        return utils.get_ksa_adapter("placement")
+    def _ask(self) -> api.Get:
+        return api.make_getter(
+            utils.get_ksa_adapter("placement"), "Placement", MICROVERSION
+        )
 
-    def get(self, path: str) -> tuple[Any, Mapping[str, str]]:
+    def get(self, path: str) -> api.Answer:
         """Ask for a path.
 
-        :returns: the body, from JSON, and the headers.
         :raises PlacementError: there is no usable answer.
         """
         if self._unreachable is not None:
             raise self._unreachable
         try:
-            response = self._adapter.get(
-                path, microversion=MICROVERSION, raise_exc=True
-            )
-            return response.json(), response.headers
-        except ks_exc.ClientException as exc:
-            for types, cure in _CURES:
-                if isinstance(exc, types):
+            answer: api.Answer = self._ask(path)
+            return answer
+        except (errors.FleetError, ks_exc.ClientException) as exc:
+            # The cause says more of what is wrong than the line for operators
+            # of a cloud, whose credentials are not in nova.conf.
+            causes = (exc, exc.__cause__)
+            for kinds, cure in _CURES:
+                if any(isinstance(cause, kinds) for cause in causes):
                     self._unreachable = PlacementError(cure)
                     raise self._unreachable from exc
             raise PlacementError(
-                f"Placement does not answer GET {path}: {exc}"
-            ) from exc
-        except ValueError as exc:
-            raise PlacementError(
-                f"Placement answers GET {path} with something that is no"
-                " JSON: correct its endpoint in the service catalog, or"
-                " [placement]endpoint_override."
+                f"{exc}. If this is no Placement, correct its endpoint in the"
+                " service catalog, or [placement]endpoint_override."
             ) from exc

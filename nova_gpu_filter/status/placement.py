@@ -8,6 +8,7 @@ import re
 import microversion_parse
 import os_traits
 
+from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet.compute_services import cut_domain
 from nova_gpu_filter.status import client
 from nova_gpu_filter.status import pci
@@ -24,9 +25,8 @@ def check_api(node: Node) -> results.Result:
     :raises PlacementError: it does not answer.
     """
     try:
-        body, _ = node.placement.get("/")
-        newest = body["versions"][0]["max_version"]
-    except (KeyError, IndexError, TypeError):
+        newest = node.placement.get("/")["versions"][0]["max_version"]
+    except (errors.Failed, KeyError, IndexError, TypeError):
         return results.fail(
             "Something else than Placement answers at its endpoint: correct"
             " the endpoint in the service catalog, or"
@@ -53,7 +53,7 @@ def check_workers(node: Node) -> results.Result:
     :raises PlacementError: it does not answer.
     """
     workers = node.conf.scheduler.workers
-    _, headers = node.placement.get("/")
+    headers = node.placement.get("/").headers
     # Apache names its time; who names none cannot be told from here.
     found = re.search(r"timeout=(\d+)", headers.get("Keep-Alive", ""))
     if workers == 1 or not found or int(found[1]) <= _LONG_SECONDS:
@@ -78,7 +78,7 @@ def check_reported(node: Node) -> results.Result:
     """
     if node.conf.pci.report_in_placement:
         return results.succeed()
-    body, _ = node.placement.get(
+    body = node.placement.get(
         f"/resource_providers?required={os_traits.COMPUTE_MANAGED_PCI_DEVICE}"
     )
     own = cut_domain(node.conf.host)
@@ -112,7 +112,7 @@ def check_names(node: Node) -> results.Result:
     except pci.UnreadableError:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
     asked = {name: specs[0] for name, specs in aliases.items()}
-    body, _ = node.placement.get("/resource_classes")
+    body = node.placement.get("/resource_classes")
     classes = {found["name"] for found in body["resource_classes"]}
     wanted = {trait for one in asked.values() for trait in one.traits}
     traits = _known_traits(node.placement, wanted)
@@ -140,5 +140,5 @@ def _known_traits(
     names = ",".join(sorted(wanted))
     if not names:
         return frozenset()
-    body, _ = placement.get(f"/traits?name=in:{names}")
+    body = placement.get(f"/traits?name=in:{names}")
     return frozenset(body["traits"])

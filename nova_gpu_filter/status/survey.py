@@ -46,7 +46,7 @@ def read(asked: client.Client) -> Survey:
     :raises PlacementError: it does not answer.
     """
     try:
-        hosts = provider_trees.read_hosts(lambda path: asked.get(path)[0])
+        hosts = provider_trees.read_hosts(asked.get)
     except errors.NoDevices:
         hosts = ()
     return Survey(hosts, _count_composed(asked))
@@ -70,6 +70,6 @@ def _count_composed(asked: client.Client) -> int:
         }
     )
     return sum(
-        header.NAME in asked.get(f"/allocation_candidates?{query}")[1]
+        header.NAME in asked.get(f"/allocation_candidates?{query}").headers
         for _ in range(PROBES)
     )

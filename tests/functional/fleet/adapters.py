@@ -20,6 +20,7 @@ class Response:
     status_code: int
     body: Any
     reason: str = ""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def json(self) -> Any:
         """Return the body as an object."""

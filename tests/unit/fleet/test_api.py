@@ -13,6 +13,7 @@ class _Response:
     def __init__(self, status_code, body=None):
         self.status_code = status_code
         self.reason = "Reason"
+        self.headers = {}
         self._body = body
 
     def json(self):

@@ -28,7 +28,7 @@ def get(service, answer):
 
     def ask(_path, **_kwargs):
         return types.SimpleNamespace(
-            status_code=200, json=lambda: answer, reason=""
+            status_code=200, json=lambda: answer, reason="", headers={}
         )
 
     return api.make_getter(types.SimpleNamespace(get=ask), service, None)

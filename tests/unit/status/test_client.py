@@ -25,9 +25,9 @@ def web():
 
 def test_an_answer_has_a_body_and_headers(make_node, web):
     web.get(f"{URL}/x", json={"a": 1}, headers={"X-Test": "yes"})
-    body, headers = make_node(CONF).placement.get("/x")
-    assert body == {"a": 1}
-    assert headers["x-test"] == "yes"
+    answer = make_node(CONF).placement.get("/x")
+    assert answer == {"a": 1}
+    assert answer.headers["x-test"] == "yes"
     asked = web.last_request.headers
     assert asked["OpenStack-API-Version"] == "placement 1.36"
     assert asked["X-Auth-Token"] == "secret"
@@ -41,8 +41,9 @@ def test_an_answer_has_a_body_and_headers(make_node, web):
         ({"status_code": 404}, "or [placement]endpoint_override"),
         ({"exc": requests.exceptions.ConnectionError}, "cannot be reached"),
         ({"exc": requests.exceptions.ConnectTimeout}, "cannot be reached"),
-        ({"status_code": 500}, "does not answer GET /x: "),
-        ({"text": "<html>"}, "that is no JSON"),
+        ({"status_code": 500}, "GET /x: HTTP 500"),
+        ({"text": "<html>"}, "the answer is no JSON. If this is no"),
+        ({"text": "[]"}, "the answer is no JSON object. If"),
     ],
 )
 def test_what_is_no_answer_is_told_with_its_cure(
