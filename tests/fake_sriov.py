@@ -171,6 +171,8 @@ class FakeHost:
         self.host.write(self.path(pf, "sriov_numvfs"), 0)
         for index in range(number):
             self._add(pf, index)
+        if number and self.devices[pf].types:
+            self._offer(pf)
 
     def _add(self, pf: str, index: int) -> None:
         device = self.devices[pf]
@@ -190,7 +192,6 @@ class FakeHost:
         )
         if device.types:
             self.host.write(self.path(vf, "nvidia/current_vgpu_type"), 0)
-            self._offer(pf)
 
     def _remove(self, pf: str, vf: str) -> None:
         folder = self.host.path(f"{address_lib.DEVICES}/{pf}")

@@ -84,7 +84,7 @@ def test_the_top_directory_is_a_plain_name(build, tmp_path, hostname, top):
 
 
 def test_captures_of_a_host_are_in_the_same_order(build, tmp_path):
-    host = build("many_vfs")
+    host = build("many_vfs", vfs=8)
     seen = set()
     for seed in "123":
         path = tmp_path / f"{seed}.tar.gz"
