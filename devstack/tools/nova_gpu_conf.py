@@ -93,7 +93,7 @@ def load(path):
 def read_aliases(path):
     """Let Nova read its aliases.
 
-    :returns: {name: [spec, ...]}.
+    :returns: {name: [nova_gpu_filter.nova_rules.alias.Alias, ...]}.
     :raises UsageError: Nova refuses them.
     """
     from nova_gpu_filter.status import pci
@@ -217,21 +217,13 @@ def do_resources(args):
     That is each alias that can stand in the name of a flavor, and the resource
     classes and traits of all aliases. Placement knows the standard ones.
     """
-    from nova.compute import pci_placement_translator as translator
-
     found = set()
     for name, specs in read_aliases(args.conf).items():
         if re.fullmatch(r"[A-Za-z0-9._-]+", name):
             found.add(("alias", name))
         for spec in specs:
-            resource_class = translator.get_resource_class(
-                spec.get("resource_class"),
-                spec.get("vendor_id", ""),
-                spec.get("product_id", ""),
-            )
-            found.add(("resource-class", resource_class))
-            for trait in translator.get_traits(spec.get("traits", "")):
-                found.add(("trait", trait))
+            found.add(("resource-class", spec.resource_class))
+            found.update(("trait", trait) for trait in spec.traits)
     for kind, name in sorted(found):
         if kind == "alias" or name.startswith("CUSTOM_"):
             print(kind, name)
