@@ -23,10 +23,10 @@ def _least_broken(kind: hosts_file.HostKind, free: int, k: int) -> int | None:
     whole = [
         (size, mask)
         for size in sizes
-        for mask in topology.whole_partitions(size, free)
+        for mask in topology.list_whole_partitions(size, free)
     ]
     return min(
-        topology.whole_partitions(k, free),
+        topology.list_whole_partitions(k, free),
         key=lambda mask: max(size for size, larger in whole if larger & mask),
         default=None,
     )
@@ -49,4 +49,4 @@ class BestFit(schedulers.Scheduler):
             mask = _least_broken(host.kind, host.free, flavor.gpus)
             if mask is not None:
                 return schedulers.Placed(host, mask)
-        return schedulers.refused_by_placement(flavor, cloud)
+        return schedulers.explain_no_candidates(flavor, cloud)

@@ -15,7 +15,7 @@ def measure(free: int, mask: int) -> float:
     fragments = fragmentation.build_measure(
         hgx_hosts.build_topology(), fragmentation.DEFAULT_MIX
     )
-    return fragments.damage(free, mask)[0]
+    return fragments.measure_damage(free, mask)[0]
 
 
 def is_linked(mask: int) -> bool:

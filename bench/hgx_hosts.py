@@ -37,7 +37,7 @@ def place_servers(hosts: int) -> tuple[int, ...]:
     while left > 0:
         host = chance.choice(hosts_with_servers)
         size = chance.choice((1, 1, 2, 4))
-        whole = list(topology.whole_partitions(size, free[host]))
+        whole = list(topology.list_whole_partitions(size, free[host]))
         if whole:
             free[host] ^= chance.choice(whole)
             left -= size

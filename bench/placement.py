@@ -189,7 +189,7 @@ def _measure_cloud(
                 answer = _ask(placement.ours, case, database)
                 ours = min(ours, answer.ms)
                 with mock.patch.object(
-                    garbage_collection, "paused", contextlib.nullcontext
+                    garbage_collection, "pause", contextlib.nullcontext
                 ):
                     collected = min(
                         collected, _ask(placement.ours, case, database).ms

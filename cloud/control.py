@@ -324,7 +324,9 @@ class Cloud:
             inventory_json.read(str(path), path.read_text())
             for path in dict.fromkeys(inventories)
         ]
-        made, _hosts = common_aliases.aliases(found, self._offer(True), None)
+        made, _hosts = common_aliases.make_aliases(
+            found, self._offer(True), None
+        )
         self.state.data["aliases"] = [json.dumps(alias) for alias in made]
         self.state.save()
 

@@ -62,7 +62,7 @@ def members(
     cloud: embedded.EmbeddedCloud, host: str, addresses: Sequence[str]
 ) -> int:
     """Return the set of devices of a host that have these addresses."""
-    return topologies.mask_of(
+    return topologies.make_mask(
         index
         for index, device in enumerate(cloud.devices(host))
         if device.address in addresses
@@ -74,7 +74,7 @@ def is_partition(
 ) -> bool:
     """Whether devices of a host are exactly one fabric partition."""
     topology = cloud.topology(host)
-    return members(cloud, host, addresses) in topology.whole_partitions(
+    return members(cloud, host, addresses) in topology.list_whole_partitions(
         len(addresses), topology.everything
     )
 
@@ -84,7 +84,9 @@ def weakest_link(
 ) -> str:
     """Name the worst link between devices of a host."""
     topology = cloud.topology(host)
-    return links.name(topology.weakest(members(cloud, host, addresses)))
+    return links.name(
+        topology.find_weakest_link(members(cloud, host, addresses))
+    )
 
 
 def _open_cloud(story: record.Story, cloud: embedded.EmbeddedCloud) -> None:
@@ -309,7 +311,7 @@ def _use_bridges(
         show.topology(step, cloud, NVL_HOST)
         [address] = cloud_reader.addresses(cloud.devices_of(lone))
         topology = cloud.topology(NVL_HOST)
-        near = topology.neighbors(links.nvlink(1))
+        near = topology.find_neighbors(links.make_nvlink(1))
         device = members(cloud, NVL_HOST, [address]).bit_length() - 1
         step.expect(
             f"GPUs that a bridge joins with {address}", 0, near[device]

@@ -61,5 +61,7 @@ def check_size(path: str, limit: int = OUTPUT_BYTES) -> None:
 
 def _too_large(path: str, limit: int) -> OSError:
     return OSError(
-        errno.EFBIG, f"larger than {sizes.text(limit)}, and not read", path
+        errno.EFBIG,
+        f"larger than {sizes.format_size(limit)}, and not read",
+        path,
     )

@@ -43,7 +43,7 @@ def shorten(text: str) -> str:
     return escape(text if len(text) <= MOST else text[:MOST] + " ...")
 
 
-def one_line(text: str) -> str:
+def join_lines(text: str) -> str:
     """Write a message of several lines in one."""
     return escape(" ".join(text.split()))
 

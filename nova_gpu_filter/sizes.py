@@ -3,7 +3,7 @@
 """Sizes of memory as people write them."""
 
 
-def text(size: int) -> str:
+def format_size(size: int) -> str:
     """Write bytes in the largest unit that fits: ``80 GiB``."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

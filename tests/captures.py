@@ -16,8 +16,8 @@ def write(root, sources=None, is_packed=False):
     """Give the bytes of a capture of the host below ``root``."""
     files = tree.Tree(str(root))
     file = io.BytesIO()
-    entries = capture.entries(files, sources or linking.Sources())
-    archive.write(entries, capture.top(files), file, is_packed)
+    entries = capture.generate_entries(files, sources or linking.Sources())
+    archive.write(entries, capture.name_top(files), file, is_packed)
     return file.getvalue()
 
 

@@ -15,7 +15,7 @@ import itertools
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 SOCKETS_4_4 = (0, 0, 0, 0, 1, 1, 1, 1)
 
@@ -113,7 +113,7 @@ def hgx_h100_partitions(modules: Sequence[int] = H100_MODULES) -> Topology:
         numa=SOCKETS_4_4,
         partitions=[
             FabricPartition(
-                id_, len(members), mask_of(map(modules.index, members))
+                id_, len(members), make_mask(map(modules.index, members))
             )
             for id_, members in enumerate(H100_PARTITIONS)
         ],

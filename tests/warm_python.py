@@ -30,7 +30,7 @@ _IMPORTED = (
     "nova.pci.whitelist",
     "nova.scheduler.manager",
     "nova_gpu_filter.status.pci",
-    "nova_gpu_filter.status.scheduler",
+    "nova_gpu_filter.status.scheduler_checks",
 )
 
 # Started without site-packages, which is a third of a short script's time.

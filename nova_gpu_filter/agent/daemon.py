@@ -58,7 +58,7 @@ def read_options(paths: Sequence[str]) -> Any:
     conf.set_default(
         "valid_interfaces", ["internal", "public"], group=_PLACEMENT
     )
-    with conf_files.reading(conf, paths):
+    with conf_files.read_into(conf, paths):
         for name in conf.gpu_agent:
             # A value that is none is found now, and not in the night.
             getattr(conf.gpu_agent, name)
@@ -175,7 +175,7 @@ class Daemon:
             options.hooks
         ):
             LOG.warning(
-                "Nothing clears the memory of devices between two servers: set"
+                "Memory of devices is not cleared between two servers: set"
                 " [gpu_agent]gpu_admin_tools, or have a hook do it in %s",
                 os.path.join(options.hooks, hook_programs.BEFORE),
             )
@@ -243,7 +243,7 @@ class Daemon:
             if self._make_pass():
                 pause = _FIRST_PAUSE
                 wait = float(self._options.interval)
-                _notify_systemd("STATUS=looking after devices")
+                _notify_systemd("STATUS=managing devices")
             else:
                 wait = pause = min(pause * 2, float(self._options.interval))
                 _notify_systemd("STATUS=nothing is changed, see the log")
@@ -259,7 +259,7 @@ class Daemon:
                 self._set_traits(self.keeper, self.fabric)
             return is_done
         except exception.GpuFilterError as error:
-            LOG.warning("%s", error)
+            LOG.warning("Pass stopped: %s", error)
         except Exception:
             LOG.exception("A pass failed")
         return False
@@ -269,13 +269,13 @@ class Daemon:
     ) -> None:
         """Say in Placement how the fabric of this host is."""
         try:
-            wanted = fabric.name_traits(keeper.consumers())
+            wanted = fabric.name_traits(keeper.get_consumers())
             if keeper.set_root_traits(wanted, fabric_traits.is_ours):
                 shown = ", ".join(sorted(wanted)) or "none of the fabric"
                 LOG.info("Traits of this host: %s", shown)
             self._said = None
         except exception.GpuFilterError as error:
-            # They stay as they are, and devices are looked after all the same.
+            # They stay as they are, and devices are managed all the same.
             if self._said != str(error):
                 LOG.warning("Traits of this host: %s", error)
             self._said = str(error)

@@ -3,7 +3,7 @@
 """Which domain of libvirt has which device.
 
 A connection that only reads suffices. Events only shorten the time until the
-next look: each look reads everything, so that a lost event does not matter.
+next pass: each pass reads everything, so that a lost event does not matter.
 """
 
 from collections.abc import Callable

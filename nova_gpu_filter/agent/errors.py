@@ -37,10 +37,10 @@ class LedgerUnusable(AgentError):
 
 
 class UnknownDevice(AgentError):
-    """A person named a device that the agent does not look after."""
+    """A person named a device that the agent does not manage."""
 
     message = (
-        "no device '%(device)s' is looked after here; devices are %(known)s."
+        "no device '%(device)s' is managed here; devices are %(known)s."
         " See [gpu_agent]devices and [pci]device_spec"
     )
 

@@ -19,8 +19,8 @@ _SAID = 400
 """Characters of what a program said last that are kept."""
 _OUTPUT = 1 << 20
 """Bytes of its output that are kept, the last ones."""
-_LOOK = 0.05
-"""Seconds between two looks at whether it has ended."""
+_POLL_SECONDS = 0.05
+"""Between two checks whether it has ended."""
 _DYING = 10.0
 """Seconds that it may take to go when it is killed: one that waits for a
 device in the kernel goes when the device answers, and perhaps never."""
@@ -89,7 +89,7 @@ def _read(process: "subprocess.Popen[bytes]", until: float) -> bytes:
             if is_late and not has_ended:
                 raise TimeoutError
             # It can have printed something after the last look.
-            wait = 0.0 if has_ended else _LOOK
+            wait = 0.0 if has_ended else _POLL_SECONDS
             if not is_open:
                 time.sleep(wait)
             elif polled.poll(wait * 1000):

@@ -37,17 +37,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What to look after, and how; see the options of ``[gpu_agent]``."""
+    """What to manage, and how; see the options of ``[gpu_agent]``."""
 
     all_devices: bool
-    """Whether devices that are not of one-time use are looked after, too."""
+    """Whether devices that are not of one-time use are managed, too."""
     reserve_in_use: bool
     """Whether a device is reserved while a server has it."""
     corrected_errors: int
 
 
 class Keeper:
-    """Looks after the devices of a compute node."""
+    """Manages the devices of a compute node."""
 
     def __init__(
         self,
@@ -105,7 +105,9 @@ class Keeper:
             try:
                 # The ledger says it, whether Placement answers or not.
                 self._quarantine_suspects()
-                self._observer.read(self._ledger.records(), self._cleaning)
+                self._observer.read(
+                    self._ledger.read_records(), self._cleaning
+                )
             except exception.GpuFilterError as error:
                 self._set_blind(str(error))
                 return False
@@ -126,8 +128,8 @@ class Keeper:
             # Those of which this pass has made the first record.
             for address, reason in self._quarantine_suspects():
                 LOG.error(
-                    "Device %s is not quarantined, since it is not looked"
-                    " after: %s",
+                    "Device %s is not quarantined, since it is not"
+                    " managed: %s",
                     address,
                     reason,
                 )
@@ -145,7 +147,7 @@ class Keeper:
 
     def _set_blind(self, why: str) -> None:
         if self.blind != why:
-            LOG.warning("Nothing is changed: %s", why)
+            LOG.warning("Devices are left as they are: %s", why)
         self.blind = why
 
     def _reserve_unwritten(self, provider: providers_lib.Provider) -> None:
@@ -246,9 +248,9 @@ class Keeper:
 
         :returns: (address, reason) of those that the ledger does not know.
         """
-        known = self._ledger.records()
+        known = self._ledger.read_records()
         unknown = []
-        for address, reason in self._ledger.suspects().items():
+        for address, reason in self._ledger.read_suspects().items():
             if address in known:
                 self.quarantine(address, reason, AGENT)
                 self._ledger.clear_suspect(address)
@@ -274,14 +276,14 @@ class Keeper:
 
     # -- what people ask
 
-    def records(self) -> list[states.Record]:
+    def list_records(self) -> list[states.Record]:
         """List all devices, by address."""
-        return list(self._ledger.records().values())
+        return list(self._ledger.read_records().values())
 
-    def consumers(self) -> Mapping[str, tuple[str, ...]] | None:
+    def get_consumers(self) -> Mapping[str, tuple[str, ...]] | None:
         """Give who has each device allocated, as of the last pass.
 
-        Of devices that are not looked after it is not known.
+        Of devices that are not managed it is not known.
 
         :returns: None: Placement could not be read.
         """
@@ -305,7 +307,7 @@ class Keeper:
 
         :raises UnknownDevice: there is none.
         """
-        known = self._ledger.records()
+        known = self._ledger.read_records()
         address = address_lib.find(device)
         try:
             return known[str(address)]
@@ -314,9 +316,9 @@ class Keeper:
                 device=device, known=", ".join(known) or "none"
             ) from None
 
-    def history(self, device: str) -> tuple[states.Record, ...]:
+    def list_history(self, device: str) -> tuple[states.Record, ...]:
         """List what has happened to a device, the last first."""
-        return self._ledger.history(self.find(device).address)
+        return self._ledger.read_history(self.find(device).address)
 
     def quarantine(self, device: str, reason: str, by: str) -> states.Record:
         """Give a device to nobody any more; a server that has it goes on.

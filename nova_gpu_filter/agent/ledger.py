@@ -145,12 +145,12 @@ class Ledger:
         with self._lock:
             self._db.close()
 
-    def records(self) -> dict[str, states.Record]:
+    def read_records(self) -> dict[str, states.Record]:
         """Read all records, by address.
 
         :raises LedgerUnusable: it cannot be read.
         """
-        with self._reading() as db:
+        with self._open_for_reading() as db:
             return {record.address: record for record in _read(db)}
 
     def get(self, address: str) -> states.Record | None:
@@ -158,14 +158,14 @@ class Ledger:
 
         :raises LedgerUnusable: it cannot be read.
         """
-        return self.records().get(address)
+        return self.read_records().get(address)
 
     def change(self, record: states.Record) -> None:
         """Write the record of a device, and its history.
 
         :raises LedgerUnusable: nothing was written.
         """
-        with self._lock, self._transaction() as db:
+        with self._lock, self._begin_transaction() as db:
             values = dataclasses.astuple(record)
             db.execute(
                 "INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -183,12 +183,12 @@ class Ledger:
                 (record.address, record.address, KEPT),
             )
 
-    def history(self, address: str) -> tuple[states.Record, ...]:
+    def read_history(self, address: str) -> tuple[states.Record, ...]:
         """Read the changes of a device, the last one first.
 
         :raises LedgerUnusable: it cannot be read.
         """
-        with self._reading() as db:
+        with self._open_for_reading() as db:
             rows = db.execute(
                 "SELECT address, state, reason, since, by, owner FROM history"
                 " WHERE address = ? ORDER BY number DESC",
@@ -196,20 +196,20 @@ class Ledger:
             ).fetchall()
         return tuple(_record((*row, "")) for row in rows)
 
-    def partitions(self) -> dict[int, owning.Ownership]:
+    def read_partitions(self) -> dict[int, owning.Ownership]:
         """Read which partitions guests own, by their ids.
 
         :raises LedgerUnusable: it cannot be read.
         """
-        with self._reading() as db:
+        with self._open_for_reading() as db:
             return {row.id: row for row in _read_partitions(db)}
 
-    def own(self, row: owning.Ownership) -> None:
+    def write_owner(self, row: owning.Ownership) -> None:
         """Write who owns a partition.
 
         :raises LedgerUnusable: nothing was written.
         """
-        with self._lock, self._transaction() as db:
+        with self._lock, self._begin_transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO partitions"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -221,15 +221,15 @@ class Ledger:
 
         :raises LedgerUnusable: nothing was written.
         """
-        with self._lock, self._transaction() as db:
+        with self._lock, self._begin_transaction() as db:
             db.execute("DELETE FROM partitions WHERE id = ?", (id_,))
 
-    def suspects(self) -> dict[str, str]:
+    def read_suspects(self) -> dict[str, str]:
         """Read devices that are to be quarantined: address -> why.
 
         :raises LedgerUnusable: it cannot be read.
         """
-        with self._reading() as db:
+        with self._open_for_reading() as db:
             rows = db.execute("SELECT address, reason FROM suspects")
             return dict(rows.fetchall())
 
@@ -238,7 +238,7 @@ class Ledger:
 
         :raises LedgerUnusable: nothing was written.
         """
-        with self._lock, self._transaction() as db:
+        with self._lock, self._begin_transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO suspects VALUES (?, ?)",
                 [(one, reason) for one in addresses],
@@ -249,11 +249,11 @@ class Ledger:
 
         :raises LedgerUnusable: nothing was written.
         """
-        with self._lock, self._transaction() as db:
+        with self._lock, self._begin_transaction() as db:
             db.execute("DELETE FROM suspects WHERE address = ?", (address,))
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _open_for_reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 yield self._db
@@ -263,7 +263,7 @@ class Ledger:
                 ) from error
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _begin_transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -33,9 +33,9 @@ class Observer:
         self._bus = bus
         self._all_devices = all_devices
         self.providers: Mapping[str, providers_lib.Provider] = {}
-        """Of the devices that are looked after, by address."""
+        """Of the devices that are managed, by address."""
         self.all_providers: Mapping[str, providers_lib.Provider] = {}
-        """Those that are not looked after as well."""
+        """Those that are not managed as well."""
         self._holders: Mapping[str, str] = {}
         self._dead: frozenset[str] = frozenset()
 

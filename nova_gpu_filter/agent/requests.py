@@ -58,7 +58,7 @@ class Requests:
         """Nothing is asked yet.
 
         :param wake: has the daemon make a pass.
-        :param fabric: None: partitions are not looked after.
+        :param fabric: None: partitions are not managed.
         """
         self._wake = wake
         self._fabric = fabric
@@ -88,10 +88,12 @@ class Requests:
             )
             if request.get("command") in ("fabric-prepare", "fabric-release"):
                 # A hook that is on all hosts keeps no guest from starting.
-                LOG.warning("%s", problem)
+                LOG.warning("Request of the hook ignored: %s", problem)
                 return {}
             return {"error": problem}
-        consumers = None if self.keeper is None else self.keeper.consumers()
+        consumers = (
+            None if self.keeper is None else self.keeper.get_consumers()
+        )
         return self._fabric.answer(request, consumers)
 
     def _answer(
@@ -110,14 +112,14 @@ class Requests:
         }
         if command == "list":
             return {
-                "devices": list(map(describe, keeper.records())),
+                "devices": list(map(describe, keeper.list_records())),
                 "blind": keeper.blind,
                 "counts": keeper.counts,
             }
         if command == "show":
             return {
                 "devices": [describe(keeper.find(device))],
-                "history": list(map(describe, keeper.history(device))),
+                "history": list(map(describe, keeper.list_history(device))),
             }
         if command in changes:
             record = changes[command](device, reason, user)

@@ -35,7 +35,7 @@ class ReservationWriter:
 
     def find_doubt(self, provider: providers_lib.Provider) -> str | None:
         """Say why a device may have been used although nobody has seen it."""
-        if not provider.inventory.has(Mark.LOOKED_AFTER):
+        if not provider.inventory.has(Mark.MANAGED):
             return "its provider in Placement was made anew"
         if provider.is_one_time_use:
             # Nova leaves it reserved then.
@@ -79,7 +79,7 @@ class ReservationWriter:
         )
         if must and not provider.inventory.is_reserved:
             is_written = self._placement.reserve(provider.uuid)
-        add = {Mark.LOOKED_AFTER}
+        add = {Mark.MANAGED}
         remove = {Mark.RELEASE_ASKED}
         (add if is_quarantined else remove).add(Mark.QUARANTINED)
         if not all(map(provider.inventory.has, add)) or any(

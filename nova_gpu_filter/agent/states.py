@@ -50,7 +50,7 @@ class Event(enum.StrEnum):
     RELEASE = "release"
     """Neither a domain nor an allocation has it any more."""
     FIND_USED = "find-used"
-    """It was used, or may have been, while nobody looked."""
+    """It was used, or may have been, while no agent was running."""
     CLEAN = "clean"
     """Cleaning begins."""
     INTERRUPT = "interrupt"
@@ -260,7 +260,9 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
         if observation.is_one_time_use:
             # Nova alone sets it, when it gives a device away.
             return Step(
-                Event.FIND_USED, "it was used while nobody looked", AGENT
+                Event.FIND_USED,
+                "it was used while no agent was running",
+                AGENT,
             )
         return Step(
             Event.QUARANTINE,

@@ -28,7 +28,7 @@ NAME: Final = "nova-gpu-agent"
 _COLUMNS: Final = ("Device", "State", "Reason", "Since", "By", "Server")
 
 
-def _row(device: dict[str, Any]) -> tuple[Any, ...]:
+def _make_row(device: dict[str, Any]) -> tuple[Any, ...]:
     return (
         device["device"],
         device["state"],
@@ -46,7 +46,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 class List(command.Lister):
-    """List the devices that are looked after, and why each is as it is.
+    """List the devices that are managed, and why each is as it is.
 
     The exit code is 0 if all devices are known to be as listed, and 1 if the
     agent cannot read Placement, libvirt or the devices at the moment.
@@ -68,7 +68,7 @@ class List(command.Lister):
         """Print the devices, and what keeps the agent from its work."""
         answer = self.app.ask(command="list")
         rows = [
-            _row(device)
+            _make_row(device)
             for device in answer["devices"]
             if not parsed_args.state or device["state"] in parsed_args.state
         ]
@@ -101,7 +101,7 @@ class Show(command.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Print the changes."""
         answer = self.app.ask(command="show", device=parsed_args.device)
-        return _COLUMNS, list(map(_row, answer["history"]))[
+        return _COLUMNS, list(map(_make_row, answer["history"]))[
             : parsed_args.limit
         ]
 
@@ -109,7 +109,7 @@ class Show(command.Lister):
 class _Change(command.ShowOne):
     """A command that changes the state of a device."""
 
-    word: str
+    command: str
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
@@ -125,11 +125,11 @@ class _Change(command.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Ask for the change, and print the device."""
         answer = self.app.ask(
-            command=self.word,
+            command=self.command,
             device=parsed_args.device,
             reason=parsed_args.reason,
         )
-        return _COLUMNS, _row(answer["devices"][0])
+        return _COLUMNS, _make_row(answer["devices"][0])
 
 
 class Quarantine(_Change):
@@ -138,7 +138,7 @@ class Quarantine(_Change):
     The server that has it goes on. To say it twice changes nothing.
     """
 
-    word = "quarantine"
+    command = "quarantine"
 
 
 class Release(_Change):
@@ -147,13 +147,13 @@ class Release(_Change):
     To say it twice changes nothing. A failed check quarantines it again.
     """
 
-    word = "release"
+    command = "release"
 
 
 class Clean(_Change):
     """Clean and check a device that no server has, at once."""
 
-    word = "clean"
+    command = "clean"
 
 
 class Unit(command.Command):
@@ -197,10 +197,10 @@ class App:
 
     def warn(self, text: str) -> None:
         """Tell the operator something, beside the output."""
-        self.stderr.write(f"{NAME}: {printable.one_line(text)}\n")
+        self.stderr.write(f"{NAME}: {printable.join_lines(text)}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog=NAME,
         usage=f"{NAME} [-h] [--version] [--socket PATH] COMMAND ...",
@@ -285,16 +285,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = _parser()
+    parser = _build_parser()
     args = parser.parse_args(argv)
     if args.command == "fabric":
-        words = [
+        subcommands = [
             name.partition(" ")[2]
             for name in _COMMANDS
             if name.startswith("fabric ")
         ]
-        if not args.arguments or args.arguments[0] not in words:
-            parser.error(f"'fabric' needs one of {', '.join(words)}")
+        if not args.arguments or args.arguments[0] not in subcommands:
+            parser.error(f"'fabric' needs one of {', '.join(subcommands)}")
         args.command += f" {args.arguments.pop(0)}"
     prog = f"{NAME} {args.command}"
     app = App(args.socket)

@@ -31,7 +31,7 @@ def format_time(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _row(partition: dict[str, Any]) -> tuple[Any, ...]:
+def _make_row(partition: dict[str, Any]) -> tuple[Any, ...]:
     return (
         partition["partition"],
         partition["active"],
@@ -60,7 +60,7 @@ class List(command.Lister):
         """Print the partitions."""
         answer = self.app.ask(command="fabric-list")
         return _COLUMNS, [
-            _row(one)
+            _make_row(one)
             for one in answer["partitions"]
             if one["active"] or one["server"] or not parsed_args.active
         ]

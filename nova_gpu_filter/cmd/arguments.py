@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and exit."""
-        text = printable.one_line(message)
+        text = printable.join_lines(message)
         self.exit(
             EXIT_BAD_INPUT,
             f"{self.prog}: {text}; see '{self.prog} --help'\n",

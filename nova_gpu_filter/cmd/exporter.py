@@ -174,6 +174,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report_failed_start(why: object) -> int:
     """Say in one line why it does not start, and return the exit status."""
-    text = printable.one_line(str(why))
+    text = printable.join_lines(str(why))
     sys.stderr.write(f"nova-gpu-exporter: {text}\n")
     return arguments.EXIT_BAD_INPUT

@@ -38,7 +38,7 @@ from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import plot
-from nova_gpu_filter.simulate import report
+from nova_gpu_filter.simulate import run_report
 from nova_gpu_filter.simulate import runs
 from nova_gpu_filter.simulate import scenario as scenarios
 from nova_gpu_filter.simulate import schedulers
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         _write(args, scenario.title, results)
     except (exception.GpuFilterError, OSError, cfg.Error) as exc:
-        text = printable.one_line(str(exc))
+        text = printable.join_lines(str(exc))
         sys.stderr.write(f"{parser.prog}: {text}\n")
         return arguments.EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def _configure(config_files: Sequence[str]) -> None:
     """
     objects.register_all()
     conf.register_opts(CONF)
-    with conf_files.reading(CONF, config_files):
+    with conf_files.read_into(CONF, config_files):
         # They are read one by one when they are asked for.
         pass
 
@@ -111,7 +111,7 @@ def _simulate(
     names: Sequence[str],
     weighers: str,
     quiet: bool,
-) -> list[report.Result]:
+) -> list[run_report.Result]:
     """Run everything, one after the other."""
     console = rich_console.Console(stderr=True)
     mix = conf.request_mix(CONF)
@@ -136,7 +136,9 @@ def _simulate(
                 shown = markup.escape(printable.escape(label))
                 outcome = None
                 if run is not None:
-                    arrivals = _arrivals(run, cloud.capacity, scenario.title)
+                    arrivals = _read_arrivals(
+                        run, cloud.capacity, scenario.title
+                    )
                     task = progress.add_task(
                         f"{shown}, {name}", total=len(arrivals)
                     )
@@ -157,11 +159,11 @@ def _simulate(
                         scheduler,
                         functools.partial(progress.advance, task),
                     )
-                results.append(report.Result(label, outcome, name, fits))
+                results.append(run_report.Result(label, outcome, name, fits))
     return results
 
 
-def _arrivals(run: runs.Run, capacity: int, source: str) -> list[Any]:
+def _read_arrivals(run: runs.Run, capacity: int, source: str) -> list[Any]:
     try:
         return run.arrivals(capacity)
     except ValueError as exc:
@@ -190,7 +192,7 @@ def _make(
 
 
 def _write(
-    args: argparse.Namespace, title: str, results: list[report.Result]
+    args: argparse.Namespace, title: str, results: list[run_report.Result]
 ) -> None:
     if args.plot:
         plot.write(title, results, args.plot)
@@ -202,11 +204,11 @@ def _write(
 
 
 def _print(
-    format_: str, title: str, results: list[report.Result], file: IO[str]
+    format_: str, title: str, results: list[run_report.Result], file: IO[str]
 ) -> None:
     if format_ == "json":
-        json.dump(report.make_dict(title, results), file, indent=2)
+        json.dump(run_report.make_dict(title, results), file, indent=2)
         file.write("\n")
     else:
         width = None if file.isatty() else 120
-        report.write_table(title, results, file, width)
+        run_report.write_table(title, results, file, width)

@@ -181,7 +181,7 @@ def read_scenario(
         hosts=hosts,
     )
     for line in scenario.left_out:
-        sys.stderr.write(f"{parser.prog}: {printable.one_line(line)}\n")
+        sys.stderr.write(f"{parser.prog}: {printable.join_lines(line)}\n")
     if not scenario.runs and not scenario.fits:
         parser.error("nothing to do: give --workload, --mix or --fits")
     return scenario

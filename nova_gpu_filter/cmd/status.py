@@ -85,6 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (cfg.Error, UnicodeDecodeError) as exc:
         # A file that cannot be read: nothing was checked, which must not look
         # like a warning.
-        text = printable.one_line(str(exc))
+        text = printable.join_lines(str(exc))
         sys.stderr.write(f"nova-gpu-status: {text}\n")
         return _EXIT_ERROR

@@ -37,10 +37,10 @@ gpu_agent_opts = [
             ),
         ],
         help="""
-Which devices are looked after.
+Which devices are managed.
 
 With ``all`` and without ``one_time_use`` a device is not protected in the
-moment between the end of a server and the agent's next look, unless it was
+moment between the end of a server and the agent's next pass, unless it was
 seen in use before (``reserve_in_use``); nor while no agent is running. With
 Nova 32 or later give the devices ``one_time_use`` instead.
 """,
@@ -64,9 +64,9 @@ in that moment gets it as it is.
         min=1,
         max=3600,
         help="""
-Seconds between two looks at Placement, libvirt and the devices.
+Seconds between two passes over Placement, libvirt and the devices.
 
-Events of libvirt and commands of people lead to a look at once; this is for
+Events of libvirt and commands of people lead to a pass at once; this is for
 what has no event, such as an allocation that was removed.
 """,
     ),
@@ -162,7 +162,7 @@ Seconds that a device may take to answer after a reset.
         default=1000,
         min=1,
         help="""
-How many corrected PCIe errors between two looks, or since a device was last
+How many corrected PCIe errors between two passes, or since a device was last
 clean, have it quarantined. A single uncorrectable one always has.
 """,
     ),
@@ -227,7 +227,7 @@ another host.
         min=0.1,
         max=60.0,
         help="""
-Seconds between two looks at Fabric Manager: so long it can have forgotten what
+Seconds between two polls of Fabric Manager: so long it can have forgotten what
 is active after it was restarted.
 """,
     ),

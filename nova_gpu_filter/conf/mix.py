@@ -21,7 +21,7 @@ option = cfg.Opt(
 The request sizes to keep hosts ready for: pairs of a number of devices and a
 weight, for example ``1:0.4,2:0.2,4:0.2,8:0.2``.
 
-Device sets that are equally well linked are told apart by what they leave:
+Device sets that are equally well linked are ordered by what they leave:
 the fragmentation of a host is the number of its free devices that requests of
 these sizes could not use, averaged with these weights. A size with weight 0,
 or one that is not listed, is never kept free for. Weights need not sum to 1.

@@ -50,7 +50,7 @@ def shorten(
     return head.rstrip(".") + mark + tail.lstrip(".")
 
 
-def _fit(text: str, room: float, measure: Callable[[str], float]) -> str:
+def _fit(text: str, width: float, measure: Callable[[str], float]) -> str:
     """Return as much of the beginning of a text as fits."""
     ends = itertools.accumulate(map(measure, text))
-    return text[: sum(1 for _ in itertools.takewhile(room.__ge__, ends))]
+    return text[: sum(1 for _ in itertools.takewhile(width.__ge__, ends))]

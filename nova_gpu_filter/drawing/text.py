@@ -102,7 +102,7 @@ def _write_rows(frame: picture.Frame) -> list[_Row]:
         )
     ]
     deepest = _count_depth(frame)
-    room = _measure_names({box.status for box in boxes})
+    width = _measure_names({box.status for box in boxes})
 
     def rows_of(inner: picture.Frame, depth: int) -> Iterator[_Row]:
         for box in inner.boxes:
@@ -111,7 +111,7 @@ def _write_rows(frame: picture.Frame) -> list[_Row]:
                 _cut(box.label), widths[0] + len(_INDENT) * (deepest - depth)
             )
             parts = [first, _pad(_cut(box.text), widths[1])]
-            parts.append(_cut(box.status, room))
+            parts.append(_cut(box.status, width))
             if not widths[1]:
                 del parts[1]
             yield _INDENT * depth + _INDENT.join(parts).rstrip(), box.key
@@ -126,14 +126,14 @@ def _measure_names(names: Collection[str]) -> int:
     """Return how many columns keep names apart that differ in their middle."""
     longest = max(map(short_names.count_columns, names), default=0)
     return next(
-        room
-        for room in range(_LONGEST, max(_LONGEST, longest) + 1)
-        if len({_cut(name, room) for name in names}) == len(names)
+        width
+        for width in range(_LONGEST, max(_LONGEST, longest) + 1)
+        if len({_cut(name, width) for name in names}) == len(names)
     )
 
 
-def _cut(text: str, room: int = _LONGEST) -> str:
-    return short_names.shorten(text, room, _OMITTED)
+def _cut(text: str, width: int = _LONGEST) -> str:
+    return short_names.shorten(text, width, _OMITTED)
 
 
 def _pad(text: str, width: int) -> str:

@@ -50,7 +50,7 @@ class HostSummary:
     models: tuple[summary.ModelSummary, ...]
     has_fabric_problem: bool | None = None
     """Whether nova-gpu-agent finds something wrong with its partitions; None
-    where none looks after them."""
+    where none manages them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +234,7 @@ class Reader:
                 key = f"flavor {flavor.name}"
                 if self._logged.get(key) != str(exc):
                     self._logged[key] = str(exc)
-                    LOG.warning("No capacity: %s", exc)
+                    LOG.warning("Capacity not calculated: %s", exc)
 
     def _summarize(self, host: model.Host) -> HostSummary:
         return HostSummary(

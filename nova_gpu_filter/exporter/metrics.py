@@ -66,7 +66,7 @@ FABRIC_PROBLEM: Final = Gauge(
     "nova_gpu_fabric_problem",
     "1 if a fabric partition of the host is leaked, missing or of two servers"
     " ('nova-gpu-agent fabric audit'), 0 if not. Only hosts whose partitions"
-    " are looked after.",
+    " are managed.",
     ("host",),
 )
 DISABLED: Final = Gauge(

@@ -66,6 +66,6 @@ def _check_class(name: str) -> str:
 def _read_mix(paths: Sequence[str]) -> fragmentation.Mix:
     conf = cfg.ConfigOpts()
     gpu_conf.register_opts(conf)
-    with conf_files.reading(conf, paths):
+    with conf_files.read_into(conf, paths):
         mix: fragmentation.Mix = gpu_conf.request_mix(conf)
     return mix

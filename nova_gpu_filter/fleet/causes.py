@@ -197,12 +197,12 @@ def make_empty(host: model.Host) -> model.Host:
 
 def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say why a server does not fit on a host that is empty."""
-    told = False
+    is_described = False
     for line in (
         *describe_host(empty, wanted),
         *describe_groups(empty, wanted),
     ):
-        told = True
+        is_described = True
         yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
     for place, asked in enumerate(wanted.devices):
         found = host_fit.find_devices(empty, asked)
@@ -224,8 +224,8 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
             )
         else:
             continue
-        told = True
-    if not told:
+        is_described = True
+    if not is_described:
         text = describe_together(wanted).replace("is free", "is there")
         text = text.replace("have them free", "have them")
         yield f"{verdict.NEVER}: {text}"
@@ -239,7 +239,7 @@ def _what_links(
         if not sizes:
             return "it has no fabric partitions"
         return f"fabric partitions have {', '.join(map(str, sizes))} devices"
-    largest = advice.largest_set(
+    largest = advice.find_largest_set(
         found.topology, found.topology.everything, requirement
     ).bit_count()
     return f"at most {largest} have that link with each other"

@@ -106,8 +106,10 @@ def _take(
     if any(device.amount.capacity > 1 for device in found.devices):
         taken = _take_units(found.devices, asked.count)
     else:
-        ranking = choice.rank(found.topology, found.free, asked.count, policy)
-        best = ranking.ordered(seed=0, limit=1)
+        ranking = choice.rank_device_sets(
+            found.topology, found.free, asked.count, policy
+        )
+        best = ranking.list_best_first(seed=0, limit=1)
         if not best:
             raise ValueError(f"{host.name}: no {asked.count} free devices")
         taken = {

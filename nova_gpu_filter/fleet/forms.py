@@ -24,7 +24,7 @@ _Form: TypeAlias = Callable[[Any], None]
 
 _MOST: Final = (1 << 63) - 1
 """No column of a database of theirs holds a greater number."""
-_WORD: Final = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
+_KEY: Final = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class Wrong(Exception):
@@ -40,7 +40,7 @@ class Wrong(Exception):
 
     def put_below(self, key: str | int) -> None:
         """Note below which key, or at which place, the value is."""
-        if isinstance(key, str) and _WORD.fullmatch(key):
+        if isinstance(key, str) and _KEY.fullmatch(key):
             self._where = f".{key}{self._where}"
         else:
             self._where = f"[{key!r}]{self._where}"

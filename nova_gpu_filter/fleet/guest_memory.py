@@ -74,8 +74,8 @@ def find_problems(
     )
     needed = count_needed_bits(bar_bytes, ram_bytes)
     takes = (
-        f"the BARs of its devices take {sizes.text(bar_bytes)} beside"
-        f" {sizes.text(ram_bytes)} of memory, which needs {needed} bits"
+        f"the BARs of its devices take {sizes.format_size(bar_bytes)} beside"
+        f" {sizes.format_size(ram_bytes)} of memory, which needs {needed} bits"
     )
     if mode == "passthrough" and not bits:
         yield FlavorProblem(

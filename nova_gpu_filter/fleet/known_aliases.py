@@ -107,7 +107,7 @@ def list_demands(
     if failures and not found:
         raise failures[0]
     for failure in failures:
-        LOG.warning("Left out: %s", printable.one_line(str(failure)))
+        LOG.warning("Left out: %s", printable.join_lines(str(failure)))
     return found
 
 

@@ -14,7 +14,7 @@ from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LinkedDevices:
         scheduler.
         """
         devices = tuple(devices)
-        free = mask_of(
+        free = make_mask(
             bit for bit, device in enumerate(devices) if device.is_free
         )
         problem = None
@@ -86,7 +86,7 @@ class LinkedDevices:
         self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
     ) -> float:
         """Return F, in GPUs; see :mod:`nova_gpu_filter.topology`."""
-        return fragmentation.build_measure(self.topology, mix).fragmentation(
+        return fragmentation.build_measure(self.topology, mix).measure(
             self.free
         )
 
@@ -118,7 +118,7 @@ def _largest_by_link(
         else:
             there = best is not None and best >= requirement.floor
         if there:
-            mask = advice.largest_set(topology, free, requirement)
+            mask = advice.find_largest_set(topology, free, requirement)
             found.append((requirement, mask.bit_count()))
     return tuple(found)
 
@@ -134,8 +134,8 @@ def _partitions(
         (
             size,
             (
-                len(topology.whole_partitions(size, free)),
-                len(topology.whole_partitions(size, topology.everything)),
+                len(topology.list_whole_partitions(size, free)),
+                len(topology.list_whole_partitions(size, topology.everything)),
             ),
         )
         for size in sizes

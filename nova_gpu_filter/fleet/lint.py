@@ -29,7 +29,7 @@ from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.severity import Severity
 from nova_gpu_filter.topology import policy
 from nova_gpu_filter.topology.links import Requirement
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +237,9 @@ def _check_numa(
         for chosen in itertools.combinations(
             sorted(there), min(nodes, len(there))
         ):
-            near = mask_of(bit for bit, n in enumerate(numbers) if n in chosen)
+            near = make_mask(
+                bit for bit, n in enumerate(numbers) if n in chosen
+            )
             if host_fit.count_sets(
                 found.topology, near, lead.count, wanted.link_policy
             ):

@@ -117,7 +117,7 @@ class Device:
     """Whether its host takes servers."""
     is_quarantined: bool = False
     """Whether it is kept from servers until a person releases it."""
-    is_looked_after: bool = False
+    is_managed: bool = False
     """Whether an agent on its host cleans it after each use."""
     is_mediated: bool = False
     """Whether servers get mediated devices (vGPUs) of it, not the device."""
@@ -145,7 +145,7 @@ class Device:
         """Why nobody can get it, if it is reserved."""
         if self.is_quarantined:
             return State.QUARANTINED
-        return State.CLEANING if self.is_looked_after else State.RESERVED
+        return State.CLEANING if self.is_managed else State.RESERVED
 
     @property
     def free(self) -> int:

@@ -28,7 +28,7 @@ def list_cures(
     policy = wanted.link_policy
     found = host_fit.find_devices(host, lead)
     if policy is not None and policy.required:
-        for requirement in advice.requirements_that_fit(
+        for requirement in advice.list_met_requirements(
             found.topology, found.free, lead.count
         ):
             weaker = dataclasses.replace(

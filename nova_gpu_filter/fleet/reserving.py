@@ -32,7 +32,7 @@ class Mark(enum.StrEnum):
     They are arbitrary, and the same in every cloud.
     """
 
-    LOOKED_AFTER = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e01"
+    MANAGED = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e01"
     """An agent on the host cleans the device after each use."""
     QUARANTINED = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e02"
     """Nobody gets it until a person says so."""
@@ -184,23 +184,23 @@ def quarantine(get: api.Get, send: api.Send, uuid: str) -> bool:
 def release(get: api.Get, send: api.Send, uuid: str) -> bool:
     """End the quarantine of a provider.
 
-    Where an agent looks after the device it is asked to clean and to offer
+    Where an agent manages the device it is asked to clean and to offer
     it; elsewhere it is offered at once.
 
     :returns: whether an agent was asked.
     :raises FleetError: it was not done, or not wholly: do it again.
     """
-    is_looked_after = read(get, uuid).has(Mark.LOOKED_AFTER)
+    is_managed = read(get, uuid).has(Mark.MANAGED)
     mark(
         get,
         send,
         uuid,
-        add=frozenset({Mark.RELEASE_ASKED} if is_looked_after else ()),
+        add=frozenset({Mark.RELEASE_ASKED} if is_managed else ()),
         remove=frozenset({Mark.QUARANTINED}),
     )
-    if not is_looked_after:
+    if not is_managed:
         offer(get, send, uuid)
-    return is_looked_after
+    return is_managed
 
 
 def read_marked(get: api.Get, wanted: Mark) -> frozenset[str]:
@@ -221,7 +221,7 @@ def assign(
     if not any(d.is_reserved for host in hosts for d in host.devices):
         return hosts
     quarantined = read_marked(get, Mark.QUARANTINED)
-    looked_after = read_marked(get, Mark.LOOKED_AFTER)
+    managed = read_marked(get, Mark.MANAGED)
     return tuple(
         dataclasses.replace(
             host,
@@ -229,7 +229,7 @@ def assign(
                 dataclasses.replace(
                     device,
                     is_quarantined=device.uuid in quarantined,
-                    is_looked_after=device.uuid in looked_after,
+                    is_managed=device.uuid in managed,
                 )
                 for device in host.devices
             ),

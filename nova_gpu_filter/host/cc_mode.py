@@ -75,15 +75,15 @@ def parse(source: str, text: str) -> Modes:
     settings: PciAddress | None = None
     for line in printed.split_lines(text):
         if match := _MODE.search(line):
-            _note(found, _address(match), match["kind"], match["mode"])
+            _note(found, _parse_address(match), match["kind"], match["mode"])
         elif match := _PENDING.search(line):
-            _note(pending, _address(match), match["kind"], match["mode"])
+            _note(pending, _parse_address(match), match["kind"], match["mode"])
         elif match := _APPLIED.search(line):
-            address = _address(match)
+            address = _parse_address(match)
             if address in pending:
                 found[address] = pending[address]
         elif match := _SETTINGS.search(line):
-            settings = _address(match)
+            settings = _parse_address(match)
         elif settings is not None and (match := _SETTING.search(line)):
             is_on = match["value"] == "1"
             if not match["tools"]:
@@ -110,7 +110,7 @@ def write(modes: Modes) -> str:
     return printed.join_lines(lines)
 
 
-def _address(match: re.Match[str]) -> PciAddress:
+def _parse_address(match: re.Match[str]) -> PciAddress:
     return PciAddress.parse(match["address"])
 
 

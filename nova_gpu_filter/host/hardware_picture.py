@@ -125,7 +125,7 @@ def _frame_of(
             for inner in sorted(place.places)
         ),
         tuple(
-            _box(host, device, names)
+            _make_box(host, device, names)
             for device in sorted(place.devices, key=_order_of_kind)
         ),
         is_strong,
@@ -138,7 +138,7 @@ def _order_of_kind(device: Function) -> int:
     return list(_LEGENDS).index(device.kind)
 
 
-def _box(
+def _make_box(
     host: Inventory, device: Function, names: dict[PciAddress, str]
 ) -> picture.Box:
     assert device.kind is not None, "an inventory lists only these as devices"

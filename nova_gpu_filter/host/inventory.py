@@ -213,7 +213,7 @@ class Function:
         """The product without its chip: ``GRID K2``; None if not known."""
         if self.product_name is None:
             return None
-        return chips.product(self.product_name)
+        return chips.extract_product(self.product_name)
 
     def lspci(self, with_domain: bool = False) -> str:
         """Describe the function in the words of ``lspci -nn``."""

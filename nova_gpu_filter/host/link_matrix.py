@@ -14,17 +14,17 @@ def draw(host: Inventory, host_links: HostLinks) -> str:
     """Write the matrix as lines; empty for a host with no two devices."""
     if len(host_links.devices) < 2:
         return ""
-    return "\n".join(_lines(host, host_links)) + "\n"
+    return "\n".join(_write_lines(host, host_links)) + "\n"
 
 
-def _lines(host: Inventory, host_links: HostLinks) -> Iterator[str]:
+def _write_lines(host: Inventory, host_links: HostLinks) -> Iterator[str]:
     labels = hardware_picture.name_devices(host)
     places = [host_links.place[address] for address in labels]
     names = list(labels.values())
     width = max(map(len, (*names, "NODE?"))) + 1
     yield (" " * width + "".join(name.ljust(width) for name in names)).rstrip()
     for name, row in zip(names, places, strict=True):
-        cells = [_cell(host_links, row, column) for column in places]
+        cells = [_format_cell(host_links, row, column) for column in places]
         yield "".join(cell.ljust(width) for cell in (name, *cells)).rstrip()
     if any(
         not host_links.is_certain(a, b)
@@ -35,7 +35,7 @@ def _lines(host: Inventory, host_links: HostLinks) -> Iterator[str]:
         yield "?  the link over PCIe; whether there is an NVLink is unknown"
 
 
-def _cell(host_links: HostLinks, a: int, b: int) -> str:
+def _format_cell(host_links: HostLinks, a: int, b: int) -> str:
     link = host_links.matrix[a][b]
     if link is None:
         return "-"

@@ -94,7 +94,7 @@ def parse(text: str) -> Alias:
     vendor_id, product_id = data.get("vendor_id"), data.get("product_id")
     return Alias(
         name=data["name"].strip(),
-        resource_class=names.resource_class_of(
+        resource_class=names.get_resource_class(
             data.get("resource_class"), vendor_id, product_id
         ),
         traits=names.normalize_traits(data.get("traits", "")),

@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def reading(
+def read_into(
     conf: "cfg.ConfigOpts", paths: Sequence[str], project: str = "nova"
 ) -> Iterator[None]:
     """Read files into options, and let the caller take the values.

@@ -68,7 +68,7 @@ class Device(Protocol):
     def is_pf(self) -> bool: ...
 
 
-def _numbers(address: Address) -> tuple[int, int, int, int]:
+def _list_numbers(address: Address) -> tuple[int, int, int, int]:
     return (address.domain, address.bus, address.slot, address.function)
 
 
@@ -137,7 +137,7 @@ class DeviceSpec:
         return (
             parent is not None
             and parent.is_pf
-            and self.exact_address == _numbers(parent.address)
+            and self.exact_address == _list_numbers(parent.address)
         )
 
     def matches_ids(self, vendor_id: int, product_id: int) -> bool:
@@ -149,7 +149,7 @@ class DeviceSpec:
 
     def _matches_address(self, address: Address) -> bool:
         for (name, width), number in zip(
-            _WIDTHS.items(), _numbers(address), strict=True
+            _WIDTHS.items(), _list_numbers(address), strict=True
         ):
             text, value = f"{number:0{width}x}", self.fields[name]
             if isinstance(value, re.Pattern):
@@ -159,9 +159,9 @@ class DeviceSpec:
                 return False
         return True
 
-    def resource_class_for(self, vendor_id: int, product_id: int) -> str:
+    def get_resource_class(self, vendor_id: int, product_id: int) -> str:
         """Name the resource class that Nova gives a device of it."""
-        return names.resource_class_of(
+        return names.get_resource_class(
             str(self.tags.get("resource_class") or ""),
             f"{vendor_id:04x}",
             f"{product_id:04x}",
@@ -177,14 +177,14 @@ class DeviceSpec:
         """
         own = {
             "COMPUTE_MANAGED_PCI_DEVICE": True,
-            "HW_PCI_LIVE_MIGRATABLE": self.tag("live_migratable"),
-            names.ONE_TIME_USE: self.tag("one_time_use"),
+            "HW_PCI_LIVE_MIGRATABLE": self.read_tag("live_migratable"),
+            names.ONE_TIME_USE: self.read_tag("one_time_use"),
         }
         return names.normalize_traits(",".join(self.traits)) | {
             trait for trait, is_given in own.items() if is_given
         }
 
-    def tag(self, name: str) -> bool | None:
+    def read_tag(self, name: str) -> bool | None:
         """Read a tag that is yes or no; None: it is not there."""
         return values.parse_boolean(self.tags.get(name))
 
@@ -224,10 +224,10 @@ def _parse(
             raise SpecError(f"{tag} is '{value}', neither yes nor no")
     return DeviceSpec(
         text=text,
-        vendor_id=_id(entry, "vendor_id"),
-        product_id=_id(entry, "product_id"),
+        vendor_id=_parse_id(entry, "vendor_id"),
+        product_id=_parse_id(entry, "product_id"),
         devname=devname or None,
-        fields=_fields(address),
+        fields=_parse_fields(address),
         tags={
             key: value for key, value in entry.items() if key not in SELECTORS
         },
@@ -235,14 +235,14 @@ def _parse(
     )
 
 
-def _id(entry: Mapping[str, Any], key: str) -> str | None:
+def _parse_id(entry: Mapping[str, Any], key: str) -> str | None:
     value = entry.get(key, "*")
     if not isinstance(value, str):
         raise SpecError(f"{key} is no string")
-    return _hexadecimal(key, value.strip(), 0xFFFF, 4)
+    return _parse_hexadecimal(key, value.strip(), 0xFFFF, 4)
 
 
-def _hexadecimal(
+def _parse_hexadecimal(
     name: str, value: str, maximum: int, width: int
 ) -> str | None:
     if value == "*":
@@ -258,7 +258,7 @@ def _hexadecimal(
     return f"{number:0{width}x}"
 
 
-def _fields(address: Any) -> dict[str, str | re.Pattern[str] | None]:
+def _parse_fields(address: Any) -> dict[str, str | re.Pattern[str] | None]:
     if not address:
         return dict.fromkeys(_MAXIMA)
     if isinstance(address, dict):
@@ -274,10 +274,10 @@ def _fields(address: Any) -> dict[str, str | re.Pattern[str] | None]:
         return fields
     if not isinstance(address, str):
         raise SpecError("address is neither a string nor an object")
-    return _glob(address)
+    return _parse_glob(address)
 
 
-def _glob(address: str) -> dict[str, str | re.Pattern[str] | None]:
+def _parse_glob(address: str) -> dict[str, str | re.Pattern[str] | None]:
     """Read an address with wildcards; what is left out is one."""
     front, _, function = address.partition(".")
     given = front.split(":") if front else []
@@ -286,7 +286,7 @@ def _glob(address: str) -> dict[str, str | re.Pattern[str] | None]:
     texts = ["*"] * (3 - len(given)) + [part.strip() or "*" for part in given]
     texts.append(function.strip() or "*")
     return {
-        name: _hexadecimal(
+        name: _parse_hexadecimal(
             f"{name} of the address", value, _MAXIMA[name], _WIDTHS[name]
         )
         for name, value in zip(_MAXIMA, texts, strict=True)

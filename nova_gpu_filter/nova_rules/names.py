@@ -59,7 +59,7 @@ def check_resource_class(name: str) -> str:
     return found
 
 
-def resource_class_of(
+def get_resource_class(
     name: str | None, vendor_id: str | None, product_id: str | None
 ) -> str:
     """Write the resource class of a device.

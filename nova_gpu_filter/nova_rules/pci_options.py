@@ -72,7 +72,7 @@ def read(*paths: str) -> PciOptions:
         group="libvirt",
     )
     mdev_options.register(conf)
-    with conf_files.reading(conf, paths):
+    with conf_files.read_into(conf, paths):
         return PciOptions(
             source=", ".join(paths),
             device_specs=tuple(conf.pci.device_spec),

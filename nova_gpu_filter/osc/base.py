@@ -105,11 +105,11 @@ class GpuCommand(command.Command):
             return {uuid: uuid for uuid in uuids}
 
 
-class Words(columns.FormattableColumn[list[str]]):
+class CommaList(columns.FormattableColumn[list[str]]):
     """Words separated by commas for people, a list for machines."""
 
     def human_readable(self) -> str:
-        """Write the words."""
+        """Write the list."""
         return ", ".join(self._value)
 
 

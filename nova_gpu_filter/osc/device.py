@@ -290,7 +290,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             "numa": node,
             "links": text,
             "linked_to": base.Numbers(_neighbors(host, device)),
-            "traits": base.Words(sorted(device.traits)),
+            "traits": base.CommaList(sorted(device.traits)),
             "provider": device.uuid,
         }
         return tuple(shown), tuple(shown.values())

@@ -158,7 +158,7 @@ class Explain(command.Lister, base.GpuCommand):
             for key, text in resource_claims.find_without_alias(
                 hosts(), wanted, flavor
             ):
-                line = printable.one_line(f"{flavor.name}: {key} {text}")
+                line = printable.join_lines(f"{flavor.name}: {key} {text}")
                 LOG.warning("%s", line)
             request = self._request(
                 parsed_args, server, flavor, wanted, quota_rules
@@ -183,13 +183,13 @@ class Explain(command.Lister, base.GpuCommand):
         )
         return ("Host", "Servers", "Reason", "Blocked By", "Would Fit"), [
             (
-                told.host,
-                told.servers,
-                base.Lines(list(told.reasons)),
-                base.Lines(list(told.blockers)),
-                base.Lines([cure.text for cure in told.cures]),
+                reported.host,
+                reported.servers,
+                base.Lines(list(reported.reasons)),
+                base.Lines(list(reported.blockers)),
+                base.Lines([cure.text for cure in reported.cures]),
             )
-            for told in verdicts
+            for reported in verdicts
         ]
 
     def _move(

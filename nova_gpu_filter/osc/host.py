@@ -153,8 +153,8 @@ class ShowHost(command.ShowOne, base.GpuCommand):
             if host.service.disabled_reason:
                 shown["disabled_reason"] = host.service.disabled_reason
         if host.is_bare_metal:
-            shown["resource_class"] = base.Words([*host.resource_classes])
-            shown["traits"] = base.Words(sorted(host.traits))
+            shown["resource_class"] = base.CommaList([*host.resource_classes])
+            shown["traits"] = base.CommaList(sorted(host.traits))
         for resource_class, name in _UNITS.items():
             amount = host.amounts.get(resource_class)
             if amount is not None:

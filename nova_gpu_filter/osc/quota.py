@@ -90,7 +90,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
             (
                 row.project,
                 row.resource_class,
-                base.Words(list(row.aliases)),
+                base.CommaList(list(row.aliases)),
                 _limit(row),
                 row.used,
                 "" if row.left is None else row.left,

@@ -22,7 +22,7 @@ def read(paths: Sequence[str]) -> tuple[placing.Rules, quota.Rules]:
         return placing.Rules(), quota.Rules()
     conf = cfg.ConfigOpts()
     scheduler_options.register(conf)
-    with conf_files.reading(conf, paths):
+    with conf_files.read_into(conf, paths):
         placing_rules = placing.Rules(
             filters=frozenset(conf.filter_scheduler.enabled_filters),
             limits_tenants=(

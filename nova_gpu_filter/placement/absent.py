@@ -14,9 +14,9 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 
+from nova_gpu_filter.placement import base_requirements
 from nova_gpu_filter.placement import inner
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import rest_needs
 from nova_gpu_filter.placement import trees
 
 _MOST_TREES_ASKED = 64
@@ -32,28 +32,28 @@ def find_able(
     question: query.Question,
     absent: Collection[str],
     sharing: Collection[str],
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
     most: int,
 ) -> Iterator[trees.Answer]:
     """Find out which trees can serve the groups in no class nevertheless.
 
     :param absent: root provider UUIDs of trees that an answer to
-        ``question.rest_query`` does not have.
+        ``question.base_query`` does not have.
     :param sharing: UUIDs of all sharing providers.
     :param most: how many ways to serve the groups are read of each tree.
-    :returns: for each tree that can, the answer to ``question.rest_query`` of
+    :returns: for each tree that can, the answer to ``question.base_query`` of
         this tree alone.
     :raises NotComposableError: Placement does not answer with 200.
     :raises TooManyError: there are too many trees left to ask for.
     """
     ways = dict.fromkeys(absent, 1)
     is_shared = False
-    for need in rest_needs.find(question):
+    for requirement in base_requirements.find(question):
         if not ways:
             return
-        found = placement.find_providers(need.query)
-        _apply(need, found, sharing, ways)
-        is_shared |= need.is_resource and _has_any_of(found, sharing)
+        found = placement.find_providers(requirement.query)
+        _apply(requirement, found, sharing, ways)
+        is_shared |= requirement.is_resource and _has_any_of(found, sharing)
     if not ways:
         return
     if (
@@ -62,17 +62,19 @@ def find_able(
         or len(ways) > _MOST_TREES_ASKED
         or max(ways.values()) > _MOST_WAYS_TRIED
     ):
-        raise query.TooManyError("too many ways to serve the rest")
+        raise query.TooManyError(
+            "too many combinations of the remaining groups"
+        )
     for root in ways:
         answer = placement.find_candidates(
-            rest_needs.build_query_in_tree(question, root), most
+            base_requirements.build_query_in_tree(question, root), most
         )
         if answer["allocation_requests"]:
             yield answer
 
 
 def can_exceed(
-    question: query.Question, most: int, placement: inner.Conversation
+    question: query.Question, most: int, placement: inner.PlacementQueries
 ) -> bool:
     """Tell whether a truncated answer could not have all trees.
 
@@ -81,9 +83,9 @@ def can_exceed(
         in no class need, each by itself.
     """
     able: set[str] | None = None
-    for need in rest_needs.find(question):
-        if need.is_resource:
-            roots = placement.find_providers(need.query).keys()
+    for requirement in base_requirements.find(question):
+        if requirement.is_resource:
+            roots = placement.find_providers(requirement.query).keys()
             able = set(roots) if able is None else able & roots
             if len(able) <= most:
                 return False
@@ -91,7 +93,7 @@ def can_exceed(
 
 
 def _apply(
-    need: rest_needs.Need,
+    requirement: base_requirements.Requirement,
     found: trees.DevicesByRoot,
     sharing: Collection[str],
     ways: dict[str, int],
@@ -102,9 +104,9 @@ def _apply(
     :param ways: root provider UUID -> an upper bound of the ways to serve
         all groups; is changed.
     """
-    if need.of == rest_needs.Of.NO_ROOT:
+    if requirement.of == base_requirements.Of.NO_ROOT:
         lacking: Iterable[str] = [r for r in found if r in found[r]]
-    elif need.of == rest_needs.Of.ROOT:
+    elif requirement.of == base_requirements.Of.ROOT:
         lacking = [r for r in ways if r not in found.get(r, ())]
     elif _has_any_of(found, sharing):
         # It is there for trees that the answer does not tell.
@@ -113,7 +115,7 @@ def _apply(
         lacking = [root for root in ways if root not in found]
     for root in lacking:
         ways.pop(root, None)
-    if need.is_resource:
+    if requirement.is_resource:
         for root, number in ways.items():
             ways[root] = number * max(1, len(found.get(root, ())))
 

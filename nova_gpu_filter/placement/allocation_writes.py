@@ -97,7 +97,7 @@ class Repeater:
         # Middleware writes into the environment of its try.
         tried = dict(environ)
         reply = inner.call(self._writer, tried)
-        if not _lost_race(reply) or not tried.get(_IS_KEPT):
+        if not _has_lost_race(reply) or not tried.get(_IS_KEPT):
             return reply
         # Those that lost go one by one, or they would race again; only what
         # takes of the same providers can race.
@@ -131,7 +131,7 @@ class Repeater:
             )
             tried = environ | {key: tried[key] for key in _BODY}
             reply = inner.call(self._writer, tried)
-            if not _lost_race(reply):
+            if not _has_lost_race(reply):
                 return reply
         LOG.warning(
             "%s %s: other requests were faster %d times; the client gets"
@@ -175,7 +175,7 @@ def _find_providers(found: Any) -> Iterator[str]:
             yield from _find_providers(value)
 
 
-def _lost_race(reply: inner.Reply) -> bool:
+def _has_lost_race(reply: inner.Reply) -> bool:
     return reply.status.startswith("409 ") and _LOST_RACE in reply.body
 
 

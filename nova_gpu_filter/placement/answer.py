@@ -26,7 +26,7 @@ def encode(
     for candidate in candidates:
         requests.append(_write_request(question, candidate))
         used.add(candidate.sets[0][0])
-        used.update(candidate.rest.allocations)
+        used.update(candidate.base.allocations)
     roots = {summaries[provider]["root_provider_uuid"] for provider in used}
     found = {
         "allocation_requests": requests,
@@ -47,11 +47,11 @@ def _write_request(
     """Return an allocation request as a JSON object."""
     given = {
         provider: dict(resources)
-        for provider, resources in candidate.rest.allocations.items()
+        for provider, resources in candidate.base.allocations.items()
     }
     mappings = {
         suffix: list(providers)
-        for suffix, providers in candidate.rest.mappings.items()
+        for suffix, providers in candidate.base.mappings.items()
     }
     for group_class, device_set in zip(
         question.classes, candidate.sets, strict=True

@@ -18,7 +18,7 @@ from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import tree_devices
 from nova_gpu_filter.placement import trees
 
-_MOST_RESTS_JUDGED = 64
+_MAX_BASES_JUDGED = 64
 """Choices of single devices of one tree that are sorted by what is near."""
 
 _MOST_PLACES_TRIED = 300
@@ -37,20 +37,20 @@ _COMBINE_EFFORT = 40
 class Candidate:
     """One allocation candidate."""
 
-    rest: trees.Rest
+    base: trees.BaseAllocation
     sets: tuple[tree_devices.DeviceSet, ...]
     """One for each class."""
 
     @property
     def key(self) -> object:
         """What differs for different candidates of a tree."""
-        return id(self.rest), self.sets
+        return id(self.base), self.sets
 
     @property
     def granular_providers(self) -> Iterable[str]:
         """Providers that serve a suffixed group."""
         yield from (device for found in self.sets for device in found)
-        yield from self.rest.granular_providers
+        yield from self.base.granular_providers
 
 
 class TreeCandidates:
@@ -61,22 +61,28 @@ class TreeCandidates:
     ) -> None:
         """Nothing is composed yet."""
         self.root = tree.root
-        self._rests = tree.rests
+        self._bases = tree.base_allocations
         self._asked = asked
         self._classes = asked.question.classes
         self._sizes = tuple(found.size for found in self._classes)
         self._devices = tree_devices.TreeDevices(asked, tree)
-        self._nearness = near.Nearness(asked, self._devices, tree.rests)
-        self._combiner = combine.Combiner(asked, self._devices, self._nearness)
+        self._companion_links = near.CompanionLinks(
+            asked, self._devices, tree.base_allocations
+        )
+        self._combiner = combine.Combiner(
+            asked, self._devices, self._companion_links
+        )
 
     def judge(self) -> sets.Merits:
         """Judge the best device sets that the tree can offer."""
-        by_rest = [self._devices.shares_of_all(rest) for rest in self._rests]
+        by_base = [
+            self._devices.count_shares_of_all(base) for base in self._bases
+        ]
         shares = [
             tuple(map(max, zip(*found, strict=True)))
-            for found in zip(*by_rest, strict=True)
+            for found in zip(*by_base, strict=True)
         ]
-        leads = self._nearness.leads(())
+        leads = self._companion_links.list_leads(())
         return sets.Merits(
             tuple(
                 sets.judge(
@@ -84,7 +90,7 @@ class TreeCandidates:
                     shares[index],
                     size,
                     self._asked.mix,
-                    self._nearness.find_beside(index, shares, ())
+                    self._companion_links.find_beside(index, shares, ())
                     if index in leads
                     else (),
                 )
@@ -99,21 +105,25 @@ class TreeCandidates:
         As many as are wanted, and one in each least set of NUMA nodes.
         """
         wanted = self._asked.max_sets
-        found = self._ordered()
+        found = self._generate_ordered()
         first = next(found, None)
         if first is None:
             if self._asked.is_truncated and self._has_enough_devices():
-                raise query.TooManyError("too many ways to serve the rest")
+                raise query.TooManyError(
+                    "too many combinations of the remaining groups"
+                )
             return
         yield first
         if wanted is None:
             yield from found
             return
-        places = numa.Places(self._granular_providers(), self._asked.summaries)
-        unions = self._least_unions(places)
+        places = numa.Places(
+            self._list_granular_providers(), self._asked.summaries
+        )
+        unions = self._find_least_unions(places)
         start = self._asked.seed % len(unions) if unions else 0
         missing = dict.fromkeys((*unions[start:], *unions[:start]))
-        missing.pop(places.mask_of(first.granular_providers), None)
+        missing.pop(places.make_mask(first.granular_providers), None)
         seen = {first.key}
         if not unions and not self._devices.compete:
             if not places.are_known:
@@ -123,7 +133,7 @@ class TreeCandidates:
                 return
             # Traits that tell the places of a few devices leave as many sets
             # as none at all, of which any could lie on one node.
-            missing = dict.fromkeys(self._side_by_side(places))
+            missing = dict.fromkeys(self._list_side_by_side(places))
         number = 1
         if places.are_known and len(missing) <= _FEW_UNIONS:
             for candidate in self._generate_within_each(places, missing, seen):
@@ -134,7 +144,9 @@ class TreeCandidates:
             if number >= wanted:
                 break
             if candidate.key not in seen:
-                missing.pop(places.mask_of(candidate.granular_providers), None)
+                missing.pop(
+                    places.make_mask(candidate.granular_providers), None
+                )
                 seen.add(candidate.key)
                 number += 1
                 yield candidate
@@ -157,17 +169,17 @@ class TreeCandidates:
         :param seen: keys of those that are not to come again.
         """
         more = (
-            Candidate(rest, self._devices.sets_of(combination))
-            for rest in self._rests
+            Candidate(base, self._devices.list_sets(combination))
+            for base in self._bases
             if self._asked.effort.spend(numa.MOST_UNIONS)
             for combination in self._combiner.combine(
-                rest, most=numa.MOST_UNIONS
+                base, most=numa.MOST_UNIONS
             )
         )
         left = numa.MOST_UNIONS - 1
         for candidate in itertools.chain(
             self._generate_within_each(
-                places, self._side_by_side(places), seen.copy()
+                places, self._list_side_by_side(places), seen.copy()
             ),
             found,
             more,
@@ -179,7 +191,7 @@ class TreeCandidates:
                 if not left:
                     return
 
-    def _side_by_side(self, places: numa.Places) -> Iterator[int]:
+    def _list_side_by_side(self, places: numa.Places) -> Iterator[int]:
         """List the places of neighbours of the largest class, and all others.
 
         Half of the neighbours overlap with the next ones. After the neighbours
@@ -189,44 +201,44 @@ class TreeCandidates:
         index = max(range(len(self._sizes)), key=self._sizes.__getitem__)
         mine = set(self._devices.names[index])
         listed = [name for name in self._asked.summaries if name in mine]
-        others = places.mask_of(set(self._granular_providers()) - mine)
+        others = places.make_mask(set(self._list_granular_providers()) - mine)
         size = self._sizes[index]
         step = 1
         while step * size <= len(listed):
             for first in range(step):
                 row = listed[first::step]
                 for start in range(0, len(row) - size + 1, max(1, size // 2)):
-                    yield places.mask_of(row[start : start + size]) | others
+                    yield places.make_mask(row[start : start + size]) | others
             step *= 2
 
     def _has_enough_devices(self) -> bool:
-        """Whether each class could be served, alone and without a rest."""
-        found = self._devices.shares_without_rest(self._rests[0])
+        """Whether each class could be served, alone and without a base."""
+        found = self._devices.count_shares_without_base(self._bases[0])
         return all(
             sum(shares) >= size
             for size, shares in zip(self._sizes, found, strict=True)
         )
 
-    def _ordered(self) -> Iterator[Candidate]:
+    def _generate_ordered(self) -> Iterator[Candidate]:
         """Yield every candidate, good ones first."""
-        rests_by_shares: dict[object, list[trees.Rest]] = {}
-        for rest in self._rests:
-            # With rests that leave the same of devices, the same sets fit; the
+        bases_by_shares: dict[object, list[trees.BaseAllocation]] = {}
+        for base in self._bases:
+            # With bases that leave the same of devices, the same sets fit; the
             # amounts count if classes compete, or a device is near to some.
             if (
-                len(self._rests) == 1
+                len(self._bases) == 1
                 or self._devices.compete
-                or self._nearness.linked_providers(rest)
+                or self._companion_links.list_linked_providers(base)
             ):
-                key: object = id(rest)
+                key: object = id(base)
             else:
-                key = self._devices.shares_of_all(rest)
-            rests_by_shares.setdefault(key, []).append(rest)
-        groups = list(rests_by_shares.values())
+                key = self._devices.count_shares_of_all(base)
+            bases_by_shares.setdefault(key, []).append(base)
+        groups = list(bases_by_shares.values())
         if len(groups) > 1 and not self._devices.compete:
-            groups[:_MOST_RESTS_JUDGED] = sorted(
-                groups[:_MOST_RESTS_JUDGED],
-                key=lambda rests: self._nearness.judge(rests[0]),
+            groups[:_MAX_BASES_JUDGED] = sorted(
+                groups[:_MAX_BASES_JUDGED],
+                key=lambda bases: self._companion_links.judge(bases[0]),
                 reverse=True,
             )
         # Each gives a part of what is wanted, and more only where others end.
@@ -235,22 +247,22 @@ class TreeCandidates:
         if len(groups) > 1 and wanted is not None:
             share = 1 + wanted // len(groups)
         return rounds.take_in_turn(
-            [self._combine_with_rests(rests, share) for rests in groups]
+            [self._combine_with_bases(bases, share) for bases in groups]
         )
 
-    def _combine_with_rests(
-        self, rests: Sequence[trees.Rest], share: int | None
+    def _combine_with_bases(
+        self, bases: Sequence[trees.BaseAllocation], share: int | None
     ) -> Iterator[Candidate]:
-        """Yield every combination with every rest.
+        """Yield every combination with every base.
 
-        The first round has each combination once, with rests in turn.
+        The first round has each combination once, with bases in turn.
 
         :param share: how many combinations will do at first; None for all.
         """
         combinations = rounds.Replay(
             rounds.drop_repeated(
                 itertools.chain.from_iterable(
-                    self._combiner.combine(rests[0], most=most)
+                    self._combiner.combine(bases[0], most=most)
                     # Where classes compete, more are searched for.
                     for most in (
                         (share,)
@@ -260,12 +272,12 @@ class TreeCandidates:
                 )
             )
         )
-        for shift in range(len(rests)):
+        for shift in range(len(bases)):
             for place, combination in enumerate(combinations):
-                rest = rests[(place + shift) % len(rests)]
-                yield Candidate(rest, self._devices.sets_of(combination))
+                base = bases[(place + shift) % len(bases)]
+                yield Candidate(base, self._devices.list_sets(combination))
 
-    def _granular_providers(self) -> Sequence[str]:
+    def _list_granular_providers(self) -> Sequence[str]:
         """List every provider that serves a suffixed group, in an order that
         trees of one kind share."""
         return tuple(
@@ -274,25 +286,25 @@ class TreeCandidates:
                     *(d for names in self._devices.names for d in names),
                     *(
                         provider
-                        for rest in self._rests
-                        for provider in sorted(rest.granular_providers)
+                        for base in self._bases
+                        for provider in sorted(base.granular_providers)
                     ),
                 )
             )
         )
 
-    def _least_unions(self, places: numa.Places) -> Sequence[int]:
+    def _find_least_unions(self, places: numa.Places) -> Sequence[int]:
         """List the least sets of places in which there is a candidate."""
         unions: dict[int, None] = {}
         seen: set[object] = set()
-        for rest in self._rests:
-            given = places.mask_of(rest.granular_providers)
-            capacities = self._capacities(places, rest)
+        for base in self._bases:
+            given = places.make_mask(base.granular_providers)
+            capacities = self._list_capacities(places, base)
             if self._devices.compete:
-                found = self._search_unions(places, rest, given, capacities)
+                found = self._search_unions(places, base, given, capacities)
             elif (capacities, given) not in seen:
                 seen.add((capacities, given))
-                found, tried = numa.least_unions(
+                found, tried = numa.find_least_unions(
                     capacities, self._sizes, given
                 )
                 # Also if the answer was known: it shall not depend on that.
@@ -306,11 +318,11 @@ class TreeCandidates:
     def _search_unions(
         self,
         places: numa.Places,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         given: int,
         capacities: tuple[tuple[int, ...], ...],
     ) -> Sequence[int]:
-        """List the least sets of places for a rest, where classes compete."""
+        """List the least sets of places for a base, where classes compete."""
         least = numa.count_tried(capacities, self._sizes, given)
         left = iter(range(_MOST_PLACES_TRIED))
         known: dict[int, bool] = {}
@@ -323,7 +335,8 @@ class TreeCandidates:
             if union not in known:
                 known[union] = (
                     numa.can_serve(capacities, self._sizes, union)
-                    and self._first_within(places, union, rest) is not None
+                    and self._compose_first_within(places, union, base)
+                    is not None
                 )
             if least > _MOST_PLACES_TRIED and known[union]:
                 # All places do, and more sets than are allowed would follow:
@@ -336,17 +349,19 @@ class TreeCandidates:
 
         return numa.search_unions(places.number, fits, given)
 
-    def _capacities(
-        self, places: numa.Places, rest: trees.Rest
+    def _list_capacities(
+        self, places: numa.Places, base: trees.BaseAllocation
     ) -> tuple[tuple[int, ...], ...]:
         """Return for each place how many groups of each class it can serve."""
         found = [[0] * len(self._classes) for _ in range(places.number)]
-        for index, shares in enumerate(self._devices.shares_of_all(rest)):
+        for index, shares in enumerate(
+            self._devices.count_shares_of_all(base)
+        ):
             size = self._sizes[index]
             for device, share in zip(
                 self._devices.names[index], shares, strict=True
             ):
-                found[places.place_of(device)][index] += min(share, size)
+                found[places.get_place(device)][index] += min(share, size)
         return tuple(map(tuple, found))
 
     def _generate_within_each(
@@ -355,29 +370,29 @@ class TreeCandidates:
         """Yield a candidate within each set of places.
 
         :param seen: keys of those that are not to come again; those that come
-            are added. With several rests, one set can lie within another.
+            are added. With several bases, one set can lie within another.
         """
         for union in unions:
-            for rest in self._rests:
+            for base in self._bases:
                 if not self._asked.effort.spend(1):
                     return
-                found = self._first_within(places, union, rest)
+                found = self._compose_first_within(places, union, base)
                 if found is not None:
                     if found.key not in seen:
                         seen.add(found.key)
                         yield found
                     break
 
-    def _first_within(
-        self, places: numa.Places, union: int, rest: trees.Rest
+    def _compose_first_within(
+        self, places: numa.Places, union: int, base: trees.BaseAllocation
     ) -> Candidate | None:
-        """Compose the best candidate of a rest within a set of places."""
-        if places.mask_of(rest.granular_providers) & ~union:
+        """Compose the best candidate of a base within a set of places."""
+        if places.make_mask(base.granular_providers) & ~union:
             return None
         within = [
-            tuple(union >> places.place_of(device) & 1 for device in names)
+            tuple(union >> places.get_place(device) & 1 for device in names)
             for names in self._devices.names
         ]
-        for combination in self._combiner.combine(rest, within):
-            return Candidate(rest, self._devices.sets_of(combination))
+        for combination in self._combiner.combine(base, within):
+            return Candidate(base, self._devices.list_sets(combination))
         return None

@@ -19,7 +19,7 @@ def find(
     question: query.Question,
     found: trees.Answer,
     has_first_class: bool,
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
 ) -> list[trees.DevicesByRoot] | None:
     """Find the providers that can serve a group of each class.
 
@@ -48,7 +48,7 @@ def find(
             names = {t for each in summaries.values() for t in each["traits"]}
         if wider is None or not _are_known(group_class.traits, names):
             known[index] = placement.find_providers(
-                question.providers_of(group_class)
+                question.build_providers_query(group_class)
             )
             if not known[index]:
                 # Stock Placement gives up at such a group, too.

@@ -39,18 +39,18 @@ class Combiner:
         self,
         asked: candidates_request.Request,
         found: tree_devices.TreeDevices,
-        nearness: near.Nearness,
+        companion_links: near.CompanionLinks,
     ) -> None:
         """Take the devices of a tree."""
         self._asked = asked
         self._devices = found
-        self._nearness = nearness
+        self._companion_links = companion_links
         self._classes = asked.question.classes
         self._last_choice: tuple[object, Sequence[sets.IndexSet]] = (None, ())
 
     def combine(
         self,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         within: tree_devices.Within | None = None,
         most: int | None = None,
     ) -> Iterable[tree_devices.Combination]:
@@ -65,14 +65,16 @@ class Combiner:
             most = 1
         elif most is None:
             most = self._asked.most_per_tree
-        if self._devices.compete and not self._devices.may_fit(rest, within):
+        if self._devices.compete and not self._devices.may_fit(base, within):
             return ()
-        leads = self._nearness.leads(self._nearness.linked_providers(rest))
+        leads = self._companion_links.list_leads(
+            self._companion_links.list_linked_providers(base)
+        )
         combinations: Iterable[tree_devices.Combination] = itertools.islice(
             rounds.drop_repeated(
                 rounds.take_in_turn(
                     [
-                        iter(self._combine_beside(lead, rest, within, most))
+                        iter(self._combine_beside(lead, base, within, most))
                         for lead in (leads if most is not None else leads[:1])
                     ]
                 )
@@ -86,12 +88,12 @@ class Combiner:
         known = list(combinations)
         if known and within is not None:
             return known
-        return itertools.chain(known, self._search(rest, known, within))
+        return itertools.chain(known, self._search(base, known, within))
 
     def _combine_beside(
         self,
         lead: near.Part,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         within: tree_devices.Within | None,
         most: int | None,
     ) -> Iterable[tree_devices.Combination]:
@@ -102,8 +104,8 @@ class Combiner:
         for index in order:
             combinations = list(combinations)
             options = [
-                self._options(
-                    index, rest, combination, place, most, within, lead
+                self._list_options(
+                    index, base, combination, place, most, within, lead
                 )
                 for place, combination in enumerate(combinations)
             ]
@@ -118,10 +120,10 @@ class Combiner:
             for combination in combinations
         )
 
-    def _options(
+    def _list_options(
         self,
         index: int,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         combination: tree_devices.Combination,
         place: int,
         most: int | None,
@@ -132,24 +134,26 @@ class Combiner:
 
         :param place: of the combination among others; the list starts at
             another set for each, so that all sets occur early.
-        :param lead: what comes first in the combination, or is in the rest.
+        :param lead: what comes first in the combination, or is in the base.
         """
         to_lead = None
-        beside: near.Beside = ()
-        shares = self._devices.shares_beside(index, rest, combination, within)
+        beside: near.CompanionRequests = ()
+        shares = self._devices.count_shares_beside(
+            index, base, combination, within
+        )
         if self._devices.compete:
             pass
         elif index == lead:
-            beside = self._nearness.find_beside(
+            beside = self._companion_links.find_beside(
                 index,
                 [
-                    self._devices.shares_beside(other, rest, (), within)
+                    self._devices.count_shares_beside(other, base, (), within)
                     for other in range(len(self._classes))
                 ],
-                self._nearness.linked_providers(rest),
+                self._companion_links.list_linked_providers(base),
             )
         else:
-            to_lead = self._nearness.near(lead, index)
+            to_lead = self._companion_links.read_companions(lead, index)
         options = self._choose(
             index,
             shares,
@@ -160,7 +164,7 @@ class Combiner:
         if not options:
             return options
         if to_lead is not None:
-            options = sets.nearest_first(
+            options = sets.sort_by_nearness(
                 to_lead,
                 combination[0] if isinstance(lead, int) else (0,),
                 options,
@@ -177,7 +181,7 @@ class Combiner:
         index: int,
         shares: tree_devices.Shares,
         limit: int | None,
-        beside: near.Beside,
+        beside: near.CompanionRequests,
     ) -> Sequence[sets.IndexSet]:
         """List device sets of a class, as ``sets.choose`` does.
 
@@ -200,7 +204,7 @@ class Combiner:
 
     def _search(
         self,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         known: Collection[tree_devices.Combination],
         within: tree_devices.Within | None,
     ) -> Iterator[tree_devices.Combination]:
@@ -228,13 +232,13 @@ class Combiner:
             index = len(combination)
             if index == last:
                 most = self._asked.most_per_tree
-                for found in self._options(
-                    index, rest, combination, 0, most, within
+                for found in self._list_options(
+                    index, base, combination, 0, most, within
                 ):
                     yield (*combination, found)
                 return
-            shares = self._devices.shares_beside(
-                index, rest, combination, within
+            shares = self._devices.count_shares_beside(
+                index, base, combination, within
             )
             for found in multisets.generate_all(
                 shares, self._classes[index].size

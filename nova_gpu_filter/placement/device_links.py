@@ -36,7 +36,7 @@ def arrange(
     :returns: the providers in the order of their indexes, and their topology.
     """
     arranged = sorted(
-        (_link_traits(tuple(summaries[provider]["traits"])), provider)
+        (_keep_link_traits(tuple(summaries[provider]["traits"])), provider)
         for provider in providers
     )
     return (
@@ -46,7 +46,7 @@ def arrange(
 
 
 @functools.lru_cache(maxsize=8192)
-def _link_traits(traits: tuple[str, ...]) -> tuple[str, ...]:
+def _keep_link_traits(traits: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         sorted(trait for trait in traits if trait.startswith(_OUR_TRAITS))
     )
@@ -61,7 +61,7 @@ def read_topology(
     """
     return _read_if_good(
         [
-            (_link_traits(tuple(summaries[provider]["traits"])), provider)
+            (_keep_link_traits(tuple(summaries[provider]["traits"])), provider)
             for provider in providers
         ]
     )
@@ -103,7 +103,7 @@ def read_companions(
 
 def have_links(provider: str, summaries: trees.Summaries) -> bool:
     """Whether the traits of a device tell how it is linked."""
-    return bool(_link_traits(tuple(summaries[provider]["traits"])))
+    return bool(_keep_link_traits(tuple(summaries[provider]["traits"])))
 
 
 def have_direct_links(
@@ -112,7 +112,9 @@ def have_direct_links(
     """Whether any devices have links of their own, as GPUs have and NICs have
     not, or are in fabric partitions."""
     return any(
-        _has_direct_links(_link_traits(tuple(summaries[provider]["traits"])))
+        _has_direct_links(
+            _keep_link_traits(tuple(summaries[provider]["traits"]))
+        )
         for provider in providers
     )
 

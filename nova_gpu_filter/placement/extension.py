@@ -127,7 +127,7 @@ class Wrapped:
         is_large = self._earlier_answers.providers >= _MANY_PROVIDERS
         try:
             with (
-                garbage_collection.paused()
+                garbage_collection.pause()
                 if is_large
                 else contextlib.nullcontext()
             ):
@@ -173,7 +173,7 @@ class Wrapped:
         limit = self._conf.placement.max_allocation_candidates
         # Placement gives one candidate where 0 is set.
         limit = None if limit < 0 else max(1, limit)
-        placement = inner.Conversation(
+        placement = inner.PlacementQueries(
             self._application,
             self._make_handler,
             limit,
@@ -188,10 +188,10 @@ class Wrapped:
                 question,
                 found.provider_trees,
                 found.summaries,
-                placement.who_could_give(question),
+                placement.list_capable_providers(question),
             ),
             max_sets=None if max_sets < 0 else max_sets,
-            seed=_seed(environ),
+            seed=_derive_seed(environ),
             mix=mix.read(self._conf),
             most=limit,
             is_truncated=found.is_truncated,
@@ -279,7 +279,7 @@ def read_microversion(environ: inner.Environ) -> tuple[int, int]:
     return version.major, version.minor
 
 
-def _seed(environ: inner.Environ) -> int:
+def _derive_seed(environ: inner.Environ) -> int:
     """Return what permutes equally good device sets.
 
     Nova sends the id of the request that it works on, another one for each

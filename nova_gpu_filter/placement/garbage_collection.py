@@ -11,7 +11,7 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def paused() -> Iterator[None]:
+def pause() -> Iterator[None]:
     """Run the body without looking for garbage in reference cycles.
 
     For 1,000 hosts of 8 devices Placement and the extension make half a

@@ -60,7 +60,7 @@ def call(application: Application, environ: Environ) -> Reply:
     return Reply(status, headers, b"".join((*written, *body)))
 
 
-class Conversation:
+class PlacementQueries:
     """What Placement is asked to answer one request of a client."""
 
     def __init__(
@@ -106,9 +106,9 @@ class Conversation:
         """
         asked = query_string
         if self._limit is not None:
-            asked = _unanswerable(self._environ["QUERY_STRING"])
+            asked = _make_unanswerable(self._environ["QUERY_STRING"])
         self._prepared = {**self._environ, "QUERY_STRING": asked}
-        reply = _ok(call(self._application, self._prepared))
+        reply = _check_ok(call(self._application, self._prepared))
         self.headers = reply.headers
         if self._limit is None:
             self.asked += 1
@@ -186,7 +186,7 @@ class Conversation:
         if not self._earlier.is_accepted(query_string):
             self.find_providers(query_string)
 
-    def who_could_give(
+    def list_capable_providers(
         self, question: query.Question
     ) -> Callable[[query.GroupClass, str, int], set[str]]:
         """Return what :func:`remaining_capacity.find` asks."""
@@ -195,7 +195,7 @@ class Conversation:
             group_class: query.GroupClass, resource_class: str, amount: int
         ) -> set[str]:
             by_root = self.find_providers(
-                question.providers_of_amount(
+                question.build_capable_providers_query(
                     group_class, resource_class, amount
                 )
             )
@@ -208,7 +208,7 @@ class Conversation:
     ) -> bytes:
         self.asked += 1
         asked = {**self._prepared, "QUERY_STRING": query_string, **environ}
-        return _ok(call(handler, asked)).body
+        return _check_ok(call(handler, asked)).body
 
 
 def _read_provider(found: dict[str, Any]) -> Any:
@@ -221,14 +221,14 @@ def _read_provider(found: dict[str, Any]) -> Any:
     return found.get("resource_providers")
 
 
-def _ok(reply: Reply) -> Reply:
+def _check_ok(reply: Reply) -> Reply:
     code = reply.status.partition(" ")[0]
     if code != "200":
         raise query.NotComposableError(f"status {code}")
     return reply
 
 
-def _unanswerable(query_string: str) -> str:
+def _make_unanswerable(query_string: str) -> str:
     """Add a group that no provider can serve, to be looked for first.
 
     Placement reads and checks all of the query, and gives up at the first

@@ -23,47 +23,49 @@ _MOST_LEADS = 3
 Part: TypeAlias = int | str
 """The index of a class, or the provider of a group in no class."""
 
-Beside: TypeAlias = tuple[companions.Beside, ...]
+CompanionRequests: TypeAlias = tuple[companions.CompanionRequest, ...]
 """What is chosen together with the devices of one part."""
 
 
-class Nearness:
+class CompanionLinks:
     """How near the devices of one tree are to each other."""
 
     def __init__(
         self,
         asked: candidates_request.Request,
         found: tree_devices.TreeDevices,
-        rests: Sequence[trees.Rest],
+        bases: Sequence[trees.BaseAllocation],
     ) -> None:
         """Take the devices of a tree."""
         self._asked = asked
         self._classes = asked.question.classes
         self._devices = found
-        self._rests = rests
+        self._bases = bases
         self._near_by_parts: dict[
             tuple[Part, Part], companions.Companions | None
         ] = {}
 
-    def linked_providers(self, rest: trees.Rest) -> Sequence[str]:
+    def list_linked_providers(
+        self, base: trees.BaseAllocation
+    ) -> Sequence[str]:
         """List the devices of a rest of which traits tell the links, or which
         may be the GPU."""
         summaries = self._asked.summaries
         return [
             provider
-            for provider in sorted(rest.granular_providers)
+            for provider in sorted(base.granular_providers)
             if provider in self._gpus
             or device_links.have_links(provider, summaries)
         ]
 
-    def leads(self, single: Sequence[str]) -> Sequence[Part]:
+    def list_leads(self, single: Sequence[str]) -> Sequence[Part]:
         """List what may be the GPUs: their links count before all.
 
         A query does not say so. Where some devices have links of their own,
         these are the GPUs; else it may be any that are near to others, and
         the best for each of them are offered.
 
-        :param single: devices of the rest.
+        :param single: devices of the base.
         """
         parts: list[Part] = [*range(len(self._classes)), *single]
         if len(parts) == 1 or self._devices.compete:
@@ -74,7 +76,11 @@ class Nearness:
         near_to_others = [
             part
             for part in parts
-            if any(self.near(part, other) for other in parts if other != part)
+            if any(
+                self.read_companions(part, other)
+                for other in parts
+                if other != part
+            )
         ]
         return near_to_others[:_MOST_LEADS] or (0,)
 
@@ -89,8 +95,8 @@ class Nearness:
             if device_links.have_direct_links(names, summaries)
         ]
         providers_by_suffix: dict[str, set[str]] = {}
-        for rest in self._rests:
-            for suffix, providers in rest.mappings.items():
+        for base in self._bases:
+            for suffix, providers in base.mappings.items():
                 if suffix:
                     providers_by_suffix.setdefault(suffix, set()).update(
                         providers
@@ -100,18 +106,20 @@ class Nearness:
                 found += served
         return frozenset(found)
 
-    def near(self, lead: Part, part: Part) -> companions.Companions | None:
+    def read_companions(
+        self, lead: Part, part: Part
+    ) -> companions.Companions | None:
         """Return how near two parts are, None where nothing tells that."""
         key = lead, part
         if key not in self._near_by_parts:
             self._near_by_parts[key] = device_links.read_companions(
-                self._names_of(lead),
-                self._names_of(part),
+                self._list_names(lead),
+                self._list_names(part),
                 self._asked.summaries,
             )
         return self._near_by_parts[key]
 
-    def _names_of(self, part: Part) -> Sequence[str]:
+    def _list_names(self, part: Part) -> Sequence[str]:
         if isinstance(part, int):
             return self._devices.names[part]
         return (part,)
@@ -121,11 +129,11 @@ class Nearness:
         lead: Part,
         shares: Sequence[tree_devices.Shares],
         single: Sequence[str],
-    ) -> Beside:
+    ) -> CompanionRequests:
         """Return what is chosen beside the devices of a part.
 
         :param shares: of all classes.
-        :param single: devices of the rest.
+        :param single: devices of the base.
         """
         if self._devices.compete:
             return ()
@@ -142,17 +150,17 @@ class Nearness:
             (provider, (1,), 1) for provider in single if provider != lead
         ]
         return tuple(
-            companions.Beside(near, capacities, size)
+            companions.CompanionRequest(near, capacities, size)
             for part, capacities, size in asked
-            if (near := self.near(lead, part)) is not None
+            if (near := self.read_companions(lead, part)) is not None
         )
 
-    def judge(self, rest: trees.Rest) -> tuple[object, ...]:
-        """Judge the best that can be had with a rest; greater is better."""
-        single = self.linked_providers(rest)
-        shares = self._devices.shares_of_all(rest)
+    def judge(self, base: trees.BaseAllocation) -> tuple[object, ...]:
+        """Judge the best that can be had with a base; greater is better."""
+        single = self.list_linked_providers(base)
+        shares = self._devices.count_shares_of_all(base)
         found: list[tuple[bool, object]] = []
-        for lead in self.leads(single):
+        for lead in self.list_leads(single):
             beside = self.find_beside(lead, shares, single)
             if isinstance(lead, int):
                 judged: object = sets.judge(
@@ -163,7 +171,9 @@ class Nearness:
                     beside,
                 ).score
             else:
-                judged = companions.add_pairs([by.pairs(1) for by in beside])
+                judged = companions.add_pairs(
+                    [by.sum_pairs(1) for by in beside]
+                )
             # Only scores of one form are compared with each other.
             found.append((isinstance(lead, int), judged))
         return tuple(found)

@@ -44,11 +44,13 @@ def number_places(traits: Sequence[Iterable[str]]) -> Sequence[int]:
     :returns: the place of each device; numbers ascend from 0 in the order of
         the first device.
     """
-    return _number_places(tuple(_local(tuple(found)) for found in traits))
+    return _number_places(
+        tuple(_keep_local_links(tuple(found)) for found in traits)
+    )
 
 
 @functools.lru_cache(maxsize=8192)
-def _local(traits: tuple[str, ...]) -> tuple[str, ...]:
+def _keep_local_links(traits: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         sorted(trait for trait in traits if trait.startswith(_LOCAL_PREFIXES))
     )
@@ -68,7 +70,7 @@ def _number_places(groups: tuple[tuple[str, ...], ...]) -> Sequence[int]:
 
 
 @functools.lru_cache(maxsize=4096)
-def least_unions(
+def find_least_unions(
     capacities: tuple[tuple[int, ...], ...],
     sizes: tuple[int, ...],
     given: int = 0,
@@ -178,8 +180,8 @@ def count_tried(
 ) -> int:
     """Count the sets of places that a search tries at least.
 
-    :param capacities: as for :func:`least_unions`, and so are the others; they
-        may promise more than fits.
+    :param capacities: as for :func:`find_least_unions`, and so are the
+        others; they may promise more than fits.
     :returns: how often :func:`search_unions` asks whether a set fits, if all
         places together do.
     """
@@ -275,11 +277,11 @@ class Places:
         self.are_known = self.number < len(numbers)
         """Whether the traits tell of devices that have one place."""
 
-    def place_of(self, provider: str) -> int:
+    def get_place(self, provider: str) -> int:
         """Return the place of a provider."""
         return self._place_by_provider[provider]
 
-    def mask_of(self, providers: Iterable[str]) -> int:
+    def make_mask(self, providers: Iterable[str]) -> int:
         """Return the places of some providers."""
         mask = 0
         for provider in providers:

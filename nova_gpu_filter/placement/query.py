@@ -95,7 +95,7 @@ class Question:
     """The largest first, which has two groups and more."""
     other_suffixes: tuple[str, ...]
     """Suffixes of the groups in no class; ``""`` is the unsuffixed one."""
-    has_many_rests: bool
+    has_many_bases: bool
     """Whether a tree could serve the groups in no class in many ways: some are
     bound to each other, or the unsuffixed one asks for a device."""
     isolate: bool
@@ -113,16 +113,16 @@ class Question:
         )
 
     @property
-    def rest_query(self) -> str:
+    def base_query(self) -> str:
         """The query for allocation candidates of all groups in no class."""
         return self._build_query(*self.other_suffixes)
 
     @property
-    def device_and_rest_query(self) -> str:
+    def device_and_base_query(self) -> str:
         """:attr:`first_class_query` in another order.
 
         Placement puts the groups together in the order of the query, and the
-        last ones change first: each candidate of a tree has another rest as
+        last ones change first: each candidate of a tree has another base as
         long as there are more.
         """
         first = self.classes[0].representative
@@ -137,16 +137,16 @@ class Question:
             if name not in _GROUP_NAMES or suffix in suffixes
         )
 
-    def providers_of(self, group_class: GroupClass) -> str:
+    def build_providers_query(self, group_class: GroupClass) -> str:
         """Return the query for the providers that can serve a group.
 
         Of ``GET /resource_providers``, which finds the same providers as
         ``GET /allocation_candidates`` does for a suffixed group, in a quarter
         of the time.
         """
-        return "&".join(self._filters_of(group_class, _GROUP_NAMES))
+        return "&".join(self._list_filters(group_class, _GROUP_NAMES))
 
-    def providers_of_amount(
+    def build_capable_providers_query(
         self, group_class: GroupClass, resource_class: str, amount: int
     ) -> str:
         """Return the query for an amount of one resource class.
@@ -154,10 +154,10 @@ class Question:
         It asks for the providers that could serve a group of the class if the
         group asked for this much.
         """
-        rest = self._filters_of(group_class, _GROUP_NAMES - {"resources"})
+        rest = self._list_filters(group_class, _GROUP_NAMES - {"resources"})
         return "&".join([f"resources={resource_class}:{amount}", *rest])
 
-    def values_of(self, name: str, suffix: str = "") -> list[str]:
+    def list_values(self, name: str, suffix: str = "") -> list[str]:
         """List the values of a parameter, decoded, of a group or of all."""
         return [
             _decode(pair)[1]
@@ -171,9 +171,9 @@ class Question:
 
         :raises NotComposableError: it is malformed.
         """
-        return _resources(self.values_of("resources"))
+        return _parse_resources(self.list_values("resources"))
 
-    def _filters_of(
+    def _list_filters(
         self, group_class: GroupClass, names: Iterable[str]
     ) -> list[str]:
         return [
@@ -224,7 +224,7 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
     ):
         raise NotComposableError("malformed query")
     classes = _find_classes(groups, wide.get("same_subtree", ()))
-    isolate = _group_policy(wide) == "isolate"
+    isolate = _parse_group_policy(wide) == "isolate"
     if isolate and _unsuffixed_shares_a_resource_class(groups):
         raise NotComposableError("isolate with an unsuffixed device")
     in_classes = {suffix for found in classes for suffix in found.suffixes}
@@ -232,10 +232,10 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
     return Question(
         classes=classes,
         other_suffixes=others,
-        has_many_rests=any(others)
-        or not _resource_classes(groups.get("", {})) <= _ROOT_RESOURCES,
+        has_many_bases=any(others)
+        or not _list_resource_classes(groups.get("", {})) <= _ROOT_RESOURCES,
         isolate=isolate,
-        limit=_limit(wide),
+        limit=_parse_limit(wide),
         _pairs=tuple(pairs),
     )
 
@@ -251,13 +251,14 @@ def _unsuffixed_shares_a_resource_class(
     they map. Nothing can be composed of such answers.
     """
     asked = {
-        suffix: _resource_classes(group) for suffix, group in groups.items()
+        suffix: _list_resource_classes(group)
+        for suffix, group in groups.items()
     }
     unsuffixed = asked.pop("", set())
     return any(unsuffixed & found for found in asked.values())
 
 
-def _resource_classes(group: Mapping[str, Sequence[str]]) -> set[str]:
+def _list_resource_classes(group: Mapping[str, Sequence[str]]) -> set[str]:
     return {
         part.partition(":")[0]
         for value in group.get("resources", ())
@@ -276,7 +277,7 @@ def _decode(pair: str) -> tuple[str, str]:
         raise NotComposableError("malformed query") from None
 
 
-def _group_policy(wide: Mapping[str, Sequence[str]]) -> str:
+def _parse_group_policy(wide: Mapping[str, Sequence[str]]) -> str:
     # Placement demands it of the whole query, which the inner one, with fewer
     # groups, might no longer show.
     values = wide.get("group_policy", ())
@@ -285,7 +286,7 @@ def _group_policy(wide: Mapping[str, Sequence[str]]) -> str:
     return values[0]
 
 
-def _limit(wide: Mapping[str, Sequence[str]]) -> int | None:
+def _parse_limit(wide: Mapping[str, Sequence[str]]) -> int | None:
     values = wide.get("limit", ())
     if not values:
         return None
@@ -310,7 +311,7 @@ def _find_classes(
             suffixes_by_key.setdefault(key, []).append(suffix)
     classes = [
         GroupClass(
-            suffixes=tuple(sorted(suffixes, key=natural_order)),
+            suffixes=tuple(sorted(suffixes, key=build_sort_key)),
             resources=resources,
             traits=traits,
             places=places,
@@ -322,7 +323,7 @@ def _find_classes(
     return tuple(sorted(classes, key=lambda found: -found.size))
 
 
-def natural_order(suffix: str) -> tuple[tuple[str | int, ...], str]:
+def build_sort_key(suffix: str) -> tuple[tuple[str | int, ...], str]:
     """Return a sort key that takes digits in a suffix as numbers.
 
     So ``_10`` comes after ``_9``. The parts alternate between text and
@@ -344,14 +345,14 @@ def _normalize(group: Mapping[str, Sequence[str]]) -> _Normal:
     if len(in_tree) > 1 or not all(map(_IN_TREE.fullmatch, in_tree)):
         raise NotComposableError("malformed query")
     return (
-        _resources(group["resources"]),
-        _traits(group.get("required", ())),
-        _aggregates(group.get("member_of", ())),
+        _parse_resources(group["resources"]),
+        _parse_traits(group.get("required", ())),
+        _parse_aggregates(group.get("member_of", ())),
         "".join(in_tree),
     )
 
 
-def _resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
+def _parse_resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
     if len(values) != 1 or not _RESOURCES.fullmatch(values[0]):
         raise NotComposableError("malformed query")
     amounts: dict[str, int] = {}
@@ -363,7 +364,7 @@ def _resources(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(amounts.items()))
 
 
-def _traits(values: Sequence[str]) -> frozenset[Term]:
+def _parse_traits(values: Sequence[str]) -> frozenset[Term]:
     terms: set[Term] = set()
     for value in values:
         if _ALL_TRAITS.fullmatch(value):
@@ -382,7 +383,7 @@ def _traits(values: Sequence[str]) -> frozenset[Term]:
     return frozenset(terms)
 
 
-def _aggregates(values: Sequence[str]) -> frozenset[object]:
+def _parse_aggregates(values: Sequence[str]) -> frozenset[object]:
     terms = set()
     for value in values:
         if not _AGGREGATES.fullmatch(value):

@@ -36,10 +36,10 @@ def find(
     """
     remaining_capacity: dict[str, dict[str, int]] = {}
     doubts: dict[tuple[int, str], dict[str, list[int]]] = {}
-    # Most devices of a cloud are alike, and the rest takes nothing of them.
+    # Most devices of a cloud are alike, and the base takes nothing of them.
     doubtful_by_kind: dict[object, Mapping[str, tuple[int, list[int]]]] = {}
     for tree in found:
-        given = {p for rest in tree.rests for p in rest.allocations}
+        given = {p for base in tree.base_allocations for p in base.allocations}
         classes_by_device: dict[str, list[int]] = {}
         for index, devices in enumerate(tree.devices):
             for device in devices:
@@ -58,7 +58,7 @@ def find(
             )
             doubtful = doubtful_by_kind.get(kind)
             if doubtful is None:
-                doubtful = doubtful_by_kind[kind] = _doubtful_amounts(
+                doubtful = doubtful_by_kind[kind] = _list_doubtful_amounts(
                     question, tree, device, indexes, free
                 )
             for resource_class, (index, amounts) in doubtful.items():
@@ -76,7 +76,7 @@ def find(
     return remaining_capacity
 
 
-def _doubtful_amounts(
+def _list_doubtful_amounts(
     question: query.Question,
     tree: trees.Tree,
     device: str,
@@ -90,16 +90,16 @@ def _doubtful_amounts(
         ascending order; the first is known to be good).
     """
     doubtful = {}
-    rest_uses: dict[str, set[int]] = {}
-    for rest in tree.rests:
-        for resource_class, amount in rest.allocations.get(device, {}).items():
-            rest_uses.setdefault(resource_class, set()).add(amount)
+    base_uses: dict[str, set[int]] = {}
+    for base in tree.base_allocations:
+        for resource_class, amount in base.allocations.get(device, {}).items():
+            base_uses.setdefault(resource_class, set()).add(amount)
     indexes_by_resource: dict[str, list[int]] = {}
     for index in indexes:
         for resource_class, _ in question.classes[index].resources:
             indexes_by_resource.setdefault(resource_class, []).append(index)
     for resource_class, asking in indexes_by_resource.items():
-        singles = set(rest_uses.get(resource_class, ()))
+        singles = set(base_uses.get(resource_class, ()))
         sums = {0, *singles}
         limit = free[resource_class]
         for index in asking:

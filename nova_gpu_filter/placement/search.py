@@ -16,7 +16,7 @@ _MOST_DEVICES = 100
 candidate a device, unless trees can serve the unsuffixed group in many ways.
 """
 
-_MOST_RESTS = 8
+_MAX_BASES = 8
 """How many ways to serve the groups in no class are read for each tree with
 devices, where the operator's limit is less."""
 
@@ -37,7 +37,7 @@ class Found:
 
 def find_trees(
     question: query.Question,
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
     limit: int | None,
 ) -> Found:
     """Find the trees that can serve one group of each class and the rest.
@@ -48,22 +48,22 @@ def find_trees(
     :raises TooManyError: the answer was truncated, and too many trees that it
         lacks could be able to serve the request.
     """
-    if question.has_many_rests:
-        placement.open(question.rest_query)
-        found = placement.find_whole(question.rest_query)
+    if question.has_many_bases:
+        placement.open(question.base_query)
+        found = placement.find_whole(question.base_query)
         if found is None:
-            return _find_by_rest(question, placement, limit)
+            return _find_by_base(question, placement, limit)
     else:
         placement.open(question.first_class_query)
         most = None if limit is None else _MOST_DEVICES * max(1, limit)
         # Not in turn: an answer that is cut off is not used.
         found = placement.find_candidates(question.first_class_query, most)
         if _is_truncated(found, most):
-            return _find_by_rest(question, placement, limit)
+            return _find_by_base(question, placement, limit)
     summaries = found["provider_summaries"]
     if not found["allocation_requests"]:
         return _find_nothing(question, summaries, placement)
-    has_first_class = not question.has_many_rests
+    has_first_class = not question.has_many_bases
     devices = class_devices.find(question, found, has_first_class, placement)
     if devices is None:
         return _find_nothing(question, summaries, placement)
@@ -79,7 +79,7 @@ def find_trees(
 def _find_nothing(
     question: query.Question,
     summaries: trees.Summaries,
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
 ) -> Found:
     """Find no trees, unless Placement refuses what a class asks for.
 
@@ -89,23 +89,23 @@ def _find_nothing(
     :raises NotComposableError: it does.
     """
     for group_class in question.classes:
-        placement.check_providers(question.providers_of(group_class))
+        placement.check_providers(question.build_providers_query(group_class))
     return Found((), summaries, is_truncated=False)
 
 
-def _find_by_rest(
+def _find_by_base(
     question: query.Question,
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
     limit: int | None,
 ) -> Found:
     """Ask for the groups in no class by themselves."""
     devices = _find_devices(question.classes, question, placement)
     roots = set.intersection(*map(set, devices))
-    most = None if limit is None else max(1, limit, _MOST_RESTS * len(roots))
-    asked = question.rest_query
+    most = None if limit is None else max(1, limit, _MAX_BASES * len(roots))
+    asked = question.base_query
     if most is not None and absent.can_exceed(question, most, placement):
         # Those without devices would fill it.
-        asked = question.device_and_rest_query
+        asked = question.device_and_base_query
     found = placement.find_candidates(asked, most, in_turn=True)
     _refuse_sharing(found, devices, placement)
     read = trees.read(question, found, devices[0], devices[1:])
@@ -118,7 +118,7 @@ def _find_by_rest(
         roots - {tree.root for tree in read},
         sharing,
         placement,
-        _MOST_RESTS,
+        _MAX_BASES,
     ):
         read += trees.read(question, answer, devices[0], devices[1:])
         summaries = {**summaries, **answer["provider_summaries"]}
@@ -131,10 +131,10 @@ def _find_by_rest(
 def _find_devices(
     classes: Sequence[query.GroupClass],
     question: query.Question,
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
 ) -> list[trees.DevicesByRoot]:
     return [
-        placement.find_providers(question.providers_of(group_class))
+        placement.find_providers(question.build_providers_query(group_class))
         for group_class in classes
     ]
 
@@ -146,14 +146,14 @@ def _is_truncated(found: trees.Answer, most: int | None) -> bool:
 def _refuse_sharing(
     found: trees.Answer,
     devices: Sequence[trees.DevicesByRoot],
-    placement: inner.Conversation,
+    placement: inner.PlacementQueries,
 ) -> None:
     trees.refuse_sharing(
         found["provider_summaries"], devices, lambda: _find_sharing(placement)
     )
 
 
-def _find_sharing(placement: inner.Conversation) -> set[str]:
+def _find_sharing(placement: inner.PlacementQueries) -> set[str]:
     return {
         provider
         for providers in placement.find_providers(_SHARING).values()

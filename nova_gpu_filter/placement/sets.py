@@ -79,7 +79,7 @@ _MOST_BESIDE = 64
 """Most devices without links that are compared by what is near to them."""
 
 
-def nearest_first(
+def sort_by_nearness(
     near: companions.Companions,
     chosen: IndexSet,
     options: Sequence[IndexSet],
@@ -96,7 +96,7 @@ def nearest_first(
     :param shares: how many groups of the class each device can serve.
     :param start: which of equal ones comes first; they go round from there.
     """
-    mask = topologies.mask_of(chosen)
+    mask = topologies.make_mask(chosen)
     found: list[IndexSet] = []
     for equals in _choose_by_pairs(
         near, mask, tuple(options[:_MOST_KEPT]), shares
@@ -108,7 +108,7 @@ def nearest_first(
 
 # Hosts of one kind differ in what is free, but share these.
 @functools.lru_cache(maxsize=1 << 15)
-def _pairs(
+def _sum_pairs(
     near: companions.Companions, mask: int, option: IndexSet
 ) -> companions.Pairs:
     capacities = [0] * len(near.cross[0])
@@ -128,7 +128,7 @@ def _choose_by_pairs(
     best = near.pair(mask, shares, size)
     equals_by_pairs: dict[companions.Pairs, list[IndexSet]] = {}
     for option in options:
-        pairs = _pairs(near, mask, option)
+        pairs = _sum_pairs(near, mask, option)
         equals_by_pairs.setdefault(pairs, []).append(option)
     if best.pairs not in equals_by_pairs:
         left = list(shares)
@@ -147,7 +147,7 @@ def choose(
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
-    beside: tuple[companions.Beside, ...] = (),
+    beside: tuple[companions.CompanionRequest, ...] = (),
 ) -> Sequence[IndexSet]:
     """Choose device sets: good ones first, few and diverse.
 
@@ -172,7 +172,10 @@ def choose(
         return _choose_few(topology, shares, size, limit, seed, mix, beside)
     return list(
         itertools.islice(
-            _ordered(topology, shares, size, limit, seed, mix, beside), limit
+            _generate_ordered(
+                topology, shares, size, limit, seed, mix, beside
+            ),
+            limit,
         )
     )
 
@@ -183,7 +186,7 @@ def judge(
     shares: tuple[int, ...],
     size: int,
     mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
-    beside: tuple[companions.Beside, ...] = (),
+    beside: tuple[companions.CompanionRequest, ...] = (),
 ) -> Best:
     """Judge the best set of different devices of a tree.
 
@@ -194,20 +197,22 @@ def judge(
 
     :param shares: as for :func:`choose`, and so is ``beside``.
     """
-    free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
+    free = topologies.make_mask(
+        i for i, share in enumerate(shares) if share > 0
+    )
     if free.bit_count() < size:
         return Best(
             (False,),
             (merits.UNLINKED,) * len(REQUIREMENTS),
             merits.Spared(0.0, 0.0, -free.bit_count()),
         )
-    ranking = choice.rank(topology, free, size, None, mix, beside)
-    if _tells_apart(topology, beside):
+    ranking = choice.rank_device_sets(topology, free, size, None, mix, beside)
+    if _has_distinct_sets(topology, beside):
         # Sets of the same score are the same in all else.
-        (mask,) = ranking.ordered(0, 1)
+        (mask,) = ranking.list_best_first(0, 1)
     else:
-        mask = topologies.mask_of(topologies.devices_of(free)[:size])
-    partitions = topology.whole_partitions(size, free)
+        mask = topologies.make_mask(topologies.list_devices(free)[:size])
+    partitions = topology.list_whole_partitions(size, free)
     return Best(
         (True, bool(partitions), *(ranking.score(mask) or ())),
         tuple(
@@ -218,8 +223,9 @@ def judge(
     )
 
 
-def _tells_apart(
-    topology: topologies.Topology, beside: tuple[companions.Beside, ...]
+def _has_distinct_sets(
+    topology: topologies.Topology,
+    beside: tuple[companions.CompanionRequest, ...],
 ) -> bool:
     """Whether some sets of devices are better than others.
 
@@ -227,7 +233,7 @@ def _tells_apart(
     or parts of GPUs.
     """
     return (
-        len(topology.near_by_level()) > 1
+        len(topology.group_near_by_level()) > 1
         or bool(topology.partitions)
         or (bool(beside) and topology.n <= _MOST_BESIDE)
     )
@@ -241,30 +247,35 @@ def _choose_few(
     limit: int,
     seed: int,
     mix: fragmentation.Mix,
-    beside: tuple[companions.Beside, ...],
+    beside: tuple[companions.CompanionRequest, ...],
 ) -> Sequence[IndexSet]:
     # All hosts of a kind with the same free devices ask this in one request.
     return tuple(
         itertools.islice(
-            _ordered(topology, shares, size, limit, seed, mix, beside), limit
+            _generate_ordered(
+                topology, shares, size, limit, seed, mix, beside
+            ),
+            limit,
         )
     )
 
 
-def _ordered(
+def _generate_ordered(
     topology: topologies.Topology,
     shares: tuple[int, ...],
     size: int,
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix,
-    beside: tuple[companions.Beside, ...],
+    beside: tuple[companions.CompanionRequest, ...],
 ) -> Iterator[IndexSet]:
     """Yield every set that fits, in the order of :func:`choose`.
 
     :param limit: how many will be looked at; None for all.
     """
-    free = topologies.mask_of(i for i, share in enumerate(shares) if share > 0)
+    free = topologies.make_mask(
+        i for i, share in enumerate(shares) if share > 0
+    )
     seen: set[IndexSet] = set()
     orders = []
     if free.bit_count() >= size:
@@ -293,15 +304,17 @@ def _generate_different(
     limit: int | None,
     seed: int,
     mix: fragmentation.Mix,
-    beside: tuple[companions.Beside, ...],
+    beside: tuple[companions.CompanionRequest, ...],
 ) -> Iterator[IndexSet]:
     """Yield sets of different devices, a packing of them first."""
-    if _tells_apart(topology, beside):
-        ranking = choice.rank(topology, free, size, None, mix, beside)
+    if _has_distinct_sets(topology, beside):
+        ranking = choice.rank_device_sets(
+            topology, free, size, None, mix, beside
+        )
         for mask in ranking.list_diverse(seed, limit):
-            yield tuple(topologies.devices_of(mask))
+            yield tuple(topologies.list_devices(mask))
         return
-    devices = topologies.devices_of(free)
+    devices = topologies.list_devices(free)
     random.Random(seed).shuffle(devices)  # noqa: S311 (no secret)
     packing = [
         tuple(sorted(devices[start : start + size]))

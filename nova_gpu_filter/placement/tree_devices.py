@@ -37,8 +37,8 @@ _Left: TypeAlias = tuple[Sequence[tuple[int, int]], Sequence[tuple[str, int]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Taken:
-    """What the rest gets."""
+class BaseUsage:
+    """What the base gets."""
 
     amounts: Mapping[tuple[str, str], int]
     """(provider, resource class) -> amount."""
@@ -46,15 +46,17 @@ class Taken:
     """Providers that serve a suffixed group, where each must have its own."""
 
     @classmethod
-    def from_rest(cls, rest: trees.Rest, isolate: bool) -> "Taken":
-        """Return what a rest gets."""
+    def from_base(
+        cls, base: trees.BaseAllocation, isolate: bool
+    ) -> "BaseUsage":
+        """Return what a base gets."""
         return cls(
             amounts={
                 (provider, resource_class): amount
-                for provider, resources in rest.allocations.items()
+                for provider, resources in base.allocations.items()
                 for resource_class, amount in resources.items()
             },
-            closed=rest.granular_providers if isolate else (),
+            closed=base.granular_providers if isolate else (),
         )
 
 
@@ -71,8 +73,8 @@ class TreeDevices:
         # A device that cannot serve a class, for its traits or aggregates,
         # has no share in it.
         self._usable = [frozenset(found) for found in tree.devices]
-        self._shares_by_rest: dict[int, tuple[Shares, ...]] = {}
-        self._left_by_rest: dict[int, list[_Left]] = {}
+        self._shares_by_base: dict[int, tuple[Shares, ...]] = {}
+        self._left_by_base: dict[int, list[_Left]] = {}
         self.names: list[Sequence[str]] = []
         """For each class, the devices in the order of their indexes."""
         self.topologies: list[device_links.Topology] = []
@@ -119,34 +121,44 @@ class TreeDevices:
             remaining_capacity[resource_class]
             >= amount
             + max(
-                rest.allocations.get(device, {}).get(resource_class, 0)
-                for rest in tree.rests
+                base.allocations.get(device, {}).get(resource_class, 0)
+                for base in tree.base_allocations
             )
             for resource_class, amount in wanted.items()
         )
 
-    def shares_of_all(self, rest: trees.Rest) -> tuple[Shares, ...]:
+    def count_shares_of_all(
+        self, base: trees.BaseAllocation
+    ) -> tuple[Shares, ...]:
         """Return the shares of all classes, each as if it were alone."""
-        known = self._shares_by_rest.get(id(rest))
+        known = self._shares_by_base.get(id(base))
         if known is None:
-            known = self._shares_by_rest[id(rest)] = self._shares_of_all(rest)
+            known = self._shares_by_base[id(base)] = self._count_shares_of_all(
+                base
+            )
         return known
 
-    def shares_without_rest(self, rest: trees.Rest) -> tuple[Shares, ...]:
-        """Return the shares of all classes, as if a rest got nothing."""
-        return self._shares_of_all(trees.Rest({}, {}, rest.devices))
+    def count_shares_without_base(
+        self, base: trees.BaseAllocation
+    ) -> tuple[Shares, ...]:
+        """Return the shares of all classes, as if a base got nothing."""
+        return self._count_shares_of_all(
+            trees.BaseAllocation({}, {}, base.devices)
+        )
 
-    def _shares_of_all(self, rest: trees.Rest) -> tuple[Shares, ...]:
-        taken = Taken.from_rest(rest, self._isolate)
+    def _count_shares_of_all(
+        self, base: trees.BaseAllocation
+    ) -> tuple[Shares, ...]:
+        taken = BaseUsage.from_base(base, self._isolate)
         return tuple(
-            self._shares(index, rest, taken)
+            self._count_shares(index, base, taken)
             for index in range(len(self._classes))
         )
 
-    def shares_beside(
+    def count_shares_beside(
         self,
         index: int,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         combination: Combination,
         within: Within | None,
     ) -> Shares:
@@ -155,9 +167,9 @@ class TreeDevices:
         :param combination: what the classes before it have.
         :param within: the devices that may be used; None for all.
         """
-        shares = self.shares_of_all(rest)[index]
+        shares = self.count_shares_of_all(base)[index]
         if self.compete and combination:
-            shares = self._subtract(index, rest, shares, combination)
+            shares = self._subtract(index, base, shares, combination)
         if within is None:
             return shares
         return tuple(map(operator.mul, shares, within[index]))
@@ -165,7 +177,7 @@ class TreeDevices:
     def _subtract(
         self,
         index: int,
-        rest: trees.Rest,
+        base: trees.BaseAllocation,
         shares: Shares,
         combination: Combination,
     ) -> Shares:
@@ -189,7 +201,7 @@ class TreeDevices:
                 left[mine] = 0
                 continue
             remaining = self._asked.remaining_capacity[device]
-            taken = rest.allocations.get(device, {})
+            taken = base.allocations.get(device, {})
             for resource_class, amount in self._classes[index].resources:
                 left[mine] = min(
                     left[mine],
@@ -202,7 +214,9 @@ class TreeDevices:
                 )
         return tuple(left)
 
-    def may_fit(self, rest: trees.Rest, within: Within | None) -> bool:
+    def may_fit(
+        self, base: trees.BaseAllocation, within: Within | None
+    ) -> bool:
         """Whether no classes together ask for more than their devices have.
 
         Otherwise all ways to serve competing classes would be tried in vain.
@@ -213,7 +227,7 @@ class TreeDevices:
             return True
         # Resource class -> classes -> what the devices of just these have.
         left: dict[str, dict[int, int]] = {}
-        for served, amounts in self._amounts_left(rest):
+        for served, amounts in self._list_amounts_left(base):
             classes = 0
             for index, place in served:
                 if within is None or within[index][place]:
@@ -230,24 +244,26 @@ class TreeDevices:
                 return False
         return True
 
-    def _amounts_left(self, rest: trees.Rest) -> Sequence[_Left]:
-        """List what a rest leaves of each device that can serve a class.
+    def _list_amounts_left(
+        self, base: trees.BaseAllocation
+    ) -> Sequence[_Left]:
+        """List what a base leaves of each device that can serve a class.
 
         The empty name counts devices, of which each group needs its own.
         """
-        known = self._left_by_rest.get(id(rest))
+        known = self._left_by_base.get(id(base))
         if known is not None:
             return known
         served_by_device: dict[str, list[tuple[int, int]]] = {}
         for index, names in enumerate(self.names):
-            usable = rest.devices if index == 0 else self._usable[index]
+            usable = base.devices if index == 0 else self._usable[index]
             for place, device in enumerate(names):
                 if device in usable:
                     served_by_device.setdefault(device, []).append(
                         (index, place)
                     )
-        taken = Taken.from_rest(rest, self._isolate)
-        found = self._left_by_rest[id(rest)] = []
+        taken = BaseUsage.from_base(base, self._isolate)
+        found = self._left_by_base[id(base)] = []
         for device, served in served_by_device.items():
             if device in taken.closed:
                 continue
@@ -288,16 +304,18 @@ class TreeDevices:
             if classes
         ]
 
-    def sets_of(self, combination: Combination) -> tuple[DeviceSet, ...]:
+    def list_sets(self, combination: Combination) -> tuple[DeviceSet, ...]:
         """Return the device sets of a combination."""
         return tuple(
             tuple(names[index] for index in found)
             for names, found in zip(self.names, combination, strict=True)
         )
 
-    def _shares(self, index: int, rest: trees.Rest, taken: Taken) -> Shares:
+    def _count_shares(
+        self, index: int, base: trees.BaseAllocation, taken: BaseUsage
+    ) -> Shares:
         group_class = self._classes[index]
-        usable = frozenset(rest.devices) if index == 0 else self._usable[index]
+        usable = frozenset(base.devices) if index == 0 else self._usable[index]
         remaining_capacity = self._asked.remaining_capacity
         most = 1 if self._isolate else group_class.size
         return tuple(

@@ -3,8 +3,9 @@
 """Read Placement's answers into one plain object a provider tree.
 
 In Placement's answer to an inner query a device stands for the groups of its
-class, and the groups in no class, with what they take, are the **rest**. One
-tree can have several rests: other providers that serve the same groups.
+class, and the groups in no class, with what they take, are a
+**base allocation**, for short a base. One tree can have several bases: other
+providers that serve the same groups.
 """
 
 import collections
@@ -35,7 +36,7 @@ _SHARES = "MISC_SHARES_VIA_AGGREGATE"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rest:
+class BaseAllocation:
     """What the groups in no class get in some allocation requests."""
 
     allocations: Mapping[str, Mapping[str, int]]
@@ -62,7 +63,7 @@ class Tree:
     """A provider tree that can serve one group of each class."""
 
     root: str
-    rests: list[Rest]
+    base_allocations: list[BaseAllocation]
     devices: Sequence[Sequence[str]]
     """For each class: the providers that can serve one of its groups."""
 
@@ -73,46 +74,46 @@ def read(
     first: DevicesByRoot | None,
     others: Sequence[DevicesByRoot],
 ) -> list[Tree]:
-    """Group the inner allocation requests by tree and by rest.
+    """Group the inner allocation requests by tree and by base.
 
     :param inner: the answer to ``question.first_class_query``, to
-        ``question.rest_query``, or to ``question.device_and_rest_query``.
+        ``question.base_query``, or to ``question.device_and_base_query``.
     :param first: the providers that can serve a group of the first class;
         None where ``inner`` has them all.
     :param others: those for each of the other classes.
     :returns: in the order in which the trees appear in ``inner``.
     :raises NotComposableError: a device, or all that a tree gives to the
-        rest, is of sharing providers.
+        base, is of sharing providers.
     """
     if first is None:
-        rests_by_root = _read_rests_with_devices(question, inner)
+        bases_by_root = _read_bases_with_devices(question, inner)
         by_root: DevicesByRoot = {
             root: found[0].devices
             if len(found) == 1
-            else _unite(rest.devices for rest in found)
-            for root, found in rests_by_root.items()
+            else _unite(base.devices for base in found)
+            for root, found in bases_by_root.items()
         }
     else:
         by_root = first
         if _has_devices(question, inner):
-            rests_by_root = {
+            bases_by_root = {
                 root: [
-                    dataclasses.replace(rest, devices=first[root])
-                    for rest in found
+                    dataclasses.replace(base, devices=first[root])
+                    for base in found
                 ]
-                for root, found in _read_rests_with_devices(
+                for root, found in _read_bases_with_devices(
                     question, inner
                 ).items()
             }
         else:
-            rests_by_root = _read_rests(question, inner, first)
+            bases_by_root = _read_bases(question, inner, first)
     return [
         Tree(
             root=root,
-            rests=found,
+            base_allocations=found,
             devices=(by_root[root], *(other[root] for other in others)),
         )
-        for root, found in rests_by_root.items()
+        for root, found in bases_by_root.items()
         if all(root in other for other in others)
     ]
 
@@ -124,39 +125,39 @@ def _has_devices(question: query.Question, inner: Answer) -> bool:
     )
 
 
-def _read_rests_with_devices(
+def _read_bases_with_devices(
     question: query.Question, inner: Answer
-) -> dict[str, list[Rest]]:
+) -> dict[str, list[BaseAllocation]]:
     summaries = inner["provider_summaries"]
     representative = question.classes[0].representative
     resources = question.classes[0].resources
-    devices_by_rest: dict[tuple[object, ...], list[str]] = {}
-    rests_by_root: dict[str, list[Rest]] = {}
+    devices_by_base: dict[tuple[object, ...], list[str]] = {}
+    bases_by_root: dict[str, list[BaseAllocation]] = {}
     for request in inner["allocation_requests"]:
         mappings = request["mappings"]
         (device,) = mappings[representative]
         _refuse_sharing(summaries[device])
         root = summaries[device]["root_provider_uuid"]
-        key = (root, *_rest_key(question, request, device))
-        devices = devices_by_rest.get(key)
+        key = (root, *_base_key(question, request, device))
+        devices = devices_by_base.get(key)
         if devices is None:
-            devices = devices_by_rest[key] = []
-            rest = Rest(
+            devices = devices_by_base[key] = []
+            base = BaseAllocation(
                 allocations=_subtract_device(request, device, resources),
                 mappings={s: mappings[s] for s in question.other_suffixes},
                 devices=devices,
             )
-            rests_by_root.setdefault(root, []).append(rest)
+            bases_by_root.setdefault(root, []).append(base)
         devices.append(device)
-    return rests_by_root
+    return bases_by_root
 
 
-def _read_rests(
+def _read_bases(
     question: query.Question, inner: Answer, devices: DevicesByRoot
-) -> dict[str, list[Rest]]:
-    """Read rests of which each can have every device of its tree beside it."""
+) -> dict[str, list[BaseAllocation]]:
+    """Read bases of which each can have every device of its tree beside it."""
     summaries = inner["provider_summaries"]
-    rests_by_root: dict[str, list[Rest]] = {}
+    bases_by_root: dict[str, list[BaseAllocation]] = {}
     for request in inner["allocation_requests"]:
         mappings = request["mappings"]
         roots = {
@@ -170,7 +171,7 @@ def _read_rests(
             raise query.NotComposableError("sharing provider")
         (root,) = roots
         if root in devices:
-            rest = Rest(
+            base = BaseAllocation(
                 allocations={
                     provider: allocation["resources"]
                     for provider, allocation in request["allocations"].items()
@@ -178,8 +179,8 @@ def _read_rests(
                 mappings={s: mappings[s] for s in question.other_suffixes},
                 devices=devices[root],
             )
-            rests_by_root.setdefault(root, []).append(rest)
-    return rests_by_root
+            bases_by_root.setdefault(root, []).append(base)
+    return bases_by_root
 
 
 def refuse_sharing(
@@ -215,10 +216,10 @@ def _unite(lists: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(d for devices in lists for d in devices))
 
 
-def _rest_key(
+def _base_key(
     question: query.Question, request: Mapping[str, Any], device: str
 ) -> Iterable[object]:
-    """Yield what is equal for allocation requests with the same rest."""
+    """Yield what is equal for allocation requests with the same base."""
     mappings = request["mappings"]
     for suffix in question.other_suffixes:
         providers = mappings[suffix]
@@ -227,10 +228,10 @@ def _rest_key(
             continue
         # Several providers serve the unsuffixed group, and the mapping does
         # not tell which of them gives what.
-        rest = _subtract_device(request, device, question.classes[0].resources)
+        base = _subtract_device(request, device, question.classes[0].resources)
         yield frozenset(
             (provider, *item)
-            for provider, resources in rest.items()
+            for provider, resources in base.items()
             for item in resources.items()
         )
 
@@ -241,18 +242,18 @@ def _subtract_device(
     resources: Iterable[tuple[str, int]],
 ) -> dict[str, dict[str, int]]:
     """Return the allocations of a request less what its device gives."""
-    rest = {
+    base = {
         provider: dict(allocation["resources"])
         for provider, allocation in request["allocations"].items()
     }
-    left = rest[device]
+    left = base[device]
     for resource_class, amount in resources:
         left[resource_class] -= amount
         if not left[resource_class]:
             del left[resource_class]
     if not left:
-        del rest[device]
-    return rest
+        del base[device]
+    return base
 
 
 def drop_short(
@@ -261,7 +262,7 @@ def drop_short(
     """Drop trees that have less than all groups together ask for.
 
     :param found: trees that share no provider with others, so that whatever
-        serves the rest, it is of the tree.
+        serves the base, it is of the tree.
     """
     free_by_root: dict[str, collections.Counter[str]] = {}
     for summary in summaries.values():
@@ -279,9 +280,12 @@ def drop_short(
             asked[resource_class] += amount * group_class.size
     kept = []
     for tree in found:
-        # All rests take the same, of other providers.
+        # All bases take the same, of other providers.
         wanted = asked + sum(
-            map(collections.Counter, tree.rests[0].allocations.values()),
+            map(
+                collections.Counter,
+                tree.base_allocations[0].allocations.values(),
+            ),
             collections.Counter(),
         )
         if wanted <= free_by_root[tree.root]:

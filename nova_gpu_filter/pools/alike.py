@@ -45,7 +45,7 @@ def keep_some_of_each_kind(
     kinds = _Kinds(host, requests)
     by_kind: dict[object, list[int]] = {}
     for place, index in enumerate(accepted):
-        by_kind.setdefault(kinds.kind_of(mappings[index]), []).append(place)
+        by_kind.setdefault(kinds.get_kind(mappings[index]), []).append(place)
     most = max(1, min(MOST_OF_A_KIND, MOST // len(by_kind)))
     kept = sorted(
         place for found in by_kind.values() for place in found[:most]
@@ -77,11 +77,11 @@ class _Kinds:
             )
         return found
 
-    def kind_of(self, mapping: request.ProviderMapping | None) -> object:
+    def get_kind(self, mapping: request.ProviderMapping | None) -> object:
         """Say what is equal for candidates that Nova cannot tell apart."""
         taken: dict[str, list[int]] = {}
         for place, asked in enumerate(self._requests):
-            for rp_uuid in asked.rp_uuids_in(mapping):
+            for rp_uuid in asked.collect_rp_uuids(mapping):
                 taken.setdefault(rp_uuid, []).append(place)
         devices = collections.Counter(
             (self._kind_by_rp_uuid.get(rp_uuid), tuple(places))

@@ -17,7 +17,7 @@ def load(name: str) -> matcher.PoolMatcher:
     :raises PoolMatcherBroken: it cannot be imported, fails when called, is no
         :class:`matcher.PoolMatcher`, or stands there twice.
     """
-    names = installed()
+    names = list_installed()
     # Asked first: how to silence stevedore's own warning of a missing name,
     # in favour of this error, differs between the supported series.
     if name not in names:
@@ -41,7 +41,7 @@ def load(name: str) -> matcher.PoolMatcher:
     return loaded
 
 
-def installed() -> list[str]:
+def list_installed() -> list[str]:
     """List the names that ``[gpu_filter]pool_matcher`` may have here."""
     # Listed, not imported: a broken matcher that nobody configured is nobody's
     # error.

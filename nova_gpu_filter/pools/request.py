@@ -204,7 +204,7 @@ class DeviceRequest:
             return refusal.Drop.LIVE_MIGRATABLE
         return None
 
-    def rp_uuids_in(self, mapping: ProviderMapping | None) -> list[str]:
+    def collect_rp_uuids(self, mapping: ProviderMapping | None) -> list[str]:
         """List the providers that a candidate gives, one entry a device.
 
         :param mapping: the candidate's ``mappings``; empty or None when the
@@ -215,9 +215,9 @@ class DeviceRequest:
             return []
         if not mapping:
             return list(self.rp_uuids)
-        return [mapping[suffix][0] for suffix in self.suffixes_in(mapping)]
+        return [mapping[suffix][0] for suffix in self.list_suffixes(mapping)]
 
-    def suffixes_in(self, mapping: ProviderMapping) -> tuple[str, ...]:
+    def list_suffixes(self, mapping: ProviderMapping) -> tuple[str, ...]:
         """List the request groups of a candidate that are of this request,
         one a device; none of a port."""
         if self.alias_name is None:
@@ -258,15 +258,17 @@ class DeviceRequests:
     """Whether nova-compute will take the first devices that match, whatever
     the allocation says, as it does when it moves a server."""
 
-    def rp_uuids_in(self, mapping: ProviderMapping | None) -> frozenset[str]:
+    def collect_rp_uuids(
+        self, mapping: ProviderMapping | None
+    ) -> frozenset[str]:
         """Collect the providers that a candidate gives, of all requests.
 
-        :param mapping: see :meth:`DeviceRequest.rp_uuids_in`.
+        :param mapping: see :meth:`DeviceRequest.collect_rp_uuids`.
         """
         return frozenset(
             rp_uuid
             for asked in self.requests
-            for rp_uuid in asked.rp_uuids_in(mapping)
+            for rp_uuid in asked.collect_rp_uuids(mapping)
         )
 
     @classmethod

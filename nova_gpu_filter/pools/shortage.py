@@ -25,9 +25,9 @@ def describe(
     """
     return refusal.LinkShortage(
         asked=asked.value,
-        largest=tuple(named(advice.largest_set(topology, free, asked))),
+        largest=tuple(named(advice.find_largest_set(topology, free, asked))),
         would_fit=tuple(
             requirement.value
-            for requirement in advice.requirements_that_fit(topology, free, k)
+            for requirement in advice.list_met_requirements(topology, free, k)
         ),
     )

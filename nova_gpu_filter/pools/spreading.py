@@ -80,7 +80,7 @@ def _rank(
     mapping: request.ProviderMapping | None,
 ) -> tuple[int, ...]:
     """Rank a candidate; the less is the better."""
-    taken = collections.Counter(asked.rp_uuids_in(mapping))
+    taken = collections.Counter(asked.collect_rp_uuids(mapping))
     left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
     if spread is Spread.PACK:
         # Of two ways onto as many devices, the one that fills more.

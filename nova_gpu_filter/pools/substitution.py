@@ -33,7 +33,7 @@ class _Choice(NamedTuple):
     """Providers that can serve any of them."""
 
 
-def amounts_of(candidate: Candidate, device: str) -> list[Amount]:
+def list_amounts(candidate: Candidate, device: str) -> list[Amount]:
     """List what a candidate takes of the provider of a device."""
     return list(candidate["allocations"][device]["resources"].items())
 
@@ -55,7 +55,7 @@ def substitute(
         for one server, or is more than its devices.
     """
     template = candidates[0]
-    taken = requests.rp_uuids_in(template["mappings"])
+    taken = requests.collect_rp_uuids(template["mappings"])
     rest = {
         provider: allocation
         for provider, allocation in template["allocations"].items()
@@ -63,11 +63,11 @@ def substitute(
     }
     choices: list[_Choice] = []
     for asked in requests.requests:
-        suffixes = asked.suffixes_in(template["mappings"])
+        suffixes = asked.list_suffixes(template["mappings"])
         if not suffixes:
             continue
         [amounts, *others] = (
-            _amounts_in(template, suffix) for suffix in suffixes
+            _list_amounts_of_group(template, suffix) for suffix in suffixes
         )
         if not _is_one_device(amounts) or any(
             other != amounts for other in others
@@ -77,7 +77,7 @@ def substitute(
             candidate["mappings"][suffix][0]
             for candidate in candidates
             for suffix in suffixes
-            if _amounts_in(candidate, suffix) == amounts
+            if _list_amounts_of_group(candidate, suffix) == amounts
         )
         left = free.get(amounts[0], frozenset())
         choices.append(
@@ -96,7 +96,9 @@ def substitute(
             **template,
             "allocations": rest
             | {
-                device: {"resources": dict(_amounts_in(template, suffix))}
+                device: {
+                    "resources": dict(_list_amounts_of_group(template, suffix))
+                }
                 for suffix, device in device_by_suffix.items()
             },
             "mappings": {
@@ -124,8 +126,8 @@ def _combine(
             yield others | mine
 
 
-def _amounts_in(candidate: Candidate, suffix: str) -> list[Amount]:
-    return amounts_of(candidate, candidate["mappings"][suffix][0])
+def _list_amounts_of_group(candidate: Candidate, suffix: str) -> list[Amount]:
+    return list_amounts(candidate, candidate["mappings"][suffix][0])
 
 
 def _is_one_device(amounts: Sequence[Amount]) -> bool:

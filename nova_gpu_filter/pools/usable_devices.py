@@ -36,7 +36,7 @@ class Devices:
     bit_by_rp_uuid: Mapping[str, int]
     """Resource provider UUID -> number of the bit."""
 
-    def mask(self, rp_uuids: Iterable[str]) -> int | None:
+    def make_mask(self, rp_uuids: Iterable[str]) -> int | None:
         """Return the set of the devices of these providers.
 
         :returns: None when a provider is not among them or stands twice, so
@@ -50,7 +50,7 @@ class Devices:
             mask |= 1 << bit
         return mask
 
-    def bits(self, rp_uuids: Iterable[str]) -> list[int]:
+    def list_bits(self, rp_uuids: Iterable[str]) -> list[int]:
         """List the devices of providers, one entry a provider that is known;
         a device that gives several VFs stands several times."""
         return [
@@ -59,7 +59,7 @@ class Devices:
             if rp_uuid in self.bit_by_rp_uuid
         ]
 
-    def named(self, mask: int) -> tuple[str, ...]:
+    def list_addresses(self, mask: int) -> tuple[str, ...]:
         """List the addresses of a set."""
         return tuple(
             name for bit, name in enumerate(self.names) if mask >> bit & 1
@@ -76,7 +76,7 @@ def are_comparable(
     return found <= MOST_COMPARED
 
 
-def usable(
+def find_usable(
     pools: Iterable[request.Pool], *requests: request.DeviceRequest
 ) -> Devices:
     """Collect what any of the requests may use of the pools of a host.

@@ -49,7 +49,7 @@ def read_spec_obj(spec_obj) -> request.DeviceRequests:
         link_policy=link_policy,
         bad_link_policy=bad_link_policy,
         spread=spread,
-        seed=seed(spec_obj),
+        seed=get_seed(spec_obj),
         request_mix=conf.request_mix(CONF),
         first_fit=_is_moved(spec_obj),
     )
@@ -85,14 +85,14 @@ def is_guest_on_cells(spec_obj) -> bool:
     )
 
 
-def instance_uuid(spec_obj) -> str | None:
+def get_instance_uuid(spec_obj) -> str | None:
     """Return the instance that is scheduled, None if nobody says."""
     if "instance_uuid" not in spec_obj:
         return None
     return spec_obj.instance_uuid
 
 
-def seed(spec_obj) -> int:
+def get_seed(spec_obj) -> int:
     """Return the number that spreads instances over equal device sets."""
-    instance = instance_uuid(spec_obj)
+    instance = get_instance_uuid(spec_obj)
     return uuid.UUID(instance).int if instance else 0

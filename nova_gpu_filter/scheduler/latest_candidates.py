@@ -84,8 +84,8 @@ class _Host:
                 chosen = self._choose(own)
             except Exception:
                 LOG.exception(
-                    "The device sets of %s could not be looked at again; those"
-                    " that Placement listed before are claimed as they are.",
+                    "The device sets of %s could not be read from Placement;"
+                    " those that it listed before are claimed as they are.",
                     self._host_state,
                 )
                 chosen = None
@@ -151,7 +151,7 @@ class _Host:
                 if accepted
                 else "no device set is left",
             },
-            instance_uuid=device_requests.instance_uuid(latest.spec_obj),
+            instance_uuid=device_requests.get_instance_uuid(latest.spec_obj),
         )
         return accepted[0] if accepted else None
 
@@ -160,14 +160,16 @@ class _Host:
     ) -> bool:
         return all(
             device in free.get(amount, ())
-            for device, amount in self._amounts(candidate)
+            for device, amount in self._generate_amounts(candidate)
         )
 
-    def _amounts(self, candidate: Candidate) -> Iterable[tuple[str, Amount]]:
+    def _generate_amounts(
+        self, candidate: Candidate
+    ) -> Iterable[tuple[str, Amount]]:
         """Generate the devices of a candidate, and what it takes of each."""
-        devices = self._latest.requests.rp_uuids_in(candidate["mappings"])
+        devices = self._latest.requests.collect_rp_uuids(candidate["mappings"])
         for device in devices:
-            for amount in substitution.amounts_of(candidate, device):
+            for amount in substitution.list_amounts(candidate, device):
                 yield device, amount
 
     def _list_amounts(self, candidates: Sequence[Candidate]) -> list[Amount]:
@@ -175,6 +177,6 @@ class _Host:
             {
                 amount
                 for candidate in candidates
-                for _, amount in self._amounts(candidate)
+                for _, amount in self._generate_amounts(candidate)
             }
         )

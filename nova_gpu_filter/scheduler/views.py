@@ -64,14 +64,14 @@ class _View:
         self._candidates = _LateCandidates(candidates, self._choose)
 
     def __eq__(self, other):
-        return self._host_state is host_of(other)
+        return self._host_state is get_host_state(other)
 
     def __hash__(self):
         return hash(self._host_state)
 
 
 @functools.cache
-def _class_of_views(host_state_class: type) -> type:
+def _make_class_of_views(host_state_class: type) -> type:
     """Make the class of the views of a class of host states.
 
     ``HostManager.host_state_cls`` may be overridden.
@@ -86,7 +86,7 @@ def _class_of_views(host_state_class: type) -> type:
 def _make(host_state, candidate: Candidate, choose: Choose):
     """Make a view of a host state that has one candidate."""
     host_state_class: type = type(host_state)
-    view: Any = object.__new__(_class_of_views(host_state_class))
+    view: Any = object.__new__(_make_class_of_views(host_state_class))
     view.__dict__ = host_state.__dict__
     view._host_state = host_state
     view._choose = choose
@@ -99,7 +99,7 @@ def is_view(host_state) -> bool:
     return isinstance(host_state, _View)
 
 
-def host_of(host_state):
+def get_host_state(host_state):
     """Return the host state that a view is of; others are returned as is."""
     return host_state._host_state if is_view(host_state) else host_state
 
@@ -111,10 +111,10 @@ def drop_views(host_states: Iterable) -> list:
     request for several, or for the alternates. A host state has all of its
     candidates, so nothing is lost with its views.
     """
-    return list({id(h): h for h in map(host_of, host_states)}.values())
+    return list({id(h): h for h in map(get_host_state, host_states)}.values())
 
 
-def add(
+def add_views(
     host_states: list,
     devices_of: Callable[[Candidate], frozenset[str]],
     candidates_to_try: int,
@@ -134,14 +134,14 @@ def add(
         return host_states
     rows = itertools.zip_longest(
         *(
-            _further(host, devices_of, most, choose_late(host))
+            _make_further(host, devices_of, most, choose_late(host))
             for host in host_states
         )
     )
     return host_states + [view for row in rows for view in row if view]
 
 
-def _further(
+def _make_further(
     host_state,
     devices_of: Callable[[Candidate], frozenset[str]],
     most: int,

@@ -45,7 +45,7 @@ class Host:
             str(uuid.UUID(int=number + 1 << 64 | bit + 1))
             for bit in range(spec.kind.gpus)
         )
-        self.free = topologies.mask_of(range(spec.kind.gpus))
+        self.free = topologies.make_mask(range(spec.kind.gpus))
         self.state = state = host_manager.HostState(
             spec.name, spec.name, str(uuid.UUID(int=1))
         )
@@ -60,7 +60,7 @@ class Host:
         # Without a whitelist Nova takes [pci]device_spec, which is of another
         # host.
         state.pci_stats = stats.PciDeviceStats(
-            None, _pools(self), whitelist.Whitelist()
+            None, _make_pools(self), whitelist.Whitelist()
         )
         by_provider = {pool["rp_uuid"]: pool for pool in state.pci_stats.pools}
         self._pools = [by_provider[provider] for provider in self.providers]
@@ -70,9 +70,9 @@ class Host:
         self.free &= ~spec.used
         self._show()
 
-    def mask(self, providers: Sequence[str]) -> int:
+    def make_mask(self, providers: Sequence[str]) -> int:
         """Return the GPUs of some resource providers."""
-        return topologies.mask_of(
+        return topologies.make_mask(
             self._bit_by_provider[provider] for provider in providers
         )
 
@@ -107,14 +107,14 @@ class Host:
         state = self.state
         # A pool that is used up stands in no list of pools.
         state.pci_stats.pools = [
-            self._pools[bit] for bit in topologies.devices_of(self.free)
+            self._pools[bit] for bit in topologies.list_devices(self.free)
         ]
         state.free_ram_mb = RAM_MB_A_GPU * free
         state.free_disk_mb = DISK_GB_A_GPU * 1024 * free
         state.vcpus_used = VCPUS_A_GPU * (self.kind.gpus - free)
 
 
-def _pools(host: Host) -> "objects.PciDevicePoolList":
+def _make_pools(host: Host) -> "objects.PciDevicePoolList":
     """One pool a GPU, as a host with PCI in Placement reports them."""
     kind = host.kind
     found = []
@@ -156,7 +156,7 @@ class Cloud:
         self.capacity = sum(host.kind.gpus for host in self.hosts)
         self.free = 0
         self._fragmentation = 0.0
-        self._numbers_by_look: dict[
+        self._host_numbers_by_state: dict[
             tuple[hosts_file.HostKind, int], list[int]
         ] = {}
         for host in self.hosts:
@@ -188,49 +188,51 @@ class Cloud:
     def list_distinct_hosts(
         self, model: str | None, k: int
     ) -> list[tuple[Host, int]]:
-        """List the hosts that Placement would offer, one of each look.
+        """List the hosts that Placement would offer, one of each state.
 
         Hosts of one kind with the same free GPUs are alike to every filter
         and weigher, so that asking the first of them is asking them all.
 
         :param model: of the GPUs; None for any.
         :param k: GPUs that must be free.
-        :returns: (first host, number of hosts) of each look, by place in the
+        :returns: (first host, number of hosts) of each state, by place in the
             inventory.
         """
         found = [
             (numbers[0], len(numbers))
-            for (kind, free), numbers in self._numbers_by_look.items()
+            for (kind, free), numbers in self._host_numbers_by_state.items()
             if free.bit_count() >= k and model in (None, kind.model)
         ]
         found.sort()
         return [(self.hosts[number], count) for number, count in found]
 
-    def free_of(self, model: str | None) -> int:
+    def count_free(self, model: str | None) -> int:
         """Count the free GPUs of a model."""
         if model is None:
             return self.free
         return sum(
             free.bit_count() * len(numbers)
-            for (kind, free), numbers in self._numbers_by_look.items()
+            for (kind, free), numbers in self._host_numbers_by_state.items()
             if kind.model == model
         )
 
     def _enter(self, host: Host) -> None:
-        look = (host.kind, host.free)
-        bisect.insort(self._numbers_by_look.setdefault(look, []), host.number)
+        state = (host.kind, host.free)
+        bisect.insort(
+            self._host_numbers_by_state.setdefault(state, []), host.number
+        )
         self.free += host.free.bit_count()
-        self._fragmentation += self._fragmentation_of(host)
+        self._fragmentation += self._measure_fragmentation(host)
 
     def _leave(self, host: Host) -> None:
-        look = (host.kind, host.free)
-        numbers = self._numbers_by_look[look]
+        state = (host.kind, host.free)
+        numbers = self._host_numbers_by_state[state]
         del numbers[bisect.bisect_left(numbers, host.number)]
         if not numbers:
-            del self._numbers_by_look[look]
+            del self._host_numbers_by_state[state]
         self.free -= host.free.bit_count()
-        self._fragmentation -= self._fragmentation_of(host)
+        self._fragmentation -= self._measure_fragmentation(host)
 
-    def _fragmentation_of(self, host: Host) -> float:
+    def _measure_fragmentation(self, host: Host) -> float:
         measure = fragmentation.build_measure(host.kind.topology, self._mix)
-        return measure.fragmentation(host.free)
+        return measure.measure(host.free)

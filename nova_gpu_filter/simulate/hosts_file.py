@@ -16,7 +16,7 @@ from typing import Final
 from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import machine_kinds
-from nova_gpu_filter.simulate import values
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import host_topologies
@@ -79,7 +79,7 @@ class HostKind:
         if link is None:
             packed = packing.pack_by_default(topology, k)
             return packed is not None and packed.count(mask) == 1
-        return satisfaction.any_set_meets(topology, mask, k, link.link)
+        return satisfaction.does_any_set_meet(topology, mask, k, link.link)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read(
     source: str,
     machines_: Mapping[str, Any] | None = None,
     machine_by_model: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] = values.NO_COLUMNS,
+    columns: Mapping[str, str] = scenario_values.NO_COLUMNS,
 ) -> list[HostSpec]:
     """Make hosts of the rows of an inventory.
 
@@ -150,7 +150,7 @@ def read_csv(
     wanted = [("gpus", "machine", codec.TAG)]
     if by_model:
         wanted.append(("model", "machine", codec.TAG))
-    for row in csv_rows(path, columns, wanted=wanted):
+    for row in read_csv_rows(path, columns, wanted=wanted):
         for key in (codec.TAG, "numa", "used"):
             if key in row:
                 row[key] = row[key].split(";")
@@ -158,7 +158,7 @@ def read_csv(
     return rows
 
 
-def csv_rows(
+def read_csv_rows(
     path: str,
     columns: Mapping[str, str],
     optional: Collection[str] = (),
@@ -243,17 +243,17 @@ class _Reader:
                 raise ValueError(
                     f"unknown {names}; known are {', '.join(sorted(_KEYS))}"
                 )
-            kind = self._kind(row)
+            kind = self._read_kind(row)
             numbers = [
                 one for one in _read_wholes(row, "used") if one is not None
             ]
             if any(not 0 <= one < kind.gpus for one in numbers):
                 raise ValueError(f"used: there are only {kind.gpus} GPUs")
-            used = topologies.mask_of(numbers)
+            used = topologies.make_mask(numbers)
             name = str(row.get("name") or kind.name)
             count = 1
             if "count" in row:
-                count = values.read_whole(row, "count", self._columns)
+                count = scenario_values.read_whole(row, "count", self._columns)
             if count < 1:
                 raise ValueError("count: must be 1 or more")
             if count > _MOST_HOSTS:
@@ -266,8 +266,8 @@ class _Reader:
             HostSpec(f"{name}-{place}", kind, used) for place in range(count)
         ]
 
-    def _kind(self, row: Mapping[str, Any]) -> HostKind:
-        links, numa, machine = self._gpus(row)
+    def _read_kind(self, row: Mapping[str, Any]) -> HostKind:
+        links, numa, machine = self._read_gpus(row)
         model = str(row.get("model") or "gpu")
         kind = HostKind(
             name=machine or f"{model}-{len(links)}",
@@ -278,13 +278,13 @@ class _Reader:
         assert kind.topology.n == len(links)  # now: tags can be read
         return self._kinds.setdefault(kind, kind)
 
-    def _gpus(
+    def _read_gpus(
         self, row: Mapping[str, Any]
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
         """Return tags, NUMA nodes and the name of the machine."""
         gpus = None
         if "gpus" in row:
-            gpus = values.read_whole(row, "gpus", self._columns)
+            gpus = scenario_values.read_whole(row, "gpus", self._columns)
         if gpus is not None and gpus > _MOST_GPUS:
             raise ValueError(f"gpus: must be at most {_MOST_GPUS}")
         machine = row.get("machine")
@@ -294,9 +294,9 @@ class _Reader:
                 f"{model}/{gpus}", self._machine_by_model.get(str(model))
             )
         if machine is not None:
-            links, numa = self._machine(str(machine))
+            links, numa = self._read_machine(str(machine))
         elif codec.TAG in row:
-            links, numa = _tags(row)
+            links, numa = _read_tags(row)
         elif gpus is not None:
             links, numa = (None,) * gpus, (None,) * gpus
         else:
@@ -309,21 +309,21 @@ class _Reader:
             raise ValueError("no GPUs")
         return links, numa, machine
 
-    def _machine(
+    def _read_machine(
         self, name: str
     ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
         if name in self._machines:
-            return _tags(self._machines[name])
+            return _read_tags(self._machines[name])
         if name not in machine_kinds.MACHINES:
             known = sorted({*machine_kinds.MACHINES, *self._machines})
             raise ValueError(
                 f"machine {name!r} is not known; known are {', '.join(known)}"
             )
-        return _named(name)
+        return _build_named(name)
 
 
 @functools.cache
-def _named(
+def _build_named(
     name: str,
 ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
     topology = machine_kinds.MACHINES[name]()
@@ -335,7 +335,7 @@ def _named(
     return links, topology.numa
 
 
-def _tags(
+def _read_tags(
     row: Mapping[str, Any],
 ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
     links = tuple(str(text) if text else None for text in row[codec.TAG])
@@ -352,7 +352,7 @@ def _read_wholes(row: Mapping[str, Any], key: str) -> Sequence[int | None]:
     """
     try:
         return [
-            None if one in (None, "") else values.parse_whole(one)
+            None if one in (None, "") else scenario_values.parse_whole(one)
             for one in row.get(key) or ()
         ]
     except ValueError as exc:

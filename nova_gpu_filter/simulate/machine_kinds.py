@@ -16,7 +16,7 @@ from nova_gpu_filter.topology import board_links
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 _TWO_SOCKETS: Final = (0, 0, 0, 0, 1, 1, 1, 1)
 
@@ -24,7 +24,7 @@ _Level = tuple[str, Iterable[Iterable[int]]]
 """A link, and the sets of devices in which each pair has it."""
 
 
-def _machine(
+def _describe_machine(
     numa: Sequence[int],
     *levels: _Level,
     partitions: Sequence[Sequence[int]] = (),
@@ -43,7 +43,7 @@ def _machine(
     return Topology.from_matrix(
         matrix,
         [
-            FabricPartition(id_, len(devices), mask_of(devices))
+            FabricPartition(id_, len(devices), make_mask(devices))
             for id_, devices in enumerate(partitions)
         ],
         numa,
@@ -67,7 +67,7 @@ _HGX_PARTITIONS: Final = (
 )
 
 
-def _dgx1_pairs(nvlinks: int) -> list[tuple[int, int]]:
+def _list_dgx1_pairs(nvlinks: int) -> list[tuple[int, int]]:
     """List the pairs of a DGX-1 that have so many NVLinks."""
     return [
         (a, b)
@@ -77,26 +77,32 @@ def _dgx1_pairs(nvlinks: int) -> list[tuple[int, int]]:
 
 
 MACHINES: Final[dict[str, Callable[[], Topology]]] = {
-    "hgx-h100-fabric": lambda: _machine(
+    "hgx-h100-fabric": lambda: _describe_machine(
         _TWO_SOCKETS, ("NV18", [range(8)]), partitions=_HGX_PARTITIONS
     ),
-    "hgx-h100": lambda: _machine(_TWO_SOCKETS, ("NV18", [range(8)])),
-    "hgx-a100": lambda: _machine(_TWO_SOCKETS, ("NV12", [range(8)])),
-    "hgx-a100-4": lambda: _machine((0,) * 4, ("NV4", [range(4)])),
-    "dgx1-v100": lambda: _machine(
+    "hgx-h100": lambda: _describe_machine(_TWO_SOCKETS, ("NV18", [range(8)])),
+    "hgx-a100": lambda: _describe_machine(_TWO_SOCKETS, ("NV12", [range(8)])),
+    "hgx-a100-4": lambda: _describe_machine((0,) * 4, ("NV4", [range(4)])),
+    "dgx1-v100": lambda: _describe_machine(
         _TWO_SOCKETS,
-        ("NV1", _dgx1_pairs(1)),
-        ("NV2", _dgx1_pairs(2)),
+        ("NV1", _list_dgx1_pairs(1)),
+        ("NV2", _list_dgx1_pairs(2)),
     ),
-    "dgx2-v100": lambda: _machine((0,) * 8 + (1,) * 8, ("NV6", [range(16)])),
-    "v100-4": lambda: _machine((0,) * 4, ("NV2", [range(4)])),
-    "bridge-pairs": lambda: _machine(_TWO_SOCKETS, _SOCKETS, ("NV12", _PAIRS)),
-    "pcie-switch-pairs": lambda: _machine(
+    "dgx2-v100": lambda: _describe_machine(
+        (0,) * 8 + (1,) * 8, ("NV6", [range(16)])
+    ),
+    "v100-4": lambda: _describe_machine((0,) * 4, ("NV2", [range(4)])),
+    "bridge-pairs": lambda: _describe_machine(
+        _TWO_SOCKETS, _SOCKETS, ("NV12", _PAIRS)
+    ),
+    "pcie-switch-pairs": lambda: _describe_machine(
         _TWO_SOCKETS, _SOCKETS, ("PIX", _PAIRS)
     ),
-    "pcie-8": lambda: _machine(_TWO_SOCKETS, _SOCKETS),
-    "pcie-4": lambda: _machine((0, 0, 1, 1), ("NODE", [(0, 1), (2, 3)])),
-    "pcie-2": lambda: _machine((0, 1)),
-    "pcie-1": lambda: _machine((0,)),
+    "pcie-8": lambda: _describe_machine(_TWO_SOCKETS, _SOCKETS),
+    "pcie-4": lambda: _describe_machine(
+        (0, 0, 1, 1), ("NODE", [(0, 1), (2, 3)])
+    ),
+    "pcie-2": lambda: _describe_machine((0, 1)),
+    "pcie-1": lambda: _describe_machine((0,)),
 }
 """What ``machine`` of an inventory may name."""

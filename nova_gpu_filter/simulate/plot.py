@@ -5,13 +5,13 @@
 from collections.abc import Sequence
 
 from nova_gpu_filter.simulate import errors
-from nova_gpu_filter.simulate import report
+from nova_gpu_filter.simulate import run_report
 
 # Line style by scheduler, color by run: still told apart when printed gray.
 _STYLES = ("-", "--", ":", "-.")
 
 
-def write(title: str, results: Sequence[report.Result], path: str) -> None:
+def write(title: str, results: Sequence[run_report.Result], path: str) -> None:
     """Draw the curves of all runs.
 
     :param path: PNG, SVG or another format that Matplotlib knows by its
@@ -46,7 +46,7 @@ def write(title: str, results: Sequence[report.Result], path: str) -> None:
             sample.gpus_requested / outcome.capacity
             for sample in outcome.samples
         ]
-        look = {
+        style = {
             "color": f"C{runs.index(result.run)}",
             "linestyle": _STYLES[names.index(result.scheduler) % len(_STYLES)],
             "linewidth": 1.0,
@@ -55,10 +55,10 @@ def write(title: str, results: Sequence[report.Result], path: str) -> None:
         used.plot(
             asked,
             [100 * s.gpus_used / outcome.capacity for s in outcome.samples],
-            **look,
+            **style,
         )
         fragmented.plot(
-            asked, [s.fragmentation for s in outcome.samples], **look
+            asked, [s.fragmentation for s in outcome.samples], **style
         )
     used.set_ylabel("GPUs used, %")
     fragmented.set_ylabel("fragmentation F of all hosts, GPUs")

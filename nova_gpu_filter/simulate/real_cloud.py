@@ -13,7 +13,7 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import hosts_file
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 
 def connect() -> api.Get:
@@ -49,8 +49,8 @@ def read(
             and device.amount.capacity == 1
         ]
         if gpus:
-            kind = _kind(host.name, gpus)
-            used = mask_of(
+            kind = _read_kind(host.name, gpus)
+            used = make_mask(
                 bit for bit, gpu in enumerate(gpus) if gpu.amount.used
             )
             kind = kinds.setdefault(kind, kind)
@@ -63,7 +63,7 @@ def read(
     return specs
 
 
-def _kind(host: str, gpus: Iterable[model.Device]) -> hosts_file.HostKind:
+def _read_kind(host: str, gpus: Iterable[model.Device]) -> hosts_file.HostKind:
     found = linked_devices.LinkedDevices.from_devices(gpus)
     if found.problem is not None:
         raise errors.BadScenario(

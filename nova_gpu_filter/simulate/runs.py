@@ -11,8 +11,8 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter.simulate import errors
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.simulate import sections
-from nova_gpu_filter.simulate import values
 from nova_gpu_filter.simulate import workload
 
 _MOST_ARRIVALS = 1_000_000
@@ -47,7 +47,9 @@ def read_runs(
     data: Mapping[str, Any], source: str, directory: str
 ) -> tuple[list[Run], list[str]]:
     """Give the runs, and a line for each that is left out."""
-    seed = sections.read_number(data, "seed", values.parse_whole, 1, source)
+    seed = sections.read_number(
+        data, "seed", scenario_values.parse_whole, 1, source
+    )
     loads = data.get("load")
     if loads is not None and not isinstance(loads, list):
         loads = [loads]
@@ -58,7 +60,7 @@ def read_runs(
             )
     if "file" in data:
         sections.check_keys(data, TRACE_KEYS, source)
-        return _trace_runs(data, source, directory, loads, seed)
+        return _make_trace_runs(data, source, directory, loads, seed)
     sections.check_keys(data, _MIX_KEYS, source)
     if not loads:
         raise errors.BadScenario(source=source, problem="give a load")
@@ -74,7 +76,7 @@ def read_runs(
         shares=workload.read_shares(data.get("flavors") or (), source),
         arrivals=arrivals,
         mean_duration=sections.read_number(
-            data, "duration", values.parse_number, 1.0, source
+            data, "duration", scenario_values.parse_number, 1.0, source
         ),
         distribution=distribution,
     )
@@ -87,7 +89,7 @@ def read_runs(
     ], []
 
 
-def _trace_runs(
+def _make_trace_runs(
     data: Mapping[str, Any],
     source: str,
     directory: str,
@@ -101,7 +103,7 @@ def _trace_runs(
     runs = []
     if "requested" in data:
         requested = sections.read_number(
-            data, "requested", values.parse_number, 1.0, source
+            data, "requested", scenario_values.parse_number, 1.0, source
         )
         runs.append(
             Run(
@@ -144,7 +146,7 @@ def _read_arrivals(data: Mapping[str, Any], default: int, source: str) -> int:
     :raises BadScenario: it is no number, or more than can be held.
     """
     arrivals: int = sections.read_number(
-        data, "arrivals", values.parse_whole, default, source
+        data, "arrivals", scenario_values.parse_whole, default, source
     )
     if arrivals > _MOST_ARRIVALS:
         raise errors.BadScenario(

@@ -16,9 +16,9 @@ from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import runs as runs_lib
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import sections
-from nova_gpu_filter.simulate import values
 from nova_gpu_filter.simulate import workload
 
 _TOP_KEYS: Final = frozenset(
@@ -132,7 +132,7 @@ def make(
         max_sets_per_tree=sections.read_number(
             scheduler,
             "max_sets_per_tree",
-            values.parse_whole,
+            scenario_values.parse_whole,
             16,
             f"{source}, scheduler",
         ),
@@ -140,7 +140,7 @@ def make(
             scheduler.get("options") or {}, f"{source}, scheduler, options"
         ),
         seed=sections.read_number(
-            servers or {}, "seed", values.parse_whole, 1, where
+            servers or {}, "seed", scenario_values.parse_whole, 1, where
         ),
     )
 

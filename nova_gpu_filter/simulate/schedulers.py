@@ -24,8 +24,8 @@ from nova_gpu_filter.nova_rules import device_types
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.scheduler import weights as gpu_weights
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
-from nova_gpu_filter.simulate import candidates
 from nova_gpu_filter.simulate import cloud as clouds
+from nova_gpu_filter.simulate import placement_model
 from nova_gpu_filter.simulate import workload
 
 MAX_PLACEMENT_RESULTS: Final = 1000
@@ -73,11 +73,11 @@ class Scheduler(abc.ABC):
         """Choose for one server; nothing is taken yet."""
 
 
-def refused_by_placement(
+def explain_no_candidates(
     flavor: workload.Flavor, cloud: clouds.Cloud
 ) -> Refused:
     """Say why no host has enough free GPUs."""
-    if cloud.free_of(flavor.model) < flavor.gpus:
+    if cloud.count_free(flavor.model) < flavor.gpus:
         return Refused(NOT_ENOUGH)
     return Refused(SCATTERED)
 
@@ -105,17 +105,19 @@ class _NovaScheduler(Scheduler):
         self, flavor: workload.Flavor, cloud: clouds.Cloud
     ) -> Placed | Refused:
         """See :meth:`Scheduler.choose`."""
-        looks = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
-        if not looks:
-            return refused_by_placement(flavor, cloud)
-        spec_obj = self._spec(flavor)
+        distinct_hosts = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
+        if not distinct_hosts:
+            return explain_no_candidates(flavor, cloud)
+        spec_obj = self._make_spec(flavor)
         request_id = spec_obj.pci_requests.requests[0].request_id
         seed = self._chance.getrandbits(32)
         host_by_state: dict[int, clouds.Host] = {}
         states = []
-        for host, _ in looks:
-            masks = self._sets(host, flavor.gpus, seed, len(cloud.hosts))
-            host.state.allocation_candidates = candidates.offer(
+        for host, _ in distinct_hosts:
+            masks = self._choose_sets(
+                host, flavor.gpus, seed, len(cloud.hosts)
+            )
+            host.state.allocation_candidates = placement_model.offer(
                 host, masks, request_id
             )
             host_by_state[id(host.state)] = host
@@ -124,7 +126,7 @@ class _NovaScheduler(Scheduler):
             self._filters, states, spec_obj
         )
         if not passed:
-            return self._explain(looks)
+            return self._explain(distinct_hosts)
         # The scheduler takes the first, and claims its first candidate:
         # _get_sorted_hosts and _schedule of nova/scheduler/manager.py.
         best = self._weight_handler.get_weighed_objects(
@@ -134,23 +136,23 @@ class _NovaScheduler(Scheduler):
         claimed = best.allocation_candidates[0]["mappings"]
         return Placed(
             host,
-            host.mask(
+            host.make_mask(
                 [found[0] for suffix, found in claimed.items() if suffix]
             ),
         )
 
-    def _spec(self, flavor: workload.Flavor) -> "objects.RequestSpec":
+    def _make_spec(self, flavor: workload.Flavor) -> "objects.RequestSpec":
         """Make the request spec of the next server of a flavor."""
         spec_obj = self._spec_by_flavor.get(flavor)
         if spec_obj is None:
-            spec_obj = self._spec_by_flavor[flavor] = request_spec(flavor)
+            spec_obj = self._spec_by_flavor[flavor] = make_request_spec(flavor)
         spec_obj.instance_uuid = str(
             uuid.UUID(int=self._chance.getrandbits(128))
         )
         return spec_obj
 
     @abc.abstractmethod
-    def _sets(
+    def _choose_sets(
         self, host: clouds.Host, k: int, seed: int, hosts: int
     ) -> list[int]:
         """Choose the device sets of the candidates of a host.
@@ -158,10 +160,12 @@ class _NovaScheduler(Scheduler):
         :param hosts: how many hosts the cloud has.
         """
 
-    def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
+    def _explain(
+        self, distinct_hosts: list[tuple[clouds.Host, int]]
+    ) -> Refused:
         """Say why all hosts were refused."""
         cause = refusal.Cause.UNEXPLAINED.value
-        hosts = sum(count for _, count in looks)
+        hosts = sum(count for _, count in distinct_hosts)
         return Refused(cause, hosts=((cause, hosts),))
 
 
@@ -182,10 +186,10 @@ class StockScheduler(_NovaScheduler):
             seed,
         )
 
-    def _sets(
+    def _choose_sets(
         self, host: clouds.Host, k: int, seed: int, hosts: int
     ) -> list[int]:
-        return candidates.choose_stock(host, k, seed)
+        return placement_model.choose_stock(host, k, seed)
 
 
 class GpuScheduler(_NovaScheduler):
@@ -215,18 +219,20 @@ class GpuScheduler(_NovaScheduler):
             seed,
         )
 
-    def _sets(
+    def _choose_sets(
         self, host: clouds.Host, k: int, seed: int, hosts: int
     ) -> list[int]:
         most = None
         if self._max_sets > 0:
             most = min(self._max_sets, max(1, MAX_PLACEMENT_RESULTS // hosts))
-        return candidates.choose_composed(host, k, seed, most, self._mix)
+        return placement_model.choose_composed(host, k, seed, most, self._mix)
 
-    def _explain(self, looks: list[tuple[clouds.Host, int]]) -> Refused:
+    def _explain(
+        self, distinct_hosts: list[tuple[clouds.Host, int]]
+    ) -> Refused:
         tally: collections.Counter[str] = collections.Counter()
         for (_, count), refused in zip(
-            looks, self._filter.refusals, strict=True
+            distinct_hosts, self._filter.refusals, strict=True
         ):
             tally[refused.cause.value] += count
         hosts = tuple(
@@ -266,11 +272,11 @@ def _load_nova_weighers(which: str) -> list[weights.BaseHostWeigher]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _request_id(flavor: workload.Flavor) -> str:
+def _get_request_id(flavor: workload.Flavor) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, repr(flavor)))
 
 
-def request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
+def make_request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
     """Make the request spec that nova-api makes of a flavor with an alias.
 
     The instance has no UUID yet.
@@ -296,7 +302,7 @@ def request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
         pci_requests=objects.InstancePCIRequests(
             requests=[
                 objects.InstancePCIRequest(
-                    request_id=_request_id(flavor),
+                    request_id=_get_request_id(flavor),
                     alias_name=flavor.model or "gpu",
                     count=gpus,
                     # As nova/pci/request.py reads the alias; Placement alone

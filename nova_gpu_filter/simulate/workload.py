@@ -14,7 +14,7 @@ from typing import Final
 
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import hosts_file
-from nova_gpu_filter.simulate import values
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.topology import policy
 
 DISTRIBUTIONS: Final = ("exponential", "fixed")
@@ -126,7 +126,7 @@ class Trace:
         times = list(
             itertools.accumulate(chance.expovariate(1.0) for _ in drawn)
         )
-        scale = _scale(times, drawn, load * capacity)
+        scale = _find_scale(times, drawn, load * capacity)
         return [
             dataclasses.replace(arrival, time=time * scale)
             for time, arrival in zip(times, drawn, strict=True)
@@ -153,7 +153,7 @@ class Trace:
         return found
 
 
-def _scale(
+def _find_scale(
     times: Sequence[float], drawn: Sequence[Arrival], gpus: float
 ) -> float:
     """Find the factor of times at which servers have so many GPUs on average.
@@ -187,17 +187,18 @@ def _scale(
 
 
 def read_flavor(
-    row: Mapping[str, Any], columns: Mapping[str, str] = values.NO_COLUMNS
+    row: Mapping[str, Any],
+    columns: Mapping[str, str] = scenario_values.NO_COLUMNS,
 ) -> Flavor:
     """Read ``gpus``, ``model``, ``link`` and ``link_policy``.
 
     :param columns: our name -> name in the file, where they differ.
     :raises ValueError: one of them makes no sense.
     """
-    gpus = values.read_whole(row, "gpus", columns)
+    gpus = scenario_values.read_whole(row, "gpus", columns)
     if gpus < 1:
         raise ValueError(
-            f"{values.describe('gpus', columns)}: must be 1 or more"
+            f"{scenario_values.describe('gpus', columns)}: must be 1 or more"
         )
     specs = {
         key: str(row[name])
@@ -223,12 +224,12 @@ def read_shares(
         errors.check_rows(rows, f"{source}, flavors"), start=1
     ):
         try:
-            share = values.read_number(row, "share")
+            share = scenario_values.read_number(row, "share")
             if not 0 < share < math.inf:
                 raise ValueError("share: must be above 0")
             shares.append((read_flavor(row), share))
         except (KeyError, OverflowError, TypeError, ValueError) as exc:
-            raise _bad_row(f"{source}, flavor {number}", exc) from exc
+            raise _make_row_error(f"{source}, flavor {number}", exc) from exc
     if not shares:
         raise errors.BadScenario(source=source, problem="no flavors")
     return tuple(shares)
@@ -256,22 +257,23 @@ def read_trace(
     wanted = [("gpus",)]
     if part and part.least:
         wanted.append((part.column,))
-    rows = hosts_file.csv_rows(path, columns, _TIMES, wanted)
-    missing = _missing_times(rows, columns)
+    rows = hosts_file.read_csv_rows(path, columns, _TIMES, wanted)
+    missing = _describe_missing_times(rows, columns)
     found = []
     for number, row in enumerate(rows, start=2):
         try:
-            if "gpus" not in row or not values.read_whole(
+            if "gpus" not in row or not scenario_values.read_whole(
                 row, "gpus", columns
             ):
                 continue
             if part and (
-                values.read_number(row, part.column, columns) < part.least
+                scenario_values.read_number(row, part.column, columns)
+                < part.least
             ):
                 continue
             flavor = read_flavor(row, columns)
         except ValueError as exc:
-            raise _bad_row(f"{path}, line {number}", exc) from exc
+            raise _make_row_error(f"{path}, line {number}", exc) from exc
         time, duration = 0.0, math.inf
         if not missing:
             try:
@@ -311,10 +313,10 @@ def _read_part(fractional: Mapping[str, Any]) -> _Part:
             raise ValueError("whole: must be above 0")
         return _Part(str(fractional["column"]), whole)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise _bad_row("fractional", exc) from exc
+        raise _make_row_error("fractional", exc) from exc
 
 
-def _missing_times(
+def _describe_missing_times(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> str:
     """Say which times a trace has not; empty if it can be replayed.
@@ -323,14 +325,18 @@ def _missing_times(
     column it is, a file without that is another file.
     """
     if not any("arrival" in row for row in rows):
-        return f"no times of arrival (column {_theirs('arrival', columns)})"
+        return (
+            f"no times of arrival (column {_name_column('arrival', columns)})"
+        )
     ends = [ours for ours in _ENDS if ours in columns]
     if ends and not any(ours in row for row in rows for ours in _ENDS):
-        return f"no times of {ends[0]} (column {_theirs(ends[0], columns)})"
+        return (
+            f"no times of {ends[0]} (column {_name_column(ends[0], columns)})"
+        )
     return ""
 
 
-def _theirs(ours: str, columns: Mapping[str, str]) -> str:
+def _name_column(ours: str, columns: Mapping[str, str]) -> str:
     return repr(columns.get(ours, ours))
 
 
@@ -341,24 +347,26 @@ def _read_times(
 
     :raises ValueError: one of them makes no sense.
     """
-    time = values.read_number(row, "arrival", columns)
+    time = scenario_values.read_number(row, "arrival", columns)
     duration = math.inf
     if "duration" in row:
-        duration = values.read_number(row, "duration", columns)
+        duration = scenario_values.read_number(row, "duration", columns)
     elif "departure" in row:
-        duration = values.read_number(row, "departure", columns) - time
+        duration = (
+            scenario_values.read_number(row, "departure", columns) - time
+        )
     if not duration >= 0 or not math.isfinite(time):
         raise ValueError("arrival and duration: must be numbers from 0 on")
     return time, duration
 
 
-def _bad_row(source: str, exc: Exception) -> errors.BadScenario:
+def _make_row_error(source: str, exc: Exception) -> errors.BadScenario:
     problem: object = exc
     if isinstance(exc, KeyError):
         problem = f"no {exc.args[0]}"
     return errors.BadScenario(source=source, problem=problem)
 
 
-def sizes(arrivals: Sequence[Arrival]) -> list[int]:
+def list_sizes(arrivals: Sequence[Arrival]) -> list[int]:
     """List the numbers of GPUs that servers ask for, ascending."""
     return sorted({arrival.flavor.gpus for arrival in arrivals})

@@ -84,14 +84,14 @@ def _find_differences(
             yield f"{key} {asked}"
     moves = alias.live_migratable
     # A device without the tag is given to nobody who asks for "no".
-    if moves is not None and moves is not offered.tag("live_migratable"):
+    if moves is not None and moves is not offered.read_tag("live_migratable"):
         yield f"live_migratable {str(moves).lower()}"
     if not in_placement:
         return
     named = offered.tags.get("resource_class")
     if (
         named or None not in ids
-    ) and alias.resource_class != names.resource_class_of(named, *ids):
+    ) and alias.resource_class != names.get_resource_class(named, *ids):
         yield f"resource class {alias.resource_class}"
     if missing := alias.traits - offered.reported_traits:
         yield f"traits {', '.join(sorted(missing))}"

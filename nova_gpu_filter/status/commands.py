@@ -15,9 +15,9 @@ from nova_gpu_filter.status import client
 from nova_gpu_filter.status import devices
 from nova_gpu_filter.status import option_names
 from nova_gpu_filter.status import pci
-from nova_gpu_filter.status import placement
+from nova_gpu_filter.status import placement_checks
 from nova_gpu_filter.status import results
-from nova_gpu_filter.status import scheduler
+from nova_gpu_filter.status import scheduler_checks
 from nova_gpu_filter.status.node import Node
 from nova_gpu_filter.status.node import Role
 
@@ -39,20 +39,24 @@ _COMPUTE = frozenset({Role.COMPUTE})
 
 _ROWS = (
     _Row("Option names", option_names.check),
-    _Row("Scheduler filter", scheduler.check_filter, _CONTROLLER),
-    _Row("Order of filters", scheduler.check_order, _CONTROLLER),
-    _Row("Weighers", scheduler.check_weighers, _CONTROLLER),
-    _Row("Lost claims", scheduler.check_lost_claims, _CONTROLLER, True),
-    _Row("Pool matcher", scheduler.check_matcher, _CONTROLLER),
-    _Row("Extra spec validators", scheduler.check_validators, _CONTROLLER),
+    _Row("Scheduler filter", scheduler_checks.check_filter, _CONTROLLER),
+    _Row("Order of filters", scheduler_checks.check_order, _CONTROLLER),
+    _Row("Weighers", scheduler_checks.check_weighers, _CONTROLLER),
+    _Row("Lost claims", scheduler_checks.check_lost_claims, _CONTROLLER, True),
+    _Row("Pool matcher", scheduler_checks.check_matcher, _CONTROLLER),
+    _Row(
+        "Extra spec validators", scheduler_checks.check_validators, _CONTROLLER
+    ),
     _Row("PCI aliases", pci.check_aliases),
     _Row("PCI device specs", pci.check_device_specs, _COMPUTE),
     _Row("Aliases and device specs", agreement.check),
     _Row("PCI devices in Placement", pci.check_in_placement),
-    _Row("Placement API", placement.check_api),
-    _Row("Scheduler workers", placement.check_workers, _CONTROLLER),
-    _Row("Devices reported before", placement.check_reported, _COMPUTE),
-    _Row("Names in Placement", placement.check_names, _CONTROLLER, True),
+    _Row("Placement API", placement_checks.check_api),
+    _Row("Scheduler workers", placement_checks.check_workers, _CONTROLLER),
+    _Row("Devices reported before", placement_checks.check_reported, _COMPUTE),
+    _Row(
+        "Names in Placement", placement_checks.check_names, _CONTROLLER, True
+    ),
     _Row("Placement extension", devices.check_extension, _CONTROLLER, True),
     _Row("Placement limits", devices.check_limits, _CONTROLLER, True),
     _Row("Races in Placement", devices.check_races, _CONTROLLER, True),
@@ -76,7 +80,7 @@ def _run(command: "UpgradeCommands", row: _Row) -> results.Result:
     try:
         return row.check(node)
     except client.PlacementError as exc:
-        if row.check is placement.check_api:
+        if row.check is placement_checks.check_api:
             return results.fail(str(exc))
         return results.warn(
             "Not checked: Placement does not answer, see above."

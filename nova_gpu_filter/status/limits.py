@@ -79,7 +79,7 @@ def read(path: str) -> Limits:
         conf.register_opts(options, group=group)
     placement_extension.register_opts(conf)
     try:
-        with conf_files.reading(conf, [path], project="placement"):
+        with conf_files.read_into(conf, [path], project="placement"):
             good = {
                 "optimize_for_wide_provider_trees": (
                     conf.workarounds.optimize_for_wide_provider_trees

@@ -12,7 +12,7 @@ from nova_gpu_filter.topology.topology import Topology
 _MOST_STEPS: Final = 1 << 12
 
 
-def largest_set(
+def find_largest_set(
     topology: Topology, free: int, requirement: Requirement
 ) -> int:
     """Find a largest set of free devices that meets a requirement.
@@ -21,17 +21,19 @@ def largest_set(
         no fabric partition is whole. One device alone meets everything else.
     """
     if requirement is not Requirement.FABRIC:
-        near = topology.neighbors(requirement.floor)
-        return cliques.largest(near, free, cliques.Steps(_MOST_STEPS))
+        near = topology.find_neighbors(requirement.floor)
+        return cliques.find_largest_clique(
+            near, free, cliques.Steps(_MOST_STEPS)
+        )
     whole = (
         mask
         for size in {partition.size for partition in topology.partitions}
-        for mask in topology.whole_partitions(size, free)
+        for mask in topology.list_whole_partitions(size, free)
     )
     return max(whole, key=lambda mask: (mask.bit_count(), -mask), default=0)
 
 
-def requirements_that_fit(
+def list_met_requirements(
     topology: Topology, free: int, k: int
 ) -> list[Requirement]:
     """List what a request of k devices could ask and get now.
@@ -41,5 +43,5 @@ def requirements_that_fit(
     return [
         requirement
         for requirement in Requirement
-        if satisfaction.packing_for(topology, k, requirement).count(free)
+        if satisfaction.build_packing(topology, k, requirement).count(free)
     ]

@@ -13,7 +13,7 @@ from nova_gpu_filter.topology import packing
 from nova_gpu_filter.topology import ranking
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import seeds
-from nova_gpu_filter.topology.companions import Beside
+from nova_gpu_filter.topology.companions import CompanionRequest
 from nova_gpu_filter.topology.fragmentation import Mix
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
@@ -22,7 +22,7 @@ from nova_gpu_filter.topology.topology import Topology
 class Choice(ranking.Ranking):
     """A ranking that can also choose for several purposes at once.
 
-    Made by :func:`rank`.
+    Made by :func:`rank_device_sets`.
     """
 
     __slots__ = ()
@@ -36,22 +36,22 @@ class Choice(ranking.Ranking):
         each NUMA node, for guests that are tied to one; then the others by
         rank.
 
-        :param seed: see :meth:`ordered`.
+        :param seed: see :meth:`list_best_first`.
         :param limit: number of sets; None for all.
         :returns: distinct masks.
         """
         if limit is None:
             limit = math.comb(self.topology.n, self.k)
-        masks = dict.fromkeys(self._disjoint(seed, limit))
-        for near in self.topology.local_masks():
+        masks = dict.fromkeys(self._list_disjoint(seed, limit))
+        for near in self.topology.list_local_masks():
             if len(masks) < limit and near & self.free:
                 local = self._rank_fewer(near & self.free, self.beside)
-                masks.update(dict.fromkeys(local.ordered(seed, 1)))
+                masks.update(dict.fromkeys(local.list_best_first(seed, 1)))
         if len(masks) < limit:
-            masks.update(dict.fromkeys(self.ordered(seed, limit)))
+            masks.update(dict.fromkeys(self.list_best_first(seed, limit)))
         return list(itertools.islice(masks, limit))
 
-    def _disjoint(self, seed: int, limit: int) -> list[int]:
+    def _list_disjoint(self, seed: int, limit: int) -> list[int]:
         """List disjoint sets, then those of a packing if it has more good
         ones.
 
@@ -63,9 +63,9 @@ class Choice(ranking.Ranking):
         beside = self.beside
         while len(masks) < limit:
             if beside or free.bit_count() <= _MOST_RANKED_ANEW:
-                found = left.ordered(seed, 1)
+                found = left.list_best_first(seed, 1)
             else:
-                found = left._disjoint_by_rank(seed, limit - len(masks))
+                found = left._list_disjoint_by_rank(seed, limit - len(masks))
             if not found:
                 break
             masks += found
@@ -73,14 +73,14 @@ class Choice(ranking.Ranking):
             free ^= taken
             beside = tuple(asked.leave_out(taken) for asked in beside)
             left = left._rank_fewer(free, beside)
-        packed = self._packing()
+        packed = self._get_packing()
         if packed is not None:
             good = packed.count(self.free)
             if sum(packed.count(mask) for mask in masks) < good:
-                masks += packed.sets(self.free)
+                masks += packed.list_sets(self.free)
         return masks
 
-    def _disjoint_by_rank(self, seed: int, limit: int) -> list[int]:
+    def _list_disjoint_by_rank(self, seed: int, limit: int) -> list[int]:
         """List disjoint sets by the ranking of all free devices alone.
 
         The damage that each does beside those before it is not known then.
@@ -88,7 +88,7 @@ class Choice(ranking.Ranking):
         masks: list[int] = []
         free = self.free
         pick = seeds.spread(seed).pick
-        for tier in self.tiers():
+        for tier in self.generate_tiers():
             before = len(masks)
             for mask in itertools.chain(
                 pick(tier.packing, len(tier.packing)), tier.sets
@@ -105,15 +105,17 @@ class Choice(ranking.Ranking):
                 break
         return masks
 
-    def _packing(self) -> packing.Packing | None:
+    def _get_packing(self) -> packing.Packing | None:
         """Return the packing with sets that meet the policy."""
         if self.policy is None:
             return packing.pack_by_default(self.topology, self.k)
-        return satisfaction.packing_for(
+        return satisfaction.build_packing(
             self.topology, self.k, self.policy.link
         )
 
-    def _rank_fewer(self, free: int, beside: tuple[Beside, ...]) -> "Choice":
+    def _rank_fewer(
+        self, free: int, beside: tuple[CompanionRequest, ...]
+    ) -> "Choice":
         """Ask the same of fewer free devices.
 
         Where not all sets can be compared, a set that is found in few steps
@@ -127,7 +129,9 @@ class Choice(ranking.Ranking):
             )
             if found.best is not None and found.best == self.best:
                 return found
-        return rank(self.topology, free, self.k, self.policy, self.mix, beside)
+        return rank_device_sets(
+            self.topology, free, self.k, self.policy, self.mix, beside
+        )
 
 
 _FEW_SETS: Final = 256
@@ -140,13 +144,13 @@ ranking of what the ones before leave. Of 64 devices 16 of these take 300 ms.
 """
 
 
-def rank(
+def rank_device_sets(
     topology: Topology,
     free: int,
     k: int,
     policy: LinkPolicy | None = None,
     mix: Mix = fragmentation.DEFAULT_MIX,
-    beside: tuple[Beside, ...] = (),
+    beside: tuple[CompanionRequest, ...] = (),
 ) -> Choice:
     """Rank the sets of k of the free devices of a host.
 
@@ -179,7 +183,7 @@ def _rank(
     k: int,
     policy: LinkPolicy | None,
     mix: Mix,
-    beside: tuple[Beside, ...],
+    beside: tuple[CompanionRequest, ...],
 ) -> Choice:
     if k < 1:
         raise ValueError(f"cannot choose {k} devices: must be 1 or more")

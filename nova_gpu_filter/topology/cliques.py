@@ -68,7 +68,7 @@ def find_set(near: Sequence[int], within: int, k: int, steps: Steps) -> int:
     return 0
 
 
-def components(near: Sequence[int], within: int) -> list[int]:
+def list_components(near: Sequence[int], within: int) -> list[int]:
     """Split devices into sets with no link from one to another."""
     found = []
     while within:
@@ -94,7 +94,7 @@ def is_clique(near: Sequence[int], mask: int) -> bool:
     return True
 
 
-def largest(near: Sequence[int], within: int, steps: Steps) -> int:
+def find_largest_clique(near: Sequence[int], within: int, steps: Steps) -> int:
     """Find a largest set of devices that are all near each other.
 
     Branch and bound with a greedy coloring: devices of one color are pairwise
@@ -110,7 +110,7 @@ def largest(near: Sequence[int], within: int, steps: Steps) -> int:
         nonlocal best
         if clique.bit_count() > best.bit_count():
             best = clique
-        for device, colors in reversed(_coloring(near, candidates)):
+        for device, colors in reversed(_color(near, candidates)):
             if (
                 clique.bit_count() + colors <= best.bit_count()
                 or not steps.take()
@@ -123,7 +123,7 @@ def largest(near: Sequence[int], within: int, steps: Steps) -> int:
     return best
 
 
-def _coloring(near: Sequence[int], devices: int) -> list[tuple[int, int]]:
+def _color(near: Sequence[int], devices: int) -> list[tuple[int, int]]:
     """List (device, number of colors up to it), color by color."""
     colored = []
     colors = 0

@@ -90,12 +90,14 @@ def parse_text(device: str, text: str) -> DeviceLinks:
     _refuse_duplicates(device, tokens)
     for token in tokens:
         if fabric := _FABRIC_TOKEN.fullmatch(token):
-            partitions.append(_partition(device, token, *fabric.groups()))
+            partitions.append(
+                _parse_partition(device, token, *fabric.groups())
+            )
         elif link := _LINK_TOKEN.fullmatch(token):
             groups.append((links.parse(link[1]), int(link[2])))
         else:
             raise LinkTextError(device, token, _ALLOWED)
-    return _sorted(device, groups, partitions)
+    return _sort(device, groups, partitions)
 
 
 def parse_traits(device: str, traits: Iterable[str]) -> DeviceLinks:
@@ -115,8 +117,10 @@ def parse_traits(device: str, traits: Iterable[str]) -> DeviceLinks:
             fabric = _FABRIC_TRAIT.fullmatch(trait)
             if not fabric:
                 raise LinkTextError(device, trait, _ALLOWED_TRAITS)
-            partitions.append(_partition(device, trait, *fabric.groups()))
-    return _sorted(device, groups, partitions)
+            partitions.append(
+                _parse_partition(device, trait, *fabric.groups())
+            )
+    return _sort(device, groups, partitions)
 
 
 def format_text(device_links: DeviceLinks) -> str:
@@ -144,7 +148,7 @@ def format_traits(device_links: DeviceLinks) -> tuple[str, ...]:
     )
 
 
-def _partition(
+def _parse_partition(
     device: str, token: str, id_: str, size: str
 ) -> tuple[int, int]:
     if size == "0":
@@ -162,7 +166,7 @@ def _refuse_duplicates(device: str, tokens: Sequence[str]) -> None:
         seen.add(token)
 
 
-def _sorted(
+def _sort(
     device: str,
     groups: list[tuple[Link, int]],
     partitions: list[tuple[int, int]],

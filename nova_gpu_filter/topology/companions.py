@@ -12,7 +12,7 @@ from typing import TypeAlias
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 FLOORS: Final = (links.PIX, links.PXB, links.PHB, links.NODE)
 
@@ -92,7 +92,7 @@ class Companions:
         :param count: how many NICs are taken; there are as many.
         """
         gpus_by_nic: dict[int, list[int]] = {}
-        single = devices_of(gpus)
+        single = list_devices(gpus)
         paired: list[int] = []
         pairs = []
         for near in self._near:
@@ -143,7 +143,7 @@ def _augment(
     return False
 
 
-class Beside(NamedTuple):
+class CompanionRequest(NamedTuple):
     """Devices of another kind that are to be chosen beside the GPUs."""
 
     companions: Companions
@@ -156,17 +156,17 @@ class Beside(NamedTuple):
         """Pair these GPUs with the best that can be had."""
         return self.companions.pair(gpus, self.capacities, self.asked)
 
-    def pairs(self, gpus: int) -> Pairs:
+    def sum_pairs(self, gpus: int) -> Pairs:
         """Return what the best choice beside these GPUs comes to."""
         return self.pair(gpus).pairs
 
-    def nearest_first(self, gpus: int) -> Sequence[int]:
+    def list_nearest_first(self, gpus: int) -> Sequence[int]:
         """List those of some GPUs that can have a near NIC at once."""
         return self.companions.pair(
             gpus, self.capacities, gpus.bit_count()
         ).gpus
 
-    def leave_out(self, gpus: int) -> "Beside":
+    def leave_out(self, gpus: int) -> "CompanionRequest":
         """Leave out what is chosen beside these GPUs."""
         capacities = list(self.capacities)
         for nic in self.pair(gpus).nics:

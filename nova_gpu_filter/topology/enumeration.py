@@ -15,7 +15,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.free_twins import FreeTwins
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 MAX_SETS: Final = 12870
 """Most sets that are kept: 8 of 16, the largest choice of 16 devices.
@@ -48,7 +48,7 @@ LinkedSet: TypeAlias = tuple[int, Sums]
 _ALONE: Final = LinkSum(links.SELF, 0, links.SELF, 0)
 
 
-def _linked_sets(
+def _generate_linked_sets(
     topology: Topology,
     within: int,
     twins: FreeTwins,
@@ -134,7 +134,7 @@ def _linked_sets(
                     left,
                 )
 
-    candidates = [(device, _ALONE) for device in devices_of(within)]
+    candidates = [(device, _ALONE) for device in list_devices(within)]
     return extend(0, 0, 0, any(better), candidates)
 
 
@@ -150,10 +150,12 @@ def list_all_sets(
 
     :param free: mask of the free devices.
     """
-    near = topology.neighbors(floor)
+    near = topology.find_neighbors(floor)
     nothing = (0,) * topology.n
     steps = cliques.Steps(sys.maxsize)
-    found = _linked_sets(topology, free, twins, k, near, nothing, steps)
+    found = _generate_linked_sets(
+        topology, free, twins, k, near, nothing, steps
+    )
     return list(itertools.chain.from_iterable(found))
 
 
@@ -176,11 +178,11 @@ def list_sets_by_link(
     """
     found: list[LinkedSet] = []
     better: Sequence[int] = (0,) * topology.n
-    for level, near in topology.near_by_level():
+    for level, near in topology.group_near_by_level():
         if level == link:
             steps = cliques.Steps(most_steps)
-            for component in cliques.components(near, free):
-                for sets in _linked_sets(
+            for component in cliques.list_components(near, free):
+                for sets in _generate_linked_sets(
                     topology, component, twins, k, near, better, steps
                 ):
                     found += sets
@@ -192,7 +194,7 @@ def list_sets_by_link(
 
 def sum_links(topology: Topology, mask: int) -> LinkSum:
     """Say of one set what its links come to."""
-    pairs = list(itertools.combinations(devices_of(mask), 2))
+    pairs = list(itertools.combinations(list_devices(mask), 2))
     links_ = [topology.links[a][b] for a, b in pairs]
     ways = [topology.ways[a][b] for a, b in pairs]
     return LinkSum(

@@ -83,7 +83,7 @@ class FoundSets:
         self._policy = policy
         self._twins = twins
         self._group_length = group_length
-        self._partitions = frozenset(topology.whole_partitions(k, free))
+        self._partitions = frozenset(topology.list_whole_partitions(k, free))
         self._lists_partitions = topology.lists_partitions(k)
         self._floor = links.SYS
         if policy is not None and policy.required:
@@ -159,7 +159,7 @@ class FoundSets:
             )
         levels = [
             link
-            for link, _ in self._topology.near_by_level()
+            for link, _ in self._topology.group_near_by_level()
             if link >= self._floor
         ]
         by_link = list(dict.fromkeys(levels))
@@ -197,7 +197,7 @@ class FoundSets:
 
     def _add_partitions(self, sets: list[LinkedSet]) -> list[LinkedSet]:
         """Add those of the whole partitions that are missing."""
-        missed = set(map(self._twins.representative, self._partitions))
+        missed = set(map(self._twins.find_representative, self._partitions))
         missed -= {mask for mask, _ in sets}
         return sets + [
             (mask, enumeration.sum_links(self._topology, mask))

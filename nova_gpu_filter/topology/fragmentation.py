@@ -80,11 +80,11 @@ class Fragmentation:
         """Whether F is exact, and what sets take from direct links too."""
         return all(packed.is_exact for packed in self._packings)
 
-    def fragmentation(self, free: int) -> float:
+    def measure(self, free: int) -> float:
         """Return F when these devices are free."""
         return self._judge(free, 0)[0]
 
-    def damage(self, free: int, mask: int) -> tuple[float, float]:
+    def measure_damage(self, free: int, mask: int) -> tuple[float, float]:
         """Return what later requests lose when a set of free devices is taken.
 
         :returns: by how much F grows; and for ``gpu:link`` with ``nvlink`` and
@@ -97,7 +97,7 @@ class Fragmentation:
     def list_damages(
         self, free: int, masks: Iterable[int]
     ) -> list[tuple[float, float]]:
-        """Return :meth:`damage` of each of some sets of the same devices."""
+        """Return :meth:`measure_damage` of each of some sets of a size."""
         unusable, linked = self._judge(free, 0)
         # Thousands of sets do few different damages.
         known: dict[tuple[float, float], tuple[float, float]] = {}

@@ -10,7 +10,7 @@ import operator
 
 from nova_gpu_filter.topology import twins as twin_classes
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 
 class _Twins:
@@ -20,7 +20,7 @@ class _Twins:
 
     def __init__(self, mask: int) -> None:
         self.mask = mask
-        self.devices = devices_of(mask)
+        self.devices = list_devices(mask)
         self.bits = [1 << device for device in self.devices]
         self.lowest = [0, *itertools.accumulate(self.bits)]
         """Masks of the 0, 1, 2, ... lowest."""
@@ -48,7 +48,7 @@ class FreeTwins:
         self.previous = [0] * topology.n
         """For each free device those that a representative with it has, too,
         as a mask: the twin before it, and its place in the class before."""
-        for orbit in twin_classes.orbits(topology):
+        for orbit in twin_classes.find_orbits(topology):
             last: _Twins | None = None
             for found in sorted(
                 (_Twins(mask & free) for mask in orbit if mask & free),
@@ -83,7 +83,7 @@ class FreeTwins:
         )
         """Devices that others can stand for."""
 
-    def representative(self, mask: int) -> int:
+    def find_representative(self, mask: int) -> int:
         """Return the set that stands for this set of free devices."""
         movable = mask & self._movable
         if not movable:
@@ -97,7 +97,7 @@ class FreeTwins:
                     representative |= twins.lowest[number]
         return representative
 
-    def sets(
+    def list_sets(
         self, representative: int, limit: int, first: Sequence[int] = ()
     ) -> list[int]:
         """List the sets that a representative stands for.
@@ -129,7 +129,8 @@ class FreeTwins:
 
     def locate(self, mask: int) -> tuple[int, int]:
         """Say at which place a set is among all that its representative
-        stands for, in the order of :meth:`sets`, and how many these are."""
+        stands for, in the order of :meth:`list_sets`, and how many there
+        are."""
         place, number = 0, 1
         movable = mask & self._movable
         if not movable:
@@ -163,7 +164,7 @@ class FreeTwins:
             for everything, _ in self._orbits
         )
 
-    def disjoint_sets(self, representative: int) -> list[int]:
+    def list_disjoint_sets(self, representative: int) -> list[int]:
         """List disjoint sets that a representative stands for."""
         shares = [
             (orbit, _count_in(orbit, representative))

@@ -36,21 +36,21 @@ def compose(
     ways = [[links.SELF] * len(devices) for _ in devices]
     for a, b in itertools.combinations(range(len(devices)), 2):
         common = {link for link, _ in groups[a] & groups[b]}
-        told = knows_node[a] and knows_node[b]
+        both_know_node = knows_node[a] and knows_node[b]
         way = max(
             (link for link in common if not links.is_direct(link)),
             default=links.SYS
-            if told
-            else topology.way_of_nodes(numa[a], numa[b]),
+            if both_know_node
+            else topology.get_numa_link(numa[a], numa[b]),
         )
         ways[a][b] = ways[b][a] = way
         matrix[a][b] = matrix[b][a] = max(common | {way})
     return topology.Topology.from_matrix(
-        matrix, _partitions(devices), numa, ways
+        matrix, _read_partitions(devices), numa, ways
     )
 
 
-def _partitions(
+def _read_partitions(
     devices: Sequence[tuple[str, DeviceLinks, int | None]],
 ) -> list[topology.FabricPartition]:
     mask_by_id: dict[int, int] = {}
@@ -88,9 +88,9 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
     :returns: one a device, in device order.
     """
     groups: list[list[tuple[Link, int]]] = [[] for _ in range(host.n)]
-    for matrix, link in _levels(host):
-        for number, mask in enumerate(_cliques(matrix, link)):
-            for device in topology.devices_of(mask):
+    for matrix, link in _generate_levels(host):
+        for number, mask in enumerate(_cover_pairs(matrix, link)):
+            for device in topology.list_devices(mask):
                 groups[device].append((link, number))
     _deny_numa(host, groups)
     return [
@@ -106,7 +106,7 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
     ]
 
 
-def _levels(
+def _generate_levels(
     host: topology.Topology,
 ) -> Iterator[tuple[topology.Matrix, Link]]:
     """Yield the links to describe, and where, best first."""
@@ -119,17 +119,17 @@ def _levels(
                 yield matrix, link
 
 
-def _cliques(matrix: topology.Matrix, link: Link) -> list[int]:
+def _cover_pairs(matrix: topology.Matrix, link: Link) -> list[int]:
     """Cover the pairs that have exactly this link with sets of devices whose
     pairs have all at least this link.
 
     Each set grows from the first pair not yet covered, by the device that
     covers most further pairs, the lowest of equals.
     """
-    near = topology.neighbors_in(matrix, link)
+    near = topology.find_neighbors(matrix, link)
     # Per device its partners by pairs that are still to be covered.
     open_ = [
-        topology.mask_of(b for b, other in enumerate(row) if other == link)
+        topology.make_mask(b for b, other in enumerate(row) if other == link)
         for row in matrix
     ]
     cliques = []
@@ -141,13 +141,13 @@ def _cliques(matrix: topology.Matrix, link: Link) -> list[int]:
             while common:
                 gain, best = max(
                     ((open_[device] & clique).bit_count(), -device)
-                    for device in topology.devices_of(common)
+                    for device in topology.list_devices(common)
                 )
                 if not gain:
                     break
                 clique |= 1 << -best
                 common &= near[-best]
-            for device in topology.devices_of(clique):
+            for device in topology.list_devices(clique):
                 open_[device] &= ~clique
             cliques.append(clique)
     return cliques

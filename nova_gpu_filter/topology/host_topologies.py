@@ -39,7 +39,7 @@ def build_from_traits(
         another.
     """
     ours = [
-        (name, _ours(frozenset(traits)), node)
+        (name, _keep_our_traits(frozenset(traits)), node)
         for name, traits, node in devices
     ]
     try:
@@ -50,7 +50,7 @@ def build_from_traits(
 
 # Devices of one kind in one place have equal traits on every host.
 @functools.lru_cache(maxsize=8192)
-def _ours(traits: frozenset[str]) -> tuple[str, ...]:
+def _keep_our_traits(traits: frozenset[str]) -> tuple[str, ...]:
     return tuple(
         sorted(t for t in traits if t.startswith(codec.TRAIT_PREFIXES))
     )

@@ -77,7 +77,7 @@ TYPES: Final = ", ".join(
 ``NODE``; for messages."""
 
 
-def nvlink(bonded: int) -> Link:
+def make_nvlink(bonded: int) -> Link:
     """Return the link of a pair with that many bonded NVLinks.
 
     :raises ValueError: not 1 to :data:`MAX_BONDED`.

@@ -62,7 +62,7 @@ def judge_links(
     k = mask.bit_count()
     if k < 2:
         return UNLINKED
-    weakest = topology.weakest(mask)
+    weakest = topology.find_weakest_link(mask)
     if requirement not in _DIRECT:
         return Linked(False, min(weakest, requirement.floor), 0.0)
     is_partition = topology.is_whole_partition(mask)
@@ -84,5 +84,5 @@ def judge_cost(
     :param mix: request sizes to expect.
     """
     measure = fragmentation.build_measure(topology, mix)
-    increase, loss = measure.damage(free, mask)
+    increase, loss = measure.measure_damage(free, mask)
     return Spared(-increase, -loss, -free.bit_count())

@@ -13,7 +13,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 EXACT_DEVICES: Final = 16
 """Up to so many devices that hang together the answer is exact. Where more
@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 1 << 12
 """Of one greedy choice, or one search for a set; see cliques.Steps."""
 
 
-def offered(topology: Topology, k: int) -> Link | None:
+def find_offered_link(topology: Topology, k: int) -> Link | None:
     """Return the best weakest link that k devices of the host can have.
 
     :returns: None when the host has fewer devices.
@@ -38,7 +38,7 @@ def offered(topology: Topology, k: int) -> Link | None:
         level
         for level in topology.levels
         if cliques.find_set(
-            topology.neighbors(level),
+            topology.find_neighbors(level),
             topology.everything,
             k,
             cliques.Steps(_MOST_STEPS),
@@ -77,18 +77,18 @@ class Packing(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _completions(self, low: int, rest: int) -> Iterable[int]:
+    def _list_completions(self, low: int, rest: int) -> Iterable[int]:
         """List what makes a good set of the device ``low`` (a mask), out of
         the devices ``rest``."""
 
-    def sets(self, free: int) -> list[int]:
+    def list_sets(self, free: int) -> list[int]:
         """List disjoint good sets; where exact, :meth:`count` of them."""
         found: list[int] = []
         left = self.count(free)
         while left and free:
             low = free & -free
             free ^= low
-            for completion in self._completions(low, free):
+            for completion in self._list_completions(low, free):
                 if self.count(free ^ completion) == left - 1:
                     found.append(low | completion)
                     free ^= completion
@@ -106,7 +106,7 @@ class Packing(abc.ABC):
         low = free & -free
         rest = free ^ low
         best = 0
-        for completion in self._completions(low, rest):
+        for completion in self._list_completions(low, rest):
             best = max(best, 1 + self._search(rest ^ completion))
             if best == bound:
                 break
@@ -128,7 +128,7 @@ class _Partitions(Packing):
         self._inside: tuple[int, list[int], int] = 0, [], 0
         """The last free devices that some were taken of; the partitions of
         these, and what these have together."""
-        self._masks = topology.whole_partitions(k, topology.everything)
+        self._masks = topology.list_whole_partitions(k, topology.everything)
         # So it is on every HGX board.
         self._disjoint = not any(
             a & b for a, b in itertools.combinations(self._masks, 2)
@@ -165,7 +165,7 @@ class _Partitions(Packing):
             return len(inside)
         return self._search(free & functools.reduce(int.__or__, inside))
 
-    def _completions(self, low: int, rest: int) -> Iterable[int]:
+    def _list_completions(self, low: int, rest: int) -> Iterable[int]:
         return [
             mask ^ low
             for mask in self._masks
@@ -184,16 +184,18 @@ class _LinkedSets(Packing):
         """The last free devices that some were taken of; how many sets there
         are in each component of them, and in all."""
         # One device has no links, so that any floor will do.
-        self._near = topology.neighbors(floor if k > 1 else links.SYS)
+        self._near = topology.find_neighbors(floor if k > 1 else links.SYS)
         self._components = [
             (mask, cliques.is_clique(self._near, mask))
-            for mask in cliques.components(self._near, topology.everything)
+            for mask in cliques.list_components(
+                self._near, topology.everything
+            )
             if mask.bit_count() >= k
         ]
         self._by_device: list[int | None] = [None] * topology.n
         """Which of them each device is in."""
         for index, (mask, _) in enumerate(self._components):
-            for device in devices_of(mask):
+            for device in list_devices(mask):
                 self._by_device[device] = index
 
     @property
@@ -243,9 +245,9 @@ class _LinkedSets(Packing):
             return number // self._k
         if component.bit_count() <= EXACT_DEVICES:
             return self._search(devices)
-        return self._greedy(devices)
+        return self._count_greedily(devices)
 
-    def _greedy(self, free: int) -> int:
+    def _count_greedily(self, free: int) -> int:
         sets = 0
         steps = cliques.Steps(_MOST_STEPS)
         while mask := cliques.find_set(self._near, free, self._k, steps):
@@ -253,7 +255,7 @@ class _LinkedSets(Packing):
             sets += 1
         return sets
 
-    def _completions(self, low: int, rest: int) -> Iterable[int]:
+    def _list_completions(self, low: int, rest: int) -> Iterable[int]:
         near = rest & self._near[low.bit_length() - 1]
         return cliques.generate_sets(
             self._near, near, self._k - 1, cliques.Steps(_MEMO_ENTRIES)
@@ -297,5 +299,5 @@ def pack_by_default(topology: Topology, k: int) -> Packing | None:
     """
     if topology.lists_partitions(k):
         return pack_partitions(topology, k)
-    floor = offered(topology, k)
+    floor = find_offered_link(topology, k)
     return None if floor is None else pack_linked_sets(topology, k, floor)

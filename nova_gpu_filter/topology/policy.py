@@ -52,7 +52,7 @@ def parse(extra_specs: Mapping[str, str]) -> LinkPolicy | None:
     link_policy = extra_specs.get(LINK_POLICY_KEY)
     if link_policy is not None:
         if link_policy not in LINK_POLICY_VALUES:
-            raise _bad_value(LINK_POLICY_KEY, link_policy, LINK_POLICY_VALUES)
+            raise _make_error(LINK_POLICY_KEY, link_policy, LINK_POLICY_VALUES)
         if link is None:
             raise PolicyError(
                 f"{LINK_POLICY_KEY} = {link_policy!r} has no effect without"
@@ -62,7 +62,7 @@ def parse(extra_specs: Mapping[str, str]) -> LinkPolicy | None:
     if link is None:
         return None
     if link not in LINK_VALUES:
-        raise _bad_value(LINK_KEY, link, LINK_VALUES)
+        raise _make_error(LINK_KEY, link, LINK_VALUES)
     return LinkPolicy(Requirement(link), link_policy != "preferred")
 
 
@@ -76,9 +76,9 @@ def parse_spread(extra_specs: Mapping[str, str]) -> Spread | None:
     if spread is None:
         return None
     if spread not in SPREAD_VALUES:
-        raise _bad_value(SPREAD_KEY, spread, SPREAD_VALUES)
+        raise _make_error(SPREAD_KEY, spread, SPREAD_VALUES)
     return Spread(spread)
 
 
-def _bad_value(key: str, value: str, good: tuple[str, ...]) -> PolicyError:
+def _make_error(key: str, value: str, good: tuple[str, ...]) -> PolicyError:
     return PolicyError(f"{key} = {value!r}: must be one of {', '.join(good)}")

@@ -16,7 +16,7 @@ from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import seeds
-from nova_gpu_filter.topology.companions import Beside
+from nova_gpu_filter.topology.companions import CompanionRequest
 from nova_gpu_filter.topology.companions import Pairs
 from nova_gpu_filter.topology.found_sets import Found
 from nova_gpu_filter.topology.found_sets import FoundSets
@@ -30,7 +30,7 @@ from nova_gpu_filter.topology.tiers import Starts
 from nova_gpu_filter.topology.tiers import Tier
 from nova_gpu_filter.topology.tiers import pack
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 MAX_PAIRED: Final = 300
 """Most equally linked sets for which it is worked out how near they are to
@@ -75,7 +75,7 @@ class Ranking:
         k: int,
         policy: LinkPolicy | None,
         mix: Mix,
-        beside: tuple[Beside, ...] = (),
+        beside: tuple[CompanionRequest, ...] = (),
         most_steps: int = enumeration.MAX_STEPS,
     ) -> None:
         self.topology = topology
@@ -112,22 +112,24 @@ class Ranking:
         """Whether all sets are compared, see :class:`FoundSets`."""
         return self._found_sets.exact
 
-    def tiers(self) -> Iterator[Tier]:
+    def generate_tiers(self) -> Iterator[Tier]:
         """Generate the sets that can be had, equals together, best first.
 
         A required policy leaves out the sets that violate it.
         """
         for found in self._found_sets.generate():
             for group in found.order:
-                yield from self._tiers(group, found)
+                yield from self._sort_into_tiers(group, found)
 
-    def _tiers_of(self, group: GroupKey) -> Sequence[Tier]:
+    def _list_tiers(self, group: GroupKey) -> Sequence[Tier]:
         for found in self._found_sets.generate():
             if group in found.groups:
-                return self._tiers(group, found)
+                return self._sort_into_tiers(group, found)
         return ()
 
-    def _tiers(self, group: GroupKey, found: Found) -> Sequence[Tier]:
+    def _sort_into_tiers(
+        self, group: GroupKey, found: Found
+    ) -> Sequence[Tier]:
         """Sort the sets of one group by what is left to tell them apart."""
         known = self._tiers_by_group.get(group)
         if known is not None:
@@ -136,7 +138,7 @@ class Ranking:
         masks_by_score: dict[Score, list[int]] = {}
         if self.beside:
             for mask in self._expand_near_first(representatives):
-                representative = self._twins.representative(mask)
+                representative = self._twins.find_representative(mask)
                 score = self._score(
                     representative,
                     mask,
@@ -177,7 +179,7 @@ class Ranking:
         packing: tuple[int, ...] = ()
         for representative in masks:
             if self._twins.may_fit(representative, self.free ^ sum(packing)):
-                disjoint = self._twins.disjoint_sets(representative)
+                disjoint = self._twins.list_disjoint_sets(representative)
                 packing = pack(disjoint, most, packing)
         return sets, pack(sets, most, packing)
 
@@ -190,12 +192,12 @@ class Ranking:
         """Judge a set whose links are those of its representative."""
         return Score(
             *link_score[:4],
-            self._pairs(mask),
+            self._sum_pairs(mask),
             *link_score[4:],
-            *self._spared(representative),
+            *self._measure_spared(representative),
         )
 
-    def _spared(self, mask: int) -> tuple[float, float]:
+    def _measure_spared(self, mask: int) -> tuple[float, float]:
         ((spared, _),) = self._group_by_spared((mask,))
         return spared
 
@@ -221,20 +223,22 @@ class Ranking:
         """
         near: dict[int, None] = {}
         for asked in self.beside:
-            near.update(dict.fromkeys(asked.nearest_first(self.free)))
+            near.update(dict.fromkeys(asked.list_nearest_first(self.free)))
         return tuple(near)
 
-    def _pairs(self, mask: int) -> Pairs:
+    def _sum_pairs(self, mask: int) -> Pairs:
         """Say how near NICs there are to a set."""
         if not self.beside:
             return ()  # the most frequent case, without the sums
-        return companions.add_pairs([by.pairs(mask) for by in self.beside])
+        return companions.add_pairs([by.sum_pairs(mask) for by in self.beside])
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
         """List the sets that some representatives stand for, within bounds."""
         masks: list[int] = []
         for mask in representatives:
-            masks += self._twins.sets(mask, enumeration.MAX_SETS - len(masks))
+            masks += self._twins.list_sets(
+                mask, enumeration.MAX_SETS - len(masks)
+            )
             if len(masks) == enumeration.MAX_SETS:
                 break
         masks.sort()
@@ -244,14 +248,14 @@ class Ranking:
     def _expand_near_first(self, representatives: Iterable[int]) -> list[int]:
         """List the sets that representatives stand for, within less bounds,
         and those that NICs are near to in any case."""
-        near = mask_of(self._near_first)
+        near = make_mask(self._near_first)
         kinds = sorted(
             representatives, key=lambda mask: -(mask & near).bit_count()
         )[:MAX_PAIRED]
         # Each of the others has at least one.
         limit = MAX_PAIRED - len(kinds) + 1
         streams = [
-            iter(self._twins.sets(mask, limit, self._near_first))
+            iter(self._twins.list_sets(mask, limit, self._near_first))
             for mask in kinds
         ]
         masks: list[int] = []
@@ -268,7 +272,7 @@ class Ranking:
     @property
     def best(self) -> Score | None:
         """The score of the best set; None when none can be had."""
-        return next((tier.score for tier in self.tiers()), None)
+        return next((tier.score for tier in self.generate_tiers()), None)
 
     def score(self, mask: int) -> Score | None:
         """Judge one set.
@@ -278,13 +282,15 @@ class Ranking:
         """
         if mask & ~self.free or mask.bit_count() != self.k:
             return None
-        representative = self._twins.representative(mask)
+        representative = self._twins.find_representative(mask)
         links_ = self._found_sets.score(representative)
         if links_ is None:
             return None
         return self._score(representative, mask, links_)
 
-    def ordered(self, seed: int, limit: int | None = None) -> list[int]:
+    def list_best_first(
+        self, seed: int, limit: int | None = None
+    ) -> list[int]:
         """List the sets, best first, equals permuted by the seed: those
         of a packing, then the others.
 
@@ -297,7 +303,7 @@ class Ranking:
         if limit is not None and limit < missing:
             missing = limit
         pick = seeds.spread(seed).pick
-        for tier in self.tiers() if missing > 0 else ():
+        for tier in self.generate_tiers() if missing > 0 else ():
             packing = tier.packing
             if len(tier.sets) == 1:  # the most frequent case
                 masks.append(packing[0])
@@ -318,7 +324,7 @@ class Ranking:
         return masks
 
     def order(self, masks: Iterable[int], seed: int) -> list[int]:
-        """Sort given sets as :meth:`ordered` would.
+        """Sort given sets as :meth:`list_best_first` would.
 
         :returns: their indexes, best first, without those that cannot be had.
         """
@@ -346,7 +352,7 @@ class Ranking:
         sets: Sequence[int] = ()
         packing: tuple[int, ...] = ()
         group = score[:4] if self.beside else (*score[:4], *score[5:7])
-        for tier in self._tiers_of(group):
+        for tier in self._list_tiers(group):
             if tier.score == score:
                 if self._is_cut_off(tier, mask):
                     number = enumeration.MAX_SETS
@@ -371,13 +377,13 @@ class Ranking:
             starts = tier.starts = self._count_before(tier.masks)
         if starts.number < enumeration.MAX_SETS:
             return False
-        mine = self._twins.representative(mask)
+        mine = self._twins.find_representative(mask)
         place = starts.by_representative.get(mine, starts.number)
         place += self._twins.locate(mask)[0]
         return (
             place >= enumeration.MAX_SETS
             # These are packed, and come first.
-            and mask not in self._twins.disjoint_sets(mine)
+            and mask not in self._twins.list_disjoint_sets(mine)
         )
 
     def _count_before(self, representatives: Iterable[int]) -> Starts:

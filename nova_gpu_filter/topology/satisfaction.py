@@ -20,7 +20,7 @@ def meets(requirement: Requirement, weakest: Link, is_partition: bool) -> bool:
     return weakest >= requirement.floor
 
 
-def any_set_meets(
+def does_any_set_meet(
     topology: Topology, mask: int, k: int, requirement: Requirement
 ) -> bool:
     """Whether, whichever k of some devices are taken, they meet it.
@@ -29,12 +29,12 @@ def any_set_meets(
     """
     return meets(
         requirement,
-        topology.weakest(mask),
+        topology.find_weakest_link(mask),
         mask.bit_count() == k and topology.is_whole_partition(mask),
     )
 
 
-def packing_for(
+def build_packing(
     topology: Topology, k: int, requirement: Requirement
 ) -> packing.Packing:
     """Return the packing with sets of k devices that meet a requirement."""
@@ -52,4 +52,4 @@ def count_sets(
     """
     if policy is None or not policy.required:
         return free.bit_count() // k
-    return packing_for(topology, k, policy.link).count(free)
+    return build_packing(topology, k, policy.link).count(free)

@@ -14,7 +14,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 
 
-def devices_of(mask: int) -> list[int]:
+def list_devices(mask: int) -> list[int]:
     """List the devices of a set in ascending order."""
     devices = []
     while mask:
@@ -24,7 +24,7 @@ def devices_of(mask: int) -> list[int]:
     return devices
 
 
-def mask_of(devices: Iterable[int]) -> int:
+def make_mask(devices: Iterable[int]) -> int:
     """Make the set that has these devices."""
     mask = 0
     for device in devices:
@@ -36,7 +36,7 @@ Matrix: TypeAlias = tuple[tuple[Link, ...], ...]
 """What each pair of devices has, rows in device order."""
 
 
-def way_of_nodes(a: int | None, b: int | None) -> Link:
+def get_numa_link(a: int | None, b: int | None) -> Link:
     """Return the way over PCIe of two devices of which nothing else is known
     than their NUMA nodes."""
     return links.NODE if a is not None and a == b else links.SYS
@@ -138,7 +138,7 @@ class Topology:
         if ways is None:
             ways = [
                 [
-                    way_of_nodes(nodes[a], nodes[b])
+                    get_numa_link(nodes[a], nodes[b])
                     if links.is_direct(link)
                     else link
                     for b, link in enumerate(row)
@@ -146,10 +146,10 @@ class Topology:
                 for a, row in enumerate(matrix)
             ]
         return cls(
-            links=_with_self(matrix),
+            links=_add_self(matrix),
             partitions=tuple(sorted(partitions)),
             numa=nodes,
-            ways=_with_self(ways),
+            ways=_add_self(ways),
         )
 
     @property
@@ -165,9 +165,9 @@ class Topology:
     @property
     def levels(self) -> tuple[Link, ...]:
         """The best links of two devices that occur, best first."""
-        return _levels(self)
+        return _list_levels(self)
 
-    def near_by_level(
+    def group_near_by_level(
         self,
     ) -> tuple[tuple[Link, tuple[int, ...]], ...]:
         """List the pairs of (best link, way over PCIe) that occur, best first.
@@ -175,24 +175,24 @@ class Topology:
         :returns: for each the link, and for each device the mask of those it
             has as good a pair with, or a better one.
         """
-        return _near_by_level(self)
+        return _group_near_by_level(self)
 
-    def weakest(self, mask: int) -> Link:
+    def find_weakest_link(self, mask: int) -> Link:
         """Return the worst link of a set: the speed of a ring through it.
 
         A set of fewer than two devices has :data:`links.SELF`.
         """
-        pairs = itertools.combinations(devices_of(mask), 2)
+        pairs = itertools.combinations(list_devices(mask), 2)
         return min((self.links[a][b] for a, b in pairs), default=links.SELF)
 
     def total(self, mask: int) -> int:
         """Return the sum of the links of all pairs of a set."""
-        pairs = itertools.combinations(devices_of(mask), 2)
+        pairs = itertools.combinations(list_devices(mask), 2)
         return sum(self.links[a][b] for a, b in pairs)
 
-    def neighbors(self, floor: Link) -> tuple[int, ...]:
+    def find_neighbors(self, floor: Link) -> tuple[int, ...]:
         """Return for each device those linked to it by ``floor`` or better."""
-        return _neighbors(self, floor)
+        return _find_neighbors(self, floor)
 
     def lists_partitions(self, size: int) -> bool:
         """Whether the host has fabric partitions of that many devices.
@@ -202,7 +202,7 @@ class Topology:
         """
         return any(partition.size == size for partition in self.partitions)
 
-    def whole_partitions(self, size: int, free: int) -> list[int]:
+    def list_whole_partitions(self, size: int, free: int) -> list[int]:
         """List the fabric partitions of that size all of whose devices are
         free, as masks in the order of their ids."""
         return [
@@ -215,23 +215,23 @@ class Topology:
 
     def is_whole_partition(self, mask: int) -> bool:
         """Whether a set is one whole fabric partition."""
-        return mask in self.whole_partitions(mask.bit_count(), mask)
+        return mask in self.list_whole_partitions(mask.bit_count(), mask)
 
-    def local_masks(self) -> list[int]:
+    def list_local_masks(self) -> list[int]:
         """List the sets of all devices of a NUMA node, as far as known.
 
         Nodes are told by their numbers, or by links: devices between which no
         way goes from one NUMA node to another.
         """
-        masks = dict.fromkeys(self.masks_by_numa_node().values())
+        masks = dict.fromkeys(self.group_by_numa_node().values())
         if None in self.numa:
-            near = neighbors_in(self.ways, links.NODE)
+            near = find_neighbors(self.ways, links.NODE)
             masks.update(
-                dict.fromkeys(cliques.components(near, self.everything))
+                dict.fromkeys(cliques.list_components(near, self.everything))
             )
         return list(masks)
 
-    def masks_by_numa_node(self) -> dict[int, int]:
+    def group_by_numa_node(self) -> dict[int, int]:
         """Group the devices whose NUMA node is known; nodes ascending."""
         masks: dict[int, int] = {}
         for device, node in enumerate(self.numa):
@@ -241,14 +241,14 @@ class Topology:
 
 
 @functools.lru_cache(maxsize=1024)
-def _levels(topology: Topology) -> tuple[Link, ...]:
+def _list_levels(topology: Topology) -> tuple[Link, ...]:
     pairs = itertools.combinations(range(topology.n), 2)
     found = {topology.links[a][b] for a, b in pairs}
     return tuple(sorted(found, reverse=True))
 
 
 @functools.lru_cache(maxsize=1024)
-def _near_by_level(
+def _group_near_by_level(
     topology: Topology,
 ) -> tuple[tuple[Link, tuple[int, ...]], ...]:
     both = [
@@ -261,7 +261,7 @@ def _near_by_level(
         (
             level[0],
             tuple(
-                mask_of(b for b, pair in enumerate(row) if pair >= level)
+                make_mask(b for b, pair in enumerate(row) if pair >= level)
                 & ~(1 << a)
                 for a, row in enumerate(both)
             ),
@@ -271,19 +271,19 @@ def _near_by_level(
 
 
 @functools.lru_cache(maxsize=4096)
-def _neighbors(topology: Topology, floor: Link) -> tuple[int, ...]:
-    return neighbors_in(topology.links, floor)
+def _find_neighbors(topology: Topology, floor: Link) -> tuple[int, ...]:
+    return find_neighbors(topology.links, floor)
 
 
-def neighbors_in(matrix: Matrix, floor: Link) -> tuple[int, ...]:
+def find_neighbors(matrix: Matrix, floor: Link) -> tuple[int, ...]:
     """Return for each device those that have ``floor`` or better with it."""
     return tuple(
-        mask_of(b for b, link in enumerate(row) if link >= floor and b != a)
+        make_mask(b for b, link in enumerate(row) if link >= floor and b != a)
         for a, row in enumerate(matrix)
     )
 
 
-def _with_self(matrix: Sequence[Sequence[Link]]) -> Matrix:
+def _add_self(matrix: Sequence[Sequence[Link]]) -> Matrix:
     return tuple(
         tuple(links.SELF if a == b else link for b, link in enumerate(row))
         for a, row in enumerate(matrix)

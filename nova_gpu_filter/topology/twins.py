@@ -14,12 +14,12 @@ and two single devices; four single ones) and not 635,376.
 import functools
 
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import list_devices
+from nova_gpu_filter.topology.topology import make_mask
 
 
 @functools.lru_cache(maxsize=1024)
-def classes(topology: Topology) -> tuple[int, ...]:
+def find_twin_classes(topology: Topology) -> tuple[int, ...]:
     """Split all devices into classes of twins, as masks."""
     found: list[int] = []
     for device in range(topology.n):
@@ -41,7 +41,7 @@ def _are_twins(topology: Topology, a: int, b: int) -> bool:
         if row != other_row:
             return False
     both = 1 << a | 1 << b
-    by_device = _partitions_by_device(topology)
+    by_device = _list_partitions_by_device(topology)
     # Partitions with both or none of them stay as they are.
     return all(
         mask ^ both in by_device[b if mask >> a & 1 else a]
@@ -50,7 +50,9 @@ def _are_twins(topology: Topology, a: int, b: int) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _partitions_by_device(topology: Topology) -> tuple[frozenset[int], ...]:
+def _list_partitions_by_device(
+    topology: Topology,
+) -> tuple[frozenset[int], ...]:
     """List the whole fabric partitions that each device is in."""
     masks = [p.mask for p in topology.partitions if p.is_whole]
     return tuple(
@@ -60,10 +62,10 @@ def _partitions_by_device(topology: Topology) -> tuple[frozenset[int], ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def orbits(topology: Topology) -> tuple[tuple[int, ...], ...]:
+def find_orbits(topology: Topology) -> tuple[tuple[int, ...], ...]:
     """Group the classes of twins that can change places as a whole."""
     found: list[list[int]] = []
-    for mask in classes(topology):
+    for mask in find_twin_classes(topology):
         for orbit in found:
             # An equivalence, too.
             if _are_alike(topology, orbit[0], mask):
@@ -76,7 +78,7 @@ def orbits(topology: Topology) -> tuple[tuple[int, ...], ...]:
 
 def _are_alike(topology: Topology, a: int, b: int) -> bool:
     """Whether two classes of twins can change places."""
-    mine, others = devices_of(a), devices_of(b)
+    mine, others = list_devices(a), list_devices(b)
     # Two devices that can change places would be one class.
     if len(mine) != len(others) or len(mine) == 1:
         return False
@@ -91,12 +93,13 @@ def _are_alike(topology: Topology, a: int, b: int) -> bool:
             return False
     other_by_device = dict(zip(mine, others, strict=True))
     other_by_device |= dict(zip(others, mine, strict=True))
-    by_device = _partitions_by_device(topology)
+    by_device = _list_partitions_by_device(topology)
     # Those without any of these devices stay as they are.
     masks = frozenset().union(
         *(by_device[device] for device in (*mine, *others))
     )
     return all(
-        mask_of(other_by_device.get(d, d) for d in devices_of(mask)) in masks
+        make_mask(other_by_device.get(d, d) for d in list_devices(mask))
+        in masks
         for mask in masks
     )

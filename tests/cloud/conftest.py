@@ -145,7 +145,7 @@ def left_clean(cloud, user):
 
 
 def assert_nothing_held(cloud) -> None:
-    """Wait until no device is held; nova-compute mends in periodic tasks."""
+    """Wait until no device is held; nova-compute repairs in periodic tasks."""
 
     def is_free() -> bool:
         view = views.look(cloud)

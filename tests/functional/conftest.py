@@ -35,7 +35,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(items):
-    """Ignore what libraries under Nova warn of: it is not ours to mend."""
+    """Ignore what libraries under Nova warn of: it is not ours to fix."""
     here = pathlib.Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):

@@ -86,7 +86,7 @@ def test_a_request_is_answered_in_one_line_without_a_fault(agent, line):
     error = answer.get("error", "")
     assert "unexpected error" not in error, line
     assert len(error) < 20_000
-    for record in ledger.records().values():
+    for record in ledger.read_records().values():
         for text in (record.reason, record.by):
             assert printable.escape(text) == text, line
             assert len(text) < 5000, line

@@ -87,7 +87,7 @@ def test_a_file_is_read_or_the_error_names_it(text, reader):
         try:
             READERS[reader](str(path))
         except (exception.GpuFilterError, limits.UnreadableError) as error:
-            line = printable.one_line(str(error))
+            line = printable.join_lines(str(error))
             assert "x.conf" in line or "[pci]alias" in line or "mix" in line
             # A text of 5,000 characters is among the values.
             assert len(line) < 30_000

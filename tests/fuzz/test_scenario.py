@@ -88,7 +88,7 @@ def test_any_damage_is_one_line(changes):
     try:
         read(document)
     except errors.BadScenario as error:
-        text = printable.one_line(str(error))
+        text = printable.join_lines(str(error))
         assert "x.yaml" in text
         # A text of 5,000 characters is among the values.
         assert len(text) < 20_000

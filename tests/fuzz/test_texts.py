@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nova_gpu_filter import exception
 from nova_gpu_filter import printable
 from nova_gpu_filter.host import cc_mode
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.nova_rules import alias
 from nova_gpu_filter.nova_rules import device_spec
@@ -24,7 +24,7 @@ OUTPUTS = (
     (smi.parse_topo, test_linking.NV18),
     (smi.parse_topo, test_linking.PAIRS),
     (smi.parse_query, test_linking.QUERY[1]),
-    (fabric.parse, smi_files.fmpm(smi_files.HGX_H100)),
+    (fabric_output.parse, smi_files.fmpm(smi_files.HGX_H100)),
     (cc_mode.parse, CC),
 )
 WORDS = ("GPU0", "GPU1", "NIC0", "X", "NV18", "PIX", "N/A", "0-31", "GPU")
@@ -53,7 +53,7 @@ def damaged(draw, text):
 
 def check_message(error):
     """Refuse a message that does not fit on one line of a terminal."""
-    text = printable.one_line(str(error))
+    text = printable.join_lines(str(error))
     assert text
     assert len(text.splitlines()) == 1
     assert printable.escape(text) == text

@@ -33,7 +33,7 @@ def check(text):
     try:
         rows = declaration.parse("vgpu.yaml", text)
     except exception.GpuFilterError as error:
-        line = printable.one_line(str(error))
+        line = printable.join_lines(str(error))
         assert "vgpu.yaml" in line
         assert len(line) < 20_000
         return

@@ -411,6 +411,6 @@ class Node:
             if Mark.QUARANTINED in marks:
                 assert is_reserved
                 found[name] = "quarantined"
-            elif Mark.LOOKED_AFTER in marks:
+            elif Mark.MANAGED in marks:
                 found[name] = "reserved" if is_reserved else "free"
         return found

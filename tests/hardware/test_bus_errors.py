@@ -15,7 +15,7 @@ _IDS = "0x1af4 0x1050"
 
 @pytest.fixture(scope="module")
 def node(boot):
-    """A compute node whose agent looks after a GPU."""
+    """A compute node whose agent manages a GPU."""
     machine = emulated_machines.BUS_ERRORS
     with fabric_nodes.start(boot, machine) as (made, placement):
         address = _find(made.guest)

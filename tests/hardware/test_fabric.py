@@ -37,7 +37,7 @@ _LAST = (_GPUS[2], _GPUS[4])
 
 @pytest.fixture(scope="module")
 def node(boot):
-    """A compute node whose agent listens, and looks after one pair."""
+    """A compute node whose agent listens, and manages one pair."""
     machine = emulated_machines.HGX_NODE
     with fabric_nodes.start(boot, machine) as (made, placement):
         placement.replace_providers(made.providers(_PAIR))

@@ -176,7 +176,7 @@ def test_a_type_for_which_a_gpu_has_no_room_is_found(host, seen, gpus):
     (found,) = (
         row
         for row in _check(host, "--nova-conf", "/etc/nova/other.conf")
-        if "has no room" in row["Finding"]
+        if "can have no more" in row["Finding"]
     )
     assert _SMALL in found["Finding"]
     # The cure works, and only then.
@@ -186,5 +186,5 @@ def test_a_type_for_which_a_gpu_has_no_room_is_found(host, seen, gpus):
     assert not [
         row
         for row in _check(host, "--nova-conf", "/etc/nova/other.conf")
-        if "has no room" in row["Finding"]
+        if "can have no more" in row["Finding"]
     ]

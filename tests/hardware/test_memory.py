@@ -47,7 +47,7 @@ exec {_TOOL} --gpu-bdf=$GPU_AGENT_DEVICE --reset-with-sbr --clear-memory
 
 @pytest.fixture(scope="module")
 def node(boot):
-    """A compute node whose agent looks after two GPUs."""
+    """A compute node whose agent manages two GPUs."""
     machine = emulated_machines.MEMORY
     with fabric_nodes.start(boot, machine) as (made, placement):
         placement.replace_providers(made.providers(_GPUS))

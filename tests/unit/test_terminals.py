@@ -18,7 +18,7 @@ from nova_gpu_filter.cmd import status
 from nova_gpu_filter.exporter import settings
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.osc import base
-from nova_gpu_filter.simulate import report
+from nova_gpu_filter.simulate import run_report
 
 HOSTILE = "a\x1b[2J\x9b31m\u202eb\x07"
 SHOWN = "a\\x1b[2J\\x9b31m\\u202eb\\x07"
@@ -77,7 +77,7 @@ def test_nova_gpu_exporter(capsys):
 
 def test_nova_gpu_simulate():
     file = Terminal()
-    report.write_table(f"[red]{HOSTILE}", [], file, 80)
+    run_report.write_table(f"[red]{HOSTILE}", [], file, 80)
     assert file.getvalue() == f"[red]{SHOWN}\n"
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.agent.fabric import choice
+from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
 
@@ -41,7 +41,7 @@ class Found:
 class Truths:
     """What is said at one moment."""
 
-    partitions: choice.Partitions
+    partitions: partition_of_guest.Partitions
     rows: Mapping[int, Ownership]
     """Of the ledger."""
     active: Collection[int]
@@ -103,7 +103,7 @@ def compare(truths: Truths) -> Iterator[Found]:
 def _compare_guests(truths: Truths) -> Iterator[Found]:
     for uuid, devices in sorted(truths.running.items()):
         try:
-            id_ = choice.choose(truths.partitions, devices)
+            id_ = partition_of_guest.choose(truths.partitions, devices)
         except exception.GpuFilterError as error:
             yield Found(Problem.MISSING, None, uuid, str(error))
             continue

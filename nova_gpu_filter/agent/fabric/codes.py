@@ -44,12 +44,12 @@ class Code:
 
     number: int
     name: str
-    words: str
+    description: str
     """What the header says it means."""
     then: Then = Then.FAIL
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.number}): {self.words}"
+        return f"{self.name} ({self.number}): {self.description}"
 
 
 _ROWS: Final = (

@@ -16,17 +16,17 @@ from typing import Final
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import hooks
-from nova_gpu_filter.agent.fabric import client
 from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 _CODE: Final = re.compile(r"fmReturn:?\s*(-[0-9]+)")
 _NO_CONNECTION: Final = "Failed to connect to Fabric Manager"
 
 
 class Fmpm:
-    """A :class:`client.Client` on the program ``fmpm``."""
+    """A :class:`fabric_manager.Client` on the program ``fmpm``."""
 
     def __init__(self, path: str, address: str, timeout: float) -> None:
         """Nothing is asked yet.
@@ -43,19 +43,19 @@ class Fmpm:
         self._is_away = True
         self.connections = 0
 
-    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
-        """List the partitions; see :class:`client.Client`."""
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
+        """List the partitions; see :class:`fabric_manager.Client`."""
         try:
-            return fabric.parse("fmpm -l", self._ask("-l"))
+            return fabric_output.parse("fmpm -l", self._ask("-l"))
         except exception.BadInput as error:
-            raise client.Misconfigured(
+            raise fabric_manager.Misconfigured(
                 address=self._address, request="fmpm -l", answer=error
             ) from error
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
-        """Activate a partition; see :class:`client.Client`."""
+        """Activate a partition; see :class:`fabric_manager.Client`."""
         if vfs:
-            raise client.Misconfigured(
+            raise fabric_manager.Misconfigured(
                 address=self._address,
                 request="fmpm -a",
                 answer="partitions of vGPUs need the library libnvfm.so",
@@ -63,11 +63,11 @@ class Fmpm:
         self._change("-a", partition, True)
 
     def deactivate(self, partition: int) -> None:
-        """Deactivate a partition; see :class:`client.Client`."""
+        """Deactivate a partition; see :class:`fabric_manager.Client`."""
         self._change("-d", partition, False)
 
     def set_activated(self, partitions: Collection[int]) -> None:
-        """Say which are active; see :class:`client.Client`."""
+        """Say which are active; see :class:`fabric_manager.Client`."""
         text = ",".join(map(str, sorted(partitions)))
         self._ask("--set-activated-list", text)
 
@@ -77,9 +77,9 @@ class Fmpm:
     def _change(self, option: str, partition: int, wanted: bool) -> None:
         try:
             self._ask(option, str(partition))
-        except client.NotReady:
+        except fabric_manager.NotReady:
             raise
-        except client.FabricError:
+        except fabric_manager.FabricError:
             # Whether it was so before is not to be seen from the answer.
             for one in self.list_partitions():
                 if one.id == partition and one.is_active == wanted:
@@ -96,11 +96,15 @@ class Fmpm:
                 self.connections += 1
             return said
         # Without a code it is the program that fails, and no partition.
-        kind = client.KINDS[code.then] if code else client.Misconfigured
+        kind = (
+            fabric_manager.KINDS[code.then]
+            if code
+            else fabric_manager.Misconfigured
+        )
         if _NO_CONNECTION in said:
             self._is_away = True
-            kind = client.NotReady
-        elif kind is client.NotReady:
+            kind = fabric_manager.NotReady
+        elif kind is fabric_manager.NotReady:
             # Another one than before may be starting.
             self._is_away = False
             self.connections += 1

@@ -13,12 +13,12 @@ import ctypes
 from typing import Any
 from typing import Final
 
-from nova_gpu_filter.agent.fabric import client
 from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import layouts
 from nova_gpu_filter.agent.fabric.codes import Call
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 _HANDLE: Final = ctypes.c_void_p
 _NUMBER: Final = ctypes.c_uint
@@ -42,7 +42,7 @@ _ARGUMENTS: Final[dict[Call, tuple[Any, ...]]] = {
 
 
 class Library:
-    """A :class:`client.Client` on libnvfm.so."""
+    """A :class:`fabric_manager.Client` on libnvfm.so."""
 
     def __init__(self, path: str, address: str, timeout: float) -> None:
         """Load the library; connect with the first question.
@@ -61,15 +61,15 @@ class Library:
                 call: getattr(library, call.value) for call in Call
             }
         except (OSError, AttributeError) as error:
-            raise client.NoLibrary(path=path, error=error) from error
+            raise fabric_manager.NoLibrary(path=path, error=error) from error
         for call, function in self._functions.items():
             function.argtypes = _ARGUMENTS[call]
             function.restype = ctypes.c_int
         self._handle: Any = None
         self.connections = 0
 
-    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
-        """List the partitions; see :class:`client.Client`."""
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
+        """List the partitions; see :class:`fabric_manager.Client`."""
         found = layouts.PartitionList()
         layouts.set_version(found)
         self._ask(Call.LIST, ctypes.byref(found))
@@ -82,7 +82,7 @@ class Library:
         return tuple(sorted(listed, key=lambda one: one.id))
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
-        """Activate a partition; see :class:`client.Client`."""
+        """Activate a partition; see :class:`fabric_manager.Client`."""
         if vfs:
             devices = (layouts.PciDevice * len(vfs))(
                 *(
@@ -97,20 +97,20 @@ class Library:
             self._change(Call.ACTIVATE, True, partition)
 
     def deactivate(self, partition: int) -> None:
-        """Deactivate a partition; see :class:`client.Client`."""
+        """Deactivate a partition; see :class:`fabric_manager.Client`."""
         self._change(Call.DEACTIVATE, False, partition)
 
     def set_activated(self, partitions: Collection[int]) -> None:
-        """Say which are active; see :class:`client.Client`."""
-        told = layouts.ActivatedList()
-        layouts.set_version(told)
-        told.count = len(partitions)
+        """Say which are active; see :class:`fabric_manager.Client`."""
+        activated = layouts.ActivatedList()
+        layouts.set_version(activated)
+        activated.count = len(partitions)
         for index, partition in enumerate(sorted(partitions)):
-            told.ids[index] = partition
-        self._ask(Call.SET_ACTIVATED, ctypes.byref(told))
+            activated.ids[index] = partition
+        self._ask(Call.SET_ACTIVATED, ctypes.byref(activated))
 
     def disconnect(self) -> None:
-        """End the connection; see :class:`client.Client`."""
+        """End the connection; see :class:`fabric_manager.Client`."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             # It is over whatever is answered.
@@ -122,7 +122,7 @@ class Library:
         """Activate or deactivate; the list decides where a code is unclear."""
         try:
             self._ask(call, partition, *more)
-        except client.FabricError as error:
+        except fabric_manager.FabricError as error:
             if error.number not in codes.ALREADY[call]:
                 raise
             for one in self.list_partitions():
@@ -144,12 +144,12 @@ class Library:
         request = call.value
         if call in codes.ALREADY:
             request += f" of partition {arguments[0]}"
-        kind = client.KINDS[codes.find(number).then]
+        kind = fabric_manager.KINDS[codes.find(number).then]
         raise self._refusal(kind, request, number)
 
     def _refusal(
-        self, kind: type[client.FabricError], request: str, number: int
-    ) -> client.FabricError:
+        self, kind: type[fabric_manager.FabricError], request: str, number: int
+    ) -> fabric_manager.FabricError:
         error = kind(
             address=self._address, request=request, answer=codes.find(number)
         )
@@ -176,11 +176,13 @@ class Library:
         self.connections += 1
         return handle
 
-    def _no_connection(self, call: Call, number: int) -> client.FabricError:
+    def _no_connection(
+        self, call: Call, number: int
+    ) -> fabric_manager.FabricError:
         """Make an error: whatever the code is, no partition was asked for."""
-        kind = client.KINDS[codes.find(number).then]
-        if not issubclass(kind, client.NotReady):
-            kind = client.Misconfigured
+        kind = fabric_manager.KINDS[codes.find(number).then]
+        if not issubclass(kind, fabric_manager.NotReady):
+            kind = fabric_manager.Misconfigured
         return self._refusal(kind, call.value, number)
 
     def _connection_parameters(
@@ -194,7 +196,7 @@ class Library:
             try:
                 wanted.address = self._address.encode()
             except ValueError:
-                raise client.Misconfigured(
+                raise fabric_manager.Misconfigured(
                     address=self._address,
                     request=Call.CONNECT.value,
                     answer=f"longer than {layouts.STRING} bytes",
@@ -206,13 +208,13 @@ class Library:
             yield wanted
 
 
-def _read(partition: layouts.Partition) -> fabric.ListedPartition:
+def _read(partition: layouts.Partition) -> fabric_output.ListedPartition:
     members = tuple(
-        fabric.Member.read(
+        fabric_output.Member.read(
             gpu.physical_id, gpu.bus_id.decode("ascii", "replace")
         )
         for gpu in partition.gpus[: min(partition.count, layouts.GPUS)]
     )
-    return fabric.ListedPartition(
+    return fabric_output.ListedPartition(
         partition.id, bool(partition.is_active), members
     )

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import logging
 
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
 from nova_gpu_filter.agent.fabric.owning import Phase
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class PartitionLister:
     def __init__(
         self,
         ledger: ledger_lib.Ledger,
-        client: client_lib.Client,
+        client: fabric_manager_lib.Client,
         is_resilient: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
@@ -32,7 +32,7 @@ class PartitionLister:
         self._informed: int | None = None
         """Which connection knows what is active."""
 
-    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List the partitions, and say to a new Fabric Manager what is active.
 
         :raises FabricError: it does not answer.
@@ -40,7 +40,7 @@ class PartitionLister:
         listed = None
         try:
             listed = self._client.list_partitions()
-        except client_lib.NotReady:
+        except fabric_manager_lib.NotReady:
             if self._client.connections == self._informed:
                 raise
             if not self._is_resilient():
@@ -51,17 +51,22 @@ class PartitionLister:
         if self._is_resilient():
             active = [
                 row.id
-                for row in self._ledger.partitions().values()
+                for row in self._ledger.read_partitions().values()
                 if row.phase is not Phase.ACTIVATING
             ]
             try:
                 self._client.set_activated(active)
-                LOG.info("Fabric Manager is told what is active: %s", active)
-            except client_lib.NotReady:
+                LOG.info(
+                    "Active partitions reported to Fabric Manager: %s", active
+                )
+            except fabric_manager_lib.NotReady:
                 raise
-            except client_lib.FabricError as error:
+            except fabric_manager_lib.FabricError as error:
                 # It was not restarted, and knows.
-                LOG.info("The list of active partitions: %s", error)
+                LOG.info(
+                    "Active partitions not reported to Fabric Manager: %s",
+                    error,
+                )
             listed = self._client.list_partitions()
         self._informed = connection
         assert listed is not None

@@ -18,15 +18,15 @@ import time
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent.fabric import choice
-from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
 from nova_gpu_filter.agent.fabric import listing
+from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric import refusals
 from nova_gpu_filter.agent.fabric import vfs as vfs_lib
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 LOG = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Partitions:
     def __init__(
         self,
         ledger: ledger_lib.Ledger,
-        client: client_lib.Client,
-        read_partitions: Callable[[], choice.Partitions],
+        client: fabric_manager_lib.Client,
+        read_partitions: Callable[[], partition_of_guest.Partitions],
         is_resilient: Callable[[], bool],
         find_parent: Callable[[str], str | None],
         settings: Settings,
@@ -76,7 +76,7 @@ class Partitions:
         """UUID -> the change with which a hook has last spoken of it."""
         self._preparing: set[str] = set()
         self._said: dict[object, str] = {}
-        for row in ledger.partitions().values():
+        for row in ledger.read_partitions().values():
             if row.boot != settings.boot:
                 ledger.disown(row.id)
 
@@ -110,22 +110,22 @@ class Partitions:
 
     def _prepare_in_time(self, wanted: Ownership) -> None:
         try:
-            client_lib.ask_until(
+            fabric_manager_lib.ask_until(
                 lambda: self._prepare(wanted), self._settings.deadline
             )
-        except client_lib.NotReady:
+        except fabric_manager_lib.NotReady:
             with self._lock:
-                row = self._ledger.partitions().get(wanted.id)
+                row = self._ledger.read_partitions().get(wanted.id)
                 if row is not None and row.owner == wanted.owner:
                     # It may have been activated all the same.
-                    self._ledger.own(
+                    self._ledger.write_owner(
                         dataclasses.replace(row, phase=Phase.LEAVING)
                     )
             raise
 
     def _make_row(
         self,
-        partitions: choice.Partitions,
+        partitions: partition_of_guest.Partitions,
         uuid: str,
         devices: Collection[str],
     ) -> Ownership | None:
@@ -134,7 +134,7 @@ class Partitions:
         :raises NoPartition: its GPUs are none.
         """
         vfs = vfs_lib.find(partitions, devices, self._find_parent)
-        id_ = choice.choose(partitions, {*devices, *vfs})
+        id_ = partition_of_guest.choose(partitions, {*devices, *vfs})
         if id_ is None:
             return None
         return Ownership(
@@ -149,30 +149,30 @@ class Partitions:
 
     def _prepare(self, wanted: Ownership) -> None:
         with self._lock:
-            suspects = self._ledger.suspects()
+            suspects = self._ledger.read_suspects()
             for device in sorted(wanted.devices & suspects.keys()):
                 raise refusals.Suspected(
                     device=device, reason=suspects[device]
                 )
             listed = self._lister.list_partitions()
             vfs = self._check(wanted, listed)
-            self._make_room(wanted)
-            self._ledger.own(wanted)
+            self._free_partitions(wanted)
+            self._ledger.write_owner(wanted)
             try:
                 self._activate(wanted, vfs)
-            except client_lib.NotReady:
+            except fabric_manager_lib.NotReady:
                 raise
-            except client_lib.Misconfigured:
+            except fabric_manager_lib.Misconfigured:
                 self._leave(wanted)
                 raise
-            except client_lib.FabricError as error:
+            except fabric_manager_lib.FabricError as error:
                 self._ledger.suspect(wanted.devices, str(error))
                 self._leave(wanted)
                 raise
 
-    def _make_room(self, wanted: Ownership) -> None:
+    def _free_partitions(self, wanted: Ownership) -> None:
         """Take away what is in the way and of nobody any more."""
-        for row in self._ledger.partitions().values():
+        for row in self._ledger.read_partitions().values():
             if not row.devices & wanted.devices and row.owner != wanted.owner:
                 continue
             if row.owner == wanted.owner and row.id == wanted.id:
@@ -191,7 +191,7 @@ class Partitions:
         """
         with self._lock:
             self._note(uuid)
-            for row in self._ledger.partitions().values():
+            for row in self._ledger.read_partitions().values():
                 if row.owner == uuid:
                     self._leave(row)
 
@@ -210,7 +210,7 @@ class Partitions:
         :returns: whether all agrees.
         """
         with self._lock:
-            for row in self._ledger.partitions().values():
+            for row in self._ledger.read_partitions().values():
                 if self._is_settled(row.owner, mark):
                     has = running.get(row.owner, frozenset())
                     if not self._has(has, row):
@@ -218,10 +218,12 @@ class Partitions:
                     elif row.phase is not Phase.ACTIVE:
                         # It was killed before it could write that down, or
                         # the hook of another domain has come too late.
-                        self._ledger.own(
+                        self._ledger.write_owner(
                             dataclasses.replace(row, phase=Phase.ACTIVE)
                         )
-            owners = {row.owner for row in self._ledger.partitions().values()}
+            owners = {
+                row.owner for row in self._ledger.read_partitions().values()
+            }
             without = {
                 uuid: devices
                 for uuid, devices in running.items()
@@ -242,7 +244,7 @@ class Partitions:
 
     def _forget_domains(self, running: Running) -> None:
         """Forget what was logged of domains that have ended, or own now."""
-        owners = {row.owner for row in self._ledger.partitions().values()}
+        owners = {row.owner for row in self._ledger.read_partitions().values()}
         for about in [one for one in self._said if isinstance(one, str)]:
             if about not in running or about in owners:
                 del self._said[about]
@@ -274,19 +276,21 @@ class Partitions:
 
     def _adopt_one(
         self,
-        partitions: choice.Partitions,
+        partitions: partition_of_guest.Partitions,
         uuid: str,
         devices: frozenset[str],
     ) -> None:
         wanted = self._make_row(partitions, uuid, devices)
         if wanted is None:
             return
-        for row in self._ledger.partitions().values():
+        for row in self._ledger.read_partitions().values():
             if row.devices & wanted.devices:
                 raise refusals.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
-        self._ledger.own(dataclasses.replace(wanted, phase=Phase.ACTIVE))
+        self._ledger.write_owner(
+            dataclasses.replace(wanted, phase=Phase.ACTIVE)
+        )
         LOG.info("Partition %s is of domain %s, which runs", wanted.id, uuid)
 
     def repair(self) -> bool:
@@ -303,7 +307,7 @@ class Partitions:
             self._said.pop(None, None)
             active = {one.id for one in listed if one.is_active}
             done = True
-            for row in self._ledger.partitions().values():
+            for row in self._ledger.read_partitions().values():
                 if row.phase is Phase.LEAVING:
                     done &= self._leave(row)
                 elif row.phase is Phase.ACTIVE and row.id not in active:
@@ -311,7 +315,7 @@ class Partitions:
             return done
 
     def _activate_again(
-        self, row: Ownership, listed: Collection[fabric.ListedPartition]
+        self, row: Ownership, listed: Collection[fabric_output.ListedPartition]
     ) -> bool:
         """Activate what Fabric Manager has forgotten."""
         name = f"Partition {row.id} of {row.owner}"
@@ -325,9 +329,11 @@ class Partitions:
             # enough, so that a person can release its GPUs.
             if (
                 is_new
-                and isinstance(error, client_lib.FabricError)
+                and isinstance(error, fabric_manager_lib.FabricError)
                 and not isinstance(
-                    error, client_lib.NotReady | client_lib.Misconfigured
+                    error,
+                    fabric_manager_lib.NotReady
+                    | fabric_manager_lib.Misconfigured,
                 )
             ):
                 self._ledger.suspect(row.devices, str(error))
@@ -338,7 +344,7 @@ class Partitions:
 
     # -- what all of these do
 
-    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List what Fabric Manager has.
 
         :raises FabricError: it does not say.
@@ -347,28 +353,30 @@ class Partitions:
             return self._lister.list_partitions()
 
     def _check(
-        self, row: Ownership, listed: Collection[fabric.ListedPartition]
+        self, row: Ownership, listed: Collection[fabric_output.ListedPartition]
     ) -> list[PciAddress]:
         """Hold a partition against Fabric Manager's list.
 
         :returns: the VFs with which it is to be activated, in their order.
         :raises AgentError: it is another one there.
         """
-        found = choice.check(row.id, row.devices, listed)
+        found = partition_of_guest.check(row.id, row.devices, listed)
         return vfs_lib.order(row.id, row.vfs, found, self._find_parent)
 
     def _activate(self, row: Ownership, vfs: Sequence[PciAddress]) -> None:
         self._client.activate(row.id, vfs)
-        self._ledger.own(dataclasses.replace(row, phase=Phase.ACTIVE))
+        self._ledger.write_owner(dataclasses.replace(row, phase=Phase.ACTIVE))
         LOG.info("Partition %s is active for %s", row.id, row.owner)
 
     def _leave(self, row: Ownership) -> bool:
         """Deactivate a partition, or have it done later."""
         if row.phase is not Phase.LEAVING:
-            self._ledger.own(dataclasses.replace(row, phase=Phase.LEAVING))
+            self._ledger.write_owner(
+                dataclasses.replace(row, phase=Phase.LEAVING)
+            )
         try:
             self._client.deactivate(row.id)
-        except client_lib.FabricError as error:
+        except fabric_manager_lib.FabricError as error:
             self._say(row.id, str(error))
             return False
         self._ledger.disown(row.id)
@@ -388,5 +396,5 @@ class Partitions:
         if self._said.get(about) == text:
             return False
         self._said[about] = text
-        LOG.warning("%s", text)
+        LOG.warning("Fabric partitions: %s", text)
         return True

@@ -20,10 +20,10 @@ from nova_gpu_filter.agent import domains as domains_lib
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import audit
-from nova_gpu_filter.agent.fabric import choice
-from nova_gpu_filter.agent.fabric import client as client_lib
+from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
 from nova_gpu_filter.agent.fabric import fmpm
 from nova_gpu_filter.agent.fabric import library
+from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric import partitions as partitions_lib
 from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.host import address as address_lib
@@ -48,7 +48,7 @@ Consumers = Mapping[str, tuple[str, ...]]
 """PCI address -> who has it allocated in Placement."""
 
 
-def connect(path: str, address: str) -> client_lib.Client:
+def connect(path: str, address: str) -> fabric_manager_lib.Client:
     """Choose the way to Fabric Manager.
 
     :param path: of libnvfm.so, or of fmpm.
@@ -56,11 +56,13 @@ def connect(path: str, address: str) -> client_lib.Client:
     """
     if path.rpartition("/")[2] == _FMPM:
         if shutil.which(path) is None:
-            raise client_lib.NoLibrary(path=path, error="no such program")
+            raise fabric_manager_lib.NoLibrary(
+                path=path, error="no such program"
+            )
         return fmpm.Fmpm(path, address, _FMPM_SECONDS)
     try:
         return library.Library(path, address, _CALL_SECONDS)
-    except client_lib.NoLibrary as error:
+    except fabric_manager_lib.NoLibrary as error:
         program = shutil.which(_FMPM)
         if program is None:
             raise
@@ -102,7 +104,7 @@ class Service:
             ledger,
             connect(options.fabric_library, options.fabric_manager),
             self._read_partitions,
-            lambda: fabric_manager.restarts(
+            lambda: fabric_manager.read_restarts(
                 self._tree.read(fabric_manager.CONFIG)
             ),
             self._find_parent,
@@ -114,10 +116,12 @@ class Service:
             target=self._run, name="fabric", daemon=True
         )
 
-    def _read_partitions(self) -> choice.Partitions:
+    def _read_partitions(self) -> partition_of_guest.Partitions:
         if self._options.fabric_inventory:
-            return choice.read_inventory(self._options.fabric_inventory)
-        return choice.read_tags(pci_options.read(*self._paths))
+            return partition_of_guest.read_inventory(
+                self._options.fabric_inventory
+            )
+        return partition_of_guest.read_tags(pci_options.read(*self._paths))
 
     def _find_parent(self, device: str) -> str | None:
         """Find the PF of a VF (sriov.rst of the kernel: ``physfn``)."""
@@ -135,7 +139,7 @@ class Service:
     # -- its thread
 
     def start(self) -> None:
-        """Look after the partitions in a thread of its own."""
+        """Manage the partitions in a thread of its own."""
         try:
             if not self._read_partitions():
                 LOG.warning(
@@ -175,13 +179,13 @@ class Service:
                     )
                 else:
                     self.partitions.repair()
-                if self._ledger.suspects():
+                if self._ledger.read_suspects():
                     self._on_suspects()
                 self._failure = None
             except Exception as error:
                 # It is tried again every few seconds.
                 if self._failure != repr(error):
-                    LOG.exception("Partitions cannot be looked after")
+                    LOG.exception("Fabric partitions cannot be managed")
                 self._failure = repr(error)
             self._awake.wait(self._options.fabric_interval)
 
@@ -238,7 +242,7 @@ class Service:
             LOG.error("Domain %s must not start: %s", uuid, error)
             raise
         finally:
-            if self._ledger.suspects():
+            if self._ledger.read_suspects():
                 self._on_suspects()
 
     def name_traits(self, consumers: Consumers | None) -> frozenset[str]:
@@ -284,7 +288,7 @@ class Service:
             for uuid, devices in self._domains.read_running().items()
         }
         listed = self.partitions.list_partitions()
-        rows = self._ledger.partitions()
+        rows = self._ledger.read_partitions()
         found = audit.compare(
             audit.Truths(
                 known,

@@ -5,17 +5,17 @@
 from collections.abc import Callable
 from collections.abc import Collection
 
-from nova_gpu_filter.agent.fabric import choice
+from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric import refusals
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 FindParent = Callable[[str], str | None]
 """Gives the PF of a VF; None for other devices. All are PCI addresses."""
 
 
 def find(
-    partitions: choice.Partitions,
+    partitions: partition_of_guest.Partitions,
     devices: Collection[str],
     find_parent: FindParent,
 ) -> dict[str, str]:
@@ -33,7 +33,7 @@ def find(
 def order(
     partition: int,
     vfs: Collection[str],
-    listed: fabric.ListedPartition,
+    listed: fabric_output.ListedPartition,
     find_parent: FindParent,
 ) -> list[PciAddress]:
     """Order the VFs of a guest as Fabric Manager orders the GPUs.

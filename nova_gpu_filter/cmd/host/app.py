@@ -34,7 +34,7 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: Any, *_arguments: Any, **_named: Any) -> None:
         parser.epilog = "commands:\n" + "\n".join(
-            f"  {name:<10} {summary}" for name, summary in _summaries()
+            f"  {name:<10} {summary}" for name, summary in _list_summaries()
         )
         parser.print_help()
         parser.exit()
@@ -45,7 +45,7 @@ def list_commands() -> dict[str, metadata.EntryPoint]:
     return {each.name: each for each in metadata.entry_points(group=NAMESPACE)}
 
 
-def _summaries() -> Iterator[tuple[str, str]]:
+def _list_summaries() -> Iterator[tuple[str, str]]:
     for name, entry_point in sorted(list_commands().items()):
         text = inspect.getdoc(entry_point.load()) or ""
         yield name, text.partition("\n")[0].rstrip(".")
@@ -130,7 +130,7 @@ class HostApp:
                 return self.run(argv)
         if name not in known:
             self.stderr.write(
-                f"{self.NAME}: '{printable.one_line(name)}' is no command;"
+                f"{self.NAME}: '{printable.join_lines(name)}' is no command;"
                 f" commands are {', '.join(sorted(known))}\n"
             )
             return EXIT_BAD_INPUT

@@ -79,12 +79,14 @@ class HostCommand:
         if getattr(self.app.options, "debug", False):
             traceback.print_exc(file=self.app.stderr)
         name = self.app.NAME
-        self.app.stderr.write(f"{name}: {printable.one_line(text)}\n")
+        self.app.stderr.write(f"{name}: {printable.join_lines(text)}\n")
         return app.EXIT_BAD_INPUT
 
     def warn(self, text: str) -> None:
         """Tell the operator something, beside the output."""
-        self.app.stderr.write(f"{self.app.NAME}: {printable.one_line(text)}\n")
+        self.app.stderr.write(
+            f"{self.app.NAME}: {printable.join_lines(text)}\n"
+        )
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +137,7 @@ def add_links(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--baseboard",
         metavar="NAME",
-        help="a board whose NVLinks are known, if the host looks like it: "
+        help="a board whose NVLinks are known, if the host matches it: "
         + ", ".join(sorted(baseboards.BASEBOARDS)),
     )
     for tool in vendor_tools.TOOLS:
@@ -176,7 +178,9 @@ def read_cc_modes(
     return cc_mode.parse(cc_mode.CAPTURED, text) if text else None
 
 
-def flags(command: Any, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+def write_flags(
+    command: Any, parsed_args: argparse.Namespace
+) -> tuple[str, ...]:
     """Write the options that name a host and its links, as they were given."""
     root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
     given = {
@@ -208,7 +212,7 @@ def add_host(parser: argparse.ArgumentParser) -> None:
     add_links(parser)
 
 
-def tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
+def open_tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
     """Open the root directory that was asked for.
 
     :raises FileUnreadable: there is no such directory, or no sys in it.
@@ -235,13 +239,13 @@ def read_host(
 
     :raises GpuFilterError: something cannot be read, or does not fit.
     """
-    place = tree(command, parsed_args)
-    host = reader.read(place, _names(parsed_args))
-    host_links = linking.join(host, sources(place, parsed_args))
+    place = open_tree(command, parsed_args)
+    host = reader.read(place, _read_names(parsed_args))
+    host_links = linking.join(host, read_sources(place, parsed_args))
     return place, host, host_links
 
 
-def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
+def _read_names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
     path = getattr(parsed_args, "pci_ids", None)
     if path is None:
         return None
@@ -253,7 +257,7 @@ def _names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
     return names
 
 
-def sources(
+def read_sources(
     place: tree_lib.Tree, parsed_args: argparse.Namespace
 ) -> linking.Sources:
     """Read what was given of links: files, programs, or a capture.

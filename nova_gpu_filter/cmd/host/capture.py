@@ -51,7 +51,7 @@ class Capture(base.HostCommand, command.Command):
 
     def take_action(self, parsed_args):
         """Write the archive."""
-        tree = base.tree(self, parsed_args)
+        tree = base.open_tree(self, parsed_args)
         if parsed_args.baseboard is not None:
             raise exception.BadInput(
                 source="--baseboard",
@@ -62,9 +62,9 @@ class Capture(base.HostCommand, command.Command):
                 source="--show",
                 reason="writes no file: give it without FILE and --force",
             )
-        entries = capture.entries(
+        entries = capture.generate_entries(
             tree,
-            base.sources(tree, parsed_args),
+            base.read_sources(tree, parsed_args),
             base.read_cc_modes(tree, parsed_args),
         )
         if parsed_args.show:
@@ -77,8 +77,8 @@ class Capture(base.HostCommand, command.Command):
         return 0
 
     def _save(self, tree, entries, parsed_args):
-        path = parsed_args.file or capture.default_name(tree)
-        top = capture.top(tree)
+        path = parsed_args.file or capture.name_archive(tree)
+        top = capture.name_top(tree)
         is_packed = path.endswith("gz")
         if path == "-":
             # Nothing is written if something cannot be read.
@@ -87,7 +87,7 @@ class Capture(base.HostCommand, command.Command):
             sys.stdout.buffer.write(whole.getvalue())
             sys.stdout.buffer.flush()
         else:
-            with saving.replaced(path, parsed_args.force) as file:
+            with saving.replace(path, parsed_args.force) as file:
                 count = archive.write(entries, top, file, is_packed)
         where = "standard output" if path == "-" else os.path.abspath(path)
         self.warn(f"wrote {count} entries to {where}")

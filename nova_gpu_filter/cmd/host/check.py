@@ -25,7 +25,7 @@ _VERDICTS = {0: "READY", 1: "READY, WITH WARNINGS", 2: "NOT READY"}
 
 
 class Check(base.HostCommand, command.Lister):
-    """Check whether the GPUs can be passed through, and how to mend it.
+    """Check whether the GPUs can be passed through, and how to fix it.
 
     Every finding has a severity, the device, the evidence (a file and its
     content) and the cure, command by command. Nothing is changed.
@@ -78,7 +78,7 @@ class Check(base.HostCommand, command.Lister):
         """Check the host."""
         tree, host, host_links = base.read_host(self, parsed_args)
         only = [
-            self._device(host, text)
+            self._check_device(host, text)
             for text in dict.fromkeys(parsed_args.device)
         ]
         options = (
@@ -94,7 +94,7 @@ class Check(base.HostCommand, command.Lister):
             tuple(only),
             has_aliases,
             base.read_cc_modes(tree, parsed_args),
-            base.flags(self, parsed_args),
+            base.write_flags(self, parsed_args),
             tuple(
                 f"--nova-conf {shlex.quote(path)}"
                 for path in parsed_args.nova_conf
@@ -141,7 +141,7 @@ class Check(base.HostCommand, command.Lister):
             )
         for problem in host.problems:
             self.warn(f"not read: {problem}")
-        self._exit_code = findings.exit_code(found)
+        self._exit_code = findings.compute_exit_code(found)
         self._found = found
         self._host = host
         self._only = only
@@ -163,7 +163,7 @@ class Check(base.HostCommand, command.Lister):
             for finding in shown
         ]
 
-    def _device(self, host, text):
+    def _check_device(self, host, text):
         address = address_lib.find(text)
         if address not in {device.address for device in host.devices}:
             known = " ".join(str(device.address) for device in host.devices)
@@ -209,7 +209,9 @@ class Check(base.HostCommand, command.Lister):
             ):
                 verdict = "left to the host"
             else:
-                verdict = _VERDICTS[findings.exit_code(own + common)].lower()
+                verdict = _VERDICTS[
+                    findings.compute_exit_code(own + common)
+                ].lower()
             write(f"{gpu.address}  {gpu.product or gpu.ids}: {verdict}\n")
         counts = ", ".join(
             f"{number} {severity.value}{'' if number == 1 else 's'}"

@@ -129,7 +129,7 @@ class Lister(Command):
         :raises BadInput: there is none of them.
         """
         if parsed_args.columns:
-            chosen = _chosen(names, parsed_args.columns)
+            chosen = _choose_columns(names, parsed_args.columns)
             names = [names[place] for place in chosen]
             rows = [[row[place] for place in chosen] for row in rows]
         self.printers[parsed_args.formatter](
@@ -151,7 +151,7 @@ class ShowOne(Lister):
         return super().produce_output(parsed_args, names, [rows])
 
 
-def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+def _choose_columns(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Give the places of the columns, in the order of the columns.
 
     Case does not matter, and an underscore is as good as a blank.
@@ -174,7 +174,7 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return found
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     return (
         "\n".join(map(str, value)) if isinstance(value, list) else str(value)
     )
@@ -188,7 +188,7 @@ def _print_table(output: Output) -> None:
     if output.options.max_width:
         table.max_table_width = output.options.max_width
     for row in output.rows:
-        table.add_row([_cell(value) for value in row])
+        table.add_row([_format_cell(value) for value in row])
     output.stdout.write(f"{table.get_string()}\n")
 
 

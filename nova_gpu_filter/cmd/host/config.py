@@ -188,15 +188,15 @@ class Config(base.HostCommand, command.Command):
 
     def take_action(self, parsed_args):
         """Print or write what was asked for."""
-        options = self._options(parsed_args)
+        options = self._read_options(parsed_args)
         boot = parsed_args.cmdline or parsed_args.modprobe or parsed_args.udev
         self._check_mediated(parsed_args, boot)
         if boot:
-            text = self._boot(parsed_args, options)
+            text = self._write_boot(parsed_args, options)
         elif parsed_args.role == "controller":
-            text = self._controller(parsed_args, options)
+            text = self._write_controller(parsed_args, options)
         else:
-            text = self._compute(parsed_args, options)
+            text = self._write_compute(parsed_args, options)
         if parsed_args.write is None:
             self.app.stdout.write(text)
             return 0
@@ -212,7 +212,7 @@ class Config(base.HostCommand, command.Command):
         )
         return 0
 
-    def _options(self, parsed_args):
+    def _read_options(self, parsed_args):
         if parsed_args.one_time_use and not parsed_args.report_in_placement:
             raise exception.BadInput(
                 source="--one-time-use",
@@ -268,7 +268,7 @@ class Config(base.HostCommand, command.Command):
                 reason="name the resource provider of the compute node",
             )
 
-    def _hosts(self, parsed_args):
+    def _read_hosts(self, parsed_args):
         if parsed_args.inventory:
             return [
                 inventory_json.read(
@@ -291,12 +291,14 @@ class Config(base.HostCommand, command.Command):
                     reason="no GPU, NVSwitch or RDMA NIC; there are:"
                     f" {' '.join(map(str, sorted(known))) or 'none'}",
                 )
-        if not any(fragment.chosen(host, options) for host, _ in hosts):
+        if not any(
+            fragment.choose_devices(host, options) for host, _ in hosts
+        ):
             names = ", ".join(host.hostname for host, _ in hosts)
             reasons = [
                 note
                 for host, _ in hosts
-                for note in fragment.notes(host, options)
+                for note in fragment.list_notes(host, options)
             ]
             raise exception.BadInput(
                 source=names,
@@ -310,8 +312,8 @@ class Config(base.HostCommand, command.Command):
                 ),
             )
 
-    def _compute(self, parsed_args, options):
-        hosts = self._hosts(parsed_args)
+    def _write_compute(self, parsed_args, options):
+        hosts = self._read_hosts(parsed_args)
         if len(hosts) > 1:
             raise exception.BadInput(
                 source="config",
@@ -326,7 +328,9 @@ class Config(base.HostCommand, command.Command):
             import yaml
 
             return yaml.safe_dump(
-                mediated.provider_config(parsed_args.provider_config, groups),
+                mediated.make_provider_config(
+                    parsed_args.provider_config, groups
+                ),
                 sort_keys=False,
             )
         options = dataclasses.replace(options, mdevs=groups)
@@ -334,12 +338,12 @@ class Config(base.HostCommand, command.Command):
             self._require(hosts, options)
         for problem in host.problems:
             self.warn(f"not read: {problem}")
-        chosen = fragment.chosen(host, options)
+        chosen = fragment.choose_devices(host, options)
         # Links are told of what is offered as a whole.
         for note in host_links.notes if chosen else ():
             self.warn(note)
         for note in (
-            *fragment.notes(host, options),
+            *fragment.list_notes(host, options),
             *mediated.list_full(groups),
         ):
             self.warn(note)
@@ -356,14 +360,14 @@ class Config(base.HostCommand, command.Command):
             )
         return fragment.write(host, host_links, options)
 
-    def _controller(self, parsed_args, options):
-        hosts = self._hosts(parsed_args)
+    def _write_controller(self, parsed_args, options):
+        hosts = self._read_hosts(parsed_args)
         self._require(hosts, options)
-        for line in common_aliases.drift(hosts, options):
+        for line in common_aliases.find_differences(hosts, options):
             self.warn(f"drift: {line}")
         return common_aliases.write(hosts, options, parsed_args.numa_policy)
 
-    def _boot(self, parsed_args, options):
+    def _write_boot(self, parsed_args, options):
         if parsed_args.inventory:
             raise exception.BadInput(
                 source=parsed_args.inventory[0],
@@ -373,11 +377,11 @@ class Config(base.HostCommand, command.Command):
         tree, host, host_links = base.read_host(self, parsed_args)
         self._require([(host, host_links)], options)
         context = Context(tree, host, host_links)
-        for note in fragment.notes(host, options):
+        for note in fragment.list_notes(host, options):
             self.warn(note)
-        chosen = fragment.chosen(host, options)
+        chosen = fragment.choose_devices(host, options)
         if parsed_args.cmdline:
-            return binding.cmdline(context, chosen)
+            return binding.write_cmdline(context, chosen)
         if parsed_args.modprobe:
-            return binding.modprobe(context, chosen)
-        return binding.udev(context, chosen)
+            return binding.write_modprobe(context, chosen)
+        return binding.write_udev(context, chosen)

@@ -44,11 +44,11 @@ _LONG_COLUMNS = (
 )
 
 
-def _or_dash(value) -> str:
+def _format_or_dash(value) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _vfs(function) -> str:
+def _format_vfs(function) -> str:
     if function.physfn is not None:
         return f"of {function.physfn}"
     if not function.is_pf:
@@ -56,7 +56,7 @@ def _vfs(function) -> str:
     return f"{function.sriov_numvfs or 0}/{function.sriov_totalvfs}"
 
 
-def _pcie(function) -> str:
+def _format_pcie(function) -> str:
     link = function.pcie_link
     if link is None or link.speed is None:
         return "-"
@@ -64,21 +64,21 @@ def _pcie(function) -> str:
     return f"{link.speed.replace(' PCIe', '')} x{width}"
 
 
-def _row(function) -> tuple[str, ...]:
+def _make_row(function) -> tuple[str, ...]:
     return (
         str(function.address),
         function.kind.value,
-        _or_dash(function.product_name or function.class_name),
+        _format_or_dash(function.product_name or function.class_name),
         function.ids,
         function.nova_type,
-        _or_dash(function.numa_node),
-        _or_dash(function.iommu_group),
-        _or_dash(function.driver),
-        _vfs(function),
+        _format_or_dash(function.numa_node),
+        _format_or_dash(function.iommu_group),
+        _format_or_dash(function.driver),
+        _format_vfs(function),
     )
 
 
-def _subsystem(function) -> str:
+def _format_subsystem(function) -> str:
     if function.subvendor_id is None or function.subproduct_id is None:
         return "-"
     ids = f"{function.subvendor_id:04x}:{function.subproduct_id:04x}"
@@ -95,26 +95,30 @@ def _reset(function) -> str:
     return " ".join(function.reset_methods) or "none"
 
 
-def _way(function) -> str:
+def _format_way(function) -> str:
     if function.root is None:
         return "-"
     return " > ".join([function.root, *map(str, function.bridges)])
 
 
-def _long_row(function) -> tuple[str, ...]:
+def _make_long_row(function) -> tuple[str, ...]:
     chip = function.chip
     return (
-        _subsystem(function),
+        _format_subsystem(function),
         f"{function.class_code:06x}",
-        _or_dash(chip and chip.architecture),
-        _or_dash(chip and chip.compute_capability),
-        _or_dash(function.driver_override),
-        sizes.text(function.bar_bytes) if function.bars else "-",
+        _format_or_dash(chip and chip.architecture),
+        _format_or_dash(chip and chip.compute_capability),
+        _format_or_dash(function.driver_override),
+        sizes.format_size(function.bar_bytes) if function.bars else "-",
         _reset(function),
-        _pcie(function),
-        _way(function),
-        _or_dash(" ".join(mdev.type_id for mdev in function.mdev_types)),
-        _or_dash(" ".join((*function.interfaces, *function.rdma_devices))),
+        _format_pcie(function),
+        _format_way(function),
+        _format_or_dash(
+            " ".join(mdev.type_id for mdev in function.mdev_types)
+        ),
+        _format_or_dash(
+            " ".join((*function.interfaces, *function.rdma_devices))
+        ),
     )
 
 
@@ -194,7 +198,8 @@ class Inventory(base.HostCommand, command.Lister):
             self._write_svg(parsed_args.svg, svg.draw(shown))
         columns = _COLUMNS + (_LONG_COLUMNS if parsed_args.long else ())
         rows = [
-            _row(function) + (_long_row(function) if parsed_args.long else ())
+            _make_row(function)
+            + (_make_long_row(function) if parsed_args.long else ())
             for function in host.functions
             if parsed_args.vfs or function.physfn is None
         ]
@@ -207,7 +212,7 @@ class Inventory(base.HostCommand, command.Lister):
             self.app.stdout.write(drawn)
             return
         try:
-            with saving.replaced(path, force=True) as file:
+            with saving.replace(path, force=True) as file:
                 file.write(drawn.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise exception.FileUnreadable(
@@ -276,23 +281,23 @@ class Show(base.HostCommand, command.ShowOne):
         ]
         if parsed_args.formatter in ("json", "yaml"):
             return tuple(entry), tuple(entry.values())
-        return self._flat(host, function, entry)
+        return self._flatten(host, function, entry)
 
-    def _flat(self, host, function, entry):
+    def _flatten(self, host, function, entry):
         """Give values as text, for a table."""
         values = {"lspci": entry.pop("lspci")}
         for key, value in entry.items():
             if key == "bars":
                 value = " ".join(
-                    f"BAR{bar.index}={sizes.text(bar.size)}"
+                    f"BAR{bar.index}={sizes.format_size(bar.size)}"
                     for bar in function.bars
                 )
             elif key == "bar_bytes":
-                value = sizes.text(value)
+                value = sizes.format_size(value)
             elif key == "mdev_types":
                 value = "\n".join(
                     f"{mdev.type_id} {mdev.name}"
-                    f" ({_or_dash(mdev.available)} available,"
+                    f" ({_format_or_dash(mdev.available)} available,"
                     f" {len(mdev.made)} made)"
                     for mdev in function.mdev_types
                 )
@@ -308,12 +313,12 @@ class Show(base.HostCommand, command.ShowOne):
                 )
             elif isinstance(value, list):
                 value = " ".join(map(str, value))
-            values[key] = _or_dash(value)
+            values[key] = _format_or_dash(value)
         members = host.members_by_group.get(function.iommu_group, ())
-        values["group_members"] = _or_dash(
+        values["group_members"] = _format_or_dash(
             "\n".join(
-                f"{member.address} {_or_dash(member.class_name)}"
-                f" [{member.ids}] {_or_dash(member.driver)}"
+                f"{member.address} {_format_or_dash(member.class_name)}"
+                f" [{member.ids}] {_format_or_dash(member.driver)}"
                 for member in members
             )
         )

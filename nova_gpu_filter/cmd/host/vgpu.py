@@ -67,7 +67,7 @@ class Vgpu(base.HostCommand, command.Lister):
 
     def take_action(self, parsed_args):
         """Do what was asked for."""
-        self._tree = base.tree(self, parsed_args)
+        self._tree = base.open_tree(self, parsed_args)
         if parsed_args.action == "show":
             return self._show()
         if parsed_args.action == "apply" and not self._tree.is_live:

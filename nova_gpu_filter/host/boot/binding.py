@@ -61,7 +61,10 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
     def is_by_address(one: Function) -> bool:
         # Only vfio-pci takes ids; its variants want driver_override
         # (PCI_DRIVER_OVERRIDE_DEVICE_VFIO in include/linux/pci.h).
-        return one.ids in kept or drivers.vfio_driver(one.ids) != drivers.VFIO
+        return (
+            one.ids in kept
+            or drivers.find_vfio_driver(one.ids) != drivers.VFIO
+        )
 
     return Plan(
         tuple(one for one in functions if not is_by_address(one)),
@@ -69,18 +72,18 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
     )
 
 
-def commands(
+def write_commands(
     context: Context, gpu: Function, function: Function
 ) -> tuple[str, ...]:
     """Say what binds a function of a GPU's card at boot, as commands."""
-    only = _named(context, gpu)
-    chosen = fragment.chosen(context.host, fragment.Options(only=only))
+    only = _list_named(context, gpu)
+    chosen = fragment.choose_devices(context.host, fragment.Options(only=only))
 
     def config(form: str) -> str:
         return context.command("config", form, devices=only)
 
     boot = context.boot
-    wanted = drivers.vfio_driver(function.ids)
+    wanted = drivers.find_vfio_driver(function.ids)
     modules = boot.grabbers(function)
     is_by_address = function in plan(context, (*chosen, gpu)).by_address
     if boot.has_builtin(modules) or (
@@ -94,7 +97,7 @@ def commands(
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
         return (
-            f"{config('--udev')} > {_rules(only)}",
+            f"{config('--udev')} > {_name_rules(only)}",
             *load_at_boot(context, wanted),
         )
     if boot.is_vfio_builtin:
@@ -119,7 +122,7 @@ def load_at_boot(context: Context, driver: str) -> tuple[str, ...]:
     return (_LOAD.format(driver),)
 
 
-def _rules(only: Sequence[PciAddress]) -> str:
+def _name_rules(only: Sequence[PciAddress]) -> str:
     """Name the file for udev; that of a few devices leaves others alone."""
     names = "".join(f"-{one}".replace(":", "-") for one in only)
     return _RULES.replace(".rules", f"{names}.rules")
@@ -137,7 +140,7 @@ def _has_other_ids(context: Context) -> bool:
     )
 
 
-def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
+def _list_named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
     """List the devices that ``config`` has to be given by name.
 
     Those that were asked about; and, where the host uses every GPU, these,
@@ -152,10 +155,10 @@ def _named(context: Context, gpu: Function) -> tuple[PciAddress, ...]:
     )
 
 
-def cmdline(context: Context, chosen: Sequence[Function]) -> str:
+def write_cmdline(context: Context, chosen: Sequence[Function]) -> str:
     """Write the arguments for the kernel's command line, in one line."""
     arguments = [*iommu_platforms.list_arguments(context)]
-    ids = _ids(plan(context, chosen).by_ids)
+    ids = _list_ids(plan(context, chosen).by_ids)
     if ids:
         arguments.append(f"vfio-pci.ids={','.join(ids)}")
         # dracut loads it before other drivers; others pass it over.
@@ -163,27 +166,29 @@ def cmdline(context: Context, chosen: Sequence[Function]) -> str:
     return " ".join(arguments) + "\n"
 
 
-def _ids(functions: Sequence[Function]) -> list[str]:
+def _list_ids(functions: Sequence[Function]) -> list[str]:
     return list(dict.fromkeys(one.ids for one in functions))
 
 
-def modprobe(context: Context, chosen: Sequence[Function]) -> str:
+def write_modprobe(context: Context, chosen: Sequence[Function]) -> str:
     """Write a file for /etc/modprobe.d."""
-    return "\n".join(_modprobe(context, plan(context, chosen))) + "\n"
+    return (
+        "\n".join(_write_modprobe_lines(context, plan(context, chosen))) + "\n"
+    )
 
 
-def _modprobe(context: Context, made: Plan) -> Iterator[str]:
+def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
     yield "# Written by nova-gpu-host config --modprobe. After a change:"
     for command in context.rebuild_initramfs():
         yield f"# {command.removeprefix('# ')}"
     if made.by_ids:
-        yield f"options vfio-pci ids={','.join(_ids(made.by_ids))}"
+        yield f"options vfio-pci ids={','.join(_list_ids(made.by_ids))}"
     first: dict[str, dict[str, None]] = {}
     for function in (*made.by_ids, *made.by_address):
         for driver in context.boot.candidates(function):
             if driver not in drivers.VFIO_DRIVERS:
                 first.setdefault(driver, {}).setdefault(
-                    drivers.vfio_driver(function.ids)
+                    drivers.find_vfio_driver(function.ids)
                 )
     for driver, before in first.items():
         yield f"softdep {driver} pre: {' '.join(before)}"
@@ -191,14 +196,14 @@ def _modprobe(context: Context, made: Plan) -> Iterator[str]:
         "nouveau" in first
     ):
         yield "blacklist nouveau"
-    for ids in _ids(made.by_address):
+    for ids in _list_ids(made.by_address):
         number = sum(one.ids == ids for one in made.by_address)
         yield (
             f"# {number} devices [{ids}] are bound by their addresses, since"
             + (
                 " the host keeps another of the same ids:"
-                if drivers.vfio_driver(ids) == drivers.VFIO
-                else f" {drivers.vfio_driver(ids)} takes no ids:"
+                if drivers.find_vfio_driver(ids) == drivers.VFIO
+                else f" {drivers.find_vfio_driver(ids)} takes no ids:"
             )
         )
         yield "# see nova-gpu-host config --udev."
@@ -206,7 +211,7 @@ def _modprobe(context: Context, made: Plan) -> Iterator[str]:
         yield "# There is no device to bind."
 
 
-def udev(context: Context, chosen: Sequence[Function]) -> str:
+def write_udev(context: Context, chosen: Sequence[Function]) -> str:
     """Write rules for /etc/udev/rules.d, by address.
 
     Those of physical devices hold for the event of any PCI device: a driver
@@ -225,7 +230,7 @@ def udev(context: Context, chosen: Sequence[Function]) -> str:
     for function in sorted(
         (*made.by_ids, *made.by_address), key=lambda one: one.address
     ):
-        wanted = drivers.vfio_driver(function.ids)
+        wanted = drivers.find_vfio_driver(function.ids)
         lines.append(
             'ACTION=="add", SUBSYSTEM=="pci", '
             + (

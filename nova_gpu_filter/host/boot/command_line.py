@@ -112,7 +112,7 @@ def change(
             "reboot",
         )
     commands = [
-        loader.remove.format(text=one, pattern=_pattern(one))
+        loader.remove.format(text=one, pattern=_build_pattern(one))
         for one in removed
     ]
     if added:
@@ -129,5 +129,5 @@ def change(
     return (*commands, "reboot")
 
 
-def _pattern(argument: str) -> str:
+def _build_pattern(argument: str) -> str:
     return re.sub(r"([][.*^$+?(){}|/\\])", r"\\\1", argument)

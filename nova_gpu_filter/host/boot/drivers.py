@@ -135,7 +135,7 @@ _REQUIRED_BY_IDS = {
 }
 
 
-def vfio_driver(ids: str) -> str:
+def find_vfio_driver(ids: str) -> str:
     """Name the VFIO driver that a device needs.
 
     :param ids: vendor and product id, ``10de:2941``.
@@ -143,7 +143,7 @@ def vfio_driver(ids: str) -> str:
     return _REQUIRED_BY_IDS.get(ids, VFIO)
 
 
-def vfio_kernel_option(name: str) -> str:
+def find_vfio_kernel_option(name: str) -> str:
     """Name the option of the kernel that a VFIO driver comes with."""
     return next(one.kernel_option for one in _VFIO_TABLE if one.name == name)
 
@@ -166,7 +166,7 @@ def bind_to_vfio(
     :param ids: vendor and product id, by which some need another driver than
         vfio-pci.
     """
-    wanted = vfio_driver(ids)
+    wanted = find_vfio_driver(ids)
     path = address.path
     commands = [f"modprobe {wanted}"]
     if driver == "nvidia":

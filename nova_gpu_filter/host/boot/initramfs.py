@@ -14,7 +14,7 @@ import re
 
 from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import drm_drivers
-from nova_gpu_filter.host.boot.kernel_arguments import module_name
+from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -199,12 +199,12 @@ def _find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
 
 def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     """Yield the settings that load a module before udev."""
-    yield from _initramfs_tools(tree, module)
-    yield from _dracut(tree, module)
-    yield from _mkinitcpio(tree, module)
+    yield from _find_initramfs_tools(tree, module)
+    yield from _find_dracut(tree, module)
+    yield from _find_mkinitcpio(tree, module)
 
 
-def _initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
+def _find_initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     for name, evidence in _list_initramfs_tools(tree):
         if name == module:
             words = (evidence.content or "").split("#", 1)[0].split()
@@ -227,10 +227,13 @@ def _list_initramfs_tools(
         for line in (tree.read(path) or "").splitlines():
             words = line.split("#", 1)[0].split()
             if words:
-                yield module_name(words[0]), Evidence(path, line.strip())
+                yield (
+                    normalize_module_name(words[0]),
+                    Evidence(path, line.strip()),
+                )
 
 
-def _dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
+def _find_dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     for name, evidence in _list_dracut(tree):
         if name == module:
             yield Early(evidence)
@@ -248,14 +251,14 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
                 continue
             words = match[2].split("#")[0].replace('"', " ").split()
             named = [
-                (module_name(word.strip("'")), Evidence(path, line))
+                (normalize_module_name(word.strip("'")), Evidence(path, line))
                 for word in words
             ]
             listed = [*listed, *named] if match[1] else named
     return listed
 
 
-def _mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
+def _find_mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
     modules, hooks = _read_mkinitcpio(tree)
     for name, evidence in modules:
         if name == module:
@@ -288,7 +291,9 @@ def _read_mkinitcpio(
                     evidence,
                 )
                 continue
-            listed = [(module_name(word), evidence) for word in words]
+            listed = [
+                (normalize_module_name(word), evidence) for word in words
+            ]
             modules = [*modules, *listed] if match[2] else listed
     return modules, hooks
 

@@ -11,12 +11,12 @@ import re
 CMDLINE = "/proc/cmdline"
 
 
-def module_name(name: str) -> str:
+def normalize_module_name(name: str) -> str:
     """Write a module as the kernel does: ``vfio-pci`` is ``vfio_pci``."""
     return name.replace("-", "_")
 
 
-def split_words(text: str) -> list[str]:
+def split_arguments(text: str) -> list[str]:
     """Split a kernel command line into words, as they are written.
 
     What follows ``--`` is for init, and left out.
@@ -31,7 +31,7 @@ def split(text: str) -> tuple[tuple[str, str | None], ...]:
     Quotes keep spaces together; ``-`` and ``_`` are the same in names.
     """
     pairs = []
-    for word in split_words(text):
+    for word in split_arguments(text):
         key, equals, value = word.replace('"', "").partition("=")
-        pairs.append((module_name(key), value if equals else None))
+        pairs.append((normalize_module_name(key), value if equals else None))
     return tuple(pairs)

@@ -11,7 +11,7 @@ import functools
 import re
 
 from nova_gpu_filter.host import paths
-from nova_gpu_filter.host.boot.kernel_arguments import module_name
+from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -32,7 +32,9 @@ class KernelModules:
         kbuild.rst), in which the kernel starts its drivers.
         """
         text = self._read_list("modules.builtin") or ""
-        return tuple(map(module_name, re.findall(r"([\w-]+)\.ko", text)))
+        return tuple(
+            map(normalize_module_name, re.findall(r"([\w-]+)\.ko", text))
+        )
 
     def _read_list(self, name: str) -> str | None:
         """Read a list of the running kernel; None: it is not there."""
@@ -47,7 +49,7 @@ class KernelModules:
 
     def is_builtin(self, module: str) -> bool:
         """Tell whether a module is part of the kernel."""
-        return module_name(module) in self.builtin
+        return normalize_module_name(module) in self.builtin
 
     @functools.cached_property
     def _aliases(self) -> tuple[tuple[str, str], ...] | None:
@@ -63,10 +65,10 @@ class KernelModules:
         Without ``modules.alias`` it is those that are usual for the vendor.
         """
         if self._aliases is None or function.modalias is None:
-            return _usual_modules(function)
+            return _list_usual_modules(function)
         vendor = f"pci:v{function.vendor_id:08X}"
         found = {
-            module_name(module)
+            normalize_module_name(module)
             for pattern, module in self._aliases
             if pattern.startswith((vendor, "pci:v*"))
             and fnmatch.fnmatchcase(function.modalias, pattern)
@@ -82,7 +84,7 @@ _DISPLAY_MODULES = {
 }
 
 
-def _usual_modules(function: Function) -> tuple[str, ...]:
+def _list_usual_modules(function: Function) -> tuple[str, ...]:
     match function.base_class:
         case 0x0403:
             return ("snd_hda_intel",)

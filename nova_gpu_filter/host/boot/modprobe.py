@@ -12,7 +12,7 @@ import fnmatch
 import functools
 import re
 
-from nova_gpu_filter.host.boot.kernel_arguments import module_name
+from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 from nova_gpu_filter.host.boot.kernel_modules import VFIO
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -61,7 +61,7 @@ class Configuration:
         :param modalias: what the kernel says of the device; None: nothing.
         """
         return {
-            module_name(directive.words[2])
+            normalize_module_name(directive.words[2])
             for directive in self.directives
             if directive.words[0] == "alias"
             and len(directive.words) > 2
@@ -73,7 +73,10 @@ class Configuration:
         """Yield the options of a module, and where each is written."""
         for directive in self.directives:
             words = directive.words
-            if words[0] == "options" and module_name(words[1]) == module:
+            if (
+                words[0] == "options"
+                and normalize_module_name(words[1]) == module
+            ):
                 for word in words[2:]:
                     yield word, directive.evidence
 
@@ -88,7 +91,9 @@ class Configuration:
                 and len(words) > 2
                 and words[2].rsplit("/", 1)[-1] in ("false", "true")
             ):
-                found.setdefault(module_name(words[1]), directive.evidence)
+                found.setdefault(
+                    normalize_module_name(words[1]), directive.evidence
+                )
         return found
 
     @functools.cached_property
@@ -101,12 +106,12 @@ class Configuration:
             if words[0] == "softdep" and "pre:" in words:
                 start = words.index("pre:") + 1
                 end = words.index("post:") if "post:" in words else len(words)
-                before = set(map(module_name, words[start:end]))
+                before = set(map(normalize_module_name, words[start:end]))
             if VFIO in before or (
                 # modprobe vfio-pci; modprobe --ignore-install nvidia
                 words[0] == "install" and _loads_vfio(words[2:])
             ):
-                found[module_name(words[1])] = directive.evidence
+                found[normalize_module_name(words[1])] = directive.evidence
         return found
 
     def decides_drivers(self, path: str) -> bool:
@@ -125,5 +130,5 @@ def _loads_vfio(command: Sequence[str]) -> bool:
     return (
         len(first) > 1
         and first[0].rsplit("/", 1)[-1] == "modprobe"
-        and module_name(first[-1]) == VFIO
+        and normalize_module_name(first[-1]) == VFIO
     )

@@ -74,7 +74,7 @@ class Boot:
         return [
             part
             for key, value in self.cmdline
-            if key == kernel_arguments.module_name(name)
+            if key == kernel_arguments.normalize_module_name(name)
             for part in (value or "").split(",")
         ]
 
@@ -119,7 +119,7 @@ class Boot:
             (
                 setting
                 for setting in reversed(self.id_settings)
-                if self._counts(setting.evidence)
+                if self._is_effective(setting.evidence)
             ),
             None,
         )
@@ -138,7 +138,7 @@ class Boot:
         setting = self._id_setting_in_effect
         return setting is not None and setting.matches(function)
 
-    def _counts(self, evidence: Evidence) -> bool:
+    def _is_effective(self, evidence: Evidence) -> bool:
         """Tell whether vfio-pci gets to know what is written there.
 
         Of what is built in, modprobe knows nothing.
@@ -157,7 +157,8 @@ class Boot:
         for name in ("modprobe.blacklist", "module_blacklist"):
             for module in self.parameters(name):
                 found.setdefault(
-                    kernel_arguments.module_name(module), self.cmdline_evidence
+                    kernel_arguments.normalize_module_name(module),
+                    self.cmdline_evidence,
                 )
         return found
 
@@ -169,7 +170,7 @@ class Boot:
             for module, evidence in self.blacklisted.items()
             if (evidence.content or "").startswith("install")
         ) | {
-            kernel_arguments.module_name(one)
+            kernel_arguments.normalize_module_name(one)
             for one in self.parameters("module_blacklist")
         }
 
@@ -189,7 +190,7 @@ class Boot:
         if made_by and initramfs.DRACUT.name not in made_by:
             return ()
         return tuple(
-            kernel_arguments.module_name(one)
+            kernel_arguments.normalize_module_name(one)
             for one in self.parameters("rd.driver.pre")
         )
 
@@ -206,7 +207,7 @@ class Boot:
     def _loaded(self) -> frozenset[str]:
         """Modules that systemd loads by name, while udev starts."""
         return frozenset(
-            kernel_arguments.module_name(line.strip())
+            kernel_arguments.normalize_module_name(line.strip())
             for place in LOAD_PLACES
             for name in self._tree.entries(place)
             for line in (self._tree.read(f"{place}/{name}") or "").splitlines()
@@ -224,9 +225,9 @@ class Boot:
             return found
         if self._is_bound_by_ids(function):
             return self.ids_setting(function)
-        return self._installed(function)
+        return self._find_installed(function)
 
-    def _installed(self, function: Function) -> Evidence | None:
+    def _find_installed(self, function: Function) -> Evidence | None:
         """Find a program that binds a device when vfio-pci is loaded."""
         if self.is_vfio_builtin:
             return None
@@ -244,7 +245,7 @@ class Boot:
             for module in self.candidates(function)
             if not self._is_kept_off(module)
         ]
-        if self._is_bound_by_ids(function) or self._installed(function):
+        if self._is_bound_by_ids(function) or self._find_installed(function):
             left = [one for one in left if not self._is_after_vfio(one)]
         if self._overrides.find(function):
             left = [one for one in left if self.is_before_rules(one)]
@@ -304,7 +305,7 @@ class Boot:
             )
         elif setting is None:
             text = nothing
-        elif not self._counts(setting):
+        elif not self._is_effective(setting):
             cause = (
                 "vfio-pci is built into this kernel, so that options in"
                 " modprobe.d have no effect"

@@ -90,14 +90,14 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
         text = strip_comments(tree.read(path) or "")
         if _BINDS.search(text) and _TAKES.search(text):
             yield Script(path, text, True)
-    on = enabled(tree)
+    on = list_enabled(tree)
     for place in UNIT_PLACES:
         for name in tree.entries(place):
             if name in on and name.endswith(".service"):
-                yield from _unit(tree, f"{place}/{name}")
+                yield from _read_unit(tree, f"{place}/{name}")
 
 
-def enabled(tree: tree_lib.Tree) -> dict[str, str]:
+def list_enabled(tree: tree_lib.Tree) -> dict[str, str]:
     """List the units that start at boot, and the links that say so."""
     return {
         name: f"{UNITS}/{folder}/{name}"
@@ -107,12 +107,15 @@ def enabled(tree: tree_lib.Tree) -> dict[str, str]:
     }
 
 
-def _unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
+def _read_unit(tree: tree_lib.Tree, path: str) -> Iterator[Script]:
     unit = strip_comments(tree.read(path) or "")
     text = "\n".join(
         [
             unit,
-            *(strip_comments(tree.read(one) or "") for one in programs(unit)),
+            *(
+                strip_comments(tree.read(one) or "")
+                for one in list_programs(unit)
+            ),
         ]
     )
     takes = bool(_TAKES.search(text))
@@ -125,7 +128,7 @@ def is_before_drivers(unit: str) -> bool:
     return _BEFORE_DRIVERS.search(unit) is not None
 
 
-def programs(unit: str) -> tuple[str, ...]:
+def list_programs(unit: str) -> tuple[str, ...]:
     """List the files that a unit runs."""
     return tuple(
         word

@@ -30,7 +30,7 @@ def read(*paths: str) -> AgentOptions:
 
     conf = cfg.ConfigOpts()
     gpu_agent.register_opts(conf)
-    with conf_files.reading(conf, paths):
+    with conf_files.read_into(conf, paths):
         return AgentOptions(
             ", ".join(paths),
             conf.gpu_agent.fabric_manager,

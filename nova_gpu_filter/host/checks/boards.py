@@ -24,7 +24,7 @@ _CURES = (
     " that uses a GPU:",
     "echo 1 > /sys/bus/pci/rescan",
     "# if that does not bring it back: power the host off and on, and have the"
-    " board looked at",
+    " board examined",
 )
 
 
@@ -40,7 +40,7 @@ def check(context: Context) -> Iterator[Finding]:
     )
     switches = len(context.host.nvswitches)
     for product_id, gpus in counts.items():
-        board = _board(product_id, gpus, switches)
+        board = _find_board(product_id, gpus, switches)
         if board is None:
             continue
         for what, count, wanted in (
@@ -64,7 +64,7 @@ def check(context: Context) -> Iterator[Finding]:
                 )
 
 
-def _board(product_id: int, gpus: int, switches: int) -> Baseboard | None:
+def _find_board(product_id: int, gpus: int, switches: int) -> Baseboard | None:
     """Find the board that a host seems to have; None: no board is like it."""
     like = [
         board

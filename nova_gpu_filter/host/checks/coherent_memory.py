@@ -31,11 +31,11 @@ def check(context: Context) -> Iterator[Finding]:
     gpus = [
         gpu
         for gpu in context.host.gpus
-        if drivers.vfio_driver(gpu.ids) != drivers.VFIO
+        if drivers.find_vfio_driver(gpu.ids) != drivers.VFIO
     ]
     if not gpus:
         return
-    yield from _check_nodes(context, drivers.vfio_driver(gpus[0].ids))
+    yield from _check_nodes(context, drivers.find_vfio_driver(gpus[0].ids))
     release = context.tree.read(paths.RELEASE) or ""
     path = f"/boot/config-{release}"
     config = context.tree.read_bytes(path, 1 << 20)

@@ -51,15 +51,16 @@ def check(
     for text in options.device_specs:
         with contextlib.suppress(device_spec.SpecError):
             if any(
-                spec.tag("one_time_use") for spec in device_spec.parse(text)
+                spec.read_tag("one_time_use")
+                for spec in device_spec.parse(text)
             ):
-                yield _finding(options, text, is_running)
+                yield _make_finding(options, text, is_running)
                 if is_running:
                     yield from _check_memory(agent)
                 return
 
 
-def _finding(
+def _make_finding(
     options: pci_options.PciOptions, text: str, is_running: bool
 ) -> Finding:
     evidence = (
@@ -120,7 +121,7 @@ def _check_memory(options: AgentOptions) -> Iterator[Finding]:
         cures=(
             "# set [gpu_agent]gpu_admin_tools to the path of"
             " nvidia_gpu_tools.py of NVIDIA's gpu-admin-tools, for GPUs that"
-            " rest on vfio-pci",
+            " stay bound to vfio-pci",
             "# or put a program that clears the memory into"
             f" {os.path.join(options.hooks, hook_programs.BEFORE)}",
             "# or leave it so, where all servers are of one project",

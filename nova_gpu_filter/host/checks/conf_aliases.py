@@ -35,7 +35,8 @@ def check(
     everything = fragment.Options(nics=True, nvswitches=True)
     (no_tags,) = device_spec.parse("{}")
     hardware = [
-        (function, no_tags) for function in fragment.chosen(host, everything)
+        (function, no_tags)
+        for function in fragment.choose_devices(host, everything)
     ]
     aliases: list[Alias] = []
     for text in options.aliases:
@@ -50,7 +51,7 @@ def check(
                 text,
                 (_CONTROLLER,),
             )
-    yield from _contradictions(options, aliases)
+    yield from _check_contradictions(options, aliases)
     for alias in aliases:
         if alias.doubled:
             yield make_finding(
@@ -61,12 +62,12 @@ def check(
                 alias.text,
                 ("# write each key once",),
             )
-        yield from _alias(options, alias, taken, hardware)
+        yield from _check_alias(options, alias, taken, hardware)
     if aliases and taken:
-        yield from _out_of_reach(options, aliases, taken)
+        yield from _check_out_of_reach(options, aliases, taken)
 
 
-def _contradictions(
+def _check_contradictions(
     options: pci_options.PciOptions, aliases: list[Alias]
 ) -> Iterator[Finding]:
     first: dict[str, Alias] = {}
@@ -93,7 +94,9 @@ def _contradictions(
             )
 
 
-def _offered(alias: Alias, taken: Taken) -> list[tuple[Function, DeviceSpec]]:
+def _list_offered(
+    alias: Alias, taken: Taken
+) -> list[tuple[Function, DeviceSpec]]:
     """List the offered devices that an alias means."""
     return [
         (function, spec)
@@ -102,21 +105,21 @@ def _offered(alias: Alias, taken: Taken) -> list[tuple[Function, DeviceSpec]]:
         and (
             alias.vendor_id is not None
             or alias.resource_class
-            == spec.resource_class_for(function.vendor_id, function.product_id)
+            == spec.get_resource_class(function.vendor_id, function.product_id)
         )
         # For Neutron ports, which have no alias.
         and not spec.tags.get("physical_network")
     ]
 
 
-def _alias(
+def _check_alias(
     options: pci_options.PciOptions,
     alias: Alias,
     taken: Taken,
     hardware: Taken,
 ) -> Iterator[Finding]:
-    is_offered = bool(_offered(alias, taken))
-    offered = _offered(alias, taken if is_offered else hardware)
+    is_offered = bool(_list_offered(alias, taken))
+    offered = _list_offered(alias, taken if is_offered else hardware)
     if not offered:
         if alias.vendor_id is not None:
             # All nodes have the aliases of the whole cloud.
@@ -155,13 +158,13 @@ def _alias(
         )
         return
     if is_offered:
-        yield from _migration(options, alias, offered)
+        yield from _check_migration(options, alias, offered)
         yield from _number(options, alias, fitting, offered)
         if options.report_in_placement:
-            yield from _placement(options, alias, offered)
+            yield from _check_placement(options, alias, offered)
 
 
-def _placement(
+def _check_placement(
     options: pci_options.PciOptions, alias: Alias, offered: Taken
 ) -> Iterator[Finding]:
     """Find an alias that asks Placement for what no device has there.
@@ -171,7 +174,7 @@ def _placement(
     """
     reported = [
         (
-            spec.resource_class_for(function.vendor_id, function.product_id),
+            spec.get_resource_class(function.vendor_id, function.product_id),
             spec.reported_traits,
         )
         for function, spec in offered
@@ -205,7 +208,7 @@ def _placement(
     )
 
 
-def _migration(
+def _check_migration(
     options: pci_options.PciOptions, alias: Alias, offered: Taken
 ) -> Iterator[Finding]:
     """Find an alias whose live_migratable no device spec has.
@@ -215,7 +218,7 @@ def _migration(
     if alias.live_migratable is None:
         return
     if all(
-        spec.tag("live_migratable") is not alias.live_migratable
+        spec.read_tag("live_migratable") is not alias.live_migratable
         for _, spec in offered
     ):
         word = "yes" if alias.live_migratable else "no"
@@ -254,14 +257,14 @@ def _number(
     )
 
 
-def _out_of_reach(
+def _check_out_of_reach(
     options: pci_options.PciOptions, aliases: list[Alias], taken: Taken
 ) -> Iterator[Finding]:
     """Find offered devices that no alias of the file asks for."""
     meant = {
         function.address
         for alias in aliases
-        for function, _ in _offered(alias, taken)
+        for function, _ in _list_offered(alias, taken)
     }
     left = [
         function

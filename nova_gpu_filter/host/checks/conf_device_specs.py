@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from nova_gpu_filter.host.checks import conf_aliases
 from nova_gpu_filter.host.checks import conf_mdevs
 from nova_gpu_filter.host.checks import conf_spec_matches
-from nova_gpu_filter.host.checks import vgpu
+from nova_gpu_filter.host.checks import conf_vfs
 from nova_gpu_filter.host.checks.conf_findings import Taken
 from nova_gpu_filter.host.checks.conf_findings import make_finding
 from nova_gpu_filter.host.checks.conf_findings import name_functions
@@ -65,16 +65,16 @@ def check(
             )
     matches = _assign(everything, specs)
     for index, spec in enumerate(specs):
-        yield from _spec(options, everything, spec, matches[index])
+        yield from _check_spec(options, everything, spec, matches[index])
     taken = [
         (function, specs[index])
         for index, functions in matches.items()
         for function in functions
     ]
-    yield from _providers(options, taken)
-    yield from _links(options, taken)
-    yield from _left_out(options, host, taken)
-    yield from vgpu.check(options, taken)
+    yield from _check_providers(options, taken)
+    yield from _check_links(options, taken)
+    yield from _check_left_out(options, host, taken)
+    yield from conf_vfs.check(options, taken)
     yield from conf_aliases.check(options, host, taken)
 
 
@@ -103,7 +103,7 @@ def _assign(
     return found
 
 
-def _spec(
+def _check_spec(
     options: pci_options.PciOptions,
     everything: tuple[Function, ...],
     spec: DeviceSpec,
@@ -127,7 +127,7 @@ def _spec(
             spec.text,
             ("# write each key once",),
         )
-    yield from _tags(options, spec)
+    yield from _check_tags(options, spec)
     if not matched:
         again = _assign(everything, [spec])[0]
         yield make_finding(
@@ -144,7 +144,7 @@ def _spec(
     yield from conf_spec_matches.check(options, spec, matched)
 
 
-def _tags(
+def _check_tags(
     options: pci_options.PciOptions, spec: DeviceSpec
 ) -> Iterator[Finding]:
     unknown = sorted(
@@ -191,7 +191,7 @@ def _tags(
         )
 
 
-def _providers(
+def _check_providers(
     options: pci_options.PciOptions, taken: Taken
 ) -> Iterator[Finding]:
     """Find VFs of one PF that specs describe differently.
@@ -211,7 +211,7 @@ def _providers(
     for pf, members in by_pf.items():
         classes = sorted(
             {
-                spec.resource_class_for(one.vendor_id, one.product_id)
+                spec.get_resource_class(one.vendor_id, one.product_id)
                 for one, spec in members
             }
         )
@@ -257,7 +257,9 @@ def _can_be_read(spec: DeviceSpec) -> bool:
     return True
 
 
-def _links(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
+def _check_links(
+    options: pci_options.PciOptions, taken: Taken
+) -> Iterator[Finding]:
     """Check that the links of the devices fit together."""
     linked = sorted(
         ((function, spec) for function, spec in taken if _can_be_read(spec)),
@@ -292,7 +294,7 @@ def _links(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
             )
 
 
-def _left_out(
+def _check_left_out(
     options: pci_options.PciOptions,
     host: Inventory,
     taken: Taken,

@@ -26,7 +26,7 @@ _ADDRESS: Final = "127.0.0.1:6666"
 def check(options: AgentOptions, tree: tree_lib.Tree) -> Iterator[Finding]:
     """Check hosts whose Fabric Manager shares the NVSwitches."""
     text = tree.read(fabric_manager.CONFIG)
-    number = fabric_manager.mode(text)
+    number = fabric_manager.read_mode(text)
     if number not in (fabric_manager.SHARED, fabric_manager.VGPU):
         return
     has_hook = tree.exists(HOOK)

@@ -36,7 +36,7 @@ def check(
     for group in options.mdev_groups:
         offering = by_type.get(group.type_id, [])
         if not offering:
-            yield _finding(
+            yield _make_finding(
                 options,
                 group,
                 Severity.WARNING,
@@ -47,9 +47,9 @@ def check(
             )
         for text in group.device_addresses:
             if offering:
-                yield from _address(host, options, group, text)
+                yield from _check_address(host, options, group, text)
             if text in owner:
-                yield _finding(
+                yield _make_finding(
                     options,
                     group,
                     Severity.ERROR,
@@ -59,7 +59,7 @@ def check(
             owner.setdefault(text, group.type_id)
         if not group.device_addresses:
             if default is not None:
-                yield _finding(
+                yield _make_finding(
                     options,
                     group,
                     Severity.WARNING,
@@ -70,7 +70,7 @@ def check(
             default = default or group.type_id
     for group, function, mdev_type in _find_carried(host, options):
         if mdev_type.available == 0 and not mdev_type.made:
-            yield _no_room(options, group, function)
+            yield _describe_exhausted(options, group, function)
 
 
 def find_carriers(
@@ -99,17 +99,17 @@ def _find_carried(
                 yield chosen, function, one
 
 
-def _no_room(
+def _describe_exhausted(
     options: pci_options.PciOptions, group: MdevGroup, function: Function
 ) -> Finding:
     """Tell that Nova cannot make any, and has none, of a type."""
     others = [one for one in function.mdev_types if one.made]
     carried = ", ".join(f"{len(one.made)} of {one.type_id}" for one in others)
-    return _finding(
+    return _make_finding(
         options,
         group,
         Severity.WARNING,
-        f"{function.address} has no room for {group.type_id}"
+        f"{function.address} can have no more {group.type_id}"
         + (
             f" beside the mediated devices that there are, {carried}"
             if others
@@ -133,7 +133,7 @@ def _name_in_libvirt(uuid: str, parent: Function) -> str:
     return re.sub("[^0-9A-Za-z]", "_", f"mdev_{uuid}_{parent.address}")
 
 
-def _address(
+def _check_address(
     host: Inventory,
     options: pci_options.PciOptions,
     group: MdevGroup,
@@ -146,7 +146,7 @@ def _address(
         # names that libvirt has for them.
         return
     if str(address) != text:
-        yield _finding(
+        yield _make_finding(
             options,
             group,
             Severity.WARNING,
@@ -156,7 +156,7 @@ def _address(
     elif function is None or all(
         one.type_id != group.type_id for one in function.mdev_types
     ):
-        yield _finding(
+        yield _make_finding(
             options,
             group,
             Severity.WARNING,
@@ -174,7 +174,7 @@ def _write_anew(options: pci_options.PciOptions, group: MdevGroup) -> str:
     return f"# write all types anew: {command} TYPE=ADDRESS,... for each"
 
 
-def _finding(
+def _make_finding(
     options: pci_options.PciOptions,
     group: MdevGroup,
     severity: Severity,

@@ -60,11 +60,11 @@ def check(
     context: Context, options: pci_options.PciOptions
 ) -> Iterator[Finding]:
     """Compare the tag with what is installed, and with post-copy."""
-    tagged = list(_tagged(options))
+    tagged = list(_list_tagged(options))
     if not tagged:
         return
     yield from _check_versions(context, options, tagged[0])
-    movable = [spec for spec in tagged if spec.tag("live_migratable")]
+    movable = [spec for spec in tagged if spec.read_tag("live_migratable")]
     if movable and options.permits_post_copy:
         yield Finding(
             Severity.WARNING,
@@ -84,7 +84,7 @@ def check(
         )
 
 
-def _tagged(options: pci_options.PciOptions) -> Iterator[DeviceSpec]:
+def _list_tagged(options: pci_options.PciOptions) -> Iterator[DeviceSpec]:
     for text in options.device_specs:
         try:
             specs = list(device_spec.parse(text))

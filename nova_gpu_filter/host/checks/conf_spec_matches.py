@@ -30,8 +30,8 @@ def check(
 
     :param matched: the devices that it is the first to match.
     """
-    yield from _pf_with_vfs(options, spec, matched)
-    yield from _needed_by_host(options, spec, matched)
+    yield from _check_pf_with_vfs(options, spec, matched)
+    yield from _check_needed_by_host(options, spec, matched)
     kinds = {
         "network cards": [
             function for function in matched if function.kind is Kind.NIC
@@ -87,7 +87,7 @@ def check(
         )
 
 
-def _needed_by_host(
+def _check_needed_by_host(
     options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     """Find what the host itself needs among what is given away.
@@ -112,17 +112,17 @@ def _needed_by_host(
             f" {name_functions(functions)}: {reason}",
             evidence=(
                 Evidence(options.source, spec.text),
-                *host_needs.evidence(functions[0]),
+                *host_needs.list_evidence(functions[0]),
             ),
             cures=(
                 "# name the devices for guests only: nova-gpu-host config"
                 " writes their device_spec",
-                *host_needs.cures(functions[0]),
+                *host_needs.list_cures(functions[0]),
             ),
         )
 
 
-def _pf_with_vfs(
+def _check_pf_with_vfs(
     options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
 ) -> Iterator[Finding]:
     vfs_by_pf = collections.defaultdict(list)

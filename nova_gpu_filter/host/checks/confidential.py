@@ -78,7 +78,7 @@ _CAPABLE = frozenset({"Hopper", "Blackwell"})
 
 def check_host(context: Context) -> Iterator[Finding]:
     """Note that modes matter on this host, where they are not known."""
-    encryptions = _encryptions(context)
+    encryptions = _list_encryptions(context)
     gpus = [
         gpu
         for gpu in context.host.gpus
@@ -112,7 +112,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
     mode = modes.get_mode(device.address)
     if mode in (None, cc_mode.OFF):
         return
-    encryptions = _encryptions(context)
+    encryptions = _list_encryptions(context)
     known = _MODES.get(mode, _BROKEN)
     yield Finding(
         # Without such guests there is none that could use it.
@@ -138,7 +138,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
     )
 
 
-def _encryptions(context: Context) -> list[Encryption]:
+def _list_encryptions(context: Context) -> list[Encryption]:
     """List the ways that KVM has on."""
     return [
         one

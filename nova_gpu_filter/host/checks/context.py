@@ -116,7 +116,7 @@ class Context:
         :param without: (parameter, value) that are to be taken from it.
         """
         unwanted = set(without)
-        words = kernel_arguments.split_words(self.boot.cmdline_text)
+        words = kernel_arguments.split_arguments(self.boot.cmdline_text)
         return command_line.change(
             self.tree,
             arguments,

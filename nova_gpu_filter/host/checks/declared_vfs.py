@@ -33,10 +33,10 @@ def check(context: Context) -> Iterator[Finding]:
         )
         return
     for plan in planning.plan(rows, state.read(context.tree)):
-        yield _finding(plan)
+        yield _make_finding(plan)
 
 
-def _finding(plan: planning.Plan) -> Finding:
+def _make_finding(plan: planning.Plan) -> Finding:
     device = None if plan.address is None else str(plan.address)
     evidence = (Evidence(declaration.PATH, f"{plan.name}: {plan.wanted}"),)
     if plan.refusal is not None:

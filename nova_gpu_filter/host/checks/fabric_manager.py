@@ -31,13 +31,13 @@ _MODE = re.compile(r"^\s*FABRIC_MODE\s*=\s*([0-9]+)", re.MULTILINE)
 _RESTART = re.compile(r"^\s*FABRIC_MODE_RESTART\s*=\s*([0-9]+)", re.MULTILINE)
 
 
-def mode(text: str | None) -> int:
+def read_mode(text: str | None) -> int:
     """Read the mode from the configuration; it is 0 unless set."""
     match = _MODE.search(text or "")
     return int(match[1]) if match else BARE_METAL
 
 
-def restarts(text: str | None) -> bool:
+def read_restarts(text: str | None) -> bool:
     """Read whether it waits, when it is started, for the list of activated
     partitions (FABRIC_MODE_RESTART of the User Guide).
     """
@@ -53,9 +53,9 @@ def check(context: Context) -> Iterator[Finding]:
     text = context.tree.read(CONFIG)
     if text is None:
         return
-    yield from _check_mode(context, mode(text))
+    yield from _check_mode(context, read_mode(text))
     yield from _check_version(context)
-    if by_nics and mode(text) == SHARED:
+    if by_nics and read_mode(text) == SHARED:
         yield _ask_for_reset(context)
     if by_nics and context.packages.lacks_nvlsm:
         yield Finding(
@@ -113,7 +113,7 @@ def _ask_for_reset(context: Context) -> Finding:
     away = [gpu for gpu in gpus if gpu.driver in drivers.VFIO_DRIVERS]
     unreached = (
         f" nvidia-smi does not reach the {len(away)} of {len(gpus)} GPUs that"
-        " rest on vfio-pci."
+        " stay bound to vfio-pci."
         if away
         else ""
     )
@@ -131,7 +131,7 @@ def _ask_for_reset(context: Context) -> Finding:
         cures=(
             "# when the host starts: after nvidia-fabricmanager, before any"
             " partition is activated, and while all GPUs are bound to nvidia;"
-            " those that rest on vfio-pci are bound to it after this",
+            " those for vfio-pci are bound to it after this",
             "nvidia-smi -r",
         ),
     )

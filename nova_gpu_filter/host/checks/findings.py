@@ -32,7 +32,7 @@ class Evidence:
         path = printable.escape(self.path)
         if self.content is None:
             return f"{path}: not there"
-        content = printable.one_line(self.content)
+        content = printable.join_lines(self.content)
         if len(content) > _CONTENT_LIMIT:
             content = content[:_CONTENT_LIMIT] + " ..."
         return f"{path}: {content or '(empty)'}"
@@ -58,7 +58,7 @@ class Finding(printable.OneLineTexts):
     """What to do: commands to type, and sentences that begin with #."""
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def compute_exit_code(findings: Iterable[Finding]) -> int:
     """Give 0 for ready, 1 for warnings, 2 for not ready."""
     return max(
         (EXIT_CODES[finding.severity] for finding in findings), default=0

@@ -30,15 +30,15 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
         # What else its files say has no meaning.
         yield dead
         return
-    yield from _power(context, device)
-    yield from _bars(context, device)
+    yield from _check_power(context, device)
+    yield from _check_bars(context, device)
     links = list(pcie_links.check_links(context, device))
     yield from links
     yield from pcie_links.check_errors(context, device)
     yield from peers.check(context, device, has_bad_link=bool(links))
 
 
-def _config(context: Context, device: Function) -> bytes | None:
+def _read_config(context: Context, device: Function) -> bytes | None:
     return context.tree.read_bytes(
         f"{device.address.path}/config", pci_config.HEADER_BYTES
     )
@@ -48,7 +48,7 @@ def _silence(context: Context, device: Function) -> Finding | None:
     """Find what says that a device does not answer."""
     path = device.address.path
     seen: list[Evidence] = []
-    config = _config(context, device)
+    config = _read_config(context, device)
     answers = None
     if config is not None:
         answers = pci_config.silence(
@@ -93,12 +93,14 @@ def _silence(context: Context, device: Function) -> Finding | None:
     )
 
 
-def _power(context: Context, device: Function) -> Iterator[Finding]:
+def _check_power(context: Context, device: Function) -> Iterator[Finding]:
     if device.power_state != "D3cold":
         return
     path = device.address.path
     runtime = context.tree.read(f"{path}/power/runtime_status")
-    is_fine = runtime == "suspended" or _config(context, device) is not None
+    is_fine = (
+        runtime == "suspended" or _read_config(context, device) is not None
+    )
     yield Finding(
         Severity.NOTE if is_fine else Severity.WARNING,
         "health",
@@ -123,7 +125,7 @@ def _power(context: Context, device: Function) -> Iterator[Finding]:
     )
 
 
-def _room(context: Context) -> tuple[str, ...]:
+def _suggest_mmio_cures(context: Context) -> tuple[str, ...]:
     return (
         '# switch on "Above 4G Decoding" (64-bit BARs) in the firmware\'s'
         " setup, with as much MMIO space as it offers",
@@ -131,10 +133,12 @@ def _room(context: Context) -> tuple[str, ...]:
     )
 
 
-def _bars(context: Context, device: Function) -> Iterator[Finding]:
+def _check_bars(context: Context, device: Function) -> Iterator[Finding]:
     path = f"{device.address.path}/resource"
     text = context.tree.read(path)
-    missing = dict(pci_config.unassigned_bars(text, _config(context, device)))
+    missing = dict(
+        pci_config.list_unassigned_bars(text, _read_config(context, device))
+    )
     for number in peers.find_bars_of_peers(context, device):
         missing.setdefault(number, "nothing; its peers have this BAR")
     if not device.bars and not missing:
@@ -145,7 +149,7 @@ def _bars(context: Context, device: Function) -> Iterator[Finding]:
             " addresses",
             device=str(device.address),
             evidence=(context.evidence(path),),
-            cures=_room(context),
+            cures=_suggest_mmio_cures(context),
         )
     elif missing:
         names = ", ".join(f"BAR{number}" for number in sorted(missing))
@@ -153,15 +157,15 @@ def _bars(context: Context, device: Function) -> Iterator[Finding]:
             Severity.ERROR,
             "bars",
             f"{names} {'has' if len(missing) == 1 else 'have'} no address:"
-            " the firmware and the kernel found no room for it",
+            " the firmware and the kernel found no addresses for it",
             device=str(device.address),
             evidence=tuple(
                 Evidence(path, f"BAR{number}: {seen}")
                 for number, seen in sorted(missing.items())
             ),
-            cures=_room(context),
+            cures=_suggest_mmio_cures(context),
         )
-    if device.is_pf and (bars := pci_config.unassigned_vf_bars(text)):
+    if device.is_pf and (bars := pci_config.list_unassigned_vf_bars(text)):
         yield Finding(
             Severity.WARNING if device.sriov_numvfs else Severity.NOTE,
             "bars",
@@ -169,5 +173,5 @@ def _bars(context: Context, device: Function) -> Iterator[Finding]:
             " whole, and VFs cannot be made of it",
             device=str(device.address),
             evidence=tuple(Evidence(path, str(bar)) for bar in bars),
-            cures=_room(context),
+            cures=_suggest_mmio_cures(context),
         )

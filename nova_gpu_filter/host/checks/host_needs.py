@@ -36,7 +36,7 @@ _FIRST = {
 }
 
 
-def evidence(function: Function) -> tuple[Evidence, ...]:
+def list_evidence(function: Function) -> tuple[Evidence, ...]:
     """Show where the uses of a device were seen."""
     return tuple(
         dict.fromkeys(
@@ -45,7 +45,7 @@ def evidence(function: Function) -> tuple[Evidence, ...]:
     )
 
 
-def cures(function: Function) -> tuple[str, ...]:
+def list_cures(function: Function) -> tuple[str, ...]:
     """Say what to do before a guest can have a device."""
     return tuple(dict.fromkeys(_FIRST[one.use] for one in function.host_uses))
 
@@ -64,8 +64,8 @@ def check(
             f"the host needs this device ({function.why_needed}), and loses"
             " it to a guest that gets it",
             device=str(function.address),
-            evidence=evidence(function),
-            cures=cures(function),
+            evidence=list_evidence(function),
+            cures=list_cures(function),
         )
         return
     taken = tuple(check_boot(context, function))
@@ -78,7 +78,7 @@ def check(
         f"this device is left to the host, which needs it:"
         f" {function.why_needed}",
         device=str(function.address),
-        evidence=evidence(function),
+        evidence=list_evidence(function),
     )
 
 
@@ -94,7 +94,7 @@ def check_boot(context: Context, function: Function) -> Iterator[Finding]:
         f"the host needs this device ({function.why_needed}), but vfio-pci"
         " takes it at the next boot",
         device=str(function.address),
-        evidence=(*evidence(function), taken),
+        evidence=(*list_evidence(function), taken),
         cures=(
             f"# take {function.ids} out of {taken.path}"
             if taken.path != driver_overrides.name_driverctl_file(function)

@@ -43,9 +43,7 @@ _OFF = (
         "loongarch_iommu", "off", "drivers/iommu/loongarch_iommu.c, openEuler"
     ),
     OffSwitch("iommu", "off", "kernel-parameters.txt"),
-    OffSwitch(
-        "acpi", "off", "kernel-parameters.txt: the tables are not looked at"
-    ),
+    OffSwitch("acpi", "off", "kernel-parameters.txt: the tables are not read"),
     OffSwitch(
         "iommu", "soft", "arch/x86/kernel/pci-dma.c: SWIOTLB in its place"
     ),
@@ -73,12 +71,12 @@ def check(context: Context) -> Iterator[Finding]:
                 context.boot.cmdline_evidence,
             ),
         )
-        yield from _interrupts(context)
-        yield from _passthrough_mode(context)
-        yield from _groups_are_real(context)
+        yield from _check_interrupts(context)
+        yield from _check_passthrough_mode(context)
+        yield from _check_groups(context)
     else:
         yield _is_off(context)
-    yield from _unsafe(context)
+    yield from _check_unsafe(context)
 
 
 def _has_made_up_groups(context: Context, groups: Sequence[str]) -> bool:
@@ -106,7 +104,7 @@ def _is_off(context: Context) -> Finding:
             "this kernel runs under Xen, which keeps the IOMMU to itself: KVM"
             " and VFIO need a kernel that was booted without it",
             evidence=(*evidence, context.evidence(paths.HYPERVISOR)),
-            cures=("# boot the kernel without Xen, and then look again",),
+            cures=("# boot the kernel without Xen, and then check again",),
         )
     off = _list_off_switches(context)
     if off:
@@ -176,7 +174,7 @@ def _is_off(context: Context) -> Finding:
             evidence=tuple(evidence),
             cures=(
                 f"# switch on {host.name} in the firmware's setup, then:",
-                *_arguments(context),
+                *_list_arguments(context),
             ),
         )
     evidence += [Evidence(f"{_TABLES}/{name}", "present") for name in tables]
@@ -195,7 +193,7 @@ def _is_off(context: Context) -> Finding:
         "iommu",
         "the IOMMU is there, but the kernel does not use it: no IOMMU groups",
         evidence=tuple(evidence),
-        cures=_arguments(context),
+        cures=_list_arguments(context),
     )
 
 
@@ -211,12 +209,12 @@ def _list_off_switches(context: Context) -> tuple[tuple[str, str | None], ...]:
     )
 
 
-def _arguments(context: Context) -> tuple[str, ...]:
+def _list_arguments(context: Context) -> tuple[str, ...]:
     wanted = iommu_platforms.list_arguments(context)
     return context.kernel_arguments(*wanted) if wanted else ()
 
 
-def _interrupts(context: Context) -> Iterator[Finding]:
+def _check_interrupts(context: Context) -> Iterator[Finding]:
     """Check interrupt remapping, by the names of interrupt controllers.
 
     With remapping they bear the prefix IR: ``IR-PCI-MSI``. The kernel tells
@@ -224,7 +222,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
     """
     if not iommu_platforms.find_platform(context).remaps_interrupts:
         return
-    yield from _sources_of_interrupts(context)
+    yield from _check_sources_of_interrupts(context)
     text = context.tree.read(paths.INTERRUPTS)
     if text is None:
         return
@@ -255,8 +253,8 @@ def _interrupts(context: Context) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "interrupt-remapping",
-            "interrupts are not remapped, and VFIO was told to allow it: a"
-            " guest can inject interrupts into the host",
+            "interrupts are not remapped, and VFIO is configured to allow it:"
+            " a guest can inject interrupts into the host",
             evidence=evidence,
             cures=(
                 *kernel,
@@ -278,7 +276,7 @@ def _interrupts(context: Context) -> Iterator[Finding]:
     )
 
 
-def _sources_of_interrupts(context: Context) -> Iterator[Finding]:
+def _check_sources_of_interrupts(context: Context) -> Iterator[Finding]:
     if "nosid" in context.boot.parameters("intremap"):
         yield Finding(
             Severity.WARNING,
@@ -290,7 +288,7 @@ def _sources_of_interrupts(context: Context) -> Iterator[Finding]:
         )
 
 
-def _groups_are_real(context: Context) -> Iterator[Finding]:
+def _check_groups(context: Context) -> Iterator[Finding]:
     values = context.boot.parameters("pcie_acs_override")
     if values:
         yield Finding(
@@ -314,7 +312,7 @@ def _groups_are_real(context: Context) -> Iterator[Finding]:
         )
 
 
-def _passthrough_mode(context: Context) -> Iterator[Finding]:
+def _check_passthrough_mode(context: Context) -> Iterator[Finding]:
     if any(
         value in context.boot.parameters(name)
         for name, values in _PASSTHROUGH
@@ -337,7 +335,7 @@ def _passthrough_mode(context: Context) -> Iterator[Finding]:
         )
 
 
-def _unsafe(context: Context) -> Iterator[Finding]:
+def _check_unsafe(context: Context) -> Iterator[Finding]:
     if context.tree.read(paths.NO_IOMMU) == "Y":
         yield Finding(
             Severity.WARNING,

@@ -43,7 +43,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
                 ),
             )
         return
-    yield from _reserved(context, function)
+    yield from _check_reserved(context, function)
     card = {one.address for one in host.card(function)}
     others = [
         member
@@ -132,7 +132,7 @@ def _is_needed(context: Context, member: GroupMember) -> bool:
     )
 
 
-def _reserved(context: Context, function: Function) -> Iterator[Finding]:
+def _check_reserved(context: Context, function: Function) -> Iterator[Finding]:
     """Check for memory that the firmware wants mapped one to one."""
     path = f"{device_paths.GROUPS}/{function.iommu_group}/reserved_regions"
     text = context.tree.read(path) or ""

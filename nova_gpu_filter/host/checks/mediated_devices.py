@@ -33,7 +33,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
         f"the GPU is bound to {gpu.driver}, which makes mediated devices"
         " (vGPUs) of it: Nova offers their types by"
         " [devices]enabled_mdev_types, and the GPU as a whole only when it is"
-        f" bound to {drivers.vfio_driver(gpu.ids)}",
+        f" bound to {drivers.find_vfio_driver(gpu.ids)}",
         device=str(gpu.address),
         evidence=(
             show_driver(gpu),

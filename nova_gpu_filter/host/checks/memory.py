@@ -20,7 +20,7 @@ def check(context: Context) -> Iterator[Finding]:
     """Note what the operator should know about memory."""
     if not context.host.gpus:
         return
-    yield _pinned(context)
+    yield _describe_pinned(context)
     largest = max(context.host.gpus, key=lambda gpu: gpu.bar_bytes)
     total = sum(gpu.bar_bytes for gpu in context.host.gpus)
     machine_type = iommu_platforms.find_platform(context).machine_type
@@ -33,14 +33,14 @@ def check(context: Context) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE,
             "memory",
-            f"BARs of {sizes.text(largest.bar_bytes)} a GPU,"
-            f" {sizes.text(total)} in all: guests need that much 64-bit"
+            f"BARs of {sizes.format_size(largest.bar_bytes)} a GPU,"
+            f" {sizes.format_size(total)} in all: guests need that much 64-bit"
             " address space beside their memory",
             evidence=(
                 Evidence(
                     f"{largest.address.path}/resource",
                     " ".join(
-                        f"BAR{bar.index}={sizes.text(bar.size)}"
+                        f"BAR{bar.index}={sizes.format_size(bar.size)}"
                         for bar in largest.bars
                     ),
                 ),
@@ -54,7 +54,7 @@ def check(context: Context) -> Iterator[Finding]:
         )
 
 
-def _pinned(context: Context) -> Finding:
+def _describe_pinned(context: Context) -> Finding:
     text = context.tree.read(paths.MEMINFO) or ""
     shown = re.findall(
         r"^(?:MemTotal|HugePages_Total|Hugepagesize):.*$", text, re.MULTILINE

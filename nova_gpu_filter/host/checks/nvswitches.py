@@ -29,11 +29,11 @@ _MANAGER_DRIVER = "mlx5_core"
 
 def check(context: Context) -> Iterator[Finding]:
     """Check that NVSwitches and Fabric Manager serve guests together."""
-    yield from _other_hosts(context)
+    yield from _check_other_hosts(context)
     yield from fabric_manager.check(context)
     switches = context.host.nvswitches
     if not switches:
-        yield from _switches_behind_nics(context)
+        yield from _check_switches_behind_nics(context)
         return
     bound = tuple(show_driver(switch) for switch in switches)
     to_guests = [
@@ -42,7 +42,7 @@ def check(context: Context) -> Iterator[Finding]:
     text = context.tree.read(_CONFIG)
     if text is None:
         if len(to_guests) == len(switches):
-            yield _full_passthrough(bound)
+            yield _describe_full_passthrough(bound)
         else:
             yield Finding(
                 Severity.WARNING,
@@ -59,7 +59,7 @@ def check(context: Context) -> Iterator[Finding]:
                 ),
             )
         return
-    mode = fabric_manager.mode(text)
+    mode = fabric_manager.read_mode(text)
     shown = Evidence(
         _CONFIG,
         f"FABRIC_MODE={mode}" if "FABRIC_MODE" in text else "no FABRIC_MODE",
@@ -67,7 +67,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _check_with_manager(switches, to_guests, mode, shown, bound)
 
 
-def _other_hosts(context: Context) -> Iterator[Finding]:
+def _check_other_hosts(context: Context) -> Iterator[Finding]:
     for gpu in context.host.gpus:
         if any(board.spans_hosts for board in baseboards.list_boards(gpu)):
             yield Finding(
@@ -82,7 +82,7 @@ def _other_hosts(context: Context) -> Iterator[Finding]:
             return
 
 
-def _switches_behind_nics(context: Context) -> Iterator[Finding]:
+def _check_switches_behind_nics(context: Context) -> Iterator[Finding]:
     """Check Fabric Manager where NVSwitches are no PCI devices."""
     gpus = baseboards.list_behind_nics(context.host)
     if len(gpus) < 2:
@@ -108,7 +108,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
         )
         return
     text = context.tree.read(_CONFIG)
-    mode = fabric_manager.mode(text)
+    mode = fabric_manager.read_mode(text)
     if text is None:
         summary = (
             "the NVSwitches of this board need Fabric Manager and NVLSM, which"
@@ -120,7 +120,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
             " GPUs of a guest have no NVLink"
         )
     else:
-        yield _managers_of_host(managers, mode)
+        yield _check_managers_of_host(managers, mode)
         return
     yield Finding(
         Severity.WARNING,
@@ -139,7 +139,7 @@ def _switches_behind_nics(context: Context) -> Iterator[Finding]:
     )
 
 
-def _managers_of_host(managers: list[Function], mode: int) -> Finding:
+def _check_managers_of_host(managers: list[Function], mode: int) -> Finding:
     """Check that Fabric Manager reaches the NVSwitches by its cards."""
     shown = (
         Evidence(_CONFIG, f"FABRIC_MODE={mode}"),
@@ -182,7 +182,7 @@ def _bind_to_host(
     yield f"echo {switch.address} > /sys/bus/pci/drivers/{driver}/bind"
 
 
-def _full_passthrough(bound: tuple[Evidence, ...]) -> Finding:
+def _describe_full_passthrough(bound: tuple[Evidence, ...]) -> Finding:
     return Finding(
         Severity.NOTE,
         "fabric-manager",
@@ -216,7 +216,7 @@ def _check_with_manager(
             ),
         )
     elif mode == 0:
-        yield _full_passthrough((shown, *bound))
+        yield _describe_full_passthrough((shown, *bound))
     elif lost := [
         switch
         for switch in switches

@@ -54,7 +54,7 @@ def check(
         if only and gpu.address not in only:
             continue
         if gpu in candidates or only:
-            yield from _device(context, gpu)
+            yield from _check_device(context, gpu)
         elif not gpu.is_boot_display or gpu.is_display_only:
             yield from host_needs.check(context, gpu, False)
         else:
@@ -63,7 +63,7 @@ def check(
                 "console",
                 "this is the display of the host's console, and is left to it",
                 device=str(gpu.address),
-                evidence=host_needs.evidence(gpu),
+                evidence=host_needs.list_evidence(gpu),
             )
             yield from host_needs.check_boot(context, gpu)
     for device in (*host.nvswitches, *host.nics):
@@ -73,18 +73,21 @@ def check(
             yield from host_needs.check(context, device, bool(only))
             if not only:
                 continue
-        yield from _shared_device(context, device, bool(only))
+        yield from _check_shared_device(context, device, bool(only))
 
 
-def _device(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_device(context: Context, gpu: Function) -> Iterator[Finding]:
     mediated = list(mediated_devices.check(context, gpu))
     found = [
-        *_address(gpu),
-        *_console(context, gpu),
+        *_check_address(gpu),
+        *_check_console(context, gpu),
         # Its driver makes vGPUs: that it is no VFIO driver has been said.
-        *(mediated or (*_drivers(context, gpu), *_boot(context, gpu))),
+        *(
+            mediated
+            or (*_check_drivers(context, gpu), *_check_boot(context, gpu))
+        ),
         *iommu_group.check(context, gpu),
-        *_sriov(context, gpu),
+        *_check_sriov(context, gpu),
         *reset.check(context, gpu),
         *health.check(context, gpu),
         *confidential.check(context, gpu),
@@ -104,7 +107,7 @@ def _device(context: Context, gpu: Function) -> Iterator[Finding]:
         )
 
 
-def _address(gpu: Function) -> Iterator[Finding]:
+def _check_address(gpu: Function) -> Iterator[Finding]:
     if gpu.address.domain > address_lib.MAX_NOVA_DOMAIN:
         yield Finding(
             Severity.ERROR,
@@ -120,7 +123,7 @@ def _address(gpu: Function) -> Iterator[Finding]:
         )
 
 
-def _console(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_console(context: Context, gpu: Function) -> Iterator[Finding]:
     if gpu.is_display_only:
         yield from host_needs.check(context, gpu, True)
     elif gpu.is_boot_display:
@@ -130,7 +133,7 @@ def _console(context: Context, gpu: Function) -> Iterator[Finding]:
             "the host's console is on this GPU: it goes dark when a guest"
             " gets it",
             device=str(gpu.address),
-            evidence=host_needs.evidence(gpu),
+            evidence=host_needs.list_evidence(gpu),
             cures=(
                 "# make another display the primary one in the firmware's"
                 " setup, or use a serial console (console=ttyS0)",
@@ -138,11 +141,11 @@ def _console(context: Context, gpu: Function) -> Iterator[Finding]:
         )
 
 
-def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_drivers(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check what the functions of the card are bound to."""
     for function in context.host.card(gpu):
         driver = function.driver
-        yield from _vfio_driver(context, function)
+        yield from _check_vfio_driver(context, function)
         if (
             driver is None
             or driver in drivers.VFIO_DRIVERS
@@ -182,16 +185,18 @@ def _drivers(context: Context, gpu: Function) -> Iterator[Finding]:
             Severity.ERROR,
             "driver",
             f"{what} is bound to {driver}, not to"
-            f" {drivers.vfio_driver(function.ids)}: {why}",
+            f" {drivers.find_vfio_driver(function.ids)}: {why}",
             device=str(function.address),
             evidence=(show_driver(function),),
             cures=drivers.bind_to_vfio(function.address, driver, function.ids),
         )
 
 
-def _vfio_driver(context: Context, function: Function) -> Iterator[Finding]:
+def _check_vfio_driver(
+    context: Context, function: Function
+) -> Iterator[Finding]:
     """Check which of the VFIO drivers a function has, or is to get."""
-    wanted = drivers.vfio_driver(function.ids)
+    wanted = drivers.find_vfio_driver(function.ids)
     override = function.driver_override
     if function.driver is None and override and drivers.is_misspelt(override):
         yield Finding(
@@ -228,7 +233,7 @@ def _name(function: Function) -> str:
     return (function.class_name or f"function {function.ids}").lower()
 
 
-def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_boot(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check which driver each function of the card gets after a reboot."""
     for function in context.host.card(gpu):
         if function is gpu and gpu.sriov_numvfs:
@@ -253,11 +258,11 @@ def _boot(context: Context, gpu: Function) -> Iterator[Finding]:
             text,
             device=str(function.address),
             evidence=tuple(evidence),
-            cures=binding.commands(context, gpu, function),
+            cures=binding.write_commands(context, gpu, function),
         )
 
 
-def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_sriov(context: Context, gpu: Function) -> Iterator[Finding]:
     if not gpu.is_pf:
         return
     evidence = (
@@ -330,7 +335,7 @@ def _sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         yield from iommu_group.check(context, vf)
 
 
-def _shared_device(
+def _check_shared_device(
     context: Context, device: Function, is_asked_for: bool
 ) -> Iterator[Finding]:
     """Check an NVSwitch or a NIC, which the host commonly keeps."""
@@ -357,7 +362,7 @@ def _shared_device(
             ),
         )
     if is_asked_for or driver in drivers.VFIO_DRIVERS:
-        yield from _address(device)
+        yield from _check_address(device)
         yield from iommu_group.check(context, device)
         yield from reset.check_methods(context, device)
     if (

@@ -234,19 +234,19 @@ def _check_errors_of_port(
         if count is None or count < counter.at_least:
             continue
         # Disks, and what else is in no inventory, send messages, too.
-        told = sum(
+        reported = sum(
             sent
             for address in _find_below(context.tree, port)
             for _, sent in _read_counter(
                 context.tree, counter.of_devices, address
             )
         )
-        if count - told < counter.at_least:
+        if count - reported < counter.at_least:
             continue
         yield Finding(
             Severity.WARNING,
             "link",
-            f"root port {port} has received {count - told} messages of"
+            f"root port {port} has received {count - reported} messages of"
             f" {counter.kind} PCIe errors from devices that have been removed"
             " since, or from others below it",
             device=str(device.address),

@@ -19,7 +19,8 @@ from nova_gpu_filter.host.inventory import Function
 def _format_bars(device: Function) -> str | None:
     return (
         " ".join(
-            f"BAR{bar.index}={sizes.text(bar.size)}" for bar in device.bars
+            f"BAR{bar.index}={sizes.format_size(bar.size)}"
+            for bar in device.bars
         )
         or None
     )

@@ -34,7 +34,7 @@ class ResetFault:
     text: str
     cure: str
     source: str
-    mended_by: str | None = None
+    fixed_by: str | None = None
     """A method of reset_method with which it works."""
 
 
@@ -55,7 +55,7 @@ _RESET_FAULTS = (
         "# install the module vendor-reset (github.com/gnif/vendor-reset) and"
         " load it early; then: echo device_specific > {path}/reset_method",
         "gnif/vendor-reset, README: Polaris, Vega 10 and 20, Navi 10 to 14",
-        mended_by="device_specific",
+        fixed_by="device_specific",
     ),
 )
 
@@ -68,7 +68,7 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
             and architecture in fault.architectures
             and not gpu.sriov_numvfs
             and gpu.driver not in drivers.VF_MAKERS
-            and fault.mended_by not in (gpu.reset_methods or ())
+            and fault.fixed_by not in (gpu.reset_methods or ())
         ):
             yield Finding(
                 Severity.WARNING,

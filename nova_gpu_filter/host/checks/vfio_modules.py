@@ -23,7 +23,7 @@ _BY_IOMMUFD = "CONFIG_IOMMUFD_VFIO_CONTAINER=y"
 _GROUPS = "CONFIG_VFIO_GROUP"
 
 
-def _configuration(context: Context) -> tuple[str, frozenset[str]]:
+def _read_configuration(context: Context) -> tuple[str, frozenset[str]]:
     """Read the kernel's configuration: (path, lines); empty if not there."""
     release = context.tree.read(paths.RELEASE)
     for path in (
@@ -38,7 +38,7 @@ def _configuration(context: Context) -> tuple[str, frozenset[str]]:
     return "", frozenset()
 
 
-def _needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
+def _list_needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
     """Name the modules by which libvirt gives a device to QEMU."""
     if _BY_IOMMUFD in lines:
         return (*_MODULES, "iommufd")
@@ -48,7 +48,7 @@ def _needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
 def check_vfio(context: Context) -> Iterator[Finding]:
     """Check that the modules of VFIO are loaded, or can be."""
     tree = context.tree
-    path, lines = _configuration(context)
+    path, lines = _read_configuration(context)
     if f"# {_GROUPS} is not set" in lines:
         yield Finding(
             Severity.ERROR,
@@ -60,7 +60,7 @@ def check_vfio(context: Context) -> Iterator[Finding]:
         )
         return
     yield from _check_variants(context)
-    needed = _needed(context, lines)
+    needed = _list_needed(context, lines)
     missing = [
         name
         for name in needed
@@ -79,7 +79,7 @@ def check_vfio(context: Context) -> Iterator[Finding]:
         return
     evidence = tuple(Evidence(f"/sys/module/{name}", None) for name in missing)
     names = ", ".join(missing)
-    installed = _installed(context, missing)
+    installed = _are_installed(context, missing)
     if installed is False:
         yield Finding(
             Severity.ERROR,
@@ -110,7 +110,7 @@ def _check_variants(context: Context) -> Iterator[Finding]:
     wanted = dict.fromkeys(
         name
         for gpu in context.host.gpus
-        if (name := drivers.vfio_driver(gpu.ids)) != drivers.VFIO
+        if (name := drivers.find_vfio_driver(gpu.ids)) != drivers.VFIO
         and gpu.driver not in drivers.Names({name})
     )
     for name in wanted:
@@ -118,7 +118,7 @@ def _check_variants(context: Context) -> Iterator[Finding]:
         if (
             context.tree.exists(f"/sys/module/{module}")
             or context.boot.is_builtin(module)
-            or _installed(context, [module]) is not False
+            or _are_installed(context, [module]) is not False
         ):
             continue
         yield Finding(
@@ -128,12 +128,12 @@ def _check_variants(context: Context) -> Iterator[Finding]:
             evidence=(Evidence(f"/sys/module/{module}", None),),
             cures=(
                 "# boot a kernel that has it, built with"
-                f" {drivers.vfio_kernel_option(name)}",
+                f" {drivers.find_vfio_kernel_option(name)}",
             ),
         )
 
 
-def _installed(context: Context, modules: list[str]) -> bool | None:
+def _are_installed(context: Context, modules: list[str]) -> bool | None:
     """Tell whether modules are installed; None if there is no list."""
     release = context.tree.read(paths.RELEASE)
     lists = []

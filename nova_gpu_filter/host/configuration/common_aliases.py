@@ -28,7 +28,7 @@ class _Kind:
     resource_class: str
 
 
-def aliases(
+def make_aliases(
     hosts: Sequence[Host],
     options: fragment.Options,
     numa_policy: str | None = None,
@@ -39,24 +39,24 @@ def aliases(
     """
     found: dict[_Kind, tuple[Function, list[str]]] = {}
     for host, _ in hosts:
-        for function in fragment.chosen(host, options):
+        for function in fragment.choose_devices(host, options):
             kind = _Kind(
                 function.vendor_id,
                 function.product_id,
                 function.nova_type,
-                naming.resource_class(function, options.names) or "",
+                naming.name_resource_class(function, options.names) or "",
             )
             names = found.setdefault(kind, (function, []))[1]
             if host.hostname not in names:
                 names.append(host.hostname)
     taken = collections.Counter(
-        naming.alias_name(function, options.names)
+        naming.name_alias(function, options.names)
         for function, _ in found.values()
     )
     made = []
     hosts_by_alias = {}
     for kind, (function, names) in sorted(found.items()):
-        name = naming.alias_name(function, options.names)
+        name = naming.name_alias(function, options.names)
         if taken[name] > 1:
             # Nova wants one device type, and with Placement one spec, a name.
             name = (
@@ -86,10 +86,10 @@ def write(
     numa_policy: str | None = None,
 ) -> str:
     """Write the fragment for nova-api, nova-scheduler and nova-conductor."""
-    return "\n".join(_lines(hosts, options, numa_policy)) + "\n"
+    return "\n".join(_write_lines(hosts, options, numa_policy)) + "\n"
 
 
-def _lines(
+def _write_lines(
     hosts: Sequence[Host],
     options: fragment.Options,
     numa_policy: str | None,
@@ -97,9 +97,9 @@ def _lines(
     names = " ".join(host.hostname for host, _ in hosts)
     yield f"{fragment.MARK} for {names}."
     yield "# For nova-api, and for each nova-compute for move operations."
-    for line in drift(hosts, options):
-        yield from fragment.comment(f"Drift: {line}")
-    made, hosts_by_alias = aliases(hosts, options, numa_policy)
+    for line in find_differences(hosts, options):
+        yield from fragment.write_comment(f"Drift: {line}")
+    made, hosts_by_alias = make_aliases(hosts, options, numa_policy)
     if options.report_in_placement:
         yield ""
         yield "[filter_scheduler]"
@@ -108,14 +108,16 @@ def _lines(
     yield "[pci]"
     for alias in made:
         yield ""
-        yield from fragment.comment(
+        yield from fragment.write_comment(
             f"{alias['vendor_id']}:{alias['product_id']} on"
             f" {' '.join(hosts_by_alias[alias['name']])}"
         )
-        yield fragment.option("alias", alias)
+        yield fragment.write_option("alias", alias)
 
 
-def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
+def find_differences(
+    hosts: Sequence[Host], options: fragment.Options
+) -> list[str]:
     """Tell which hosts differ from most hosts with the same devices.
 
     Hosts are compared within a kind: those that have devices of the same
@@ -134,11 +136,13 @@ def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
     ]
     kinds: dict[tuple[str, ...], list[Host]] = {}
     for host, host_links in hosts:
-        ids = sorted({one.ids for one in fragment.chosen(host, options)})
+        ids = sorted(
+            {one.ids for one in fragment.choose_devices(host, options)}
+        )
         kinds.setdefault(tuple(ids), []).append((host, host_links))
     for alike in kinds.values():
         facts = [
-            (host.hostname, dict(_facts(host, host_links, options)))
+            (host.hostname, dict(_list_facts(host, host_links, options)))
             for host, host_links in alike
         ]
         for name in facts[0][1]:
@@ -152,7 +156,7 @@ def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
                     )
     types = collections.defaultdict(set)
     for host, _ in hosts:
-        for one in fragment.chosen(host, options):
+        for one in fragment.choose_devices(host, options):
             types[one.ids].add(one.nova_type)
     found.extend(
         f"{ids} is {' and '.join(sorted(several))}: no alias fits both"
@@ -162,44 +166,47 @@ def drift(hosts: Sequence[Host], options: fragment.Options) -> list[str]:
     return found
 
 
-def _facts(
+def _list_facts(
     host: Inventory,
     host_links: HostLinks,
     options: fragment.Options,
 ) -> Iterator[tuple[str, str]]:
     """Give what should be the same on hosts of a kind, as (name, value)."""
-    devices = fragment.chosen(host, options)
+    devices = fragment.choose_devices(host, options)
     yield "kernel", host.kernel or "not known"
     for ids in sorted({one.ids for one in devices}):
         those = [one for one in devices if one.ids == ids]
         yield f"{ids}: number", str(len(those))
         yield (
             f"{ids}: NUMA nodes",
-            _some(
+            _count_values(
                 "unknown" if one.numa_node is None else str(one.numa_node)
                 for one in those
             ),
         )
-        yield f"{ids}: type", _some(one.nova_type for one in those)
-        yield f"{ids}: driver", _some(one.driver or "none" for one in those)
+        yield f"{ids}: type", _count_values(one.nova_type for one in those)
+        yield (
+            f"{ids}: driver",
+            _count_values(one.driver or "none" for one in those),
+        )
         yield (
             f"{ids}: board",
-            _some(
+            _count_values(
                 f"{one.subvendor_id or 0:04x}:{one.subproduct_id or 0:04x}"
                 for one in those
             ),
         )
         yield (
             f"{ids}: revision",
-            _some(f"{one.revision or 0:02x}" for one in those),
+            _count_values(f"{one.revision or 0:02x}" for one in those),
         )
         yield (
             f"{ids}: BARs",
-            _some(sizes.text(one.bar_bytes) for one in those),
+            _count_values(sizes.format_size(one.bar_bytes) for one in those),
         )
         yield (
             f"{ids}: PCIe",
-            _some(
+            _count_values(
                 f"{one.pcie_link.speed} x{one.pcie_link.width}"
                 if one.pcie_link
                 else "unknown"
@@ -216,7 +223,7 @@ def _facts(
     yield "NVLinks", "known" if known else "unknown"
 
 
-def _some(values: Iterator[str]) -> str:
+def _count_values(values: Iterator[str]) -> str:
     """Write values with how often each occurs: ``4x 0, 4x 1``."""
     counted = collections.Counter(values)
     if len(counted) == 1:

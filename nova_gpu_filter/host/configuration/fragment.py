@@ -49,7 +49,7 @@ class Options:
     report_in_placement: bool = False
 
 
-def chosen(host: Inventory, options: Options) -> tuple[Function, ...]:
+def choose_devices(host: Inventory, options: Options) -> tuple[Function, ...]:
     """Choose the devices to offer, in address order.
 
     What the host itself needs is not offered unless it is named. VFs are in
@@ -57,25 +57,25 @@ def chosen(host: Inventory, options: Options) -> tuple[Function, ...]:
     """
     return tuple(
         function
-        for function in _wanted(host, options)
-        if _obstacle(function, options) is None
+        for function in _list_wanted(host, options)
+        if _find_obstacle(function, options) is None
     )
 
 
-def left_out(
+def list_left_out(
     host: Inventory, options: Options
 ) -> Iterator[tuple[str, tuple[Function, ...]]]:
     """Yield what would be offered otherwise: the reason, and the devices."""
     found: dict[str, list[Function]] = {}
-    for function in _wanted(host, options):
-        reason = _obstacle(function, options)
+    for function in _list_wanted(host, options):
+        reason = _find_obstacle(function, options)
         if reason is not None:
             found.setdefault(reason, []).append(function)
     for reason, functions in found.items():
         yield reason, tuple(functions)
 
 
-def _obstacle(function: Function, options: Options) -> str | None:
+def _find_obstacle(function: Function, options: Options) -> str | None:
     """Say why a device is not offered; None: it is."""
     if function.vgpu_type == 0:
         return "the VF has no vGPU type: see 'nova-gpu-host vgpu'"
@@ -89,15 +89,15 @@ def _obstacle(function: Function, options: Options) -> str | None:
     return None
 
 
-def notes(host: Inventory, options: Options) -> Iterator[str]:
+def list_notes(host: Inventory, options: Options) -> Iterator[str]:
     """Yield what an operator should know of the choice, one line each."""
-    for reason, functions in left_out(host, options):
+    for reason, functions in list_left_out(host, options):
         addresses = [str(one.address) for one in functions]
         shown = printable.list_few(addresses, " ")
         yield f"left out: {shown} ({reason})"
     unnamed = dict.fromkeys(
         one.ids
-        for one in chosen(host, options)
+        for one in choose_devices(host, options)
         if one.kind is Kind.GPU and one.product is None
     )
     for ids in unnamed:
@@ -111,7 +111,7 @@ def notes(host: Inventory, options: Options) -> Iterator[str]:
             f"{why}: its resource class is made of the ids; {cure} before the"
             f" class is in use, or choose one with --resource-class {ids}=NAME"
         )
-    for pf, types in vgpu_types(chosen(host, options)).items():
+    for pf, types in collect_vgpu_types(choose_devices(host, options)).items():
         if len(types) > 1:
             yield (
                 f"the VFs of {pf} have different vGPU types"
@@ -121,7 +121,9 @@ def notes(host: Inventory, options: Options) -> Iterator[str]:
             )
 
 
-def vgpu_types(functions: Iterable[Function]) -> dict[PciAddress, set[int]]:
+def collect_vgpu_types(
+    functions: Iterable[Function],
+) -> dict[PciAddress, set[int]]:
     """Collect the vGPU types of VFs that have one, keyed by their PF."""
     found: dict[PciAddress, set[int]] = {}
     for function in functions:
@@ -130,9 +132,9 @@ def vgpu_types(functions: Iterable[Function]) -> dict[PciAddress, set[int]]:
     return found
 
 
-def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
+def _list_wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
     found: list[Function] = []
-    carriers = mediated.parents_of(options.mdevs)
+    carriers = mediated.list_parents(options.mdevs)
     for device in host.devices:
         if options.only:
             if device.address not in options.only:
@@ -152,7 +154,7 @@ def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
             options.whole_cards
             and device.kind is Kind.GPU
             and device.address not in carriers
-            and _obstacle(device, options) is None
+            and _find_obstacle(device, options) is None
         ):
             found.extend(
                 other
@@ -162,7 +164,7 @@ def _wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
     return tuple(sorted(found, key=lambda function: function.address))
 
 
-def device_spec(
+def write_device_spec(
     function: Function,
     device_links: codec.DeviceLinks | None,
     options: Options,
@@ -173,10 +175,10 @@ def device_spec(
         "vendor_id": f"{function.vendor_id:04x}",
         "product_id": f"{function.product_id:04x}",
     }
-    name = naming.resource_class(function, options.names)
+    name = naming.name_resource_class(function, options.names)
     if name is not None:
         spec["resource_class"] = name
-    traits = list(naming.traits(function))
+    traits = list(naming.name_traits(function))
     if device_links is not None:
         traits.extend(codec.format_traits(device_links))
     if traits:
@@ -197,42 +199,42 @@ def device_spec(
     return spec
 
 
-def option(name: str, value: Mapping[str, str]) -> str:
+def write_option(name: str, value: Mapping[str, str]) -> str:
     """Write an option of JSON, in which oslo.config finds no ``$name``."""
     return f"{name} = {json.dumps(value).replace('$', '$$')}"
 
 
 def write(host: Inventory, host_links: HostLinks, options: Options) -> str:
     """Write the fragment, with what is worth knowing as comments."""
-    return "\n".join(_lines(host, host_links, options)) + "\n"
+    return "\n".join(_write_lines(host, host_links, options)) + "\n"
 
 
-def comment(text: str) -> Iterator[str]:
+def write_comment(text: str) -> Iterator[str]:
     """Write a text as comment, one line a line."""
     for line in text.splitlines():
         yield f"# {line}"
 
 
-def _lines(
+def _write_lines(
     host: Inventory, host_links: HostLinks, options: Options
 ) -> Iterator[str]:
     yield f"{MARK} on {host.hostname}."
-    devices = chosen(host, options)
-    described = _links(host_links, devices) if options.links else {}
+    devices = choose_devices(host, options)
+    described = _describe_links(host_links, devices) if options.links else {}
     if devices:
         yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
     if devices and options.links:
         for note in host_links.notes:
-            yield from comment(note)
-    for note in notes(host, options):
-        yield from comment(note)
+            yield from write_comment(note)
+    for note in list_notes(host, options):
+        yield from write_comment(note)
     if devices:
-        yield from _pci(devices, described, options)
+        yield from _write_pci(devices, described, options)
     if options.mdevs:
         yield from mediated.write(options.mdevs)
 
 
-def _pci(
+def _write_pci(
     devices: Iterable[Function],
     described: dict[PciAddress, codec.DeviceLinks],
     options: Options,
@@ -249,10 +251,10 @@ def _pci(
         yield "# (it cannot be taken back)."
     for function in devices:
         yield ""
-        yield from _device(function, described, options)
+        yield from _write_device(function, described, options)
 
 
-def _links(
+def _describe_links(
     host_links: HostLinks, devices: Iterable[Function]
 ) -> dict[PciAddress, codec.DeviceLinks]:
     """Describe the links among what is offered, whole devices only."""
@@ -262,18 +264,20 @@ def _links(
     return host_links.device_links(whole)
 
 
-def _device(
+def _write_device(
     function: Function,
     described: dict[PciAddress, codec.DeviceLinks],
     options: Options,
 ) -> Iterator[str]:
     numa = "not known" if function.numa_node is None else function.numa_node
-    yield from comment(
+    yield from write_comment(
         f"{function.lspci(with_domain=True)}, {function.nova_type},"
         f" NUMA node {numa}"
     )
     if function.address.domain > address_lib.MAX_NOVA_DOMAIN:
         yield "# Nova ignores devices in PCI domains above ffff."
         return
-    spec = device_spec(function, described.get(function.address), options)
-    yield option("device_spec", spec)
+    spec = write_device_spec(
+        function, described.get(function.address), options
+    )
+    yield write_option("device_spec", spec)

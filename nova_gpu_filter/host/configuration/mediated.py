@@ -57,14 +57,14 @@ def choose(
     wanted: dict[str, tuple[str, list[PciAddress] | None]] = {}
     for text in types:
         named, equals, addresses = text.partition("=")
-        type_id = _type_id(host, f"{OPTION} {text}", named)
+        type_id = _find_type_id(host, f"{OPTION} {text}", named)
         if type_id in wanted:
             raise exception.BadInput(
                 source=f"{OPTION} {text}", reason=f"{type_id} is given twice"
             )
         wanted[type_id] = (
             text,
-            _addresses(text, addresses) if equals else None,
+            _list_addresses(text, addresses) if equals else None,
         )
     owner: dict[PciAddress, str] = {}
     for type_id, (text, addresses_of) in wanted.items():
@@ -76,10 +76,10 @@ def choose(
                     " a device carries one type",
                 )
             owner[address] = type_id
-    named_classes = _classes(host, classes, wanted)
+    named_classes = _list_classes(host, classes, wanted)
     groups = []
     for type_id, (text, addresses_of) in wanted.items():
-        offering = {one.address: one for one in _offering(host, type_id)}
+        offering = {one.address: one for one in _list_offering(host, type_id)}
         if addresses_of is None:
             chosen = [at for at in offering if at not in owner]
             owner.update(dict.fromkeys(chosen, type_id))
@@ -112,13 +112,13 @@ def choose(
     return tuple(groups)
 
 
-def _offering(host: Inventory, type_id: str) -> Iterator[Function]:
+def _list_offering(host: Inventory, type_id: str) -> Iterator[Function]:
     for function in host.functions:
         if any(one.type_id == type_id for one in function.mdev_types):
             yield function
 
 
-def _type_id(host: Inventory, source: str, named: str) -> str:
+def _find_type_id(host: Inventory, source: str, named: str) -> str:
     """Find a type by its id or its name."""
     known = {
         one.type_id: one.name
@@ -143,7 +143,7 @@ def _type_id(host: Inventory, source: str, named: str) -> str:
     )
 
 
-def _addresses(text: str, addresses: str) -> list[PciAddress]:
+def _list_addresses(text: str, addresses: str) -> list[PciAddress]:
     found = []
     for one in addresses.split(","):
         address = address_lib.find(one.strip())
@@ -156,7 +156,7 @@ def _addresses(text: str, addresses: str) -> list[PciAddress]:
     return found
 
 
-def _classes(
+def _list_classes(
     host: Inventory, classes: Sequence[str], wanted: Iterable[str]
 ) -> dict[str, str]:
     found: dict[str, str] = {}
@@ -173,7 +173,7 @@ def _classes(
                 reason="give TYPE=CLASS, with VGPU or a class that begins"
                 " with CUSTOM_ and has A-Z, 0-9 and _ only",
             )
-        type_id = _type_id(host, source, named)
+        type_id = _find_type_id(host, source, named)
         if type_id not in wanted:
             raise exception.BadInput(
                 source=source, reason=f"{OPTION} {named} is missing"
@@ -188,7 +188,7 @@ def _classes(
 
 
 def list_full(groups: Iterable[Group]) -> Iterator[str]:
-    """Yield what is to be said of devices that have no room for their type."""
+    """Yield what to say of devices that can have no more of their type."""
     for group in groups:
         full = [
             str(parent.address)
@@ -200,12 +200,12 @@ def list_full(groups: Iterable[Group]) -> Iterator[str]:
         ]
         if full:
             yield (
-                f"no room for {group.type_id} now on {' '.join(full)}:"
+                f"no {group.type_id} left now on {' '.join(full)}:"
                 " nova-gpu-host check --nova-conf says what is in the way"
             )
 
 
-def parents_of(groups: Iterable[Group]) -> frozenset[PciAddress]:
+def list_parents(groups: Iterable[Group]) -> frozenset[PciAddress]:
     """List the devices that carry mediated ones."""
     return frozenset(
         parent.address for group in groups for parent in group.parents
@@ -231,7 +231,7 @@ def write(groups: Sequence[Group]) -> Iterator[str]:
             yield f"mdev_class = {group.resource_class}"
 
 
-def provider_config(
+def make_provider_config(
     hostname: str, groups: Sequence[Group]
 ) -> dict[str, object]:
     """Make a file for /etc/nova/provider_config: a trait for each type.
@@ -251,7 +251,7 @@ def provider_config(
                 },
                 "traits": {
                     "additional": [
-                        our_traits.VGPU_TYPE + naming.symbol(group.name)
+                        our_traits.VGPU_TYPE + naming.make_symbol(group.name)
                     ]
                 },
             }

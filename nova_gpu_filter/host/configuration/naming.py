@@ -74,7 +74,7 @@ def _check_name(option: str, value: str, name: str) -> None:
     source = f"{option} {value}"
     if option == "--resource-class":
         try:
-            nova_names.check_resource_class(symbol(name))
+            nova_names.check_resource_class(make_symbol(name))
         except ValueError as error:
             raise exception.BadInput(
                 source=source, reason=str(error)
@@ -92,18 +92,18 @@ def _check_name(option: str, value: str, name: str) -> None:
         )
 
 
-def _chosen(names: Mapping[str, str], function: Function) -> str | None:
+def _find_chosen(names: Mapping[str, str], function: Function) -> str | None:
     if function.ids in names:
         return names[function.ids]
     return names.get("*") if function.kind is Kind.GPU else None
 
 
-def symbol(text: str) -> str:
+def make_symbol(text: str) -> str:
     """Write a text in the letters of resource classes and traits."""
     return re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_")
 
 
-def resource_class(function: Function, choices: Choices) -> str | None:
+def name_resource_class(function: Function, choices: Choices) -> str | None:
     """Name the resource class: ``CUSTOM_GPU_H100_SXM5_80GB``.
 
     VFs have one of their own: half a GPU is another resource than a whole,
@@ -113,54 +113,54 @@ def resource_class(function: Function, choices: Choices) -> str | None:
 
     :returns: None for what is neither of interest nor named.
     """
-    name = _chosen(choices.resource_classes, function)
+    name = _find_chosen(choices.resource_classes, function)
     if name is not None:
-        return nova_names.normalize_resource_class(symbol(name))
+        return nova_names.normalize_resource_class(make_symbol(name))
     if function.kind is None:
         return None
     if function.vgpu_type_name is not None:
         # As much of a GPU as its type says, whatever the GPU is.
-        name = f"{our_traits.VGPU_CLASS}{symbol(function.vgpu_type_name)}"
+        name = f"{our_traits.VGPU_CLASS}{make_symbol(function.vgpu_type_name)}"
         return name[: nova_names.MAX_LENGTH]
     if function.product is None:
-        return nova_names.resource_class_of(None, *function.ids.split(":"))
+        return nova_names.get_resource_class(None, *function.ids.split(":"))
     suffix = "_VF" if _needs_suffix(function) else ""
-    name = f"CUSTOM_{_PREFIXES[function.kind]}_{symbol(function.product)}"
+    name = f"CUSTOM_{_PREFIXES[function.kind]}_{make_symbol(function.product)}"
     return name[: nova_names.MAX_LENGTH - len(suffix)] + suffix
 
 
-def alias_name(function: Function, choices: Choices) -> str:
+def name_alias(function: Function, choices: Choices) -> str:
     """Name the alias: ``h100-sxm5-80gb``; by ids where there is no name."""
-    name = _chosen(choices.aliases, function)
+    name = _find_chosen(choices.aliases, function)
     if name is not None:
         return name
     if function.vgpu_type_name is not None:
-        return _as_alias(function.vgpu_type_name)
+        return _format_alias(function.vgpu_type_name)
     if function.product is None:
         name = f"pci-{function.ids.replace(':', '-')}"
     else:
-        name = _as_alias(function.product)
+        name = _format_alias(function.product)
     return f"{name}-vf" if _needs_suffix(function) else name
 
 
-def _as_alias(name: str) -> str:
-    return symbol(name).lower().replace("_", "-")
+def _format_alias(name: str) -> str:
+    return make_symbol(name).lower().replace("_", "-")
 
 
 def _needs_suffix(function: Function) -> bool:
     """Whether it is a VF whose name in the database does not say so."""
-    name = symbol(function.product or "")
+    name = make_symbol(function.product or "")
     return function.physfn is not None and not name.endswith(_NAMED_AS_VF)
 
 
 @functools.cache
-def _standard() -> frozenset[str]:
+def _list_standard() -> frozenset[str]:
     import os_traits
 
     return frozenset(os_traits.get_traits(prefix="HW_GPU_"))
 
 
-def traits(function: Function) -> tuple[str, ...]:
+def name_traits(function: Function) -> tuple[str, ...]:
     """Name what a device is: model, architecture, compute capability.
 
     A compute capability is a trait of os-traits as far as that knows it (7.2
@@ -169,21 +169,21 @@ def traits(function: Function) -> tuple[str, ...]:
     found = []
     if function.kind is Kind.GPU:
         if function.product is not None:
-            found.append(f"{our_traits.MODEL}{symbol(function.product)}")
+            found.append(f"{our_traits.MODEL}{make_symbol(function.product)}")
         chip = function.chip
         if chip and chip.architecture:
             found.append(
-                f"{our_traits.ARCHITECTURE}{symbol(chip.architecture)}"
+                f"{our_traits.ARCHITECTURE}{make_symbol(chip.architecture)}"
             )
         if chip and chip.compute_capability:
-            version = symbol(chip.compute_capability)
+            version = make_symbol(chip.compute_capability)
             name = f"GPU_CUDA_COMPUTE_CAPABILITY_V{version}"
             standard = f"HW_{name}"
             found.append(
-                standard if standard in _standard() else f"CUSTOM_{name}"
+                standard if standard in _list_standard() else f"CUSTOM_{name}"
             )
         if chip and chip.isa:
-            found.append(f"{our_traits.ISA}{symbol(chip.isa)}")
+            found.append(f"{our_traits.ISA}{make_symbol(chip.isa)}")
     return tuple(name[: nova_names.MAX_LENGTH] for name in found)
 
 
@@ -212,7 +212,7 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
         is None
     ]
     gpus = cards or gpus
-    found = {trait for function in gpus for trait in traits(function)}
+    found = {trait for function in gpus for trait in name_traits(function)}
     if gpus:
         found.add(f"{our_traits.COUNT}{len(gpus)}")
     return tuple(sorted(found))

@@ -92,7 +92,7 @@ class _Place:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[_Place]:
+def _open(path: str) -> Iterator[_Place]:
     place = _Place(path)
     try:
         yield place
@@ -112,7 +112,7 @@ def save(path: str, text: str, force: bool = False) -> str | None:
         is not given.
     :raises OSError: it cannot be written; the old file is as it was.
     """
-    with _opened(path) as place:
+    with _open(path) as place:
         backup = None
         if place.old is not None:
             with place.open() as file:
@@ -128,7 +128,7 @@ def save(path: str, text: str, force: bool = False) -> str | None:
                 file.seek(0)
                 backup = _copy(place, file)
         try:
-            with _written(place, exclusive=False) as new:
+            with _write(place, exclusive=False) as new:
                 new.write(text.encode("utf-8", "backslashreplace"))
         except BaseException:
             if backup is not None:
@@ -142,28 +142,28 @@ def save(path: str, text: str, force: bool = False) -> str | None:
 
 
 @contextlib.contextmanager
-def replaced(path: str, force: bool = False) -> Iterator[BinaryIO]:
+def replace(path: str, force: bool = False) -> Iterator[BinaryIO]:
     """Write a file that appears under its name once it is complete.
 
     :param force: replace a file that is there.
     :raises BadInput: there is one, or what is there is no regular file.
     :raises OSError: it cannot be written; nothing is left of it.
     """
-    with _opened(path) as place:
+    with _open(path) as place:
         there = exception.BadInput(
             source=path, reason="is there already; use --force"
         )
         if place.old is not None and not force:
             raise there
         try:
-            with _written(place, exclusive=not force) as file:
+            with _write(place, exclusive=not force) as file:
                 yield file
         except FileExistsError:
             raise there from None
 
 
 @contextlib.contextmanager
-def _written(place: _Place, exclusive: bool) -> Iterator[BinaryIO]:
+def _write(place: _Place, exclusive: bool) -> Iterator[BinaryIO]:
     """Write a file beside another, and give it the name of that one."""
     temporary = f".nova-gpu-host.{secrets.token_hex(8)}"
     with place.create(temporary) as file:

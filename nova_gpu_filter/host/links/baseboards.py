@@ -63,7 +63,7 @@ class Baseboard:
     def link(self, a: int, b: int) -> Link | None:
         """Give the NVLink of two GPUs by their places; None for none."""
         bonded = self.pattern(a, b)
-        return links.nvlink(bonded) if bonded else None
+        return links.make_nvlink(bonded) if bonded else None
 
 
 BASEBOARDS = {

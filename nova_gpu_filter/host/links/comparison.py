@@ -83,16 +83,16 @@ class _Comparison:
         self._others = (*gpus, *nics.values())
         columns = (*range(matrix.gpus), *nics)
         self._said = [
-            [_pcie_only(matrix.cells[row][column]) for column in columns]
+            [_keep_pcie(matrix.cells[row][column]) for column in columns]
             for row in range(matrix.gpus)
         ]
         self._ours = [
-            [self._relation(host, one, other) for other in self._others]
+            [self._find_relation(host, one, other) for other in self._others]
             for one in gpus
         ]
 
     @staticmethod
-    def _relation(
+    def _find_relation(
         host: Inventory, one: Function, other: Function
     ) -> Link | None:
         link = pcie.find_way(one, other, host.numa_nodes)
@@ -101,7 +101,7 @@ class _Comparison:
             return None
         return link
 
-    def _difference(
+    def _find_difference(
         self, row: int, column: int, one: int, other: int
     ) -> tuple[Link, Link] | None:
         """Give what nvidia-smi and what sysfs says, if these exclude another.
@@ -110,11 +110,11 @@ class _Comparison:
         :param one: device that is thought to be there; so is ``other``.
         """
         said, ours = self._said[row][column], self._ours[one][other]
-        if said is None or ours is None or _distance(said) == _distance(ours):
+        if said is None or ours is None or _describe(said) == _describe(ours):
             return None
         return said, ours
 
-    def _pairs(self) -> Iterator[tuple[int, int]]:
+    def _list_pairs(self) -> Iterator[tuple[int, int]]:
         for row in range(len(self._gpus)):
             yield from ((row, column) for column in range(row))
             yield from (
@@ -128,16 +128,16 @@ class _Comparison:
         :param order: which of the GPUs has index 0, 1 and so on.
         """
         found = []
-        for row, column in self._pairs():
+        for row, column in self._list_pairs():
             one = order[row]
             other = order[column] if column < len(order) else column
-            difference = self._difference(row, column, one, other)
+            difference = self._find_difference(row, column, one, other)
             if difference is not None:
                 said, ours = difference
                 found.append(
                     f"{self._others[other].address} and"
                     f" {self._others[one].address} are {links.name(said)}"
-                    f" ({_distance(said)}), but {links.name(ours)} in sysfs"
+                    f" ({_describe(said)}), but {links.name(ours)} in sysfs"
                 )
         return found
 
@@ -148,7 +148,7 @@ class _Comparison:
         return any(
             (self._said[row][column] == links.SYS)
             != (self._ours[row][column] == links.SYS)
-            for row, column in self._pairs()
+            for row, column in self._list_pairs()
             if column >= len(self._gpus)
             and None not in (self._said[row][column], self._ours[row][column])
         )
@@ -185,10 +185,10 @@ class _Comparison:
             self._steps_left -= 1
             placed = [*order, gpu]
             if any(
-                self._difference(row, column, gpu, placed[column])
+                self._find_difference(row, column, gpu, placed[column])
                 for column in range(row)
             ) or any(
-                self._difference(row, column, gpu, column)
+                self._find_difference(row, column, gpu, column)
                 for column in range(len(self._gpus), len(self._others))
             ):
                 continue
@@ -197,11 +197,11 @@ class _Comparison:
         return False
 
 
-def _pcie_only(link: Link | None) -> Link | None:
+def _keep_pcie(link: Link | None) -> Link | None:
     return None if link is None or link > links.PIX else link
 
 
-def _distance(link: Link) -> str:
+def _describe(link: Link) -> str:
     """Say what a PCIe link tells about the places of two devices."""
     if link >= links.PXB:
         return "below one root port"

@@ -16,7 +16,7 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 _WITHOUT_NVLINK = {
     **dict.fromkeys(
@@ -114,7 +114,7 @@ class HostLinks(printable.OneLineTexts):
         )
         partitions = []
         for partition in self.partitions:
-            mask = mask_of(
+            mask = make_mask(
                 place[address]
                 for address in partition.addresses
                 if address in place

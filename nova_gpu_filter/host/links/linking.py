@@ -12,7 +12,7 @@ from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import comparison
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 from nova_gpu_filter.host.links import pcie
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.host.links import vendor_tools
@@ -72,7 +72,7 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     origins: list[str] = []
     notes: list[str] = []
     if sources.topo is not None:
-        gpus = _gpus_of_topo(host, sources.topo, query)
+        gpus = _find_gpus_of_topo(host, sources.topo, query)
         _read_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
         unlinked = _find_without_nvlink(host, gpus, nvlinks)
         if unlinked:
@@ -117,11 +117,11 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         if gpu.module_id is not None
     }
     partitions = (
-        fabric.locate(host, sources.fabric, module_ids)
+        fabric_output.locate(host, sources.fabric, module_ids)
         if sources.fabric is not None
         else ()
     )
-    notes.extend(_unknown(host, covered))
+    notes.extend(_list_unknown(host, covered))
     return HostLinks(
         devices=devices,
         matrix=tuple(map(tuple, known)),
@@ -148,7 +148,7 @@ def _check_query(
             )
 
 
-def _gpus_of_topo(
+def _find_gpus_of_topo(
     host: Inventory, topo: tuple[str, str], query: Sequence[smi.SmiGpu]
 ) -> tuple[Function, ...]:
     """Tell which device GPU0, GPU1 and so on are.
@@ -171,7 +171,7 @@ def _gpus_of_topo(
             source=topo[0],
             reason=f"{matrix.gpus} GPUs, but {host.hostname} has"
             f" {len(gpus)} NVIDIA GPUs. nvidia-smi does not see those that"
-            " are bound to vfio-pci: to tell which ones it saw, save"
+            " are bound to vfio-pci: to show which ones it saw, save"
             " 'nvidia-smi -q' at the same time and give it with"
             " --nvidia-smi-q",
         )
@@ -202,7 +202,7 @@ def _read_topo(
             pair = frozenset({one.address, other.address})
             if link is None:
                 notes.append(
-                    f"{topo[0]}: nvidia-smi could not tell the link of"
+                    f"{topo[0]}: nvidia-smi does not know the link of"
                     f" {other.address} and {one.address}"
                 )
             else:
@@ -273,7 +273,7 @@ def _read_board(
                 )
 
 
-def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
+def _list_unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
     notes = []
     candidates = [gpu for gpu in host.gpus if may_have_nvlink(gpu)]
     unknown = [gpu for gpu in candidates if gpu.address not in covered]
@@ -295,7 +295,7 @@ def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
             f" To obtain it, {first}{_HOW_TO_OBTAIN}{_name_boards(host)}"
         )
     for tool in vendor_tools.TOOLS:
-        of_vendor = _devices_of(host, tool)
+        of_vendor = _list_devices(host, tool)
         if len(of_vendor) > 1 and not covered.issuperset(
             device.address for device in of_vendor
         ):
@@ -310,7 +310,7 @@ def _unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
     return notes
 
 
-def _devices_of(
+def _list_devices(
     host: Inventory, tool: vendor_tools.Tool
 ) -> Sequence[Function]:
     return [
@@ -343,7 +343,7 @@ def _read_vendor_tool(
         of another host.
     """
     found = tool.parse(*given)
-    devices = {device.address: device for device in _devices_of(host, tool)}
+    devices = {device.address: device for device in _list_devices(host, tool)}
     addresses = {
         number: found.addresses[number]
         for number in found.devices
@@ -361,7 +361,7 @@ def _read_vendor_tool(
             raise exception.BadInput(
                 source=given[0],
                 reason=f"{len(found.devices)} devices, but {host.hostname} has"
-                f" {len(devices)}: to tell which ones they are, save"
+                f" {len(devices)}: to show which ones they are, save"
                 f" '{tool.commands}' into one file",
             )
         if not found.is_uniform:

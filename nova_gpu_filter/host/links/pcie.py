@@ -31,10 +31,12 @@ def find_way(
     if a.root is None or b.root is None:
         return None
     if a.root == b.root:
-        shared = _shared(a.bridges, b.bridges)
+        shared = _count_shared(a.bridges, b.bridges)
         if not shared:
             return links.PHB
-        crossed = _switches(a.bridges, shared) | _switches(b.bridges, shared)
+        crossed = _list_switches(a.bridges, shared) | _list_switches(
+            b.bridges, shared
+        )
         return links.PIX if len(crossed) <= 1 else links.PXB
     if len(numa_nodes) <= 1 or (
         a.numa_node is not None and a.numa_node == b.numa_node
@@ -52,7 +54,7 @@ def find_ways(
     )
 
 
-def _shared(a: tuple[PciAddress, ...], b: tuple[PciAddress, ...]) -> int:
+def _count_shared(a: tuple[PciAddress, ...], b: tuple[PciAddress, ...]) -> int:
     """Count the bridges, from the root down, that both are below."""
     count = 0
     for one, other in zip(a, b, strict=False):
@@ -62,7 +64,9 @@ def _shared(a: tuple[PciAddress, ...], b: tuple[PciAddress, ...]) -> int:
     return count
 
 
-def _switches(bridges: tuple[PciAddress, ...], shared: int) -> set[PciAddress]:
+def _list_switches(
+    bridges: tuple[PciAddress, ...], shared: int
+) -> set[PciAddress]:
     """Name the switches on the way up to the last shared bridge.
 
     Below a root port, ports of switches alternate: an upstream port and one

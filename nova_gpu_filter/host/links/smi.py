@@ -61,14 +61,14 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
         cell is no link, or the two cells of a pair differ.
     """
     lines = printed.split_lines(text)
-    start = _heading(source, lines)
-    names = _columns(lines[start])
+    start = _find_heading(source, lines)
+    names = _read_columns(lines[start])
     _check_names(source, names)
-    rows = _rows(source, lines[start + 1 :], names)
+    rows = _read_rows(source, lines[start + 1 :], names)
     cells: dict[tuple[str, str], Link | None] = {}
     for name, (row, _) in rows.items():
         for other, cell in zip(names, row, strict=True):
-            cells[name, other] = _cell(source, name, other, cell)
+            cells[name, other] = _read_cell(source, name, other, cell)
     missing = [
         name for name in names if _GPU.fullmatch(name) and name not in rows
     ]
@@ -89,14 +89,14 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
         gpus=len(gpus),
         nics=tuple(legend.get(name, name) for name in nics),
         cells=tuple(
-            tuple(_both(source, cells, a, b) for b in gpus + nics)
+            tuple(_combine(source, cells, a, b) for b in gpus + nics)
             for a in gpus + nics
         ),
-        numa=tuple(_numa(lines[start], rows[name][1]) for name in gpus),
+        numa=tuple(_read_numa(lines[start], rows[name][1]) for name in gpus),
     )
 
 
-def _heading(source: str, lines: list[str]) -> int:
+def _find_heading(source: str, lines: list[str]) -> int:
     """Find the line with the names of the columns.
 
     Network cards can stand before the GPUs. Then it is a sentence about GPU0
@@ -106,7 +106,7 @@ def _heading(source: str, lines: list[str]) -> int:
     """
     is_cut = False
     for index, line in enumerate(lines[:-1]):
-        names = _columns(line)
+        names = _read_columns(line)
         if "GPU0" not in names or _is_row(line):
             continue
         below = next((one for one in lines[index + 1 :] if one.strip()), "")
@@ -138,7 +138,7 @@ def _is_row(line: str) -> bool:
     )
 
 
-def _columns(heading: str) -> list[str]:
+def _read_columns(heading: str) -> list[str]:
     match = _CPU_COLUMN.search(heading)
     return heading[: match.start() if match else None].split()
 
@@ -162,7 +162,7 @@ def _check_names(source: str, names: list[str]) -> None:
         )
 
 
-def _rows(
+def _read_rows(
     source: str, lines: list[str], names: list[str]
 ) -> dict[str, tuple[list[str], str]]:
     """Give cells and what follows them, keyed by the name of the row."""
@@ -197,7 +197,7 @@ def _rows(
     return rows
 
 
-def _cell(source: str, name: str, other: str, cell: str) -> Link | None:
+def _read_cell(source: str, name: str, other: str, cell: str) -> Link | None:
     if (cell == "X") != (name == other):
         raise exception.BadInput(
             source=source,
@@ -223,7 +223,7 @@ def _link(name: str) -> Link | None:
         return None
 
 
-def _both(
+def _combine(
     source: str, cells: dict[tuple[str, str], Link | None], a: str, b: str
 ) -> Link | None:
     # Excerpts leave out the rows of network cards: one cell of a pair will do.
@@ -243,7 +243,7 @@ def _name(link: Link | None) -> str:
     return "unknown" if link is None else links.name(link)
 
 
-def _numa(heading: str, tail: str) -> int | None:
+def _read_numa(heading: str, tail: str) -> int | None:
     """Read the NUMA affinity, the column after that of the CPUs.
 
     A cell can be empty: that of the CPUs where none is near, all of them
@@ -297,7 +297,7 @@ def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
                 )
             gpus.append(SmiGpu(address))
         elif gpus and (match := _QUERY_FIELD.fullmatch(line)):
-            gpus[-1] = _with_field(source, gpus[-1], match)
+            gpus[-1] = _add_field(source, gpus[-1], match)
     if not gpus:
         raise exception.BadInput(
             source=source,
@@ -313,7 +313,7 @@ def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
     return tuple(gpus)
 
 
-def _with_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
+def _add_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
     if " ".join(field["key"].lower().split()) != "module id":
         return gpu
     value = field["value"]

@@ -75,7 +75,7 @@ _LIST_BYTES = 16 << 20
 """Of the kernel's lists of modules."""
 
 
-def entries(
+def generate_entries(
     tree: tree_lib.Tree,
     sources: linking.Sources,
     cc_modes: cc_mode.Modes | None = None,
@@ -107,8 +107,8 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
             modaliases.add(tree.read(f"{path}/modalias") or "")
             tokens.know_modules([tree.link_name(f"{path}/driver") or ""])
     tokens.modaliases = frozenset(modaliases - {""})
-    for path in _lists(tree, "modules.alias"):
-        lines = kept_file.lines(tree, tokens, path, _LIST_BYTES) or []
+    for path in _list_lists(tree, "modules.alias"):
+        lines = kept_file.keep_lines(tree, tokens, path, _LIST_BYTES) or []
         tokens.know_modules(line.split()[2] for line in lines)
     return tokens
 
@@ -122,7 +122,7 @@ def _collect(
     yield Entry(address_lib.DEVICES)
     for name in tree.entries(address_lib.DEVICES):
         if address_lib.find(name):
-            yield from _device(tree, tokens, name)
+            yield from _keep_device(tree, tokens, name)
     yield Entry(device_paths.GROUPS)
     for number in tree.entries(device_paths.GROUPS):
         folder = f"{device_paths.GROUPS}/{number}/devices"
@@ -132,7 +132,7 @@ def _collect(
         for name in ("name", "reserved_regions"):
             path = f"{device_paths.GROUPS}/{number}/{name}"
             yield from kept_file.keep(tree, tokens, path)
-    for path in (*kept.PLAIN_FILES, *_files_below(tree, kept.FOLDERS)):
+    for path in (*kept.PLAIN_FILES, *_list_files_below(tree, kept.FOLDERS)):
         yield from kept_file.keep(tree, tokens, path)
     for module in _MODULES:
         if tree.is_directory(f"/sys/module/{module}"):
@@ -149,26 +149,30 @@ def _collect(
         path = f"{state.SLOTS}/{slot}/address"
         yield from kept_file.keep(tree, tokens, path)
     yield from capture_use.list_entries(tree, tokens)
-    yield from _scripts(tree, tokens)
-    yield from _kernel(tree, tokens)
-    yield from _names(tree, tokens)
+    yield from _keep_scripts(tree, tokens)
+    yield from _keep_kernel(tree, tokens)
+    yield from _keep_names(tree, tokens)
     for path, limit in (
         (packages.DPKG, packages.MOST),
         (types.CONFIG, types.CONFIG_BYTES),
     ):
-        found = kept_file.lines(tree, tokens, path, limit)
+        found = kept_file.keep_lines(tree, tokens, path, limit)
         if found:
-            yield kept_file.entry(tree, path, found)
+            yield kept_file.make_entry(tree, path, found)
     yield from outputs.list_entries(tokens, sources, cc_modes)
 
 
-def _files_below(tree: tree_lib.Tree, folders: Iterable[str]) -> Iterator[str]:
+def _list_files_below(
+    tree: tree_lib.Tree, folders: Iterable[str]
+) -> Iterator[str]:
     for folder in folders:
         for name in tree.entries(folder):
             yield f"{folder}/{name}"
 
 
-def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
+def _keep_device(
+    tree: tree_lib.Tree, tokens: Tokens, name: str
+) -> Iterator[Entry]:
     listed = f"{address_lib.DEVICES}/{name}"
     yield from kept_file.link(tree, listed)
     # The files stand where the link leads.
@@ -192,7 +196,7 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
     if "vpd" in files:
         # It holds serial numbers, so that only the marker is kept.
         data = tree.read_bytes(f"{place}/vpd", management.PRODUCT_DATA_BYTES)
-        marker = kept.markers(data or b"")
+        marker = kept.find_marker(data or b"")
         if marker:
             yield Entry(f"{place}/vpd", marker)
     for attribute in _PRESENT:
@@ -219,59 +223,59 @@ def _device(tree: tree_lib.Tree, tokens: Tokens, name: str) -> Iterator[Entry]:
             yield Entry(f"{types}/{one}/devices/{made}")
 
 
-def _scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def _keep_scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep what says which devices the host's own programs bind."""
-    links = scripts.enabled(tree)
+    links = scripts.list_enabled(tree)
     for script in scripts.read(tree):
         # Its text has that of the programs that it runs.
-        yield kept_file.entry(
-            tree, script.path, kept_boot.script(tokens, script.text)
+        yield kept_file.make_entry(
+            tree, script.path, kept_boot.keep_script(tokens, script.text)
         )
         link = links.get(os.path.basename(script.path))
         if link is not None and script.path.startswith(scripts.UNIT_PLACES):
             yield Entry(link, b"")
 
 
-def _lists(tree: tree_lib.Tree, name: str) -> tuple[str, ...]:
+def _list_lists(tree: tree_lib.Tree, name: str) -> tuple[str, ...]:
     release = tree.read(paths.RELEASE)
     return tuple(
         f"{folder}/{release}/{name}" for folder in paths.KERNEL_MODULES
     )
 
 
-def _kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def _keep_kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep of the kernel's lists what is about our devices and VFIO."""
     release = tree.read(paths.RELEASE)
     for image in initramfs.name_images(release):
         if tree.exists(image):
             yield Entry(image, b"", modified=tree.modified(image) or 0.0)
-    for path in (f"/boot/config-{release}", *_lists(tree, "config")):
+    for path in (f"/boot/config-{release}", *_list_lists(tree, "config")):
         yield from kept_file.keep(tree, tokens, path)
     for name in ("modules.alias", "modules.dep", "modules.builtin"):
-        for path in _lists(tree, name):
-            lines = kept_file.lines(tree, tokens, path, _LIST_BYTES)
+        for path in _list_lists(tree, name):
+            lines = kept_file.keep_lines(tree, tokens, path, _LIST_BYTES)
             if lines is not None:
                 # A list without our modules says that they are not there.
-                yield kept_file.entry(tree, path, lines)
+                yield kept_file.make_entry(tree, path, lines)
 
 
-def _names(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def _keep_names(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep the names of this host's devices, of a list of 40,000."""
     names = pci_ids.load(tree)
-    lines = kept.device_names(tokens, reader.read(tree, names, True))
+    lines = kept.write_device_names(tokens, reader.read(tree, names, True))
     if lines:
         place = names.source
         if place not in pci_ids.PLACES:
             place = pci_ids.PLACES[1]
-        yield kept_file.entry(tree, place, lines)
+        yield kept_file.make_entry(tree, place, lines)
 
 
-def top(tree: tree_lib.Tree) -> str:
+def name_top(tree: tree_lib.Tree) -> str:
     """Name the directory at the top of the archive after the host."""
     name = tree.read(paths.HOSTNAME) or "host"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:255].lstrip(".-") or "host"
 
 
-def default_name(tree: tree_lib.Tree) -> str:
+def name_archive(tree: tree_lib.Tree) -> str:
     """Name the archive after the host."""
-    return f"nova-gpu-host-{top(tree)}.tar.gz"
+    return f"nova-gpu-host-{name_top(tree)}.tar.gz"

@@ -37,9 +37,9 @@ def list_entries(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
         # Those right below a PCI function are kept with it.
         if not address_lib.find(place.split("/")[-3]):
             yield from keep_interface(tree, tokens, place)
-    yield from _disks(tree, tokens)
-    yield from _members(tree)
-    yield from _consoles(tree, tokens)
+    yield from _keep_disks(tree, tokens)
+    yield from _keep_members(tree)
+    yield from _keep_consoles(tree, tokens)
     for path in _TABLES:
         yield from kept_file.keep(tree, tokens, path)
 
@@ -64,7 +64,7 @@ def keep_interface(
                 yield Entry(f"{place}/{name}", target=f"../{target}")
 
 
-def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def _keep_disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     for name in tree.entries(host_disks.BLOCK):
         path = f"{host_disks.BLOCK}/{name}"
         yield from kept_file.link(tree, path)
@@ -84,7 +84,7 @@ def _disks(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
             yield from kept_file.keep(tree, tokens, data)
 
 
-def _members(tree: tree_lib.Tree) -> Iterator[Entry]:
+def _keep_members(tree: tree_lib.Tree) -> Iterator[Entry]:
     """Keep the members of file systems, whose UUIDs nobody asks for."""
     for number, system in enumerate(tree.entries(host_disks.BTRFS)):
         folder = f"{host_disks.BTRFS}/{system}/devices"
@@ -102,7 +102,7 @@ def _members(tree: tree_lib.Tree) -> Iterator[Entry]:
                 )
 
 
-def _consoles(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
+def _keep_consoles(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     yield from kept_file.link(tree, host_consoles.FRAME_BUFFER)
     place = tree.resolve(host_consoles.FRAME_BUFFER)
     if place is not None and tree.is_directory(place):

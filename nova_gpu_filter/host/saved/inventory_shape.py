@@ -16,9 +16,11 @@ from nova_gpu_filter.topology import links
 
 _TEXT = shape.Text()
 _ADDRESS = shape.Text(PciAddress.parse)
-_ID = shape.Text(shape.hexadecimal, "{:04x}".format)
-_CLASS = Field("class_code", shape.Text(shape.hexadecimal, "{:06x}".format))
-_REVISION = shape.Text(shape.hexadecimal, "{:02x}".format)
+_ID = shape.Text(shape.parse_hexadecimal, "{:04x}".format)
+_CLASS = Field(
+    "class_code", shape.Text(shape.parse_hexadecimal, "{:06x}".format)
+)
+_REVISION = shape.Text(shape.parse_hexadecimal, "{:02x}".format)
 _NODE = shape.Number(0xFFFF)
 _NUMBER = shape.Number()
 _FLAG = shape.Flag()

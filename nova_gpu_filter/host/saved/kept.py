@@ -39,7 +39,7 @@ Keep = Callable[[Tokens, str], list[str]]
 """Gives the lines that are kept of a text."""
 
 
-def _lines(pattern: str, at_most: int = 1) -> Keep:
+def _keep_lines(pattern: str, at_most: int = 1) -> Keep:
     """Keep the first lines that are of a form as a whole."""
     form = re.compile(pattern)
 
@@ -50,7 +50,7 @@ def _lines(pattern: str, at_most: int = 1) -> Keep:
     return keep
 
 
-def _words(pattern: str, at_most: int = 1) -> Keep:
+def _keep_matches(pattern: str, at_most: int = 1) -> Keep:
     """Keep what matches in each line, and nothing of the rest of it."""
     form = re.compile(pattern)
 
@@ -64,7 +64,7 @@ def _words(pattern: str, at_most: int = 1) -> Keep:
 # /proc
 
 
-def _cpus(_: Tokens, text: str) -> list[str]:
+def _keep_cpus(_: Tokens, text: str) -> list[str]:
     kept = []
     for pattern in (
         r"vendor_id\s*: {1,3}[A-Za-z]{1,12}",
@@ -84,14 +84,14 @@ def _cpus(_: Tokens, text: str) -> list[str]:
     return kept
 
 
-def _interrupts(_: Tokens, text: str) -> list[str]:
+def _keep_interrupts(_: Tokens, text: str) -> list[str]:
     names = re.findall(
         r" ((?:IR-)?(?:(?:PCI|DMAR|HPET)-)?MSIX?|(?:IR-)?IO-APIC)\b", text
     )
     return [f"0: {name}" for name in sorted(set(names))]
 
 
-def _hostname(_: Tokens, text: str) -> list[str]:
+def _keep_hostname(_: Tokens, text: str) -> list[str]:
     return [re.sub(r"[^A-Za-z0-9._-]", "_", text.strip())[:255]]
 
 
@@ -102,22 +102,22 @@ _VGPU_TYPE = re.compile(
 )
 
 
-def _vgpu_type(_: Tokens, text: str) -> list[str]:
+def _keep_vgpu_type(_: Tokens, text: str) -> list[str]:
     line = text.strip()
     return [line if _VGPU_TYPE.fullmatch(line) else REMOVED]
 
 
-def _packages(_: Tokens, text: str) -> list[str]:
+def _keep_packages(_: Tokens, text: str) -> list[str]:
     """Keep the packages whose versions are compared."""
     lines = []
-    for name, version in packages.installed(text):
+    for name, version in packages.list_installed(text):
         if re.fullmatch(r"[0-9A-Za-z.+:~-]{1,64}", version):
             lines += [f"Package: {name}", "Status: install ok installed"]
             lines += [f"Version: {version}", ""]
     return lines
 
 
-def _declared_vfs(_: Tokens, text: str) -> list[str]:
+def _keep_declared_vfs(_: Tokens, text: str) -> list[str]:
     """Write the file anew, without what an operator has noted in it."""
     try:
         rows = declaration.parse(declaration.PATH, text)
@@ -128,10 +128,12 @@ def _declared_vfs(_: Tokens, text: str) -> list[str]:
     for place, row in enumerate(rows):
         words = {
             "address": row.address,
-            "slot": _known(_SLOT, row.slot, place),
+            "slot": _keep_known(_SLOT, row.slot, place),
             "id": row.id,
             "vfs": row.vfs,
-            "type": _known(rf"(?i:{_TYPED})|[0-9]{{1,9}}", row.type, place),
+            "type": _keep_known(
+                rf"(?i:{_TYPED})|[0-9]{{1,9}}", row.type, place
+            ),
             "mig": row.mig,
             "autoprobe": row.autoprobe,
         }
@@ -144,17 +146,17 @@ def _declared_vfs(_: Tokens, text: str) -> list[str]:
     return lines
 
 
-def _known(pattern: str, text: str | None, place: int) -> str | None:
+def _keep_known(pattern: str, text: str | None, place: int) -> str | None:
     """Give a text of a form; in the place of others, one for each row."""
     if text is None or re.fullmatch(pattern, text, re.ASCII):
         return text
     return f"{REMOVED}-{place}"
 
 
-def _fabric_manager(_: Tokens, text: str) -> list[str]:
+def _keep_fabric_manager(_: Tokens, text: str) -> list[str]:
     return [
         f"Fabric Manager version {version}"
-        for version in packages.logged_versions(text)[-1:]
+        for version in packages.list_logged_versions(text)[-1:]
     ]
 
 
@@ -166,67 +168,69 @@ _VGPU_NAME = rf"(?:GRID|NVIDIA) {_VGPU}"
 _TYPED = rf"(?:(?:GRID|NVIDIA) )?{_VGPU}"
 _SLOT = r"[A-Za-z]{0,5}[ _-]?[0-9]{1,6}(?:-[0-9]{1,4})?"
 """Names that firmware gives to slots: ``3``, ``3-1``, ``Slot 7``."""
-_COUNTERS = _lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
+_COUNTERS = _keep_lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
 
 # File of a device, in the directory of its PCI function -> what is kept.
 DEVICE_FILES: dict[str, Keep] = {
     "aer_dev_correctable": _COUNTERS,
     "aer_dev_fatal": _COUNTERS,
     "aer_dev_nonfatal": _COUNTERS,
-    "aer_rootport_total_err_cor": _lines(r"[0-9]{1,20}"),
-    "aer_rootport_total_err_fatal": _lines(r"[0-9]{1,20}"),
-    "aer_rootport_total_err_nonfatal": _lines(r"[0-9]{1,20}"),
-    "boot_vga": _lines(_NUMBER),
-    "class": _lines(_HEX),
-    "current_link_speed": _lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
-    "current_link_width": _lines(_NUMBER),
-    "device": _lines(_HEX),
-    "driver_override": kept_boot.driver,
-    "max_link_speed": _lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
-    "max_link_width": _lines(_NUMBER),
-    "modalias": _lines(
+    "aer_rootport_total_err_cor": _keep_lines(r"[0-9]{1,20}"),
+    "aer_rootport_total_err_fatal": _keep_lines(r"[0-9]{1,20}"),
+    "aer_rootport_total_err_nonfatal": _keep_lines(r"[0-9]{1,20}"),
+    "boot_vga": _keep_lines(_NUMBER),
+    "class": _keep_lines(_HEX),
+    "current_link_speed": _keep_lines(
+        r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"
+    ),
+    "current_link_width": _keep_lines(_NUMBER),
+    "device": _keep_lines(_HEX),
+    "driver_override": kept_boot.keep_driver,
+    "max_link_speed": _keep_lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
+    "max_link_width": _keep_lines(_NUMBER),
+    "modalias": _keep_lines(
         r"pci:v[0-9A-F]{8}d[0-9A-F]{8}sv[0-9A-F]{8}sd[0-9A-F]{8}"
         r"bc[0-9A-F]{2}sc[0-9A-F]{2}i[0-9A-F]{2}"
     ),
-    "numa_node": _lines(_NUMBER),
-    "power_state": _lines(r"D[0-3]|D3hot|D3cold|unknown|error"),
-    "power/runtime_status": _lines(
+    "numa_node": _keep_lines(_NUMBER),
+    "power_state": _keep_lines(r"D[0-3]|D3hot|D3cold|unknown|error"),
+    "power/runtime_status": _keep_lines(
         r"active|suspended|suspending|resuming|error|unsupported"
     ),
-    "reset_method": _lines(
+    "reset_method": _keep_lines(
         r"(?: ?\b(?:device_specific|acpi|flr|af_flr|pm|bus|cxl_bus)\b)+"
     ),
-    "resource": _lines(rf"{_LONG} {_LONG} {_LONG}", 32),
-    "revision": _lines(_HEX),
-    "sriov_drivers_autoprobe": _lines(r"[01YN]"),
-    "sriov_numvfs": _lines(_NUMBER),
-    "sriov_totalvfs": _lines(_NUMBER),
-    "sriov_vf_device": _lines(r"[0-9a-fA-F]{1,8}"),
-    "subsystem_device": _lines(_HEX),
-    "subsystem_vendor": _lines(_HEX),
-    "vendor": _lines(_HEX),
-    "nvidia/current_vgpu_type": _lines(_NUMBER),
-    types.CREATABLE: _lines(rf"[0-9]{{1,6}}\s*:\s*{_VGPU_NAME}", 128),
+    "resource": _keep_lines(rf"{_LONG} {_LONG} {_LONG}", 32),
+    "revision": _keep_lines(_HEX),
+    "sriov_drivers_autoprobe": _keep_lines(r"[01YN]"),
+    "sriov_numvfs": _keep_lines(_NUMBER),
+    "sriov_totalvfs": _keep_lines(_NUMBER),
+    "sriov_vf_device": _keep_lines(r"[0-9a-fA-F]{1,8}"),
+    "subsystem_device": _keep_lines(_HEX),
+    "subsystem_vendor": _keep_lines(_HEX),
+    "vendor": _keep_lines(_HEX),
+    "nvidia/current_vgpu_type": _keep_lines(_NUMBER),
+    types.CREATABLE: _keep_lines(rf"[0-9]{{1,6}}\s*:\s*{_VGPU_NAME}", 128),
 }
 
 
-_NODES = _lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*")
-_PARAMETER = _lines(r"[YN]|[0-9]{1,10}")
+_NODES = _keep_lines(r"[0-9]{1,4}(?:[-,][0-9]{1,4})*")
+_PARAMETER = _keep_lines(r"[YN]|[0-9]{1,10}")
 
 # File that is read where it is -> what is kept.
 PLAIN_FILES: dict[str, Keep] = {
-    paths.HOSTNAME: _hostname,
-    paths.HOSTNAME_FILE: _hostname,
-    paths.RELEASE: _lines(r"[\w.+~-]{1,128}"),
-    kernel_arguments.CMDLINE: kept_boot.cmdline,
-    paths.CPUINFO: _cpus,
-    paths.INTERRUPTS: _interrupts,
-    paths.MEMINFO: _words(
+    paths.HOSTNAME: _keep_hostname,
+    paths.HOSTNAME_FILE: _keep_hostname,
+    paths.RELEASE: _keep_lines(r"[\w.+~-]{1,128}"),
+    kernel_arguments.CMDLINE: kept_boot.keep_cmdline,
+    paths.CPUINFO: _keep_cpus,
+    paths.INTERRUPTS: _keep_interrupts,
+    paths.MEMINFO: _keep_matches(
         r"(?:MemTotal|HugePages_[A-Z]\w{1,9}|Hugepagesize):"
         r"\s{1,20}[0-9]{1,12}(?: kB)?",
         9,
     ),
-    paths.HYPERVISOR: _lines(r"[a-z]{1,12}"),
+    paths.HYPERVISOR: _keep_lines(r"[a-z]{1,12}"),
     paths.NODES: _NODES,
     paths.NODES_WITH_PROCESSORS: _NODES,
     paths.NODES_WITH_MEMORY: _NODES,
@@ -235,29 +239,31 @@ PLAIN_FILES: dict[str, Keep] = {
     paths.NO_IOMMU: _PARAMETER,
     paths.UNSAFE_INTERRUPTS: _PARAMETER,
     paths.MAPPINGS: _PARAMETER,
-    paths.FABRIC_MANAGER: _words(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
-    packages.NVIDIA_MODULE: _lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"),
-    packages.FABRIC_MANAGER_LOG: _fabric_manager,
-    initramfs.DRACUT_CONF: kept_boot.dracut,
-    initramfs.MODULES: kept_boot.early_modules,
-    initramfs.MKINITCPIO: kept_boot.mkinitcpio,
-    declaration.PATH: _declared_vfs,
+    paths.FABRIC_MANAGER: _keep_matches(r"\s*FABRIC_MODE\s*=\s*[0-9]"),
+    packages.NVIDIA_MODULE: _keep_lines(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"),
+    packages.FABRIC_MANAGER_LOG: _keep_fabric_manager,
+    initramfs.DRACUT_CONF: kept_boot.keep_dracut,
+    initramfs.MODULES: kept_boot.keep_early_modules,
+    initramfs.MKINITCPIO: kept_boot.keep_mkinitcpio,
+    declaration.PATH: _keep_declared_vfs,
 }
 
 _CONF = r"[^/]+\.conf"
 _ANY = "[^/]+"
 # Directory -> the names of files in it, and what is kept of them.
 FOLDERS: dict[str, tuple[str, Keep]] = {
-    **dict.fromkeys(modprobe.PLACES, (_CONF, kept_boot.modprobe)),
+    **dict.fromkeys(modprobe.PLACES, (_CONF, kept_boot.keep_modprobe)),
     **dict.fromkeys(outcome.LOAD_PLACES, (_ANY, kept_boot.load)),
-    **dict.fromkeys(udev_rules.UDEV_PLACES, (_ANY, kept_boot.rules)),
-    **dict.fromkeys(initramfs.DRACUT_PLACES, (_CONF, kept_boot.dracut)),
-    **dict.fromkeys(initramfs.MODULES_PLACES, (_ANY, kept_boot.early_modules)),
-    initramfs.MKINITCPIO_PLACE: (_CONF, kept_boot.mkinitcpio),
-    driver_overrides.DRIVERCTL: (f"pci-{ADDRESS}", kept_boot.driver),
+    **dict.fromkeys(udev_rules.UDEV_PLACES, (_ANY, kept_boot.keep_rules)),
+    **dict.fromkeys(initramfs.DRACUT_PLACES, (_CONF, kept_boot.keep_dracut)),
+    **dict.fromkeys(
+        initramfs.MODULES_PLACES, (_ANY, kept_boot.keep_early_modules)
+    ),
+    initramfs.MKINITCPIO_PLACE: (_CONF, kept_boot.keep_mkinitcpio),
+    driver_overrides.DRIVERCTL: (f"pci-{ADDRESS}", kept_boot.keep_driver),
     packages.QEMU_CACHE: (
         _ANY,
-        _lines(r"<(selfvers|version)>[0-9]{1,12}</\1>", 2),
+        _keep_lines(r"<(selfvers|version)>[0-9]{1,12}</\1>", 2),
     ),
 }
 
@@ -268,62 +274,62 @@ def _files(places: tuple[str, ...], name: str = _ANY) -> str:
 
 # Others, which capture finds in its own ways.
 FILES: tuple[tuple[str, Keep], ...] = (
-    (host_interfaces.ROUTE, kept_use.route),
-    (host_interfaces.ROUTE6, kept_use.route6),
-    (host_interfaces.ADDRESS6, kept_use.address6),
-    (host_disks.MOUNTS, kept_use.mounts),
-    (host_disks.SWAPS, kept_use.swaps),
-    (host_consoles.IOMEM, kept_use.memory),
-    (rf"{host_disks.UDEV}/b[0-9]+:[0-9]+", kept_use.udev),
-    (host_consoles.CONSOLES, kept_use.consoles),
-    (r"/sys/.*/boot_display", _lines(r"[01]")),
-    (r"/sys/.*/dev", _lines(r"[0-9]{1,5}:[0-9]{1,8}")),
+    (host_interfaces.ROUTE, kept_use.keep_route),
+    (host_interfaces.ROUTE6, kept_use.keep_route6),
+    (host_interfaces.ADDRESS6, kept_use.keep_address6),
+    (host_disks.MOUNTS, kept_use.keep_mounts),
+    (host_disks.SWAPS, kept_use.keep_swaps),
+    (host_consoles.IOMEM, kept_use.keep_memory),
+    (rf"{host_disks.UDEV}/b[0-9]+:[0-9]+", kept_use.keep_udev),
+    (host_consoles.CONSOLES, kept_use.keep_consoles),
+    (r"/sys/.*/boot_display", _keep_lines(r"[01]")),
+    (r"/sys/.*/dev", _keep_lines(r"[0-9]{1,5}:[0-9]{1,8}")),
     (r"/sys/.*/dm/name", kept_use.name),
-    (r"/sys/.*/net/[^/]+/operstate", _lines(r"[a-z]{1,16}")),
-    (r"/sys/.*/net/[^/]+/flags", _lines(_HEX)),
-    (r"/sys/.*/net/[^/]+/carrier", _lines(r"[01]")),
-    (r"/sys/kernel/iommu_groups/[0-9]+/name", _lines(r"vfio-noiommu")),
+    (r"/sys/.*/net/[^/]+/operstate", _keep_lines(r"[a-z]{1,16}")),
+    (r"/sys/.*/net/[^/]+/flags", _keep_lines(_HEX)),
+    (r"/sys/.*/net/[^/]+/carrier", _keep_lines(r"[01]")),
+    (r"/sys/kernel/iommu_groups/[0-9]+/name", _keep_lines(r"vfio-noiommu")),
     (
         r"/sys/kernel/iommu_groups/[0-9]+/reserved_regions",
-        _lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),
+        _keep_lines(rf"{_LONG} {_LONG} [a-z-]{{1,20}}", 64),
     ),
-    (packages.DPKG, _packages),
+    (packages.DPKG, _keep_packages),
     (
         r"/boot/config-[^/]+|(?:/usr)?/lib/modules/[^/]+/config",
-        _lines(
+        _keep_lines(
             r"(?:# )?CONFIG_(?:VFIO_GROUP|IOMMUFD_VFIO_CONTAINER"
             r"|ARM64_64K_PAGES)(?:=[ym]| is not set)",
             3,
         ),
     ),
-    (r"/sys/.*/mdev_supported_types/[^/]+/name", _vgpu_type),
+    (r"/sys/.*/mdev_supported_types/[^/]+/name", _keep_vgpu_type),
     (
         r"/sys/.*/mdev_supported_types/[^/]+/available_instances",
-        _lines(_NUMBER),
+        _keep_lines(_NUMBER),
     ),
     *(
         (rf"/sys/.*/{re.escape(name)}", keep)
         for name, keep in DEVICE_FILES.items()
     ),
-    (_files(initramfs.SCRIPTS), kept_boot.script),
-    ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.script),
-    (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.script),
+    (_files(initramfs.SCRIPTS), kept_boot.keep_script),
+    ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.keep_script),
+    (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.keep_script),
     (
         rf"{state.SLOTS}/{_SLOT}/address",
-        _lines(r"[0-9a-f]{4,8}(?::[0-9a-f]{2}){2}"),
+        _keep_lines(r"[0-9a-f]{4,8}(?::[0-9a-f]{2}){2}"),
     ),
     (
         types.CONFIG,
-        _words(
+        _keep_matches(
             rf'\s*<vgpuType id="{_HEX}" name="{_VGPU_NAME}"',
             4096,
         ),
     ),
     (
         r"(?:/usr)?/lib/modules/[^/]+/modules\.(?:dep|builtin)",
-        kept_boot.modules,
+        kept_boot.keep_modules,
     ),
-    (r"(?:/usr)?/lib/modules/[^/]+/modules\.alias", kept_boot.aliases),
+    (r"(?:/usr)?/lib/modules/[^/]+/modules\.alias", kept_boot.keep_aliases),
 )
 _ROWS = tuple(
     (re.compile(pattern), keep)
@@ -346,7 +352,7 @@ def find(path: str) -> Keep | None:
     return None
 
 
-def device_names(tokens: Tokens, host: Inventory) -> list[str]:
+def write_device_names(tokens: Tokens, host: Inventory) -> list[str]:
     """Write the part of a ``pci.ids`` that names the devices of a host."""
     vendors: dict[int, str] = {}
     products: dict[int, dict[int, dict[str, str]]] = {}
@@ -380,7 +386,7 @@ def device_names(tokens: Tokens, host: Inventory) -> list[str]:
     ]
 
 
-def markers(product_data: bytes) -> bytes | None:
+def find_marker(product_data: bytes) -> bytes | None:
     """Give the first marker in vital product data, between serial numbers."""
     for row in management.BY_PRODUCT_DATA:
         if row.marker in product_data:

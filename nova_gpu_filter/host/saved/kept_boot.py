@@ -63,9 +63,9 @@ _MODULE_LISTS = frozenset(
 )
 
 
-def _parameter(tokens: Tokens, word: str) -> str:
+def _keep_parameter(tokens: Tokens, word: str) -> str:
     key, equals, value = word.replace('"', "").partition("=")
-    name = kernel_arguments.module_name(key)
+    name = kernel_arguments.normalize_module_name(key)
     parts = value.split(",") if equals else []
     if name in _MODULE_LISTS:
         return f"{key}{equals}{','.join(map(tokens.module, parts))}"
@@ -82,13 +82,13 @@ def _parameter(tokens: Tokens, word: str) -> str:
     return REMOVED
 
 
-def cmdline(tokens: Tokens, text: str) -> list[str]:
+def keep_cmdline(tokens: Tokens, text: str) -> list[str]:
     """Keep parameters of the kernel that we know."""
-    words = kernel_arguments.split_words(text)
-    return [" ".join(_parameter(tokens, word) for word in words)]
+    words = kernel_arguments.split_arguments(text)
+    return [" ".join(_keep_parameter(tokens, word) for word in words)]
 
 
-def modprobe(tokens: Tokens, text: str) -> list[str]:
+def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
     """Keep lines of modprobe.d, of modules that we know."""
     kept = []
     for line in text.replace("\\\n", " ").splitlines():
@@ -98,7 +98,9 @@ def modprobe(tokens: Tokens, text: str) -> list[str]:
             case ["install", module, command, *_]:
                 name = command.rsplit("/", 1)[-1]
                 done = name if name in ("false", "true") else REMOVED
-                if re.match(r"modprobe( -\S+)* vfio[-_]pci\b", _command(line)):
+                if re.match(
+                    r"modprobe( -\S+)* vfio[-_]pci\b", _keep_command(line)
+                ):
                     done = "modprobe vfio-pci"
                 kept.append(f"install {tokens.module(module)} {done}")
             case ["alias", pattern, module, *_] if re.fullmatch(
@@ -115,19 +117,19 @@ def modprobe(tokens: Tokens, text: str) -> list[str]:
                     " ".join(("softdep", tokens.module(module), *names))
                 )
             case ["options", module, *options] if tokens.is_module(module):
-                found = (_option(tokens, module, one) for one in options)
+                found = (_keep_option(tokens, module, one) for one in options)
                 kept.append(" ".join(("options", module, *found)))
     return kept
 
 
-def _command(line: str) -> str:
+def _keep_command(line: str) -> str:
     """Give the command of an install line, without its directory."""
     words = line.split(maxsplit=2)[2].split()
     return " ".join((words[0].rsplit("/", 1)[-1], *words[1:]))
 
 
-def _option(tokens: Tokens, module: str, option: str) -> str:
-    kept = _parameter(tokens, f"{module}.{option}")
+def _keep_option(tokens: Tokens, module: str, option: str) -> str:
+    kept = _keep_parameter(tokens, f"{module}.{option}")
     return kept.removeprefix(f"{module}.")
 
 
@@ -140,22 +142,22 @@ def load(tokens: Tokens, text: str) -> list[str]:
     return [line for line in lines if tokens.is_module(line)]
 
 
-def early_modules(tokens: Tokens, text: str) -> list[str]:
+def keep_early_modules(tokens: Tokens, text: str) -> list[str]:
     """Keep modules of initramfs-tools."""
     kept = []
     for line in text.splitlines():
         words = line.split("#", 1)[0].split()
         if words:
             options = (
-                [_option(tokens, words[0], one) for one in words[1:]]
-                if kernel_arguments.module_name(words[0]) == VFIO
+                [_keep_option(tokens, words[0], one) for one in words[1:]]
+                if kernel_arguments.normalize_module_name(words[0]) == VFIO
                 else []
             )
             kept.append(" ".join((tokens.module(words[0]), *options)))
     return kept
 
 
-def dracut(tokens: Tokens, text: str) -> list[str]:
+def keep_dracut(tokens: Tokens, text: str) -> list[str]:
     """Keep modules that dracut loads early."""
     kept = []
     for line in text.splitlines():
@@ -169,7 +171,7 @@ def dracut(tokens: Tokens, text: str) -> list[str]:
 _HOOKS = ("modconf", initramfs.KMS)
 
 
-def mkinitcpio(tokens: Tokens, text: str) -> list[str]:
+def keep_mkinitcpio(tokens: Tokens, text: str) -> list[str]:
     """Keep modules and hooks of mkinitcpio."""
     kept = []
     for match in initramfs.MKINITCPIO_ARRAY.finditer(
@@ -194,7 +196,7 @@ _RULE = re.compile(
 )
 
 
-def rules(_: Tokens, text: str) -> list[str]:
+def keep_rules(_: Tokens, text: str) -> list[str]:
     """Keep of udev's rules which device gets which driver."""
     lines = text.replace("\\\n", " ").splitlines()
     return [
@@ -211,7 +213,7 @@ _SCRIPT = re.compile(
 )
 
 
-def script(_: Tokens, text: str) -> list[str]:
+def keep_script(_: Tokens, text: str) -> list[str]:
     """Keep the words by which :mod:`scripts` knows what a program does.
 
     :param text: a boot script, or a unit and the programs that it runs.
@@ -226,7 +228,7 @@ def script(_: Tokens, text: str) -> list[str]:
     return kept
 
 
-def driver(tokens: Tokens, text: str) -> list[str]:
+def keep_driver(tokens: Tokens, text: str) -> list[str]:
     """Keep the name of a driver."""
     word = text.strip()
     return [word if word == "(null)" else tokens.module(word)] if word else []
@@ -235,7 +237,7 @@ def driver(tokens: Tokens, text: str) -> list[str]:
 # The kernel's lists of modules
 
 
-def modules(tokens: Tokens, text: str) -> list[str]:
+def keep_modules(tokens: Tokens, text: str) -> list[str]:
     """Keep modules of the kernel's lists."""
     # Each line of modules.dep begins with the file that it is about.
     files = (line.split(":")[0] for line in text.splitlines())
@@ -247,7 +249,7 @@ def modules(tokens: Tokens, text: str) -> list[str]:
     ]
 
 
-def aliases(tokens: Tokens, text: str) -> list[str]:
+def keep_aliases(tokens: Tokens, text: str) -> list[str]:
     """Keep the aliases of this host's devices, of a list of 20,000."""
     return [
         line

@@ -14,7 +14,7 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 _LIMIT = 1 << 20
 
 
-def lines(
+def keep_lines(
     tree: tree_lib.Tree, tokens: Tokens, path: str, limit: int = _LIMIT
 ) -> list[str] | None:
     """Give the lines that are kept of a file.
@@ -30,7 +30,9 @@ def lines(
     return keep_lines(tokens, text)
 
 
-def entry(tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]) -> Entry:
+def make_entry(
+    tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]
+) -> Entry:
     """Make a file of lines, with age and mode of the one they are from."""
     text = printed.join_lines(kept_lines)
     modified = tree.modified(path) or 0.0
@@ -45,9 +47,9 @@ def entry(tree: tree_lib.Tree, path: str, kept_lines: Iterable[str]) -> Entry:
 
 def keep(tree: tree_lib.Tree, tokens: Tokens, path: str) -> Iterator[Entry]:
     """Yield what is kept of a file, if that is anything."""
-    found = lines(tree, tokens, path)
+    found = keep_lines(tree, tokens, path)
     if found:
-        yield entry(tree, path, found)
+        yield make_entry(tree, path, found)
 
 
 def link(tree: tree_lib.Tree, path: str) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from nova_gpu_filter.host.sysfs import host_consoles
 from nova_gpu_filter.host.sysfs import host_interfaces
 
 
-def route(tokens: Tokens, text: str) -> list[str]:
+def keep_route(tokens: Tokens, text: str) -> list[str]:
     """Keep which interfaces have a route."""
     kept = ["Iface\tDestination"]
     for line in text.splitlines()[1:]:
@@ -24,7 +24,7 @@ def route(tokens: Tokens, text: str) -> list[str]:
     return kept
 
 
-def route6(tokens: Tokens, text: str) -> list[str]:
+def keep_route6(tokens: Tokens, text: str) -> list[str]:
     """Keep which interfaces have a route of IPv6."""
     kept = []
     for line in text.splitlines():
@@ -36,7 +36,7 @@ def route6(tokens: Tokens, text: str) -> list[str]:
     return kept
 
 
-def address6(tokens: Tokens, text: str) -> list[str]:
+def keep_address6(tokens: Tokens, text: str) -> list[str]:
     """Keep which interfaces have an address."""
     kept = []
     for line in text.splitlines():
@@ -57,7 +57,7 @@ _PLACE = re.compile(
 _BLOCK = re.compile(r"/dev/[a-z]{1,8}[0-9a-z]{0,16}")
 
 
-def mounts(_: Tokens, text: str) -> list[str]:
+def keep_mounts(_: Tokens, text: str) -> list[str]:
     """Keep which disks are mounted."""
     kept = []
     for line in text.splitlines():
@@ -80,7 +80,7 @@ def mounts(_: Tokens, text: str) -> list[str]:
     return kept
 
 
-def swaps(_: Tokens, text: str) -> list[str]:
+def keep_swaps(_: Tokens, text: str) -> list[str]:
     """Keep which disks are swap space."""
     return [
         "Filename",
@@ -92,7 +92,7 @@ def swaps(_: Tokens, text: str) -> list[str]:
     ]
 
 
-def memory(_: Tokens, text: str) -> list[str]:
+def keep_memory(_: Tokens, text: str) -> list[str]:
     """Keep which device a frame buffer of the firmware is in."""
     kept = []
     for line in text.splitlines():
@@ -105,7 +105,7 @@ def memory(_: Tokens, text: str) -> list[str]:
     return kept
 
 
-def udev(_: Tokens, text: str) -> list[str]:
+def keep_udev(_: Tokens, text: str) -> list[str]:
     """Keep which disks are members of something larger."""
     return re.findall(
         r"^E:ID_FS_(?:TYPE|USAGE)=[A-Za-z0-9_]{1,32}$", text, re.MULTILINE
@@ -122,6 +122,6 @@ def name(tokens: Tokens, text: str) -> list[str]:
 _CONSOLE = re.compile(r"(?:tty|hvc|xvc|netcon|lp)[A-Za-z]{0,6}[0-9]{0,3}")
 
 
-def consoles(_: Tokens, text: str) -> list[str]:
+def keep_consoles(_: Tokens, text: str) -> list[str]:
     """Keep names of consoles."""
     return [" ".join(one for one in text.split() if _CONSOLE.fullmatch(one))]

@@ -22,7 +22,7 @@ QUERY = f"{FOLDER}/nvidia-smi-q.txt"
 FABRIC = f"{FOLDER}/fmpm-l.json"
 
 # Of the matrix: names, links, affinities and the headings.
-_TOPO_WORD = re.compile(
+_TOPO_CELL = re.compile(
     r"GPU[0-9]{1,3}|NIC[0-9]{1,3}:?|X|NV[0-9]{1,2}|PIX|PXB|PHB|NODE|SYS|SOC"
     r"|PSB|N/A|ERR|ERROR|\?|-|[0-9]{1,5}(?:[-,][0-9]{1,5}){0,64}|GPU|CPU|NUMA"
     r"|Affinity|CPU_Affinity|ID|NIC|Legend:"
@@ -48,9 +48,9 @@ def list_entries(
 ) -> Iterator[Entry]:
     """Yield what is kept of each output that was given."""
     for path, source, keep in (
-        (TOPO, sources.topo, _topo),
+        (TOPO, sources.topo, _write_topo),
         (QUERY, sources.query, _query),
-        (FABRIC, sources.fabric, _fabric),
+        (FABRIC, sources.fabric, _write_fabric),
     ):
         if source is not None:
             text = keep(tokens, source[1])
@@ -65,14 +65,14 @@ def list_entries(
         yield Entry(cc_mode.CAPTURED, text.encode("ascii", "replace"))
 
 
-def _topo(tokens: Tokens, text: str) -> str:
+def _write_topo(tokens: Tokens, text: str) -> str:
     lines = []
     for line in printed.split_lines(text):
         words = re.split(r"([ \t]+)", line)
         shown = (
             word
             if not word.strip()
-            or _TOPO_WORD.fullmatch(word)
+            or _TOPO_CELL.fullmatch(word)
             or _RDMA_NAME.fullmatch(word)
             else _name(tokens, word)
             for word in words
@@ -97,7 +97,7 @@ def _query(_: Tokens, text: str) -> str:
     return printed.join_lines(lines)
 
 
-def _fabric(_: Tokens, text: str) -> str:
+def _write_fabric(_: Tokens, text: str) -> str:
     """Write the list of partitions anew, from its numbers."""
     try:
         data = json.loads(text[max(text.find("{"), 0) :])
@@ -109,20 +109,22 @@ def _fabric(_: Tokens, text: str) -> str:
 
 
 def _partition(data: dict[str, Any]) -> dict[str, Any]:
-    kept = _numbers(data, ("partitionId", "numGpus", "isActive"))
-    kept["gpuInfo"] = [_member(one) for one in data["gpuInfo"]]
+    kept = _keep_numbers(data, ("partitionId", "numGpus", "isActive"))
+    kept["gpuInfo"] = [_write_member(one) for one in data["gpuInfo"]]
     return kept
 
 
-def _member(data: dict[str, Any]) -> dict[str, Any]:
-    kept = _numbers(data, ("physicalId",))
+def _write_member(data: dict[str, Any]) -> dict[str, Any]:
+    kept = _keep_numbers(data, ("physicalId",))
     address = data.get("pciBusId")
     if isinstance(address, str) and re.fullmatch(ADDRESS, address):
         kept["pciBusId"] = address
     return kept
 
 
-def _numbers(data: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _keep_numbers(
+    data: dict[str, Any], keys: tuple[str, ...]
+) -> dict[str, Any]:
     return {
         key: data[key]
         for key in keys

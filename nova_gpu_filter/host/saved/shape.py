@@ -46,7 +46,7 @@ def _fail(where: str, data: Any, what: str) -> ValueError:
     shown = repr(data)
     if len(shown) > 60:
         shown = f"{shown[:60]} ..."
-    return ValueError(printable.one_line(f"{where}: {shown} is no {what}"))
+    return ValueError(printable.join_lines(f"{where}: {shown} is no {what}"))
 
 
 class Text(Shape):
@@ -75,7 +75,7 @@ class Text(Shape):
             self._read(data)
         except ValueError as error:
             raise ValueError(
-                printable.one_line(f"{where}: {str(error)[:200]}")
+                printable.join_lines(f"{where}: {str(error)[:200]}")
             ) from None
 
     def load(self, data: Any) -> Any:
@@ -87,7 +87,7 @@ class Text(Shape):
         return self._write(value)
 
 
-def hexadecimal(text: str) -> int:
+def parse_hexadecimal(text: str) -> int:
     """Read an id or a class: 1 to 8 hexadecimal digits.
 
     :raises ValueError: it is none.

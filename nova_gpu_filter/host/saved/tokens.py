@@ -11,7 +11,7 @@ import re
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.boot import drivers
-from nova_gpu_filter.host.boot.kernel_arguments import module_name
+from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 
 REMOVED = "REMOVED"
 
@@ -60,17 +60,19 @@ class Tokens:
     def __init__(self) -> None:
         self.modaliases: frozenset[str] = frozenset()
         """Of the host's devices, by which modules are loaded for them."""
-        self._modules = {module_name(name) for name in _MODULES}
+        self._modules = {normalize_module_name(name) for name in _MODULES}
         self._rdma_devices: set[str] = set()
         self._stand_ins: dict[str, str] = {}
 
     def know_modules(self, names: Iterable[str]) -> None:
         """Add names of modules that drive a device of this host."""
-        self._modules.update(module_name(name) for name in names if name)
+        self._modules.update(
+            normalize_module_name(name) for name in names if name
+        )
 
     def is_module(self, word: str) -> bool:
         """Tell whether it is the name of a module that matters here."""
-        return module_name(word) in self._modules
+        return normalize_module_name(word) in self._modules
 
     def module(self, word: str) -> str:
         """Give a module's name back, and of other words a stand-in."""
@@ -90,7 +92,9 @@ class Tokens:
 
     def text(self, text: str) -> str:
         """Give a text of one line without UUIDs, MAC addresses and GUIDs."""
-        return _IDENTIFIER.sub(self._stand_in, printable.escape(text[:200]))
+        return _IDENTIFIER.sub(
+            self._get_stand_in, printable.escape(text[:200])
+        )
 
     def name(self, name: str) -> str | None:
         """Give a name without MAC addresses, UUIDs and GUIDs in it.
@@ -103,9 +107,9 @@ class Tokens:
             return name
         if not _NAME.fullmatch(name):
             return None
-        return _IDENTIFIER.sub(self._stand_in, name)
+        return _IDENTIFIER.sub(self._get_stand_in, name)
 
-    def _stand_in(self, match: re.Match[str]) -> str:
+    def _get_stand_in(self, match: re.Match[str]) -> str:
         number = len(self._stand_ins) + 1
         return self._stand_ins.setdefault(
             match[0].lower(), f"{REMOVED}{number}"

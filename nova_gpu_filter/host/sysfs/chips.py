@@ -236,7 +236,7 @@ _NVIDIA_CODE = re.compile(r"(G[0-9]{2}|[A-Z]{2}[0-9]{2}[0-9B])(?![0-9])")
 _PRODUCT = re.compile(r"\[(?P<product>[^]]+)\]\s*$")
 
 
-def product(name: str) -> str:
+def extract_product(name: str) -> str:
     """Give the product without its chip: ``GK104GL [GRID K2]``, ``GRID K2``.
 
     A name without brackets is its own product.
@@ -254,7 +254,7 @@ def find(vendor_id: int, product_id: int, name: str | None) -> Chip | None:
     """
     return (
         _find_by_ids(_BY_IDS, vendor_id, product_id)
-        or (chip(vendor_id, name) if name else None)
+        or (find_chip(vendor_id, name) if name else None)
         or _find_by_ids(_BLOCKS, vendor_id, product_id)
     )
 
@@ -264,11 +264,11 @@ def _find_by_ids(
 ) -> Chip | None:
     for ids in rows:
         if ids.vendor_id == vendor_id and ids.first <= product_id <= ids.last:
-            return chip(vendor_id, ids.code_name)
+            return find_chip(vendor_id, ids.code_name)
     return None
 
 
-def chip(vendor_id: int, name: str) -> Chip | None:
+def find_chip(vendor_id: int, name: str) -> Chip | None:
     """Find the chip that a device name begins with.
 
     :param name: the device's name in the PCI ID Repository.

@@ -44,9 +44,9 @@ class HostConsoles:
         found: dict[PciAddress, list[HostUse]] = {}
         for address, path, content in (
             *self._frame_buffers(),
-            *self._boot_displays(),
-            *self._firmware_memory(),
-            *self._serial_consoles(),
+            *self._find_boot_displays(),
+            *self._find_firmware_memory(),
+            *self._find_serial_consoles(),
         ):
             found.setdefault(address, []).append(
                 HostUse(
@@ -67,7 +67,7 @@ class HostConsoles:
         if address is not None:
             yield address, f"{path}/device", str(address)
 
-    def _boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
         for name in self._tree.entries(DRM):
             path = f"{DRM}/{name}/boot_display"
             if re.fullmatch(r"card\d+", name) and (
@@ -79,7 +79,7 @@ class HostConsoles:
                 if address is not None:
                     yield address, path, "1"
 
-    def _firmware_memory(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_firmware_memory(self) -> Iterator[tuple[PciAddress, str, str]]:
         # Addresses read as 0 without root, but a resource stands below the
         # one that it is a part of.
         above: list[tuple[int, PciAddress | None]] = []
@@ -95,7 +95,7 @@ class HostConsoles:
                         break
             above.append((depth, address_lib.find(name)))
 
-    def _serial_consoles(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_serial_consoles(self) -> Iterator[tuple[PciAddress, str, str]]:
         for name in (self._tree.read(CONSOLES) or "").split():
             address = device_paths.find_function(
                 self._tree, f"/sys/class/tty/{name}/device"

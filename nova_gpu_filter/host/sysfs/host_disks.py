@@ -46,14 +46,14 @@ class HostDisks:
         found: dict[PciAddress, list[HostUse]] = {}
         for name in self._tree.entries(BLOCK):
             # Most of them, loops and the like, are on no PCI function.
-            controllers = tuple(self._controllers(name))
+            controllers = tuple(self._find_controllers(name))
             use = self._block(name) if controllers else None
             if use is not None:
                 for address in controllers:
                     found.setdefault(address, []).append(use)
         return found
 
-    def _controllers(self, name: str) -> Iterator[PciAddress]:
+    def _find_controllers(self, name: str) -> Iterator[PciAddress]:
         """Find the functions that a block device is on.
 
         With multipath in the NVMe driver it is below a subsystem, which
@@ -79,20 +79,28 @@ class HostDisks:
         number = self._tree.read(f"{path}/dev") or ""
         mounted = self._mounts.get(number) or self._mounts.get(f"/dev/{name}")
         if mounted is not None:
-            return _disk(f"{name} is mounted on {mounted}", MOUNTS, name)
+            return _describe_disk(
+                f"{name} is mounted on {mounted}", MOUNTS, name
+            )
         if name in self._members:
             kind, file = self._members[name]
-            return _disk(f"{name} is part of a mounted {kind}", file, name)
+            return _describe_disk(
+                f"{name} is part of a mounted {kind}", file, name
+            )
         holders = self._tree.entries(f"{path}/holders")
         if holders:
-            shown = ", ".join(self._holder(one) for one in holders[:_MANY])
-            return _disk(
+            shown = ", ".join(
+                self._find_holder(one) for one in holders[:_MANY]
+            )
+            return _describe_disk(
                 f"{name} is part of {shown}",
                 f"{path}/holders",
                 " ".join(holders),
             )
         if f"/dev/{name}" in self._swaps:
-            return _disk(f"{name} is swap space", SWAPS, f"/dev/{name}")
+            return _describe_disk(
+                f"{name} is swap space", SWAPS, f"/dev/{name}"
+            )
         if number:
             data = f"{UDEV}/b{number}"
             content = dict(
@@ -106,14 +114,14 @@ class HostDisks:
                 or kind in _MEMBER_TYPES
                 or kind.endswith("_member")
             ):
-                return _disk(
+                return _describe_disk(
                     f"{name} holds data of the host ({kind})",
                     data,
                     f"ID_FS_TYPE={kind}",
                 )
         return None
 
-    def _holder(self, name: str) -> str:
+    def _find_holder(self, name: str) -> str:
         known = self._tree.read(f"{BLOCK}/{name}/dm/name")
         return f"{name} ({known})" if known else name
 
@@ -165,5 +173,5 @@ def find_subsystem(place: str) -> str | None:
     return match[1] if match else None
 
 
-def _disk(text: str, path: str, content: str) -> HostUse:
+def _describe_disk(text: str, path: str, content: str) -> HostUse:
     return HostUse(Use.DISK, text, path, content)

@@ -45,7 +45,7 @@ class HostInterfaces:
             name: f"{path}/{name}" for name in self._tree.entries(path)
         } or {name: f"{NET}/{name}" for name in self._deeper.get(address, ())}
         for name, folder in named.items():
-            use = self._interface(name, folder, is_vf)
+            use = self._find_interface_use(name, folder, is_vf)
             if use is not None:
                 yield use
 
@@ -62,17 +62,19 @@ class HostInterfaces:
                 found.setdefault(address, []).append(name)
         return found
 
-    def _interface(
+    def _find_interface_use(
         self, name: str, folder: str, is_vf: bool
     ) -> HostUse | None:
         """Find the strongest sign that the host uses an interface."""
         files = self._tree.entries(folder)
         route = self._routes.get(name)
         if route is not None and route[1]:
-            return _network(name, "has the default route", route[0], name)
+            return _describe_network(
+                name, "has the default route", route[0], name
+            )
         if "master" in files:
             master = self._tree.link_name(f"{folder}/master") or "a master"
-            return _network(
+            return _describe_network(
                 name, f"is in {master}", f"{folder}/master", master
             )
         upper = [
@@ -81,21 +83,21 @@ class HostInterfaces:
             if file.startswith("upper_")
         ]
         if upper:
-            return _network(
+            return _describe_network(
                 name,
                 f"carries {', '.join(upper[:_MANY])}",
                 f"{folder}/upper_{upper[0]}",
                 upper[0],
             )
         if route is not None:
-            return _network(name, "has a route", route[0], name)
+            return _describe_network(name, "has a route", route[0], name)
         if name in self._addresses:
-            return _network(name, "has an address", ADDRESS6, name)
+            return _describe_network(name, "has an address", ADDRESS6, name)
         # VFs are brought up by whatever manages the network, and guests get
         # them all the same.
-        return None if is_vf else self._up(name, folder, files)
+        return None if is_vf else self._find_up(name, folder, files)
 
-    def _up(
+    def _find_up(
         self, name: str, folder: str, files: tuple[str, ...]
     ) -> HostUse | None:
         state = (
@@ -104,7 +106,9 @@ class HostInterfaces:
             else None
         )
         if state in ("up", "dormant"):
-            return _network(name, "is up", f"{folder}/operstate", state)
+            return _describe_network(
+                name, "is up", f"{folder}/operstate", state
+            )
         # Drivers that do not say whether there is a carrier are "unknown".
         # The file carrier cannot be read of an interface that is down.
         flags = (
@@ -118,7 +122,7 @@ class HostInterfaces:
                 or self._tree.read(f"{folder}/carrier") == "1"
             )
         ):
-            return _network(name, "is up", f"{folder}/flags", flags)
+            return _describe_network(name, "is up", f"{folder}/flags", flags)
         return None
 
     @functools.cached_property
@@ -126,20 +130,20 @@ class HostInterfaces:
         """(file, whether it is the default route), keyed by interface."""
         found: dict[str, tuple[str, bool]] = {}
         for path, name, is_default in (
-            *self._routes_of_ipv4(),
-            *self._routes_of_ipv6(),
+            *self._read_routes_of_ipv4(),
+            *self._read_routes_of_ipv6(),
         ):
             if name not in found or is_default:
                 found[name] = (path, is_default)
         return found
 
-    def _routes_of_ipv4(self) -> Iterator[tuple[str, str, bool]]:
+    def _read_routes_of_ipv4(self) -> Iterator[tuple[str, str, bool]]:
         for line in (self._tree.read(ROUTE) or "").splitlines()[1:]:
             fields = line.split()
             if len(fields) > 1:
                 yield ROUTE, fields[0], fields[1] == DEFAULT
 
-    def _routes_of_ipv6(self) -> Iterator[tuple[str, str, bool]]:
+    def _read_routes_of_ipv6(self) -> Iterator[tuple[str, str, bool]]:
         for line in (self._tree.read(ROUTE6) or "").splitlines():
             fields = line.split()
             # Destination, length, source, length, next hop, metric,
@@ -165,5 +169,7 @@ def _number(text: str | None) -> int:
         return 0
 
 
-def _network(name: str, state: str, path: str, content: str | None) -> HostUse:
+def _describe_network(
+    name: str, state: str, path: str, content: str | None
+) -> HostUse:
     return HostUse(Use.NETWORK, f"{name} {state}", path, content)

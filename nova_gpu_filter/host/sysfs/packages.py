@@ -60,24 +60,24 @@ class Packages:
     @property
     def libvirt(self) -> Version | None:
         """The version of libvirt; None: it cannot be read."""
-        return self._installed("libvirt") or self._cached("selfvers")
+        return self._read_installed("libvirt") or self._read_cached("selfvers")
 
     @property
     def qemu(self) -> Version | None:
         """The version of QEMU; None: it cannot be read."""
-        return self._installed("qemu") or self._cached("version")
+        return self._read_installed("qemu") or self._read_cached("version")
 
     @property
     def fabric_manager(self) -> Version | None:
         """The version of Fabric Manager; None: it cannot be read."""
-        return self._installed("fabric manager") or self._logged()
+        return self._read_installed("fabric manager") or self._read_logged()
 
     @property
     def lacks_nvlsm(self) -> bool:
         """Whether Fabric Manager is installed without the subnet manager."""
         return (
-            self._installed("fabric manager") is not None
-            and self._installed("nvlsm") is None
+            self._read_installed("fabric manager") is not None
+            and self._read_installed("nvlsm") is None
         )
 
     @property
@@ -86,7 +86,7 @@ class Packages:
         text = self._tree.read(NVIDIA_MODULE)
         return Version(text, NVIDIA_MODULE, text) if text else None
 
-    def _installed(self, program: str) -> Version | None:
+    def _read_installed(self, program: str) -> Version | None:
         found = [
             (name, version)
             for name, version in self._dpkg
@@ -94,7 +94,7 @@ class Packages:
         ]
         for name, version in found:
             return Version(
-                _upstream(version), DPKG, f"Package: {name} {version}"
+                _strip_revision(version), DPKG, f"Package: {name} {version}"
             )
         return None
 
@@ -104,9 +104,9 @@ class Packages:
         data = self._tree.read_bytes(DPKG, MOST)
         if data is None:
             return ()
-        return tuple(installed(data.decode("utf-8", "replace")))
+        return tuple(list_installed(data.decode("utf-8", "replace")))
 
-    def _cached(self, element: str) -> Version | None:
+    def _read_cached(self, element: str) -> Version | None:
         """Read what libvirt keeps of the QEMU that it found."""
         for name in self._tree.entries(QEMU_CACHE):
             path = f"{QEMU_CACHE}/{name}"
@@ -120,9 +120,9 @@ class Packages:
                 return Version(".".join(map(str, parts)), path, match[0])
         return None
 
-    def _logged(self) -> Version | None:
+    def _read_logged(self) -> Version | None:
         data = self._tree.read_bytes(FABRIC_MANAGER_LOG, _LOG)
-        found = logged_versions((data or b"").decode("utf-8", "replace"))
+        found = list_logged_versions((data or b"").decode("utf-8", "replace"))
         if not found:
             return None
         return Version(
@@ -132,7 +132,7 @@ class Packages:
         )
 
 
-def installed(text: str) -> Iterator[tuple[str, str]]:
+def list_installed(text: str) -> Iterator[tuple[str, str]]:
     """Give name and version of the packages of interest.
 
     :param text: the database of dpkg.
@@ -149,7 +149,7 @@ def installed(text: str) -> Iterator[tuple[str, str]]:
             yield name, fields.get("Version", "")
 
 
-def logged_versions(text: str) -> list[str]:
+def list_logged_versions(text: str) -> list[str]:
     """List the versions with which Fabric Manager was started.
 
     :param text: its log.
@@ -161,7 +161,7 @@ def logged_versions(text: str) -> list[str]:
     )
 
 
-def _upstream(version: str) -> str:
+def _strip_revision(version: str) -> str:
     """Take epoch and revision from a version of Debian (deb-version(7))."""
     version = version.partition(":")[2] or version
     match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)

@@ -50,7 +50,7 @@ class Resource:
         return f"0x{self.start:016x} 0x{self.end:016x} 0x{self.flags:016x}"
 
 
-def resources(text: str | None) -> tuple[Resource, ...]:
+def read_resources(text: str | None) -> tuple[Resource, ...]:
     """Read every line of ``resource``; one that cannot be read is left out.
 
     0 to 5 are the BARs, 6 the ROM, 7 to 12 the BARs of VFs.
@@ -83,7 +83,7 @@ def silence(config: bytes, vendor: int, product: int) -> str | None:
     return None
 
 
-def unassigned_bars(
+def list_unassigned_bars(
     text: str | None, config: bytes | None
 ) -> Iterator[tuple[int, str]]:
     """Yield the memory BARs that have no address: (number, what is seen).
@@ -92,7 +92,7 @@ def unassigned_bars(
     BAR altogether; then its type is still in the configuration space.
     """
     upper_half = -1
-    for resource in resources(text)[:_BARS]:
+    for resource in read_resources(text)[:_BARS]:
         if resource.index == upper_half and not resource.flags:
             continue
         register = _register(config, resource.index)
@@ -112,11 +112,11 @@ def unassigned_bars(
             )
 
 
-def unassigned_vf_bars(text: str | None) -> tuple[Resource, ...]:
+def list_unassigned_vf_bars(text: str | None) -> tuple[Resource, ...]:
     """List the BARs of VFs that have no address."""
     return tuple(
         resource
-        for resource in resources(text)[_BARS + 1 : 2 * _BARS + 1]
+        for resource in read_resources(text)[_BARS + 1 : 2 * _BARS + 1]
         if resource.is_memory and _is_unassigned(resource)
     )
 

@@ -53,7 +53,7 @@ def read(
     kinds = pci_functions.choose_kinds(found)
     host_uses = host_use.HostUses(tree)
     functions = tuple(
-        _function(tree, seen, kinds.get(seen.address), words, host_uses)
+        _read_function(tree, seen, kinds.get(seen.address), words, host_uses)
         for seen in found
         if everything or seen.address in kinds
     )
@@ -76,7 +76,7 @@ def read(
         or tree.read(paths.HOSTNAME_FILE)
         or "unknown",
         functions=functions,
-        groups=_groups(tree, found, functions, words),
+        groups=_read_groups(tree, found, functions, words),
         numa_nodes=numa_nodes,
         kernel=tree.read(paths.RELEASE),
         names_from=names.source or None,
@@ -97,11 +97,11 @@ def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
         if seen.class_code is None or seen.ids is None:
             continue
         if seen.class_code >> 16 != pci_functions.BRIDGE:
-            found.append(_function(tree, seen, None, words, host_uses))
+            found.append(_read_function(tree, seen, None, words, host_uses))
     return tuple(sorted(found, key=lambda function: function.address))
 
 
-def _function(
+def _read_function(
     tree: tree_lib.Tree,
     seen: pci_functions.PciFunction,
     kind: Kind | None,
@@ -136,11 +136,11 @@ def _function(
             seen.class_code,
             is_vf=seen.physfn is not None,
         ),
-        *_boot_vga(seen, text("boot_vga")),
+        *_read_boot_vga(seen, text("boot_vga")),
     )
     if not any(one.use is Use.CONSOLE for one in uses):
         # A console has been said, and is one while it has any driver.
-        uses = (*uses, *_of_processor(seen, driver))
+        uses = (*uses, *_read_uses_of_processor(seen, driver))
     return Function(
         address=seen.address,
         kind=kind,
@@ -164,14 +164,14 @@ def _function(
         sriov_numvfs=number("sriov_numvfs"),
         vf_product_id=attributes.parse_hexadecimal(text("sriov_vf_device")),
         physfn=seen.physfn,
-        vfs=_vfs(tree, path, files),
-        mdev_types=_mdev_types(tree, path, files),
-        vgpu_type=_vgpu_type(tree, seen),
+        vfs=_read_vfs(tree, path, files),
+        mdev_types=_read_mdev_types(tree, path, files),
+        vgpu_type=_read_vgpu_type(tree, seen),
         bars=attributes.parse_bars(text("resource")),
         reset_methods=attributes.parse_reset_methods(
             text("reset_method"), files
         ),
-        pcie_link=_pcie_link(tree, path, files),
+        pcie_link=_read_pcie_link(tree, path, files),
         root=root,
         bridges=bridges,
         interfaces=tree.entries(f"{path}/net") if "net" in files else (),
@@ -185,7 +185,7 @@ def _function(
     )
 
 
-def _boot_vga(
+def _read_boot_vga(
     seen: pci_functions.PciFunction, value: str | None
 ) -> Iterator[HostUse]:
     if value == "1":
@@ -197,7 +197,7 @@ def _boot_vga(
         )
 
 
-def _of_processor(
+def _read_uses_of_processor(
     seen: pci_functions.PciFunction, driver: str | None
 ) -> Iterator[HostUse]:
     assert seen.class_code is not None
@@ -214,7 +214,7 @@ def _of_processor(
         )
 
 
-def _vfs(
+def _read_vfs(
     tree: tree_lib.Tree, path: str, files: frozenset[str]
 ) -> tuple[PciAddress, ...]:
     found = []
@@ -226,7 +226,7 @@ def _vfs(
     return tuple(sorted(found))
 
 
-def _mdev_types(
+def _read_mdev_types(
     tree: tree_lib.Tree, path: str, files: frozenset[str]
 ) -> tuple[MdevType, ...]:
     if "mdev_supported_types" not in files:
@@ -243,7 +243,7 @@ def _mdev_types(
     )
 
 
-def _vgpu_type(
+def _read_vgpu_type(
     tree: tree_lib.Tree, seen: pci_functions.PciFunction
 ) -> int | None:
     """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
@@ -280,7 +280,7 @@ def _name_vgpu_types(
     )
 
 
-def _pcie_link(
+def _read_pcie_link(
     tree: tree_lib.Tree, path: str, files: frozenset[str]
 ) -> PcieLink | None:
     if "current_link_speed" not in files:
@@ -293,7 +293,7 @@ def _pcie_link(
     )
 
 
-def _groups(
+def _read_groups(
     tree: tree_lib.Tree,
     found: list[pci_functions.PciFunction],
     functions: tuple[Function, ...],
@@ -311,7 +311,7 @@ def _groups(
         if seen.iommu_group is None or seen.iommu_group not in wanted:
             continue
         members.setdefault(seen.iommu_group, []).append(
-            _member(tree, seen, known.get(seen.address), words)
+            _read_member(tree, seen, known.get(seen.address), words)
         )
     return tuple(
         IommuGroup(number, tuple(members[number]))
@@ -319,7 +319,7 @@ def _groups(
     )
 
 
-def _member(
+def _read_member(
     tree: tree_lib.Tree,
     seen: pci_functions.PciFunction,
     function: Function | None,

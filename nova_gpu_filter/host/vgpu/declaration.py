@@ -76,7 +76,7 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
             source=source, reason=f"{TOP} has to be a list of PFs"
         )
     rows = tuple(
-        _row(f"{source}: {TOP}[{place}]", entry)
+        _read_row(f"{source}: {TOP}[{place}]", entry)
         for place, entry in enumerate(entries)
     )
     seen: dict[str, str] = {}
@@ -121,7 +121,7 @@ def _load(source: str, text: str) -> Any:
         ) from None
 
 
-def _row(source: str, entry: Any) -> Row:
+def _read_row(source: str, entry: Any) -> Row:
     def refuse(reason: str) -> exception.BadInput:
         return exception.BadInput(source=source, reason=reason)
 

@@ -127,9 +127,9 @@ def read(tree: tree_lib.Tree) -> Host:
         if "physfn" in files:
             continue
         if "sriov_totalvfs" in files:
-            pfs.append(_pf(tree, address, files, users, slots))
+            pfs.append(_read_pf(tree, address, files, users, slots))
         elif "mdev_supported_types" in files:
-            mediated.append(_pf(tree, address, files, users, slots))
+            mediated.append(_read_pf(tree, address, files, users, slots))
     offered = {one for pf in pfs for vf in pf.vfs for one in vf.creatable}
     typed = any(pf.is_managed for pf in pfs)
     listed = types.read_known(tree) if typed else ()
@@ -142,7 +142,7 @@ def read(tree: tree_lib.Tree) -> Host:
     )
 
 
-def _pf(
+def _read_pf(
     tree: tree_lib.Tree,
     address: PciAddress,
     files: frozenset[str],
@@ -153,7 +153,7 @@ def _pf(
     ids = [tree.number(f"{path}/{name}") or 0 for name in ("vendor", "device")]
     autoprobe = tree.read(f"{path}/sriov_drivers_autoprobe")
     vfs = [
-        _vf(tree, found, users)
+        _read_vf(tree, found, users)
         for name in files
         if re.fullmatch("virtfn[0-9]+", name)
         and (found := address_lib.find(tree.link_name(f"{path}/{name}") or ""))
@@ -172,7 +172,7 @@ def _pf(
     )
 
 
-def _vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
+def _read_vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
     path = address.path
     has_types = tree.is_directory(f"{path}/nvidia")
     return Vf(

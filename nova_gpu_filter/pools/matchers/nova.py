@@ -96,7 +96,7 @@ class HostQuestion:
     def accepts(self, mapping: request.ProviderMapping | None) -> bool:
         """Whether all requests fit at once, as ``apply_requests`` decides."""
         if self._alone is not None:
-            rp_uuids = self._alone.rp_uuids_in(mapping)
+            rp_uuids = self._alone.collect_rp_uuids(mapping)
             if rp_uuids and len(set(rp_uuids)) == len(rp_uuids):
                 return self._is_free(self._alone, rp_uuids)
         if not self._counts:
@@ -104,7 +104,7 @@ class HostQuestion:
         counts = self._counts
         last = len(self._requests.requests) - 1
         for turn, asked in enumerate(self._requests.requests):
-            rp_uuids = asked.rp_uuids_in(mapping)
+            rp_uuids = asked.collect_rp_uuids(mapping)
             chosen = self._choose(turn, asked, rp_uuids, counts)
             if chosen is None:
                 return False
@@ -156,15 +156,15 @@ class HostQuestion:
             self._prepare_all_pools()
         counts: list[int | None] = [pool["count"] for pool in self._pools]
         for turn, asked in others:
-            rp_uuids = asked.rp_uuids_in(mappings[0])
+            rp_uuids = asked.collect_rp_uuids(mappings[0])
             chosen = self._choose(turn, asked, rp_uuids, counts)
             if chosen is None:
                 break
             self._consume(asked, rp_uuids, chosen, counts)
         else:
             _, asked = last
-            rp_uuids = asked.rp_uuids_in(mappings[0])
-        return self._refusal(asked, rp_uuids, counts, len(mappings))
+            rp_uuids = asked.collect_rp_uuids(mappings[0])
+        return self._build_refusal(asked, rp_uuids, counts, len(mappings))
 
     def _choose(
         self,
@@ -181,7 +181,7 @@ class HostQuestion:
         drops = self._drops[turn]
         pools: Iterable[int] = range(len(counts))
         if rp_uuids:
-            pools = self._allocated(pools, rp_uuids, counts)
+            pools = self._keep_allocated(pools, rp_uuids, counts)
             if not self._one_pool_each and self._is_split(counts):
                 return None
         left = 0
@@ -193,7 +193,7 @@ class HostQuestion:
                 chosen.append(index)
         return chosen if chosen and left >= asked.count else None
 
-    def _allocated(
+    def _keep_allocated(
         self,
         pools: Iterable[int],
         rp_uuids: list[str],
@@ -245,7 +245,7 @@ class HostQuestion:
         ]
         return len(set(uuids)) != len(uuids)
 
-    def _refusal(
+    def _build_refusal(
         self,
         asked: request.DeviceRequest,
         rp_uuids: list[str],

@@ -16,7 +16,7 @@ from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import paired_sets
 from nova_gpu_filter.topology import satisfaction
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 
 
 class TopologyPoolMatcher(nova.NovaPoolMatcher):
@@ -78,7 +78,7 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
             found = matcher.Match(ordered)
             return _spread(host, requests, mappings, found)
         return matcher.Match(
-            (), _link_refusal(host, requests, len(match.accepted))
+            (), _build_link_refusal(host, requests, len(match.accepted))
         )
 
 
@@ -111,7 +111,7 @@ class _Order:
         self._host = host
         self._requests = requests
         self._lead = requests.requests[0]
-        self._devices = usable_devices.usable(host.pools, self._lead)
+        self._devices = usable_devices.find_usable(host.pools, self._lead)
 
     @functools.cached_property
     def _first_fit(self) -> int | None:
@@ -141,10 +141,10 @@ class _Order:
             mask is None
             or policy is None
             or not policy.required
-            or self._satisfied(mask)
+            or self._is_satisfied(mask)
         ):
             return None
-        devices = " ".join(self._devices.named(mask))
+        devices = " ".join(self._devices.list_addresses(mask))
         return refusal.Refusal(
             refusal.Cause.MOVE,
             request=self._lead.name,
@@ -167,42 +167,42 @@ class _Order:
         :param accepted: indexes into ``mappings``.
         """
         providers = {
-            index: self._lead.rp_uuids_in(mappings[index])
+            index: self._lead.collect_rp_uuids(mappings[index])
             for index in accepted
         }
         sets = {
             index: mask
             for index, rp_uuids in providers.items()
             if len(rp_uuids) == self._lead.count
-            and (mask := self._devices.mask(rp_uuids)) is not None
+            and (mask := self._devices.make_mask(rp_uuids)) is not None
         }
         # Several VFs of one device, or any devices that nova-compute may like:
         # nothing to choose between.
         unordered = [index for index in accepted if index not in sets]
-        if unordered and not self._satisfied(
+        if unordered and not self._is_satisfied(
             self._devices.topology.everything
         ):
             unordered = []
-        ordered = self._ranked(list(sets), sets, mappings)
+        ordered = self._sort_by_rank(list(sets), sets, mappings)
         if self._first_fit is not None:
             ordered.sort(key=lambda index: sets[index] != self._first_fit)
         return ordered + unordered
 
-    def _ranked(
+    def _sort_by_rank(
         self,
         indexes: list[int],
         sets: dict[int, int],
         mappings: Sequence[request.ProviderMapping | None],
     ) -> list[int]:
         topology = self._devices.topology
-        ranking = choice.rank(
+        ranking = choice.rank_device_sets(
             topology,
             topology.everything,
             self._lead.count,
             self._requests.link_policy,
             self._requests.request_mix,
         )
-        beside = self._beside
+        beside = self._companions
         if beside is None:
             order = ranking.order(
                 [sets[index] for index in indexes], self._requests.seed
@@ -219,7 +219,7 @@ class _Order:
         return [indexes[place] for place in order]
 
     @functools.cached_property
-    def _beside(self) -> "_Beside | None":
+    def _companions(self) -> "_Companions | None":
         """What else is asked for and can be compared with the first."""
         others = [
             asked
@@ -230,14 +230,14 @@ class _Order:
             self._host.pools, self._lead, *others
         ):
             return None
-        return _Beside(self._host, self._lead, others)
+        return _Companions(self._host, self._lead, others)
 
-    def _satisfied(self, mask: int) -> bool:
+    def _is_satisfied(self, mask: int) -> bool:
         """Whether any ``count`` of these devices satisfy a required policy."""
         return _satisfies(self._requests, self._devices, mask)
 
 
-class _Beside:
+class _Companions:
     """The devices of the other aliases, such as NICs, and the first one's."""
 
     def __init__(
@@ -248,7 +248,7 @@ class _Beside:
     ) -> None:
         self._lead = lead
         self._others = others
-        self._devices = usable_devices.usable(host.pools, lead, *others)
+        self._devices = usable_devices.find_usable(host.pools, lead, *others)
         self._companions = companions.build_for_all_devices(
             self._devices.topology
         )
@@ -262,13 +262,13 @@ class _Beside:
         :returns: the pairs of all other aliases together, and the set of all
             devices that the candidate takes.
         """
-        first = self._devices.bits(self._lead.rp_uuids_in(mapping))
-        taken = mask_of(first)
+        first = self._devices.list_bits(self._lead.collect_rp_uuids(mapping))
+        taken = make_mask(first)
         pairs = []
         for asked in self._others:
-            beside = self._devices.bits(asked.rp_uuids_in(mapping))
-            pairs.append(self._pair(mask_of(first), tuple(sorted(beside))))
-            taken |= mask_of(beside)
+            beside = self._devices.list_bits(asked.collect_rp_uuids(mapping))
+            pairs.append(self._pair(make_mask(first), tuple(sorted(beside))))
+            taken |= make_mask(beside)
         return companions.add_pairs(pairs), taken
 
     def _pair(self, first: int, beside: tuple[int, ...]) -> companions.Pairs:
@@ -293,7 +293,7 @@ def _satisfies(
     policy = requests.link_policy
     if policy is None or not policy.required:
         return True
-    return satisfaction.any_set_meets(
+    return satisfaction.does_any_set_meet(
         devices.topology, mask, requests.requests[0].count, policy.link
     )
 
@@ -315,10 +315,10 @@ def _keep_order(
     pool_by_rp_uuid = {pool.get("rp_uuid"): pool for pool in host.pools}
 
     def satisfies(mapping: request.ProviderMapping | None) -> bool:
-        rp_uuids = set(lead.rp_uuids_in(mapping))
+        rp_uuids = set(lead.collect_rp_uuids(mapping))
         if len(rp_uuids) != lead.count or requests.first_fit:
             return False
-        devices = usable_devices.usable(
+        devices = usable_devices.find_usable(
             [pool_by_rp_uuid[rp_uuid] for rp_uuid in rp_uuids], lead
         )
         return _satisfies(requests, devices, devices.topology.everything)
@@ -340,14 +340,14 @@ def _keep_order(
     )
 
 
-def _link_refusal(
+def _build_link_refusal(
     host: matcher.HostPools, requests: request.DeviceRequests, candidates: int
 ) -> refusal.Refusal:
     """Say which links are missing, and what could be had instead."""
     lead = requests.requests[0]
     policy = requests.link_policy
     assert policy is not None, "only a required policy refuses"
-    devices = usable_devices.usable(host.pools, lead)
+    devices = usable_devices.find_usable(host.pools, lead)
     topology, everything = devices.topology, devices.topology.everything
     return refusal.Refusal(
         refusal.Cause.LINK,
@@ -357,6 +357,10 @@ def _link_refusal(
         free=len(devices.names),
         candidates=candidates,
         links=shortage.describe(
-            topology, everything, devices.named, lead.count, policy.link
+            topology,
+            everything,
+            devices.list_addresses,
+            lead.count,
+            policy.link,
         ),
     )

@@ -42,7 +42,7 @@ class _Question:
         return cls(
             spec_obj,
             device_requests.read_spec_obj(spec_obj),
-            device_requests.instance_uuid(spec_obj),
+            device_requests.get_instance_uuid(spec_obj),
         )
 
 
@@ -120,9 +120,9 @@ class GpuPciPassthroughFilter(
             or CONF.filter_scheduler.host_subset_size > len(host_states)
         ):
             return host_states
-        return views.add(
+        return views.add_views(
             host_states,
-            lambda candidate: requests.rp_uuids_in(candidate["mappings"]),
+            lambda candidate: requests.collect_rp_uuids(candidate["mappings"]),
             CONF.gpu_filter.candidates_to_try,
             latest_candidates.LatestCandidates(
                 question.spec_obj,

@@ -55,13 +55,13 @@ class _DeviceWeigher(weights.BaseHostWeigher):
         exception would fail the request.
         """
         try:
-            requests = _requests(weight_properties)
+            requests = _read_requests(weight_properties)
             if requests is None:
                 return [0.0] * len(weighed_obj_list)
-            return _evenly(
+            return _spread_evenly(
                 [
                     # Views count as their host, or they would compete with it.
-                    self._judge(views.host_of(host.obj), requests)
+                    self._judge(views.get_host_state(host.obj), requests)
                     for host in weighed_obj_list
                 ]
             )
@@ -83,14 +83,14 @@ class _DeviceWeigher(weights.BaseHostWeigher):
         """Judge one host: the greater tuple is the better host."""
 
 
-def _evenly(judged: Sequence[tuple[float, ...]]) -> list[float]:
+def _spread_evenly(judged: Sequence[tuple[float, ...]]) -> list[float]:
     """Spread hosts evenly from 0 to 1, equal ones on one place."""
     places = {key: place for place, key in enumerate(sorted(set(judged)))}
     highest = max(len(places) - 1, 1)
     return [places[key] / highest for key in judged]
 
 
-def _requests(spec_obj) -> request.DeviceRequests | None:
+def _read_requests(spec_obj) -> request.DeviceRequests | None:
     if not device_requests.asks_for_devices(spec_obj):
         return None
     return device_requests.read_spec_obj(spec_obj)

@@ -51,7 +51,7 @@ class GpuFurtherSetWeigher(weights.BaseHostWeigher):
         drawn = CONF.filter_scheduler.host_subset_size
         if drawn > len(states) - len(further):
             for view in further:
-                host = views.host_of(view)
+                host = views.get_host_state(view)
                 view.allocation_candidates = host.allocation_candidates
         return [
             self._weigh_object(state, weight_properties) for state in states

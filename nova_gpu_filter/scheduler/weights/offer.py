@@ -35,18 +35,18 @@ def find(host_state, requests: request.DeviceRequests) -> Offer | None:
         return None
     if not usable_devices.are_comparable(pci_stats.pools, lead):
         return None
-    usable = usable_devices.usable(pci_stats.pools, lead)
+    usable = usable_devices.find_usable(pci_stats.pools, lead)
     candidates = host_state.allocation_candidates
     mapping = candidates[0]["mappings"] if candidates else None
-    rp_uuids = lead.rp_uuids_in(mapping)
+    rp_uuids = lead.collect_rp_uuids(mapping)
     if not rp_uuids:
-        best = choice.rank(
+        best = choice.rank_device_sets(
             usable.topology,
             usable.topology.everything,
             lead.count,
             requests.link_policy,
             requests.request_mix,
-        ).ordered(requests.seed, 1)
+        ).list_best_first(requests.seed, 1)
         return Offer(usable, best[0]) if best else None
-    mask = usable.mask(rp_uuids)
+    mask = usable.make_mask(rp_uuids)
     return Offer(usable, mask) if mask else None

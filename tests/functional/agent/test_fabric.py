@@ -26,7 +26,7 @@ TABLE = {0: (1, 2), 1: (2,), 2: (1,)}
 
 @pytest.fixture
 def running(node, placement, tmp_path, capsys):
-    """A daemon that looks after partitions, and has cleaned both devices."""
+    """A daemon that manages partitions, and has cleaned both devices."""
     manager = managers.Manager(tmp_path / "fm", TABLE)
     with (tmp_path / "nova.conf").open("a") as file:
         file.write(

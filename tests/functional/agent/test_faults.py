@@ -171,9 +171,9 @@ class Faults:
     def _mend(self):
         """Have an operator see to everything, while the agent runs."""
         self._guard(self.heal)
-        for record in self.world.keeper.records():
+        for record in self.world.keeper.list_records():
             self._guard(
-                self.world.keeper.release, record.address, "mended", "root"
+                self.world.keeper.release, record.address, "repaired", "root"
             )
         self._guard(self.world.run, 2)
 
@@ -201,10 +201,10 @@ def test_faults_in_any_order(placement, tmp_path):
         world.fuse.at = None
         faults.heal()
         world.check_settled()
-        for record in world.keeper.records():
-            assert world.keeper.history(record.address)
+        for record in world.keeper.list_records():
+            assert world.keeper.list_history(record.address)
             if record.state is State.QUARANTINED:
-                world.keeper.release(record.address, "mended", "root")
+                world.keeper.release(record.address, "repaired", "root")
         world.run(3)
         world.check_settled()
         for device in worlds.GPUS:

@@ -33,7 +33,7 @@ def test_a_suspect_is_quarantined_whether_placement_answers_or_not(world):
     world.is_placement_away = True
     world.run()
     assert world.state(GPU) is State.QUARANTINED
-    assert world.ledger.suspects() == {}
+    assert world.ledger.read_suspects() == {}
     world.is_placement_away = False
     world.run()
     assert world.offered() == {OTHER}
@@ -47,7 +47,7 @@ def test_a_suspect_of_a_new_ledger_is_quarantined_with_its_first_record(
     world.run()
     assert world.state(GPU) is State.QUARANTINED
     assert world.ledger.get(GPU).reason == "no NVLink"
-    assert world.ledger.suspects() == {}
+    assert world.ledger.read_suspects() == {}
     assert "0000:01:00.0 is not quarantined" in caplog.text
     world.run()
     assert world.offered() == {OTHER}
@@ -82,14 +82,15 @@ def test_the_history_of_a_use_can_be_listed(world):
     world.delete(GPU)
     world.run()
     assert [
-        (one.state.value, one.owner) for one in world.keeper.history(GPU)[:6]
+        (one.state.value, one.owner)
+        for one in world.keeper.list_history(GPU)[:6]
     ] == [
         ("free", owner),
         ("checked", owner),
         ("cleaning", owner),
         ("released", owner),
         ("in-use", owner),
-        ("claimed", world.keeper.history(GPU)[5].owner),
+        ("claimed", world.keeper.list_history(GPU)[5].owner),
     ]
 
 

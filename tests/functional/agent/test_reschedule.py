@@ -144,7 +144,7 @@ class Host:
 
     def states(self):
         """Return the state of each device."""
-        return {one.address: one.state for one in self.keeper.records()}
+        return {one.address: one.state for one in self.keeper.list_records()}
 
     def stop(self):
         """Close the ledger."""

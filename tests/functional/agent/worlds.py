@@ -269,7 +269,7 @@ class World:
         """Assert what has to hold at each moment."""
         offered = self.offered()
         assert not offered & self.dirty, "dirty, and offered"
-        for record in self.keeper.records():
+        for record in self.keeper.list_records():
             assert record.reason
 
     def check_settled(self):

@@ -75,7 +75,7 @@ def test_release_is_left_to_the_agent_where_there_is_one(cloud):
         services.placement,
         services.write_placement,
         uuid,
-        add=frozenset({reserving.Mark.LOOKED_AFTER}),
+        add=frozenset({reserving.Mark.MANAGED}),
     )
     _change(cloud, "quarantine", device)
     assert "the agent on its host cleans it first" in _change(

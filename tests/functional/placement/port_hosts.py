@@ -22,7 +22,7 @@ from tests.functional.placement.service import Provider
 PORT = "CUSTOM_PORT"
 DISABLED = "COMPUTE_STATUS_DISABLED"
 ZONE, OTHER_ZONE = worlds.AGGREGATES[:2]
-_FIND = inner.Conversation.find_candidates
+_FIND = inner.PlacementQueries.find_candidates
 NOTHING_LEFT = Inventory(64, used=64)
 
 _ROOT: Mapping[str, Inventory] = {
@@ -216,7 +216,7 @@ def cut_off(names):
             },
         }
 
-    return mock.patch.object(inner.Conversation, "find_candidates", find)
+    return mock.patch.object(inner.PlacementQueries, "find_candidates", find)
 
 
 def _roots_of(candidate, summaries):

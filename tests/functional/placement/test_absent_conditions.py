@@ -167,7 +167,7 @@ def _compare(placement, states, text, shared=None):
         ]
     )
     with (
-        mock.patch.object(search, "_MOST_RESTS", 1),
+        mock.patch.object(search, "_MAX_BASES", 1),
         port_hosts.cut_off(["able"]),
     ):
         return port_hosts.compare(placement, text)

@@ -202,10 +202,10 @@ def _draw(seed):
 )
 @hypothesis.given(case=st.integers(0, (1 << 64) - 1).map(_draw))
 def test_hosts_are_those_of_stock(placement, case):
-    providers, text, most_rests, names = case
+    providers, text, max_bases, names = case
     placement.replace_providers(providers)
     with (
-        mock.patch.object(search, "_MOST_RESTS", most_rests),
+        mock.patch.object(search, "_MAX_BASES", max_bases),
         cut_off(names),
     ):
         ours, stock = compare(placement, text)

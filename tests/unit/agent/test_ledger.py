@@ -53,7 +53,7 @@ def test_what_was_written_is_there_after_a_restart(path):
     again = ledger_lib.Ledger(path)
     assert not again.is_new
     assert again.get(GPU) == one
-    assert list(again.records()) == [GPU, "0000:86:00.0"]
+    assert list(again.read_records()) == [GPU, "0000:86:00.0"]
 
 
 def test_the_file_is_for_root_alone(path):
@@ -74,7 +74,7 @@ def test_the_history_is_kept_last_first_and_bounded(path, monkeypatch):
     ledger = ledger_lib.Ledger(path)
     for since in range(5):
         ledger.change(record(since=float(since)))
-    assert [one.since for one in ledger.history(GPU)] == [4.0, 3.0, 2.0]
+    assert [one.since for one in ledger.read_history(GPU)] == [4.0, 3.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_made(path, damage):
         file.write(damage)
     again = ledger_lib.Ledger(path)
     assert again.is_new
-    assert again.records() == {}
+    assert again.read_records() == {}
     with open(f"{path}.damaged", "rb") as file:
         assert file.read() == damage
 
@@ -188,7 +188,7 @@ def test_a_process_killed_at_any_statement_loses_nothing_that_it_wrote(
     found = ledger_lib.Ledger(path)
     state = found.get(GPU).state
     assert state is written[-1]
-    assert [one.state for one in found.history(GPU)] == written[::-1]
+    assert [one.state for one in found.read_history(GPU)] == written[::-1]
 
 
 def test_a_ledger_of_the_first_version_gets_tables_of_partitions(path):
@@ -204,7 +204,7 @@ def test_a_ledger_of_the_first_version_gets_tables_of_partitions(path):
     again = ledger_lib.Ledger(path)
     assert not again.is_new
     assert again.get(GPU) == record()
-    assert again.partitions() == {}
+    assert again.read_partitions() == {}
 
 
 def test_partitions_and_suspects_are_there_after_a_restart(path):
@@ -212,12 +212,12 @@ def test_partitions_and_suspects_are_there_after_a_restart(path):
     row = owning.Ownership(
         3, owning.Phase.ACTIVE, "server", frozenset({GPU}), (), "boot", 1.0
     )
-    ledger.own(row)
+    ledger.write_owner(row)
     ledger.suspect([GPU, "0000:86:00.0"], "it failed")
     ledger.close()
     again = ledger_lib.Ledger(path)
-    assert again.partitions() == {3: row}
+    assert again.read_partitions() == {3: row}
     again.disown(3)
     again.clear_suspect(GPU)
-    assert again.partitions() == {}
-    assert again.suspects() == {"0000:86:00.0": "it failed"}
+    assert again.read_partitions() == {}
+    assert again.read_suspects() == {"0000:86:00.0": "it failed"}

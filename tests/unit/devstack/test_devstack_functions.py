@@ -3,7 +3,7 @@
 """The oddities of DevStack that the plugin is written around.
 
 They hold for the stand-in and, with DEVSTACK_DIR, for DevStack itself; where
-DevStack mends one, the plugin can be made simpler.
+DevStack fixes one, the plugin can be made simpler.
 """
 
 import pytest

@@ -13,7 +13,7 @@ from nova_gpu_filter.fleet import capacity
 from nova_gpu_filter.fleet import claims
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import linked_devices
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 from tests import machines
 from tests.unit.fleet import builders
 from tests.unit.fleet.test_capacity import wanted
@@ -44,7 +44,7 @@ def _most(host, asked):
     """Count disjoint good sets by trying all of them."""
     found = linked_devices.LinkedDevices.from_devices(host.devices)
     count = asked.devices[0].count
-    free = devices_of(found.free)
+    free = list_devices(found.free)
     good = [
         frozenset(devices)
         for devices in itertools.combinations(free, count)
@@ -69,8 +69,8 @@ def _is_good(topology, devices, asked):
         return True
     mask = sum(1 << device for device in devices)
     if policy.link.value == "fabric":
-        return mask in topology.whole_partitions(len(devices), mask)
-    return topology.weakest(mask) >= policy.link.floor
+        return mask in topology.list_whole_partitions(len(devices), mask)
+    return topology.find_weakest_link(mask) >= policy.link.floor
 
 
 @settings(max_examples=150, deadline=None)

@@ -85,6 +85,6 @@ def test_fragmentation_is_that_of_the_weigher():
     topology = machines.hgx_h100_partitions()
     devices = _linked(topology, used=(0, 5))
     measure = fragmentation.build_measure(topology, fragmentation.DEFAULT_MIX)
-    assert devices.fragmentation() == measure.fragmentation(devices.free)
+    assert devices.fragmentation() == measure.measure(devices.free)
     assert devices.fragmentation() > 0
     assert devices.fragmentation(((1, 1.0),)) == 0

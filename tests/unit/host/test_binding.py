@@ -20,7 +20,7 @@ def setting(build):
         files = tree.Tree(str(host.root))
         inventory = reader.read(files)
         context = Context(files, inventory, linking.join(inventory))
-        return context, fragment.chosen(inventory, fragment.Options())
+        return context, fragment.choose_devices(inventory, fragment.Options())
 
     return make
 
@@ -41,13 +41,13 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
     if way == "modprobe":
         host.write(
             "/etc/modprobe.d/nova-gpu-host.conf",
-            binding.modprobe(context, chosen),
+            binding.write_modprobe(context, chosen),
         )
         functions = plan.by_ids
     else:
         host.write(
             "/etc/udev/rules.d/70-nova-gpu-host.rules",
-            binding.udev(context, chosen),
+            binding.write_udev(context, chosen),
         )
     after = outcome.Boot(tree.Tree(str(host.root)))
     assert [one for one in functions if after.grabbers(one)] == []
@@ -55,7 +55,7 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
 
 def test_other_functions_of_a_card_are_bound_with_it(build, setting):
     context, chosen = setting(build("rtx_with_audio_and_usb"))
-    text = binding.modprobe(context, chosen)
+    text = binding.write_modprobe(context, chosen)
     assert "ids=10de:1e07,10de:10f7,10de:1ad6,10de:1ad7" in text
     assert "softdep snd_hda_intel pre: vfio-pci" in text
     assert "softdep xhci_pci pre: vfio-pci" in text
@@ -63,8 +63,8 @@ def test_other_functions_of_a_card_are_bound_with_it(build, setting):
 
 def test_vfs_with_the_ids_of_their_pf_are_bound_by_address(build, setting):
     context, chosen = setting(build("flex_with_vfs", vfs=2))
-    assert "options vfio-pci" not in binding.modprobe(context, chosen)
-    rules = binding.udev(context, chosen)
+    assert "options vfio-pci" not in binding.write_modprobe(context, chosen)
+    rules = binding.write_udev(context, chosen)
     assert 'KERNEL=="0000:4d:00.1"' in rules
     assert "0000:4d:00.0" not in rules
 
@@ -82,10 +82,10 @@ def test_the_console_of_the_same_ids_is_not_taken(tmp_path, setting):
             )
         )
     context, chosen = setting(host)
-    assert "ids=" not in binding.modprobe(context, chosen)
-    assert "ids=" not in binding.cmdline(context, chosen)
-    assert "[pci/0000:01:00.0]" not in binding.udev(context, chosen)
-    assert "[pci/0000:02:00.0]" in binding.udev(context, chosen)
+    assert "ids=" not in binding.write_modprobe(context, chosen)
+    assert "ids=" not in binding.write_cmdline(context, chosen)
+    assert "[pci/0000:01:00.0]" not in binding.write_udev(context, chosen)
+    assert "[pci/0000:02:00.0]" in binding.write_udev(context, chosen)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_the_console_of_the_same_ids_is_not_taken(tmp_path, setting):
     ],
 )
 def test_the_kernel_command_line_is_one_line(build, setting, machine, text):
-    assert binding.cmdline(*setting(build(machine))) == text
+    assert binding.write_cmdline(*setting(build(machine))) == text

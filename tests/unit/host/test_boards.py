@@ -145,7 +145,7 @@ def test_a_gpu_that_pci_ids_does_not_know_has_a_class_by_its_ids(
     text = fragment.write(inventory, host_links, fragment.Options())
     name = f"CUSTOM_PCI_{ids.replace(':', '_').upper()}"
     assert text.count(f'"resource_class": "{name}"') == 8
-    (note,) = fragment.notes(inventory, fragment.Options())
+    (note,) = fragment.list_notes(inventory, fragment.Options())
     assert f"does not know {ids}: its resource class is made of" in note
     assert f"--resource-class {ids}=NAME" in note
 
@@ -155,7 +155,7 @@ def test_what_manages_nvswitches_is_no_network_card_for_guests(build, read):
     assert [nic.why_needed for nic in host.nics] == [
         "it manages the NVSwitches of the board"
     ] * 2
-    chosen = fragment.chosen(host, fragment.Options(nics=True))
+    chosen = fragment.choose_devices(host, fragment.Options(nics=True))
     assert {function.ids for function in chosen} == {"10de:2901"}
 
 

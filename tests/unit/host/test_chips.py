@@ -29,7 +29,7 @@ from nova_gpu_filter.host.sysfs import chips
 def test_a_chip_of_nvidia_has_architecture_and_compute_capability(
     name, code, architecture, capability
 ):
-    assert chips.chip(chips.NVIDIA, name) == chips.Chip(
+    assert chips.find_chip(chips.NVIDIA, name) == chips.Chip(
         code, architecture, capability
     )
 
@@ -48,7 +48,7 @@ def test_a_chip_of_nvidia_has_architecture_and_compute_capability(
     ],
 )
 def test_chips_of_others_have_an_architecture(vendor, name, architecture, isa):
-    chip = chips.chip(vendor, name)
+    chip = chips.find_chip(vendor, name)
     assert (chip.architecture, chip.isa) == (architecture, isa)
     assert chip.compute_capability is None
 
@@ -64,7 +64,7 @@ def test_chips_of_others_have_an_architecture(vendor, name, architecture, isa):
     ],
 )
 def test_a_chip_that_is_not_named_is_not_guessed(vendor, name):
-    assert chips.chip(vendor, name) is None
+    assert chips.find_chip(vendor, name) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_chip_that_is_not_named_is_not_guessed(vendor, name):
     ],
 )
 def test_the_product_is_what_stands_in_brackets(name, product):
-    assert chips.product(name) == product
+    assert chips.extract_product(name) == product
 
 
 @pytest.mark.parametrize(

@@ -83,4 +83,4 @@ def test_the_cures_install_the_hook_where_libvirt_has_none(
     ],
 )
 def test_whether_it_waits_for_the_list_of_partitions(text, expected):
-    assert fabric_manager.restarts(text) is expected
+    assert fabric_manager.read_restarts(text) is expected

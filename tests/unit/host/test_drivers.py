@@ -107,11 +107,11 @@ def test_grace_gpus_are_bound_to_the_driver_for_them(
 def test_what_binds_grace_gpus_at_boot_names_their_driver(tmp_path):
     context = context_of(sysfs_trees.gb200_tray(tmp_path))
     chosen = context.host.gpus
-    assert "vfio-pci.ids" not in binding.cmdline(context, chosen)
-    modprobe = binding.modprobe(context, chosen)
+    assert "vfio-pci.ids" not in binding.write_cmdline(context, chosen)
+    modprobe = binding.write_modprobe(context, chosen)
     assert "options vfio-pci" not in modprobe
     assert "softdep nvidia pre: nvgrace_gpu_vfio_pci" in modprobe
-    rules = binding.udev(context, chosen)
+    rules = binding.write_udev(context, chosen)
     assert rules.count('="nvgrace_gpu_vfio_pci"') == 4
 
 

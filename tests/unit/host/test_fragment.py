@@ -135,15 +135,15 @@ def test_pools_of_nova_carry_the_tags_that_we_write(hgx, read_options):
 def test_traits_that_we_write_make_the_same_topology(hgx):
     host, host_links = hgx
     options = fragment.Options()
-    devices = fragment.chosen(host, options)
+    devices = fragment.choose_devices(host, options)
     described = host_links.device_links(devices)
     topology = host_topologies.build_from_traits(
         [
             (
                 str(one.address),
-                fragment.device_spec(one, described[one.address], options)[
-                    "traits"
-                ].split(","),
+                fragment.write_device_spec(
+                    one, described[one.address], options
+                )["traits"].split(","),
                 one.numa_node,
             )
             for one in devices
@@ -182,7 +182,7 @@ def test_a_compute_capability_of_os_traits_is_used_where_there_is_one(
     build, read
 ):
     gpu = read(build("k2_host")).gpus[0]
-    assert naming.traits(gpu) == (
+    assert naming.name_traits(gpu) == (
         "CUSTOM_GPU_MODEL_GRID_K2",
         "CUSTOM_GPU_ARCHITECTURE_KEPLER",
         "HW_GPU_CUDA_COMPUTE_CAPABILITY_V3_0",
@@ -211,16 +211,18 @@ def test_nova_offers_exactly_the_chosen_devices_of_each_machine(
     offered = sorted(
         device.address for pool in pools for device in pool["devices"]
     )
-    chosen = [str(one.address) for one in fragment.chosen(host, options)]
+    chosen = [
+        str(one.address) for one in fragment.choose_devices(host, options)
+    ]
     assert offered == sorted(chosen)
     assert len(specs.specs) == len(chosen)
 
 
 def test_further_tags_are_written_where_they_are_asked_for(build, read):
     host = read(build("k2_host"))
-    spec = fragment.device_spec(host.gpus[0], None, ALL)
+    spec = fragment.write_device_spec(host.gpus[0], None, ALL)
     assert (spec["managed"], spec["live_migratable"]) == ("no", "yes")
-    plain = fragment.device_spec(host.gpus[0], None, fragment.Options())
+    plain = fragment.write_device_spec(host.gpus[0], None, fragment.Options())
     assert {
         *("managed", "live_migratable", "gpu_links", "one_time_use")
     }.isdisjoint(plain)
@@ -229,26 +231,35 @@ def test_further_tags_are_written_where_they_are_asked_for(build, read):
 def test_whole_devices_are_of_one_time_use_where_it_is_asked_for(build, read):
     options = fragment.Options(one_time_use=True, report_in_placement=True)
     gpu = read(build("k2_host")).gpus[0]
-    assert fragment.device_spec(gpu, None, options)["one_time_use"] == "true"
+    assert (
+        fragment.write_device_spec(gpu, None, options)["one_time_use"]
+        == "true"
+    )
     # nova-compute does not start with it on a VF.
-    for vf in fragment.chosen(read(build("flex_with_vfs", vfs=2)), options):
-        assert "one_time_use" not in fragment.device_spec(vf, None, options)
+    for vf in fragment.choose_devices(
+        read(build("flex_with_vfs", vfs=2)), options
+    ):
+        assert "one_time_use" not in fragment.write_device_spec(
+            vf, None, options
+        )
 
 
 def test_a_card_is_specified_as_a_whole_where_it_is_asked_for(build, read):
     host = read(build("rtx_with_audio_and_usb"))
-    assert len(fragment.chosen(host, fragment.Options())) == 1
-    whole = fragment.chosen(host, fragment.Options(whole_cards=True))
+    assert len(fragment.choose_devices(host, fragment.Options())) == 1
+    whole = fragment.choose_devices(host, fragment.Options(whole_cards=True))
     assert [one.address.function for one in whole] == [0, 1, 2, 3]
-    names = [naming.resource_class(one, naming.Choices()) for one in whole]
+    names = [
+        naming.name_resource_class(one, naming.Choices()) for one in whole
+    ]
     assert len(set(names)) == 4
 
 
 def test_vfs_are_offered_in_the_place_of_their_gpu(build, read):
     host = read(build("flex_with_vfs", vfs=3))
-    chosen = fragment.chosen(host, fragment.Options())
+    chosen = fragment.choose_devices(host, fragment.Options())
     assert [one.nova_type for one in chosen] == ["type-VF"] * 3
-    assert naming.resource_class(chosen[0], naming.Choices()) == (
+    assert naming.name_resource_class(chosen[0], naming.Choices()) == (
         "CUSTOM_GPU_DATA_CENTER_GPU_FLEX_170_VF"
     )
 
@@ -256,12 +267,13 @@ def test_vfs_are_offered_in_the_place_of_their_gpu(build, read):
 def test_the_console_is_offered_only_if_it_is_named(build, read):
     host = read(build("laptop"))
     assert [
-        str(one.address) for one in fragment.chosen(host, fragment.Options())
+        str(one.address)
+        for one in fragment.choose_devices(host, fragment.Options())
     ] == ["0000:01:00.0"]
     named = fragment.Options(only=(PciAddress.parse("00:02.0"),))
-    assert [str(one.address) for one in fragment.chosen(host, named)] == [
-        "0000:00:02.0"
-    ]
+    assert [
+        str(one.address) for one in fragment.choose_devices(host, named)
+    ] == ["0000:00:02.0"]
 
 
 def test_a_device_that_nova_ignores_is_a_comment(tmp_path, read):
@@ -290,12 +302,12 @@ def test_without_links_no_tag_and_no_trait_of_links_is_written(hgx):
 
 def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
     host, host_links = hgx
-    devices = fragment.chosen(host, fragment.Options(nics=True))
+    devices = fragment.choose_devices(host, fragment.Options(nics=True))
     topology = host_topologies.build_from_pools(
         [
             (
                 str(one.address),
-                fragment.device_spec(
+                fragment.write_device_spec(
                     one,
                     host_links.device_links(devices)[one.address],
                     fragment.Options(),
@@ -388,7 +400,9 @@ def test_a_fleet_has_one_alias_for_each_kind_of_device(build, read):
     for machine in ("hgx_h100", "k2_host", "flex_with_vfs", "mi300x"):
         host = read(build(machine))
         fleet_hosts.append((host, linking.join(host)))
-    made, by_alias = common_aliases.aliases(fleet_hosts, fragment.Options())
+    made, by_alias = common_aliases.make_aliases(
+        fleet_hosts, fragment.Options()
+    )
     assert [(one["name"], one["device_type"]) for one in made] == [
         ("instinct-mi300x", "type-PF"),
         ("grid-k2", "type-PCI"),
@@ -405,7 +419,7 @@ def test_names_can_be_chosen(hgx):
         ),
         aliases=naming.parse_choices("--alias", ["h100"]),
     )
-    made, _ = common_aliases.aliases([hgx], fragment.Options(names=names))
+    made, _ = common_aliases.make_aliases([hgx], fragment.Options(names=names))
     assert made == [
         {
             "name": "h100",
@@ -436,14 +450,16 @@ def test_one_name_for_two_kinds_is_made_two_names(build, read, tmp_path):
     )
     second = read(files)
     fleet_hosts = [(one, linking.join(one)) for one in (first, second)]
-    made, _ = common_aliases.aliases(fleet_hosts, fragment.Options())
+    made, _ = common_aliases.make_aliases(fleet_hosts, fragment.Options())
     assert [one["name"] for one in made] == [
         "a100-pcie-40gb-10de-20f1-pci",
         "a100-pcie-40gb-10de-20f1-pf",
     ]
     assert any(
         "10de:20f1 is type-PCI and type-PF" in line
-        for line in common_aliases.drift(fleet_hosts, fragment.Options())
+        for line in common_aliases.find_differences(
+            fleet_hosts, fragment.Options()
+        )
     )
 
 
@@ -485,7 +501,7 @@ FIRST = "/sys/bus/pci/devices/0000:01:00.0"
 def test_a_host_that_differs_from_the_others_is_told(
     twins, path, content, words
 ):
-    found = common_aliases.drift(
+    found = common_aliases.find_differences(
         twins(lambda files: files.write(path, content)), fragment.Options()
     )
     assert any(line.startswith("a100-2: ") and words in line for line in found)
@@ -493,7 +509,9 @@ def test_a_host_that_differs_from_the_others_is_told(
 
 def test_equal_hosts_have_no_drift(twins):
     assert (
-        common_aliases.drift(twins(lambda files: None), fragment.Options())
+        common_aliases.find_differences(
+            twins(lambda files: None), fragment.Options()
+        )
         == []
     )
 
@@ -502,7 +520,7 @@ def test_a_missing_gpu_is_drift(twins):
     def change(files):
         files.remove("/sys/bus/pci/devices/0000:a1:00.0")
 
-    found = common_aliases.drift(twins(change), fragment.Options())
+    found = common_aliases.find_differences(twins(change), fragment.Options())
     assert "a100-2: 10de:20f1: number 3; 4 on 2 of 3 hosts" in found
 
 
@@ -510,7 +528,7 @@ def test_one_host_name_twice_is_told(twins):
     def change(files):
         files.write("/proc/sys/kernel/hostname", "a100-1")
 
-    found = common_aliases.drift(twins(change), fragment.Options())
+    found = common_aliases.find_differences(twins(change), fragment.Options())
     assert found == ["a100-1: this host name stands in several inventories"]
 
 

@@ -485,12 +485,12 @@ def test_graphics_of_a_bmc_are_no_gpu_for_guests(host, ids, boot_vga):
     )
     assert function(host, BMC).host_uses[0].use is Use.BMC
     inventory = reader.read(tree.Tree(str(host.root)))
-    offered = fragment.chosen(inventory, fragment.Options())
+    offered = fragment.choose_devices(inventory, fragment.Options())
     assert [str(one.address) for one in offered] == [GPU]
     named = fragment.Options(only=(PciAddress.parse(BMC),))
-    assert [str(one.address) for one in fragment.chosen(inventory, named)] == [
-        BMC
-    ]
+    assert [
+        str(one.address) for one in fragment.choose_devices(inventory, named)
+    ] == [BMC]
 
 
 def add_display(host, ids, code=0x030000, address=BMC, **files):
@@ -512,7 +512,7 @@ def offered(host):
     inventory = reader.read(tree.Tree(str(host.root)))
     return [
         str(one.address)
-        for one in fragment.chosen(inventory, fragment.Options())
+        for one in fragment.choose_devices(inventory, fragment.Options())
     ]
 
 
@@ -655,18 +655,22 @@ def test_a_nic_is_offered_by_name_or_without_use_only(host):
     inventory = reader.read(tree.Tree(str(host.root)))
     with_nics = fragment.Options(nics=True)
     assert [
-        str(one.address) for one in fragment.chosen(inventory, with_nics)
+        str(one.address)
+        for one in fragment.choose_devices(inventory, with_nics)
     ] == [GPU]
     note = f"left out: {NIC} (the host needs it: ens9 is in bond0)"
-    assert note in fragment.notes(inventory, with_nics)
+    assert note in fragment.list_notes(inventory, with_nics)
     named = fragment.Options(only=(PciAddress.parse(NIC),))
-    assert fragment.chosen(inventory, named)
+    assert fragment.choose_devices(inventory, named)
 
 
 def test_machines_whose_nics_are_idle_keep_offering_them(tmp_path):
     host = sysfs_trees.hgx_h100(tmp_path / "hgx")
     inventory = reader.read(tree.Tree(str(host.root)))
-    assert len(fragment.chosen(inventory, fragment.Options(nics=True))) == 16
+    assert (
+        len(fragment.choose_devices(inventory, fragment.Options(nics=True)))
+        == 16
+    )
 
 
 @pytest.mark.parametrize("is_mounted", [True, False])

@@ -74,12 +74,12 @@ def test_a_group_that_must_be_mapped_one_to_one_is_refused(
 def test_the_arguments_are_those_of_the_processor(build, cpu, cmdline):
     host = build("k2_host")
     host.write("/proc/cpuinfo", f"processor : 0\n{cpu}\n")
-    assert binding.cmdline(context_of(host), ()).strip() == cmdline
+    assert binding.write_cmdline(context_of(host), ()).strip() == cmdline
     # A capture has to tell the processor, too.
     keep = kept.find("/proc/cpuinfo")
     lines = keep(None, host.path("/proc/cpuinfo").read_text())
     host.write("/proc/cpuinfo", "\n".join(lines))
-    assert binding.cmdline(context_of(host), ()).strip() == cmdline
+    assert binding.write_cmdline(context_of(host), ()).strip() == cmdline
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_snp_goes_without_passthrough_of_the_hosts_devices(
     host.write("/proc/cmdline", "quiet")
     if snp is not None:
         host.write(SNP, snp)
-    assert binding.cmdline(context_of(host), ()).strip() == arguments
+    assert binding.write_cmdline(context_of(host), ()).strip() == arguments
     assert len(findings(host, "iommu", NOTE)) == notes
 
 

@@ -132,7 +132,7 @@ def test_a_query_says_which_gpus_nvidia_smi_saw(build, read_links):
     )
     first, second, third, fourth = host_links.devices
     known = host_links.topology((first, second, third, fourth)).links
-    assert known[2][3] == links.nvlink(12)
+    assert known[2][3] == links.make_nvlink(12)
     assert known[0][1] == links.NODE
     assert host_links.is_certain(third, fourth)
     assert not host_links.is_certain(first, second)
@@ -293,7 +293,7 @@ def test_a_query_of_another_host_is_refused(build, read_links):
 def test_a_link_that_nvidia_smi_could_not_tell_is_noted(build, read_links):
     topo = PAIRS.replace("NV12", "N/A")
     host_links = read_links(build("a100_bridge_pairs"), topo=("t", topo))
-    assert [note for note in host_links.notes if "could not tell" in note]
+    assert [note for note in host_links.notes if "does not know" in note]
     assert gpu_topology(host_links).levels == (links.NODE, links.SYS)
 
 

@@ -45,11 +45,11 @@ def gpu(name, is_vf=False):
 )
 def test_a_vf_is_called_one_once(name, is_vf, resource_class, alias):
     function = gpu(name, is_vf)
-    assert naming.resource_class(function, CHOICES) == (
+    assert naming.name_resource_class(function, CHOICES) == (
         f"CUSTOM_{resource_class}"
     )
-    assert naming.alias_name(function, CHOICES).endswith(alias)
-    assert "vf-vf" not in naming.alias_name(function, CHOICES)
+    assert naming.name_alias(function, CHOICES).endswith(alias)
+    assert "vf-vf" not in naming.name_alias(function, CHOICES)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_a_vf_is_called_one_once(name, is_vf, resource_class, alias):
 )
 def test_a_class_that_is_made_of_ids_is_noted(names_from, said):
     host = inventory.Inventory("gpu-1", (gpu(None),), names_from=names_from)
-    (note,) = fragment.notes(host, fragment.Options())
+    (note,) = fragment.list_notes(host, fragment.Options())
     assert note.startswith(said)
     assert "--resource-class 1002:74b5=NAME" in note

@@ -90,7 +90,7 @@ def write(request):
         if request.param == "save":
             saving.save(str(path), "new", force=True)
         else:
-            with saving.replaced(str(path), force=True) as file:
+            with saving.replace(str(path), force=True) as file:
                 file.write(b"new")
 
     return write_file
@@ -144,7 +144,7 @@ def test_mode_is_kept_and_nothing_else_is_left(tmp_path, write):
 
 def test_a_file_that_is_not_complete_does_not_appear(tmp_path):
     def fail():
-        with saving.replaced(str(tmp_path / "x.tar")) as file:
+        with saving.replace(str(tmp_path / "x.tar")) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -155,11 +155,11 @@ def test_a_file_that_is_not_complete_does_not_appear(tmp_path):
 
 def test_a_file_that_is_there_is_replaced_only_if_forced(tmp_path):
     path = tmp_path / "x.tar"
-    with saving.replaced(str(path)) as file:
+    with saving.replace(str(path)) as file:
         file.write(b"one")
     with (
         pytest.raises(exception.BadInput, match="is there already"),
-        saving.replaced(str(path)),
+        saving.replace(str(path)),
     ):
         pass
     assert path.read_text() == "one"

@@ -198,7 +198,10 @@ QUOTED = "".join(f"> {line}" for line in TWO.splitlines(True))
 )
 def test_the_same_matrix_is_read_however_it_was_saved(text):
     matrix = smi.parse_topo("x", text)
-    assert matrix.cells == ((SELF, links.nvlink(12)), (links.nvlink(12), SELF))
+    assert matrix.cells == (
+        (SELF, links.make_nvlink(12)),
+        (links.make_nvlink(12), SELF),
+    )
     assert matrix.numa == (0, 1)
 
 
@@ -212,7 +215,7 @@ def test_cards_may_stand_before_the_gpus():
     )
     matrix = smi.parse_topo("x", "GPU0 and NIC0 are near:\n" + text)
     assert (matrix.gpus, matrix.nics, matrix.numa) == (2, ("mlx5_0",), (0, 1))
-    assert matrix.gpu_link(0, 1) == links.nvlink(4)
+    assert matrix.gpu_link(0, 1) == links.make_nvlink(4)
     assert [matrix.cells[gpu][2] for gpu in (0, 1)] == [links.PIX, links.SYS]
 
 
@@ -303,8 +306,8 @@ def test_an_empty_cell_is_not_filled_from_the_next_column(
         ("PSB", links.PIX),
         ("N/A", None),
         ("ERR", None),
-        ("NV1", links.nvlink(1)),
-        ("NV18", links.nvlink(18)),
+        ("NV1", links.make_nvlink(1)),
+        ("NV18", links.make_nvlink(18)),
     ],
 )
 def test_cells_of_other_drivers_are_read(cell, link):
@@ -341,7 +344,7 @@ def test_what_is_no_matrix_is_refused_with_row_and_column(text, message):
 
 LINKS = st.sampled_from(
     [links.SYS, links.NODE, links.PHB, links.PXB, links.PIX]
-) | st.integers(1, 18).map(links.nvlink)
+) | st.integers(1, 18).map(links.make_nvlink)
 
 
 @st.composite

@@ -73,7 +73,7 @@ def read(host):
 def offered(host):
     return [
         str(one.address)
-        for one in fragment.chosen(read(host), fragment.Options())
+        for one in fragment.choose_devices(read(host), fragment.Options())
     ]
 
 
@@ -100,8 +100,8 @@ def test_vfs_with_mediated_devices_are_not_offered(tmp_path):
 def test_a_vgpu_is_never_managed(tmp_path, managed):
     host = read(rtx_pro(tmp_path, [1519]))
     options = fragment.Options(managed=managed)
-    (vf,) = fragment.chosen(host, options)
-    assert fragment.device_spec(vf, None, options)["managed"] == "no"
+    (vf,) = fragment.choose_devices(host, options)
+    assert fragment.write_device_spec(vf, None, options)["managed"] == "no"
 
 
 def test_different_types_on_one_pf_are_told(tmp_path):

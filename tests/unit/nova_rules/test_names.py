@@ -23,7 +23,7 @@ CLASSES = (
 @pytest.mark.parametrize("ids", [("10de", "2330"), ("10DE", "20b0")])
 def test_resource_classes_are_those_of_nova(name, ids):
     expected = pci_placement_translator.get_resource_class(name, *ids)
-    assert names.resource_class_of(name, *ids) == expected
+    assert names.get_resource_class(name, *ids) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_alias_and_a_host_mean_the_same_class(name):
 
     expected = pci_placement_translator.get_resource_class(name, "", "")
     choices = naming.Choices(resource_classes={"*": name})
-    assert naming.resource_class(H100, choices) == expected
+    assert naming.name_resource_class(H100, choices) == expected
     text = f'{{"name": "a", "resource_class": "{name}"}}'
     [alias] = known_aliases.parse([text], "nova.conf").values()
     assert alias.resource_class == expected

@@ -16,17 +16,17 @@ def encode(question, found, summaries=SUMMARIES):
     return json.loads(answer.encode(question, found, summaries))
 
 
-def rest(allocations, mappings):
-    return trees.Rest(allocations, mappings, [])
+def base(allocations, mappings):
+    return trees.BaseAllocation(allocations, mappings, [])
 
 
-A_REST = rest({"a": {"VCPU": 1}}, {"": ["a"]})
+A_BASE = base({"a": {"VCPU": 1}}, {"": ["a"]})
 
 
 def test_a_candidate_has_the_form_of_placement():
     found = encode(
         builders.question(2, nics=2),
-        [candidates.Candidate(A_REST, (("a-g0", "a-g2"), ("a-n0", "a-n1")))],
+        [candidates.Candidate(A_BASE, (("a-g0", "a-g2"), ("a-n0", "a-n1")))],
     )
     assert found["allocation_requests"] == [
         builders.request(
@@ -49,7 +49,7 @@ def test_a_candidate_has_the_form_of_placement():
 
 
 def test_what_one_provider_gives_to_several_groups_is_summed():
-    shared = rest(
+    shared = base(
         {"a": {"VCPU": 1}, "a-g0": {GPU: 2, "SLOT": 1}},
         {"": ["a", "a-g0"]},
     )
@@ -78,7 +78,7 @@ def test_the_rest_is_as_it_was_after_a_sum():
     found = encode(
         builders.question(2),
         [
-            candidates.Candidate(A_REST, (found,))
+            candidates.Candidate(A_BASE, (found,))
             for found in (("a-g0", "a-g0"), ("a-g0", "a-g1"))
         ],
     )
@@ -89,7 +89,7 @@ def test_the_rest_is_as_it_was_after_a_sum():
 
 def test_summaries_of_trees_that_are_not_used_are_left_out():
     question = builders.question(2)
-    candidate = candidates.Candidate(A_REST, (("a-g0", "a-g1"),))
+    candidate = candidates.Candidate(A_BASE, (("a-g0", "a-g1"),))
     found = encode(question, [candidate])
     assert found["provider_summaries"] == {
         name: found

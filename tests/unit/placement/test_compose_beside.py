@@ -85,7 +85,7 @@ def numbers(question, candidate, kinds="gn"):
     providers = [d for found in candidate.sets for d in found]
     providers += [
         provider
-        for suffix, (provider, *_) in candidate.rest.mappings.items()
+        for suffix, (provider, *_) in candidate.base.mappings.items()
         if suffix
     ]
     return tuple(
@@ -194,14 +194,14 @@ def random_topology(rng, gpus, nics, nvlink):
     for a, b in itertools.combinations(range(n), 2):
         way = ways[a][b] = ways[b][a] = rng.choice(pcie)
         direct = nvlink and b < gpus and rng.random() < 0.6
-        matrix[a][b] = matrix[b][a] = links.nvlink(1) if direct else way
+        matrix[a][b] = matrix[b][a] = links.make_nvlink(1) if direct else way
     return topologies.Topology.from_matrix(matrix, (), None, ways)
 
 
 def score(topology, gpus, mask, nics):
     """What counts before the damage."""
     cross = [row[gpus:] for row in topology.links]
-    devices = topologies.devices_of(mask)
+    devices = topologies.list_devices(mask)
     return (
         reference.weakest(topology, mask),
         sum(reference.links_in(topology, mask)),
@@ -229,12 +229,12 @@ def test_best_of_a_random_host_is_offered(nvlink, seed):
         )
     ]
     judged = [
-        score(topology, gpus, topologies.mask_of(chosen), beside)
+        score(topology, gpus, topologies.make_mask(chosen), beside)
         for chosen, beside in offered
     ]
     best = max(
         score(topology, gpus, mask, beside)
-        for mask in reference.sets_of(topologies.mask_of(free_gpus), k)
+        for mask in reference.sets_of(topologies.make_mask(free_gpus), k)
         for beside in itertools.combinations(free_nics, wanted)
     )
     # Without links of the GPUs' own it is not known which are the GPUs, and
@@ -284,7 +284,7 @@ def test_drives_and_virtual_functions_count_as_well(seed):
     )
 
     def judge(chosen, chosen_nics, chosen_drives):
-        mask = topologies.mask_of(chosen)
+        mask = topologies.make_mask(chosen)
         *linked, near_nics, farthest, nearness = score(
             topology, gpus, mask, chosen_nics
         )

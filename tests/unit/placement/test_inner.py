@@ -69,14 +69,14 @@ def test_a_response_is_closed_when_it_breaks_off():
     assert body.is_closed
 
 
-def conversation(application, handler, limit=None, sizes=None):
+def ask_placement(application, handler, limit=None, sizes=None):
     limits = []
 
     def make_handler(most, in_turn):
         limits.append((most, in_turn))
         return handler
 
-    placement = inner.Conversation(
+    placement = inner.PlacementQueries(
         application,
         make_handler,
         limit,
@@ -97,7 +97,7 @@ def candidates(count, providers=0):
 def test_the_first_question_goes_through_all_of_placement():
     application = Application(candidates(1), headers=[("Vary", "x")])
     handler = Application(candidates(2))
-    placement, _ = conversation(application, handler)
+    placement, _ = ask_placement(application, handler)
     placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
     assert placement.find_candidates("q=1", 5) == candidates(1)
@@ -110,7 +110,7 @@ def test_the_first_question_goes_through_all_of_placement():
 def test_later_questions_have_the_context_of_the_first():
     application = Application()
     handler = Application({"resource_providers": []})
-    placement, _ = conversation(application, handler)
+    placement, _ = ask_placement(application, handler)
     placement.open("q=1")
     placement.find_providers("q=2")
     [asked] = handler.environs
@@ -120,7 +120,7 @@ def test_later_questions_have_the_context_of_the_first():
 
 def test_the_request_of_the_client_is_not_changed():
     environ = dict(ENVIRON)
-    placement = inner.Conversation(
+    placement = inner.PlacementQueries(
         Application(),
         lambda *_: Application(),
         None,
@@ -136,7 +136,7 @@ def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
     application = Application({"a": 1}, headers=[("Vary", "x")])
     found = candidates(3)
     handler = Application(found)
-    placement, limits = conversation(application, handler, 100)
+    placement, limits = ask_placement(application, handler, 100)
     placement.open("q=1")
     assert placement.headers == [("Vary", "x")]
     assert handler.queries == []
@@ -158,7 +158,7 @@ def test_where_placement_truncates_only_the_handler_is_asked_in_earnest():
 def test_an_answer_that_should_be_small_is_asked_for_at_once(limit):
     found = candidates(99, 50)
     application, handler = Application(found), Application(found)
-    placement, limits = conversation(application, handler, limit)
+    placement, limits = ask_placement(application, handler, limit)
     placement.open("q=1")
     assert placement.find_whole("q=1") == found
     assert handler.queries == ["q=1"] * (limit is not None)
@@ -169,7 +169,7 @@ def test_one_that_was_taken_for_small_is_not_asked_for_again():
     sizes = earlier_answers.EarlierAnswers()
     handler = Application(candidates(100, 50))
     for _ in range(2):
-        placement, _ = conversation(Application(), handler, 100, sizes)
+        placement, _ = ask_placement(Application(), handler, 100, sizes)
         placement.open("q=1")
         assert placement.find_whole("q=1") is None
         assert handler.queries == ["q=1"]
@@ -178,7 +178,7 @@ def test_one_that_was_taken_for_small_is_not_asked_for_again():
 def test_in_a_large_cloud_none_is_taken_for_small():
     sizes = earlier_answers.EarlierAnswers()
     handler = Application(candidates(1, 100))
-    placement, _ = conversation(Application(), handler, 100, sizes)
+    placement, _ = ask_placement(Application(), handler, 100, sizes)
     placement.open("q=1")
     placement.find_candidates("q=1", None)
     assert placement.find_whole("q=2") is None
@@ -186,7 +186,7 @@ def test_in_a_large_cloud_none_is_taken_for_small():
 
 
 def test_what_placement_does_not_limit_we_do_not():
-    placement, limits = conversation(Application(), Application())
+    placement, limits = ask_placement(Application(), Application())
     placement.open("q=1")
     placement.find_candidates("q=2", 70)
     assert set(limits) == {(-1, False)}
@@ -195,13 +195,13 @@ def test_what_placement_does_not_limit_we_do_not():
 @pytest.mark.parametrize("limit", [None, 100])
 def test_an_error_of_placement_is_left_to_placement(limit):
     application = Application(status="400 Bad Request")
-    placement, _ = conversation(application, Application(), limit)
+    placement, _ = ask_placement(application, Application(), limit)
     with pytest.raises(query.NotComposableError, match="status 400"):
         placement.open("q=1")
 
 
 def test_an_error_of_the_handler_is_left_to_placement():
-    placement, _ = conversation(Application(), Application(status="404 No"))
+    placement, _ = ask_placement(Application(), Application(status="404 No"))
     placement.open("q=1")
     with pytest.raises(query.NotComposableError, match="status 404"):
         placement.find_providers("q=2")
@@ -226,7 +226,7 @@ def test_providers_are_grouped_by_their_roots():
     handler = Application(
         {"resource_providers": [*listed("r", "a", "b"), *listed("s", "c")]}
     )
-    placement, _ = conversation(Application(), handler)
+    placement, _ = ask_placement(Application(), handler)
     placement.open("q=1")
     found = placement.find_providers("q=2")
     assert found == {"r": ["a", "b"], "s": ["c"]}
@@ -237,8 +237,8 @@ def test_providers_are_grouped_by_their_roots():
 def test_providers_of_an_amount_are_asked_for():
     question = builders.question(2)
     handler = Application({"resource_providers": listed("r", "a", "b")})
-    placement, _ = conversation(Application(), handler)
+    placement, _ = ask_placement(Application(), handler)
     placement.open("q=1")
-    ask = placement.who_could_give(question)
+    ask = placement.list_capable_providers(question)
     assert ask(question.classes[0], builders.GPU, 2) == {"a", "b"}
     assert handler.queries == [f"resources={builders.GPU}:2"]

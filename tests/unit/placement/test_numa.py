@@ -75,7 +75,7 @@ def test_least_unions_are_those_that_brute_force_finds(seed):
     )
     sizes = tuple(rng.randint(1, 4) for _ in range(classes))
     given = rng.choice((0, 0, 1))
-    found, _ = numa.least_unions(capacities, sizes, given)
+    found, _ = numa.find_least_unions(capacities, sizes, given)
     assert len(found) == len(set(found))
     assert set(found) == brute_force(capacities, sizes, given)
     sizes_found = [union.bit_count() for union in found]
@@ -83,7 +83,7 @@ def test_least_unions_are_those_that_brute_force_finds(seed):
 
 
 def test_of_8_devices_of_which_nothing_is_known_every_set_is_one():
-    found, _ = numa.least_unions(((1,),) * 8, (4,))
+    found, _ = numa.find_least_unions(((1,),) * 8, (4,))
     assert len(found) == math.comb(8, 4)
     assert set(found) == {
         sum(1 << place for place in places)
@@ -93,7 +93,7 @@ def test_of_8_devices_of_which_nothing_is_known_every_set_is_one():
 
 @pytest.mark.parametrize("devices", [16, 64, 300])
 def test_too_many_are_none(devices):
-    assert numa.least_unions(((1,),) * devices, (8,))[0] == ()
+    assert numa.find_least_unions(((1,),) * devices, (8,))[0] == ()
 
 
 @pytest.mark.parametrize("seed", range(200))

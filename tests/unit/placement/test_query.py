@@ -193,18 +193,20 @@ def test_what_placement_is_asked():
         "required_1=CUSTOM_A",
         *wide,
     ]
-    assert question.rest_query.split("&") == [*host, *wide]
+    assert question.base_query.split("&") == [*host, *wide]
     first, second, third = question.classes
-    assert question.providers_of(first).split("&") == [
+    assert question.build_providers_query(first).split("&") == [
         "resources=CUSTOM_GPU:1",
         "required=CUSTOM_A",
     ]
-    assert question.providers_of(second) == "resources=CUSTOM_NIC:1"
-    assert question.providers_of(third).split("&") == [
+    assert question.build_providers_query(second) == "resources=CUSTOM_NIC:1"
+    assert question.build_providers_query(third).split("&") == [
         "resources=CUSTOM_PORT:1",
         f"member_of=in%3A{AGGREGATE}",
     ]
-    assert question.providers_of_amount(first, "CUSTOM_GPU", 3).split("&") == [
+    assert question.build_capable_providers_query(
+        first, "CUSTOM_GPU", 3
+    ).split("&") == [
         "resources=CUSTOM_GPU:3",
         "required=CUSTOM_A",
     ]
@@ -222,7 +224,7 @@ def test_what_placement_is_asked():
 )
 def test_where_a_tree_could_serve_the_rest_in_many_ways(others, expected):
     question = parse(*gpus("_1", "_2"), *others, POLICY)
-    assert question.has_many_rests is expected
+    assert question.has_many_bases is expected
 
 
 def test_encoded_queries_are_understood_and_passed_on_as_they_were():
@@ -311,6 +313,6 @@ def test_rests_change_first_where_the_device_is_asked_first():
         "same_subtree=_p",
         POLICY,
     )
-    pairs = question.device_and_rest_query.split("&")
+    pairs = question.device_and_base_query.split("&")
     assert pairs[:2] == ["resources_1=CUSTOM_GPU:1", "required_1=CUSTOM_A"]
     assert sorted(pairs) == sorted(question.first_class_query.split("&"))

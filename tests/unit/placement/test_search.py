@@ -103,7 +103,7 @@ def test_nothing_more_is_asked_where_no_tree_can_serve_the_first_class():
     assert (list(found.provider_trees), found.is_truncated) == ([], False)
 
 
-def rest_answer(summaries, roots):
+def base_answer(summaries, roots):
     """An answer with one way to serve the rest in each tree."""
     return {
         "allocation_requests": [
@@ -117,7 +117,7 @@ def rest_answer(summaries, roots):
 def test_ways_that_are_known_are_not_asked_for_again():
     summaries = builders.host("a", 4) | builders.host("b", 4)
     question = builders.question(3, nics=1, others=PORT)
-    placement = Placement(summaries, whole=rest_answer(summaries, ["a", "b"]))
+    placement = Placement(summaries, whole=base_answer(summaries, ["a", "b"]))
     found = search.find_trees(question, placement, 1000)
     # There are no NICs, as in Placement the end.
     assert placement.asked == [
@@ -136,7 +136,7 @@ def test_ways_that_are_known_are_not_asked_for_again():
 
 def test_nothing_more_is_asked_where_no_tree_can_serve_the_rest():
     summaries = builders.host("a", 4)
-    placement = Placement(summaries, whole=rest_answer({}, []))
+    placement = Placement(summaries, whole=base_answer({}, []))
     found = search.find_trees(
         builders.question(3, nics=1, others=PORT), placement, 1000
     )
@@ -149,13 +149,16 @@ def test_of_many_ways_each_class_is_asked_for_by_itself():
     question = builders.question(3, others=PORT)
     placement = Placement(summaries)
     found = search.find_trees(question, placement, 1)
-    assert placement.opened == [question.rest_query]
+    assert placement.opened == [question.base_query]
     assert placement.asked == [
         (f"resources={GPU}:1", None),
         # Eight for each of two trees.
-        (question.rest_query, 16),
+        (question.base_query, 16),
     ]
-    assert [len(tree.rests) for tree in found.provider_trees] == [1, 1]
+    assert [len(tree.base_allocations) for tree in found.provider_trees] == [
+        1,
+        1,
+    ]
     assert not found.is_truncated
 
 
@@ -165,7 +168,7 @@ def test_as_many_ways_are_read_as_the_operator_allows(limit, read):
     question = builders.question(3, others=PORT)
     found = search.find_trees(question, placement, limit)
     [tree] = found.provider_trees
-    assert len(tree.rests) == read
+    assert len(tree.base_allocations) == read
     assert found.is_truncated is (read < 99)
 
 
@@ -178,7 +181,7 @@ def test_a_question_with_an_answer_too_large_is_asked_in_parts(monkeypatch):
         question.first_class_query,
         f"resources={GPU}:1",
         f"resources={NIC}:1",
-        question.rest_query,
+        question.base_query,
     ]
     [tree] = found.provider_trees
     assert [len(devices) for devices in tree.devices] == [4, 1]
@@ -257,7 +260,7 @@ def test_a_tree_that_a_truncated_answer_does_not_have_is_asked_for(
     assert [tree.root for tree in found.provider_trees] == list(roots)
     assert found.is_truncated
     assert placement.asked[-1] == (
-        f"{question.rest_query}&in_tree=b&in_tree_p=b",
+        f"{question.base_query}&in_tree=b&in_tree_p=b",
         8,
     )
 
@@ -277,10 +280,10 @@ def test_hosts_without_devices_do_not_fill_the_answer():
     # Sixteen ways are read: eight for each of two trees with devices.
     placement.able = [f"host{i}" for i in range(17)]
     found = search.find_trees(question, placement, 1)
-    assert (question.device_and_rest_query, 16) in placement.asked
+    assert (question.device_and_base_query, 16) in placement.asked
     assert [tree.root for tree in found.provider_trees] == ["a", "b"]
     for tree in found.provider_trees:
         assert [list(devices) for devices in tree.devices] == [
             [f"{tree.root}-g{i}" for i in range(3)]
         ]
-        assert {*tree.rests[0].allocations} == {tree.root}
+        assert {*tree.base_allocations[0].allocations} == {tree.root}

@@ -20,9 +20,9 @@ def test_devices_are_grouped_by_tree():
         ("a", ["a-g0", "a-g1"]),
         ("b", ["b-g0"]),
     ]
-    [rest] = found[0].rests
-    assert rest.allocations == {"a": {"VCPU": 1}}
-    assert rest.mappings == {"": ["a"]}
+    [base] = found[0].base_allocations
+    assert base.allocations == {"a": {"VCPU": 1}}
+    assert base.mappings == {"": ["a"]}
 
 
 def test_trees_without_a_device_of_a_further_class_are_dropped():
@@ -59,15 +59,16 @@ def test_other_providers_for_other_groups_are_another_rest():
     everywhere = {"a": ["a-g0", "a-g1"]}
     [whole] = trees.read(question, inner, everywhere, ())
     assert [
-        (rest.allocations, list(rest.devices)) for rest in whole.rests
+        (base.allocations, list(base.devices))
+        for base in whole.base_allocations
     ] == [
         ({"a": {"VCPU": 1}, port: {"PORT": 1}}, everywhere["a"])
         for port in ("p0", "p1")
     ]
     [tree] = read(question, inner)
     assert [
-        (rest.mappings["_p"], rest.devices, rest.granular_providers)
-        for rest in tree.rests
+        (base.mappings["_p"], base.devices, base.granular_providers)
+        for base in tree.base_allocations
     ] == [
         (["p0"], ["a-g0", "a-g1"], frozenset(["p0"])),
         (["p1"], ["a-g0"], frozenset(["p1"])),
@@ -95,7 +96,7 @@ def test_the_unsuffixed_group_may_get_the_same_from_other_providers():
         "provider_summaries": summaries,
     }
     [tree] = read(question, inner)
-    assert [rest.allocations for rest in tree.rests] == [
+    assert [base.allocations for base in tree.base_allocations] == [
         {"a": {"VCPU": 1}, "b": {GPU: 1}},
         {"a": {GPU: 1}, "b": {"VCPU": 1}},
     ]
@@ -172,7 +173,9 @@ def test_groups_in_no_class_can_be_read_without_devices():
     devices = {"a": ["a-g0", "a-g1"], "b": ["b-g0", "b-g1"]}
     [tree] = trees.read(question, inner, devices, [])
     assert tree.root == "a"
-    assert [(rest.mappings["_p"], rest.devices) for rest in tree.rests] == [
+    assert [
+        (base.mappings["_p"], base.devices) for base in tree.base_allocations
+    ] == [
         (["p0"], ["a-g0", "a-g1"]),
         (["p1"], ["a-g0", "a-g1"]),
     ]
@@ -203,11 +206,11 @@ def test_what_the_rest_takes_counts_for_whether_a_tree_is_short(
     summaries = builders.host("a", free)
     for i in range(used):
         summaries[f"a-g{i}"]["resources"][GPU]["used"] = 1
-    rests = [
-        trees.Rest({"a": {"VCPU": 1}, f"a-g{i}": {GPU: 1}}, {}, [])
+    bases = [
+        trees.BaseAllocation({"a": {"VCPU": 1}, f"a-g{i}": {GPU: 1}}, {}, [])
         for i in range(free)
     ]
-    tree = trees.Tree("a", rests, [[f"a-g{i}" for i in range(free)]])
+    tree = trees.Tree("a", bases, [[f"a-g{i}" for i in range(free)]])
     assert trees.drop_short(question, [tree], summaries) == [tree] * kept
 
 
@@ -215,6 +218,6 @@ def test_a_provider_that_gives_more_than_it_may_takes_nothing_of_others():
     question = builders.question(3)
     summaries = builders.host("a", 4)
     summaries["a-g0"]["resources"][GPU] = {"capacity": 0, "used": 1}
-    rest = trees.Rest({"a": {"VCPU": 1}}, {}, [])
-    tree = trees.Tree("a", [rest], [["a-g1", "a-g2", "a-g3"]])
+    base = trees.BaseAllocation({"a": {"VCPU": 1}}, {}, [])
+    tree = trees.Tree("a", [base], [["a-g1", "a-g2", "a-g3"]])
     assert trees.drop_short(question, [tree], summaries) == [tree]

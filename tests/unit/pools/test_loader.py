@@ -86,4 +86,4 @@ def test_a_name_that_stands_twice_is_refused(entry_points):
 def test_a_broken_matcher_that_nobody_configured_is_no_error(entry_points):
     entry_points(("broken", "no_such_module:Matcher"))
     assert isinstance(loader.load("nova"), nova.NovaPoolMatcher)
-    assert "broken" in loader.installed()
+    assert "broken" in loader.list_installed()

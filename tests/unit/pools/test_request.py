@@ -97,21 +97,21 @@ class TestProviders:
             f"{uuids.req}-1": [uuids.gpu1],
             f"{uuids.other}-0": [uuids.nic],
         }
-        assert h100s(2).rp_uuids_in(mapping) == [uuids.gpu0, uuids.gpu1]
+        assert h100s(2).collect_rp_uuids(mapping) == [uuids.gpu0, uuids.gpu1]
 
     def test_come_from_the_request_when_there_is_no_mapping(self):
         asked = h100s(2, spec=[{"rp_uuids": f"{uuids.gpu0},{uuids.gpu1}"}])
-        assert asked.rp_uuids_in({}) == [uuids.gpu0, uuids.gpu1]
-        assert asked.rp_uuids_in(None) == [uuids.gpu0, uuids.gpu1]
+        assert asked.collect_rp_uuids({}) == [uuids.gpu0, uuids.gpu1]
+        assert asked.collect_rp_uuids(None) == [uuids.gpu0, uuids.gpu1]
 
     def test_are_none_without_pci_in_placement(self):
-        assert h100s().rp_uuids_in({"": [uuids.root]}) == []
-        assert h100s().rp_uuids_in(None) == []
+        assert h100s().collect_rp_uuids({"": [uuids.root]}) == []
+        assert h100s().collect_rp_uuids(None) == []
 
     def test_are_none_for_a_neutron_port(self):
         asked = h100s(alias_name=None, spec=[{"rp_uuids": uuids.vf}])
-        assert asked.rp_uuids_in({f"{uuids.req}-0": [uuids.vf]}) == []
-        assert asked.rp_uuids_in(None) == []
+        assert asked.collect_rp_uuids({f"{uuids.req}-0": [uuids.vf]}) == []
+        assert asked.collect_rp_uuids(None) == []
 
 
 def test_numa_policy_defaults_to_legacy():
@@ -122,7 +122,7 @@ def test_numa_policy_defaults_to_legacy():
 
 def test_a_request_without_specs_matches_nothing():
     assert h100s(spec=[]).drop(pool()) is refusal.Drop.PROPERTIES
-    assert h100s(spec=[]).rp_uuids_in(None) == []
+    assert h100s(spec=[]).collect_rp_uuids(None) == []
 
 
 def test_a_port_request_is_named_after_its_request():

@@ -52,7 +52,7 @@ def list_sets(candidates, requests, free):
     """List the devices that are given, and check what goes with them."""
     found = []
     for one in substitute(candidates, requests, free):
-        devices = requests.rp_uuids_in(one["mappings"])
+        devices = requests.collect_rp_uuids(one["mappings"])
         gpus = [d for d in sorted(devices) if d.startswith("gpu")]
         nics = [d for d in sorted(devices) if d.startswith("nic")]
         expected = make(gpus, nics)
@@ -92,7 +92,7 @@ def test_any_listed_devices_that_are_free_serve_together(
     listed = {
         device
         for candidate in candidates
-        for device in requests.rp_uuids_in(candidate["mappings"])
+        for device in requests.collect_rp_uuids(candidate["mappings"])
     }
     can_be_had = sorted(listed & free)
     found = list_sets(candidates, requests, free)
@@ -144,7 +144,7 @@ def test_the_gpus_change_first():
     candidates += [make(GPUS[2:4], NICS[1:]), make(GPUS[4:], NICS[1:])]
     requests = ask(2, 2)
     first = [
-        requests.rp_uuids_in(one["mappings"])
+        requests.collect_rp_uuids(one["mappings"])
         for one in itertools.islice(
             substitute(candidates, requests, {*GPUS, *NICS}), 15
         )
@@ -175,6 +175,6 @@ def test_many_devices_take_no_longer(gpus, nics, free, number):
         candidates = [make(devices[:8], devices[8:], same_class=True)]
     requests = ask(gpus, nics) if nics else ask(gpus)
     found = substitute(candidates, requests, set(devices) - {"gone"}, 300)
-    sets = [requests.rp_uuids_in(one["mappings"]) for one in found]
+    sets = [requests.collect_rp_uuids(one["mappings"]) for one in found]
     assert len(sets) == number
     assert all(len(one) == size for one in sets)

@@ -11,7 +11,7 @@ from tests.unit.pools.matchers.test_topology import asking
 
 @pytest.fixture
 def usable():
-    return usable_devices.usable(
+    return usable_devices.find_usable(
         pools.of(machines.bridge_pairs_h100_nvl()), asking(1)
     )
 
@@ -21,7 +21,7 @@ def test_devices_are_in_the_order_of_their_addresses():
     host[0]["address"] = "10000:01:00.0"
     host[1]["address"] = "0001:01:00.0"
     host[2]["address"] = "0000:ff:00.0"
-    assert usable_devices.usable(host, asking(1)).names == (
+    assert usable_devices.find_usable(host, asking(1)).names == (
         "0000:ff:00.0",
         "0001:01:00.0",
         "10000:01:00.0",
@@ -29,8 +29,8 @@ def test_devices_are_in_the_order_of_their_addresses():
 
 
 def test_links_come_from_the_tags(usable):
-    assert usable.topology.weakest(0b11) == links.nvlink(12)
-    assert usable.topology.weakest(0b110) == links.NODE
+    assert usable.topology.find_weakest_link(0b11) == links.make_nvlink(12)
+    assert usable.topology.find_weakest_link(0b110) == links.NODE
 
 
 def test_only_what_a_request_can_use_counts():
@@ -38,21 +38,23 @@ def test_only_what_a_request_can_use_counts():
     host[0]["product_id"] = "20b0"
     host[1]["dev_type"] = "type-PF"
     host[2]["count"] = 0
-    assert usable_devices.usable(host, asking(1)).names == (pools.address(3),)
+    assert usable_devices.find_usable(host, asking(1)).names == (
+        pools.address(3),
+    )
 
 
 def test_a_set_is_a_mask_with_names(usable):
-    mask = usable.mask(["gpu3", "gpu0"])
+    mask = usable.make_mask(["gpu3", "gpu0"])
     assert mask == 0b1001
-    assert usable.named(mask) == (pools.address(0), pools.address(3))
+    assert usable.list_addresses(mask) == (pools.address(0), pools.address(3))
 
 
 @pytest.mark.parametrize("rp_uuids", [["gpu0", "gpu0"], ["gpu0", "nic0"]])
 def test_providers_that_are_no_set_of_devices_have_no_mask(usable, rp_uuids):
-    assert usable.mask(rp_uuids) is None
+    assert usable.make_mask(rp_uuids) is None
 
 
 def test_a_host_without_devices_is_no_error():
-    none = usable_devices.usable([], asking(1))
+    none = usable_devices.find_usable([], asking(1))
     assert none.names == ()
     assert none.topology.n == 0

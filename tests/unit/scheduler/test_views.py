@@ -318,10 +318,10 @@ def test_views_pass_through_later_filters_and_come_in_again(config):
     spec_obj.numa_topology = None
     worker = scheduler(cloud, numa_topology_filter.NUMATopologyFilter())
     passed = worker.host_manager.get_filtered_hosts(states, spec_obj)
-    assert len({id(views.host_of(state)) for state in passed}) == 2
+    assert len({id(views.get_host_state(state)) for state in passed}) == 2
     again = worker.host_manager.get_filtered_hosts(passed, spec_obj, 1)
-    assert [views.host_of(s) for s in again] == [
-        views.host_of(s) for s in passed
+    assert [views.get_host_state(s) for s in again] == [
+        views.get_host_state(s) for s in passed
     ]
 
 

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
-from nova_gpu_filter.simulate import candidates
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import hosts_file
+from nova_gpu_filter.simulate import placement_model
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 from nova_gpu_filter.topology import fragmentation
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 INVENTORY = [
     {"machine": "hgx-h100-fabric", "model": "H100", "count": 3},
@@ -42,9 +42,9 @@ def test_a_host_state_shows_one_pool_a_gpu_with_links_and_provider(cloud):
 @pytest.mark.parametrize("mask", [0b1, 0b1010, 0b11111111])
 def test_taking_gpus_leaves_what_nova_leaves_after_the_claim(cloud, mask):
     host = cloud.hosts[0]
-    spec_obj = schedulers.request_spec(workload.Flavor(mask.bit_count()))
+    spec_obj = schedulers.make_request_spec(workload.Flavor(mask.bit_count()))
     (request,) = spec_obj.pci_requests.requests
-    (candidate,) = candidates.offer(host, [mask], request.request_id)
+    (candidate,) = placement_model.offer(host, [mask], request.request_id)
     nova = copy.deepcopy(host.state.pci_stats)
     nova.apply_requests([request], candidate["mappings"])
     cloud.take(host, mask)
@@ -71,7 +71,7 @@ def test_sums_follow_whatever_is_taken_and_given_back(cloud):
             cloud.give_back(host, mask)
         else:
             host = chance.choice(cloud.hosts)
-            free = devices_of(host.free)
+            free = list_devices(host.free)
             gpus = chance.sample(free, chance.randint(0, len(free)))
             mask = sum(1 << gpu for gpu in gpus)
             cloud.take(host, mask)
@@ -83,7 +83,7 @@ def test_sums_follow_whatever_is_taken_and_given_back(cloud):
             sum(
                 fragmentation.build_measure(
                     host.kind.topology, fragmentation.DEFAULT_MIX
-                ).fragmentation(host.free)
+                ).measure(host.free)
                 for host in cloud.hosts
             )
         )
@@ -113,8 +113,8 @@ def test_only_hosts_of_the_model_with_enough_free_gpus_are_offered(cloud):
         3
     ]
     assert cloud.list_distinct_hosts("T4", 3) == []
-    assert cloud.free_of("T4") == 4
-    assert cloud.free_of("H100") == 23
+    assert cloud.count_free("T4") == 4
+    assert cloud.count_free("H100") == 23
 
 
 def test_gpus_cannot_be_taken_or_given_back_twice(cloud):

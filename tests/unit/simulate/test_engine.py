@@ -36,7 +36,7 @@ class _First(schedulers.Scheduler):
     def choose(self, flavor, cloud):
         looks = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
         if not looks:
-            return schedulers.refused_by_placement(flavor, cloud)
+            return schedulers.explain_no_candidates(flavor, cloud)
         host = looks[0][0]
         mask = 0
         while mask.bit_count() < flavor.gpus:

@@ -6,16 +6,16 @@ import pathlib
 
 import pytest
 
-from nova_gpu_filter.simulate import candidates
 from nova_gpu_filter.simulate import cloud as clouds
 from nova_gpu_filter.simulate import engine
 from nova_gpu_filter.simulate import hosts_file
+from nova_gpu_filter.simulate import placement_model
 from nova_gpu_filter.simulate import scenario
 from nova_gpu_filter.simulate import schedulers
 from nova_gpu_filter.simulate import workload
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 
 SHIPPED = (
     pathlib.Path(__file__).parents[3] / "etc" / "nova-gpu-filter" / "simulate"
@@ -109,7 +109,7 @@ def test_nova_accepts_where_ours_refuses_for_links():
     chosen = schedulers.StockScheduler().choose(
         workload.Flavor(2, link=FABRIC), cloud
     )
-    assert set(devices_of(chosen.mask)) < {1, 3, 5, 7}
+    assert set(list_devices(chosen.mask)) < {1, 3, 5, 7}
 
 
 @pytest.mark.parametrize("scheduler", BOTH)
@@ -150,7 +150,7 @@ def test_composed_candidates_are_distinct_sets_with_a_whole_partition_first(
     k,
 ):
     host = _hgx(1, used=[0]).hosts[0]
-    masks = candidates.choose_composed(host, k, seed=1, most=10)
+    masks = placement_model.choose_composed(host, k, seed=1, most=10)
     assert len(set(masks)) == len(masks)
     assert all(mask.bit_count() == k for mask in masks)
     assert not any(mask & ~host.free for mask in masks)
@@ -162,7 +162,7 @@ def test_nova_sees_another_first_set_on_each_of_equal_hosts():
     masks = {
         mask
         for host in cloud.hosts
-        for mask in candidates.choose_stock(host, 4, seed=1)
+        for mask in placement_model.choose_stock(host, 4, seed=1)
     }
     assert len(masks) > 4
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nova_gpu_filter.status import placement
+from nova_gpu_filter.status import placement_checks
 from nova_gpu_filter.status.results import Code
 
 
@@ -31,7 +31,7 @@ def test_workers_that_share_a_connection_are_warned_of(
     make_node, keep_alive, workers, code
 ):
     text = "" if workers is None else f"[scheduler]\nworkers = {workers}\n"
-    result = placement.check_workers(
+    result = placement_checks.check_workers(
         make_node(text, placement=Answers(keep_alive))
     )
     assert result.code is code

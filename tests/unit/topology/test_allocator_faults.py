@@ -11,13 +11,13 @@ import pytest
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import host_topologies
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import make_mask
 from tests import machines
 
 
 def firsts(topology, free, k, mix=((1, 0.4), (2, 0.2), (4, 0.2), (8, 0.2))):
-    ranking = choice.rank(topology, free, k, None, mix)
-    return set(next(ranking.tiers()).sets)
+    ranking = choice.rank_device_sets(topology, free, k, None, mix)
+    return set(next(ranking.generate_tiers()).sets)
 
 
 def test_future_requests_may_have_another_size():
@@ -37,8 +37,8 @@ def test_each_set_has_as_many_devices_as_were_asked_for(k):
     """Padding to equal parts made some sets too small."""
     topology = machines.uneven_numa()
     for free in range(256):
-        ranking = choice.rank(topology, free, k)
-        sets = ranking.ordered(seed=1)
+        ranking = choice.rank_device_sets(topology, free, k)
+        sets = ranking.list_best_first(seed=1)
         assert bool(sets) == (free.bit_count() >= k)
         assert {mask.bit_count() for mask in sets} <= {k}
         assert {mask.bit_count() for mask in ranking.list_diverse(seed=1)} <= {
@@ -66,11 +66,11 @@ def test_gpus_that_no_driver_sees_have_links_all_the_same():
 
 def test_three_of_sixteen_are_560_sets_and_not_millions_of_partitions():
     topology = machines.pcie_16_switches()
-    ranking = choice.rank(topology, topology.everything, 3)
+    ranking = choice.rank_device_sets(topology, topology.everything, 3)
     assert ranking.exact
-    assert len(ranking.ordered(seed=1)) == 560 < enumeration.MAX_SETS
-    assert ranking.ordered(seed=1, limit=1)[0] in {
-        mask_of(range(start, start + 4)) ^ 1 << device
+    assert len(ranking.list_best_first(seed=1)) == 560 < enumeration.MAX_SETS
+    assert ranking.list_best_first(seed=1, limit=1)[0] in {
+        make_mask(range(start, start + 4)) ^ 1 << device
         for start in range(0, 16, 4)
         for device in range(start, start + 4)
     }

@@ -16,8 +16,8 @@ from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import list_devices
+from nova_gpu_filter.topology.topology import make_mask
 from tests import machines
 from tests.unit.topology import reference
 
@@ -41,19 +41,21 @@ def assert_agrees(topology, free, k, policy=None, mix=DEFAULT_MIX, nics=()):
     :param nics: see reference.best_pairs.
     """
     beside = tuple(
-        companions.Beside(
+        companions.CompanionRequest(
             companions.Companions(cross),
             tuple(columns.count(i) for i in range(len(cross[0]))),
             count,
         )
         for cross, columns, count in nics
     )
-    ranking = choice.rank(topology, free, k, policy, mix, beside)
+    ranking = choice.rank_device_sets(topology, free, k, policy, mix, beside)
     expected = reference.tiers(topology, free, k, policy, mix, nics)
     assert ranking.exact
-    found = [(tier.score, list(tier.sets)) for tier in ranking.tiers()]
+    found = [
+        (tier.score, list(tier.sets)) for tier in ranking.generate_tiers()
+    ]
     assert found == expected
-    ordered = ranking.ordered(seed=7)
+    ordered = ranking.list_best_first(seed=7)
     at = 0
     for _, masks in expected:
         assert sorted(ordered[at : at + len(masks)]) == masks
@@ -76,10 +78,10 @@ def good_sets(topology, free, k, policy):
 
 
 def assert_few_are_useful(topology, free, k, policy=None):
-    ranking = choice.rank(topology, free, k, policy)
+    ranking = choice.rank_device_sets(topology, free, k, policy)
     few = ranking.list_diverse(seed=5)
-    assert sorted(few) == sorted(ranking.ordered(seed=5))
-    assert few[:1] == ranking.ordered(seed=5, limit=1)
+    assert sorted(few) == sorted(ranking.list_best_first(seed=5))
+    assert few[:1] == ranking.list_best_first(seed=5, limit=1)
     assert few[:3] == ranking.list_diverse(seed=5, limit=3)
     # All that a packing needs stands in front: look no further than that.
     front = few[: 2 * (free.bit_count() // k)]
@@ -111,7 +113,7 @@ def test_choices_of_16_are_those_of_brute_force(machine):
     topology = machine()
     rng = random.Random(1)
     for _ in range(6):
-        free = mask_of(rng.sample(range(16), 8))
+        free = make_mask(rng.sample(range(16), 8))
         for k in range(1, 9):
             assert_agrees(topology, free, k)
 
@@ -121,8 +123,8 @@ def test_best_set_of_16_has_the_best_links_there_are(machine):
     topology = machine()
     rng = random.Random(2)
     for k in range(1, 17):
-        free = mask_of(rng.sample(range(16), rng.randint(k, 16)))
-        best = choice.rank(topology, free, k).best
+        free = make_mask(rng.sample(range(16), rng.randint(k, 16)))
+        best = choice.rank_device_sets(topology, free, k).best
         assert (*best[2:4], *best[5:7]) == max(
             (
                 reference.weakest(topology, mask),
@@ -138,7 +140,13 @@ def test_best_set_of_16_has_the_best_links_there_are(machine):
 def hosts(draw):
     n = draw(st.integers(1, 6))
     some_links = st.sampled_from(
-        [links.SYS, links.NODE, links.PIX, links.nvlink(1), links.nvlink(2)]
+        [
+            links.SYS,
+            links.NODE,
+            links.PIX,
+            links.make_nvlink(1),
+            links.make_nvlink(2),
+        ]
     )
     matrix = [[links.SYS] * n for _ in range(n)]
     ways = [[links.SYS] * n for _ in range(n)]
@@ -231,14 +239,18 @@ def test_few_sets_have_a_packing_that_the_best_set_need_not_be_part_of(seed):
         numa=(0,) * 6,
     )
     policy = LinkPolicy(Requirement.NVLINK)
-    few = choice.rank(star, 0b111111, 2, policy).list_diverse(seed, limit=5)
+    few = choice.rank_device_sets(star, 0b111111, 2, policy).list_diverse(
+        seed, limit=5
+    )
     assert few[0] & 1
     assert reference.most_disjoint(few, 0b111111, 2) == 3
 
 
 def test_few_sets_have_one_on_each_numa_node():
     topology = machines.hgx_a100()
-    few = choice.rank(topology, 0b11110111, 3).list_diverse(seed=1, limit=4)
+    few = choice.rank_device_sets(topology, 0b11110111, 3).list_diverse(
+        seed=1, limit=4
+    )
     assert any(mask & 0x0F == mask for mask in few)
     assert any(mask & 0xF0 == mask for mask in few)
 
@@ -308,7 +320,7 @@ def test_few_sets_have_one_on_each_numa_node():
             0b11111111,
             2,
             [
-                mask_of(pair)
+                make_mask(pair)
                 for socket in (range(4), range(4, 8))
                 for pair in itertools.combinations(socket, 2)
             ],
@@ -345,28 +357,30 @@ def test_few_sets_have_one_on_each_numa_node():
 )
 def test_best_sets(sentence, machine, free, k, expected):
     topology = machine()
-    tier = next(choice.rank(topology, free, k).tiers())
+    tier = next(choice.rank_device_sets(topology, free, k).generate_tiers())
     assert set(tier.sets) <= set(expected), sentence
     for mask in tier.sets:
-        assert len(devices_of(mask)) == k
+        assert len(list_devices(mask)) == k
 
 
 def test_required_policy_refuses_what_preferred_puts_last():
     topology = machines.bridge_pairs_h100_nvl()
-    free = mask_of((0, 2, 4))
-    required = choice.rank(topology, free, 2, LinkPolicy(Requirement.NVLINK))
+    free = make_mask((0, 2, 4))
+    required = choice.rank_device_sets(
+        topology, free, 2, LinkPolicy(Requirement.NVLINK)
+    )
     assert required.best is None
-    assert required.ordered(1) == required.list_diverse(1) == []
+    assert required.list_best_first(1) == required.list_diverse(1) == []
     assert required.order([0b101], 1) == []
-    preferred = choice.rank(
+    preferred = choice.rank_device_sets(
         topology, free, 2, LinkPolicy(Requirement.NVLINK, required=False)
     )
     assert preferred.best.satisfied is False
-    assert preferred.ordered(1)[0] == 0b101
+    assert preferred.list_best_first(1)[0] == 0b101
 
 
 def test_sets_that_are_not_free_or_of_another_size_cannot_be_had():
-    ranking = choice.rank(machines.hgx_h100(), 0b1111, 2)
+    ranking = choice.rank_device_sets(machines.hgx_h100(), 0b1111, 2)
     assert ranking.order([0b110000, 0b111, 0b11], seed=1) == [2]
     assert ranking.score(0b110000) is None
 
@@ -380,12 +394,16 @@ def test_sets_that_are_not_free_or_of_another_size_cannot_be_had():
 )
 def test_questions_without_sense_are_errors(free, k, message):
     with pytest.raises(ValueError, match=message):
-        choice.rank(machines.redstone_a100(), free, k)
+        choice.rank_device_sets(machines.redstone_a100(), free, k)
 
 
 def test_more_devices_than_are_free_is_no_choice_and_no_error():
-    ranking = choice.rank(machines.redstone_a100(), 0b11, 3)
-    assert (ranking.best, ranking.ordered(1), ranking.list_diverse(1)) == (
+    ranking = choice.rank_device_sets(machines.redstone_a100(), 0b11, 3)
+    assert (
+        ranking.best,
+        ranking.list_best_first(1),
+        ranking.list_diverse(1),
+    ) == (
         None,
         [],
         [],

@@ -47,7 +47,7 @@ def test_cliques_are_those_of_brute_force(near, within):
         assert all(cliques.is_clique(near, mask) for mask in expected)
         if expected:
             sizes.add(k)
-    largest = cliques.largest(near, within, cliques.Steps(1 << 20))
+    largest = cliques.find_largest_clique(near, within, cliques.Steps(1 << 20))
     assert largest & ~within == 0
     assert all_near(near, largest)
     assert largest.bit_count() == max(sizes)
@@ -62,7 +62,7 @@ def test_sets_that_are_not_all_near_are_no_cliques(near, mask):
 @given(graphs(), st.integers(0, 511))
 def test_components_are_connected_and_apart(near, within):
     within &= (1 << len(near)) - 1
-    found = cliques.components(near, within)
+    found = cliques.list_components(near, within)
     assert sum(found) == within
     for component in found:
         members = [i for i in range(len(near)) if component >> i & 1]

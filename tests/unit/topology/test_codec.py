@@ -16,7 +16,7 @@ device_links = st.builds(
         st.tuples(
             st.sampled_from(
                 [links.NODE, links.PHB, links.PXB, links.PIX]
-                + [links.nvlink(n) for n in (1, 2, 12, 18, 99)]
+                + [links.make_nvlink(n) for n in (1, 2, 12, 18, 99)]
                 + list(
                     map(
                         links.parse,

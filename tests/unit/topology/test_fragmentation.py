@@ -43,7 +43,7 @@ def test_packing_is_disjoint_good_and_complete(machine):
     for free in random.Random(4).sample(range(1 << topology.n), 16):
         for k in range(1, topology.n + 1):
             packed = packing.pack_by_default(topology, k)
-            sets = packed.sets(free)
+            sets = packed.list_sets(free)
             assert set(sets) <= set(reference.good_sets(topology, k))
             assert sum(sets) & ~free == 0
             assert sum(mask.bit_count() for mask in sets) == k * len(sets)
@@ -73,7 +73,7 @@ def test_usable_sets_of_16_are_those_of_brute_force(machine):
 )
 def test_partitions_that_overlap_are_counted_exactly(masks, free):
     topology = Topology.from_matrix(
-        [[links.nvlink(1)] * 8] * 8,
+        [[links.make_nvlink(1)] * 8] * 8,
         [FabricPartition(id_, 3, mask) for id_, mask in enumerate(masks)],
     )
     most = max(
@@ -84,7 +84,7 @@ def test_partitions_that_overlap_are_counted_exactly(masks, free):
         and not any(a & b for a, b in itertools.combinations(chosen, 2))
     )
     assert _usable(topology, free, 3) == most
-    assert len(packing.pack_partitions(topology, 3).sets(free)) == most
+    assert len(packing.pack_partitions(topology, 3).list_sets(free)) == most
 
 
 @by_name
@@ -113,9 +113,9 @@ def test_links_that_take_long_to_count_do_not_tell_many_sets_apart():
     grid = Topology.from_matrix(
         [
             [
-                links.nvlink(4)
+                links.make_nvlink(4)
                 if a // 5 == b // 5
-                else links.nvlink(2)
+                else links.make_nvlink(2)
                 if a % 5 == b % 5
                 else links.SYS
                 for b in range(25)
@@ -131,7 +131,7 @@ def test_links_that_take_long_to_count_do_not_tell_many_sets_apart():
     assert not one.counts_exactly
     masks = [0b11, 0b100001, 0b1000001]
     assert [d[0] for d in many.list_damages(grid.everything, masks)] == [
-        one.damage(grid.everything, mask)[0] for mask in masks
+        one.measure_damage(grid.everything, mask)[0] for mask in masks
     ]
     assert [d[1] for d in many.list_damages(grid.everything, masks)] == [0] * 3
     # Where nothing takes long it is one measure.
@@ -160,13 +160,13 @@ def test_links_that_take_long_to_count_do_not_tell_many_sets_apart():
     ],
 )  # fmt: skip
 def test_fragmentation(sentence, machine, free, mix, expected):
-    found = fragmentation.build_measure(machine(), mix).fragmentation(free)
+    found = fragmentation.build_measure(machine(), mix).measure(free)
     assert found == pytest.approx(expected), sentence
 
 
 def test_partition_that_is_only_partly_visible_serves_nobody():
     half = Topology.from_matrix(
-        [[links.nvlink(18)] * 2] * 2, [FabricPartition(1, 4, 0b11)]
+        [[links.make_nvlink(18)] * 2] * 2, [FabricPartition(1, 4, 0b11)]
     )
     assert _usable(half, 0b11, 4) == 0
     assert _usable(half, 0b11, 2) == 1

@@ -18,7 +18,13 @@ from tests import machines
 def hosts(draw):
     n = draw(st.integers(1, 9))
     some_links = st.sampled_from(
-        [links.SYS, links.NODE, links.PIX, links.nvlink(1), links.nvlink(2)]
+        [
+            links.SYS,
+            links.NODE,
+            links.PIX,
+            links.make_nvlink(1),
+            links.make_nvlink(2),
+        ]
     )
     matrix = [[links.SYS] * n for _ in range(n)]
     ways = [[links.SYS] * n for _ in range(n)]

@@ -36,11 +36,11 @@ def test_names_that_no_vendor_uses_are_errors(name):
 @pytest.mark.parametrize("bonded", [0, -1, 100])
 def test_impossible_numbers_of_nvlinks_are_errors(bonded):
     with pytest.raises(ValueError, match="must be 1 to 99"):
-        links.nvlink(bonded)
+        links.make_nvlink(bonded)
 
 
 def test_bonded_nvlinks_have_their_name():
-    assert links.name(links.nvlink(18)) == "NV18"
+    assert links.name(links.make_nvlink(18)) == "NV18"
 
 
 @pytest.mark.parametrize("name", OF_OTHER_VENDORS)

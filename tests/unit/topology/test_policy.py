@@ -61,5 +61,5 @@ def test_bad_extra_specs_are_an_error_that_lists_the_good(
 def test_requirements_are_listed_strictest_first():
     floors = [r.floor for r in Requirement if r is not Requirement.FABRIC]
     assert floors == sorted(floors, reverse=True)
-    assert floors[0] == links.nvlink(1)
+    assert floors[0] == links.make_nvlink(1)
     assert next(iter(Requirement)) is Requirement.FABRIC

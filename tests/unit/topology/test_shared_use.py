@@ -16,16 +16,18 @@ from tests import machines
 
 
 def test_same_question_is_answered_from_memory():
-    first = choice.rank(machines.dgx1_v100(), 255, 4)
-    assert choice.rank(machines.dgx1_v100(), 255, 4) is first
-    assert choice.rank(machines.dgx1_v100(), 254, 4) is not first
+    first = choice.rank_device_sets(machines.dgx1_v100(), 255, 4)
+    assert choice.rank_device_sets(machines.dgx1_v100(), 255, 4) is first
+    assert choice.rank_device_sets(machines.dgx1_v100(), 254, 4) is not first
 
 
 def test_same_seed_gives_the_same_order():
-    ranking = choice.rank(machines.hgx_h100(), 255, 4)
-    assert ranking.ordered(1) == ranking.ordered(1)
-    assert ranking.ordered(1) != ranking.ordered(2)
-    assert ranking.ordered(1, limit=5) == ranking.ordered(1)[:5]
+    ranking = choice.rank_device_sets(machines.hgx_h100(), 255, 4)
+    assert ranking.list_best_first(1) == ranking.list_best_first(1)
+    assert ranking.list_best_first(1) != ranking.list_best_first(2)
+    assert (
+        ranking.list_best_first(1, limit=5) == ranking.list_best_first(1)[:5]
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,10 +38,10 @@ def test_same_seed_gives_the_same_order():
 )
 def test_neighboring_seeds_spread_over_equal_sets(machine, k, base):
     topology = machine()
-    ranking = choice.rank(topology, topology.everything, k)
+    ranking = choice.rank_device_sets(topology, topology.everything, k)
     requests = 100 * topology.n
     firsts = collections.Counter(
-        ranking.ordered(base + number, limit=1)[0]
+        ranking.list_best_first(base + number, limit=1)[0]
         for number in range(requests)
     )
     assert len(firsts) == topology.n
@@ -56,7 +58,7 @@ def test_threads_agree_on_questions_that_nobody_asked_before():
         barrier.wait()
         answers = []
         for free in range(256):
-            ranking = choice.rank(topology, free, 3, None, mix)
+            ranking = choice.rank_device_sets(topology, free, 3, None, mix)
             sets = ranking.list_diverse(seed=9)
             answers.append((sets, ranking.order(sets[::-1], seed=9)))
         return answers
@@ -66,7 +68,9 @@ def test_threads_agree_on_questions_that_nobody_asked_before():
     assert all(answers == first for answers in others)
     assert (
         first[255][0][0]
-        == choice.rank(topology, 255, 3, None, mix).ordered(seed=9, limit=1)[0]
+        == choice.rank_device_sets(
+            topology, 255, 3, None, mix
+        ).list_best_first(seed=9, limit=1)[0]
     )
 
 
@@ -87,7 +91,8 @@ def test_processes_agree():
         "f'CUSTOM_GPU_FABRIC_{i // 2}_2', f'CUSTOM_GPU_LINK_PIX_{i // 4}',"
         "'CUSTOM_GPU_LINK_NV4_0'}, i // 4) for i in range(8)])\n"
         "for k in range(1, 9):\n"
-        "    print(choice.rank(host, 0b11101111, k).list_diverse(seed=3))\n"
+        "    r = choice.rank_device_sets(host, 0b11101111, k)\n"
+        "    print(r.list_diverse(seed=3))\n"
     )
     one, two = (run(code, PYTHONHASHSEED=seed) for seed in "12")
     assert one == two

@@ -6,8 +6,8 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import FabricPartition
 from nova_gpu_filter.topology.topology import Topology
-from nova_gpu_filter.topology.topology import devices_of
-from nova_gpu_filter.topology.topology import mask_of
+from nova_gpu_filter.topology.topology import list_devices
+from nova_gpu_filter.topology.topology import make_mask
 from tests import machines
 
 
@@ -24,9 +24,9 @@ def test_topology_cannot_be_changed():
 
 
 def test_sets_are_masks():
-    assert devices_of(0b10010) == [1, 4]
-    assert mask_of([4, 1]) == 0b10010
-    assert devices_of(0) == []
+    assert list_devices(0b10010) == [1, 4]
+    assert make_mask([4, 1]) == 0b10010
+    assert list_devices(0) == []
 
 
 def test_host_without_devices_is_a_topology():
@@ -36,16 +36,16 @@ def test_host_without_devices_is_a_topology():
 
 def test_weakest_link_and_sum_of_a_set():
     host = machines.dgx1_v100()
-    assert links.name(host.weakest(mask_of((0, 1, 2, 3)))) == "NV1"
-    assert links.name(host.weakest(mask_of((0, 1, 2, 4)))) == "SYS"
-    assert host.weakest(1) == links.SELF
-    assert host.total(mask_of((0, 3, 4))) == 2 * links.nvlink(2)
+    assert links.name(host.find_weakest_link(make_mask((0, 1, 2, 3)))) == "NV1"
+    assert links.name(host.find_weakest_link(make_mask((0, 1, 2, 4)))) == "SYS"
+    assert host.find_weakest_link(1) == links.SELF
+    assert host.total(make_mask((0, 3, 4))) == 2 * links.make_nvlink(2)
 
 
 def test_devices_are_grouped_by_known_numa_nodes():
     host = machines.nested(4, numa=(7, 1, None, 1))
-    assert host.masks_by_numa_node() == {1: 0b1010, 7: 0b0001}
-    assert list(host.masks_by_numa_node()) == [1, 7]
+    assert host.group_by_numa_node() == {1: 0b1010, 7: 0b0001}
+    assert list(host.group_by_numa_node()) == [1, 7]
 
 
 SYS = links.SYS
@@ -87,8 +87,8 @@ def test_a_pair_without_direct_link_has_one_way(link, way):
 def test_numa_nodes_are_also_told_by_ways_over_pcie(numa):
     told = machines.hgx_h100().ways[2:6]
     host = Topology.from_matrix(
-        [[links.nvlink(4)] * 4] * 4,
+        [[links.make_nvlink(4)] * 4] * 4,
         numa=numa,
         ways=[row[2:6] for row in told],
     )
-    assert host.local_masks() == [0b0011, 0b1100]
+    assert host.list_local_masks() == [0b0011, 0b1100]

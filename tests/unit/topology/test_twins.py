@@ -25,7 +25,7 @@ from tests.unit.topology import reference
     ],
 )
 def test_devices_that_can_be_swapped_are_one_class(machine, classes):
-    assert sorted(twins.classes(machine())) == sorted(classes)
+    assert sorted(twins.find_twin_classes(machine())) == sorted(classes)
 
 
 @pytest.mark.parametrize("free", [0xFF, 0b10110111, 0b1])
@@ -36,10 +36,10 @@ def test_representatives_stand_for_each_set_once(machine, free):
     among = free_twins.FreeTwins(topology, free)
     for k in range(1, 9):
         sets = list(reference.sets_of(free, k))
-        representatives = {among.representative(mask) for mask in sets}
+        representatives = {among.find_representative(mask) for mask in sets}
         assert among.count_representatives(k) == len(representatives)
         expanded = [
-            m for r in representatives for m in among.sets(r, len(sets))
+            m for r in representatives for m in among.list_sets(r, len(sets))
         ]
         assert sorted(expanded) == sorted(sets)
 
@@ -55,7 +55,7 @@ def groups_of(sizes, stride=1, nodes=1):
     return Topology.from_matrix(
         [
             [
-                links.nvlink(4)
+                links.make_nvlink(4)
                 if group[a] == group[b]
                 else links.NODE
                 if a * nodes // n == b * nodes // n
@@ -94,11 +94,11 @@ def test_groups_that_can_change_places_are_one_case(name, seed):
     apart = free_twins.FreeTwins(topology, free, are_classes_alike=False)
     for k in range(1, 7):
         sets = list(reference.sets_of(free, k))
-        representatives = {among.representative(mask) for mask in sets}
+        representatives = {among.find_representative(mask) for mask in sets}
         assert among.count_representatives(k) == len(representatives)
         assert len(representatives) <= apart.count_representatives(k)
         expanded = [
-            m for r in representatives for m in among.sets(r, len(sets))
+            m for r in representatives for m in among.list_sets(r, len(sets))
         ]
         assert sorted(expanded) == sorted(sets)
         for mask in representatives:
@@ -108,19 +108,19 @@ def test_groups_that_can_change_places_are_one_case(name, seed):
                 for device in range(topology.n)
                 if mask >> device & 1
             )
-            disjoint = among.disjoint_sets(mask)
+            disjoint = among.list_disjoint_sets(mask)
             assert disjoint
             assert sum(disjoint).bit_count() == k * len(disjoint)
-            assert {among.representative(found) for found in disjoint} == {
-                mask
-            }
+            assert {
+                among.find_representative(found) for found in disjoint
+            } == {mask}
 
 
 def test_any_two_of_many_pairs_are_one_case():
     among = free_twins.FreeTwins(groups_of([2] * 32), (1 << 64) - 1)
     assert among.count_representatives(4) == 3
-    assert among.sets(0b1111, 2) == [0b1111, 0b110011]
-    assert len(among.disjoint_sets(0b1111)) == 16
+    assert among.list_sets(0b1111, 2) == [0b1111, 0b110011]
+    assert len(among.list_disjoint_sets(0b1111)) == 16
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -132,25 +132,27 @@ def test_sets_are_located_without_the_list_of_all(name, seed):
     among = free_twins.FreeTwins(topology, free, are_classes_alike=seed < 3)
     for k in range(1, 7):
         sets = list(reference.sets_of(free, k))
-        for representative in {among.representative(mask) for mask in sets}:
-            listed = among.sets(representative, len(sets))
+        for representative in {
+            among.find_representative(mask) for mask in sets
+        }:
+            listed = among.list_sets(representative, len(sets))
             assert [among.locate(mask) for mask in listed] == [
                 (place, len(listed)) for place in range(len(listed))
             ]
             assert among.count_sets(representative) == len(listed)
             # Fewer are the first of them.
             few = rng.randrange(1, len(listed) + 1)
-            assert among.sets(representative, few) == listed[:few]
+            assert among.list_sets(representative, few) == listed[:few]
 
 
 def test_no_more_sets_of_large_groups_are_listed_than_are_asked_for():
     """8 of 32 are 10.5 million."""
     topology = groups_of([32, 32])
     among = free_twins.FreeTwins(topology, topology.everything)
-    mask = among.representative(0xFFFF << 24)
+    mask = among.find_representative(0xFFFF << 24)
     assert mask.bit_count() == 16
     tracemalloc.start()
-    assert len(set(among.sets(mask, 100))) == 100
+    assert len(set(among.list_sets(mask, 100))) == 100
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1_000_000
@@ -158,7 +160,8 @@ def test_no_more_sets_of_large_groups_are_listed_than_are_asked_for():
 
 def list_tiers(ranking):
     return [
-        (tier.score, list(tier.sets), tier.packing) for tier in ranking.tiers()
+        (tier.score, list(tier.sets), tier.packing)
+        for tier in ranking.generate_tiers()
     ]
 
 
@@ -175,8 +178,8 @@ def test_what_can_change_places_does_not_change_the_choice(
     found = choice.Choice(topology, free, k, None, mix)
     monkeypatch.setattr(
         twins,
-        "orbits",
-        lambda topology: [[c] for c in twins.classes(topology)],
+        "find_orbits",
+        lambda topology: [[c] for c in twins.find_twin_classes(topology)],
     )
     apart = choice.Choice(topology, free, k, None, mix)
     assert list_tiers(found) == list_tiers(apart)

@@ -77,5 +77,5 @@ class Node:
         """Return the rows of the ledger: partition -> (phase, owner)."""
         return {
             id_: (row.phase.value, row.owner)
-            for id_, row in self.ledger.partitions().items()
+            for id_, row in self.ledger.read_partitions().items()
         }

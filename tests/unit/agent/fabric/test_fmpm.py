@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nova_gpu_filter.agent.fabric import client
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import fmpm
 from nova_gpu_filter.host.address import PciAddress
 
@@ -66,7 +66,9 @@ def test_each_call_is_an_option(fabric, tmp_path):
 
 def test_what_is_active_already_is_activated(fabric, tmp_path):
     answer(tmp_path, "Failed to activate partition. fmReturn: -7", 249)
-    with pytest.raises(client.FabricError, match=r"FM_ST_IN_USE \(-7\)"):
+    with pytest.raises(
+        fabric_manager.FabricError, match=r"FM_ST_IN_USE \(-7\)"
+    ):
         fabric.activate(7)
     say_active(tmp_path, True)
     fabric.activate(7)
@@ -84,7 +86,7 @@ def test_one_that_is_starting_is_asked_again_and_may_be_another(
 ):
     fabric.activate(7)
     answer(tmp_path, text, 1)
-    with pytest.raises(client.NotReady):
+    with pytest.raises(fabric_manager.NotReady):
         fabric.activate(7)
     answer(tmp_path, "", 0)
     fabric.activate(7)
@@ -93,10 +95,10 @@ def test_one_that_is_starting_is_asked_again_and_may_be_another(
 
 def test_a_list_that_is_none_and_a_program_that_is_none(fabric, tmp_path):
     (tmp_path / "list").write_text("{}")
-    with pytest.raises(client.Misconfigured, match="partitionInfo"):
+    with pytest.raises(fabric_manager.Misconfigured, match="partitionInfo"):
         fabric.list_partitions()
     gone = fmpm.Fmpm("/nonexistent/fmpm", "127.0.0.1", 1.0)
-    with pytest.raises(client.Misconfigured, match="No such file"):
+    with pytest.raises(fabric_manager.Misconfigured, match="No such file"):
         gone.list_partitions()
 
 
@@ -104,10 +106,12 @@ def test_a_program_that_fails_without_a_code_is_no_fault_of_a_partition(
     fabric, tmp_path
 ):
     answer(tmp_path, "fmpm: unrecognized option '-a'", 1)
-    with pytest.raises(client.Misconfigured, match="unrecognized option"):
+    with pytest.raises(
+        fabric_manager.Misconfigured, match="unrecognized option"
+    ):
         fabric.activate(7)
 
 
 def test_partitions_of_vgpus_need_the_library(fabric):
-    with pytest.raises(client.Misconfigured, match=r"libnvfm\.so"):
+    with pytest.raises(fabric_manager.Misconfigured, match=r"libnvfm\.so"):
         fabric.activate(7, [PciAddress(0, 1, 0, 4)])

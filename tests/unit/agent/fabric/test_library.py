@@ -6,8 +6,8 @@ import ctypes
 
 import pytest
 
-from nova_gpu_filter.agent.fabric import client
 from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import layouts
 from nova_gpu_filter.agent.fabric import library
 from nova_gpu_filter.host.address import PciAddress
@@ -77,7 +77,9 @@ def test_a_partition_is_activated_and_deactivated_and_twice_is_no_error(
 
 def test_in_use_by_another_partition_is_no_success(manager, fabric):
     fabric.activate(1)
-    with pytest.raises(client.FabricError, match=r"partition 3.*FM_ST_IN_USE"):
+    with pytest.raises(
+        fabric_manager.FabricError, match=r"partition 3.*FM_ST_IN_USE"
+    ):
         fabric.activate(3)
     assert manager.active() == {1}
 
@@ -86,14 +88,14 @@ def test_the_list_of_activated_partitions_is_sent_even_if_empty(
     manager, fabric
 ):
     manager.restart(is_resilient=True)
-    with pytest.raises(client.NotReady):
+    with pytest.raises(fabric_manager.NotReady):
         fabric.activate(5)
-    with pytest.raises(client.NotReady, match="FM_ST_NOT_CONFIGURED"):
+    with pytest.raises(fabric_manager.NotReady, match="FM_ST_NOT_CONFIGURED"):
         fabric.activate(5)
     fabric.set_activated([])
     fabric.activate(5)
     manager.restart(is_resilient=True)
-    with pytest.raises(client.NotReady, match="CONNECTION_NOT_VALID"):
+    with pytest.raises(fabric_manager.NotReady, match="CONNECTION_NOT_VALID"):
         fabric.set_activated([5, 7])
     fabric.set_activated([5, 7])
     assert manager.active() == {5, 7}
@@ -110,7 +112,7 @@ def test_a_connection_that_is_lost_is_made_again(manager, fabric):
     fabric.list_partitions()
     assert fabric.connections == 1
     manager.restart()
-    with pytest.raises(client.NotReady):
+    with pytest.raises(fabric_manager.NotReady):
         fabric.list_partitions()
     fabric.list_partitions()
     assert fabric.connections == 2
@@ -129,14 +131,16 @@ def test_an_address_of_ipv4_is_no_path(manager, monkeypatch):
 
 def test_an_address_that_is_too_long_is_refused():
     fabric = library.Library(managers.build(), "/" + "x" * 256, 1.0)
-    with pytest.raises(client.Misconfigured, match="longer than 256 bytes"):
+    with pytest.raises(
+        fabric_manager.Misconfigured, match="longer than 256 bytes"
+    ):
         fabric.list_partitions()
 
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(-1, client.Misconfigured), (-2, client.Misconfigured)]
-    + [(number, client.NotReady) for number in (-5, -8, -9)],
+    [(-1, fabric_manager.Misconfigured), (-2, fabric_manager.Misconfigured)]
+    + [(number, fabric_manager.NotReady) for number in (-5, -8, -9)],
 )
 def test_a_connection_that_is_refused_is_no_fault_of_a_partition(
     manager, fabric, number, kind
@@ -149,9 +153,9 @@ def test_a_connection_that_is_refused_is_no_fault_of_a_partition(
 def test_a_library_that_is_none_is_refused(tmp_path):
     path = tmp_path / "libnvfm.so"
     path.write_text("no library")
-    with pytest.raises(client.NoLibrary, match="fabric_library"):
+    with pytest.raises(fabric_manager.NoLibrary, match="fabric_library"):
         library.Library(str(path), "127.0.0.1", 1.0)
-    with pytest.raises(client.NoLibrary, match="fmLibInit"):
+    with pytest.raises(fabric_manager.NoLibrary, match="fmLibInit"):
         library.Library("libc.so.6", "127.0.0.1", 1.0)
 
 
@@ -169,24 +173,28 @@ def test_each_code_fails_with_its_words_or_is_asked_again(
 ):
     manager.inject(f"fail fmActivateFabricPartition {number} 1")
     code = codes.find(number)
-    with pytest.raises(client.FabricError) as caught:
+    with pytest.raises(fabric_manager.FabricError) as caught:
         fabric.activate(5)
     assert str(caught.value) == (
         f"Fabric Manager ({manager.path}): fmActivateFabricPartition of"
-        f" partition 5: {code.name} ({number}): {code.words}"
+        f" partition 5: {code.name} ({number}): {code.description}"
     )
-    assert isinstance(caught.value, client.NotReady) == (number in AGAIN)
-    assert isinstance(caught.value, client.Misconfigured) == (
+    assert isinstance(caught.value, fabric_manager.NotReady) == (
+        number in AGAIN
+    )
+    assert isinstance(caught.value, fabric_manager.Misconfigured) == (
         number in {-3, -6}
     )
     assert manager.active() == set()
     manager.inject(f"fail fmActivateFabricPartition {number} 2")
     if number in AGAIN:
-        client.ask_until(lambda: fabric.activate(5), 30, pause=lambda _s: None)
+        fabric_manager.ask_until(
+            lambda: fabric.activate(5), 30, pause=lambda _s: None
+        )
         assert manager.active() == {5}
     else:
-        with pytest.raises(client.FabricError):
-            client.ask_until(lambda: fabric.activate(5), 30)
+        with pytest.raises(fabric_manager.FabricError):
+            fabric_manager.ask_until(lambda: fabric.activate(5), 30)
 
 
 def test_what_stays_away_is_given_up_at_the_deadline(manager, fabric):
@@ -196,6 +204,8 @@ def test_what_stays_away_is_given_up_at_the_deadline(manager, fabric):
     def pause(seconds):
         now[0] += seconds
 
-    with pytest.raises(client.NotReady, match="fmConnect"):
-        client.ask_until(fabric.list_partitions, 60.0, lambda: now[0], pause)
+    with pytest.raises(fabric_manager.NotReady, match="fmConnect"):
+        fabric_manager.ask_until(
+            fabric.list_partitions, 60.0, lambda: now[0], pause
+        )
     assert now[0] == pytest.approx(60.0)

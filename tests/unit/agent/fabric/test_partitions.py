@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from nova_gpu_filter.agent.fabric import client
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import refusals
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
@@ -69,14 +69,14 @@ def test_gpus_that_another_guest_owns_are_refused(node):
         node.start(3, OTHER)
     assert node.manager.active() == {1}
     assert node.rows() == {1: ("active", UUID)}
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
 
 
 def test_a_partition_that_fails_suspects_its_gpus_and_no_others(node):
     node.manager.inject("fail fmActivateFabricPartition -10 1")
-    with pytest.raises(client.FabricError, match="FM_ST_NVLINK_ERROR"):
+    with pytest.raises(fabric_manager.FabricError, match="FM_ST_NVLINK_ERROR"):
         node.start(3)
-    assert node.ledger.suspects().keys() == node.known[3]
+    assert node.ledger.read_suspects().keys() == node.known[3]
     assert node.rows() == {}
     with pytest.raises(refusals.Suspected, match="FM_ST_NVLINK_ERROR"):
         node.start(1)
@@ -87,26 +87,28 @@ def test_a_partition_that_fails_suspects_its_gpus_and_no_others(node):
 @pytest.mark.parametrize("code", [-3, -6])
 def test_a_host_that_is_not_set_up_suspects_no_gpu(node, code):
     node.manager.inject(f"fail fmActivateFabricPartition {code} 1")
-    with pytest.raises(client.Misconfigured):
+    with pytest.raises(fabric_manager.Misconfigured):
         node.start(3)
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
 
 
 def test_a_list_that_is_refused_suspects_no_gpu(node):
     node.start(4, OTHER)
     node.manager.inject("fail fmGetSupportedFabricPartitions -2 1")
-    with pytest.raises(client.FabricError, match="FM_ST_GENERIC_ERROR"):
+    with pytest.raises(
+        fabric_manager.FabricError, match="FM_ST_GENERIC_ERROR"
+    ):
         node.start(3)
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
     assert node.rows() == {4: ("active", OTHER)}
 
 
 def test_an_activation_of_which_nothing_is_heard_is_taken_back(node):
     node.manager.inject("fail fmActivateFabricPartition -5 1")
-    with pytest.raises(client.NotReady):
+    with pytest.raises(fabric_manager.NotReady):
         node.start(3, UUID)
     assert node.rows() == {3: ("leaving", UUID)}
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
     assert node.look()
     assert node.rows() == {}
 
@@ -118,12 +120,12 @@ def test_a_guest_that_keeps_failing_is_told_and_suspected_once(node, caplog):
     # The first finds that it has to connect again.
     node.agent.repair()
     assert not node.agent.repair()
-    assert node.ledger.suspects().keys() == node.known[3]
+    assert node.ledger.read_suspects().keys() == node.known[3]
     for device in node.known[3]:
         node.ledger.clear_suspect(device)
     caplog.clear()
     assert not node.agent.repair()
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
     assert caplog.text == ""
     assert not node.agent.repair()
     assert node.agent.repair()
@@ -134,10 +136,10 @@ def test_a_fabric_manager_that_is_away_fails_the_start_and_nothing_else(
     node,
 ):
     node.manager.set("away", 1)
-    with pytest.raises(client.NotReady):
+    with pytest.raises(fabric_manager.NotReady):
         node.start(3, UUID)
     assert node.rows() == {}, "it was not asked to activate anything"
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
     assert not node.look()
     node.manager.set("away", 0)
     assert node.look()

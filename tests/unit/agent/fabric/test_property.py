@@ -50,7 +50,7 @@ def arm(node, calls, is_after):
 
         setattr(target, name, call)
 
-    for name in ("own", "disown", "suspect"):
+    for name in ("write_owner", "disown", "suspect"):
         guard(node.ledger, name)
     for name in ("activate", "deactivate", "set_activated"):
         guard(node.client, name)
@@ -218,7 +218,7 @@ def test_fabric_manager_has_active_what_runs(table, is_resilient, history):
                 name for name, devices in node.guests.items() if devices
             }
             # Of a start that has failed, and of nothing else.
-            assert node.ledger.suspects().keys() <= node.failing
-            for device in node.ledger.suspects():
+            assert node.ledger.read_suspects().keys() <= node.failing
+            for device in node.ledger.read_suspects():
                 node.ledger.clear_suspect(device)
         node.kill_agent()

@@ -14,7 +14,7 @@ import pytest
 from nova_gpu_filter.agent import domains
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger
-from nova_gpu_filter.agent.fabric import client
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import fmpm
 from nova_gpu_filter.agent.fabric import service
 from tests import sysfs_trees
@@ -30,7 +30,7 @@ def test_neither_library_nor_fmpm_is_one_line_with_the_cure(
     monkeypatch, tmp_path, path
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(client.NoLibrary) as caught:
+    with pytest.raises(fabric_manager.NoLibrary) as caught:
         service.connect(path, "127.0.0.1")
     text = str(caught.value)
     assert text.startswith(f"[gpu_agent]fabric_library = {path}: ")

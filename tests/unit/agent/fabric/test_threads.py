@@ -94,5 +94,5 @@ def test_hooks_at_once_leave_active_what_runs(tmp_path, is_resilient):
     while not node.look() or node.manager.active() != {3}:
         assert time.monotonic() < until, node.rows()
     assert {owner for _, owner in node.rows().values()} == {last}
-    assert node.ledger.suspects() == {}
+    assert node.ledger.read_suspects() == {}
     node.kill_agent()

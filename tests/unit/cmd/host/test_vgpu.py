@@ -116,7 +116,9 @@ def live(fake, monkeypatch, tmp_path):
     class Live(tree.Tree):
         is_live = True
 
-    monkeypatch.setattr(base, "tree", lambda *_: Live(str(fake.host.root)))
+    monkeypatch.setattr(
+        base, "open_tree", lambda *_: Live(str(fake.host.root))
+    )
     monkeypatch.setattr(applying, "ThisMachine", lambda: fake)
     monkeypatch.setattr(vgpu, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)

@@ -151,7 +151,7 @@ def test_a_bar_that_the_peers_have_is_missed_without_a_register(
 )
 def test_what_is_no_memory_bar_is_not_missed(bars, rows):
     text = "\n".join(rows)
-    found = list(pci_config.unassigned_bars(text, config(bars=bars)))
+    found = list(pci_config.list_unassigned_bars(text, config(bars=bars)))
     assert found == []
 
 

@@ -74,7 +74,7 @@ def test_each_type_has_its_alias_also_of_a_saved_inventory(fake):
     host = read(fake)
     document = json.dumps(inventory_json.write(host, linking.join(host)))
     saved = inventory_json.read("inventory.json", document)
-    made, _ = common_aliases.aliases([saved], fragment.Options())
+    made, _ = common_aliases.make_aliases([saved], fragment.Options())
     assert {one["name"]: one["resource_class"] for one in made} == {
         "nvidia-a40-4q": "CUSTOM_VGPU_NVIDIA_A40_4Q",
         "nvidia-a40-8q": "CUSTOM_VGPU_NVIDIA_A40_8Q",

@@ -24,7 +24,7 @@ from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology import policy
-from nova_gpu_filter.topology.topology import devices_of
+from nova_gpu_filter.topology.topology import list_devices
 from tests import machines
 from tests import pools
 from tests.unit.placement import builders
@@ -84,7 +84,7 @@ def ask_placement(hosts, k, limit, seed):
         candidates_request.Request(question, summaries, room, 1, seed), found
     )
     return {
-        next(iter(c.rest.allocations)): c.sets[0] for c in candidates[::-1]
+        next(iter(c.base.allocations)): c.sets[0] for c in candidates[::-1]
     }
 
 
@@ -92,7 +92,7 @@ def host_state(name, machine, free, device_set):
     state = host_manager.HostState(name, name, uuids.cell)
     state.aggregates = []
     state.pci_stats = stats.PciDeviceStats(objects.NUMATopology(cells=[]))
-    state.pci_stats.pools = pools.of(machine, devices_of(free))
+    state.pci_stats.pools = pools.of(machine, list_devices(free))
     for pool in state.pci_stats.pools:
         pool["rp_uuid"] = f"{name}-{pool['rp_uuid'].replace('gpu', 'g')}"
     mapping = {"": [name]} | {

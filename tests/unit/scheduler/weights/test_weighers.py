@@ -354,7 +354,7 @@ def test_what_fails_is_logged_and_prefers_no_host(config, weigher, caplog):
 
 def with_views(hosts):
     """List hosts and their views as the filter does."""
-    return views.add(
+    return views.add_views(
         hosts,
         lambda candidate: frozenset(candidate["mappings"][f"{uuids.req}-0"]),
         64,

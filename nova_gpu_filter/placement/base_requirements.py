@@ -31,7 +31,7 @@ class Of(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Need:
+class Requirement:
     """One thing that a tree must have."""
 
     query: str
@@ -41,82 +41,84 @@ class Need:
     """Whether one of the providers is chosen for an allocation candidate."""
 
 
-def find(question: query.Question) -> Iterator[Need]:
+def find(question: query.Question) -> Iterator[Requirement]:
     """Yield what the groups in no class need, what is cheap to ask first.
 
     :raises NotComposableError: a part of the query is not understood.
     """
-    yield from _needs_of_root(question)
+    yield from _find_root_requirements(question)
     if "" in question.other_suffixes:
-        yield from _needs_of_unsuffixed_group(question)
+        yield from _find_unsuffixed_requirements(question)
     for suffix in question.other_suffixes:
         if suffix:
-            yield _need_of_group(question, suffix)
+            yield _build_requirement(question, suffix)
 
 
 def build_query_in_tree(question: query.Question, root: str) -> str:
     """Return the query for allocation candidates of one tree.
 
-    Of all groups in no class, as ``question.rest_query``, and without sharing
+    Of all groups in no class, as ``question.base_query``, and without sharing
     providers.
 
     :raises NotComposableError: a group asks for a tree by itself.
     """
-    pairs = [question.rest_query]
+    pairs = [question.base_query]
     for suffix in question.other_suffixes:
-        if question.values_of("in_tree", suffix):
+        if question.list_values("in_tree", suffix):
             raise query.NotComposableError("a group asks for a tree")
         # One without resources goes with the others.
-        if question.values_of("resources", suffix):
+        if question.list_values("resources", suffix):
             pairs.append(f"in_tree{suffix}={root}")
     return "&".join(pairs)
 
 
-def _needs_of_root(question: query.Question) -> Iterator[Need]:
-    required, forbidden = _split_traits(question.values_of("root_required"))
+def _find_root_requirements(question: query.Question) -> Iterator[Requirement]:
+    required, forbidden = _split_traits(question.list_values("root_required"))
     for trait in forbidden:
-        yield Need(_encode(required=trait), Of.NO_ROOT)
+        yield Requirement(_encode(required=trait), Of.NO_ROOT)
     for trait in required:
-        yield Need(_encode(required=trait), Of.ROOT)
+        yield Requirement(_encode(required=trait), Of.ROOT)
 
 
-def _needs_of_unsuffixed_group(question: query.Question) -> Iterator[Need]:
+def _find_unsuffixed_requirements(
+    question: query.Question,
+) -> Iterator[Requirement]:
     """Yield the needs of a group that several providers can serve together."""
-    for value in question.values_of("member_of"):
+    for value in question.list_values("member_of"):
         if value.startswith("!"):
             # What is in it as a provider below the root is no matter here.
-            yield Need(_encode(member_of=value[1:]), Of.NO_ROOT)
-    required, forbidden = _split_traits(question.values_of("required"))
+            yield Requirement(_encode(member_of=value[1:]), Of.NO_ROOT)
+    required, forbidden = _split_traits(question.list_values("required"))
     others = {}
     if forbidden:
         others["required"] = ",".join(f"!{trait}" for trait in forbidden)
-    in_tree = question.values_of("in_tree")
+    in_tree = question.list_values("in_tree")
     if in_tree:
         others["in_tree"] = in_tree[-1]
     for resource_class, amount in question.unsuffixed_resources:
-        yield Need(
+        yield Requirement(
             _encode(resources=f"{resource_class}:{amount}", **others),
             is_resource=True,
         )
-    for value in question.values_of("member_of"):
+    for value in question.list_values("member_of"):
         if not value.startswith("!"):
             # Root or provider; whichever it is, it is of the tree.
-            yield Need(_encode(member_of=value))
+            yield Requirement(_encode(member_of=value))
     for trait in required:
-        yield Need(_encode(required=trait))
+        yield Requirement(_encode(required=trait))
 
 
-def _need_of_group(question: query.Question, suffix: str) -> Need:
+def _build_requirement(question: query.Question, suffix: str) -> Requirement:
     """Return the need of a group that one provider serves."""
     names = ["resources", "required", "member_of"]
-    is_resource = bool(question.values_of("resources", suffix))
+    is_resource = bool(question.list_values("resources", suffix))
     if is_resource:
         names.append("in_tree")
-    return Need(
+    return Requirement(
         "&".join(
             _encode(**{name: value})
             for name in names
-            for value in question.values_of(name, suffix)
+            for value in question.list_values(name, suffix)
         ),
         is_resource=is_resource,
     )

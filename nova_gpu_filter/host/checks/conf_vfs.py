@@ -43,13 +43,13 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
     for text, members in by_text.items():
         functions = [function for function, _ in members]
         yield from _state(options, text, functions)
-        yield from _managed(options, members[0][1], functions)
-    yield from _types(taken)
-    yield from _classes(options, taken)
-    yield from _migration(taken)
+        yield from _check_managed(options, members[0][1], functions)
+    yield from _check_types(taken)
+    yield from _check_classes(options, taken)
+    yield from _check_migration(taken)
 
 
-def _evidence(function: Function) -> Evidence:
+def _show_vgpu_type(function: Function) -> Evidence:
     return Evidence(
         f"{function.address.path}/nvidia/current_vgpu_type",
         str(function.vgpu_type),
@@ -67,7 +67,10 @@ def _state(
             CHECK,
             "this device_spec offers VFs without a vGPU type, with which no"
             f" server starts: {list_addresses(empty)}",
-            evidence=(Evidence(options.source, text), _evidence(empty[0])),
+            evidence=(
+                Evidence(options.source, text),
+                _show_vgpu_type(empty[0]),
+            ),
             cures=(
                 f"cat {folder}/creatable_vgpu_types",
                 f"echo TYPE > {folder}/current_vgpu_type"
@@ -90,13 +93,13 @@ def _state(
         )
 
 
-def _managed(
+def _check_managed(
     options: pci_options.PciOptions,
     spec: DeviceSpec,
     functions: list[Function],
 ) -> Iterator[Finding]:
     """Compare the tag managed, yes by default, with the drivers."""
-    is_managed = spec.tag("managed") is not False
+    is_managed = spec.read_tag("managed") is not False
     variant = [one for one in functions if one.vgpu_type is not None]
     if variant and is_managed:
         yield Finding(
@@ -132,8 +135,8 @@ def _managed(
         )
 
 
-def _types(taken: Taken) -> Iterator[Finding]:
-    by_pf = fragment.vgpu_types([function for function, _ in taken])
+def _check_types(taken: Taken) -> Iterator[Finding]:
+    by_pf = fragment.collect_vgpu_types([function for function, _ in taken])
     for pf, types in by_pf.items():
         if len(types) > 1:
             yield Finding(
@@ -144,7 +147,7 @@ def _types(taken: Taken) -> Iterator[Finding]:
                 " resource class a PF: a server may get any of them",
                 device=str(pf),
                 evidence=tuple(
-                    _evidence(function)
+                    _show_vgpu_type(function)
                     for function, _ in taken
                     if function.physfn == pf and function.vgpu_type
                 )[:_FEW],
@@ -152,7 +155,7 @@ def _types(taken: Taken) -> Iterator[Finding]:
             )
 
 
-def _classes(
+def _check_classes(
     options: pci_options.PciOptions, taken: Taken
 ) -> Iterator[Finding]:
     """Compare the resource classes with the types.
@@ -162,7 +165,7 @@ def _classes(
     by_class: dict[str, dict[str, list[Function]]] = {}
     for function, spec in taken:
         if function.vgpu_type:
-            name = spec.resource_class_for(
+            name = spec.get_resource_class(
                 function.vendor_id, function.product_id
             )
             kind = function.vgpu_type_name or f"type {function.vgpu_type}"
@@ -175,7 +178,7 @@ def _classes(
             for function in functions
             if function.vgpu_type_name
             and name.startswith(_OF_TYPES)
-            and name != naming.resource_class(function, naming.Choices())
+            and name != naming.name_resource_class(function, naming.Choices())
         ]
         if wrong:
             summary = (
@@ -197,7 +200,7 @@ def _classes(
             summary,
             evidence=(
                 Evidence(options.source, name),
-                *map(_evidence, some[:_FEW]),
+                *map(_show_vgpu_type, some[:_FEW]),
             ),
             cures=(
                 "nova-gpu-host config  # has a resource class for each type",
@@ -205,12 +208,12 @@ def _classes(
         )
 
 
-def _migration(taken: Taken) -> Iterator[Finding]:
+def _check_migration(taken: Taken) -> Iterator[Finding]:
     """Compare the tag live_migratable with the drivers."""
     cannot = [
         function
         for function, spec in taken
-        if spec.tag("live_migratable")
+        if spec.read_tag("live_migratable")
         and not live_migration.can_migrate(function)
     ]
     if cannot:

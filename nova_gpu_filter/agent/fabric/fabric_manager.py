@@ -14,7 +14,7 @@ from typing import TypeVar
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 
 _A = TypeVar("_A")
 
@@ -69,7 +69,7 @@ class Client(Protocol):
         in between.
         """
 
-    def list_partitions(self) -> tuple[fabric.ListedPartition, ...]:
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List the partitions that there are, by their ids.
 
         :raises NotReady: it is not known now.

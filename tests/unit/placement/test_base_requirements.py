@@ -2,15 +2,15 @@
 
 import pytest
 
+from nova_gpu_filter.placement import base_requirements
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement import rest_needs
-from nova_gpu_filter.placement.rest_needs import Need
-from nova_gpu_filter.placement.rest_needs import Of
+from nova_gpu_filter.placement.base_requirements import Of
+from nova_gpu_filter.placement.base_requirements import Requirement
 from tests.unit.placement import builders
 
 ZONE = "aaaaaaaa-0000-4000-8000-000000000001"
 TREE = "cccccccc-0000-4000-8000-000000000003"
-VCPU = Need("resources=VCPU:1", is_resource=True)
+VCPU = Requirement("resources=VCPU:1", is_resource=True)
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ VCPU = Need("resources=VCPU:1", is_resource=True)
         (
             ["root_required=!OFF,!OLD,FAST"],
             [
-                Need("required=OFF", Of.NO_ROOT),
-                Need("required=OLD", Of.NO_ROOT),
-                Need("required=FAST", Of.ROOT),
+                Requirement("required=OFF", Of.NO_ROOT),
+                Requirement("required=OLD", Of.NO_ROOT),
+                Requirement("required=FAST", Of.ROOT),
                 VCPU,
             ],
         ),
@@ -31,9 +31,9 @@ VCPU = Need("resources=VCPU:1", is_resource=True)
         (
             [f"member_of=in:{ZONE},{TREE}", f"member_of=!{ZONE}"],
             [
-                Need(f"member_of={ZONE}", Of.NO_ROOT),
+                Requirement(f"member_of={ZONE}", Of.NO_ROOT),
                 VCPU,
-                Need(f"member_of=in:{ZONE},{TREE}"),
+                Requirement(f"member_of=in:{ZONE},{TREE}"),
             ],
         ),
         # Providers of one tree have the required traits together; with a
@@ -41,15 +41,21 @@ VCPU = Need("resources=VCPU:1", is_resource=True)
         (
             ["required=FAST,!OLD,!OFF,BIG", "required=in:RED,BLUE"],
             [
-                Need("resources=VCPU:1&required=!OLD,!OFF", is_resource=True),
-                Need("required=FAST"),
-                Need("required=BIG"),
-                Need("required=in:RED,BLUE"),
+                Requirement(
+                    "resources=VCPU:1&required=!OLD,!OFF", is_resource=True
+                ),
+                Requirement("required=FAST"),
+                Requirement("required=BIG"),
+                Requirement("required=in:RED,BLUE"),
             ],
         ),
         (
             [f"in_tree={TREE}"],
-            [Need(f"resources=VCPU:1&in_tree={TREE}", is_resource=True)],
+            [
+                Requirement(
+                    f"resources=VCPU:1&in_tree={TREE}", is_resource=True
+                )
+            ],
         ),
         # One provider serves a group with a suffix.
         (
@@ -60,7 +66,7 @@ VCPU = Need("resources=VCPU:1", is_resource=True)
             ],
             [
                 VCPU,
-                Need(
+                Requirement(
                     "resources=PORT:2&required=FAST,!OLD"
                     f"&member_of=!{ZONE}&in_tree={TREE}",
                     is_resource=True,
@@ -70,23 +76,23 @@ VCPU = Need("resources=VCPU:1", is_resource=True)
         # Without resources, nothing is known of the tree it asks for.
         (
             [*("required_r=FAST", f"in_tree_r={TREE}"), "same_subtree=_r"],
-            [VCPU, Need("required=FAST")],
+            [VCPU, Requirement("required=FAST")],
         ),
     ],
 )
 def test_each_thing_that_the_groups_in_no_class_need_is_a_query(others, needs):
     question = builders.question(2, others=others)
-    assert list(rest_needs.find(question)) == needs
+    assert list(base_requirements.find(question)) == needs
 
 
 def test_one_tree_is_asked_for_by_the_groups_with_resources():
     others = ["resources_p=PORT:1", "required_r=FAST", "same_subtree=_p,_r"]
     question = builders.question(2, others=others)
-    text = rest_needs.build_query_in_tree(question, TREE)
-    assert text == (f"{question.rest_query}&in_tree={TREE}&in_tree_p={TREE}")
+    text = base_requirements.build_query_in_tree(question, TREE)
+    assert text == (f"{question.base_query}&in_tree={TREE}&in_tree_p={TREE}")
 
 
 def test_one_tree_is_not_asked_for_where_a_group_asks_for_a_tree():
     question = builders.question(2, others=[f"in_tree={TREE}"])
     with pytest.raises(query.NotComposableError):
-        rest_needs.build_query_in_tree(question, TREE)
+        base_requirements.build_query_in_tree(question, TREE)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 from tests import smi_files
 
 
@@ -20,7 +20,7 @@ def modules(partitions):
 
 def test_the_partitions_of_an_hgx_board_are_read():
     text = smi_files.fmpm(smi_files.HGX_H100)
-    assert modules(fabric.parse("x", text)) == smi_files.HGX_H100
+    assert modules(fabric_output.parse("x", text)) == smi_files.HGX_H100
 
 
 def test_our_table_is_the_one_of_the_guide():
@@ -30,7 +30,7 @@ def test_our_table_is_the_one_of_the_guide():
 
 def test_words_before_the_json_are_passed_over():
     text = "Connected to fabric manager\n" + smi_files.fmpm({0: (1, 2)})
-    assert modules(fabric.parse("x", text)) == {0: (1, 2)}
+    assert modules(fabric_output.parse("x", text)) == {0: (1, 2)}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_words_before_the_json_are_passed_over():
 )
 def test_a_pci_address_is_taken_where_fabric_manager_has_one(bus_id, address):
     text = smi_files.fmpm({0: (1,)}, {1: bus_id})
-    assert str(fabric.parse("x", text)[0].members[0].address) == address
+    assert str(fabric_output.parse("x", text)[0].members[0].address) == address
 
 
 def changed(**changes):
@@ -74,7 +74,7 @@ def changed(**changes):
 )
 def test_what_is_no_list_of_partitions_is_refused(text, message):
     with pytest.raises(exception.BadInput) as raised:
-        fabric.parse("fmpm.json", text)
+        fabric_output.parse("fmpm.json", text)
     assert str(raised.value).startswith("fmpm.json: ")
     assert message in str(raised.value)
 
@@ -98,7 +98,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_a_list_of_partitions_or_bad_input(data):
     try:
-        partitions = fabric.parse("x", json.dumps(data))
+        partitions = fabric_output.parse("x", json.dumps(data))
     except exception.BadInput as exc:
         assert str(exc).startswith("x: ")  # noqa: PT017 (one of two ends)
     else:

@@ -37,7 +37,9 @@ def choose_stock(host: cloud.Host, k: int, seed: int) -> list[int]:
     # One seed a host, or all hosts would get the same numbers.
     chance = random.Random(seed ^ host.number << 32)  # noqa: S311
     return [
-        topologies.mask_of(chance.sample(topologies.devices_of(host.free), k))
+        topologies.make_mask(
+            chance.sample(topologies.list_devices(host.free), k)
+        )
     ]
 
 
@@ -59,10 +61,10 @@ def choose_composed(
     :returns: masks, good ones first.
     """
     if k == 1:
-        return [1 << bit for bit in topologies.devices_of(host.free)]
+        return [1 << bit for bit in topologies.list_devices(host.free)]
     shares = tuple(host.free >> bit & 1 for bit in range(host.kind.gpus))
     return [
-        topologies.mask_of(found)
+        topologies.make_mask(found)
         for found in sets.choose(_seen(host.kind), shares, k, most, seed, mix)
     ]
 
@@ -97,7 +99,7 @@ def offer(
     found = []
     for mask in masks:
         mappings = {"": root}
-        for number, bit in enumerate(topologies.devices_of(mask)):
+        for number, bit in enumerate(topologies.list_devices(mask)):
             mappings[f"{request_id}-{number}"] = [providers[bit]]
         found.append({"mappings": mappings})
     return found

@@ -203,7 +203,7 @@ def _print_reasons(
 def _name_flavor(flavor: workload.Flavor) -> str:
     specs = (f"{key}={value}" for key, value in flavor.extra_specs.items())
     words = (f"{flavor.gpus} GPUs", flavor.model or "", *specs)
-    return printable.one_line(" ".join(words))
+    return printable.join_lines(" ".join(words))
 
 
 def _fits(results: Sequence[Result]) -> rich_table.Table:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.host import address as address_lib
-from nova_gpu_filter.host.links import fabric
+from nova_gpu_filter.host.links import fabric_output
 from nova_gpu_filter.host.saved import inventory_json
 from nova_gpu_filter.nova_rules import device_spec
 from nova_gpu_filter.nova_rules import pci_options
@@ -132,8 +132,8 @@ def choose(partitions: Partitions, devices: Collection[str]) -> int | None:
 def check(
     id_: int,
     devices: Collection[str],
-    listed: Collection[fabric.ListedPartition],
-) -> fabric.ListedPartition:
+    listed: Collection[fabric_output.ListedPartition],
+) -> fabric_output.ListedPartition:
     """Hold a partition against Fabric Manager's own list.
 
     :param listed: what Fabric Manager lists; it knows the PCI address of a

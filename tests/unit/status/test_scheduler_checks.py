@@ -7,7 +7,7 @@ from stevedore import extension
 
 from nova_gpu_filter.scheduler import filters
 from nova_gpu_filter.scheduler import weights
-from nova_gpu_filter.status import scheduler
+from nova_gpu_filter.status import scheduler_checks
 from nova_gpu_filter.status.results import Code
 from tests.unit.status.conftest import expect
 
@@ -93,14 +93,14 @@ def broken(monkeypatch):
     ],
 )
 def test_the_filter_is_enabled_and_can_be_loaded(make_node, text, code, words):
-    result = scheduler.check_filter(make_node(text))
+    result = scheduler_checks.check_filter(make_node(text))
     expect(result, code, words)
 
 
 def test_a_filter_that_cannot_be_imported_is_named(make_node, broken):
     broken(filters.NAMESPACE)
     node = make_node(enabled("GpuPciPassthroughFilter"))
-    result = scheduler.check_filter(node)
+    result = scheduler_checks.check_filter(node)
     assert result.code is Code.FAILURE
     assert "no_such_module:X" in result.details
 
@@ -143,7 +143,7 @@ def test_a_filter_that_cannot_be_imported_is_named(make_node, broken):
 def test_our_filter_stands_before_numa_topology_filter(
     make_node, names, code, words
 ):
-    result = scheduler.check_order(make_node(enabled(*names)))
+    result = scheduler_checks.check_order(make_node(enabled(*names)))
     expect(result, code, words)
 
 
@@ -181,7 +181,7 @@ def test_our_filter_stands_before_numa_topology_filter(
     ],
 )
 def test_the_weighers_take_part(make_node, lines, code, words):
-    result = scheduler.check_weighers(make_node(options(*lines)))
+    result = scheduler_checks.check_weighers(make_node(options(*lines)))
     expect(result, code, words)
 
 
@@ -219,13 +219,13 @@ OURS = enabled("GpuPciPassthroughFilter")
     ],
 )
 def test_what_follows_a_lost_claim(make_node, text, code, words):
-    result = scheduler.check_lost_claims(make_node(text))
+    result = scheduler_checks.check_lost_claims(make_node(text))
     expect(result, code, words)
 
 
 def test_a_weigher_that_cannot_be_imported_is_named(make_node, broken):
     broken(weights.NAMESPACE)
-    result = scheduler.check_weighers(make_node(options(WEIGHERS)))
+    result = scheduler_checks.check_weighers(make_node(options(WEIGHERS)))
     assert result.code is Code.FAILURE
     assert "no_such_module:X" in result.details
 
@@ -244,12 +244,14 @@ def test_a_weigher_that_cannot_be_imported_is_named(make_node, broken):
     ],
 )
 def test_the_matcher_can_be_loaded(make_node, line, code, words):
-    result = scheduler.check_matcher(make_node(f"[gpu_filter]\n{line}\n"))
+    result = scheduler_checks.check_matcher(
+        make_node(f"[gpu_filter]\n{line}\n")
+    )
     expect(result, code, words)
 
 
 def test_nova_api_finds_our_extra_specs(make_node):
-    result = scheduler.check_validators(make_node())
+    result = scheduler_checks.check_validators(make_node())
     assert (result.code, result.details) == (Code.SUCCESS, None)
 
 
@@ -257,11 +259,11 @@ def test_extra_specs_that_nova_api_would_not_know_are_missed(
     make_node, monkeypatch
 ):
     monkeypatch.setattr(
-        scheduler.metadata,
+        scheduler_checks.metadata,
         "entry_points",
         lambda group: [metadata.EntryPoint("others", "others.specs", group)],
     )
-    result = scheduler.check_validators(make_node())
+    result = scheduler_checks.check_validators(make_node())
     assert result.code is Code.FAILURE
     assert "takes every value of gpu:link and gpu:link_policy" in (
         result.details
