@@ -166,6 +166,7 @@ K2_DMA = Model("10de:11bf", 0x0300, player="edu", driver="nvidia")
 A100 = Model("10de:20f1", 0x0302, bar=4 * GIB, driver="nvidia")
 H100 = Model("10de:2330", 0x0302, bar=8 * GIB, driver="nvidia")
 H100_DMA = Model("10de:2330", 0x0302, player="edu", driver="nvidia")
+NVSWITCH = Model("10de:22a3", 0x0680, bar=32 * MIB)
 RTX = Model("10de:1e07", 0x0300, player="edu", driver="nvidia")
 RTX_AUDIO = Model(
     "10de:10f7", 0x0403, player="intel-hda", driver="snd_hda_intel"
@@ -439,6 +440,21 @@ HGX_NODE = Machine(
     links=(("PHB", " ".join(f"gpu{n}" for n in range(8))),),
     memory_mib=2000,
     is_networked=True,
+)
+
+HGX_BOARD = dataclasses.replace(
+    HGX_NODE,
+    # With the NVSwitches of such a board, which nova-gpu-host looks for, and
+    # memory for guests, which have theirs pinned.
+    roots=(
+        Root(
+            (
+                *HGX_NODE.roots[0].below,
+                Ports(tuple(_one(f"nvswitch{n}", NVSWITCH) for n in range(4))),
+            )
+        ),
+    ),
+    memory_mib=3000,
 )
 
 MEMORY = Machine(

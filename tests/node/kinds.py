@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import dataclasses
 
 from cloud import emulated
+from tests.hardware import cures
 from tests.hardware import emulated_machines
 
 
@@ -20,6 +21,8 @@ class Kind:
     """Extra specs by name."""
     options: tuple[str, ...] = ()
     """Of ``nova-gpu-host config``, beside those that every host needs."""
+    warnings: frozenset[cures.Complaint] = frozenset()
+    """What ``nova-gpu-host check`` has to warn of."""
 
 
 K2 = Kind(
@@ -32,8 +35,7 @@ K2 = Kind(
     },
 )
 HGX = Kind(
-    # A guest has its memory pinned.
-    dataclasses.replace(emulated_machines.HGX_NODE, memory_mib=3000),
+    emulated_machines.HGX_BOARD,
     "hgx",
     {
         f"hgx.{gpus}": {
@@ -43,6 +45,8 @@ HGX = Kind(
         for gpus in (1, 2, 4, 8)
     },
     ("--baseboard", "hgx-h100-8"),
+    # Nobody emulates Fabric Manager.
+    frozenset({("warning", "fabric-manager", None)}),
 )
 KINDS = dict(zip(emulated.KINDS, (K2, HGX), strict=True))
 """By the names that ``make cloud`` knows."""
