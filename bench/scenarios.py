@@ -112,8 +112,11 @@ def _replay(
         changes = {"seed": seed}
         if arrivals is not None:
             changes["arrivals"] = arrivals
-        asked = scenario.load(
-            f"{_DIRECTORY}{name}.yaml", *files, changes=changes
+        path = f"{_DIRECTORY}{name}.yaml"
+        asked = scenario.make(
+            *(scenario.read_file(path), path, _DIRECTORY),
+            *files,
+            changes=changes,
         )
         for group, values in asked.options.items():
             for option, value in values.items():

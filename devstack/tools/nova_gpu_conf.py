@@ -124,13 +124,13 @@ def check_scheduler(path):
     :raises UsageError: nova-scheduler would not start.
     """
     from nova_gpu_filter.status import results
-    from nova_gpu_filter.status import scheduler
+    from nova_gpu_filter.status import scheduler_checks
 
     node = load(path)
     for check in (
-        scheduler.check_filter,
-        scheduler.check_weighers,
-        scheduler.check_matcher,
+        scheduler_checks.check_filter,
+        scheduler_checks.check_weighers,
+        scheduler_checks.check_matcher,
     ):
         found = check(node)
         if found.code is results.Code.FAILURE:

@@ -26,7 +26,7 @@ class Observer:
         """Nothing is read yet.
 
         :param all_devices: whether devices that are not of one-time use are
-            looked after, too.
+            managed, too.
         """
         self._placement = placement
         self._domains = domains
@@ -51,7 +51,7 @@ class Observer:
         self.providers = {
             address: provider
             for address, provider in self.all_providers.items()
-            # What was looked after once still is: its state is not forgotten
+            # What was managed once still is: its state is not forgotten
             # with a change of device_spec.
             if provider.is_one_time_use
             or self._all_devices

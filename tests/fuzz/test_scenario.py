@@ -52,7 +52,7 @@ def read(document):
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "x.yaml"
         path.write_text(yaml.safe_dump(document, allow_unicode=False))
-        found = scenario.load(str(path))
+        found = scenario.make(scenario.read_file(str(path)), str(path))
         for run in found.runs:
             try:
                 run.arrivals(16)
@@ -110,5 +110,5 @@ def test_what_is_no_scenario_is_refused(text, tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(errors.BadScenario) as caught:
-        scenario.load(str(path))
+        scenario.make(scenario.read_file(str(path)), str(path))
     assert len(str(caught.value)) < 10_000

@@ -35,7 +35,7 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     [given] = expect_devices(cloud, node, user, first, 1)
     assert count_working(read_console(user, first)) == 1
     [free] = {*node.lspci()} - {given}
-    # The agent keeps the one that is free from every other driver.
+    # As "check" has found it, and not with another driver since.
     assert node.driver(free) == "vfio-pci"
     second = create(user, "two")
     [other] = expect_devices(cloud, node, user, second, 1)

@@ -197,7 +197,9 @@ def test_an_agent_that_clears_no_memory_says_so_at_its_start(
         caplog.clear()
         with Running(placement, tmp_path, node, capsys) as made:
             made.wait_for({GPU: "free", OTHER: "free"})
-        return [one for one in caplog.messages if "Nothing clears" in one]
+        return [
+            one for one in caplog.messages if "is not cleared between" in one
+        ]
 
     [warning] = find_warnings()
     hooks = tmp_path / "hooks" / "before.d"
