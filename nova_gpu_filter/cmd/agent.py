@@ -19,7 +19,6 @@ from nova_gpu_filter.agent import socket_client
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.cmd import agent_fabric
 from nova_gpu_filter.cmd import arguments
-from nova_gpu_filter.cmd.host import app as host_app
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host.checks import conf_agent
 
@@ -302,9 +301,7 @@ def _run(argv: Sequence[str]) -> int:
         if args.command == "run":
             return _run_daemon(prog, args.arguments)
         each = _COMMANDS[args.command](app)
-        parser = each.get_parser(prog)
-        host_app.print_usage_in_one_line(parser)
-        return each.run(parser.parse_args(args.arguments))
+        return each.run(each.get_parser(prog).parse_args(args.arguments))
     except exception.GpuFilterError as error:
         app.warn(str(error))
         return arguments.EXIT_BAD_INPUT

@@ -5,7 +5,6 @@
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
-import functools
 from importlib import metadata
 import inspect
 import io
@@ -20,13 +19,6 @@ NAMESPACE = "nova_gpu_filter.host"
 
 EXIT_BAD_INPUT = arguments.EXIT_BAD_INPUT
 """1 and 2 are answers of ``check``: argparse may not use them for errors."""
-
-
-def print_usage_in_one_line(parser: argparse.ArgumentParser) -> None:
-    """Have a parser print its error and where to look, and exit with 3."""
-
-    error = functools.partial(arguments.Parser.error, parser)  # type: ignore
-    parser.error = error  # type: ignore[method-assign]
 
 
 class _Help(argparse.Action):
