@@ -15,6 +15,9 @@ def test_a_server_runs_again_with_its_gpu_after_a_loss_of_power(
     uuid = create(user, "outlives")
     [held] = expect_devices(cloud, node, user, uuid, 1)
     [free] = {*node.lspci()} - {held}
+    # What a host has not written yet is lost with its power, disks of servers
+    # included; Linux writes after half a minute.
+    node.guest.shell("sync")
     node.lose_power()
     assert nodes.reserved(cloud) == 1
     node.power_on()
