@@ -146,7 +146,7 @@ def read_scenario(
     source = args.scenario or args.inventory or "Placement"
     hosts = None
     if args.placement:
-        classes = _resource_classes(args.placement)
+        classes = _read_resource_classes(args.placement)
         hosts = real_cloud.read(real_cloud.connect(), classes)
     changes = {
         key: value
@@ -158,7 +158,7 @@ def read_scenario(
         if value is not None
     }
     if args.mix:
-        changes["flavors"] = _flavors(args.mix, "--mix", with_share=True)
+        changes["flavors"] = _read_flavors(args.mix, "--mix", with_share=True)
         kept = sections.check_mapping(
             data.get("workload") or {}, f"{source}, workload"
         )
@@ -170,7 +170,7 @@ def read_scenario(
     elif changes and not args.workload and not data.get("workload"):
         parser.error("--load, --arrivals and --seed need a workload")
     if args.fits:
-        data["fits"] = _flavors(args.fits, "--fits", with_share=False)
+        data["fits"] = _read_flavors(args.fits, "--fits", with_share=False)
     scenario = scenarios.make(
         data,
         source,
@@ -187,7 +187,7 @@ def read_scenario(
     return scenario
 
 
-def _resource_classes(text: str) -> list[str]:
+def _read_resource_classes(text: str) -> list[str]:
     """Read the resource classes of ``--placement``."""
     try:
         return [
@@ -199,7 +199,9 @@ def _resource_classes(text: str) -> list[str]:
         ) from None
 
 
-def _flavors(text: str, source: str, with_share: bool) -> list[dict[str, Any]]:
+def _read_flavors(
+    text: str, source: str, with_share: bool
+) -> list[dict[str, Any]]:
     """Read flavors as they are typed: GPUS[:SHARE][:LINK],..."""
     found = []
     for part in text.split(","):

@@ -106,7 +106,7 @@ def _check_without_devices(question: Question) -> Iterator[FlavorProblem]:
             policy.LINK_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    yield from several_vgpus.spread_problems(specs, classes)
+    yield from several_vgpus.find_spread_problems(specs, classes)
     is_mediated = any(several_vgpus.list_groups(specs, classes))
     if (
         specs.keys().isdisjoint((policy.LINK_KEY, policy.SPREAD_KEY))
@@ -279,7 +279,7 @@ def _check_consumer_cards(
         {
             name
             for device in _list_devices(question, wanted)
-            if _CONSUMER.search(name := _name(question, device))
+            if _CONSUMER.search(name := _get_name(question, device))
         }
     )
     specs, image = question.flavor.extra_specs, question.image or {}
@@ -298,7 +298,7 @@ def _check_consumer_cards(
         )
 
 
-def _name(question: Question, device: model.Device) -> str:
+def _get_name(question: Question, device: model.Device) -> str:
     product = question.products.get(device.uuid)
     if product is not None and product.name is not None:
         return product.name

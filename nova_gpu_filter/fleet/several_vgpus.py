@@ -62,7 +62,7 @@ def find_problems(
         )
 
 
-def spread_problems(
+def find_spread_problems(
     specs: Mapping[str, str], classes: Iterable[str]
 ) -> Iterator[FlavorProblem]:
     """Yield why ``gpu:spread`` of a flavor without an alias has no effect.

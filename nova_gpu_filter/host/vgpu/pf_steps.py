@@ -64,7 +64,7 @@ def plan_steps(
         )
     _check_type(row, pf, host)
     _check_mig(row, pf, host, mig_modes)
-    steps = _autoprobe(row, pf)
+    steps = _plan_autoprobe(row, pf)
     making = _make_vfs(row, pf, host)
     if making:
         then = f"make {row.wanted}" if row.type and row.vfs else None
@@ -132,7 +132,7 @@ def _check_mig(
     )
 
 
-def _autoprobe(row: declaration.Row, pf: state.Pf) -> tuple[Step, ...]:
+def _plan_autoprobe(row: declaration.Row, pf: state.Pf) -> tuple[Step, ...]:
     if row.autoprobe is None or row.autoprobe is pf.autoprobe:
         return ()
     if pf.autoprobe is None:
@@ -213,7 +213,7 @@ def _set_types(
             f" {_list({str(vf.driver) for vf in pf.vfs})}, and a type needs"
             " NVIDIA's vGPU host driver without mediated devices"
         )
-    number = _number(row, typed, host)
+    number = _find_number(row, typed, host)
     having = [vf for vf in typed if vf.type == number]
     others = [vf for vf in typed if vf.type not in (0, number)]
     # What is used stays; of the others, the last ones go.
@@ -234,7 +234,7 @@ def _set_types(
     return _give_types(row, number, typed, row.vfs - len(having)), None
 
 
-def _number(
+def _find_number(
     row: declaration.Row, typed: list[state.Vf], host: state.Host
 ) -> int:
     """Find the number of the type that is declared."""
@@ -253,10 +253,10 @@ def _number(
             f"there are several types of the name {row.type}:"
             f" {_list(map(str, sorted(numbers)))}; declare the number"
         )
-    raise Refused(_not_offered(row, offered))
+    raise Refused(_describe_not_offered(row, offered))
 
 
-def _not_offered(
+def _describe_not_offered(
     row: declaration.Row, offered: Iterable[types.VgpuType]
 ) -> str:
     name = str(row.type)
@@ -284,7 +284,7 @@ def _give_types(
         if not any(one.number == number for one in offered):
             have = sum(vf.type == number for vf in typed)
             more = f"; {have} VFs have it" if have else ""
-            raise Refused(_not_offered(row, offered) + more)
+            raise Refused(_describe_not_offered(row, offered) + more)
         raise Refused(
             f"{missing} more VFs shall have the type {row.type}, and"
             f" {len(able)} can get it"
