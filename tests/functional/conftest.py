@@ -2,11 +2,12 @@
 
 """Fixtures of the tests that run on the embedded cloud.
 
-Nova's fixtures turn the threads of a process into green threads when they are
-imported. The processes of pytest-xdist would wait for each other forever then,
-so nothing of nova is imported here, and where xdist hands out the tests, or
-unit tests have decided against green threads, each module that imports nova
-runs in a process of its own.
+They run in the threading model that nova-scheduler of the series has. Where
+that is eventlet, Nova's fixtures turn the threads of a process into green
+threads when they are imported. The processes of pytest-xdist would wait for
+each other forever then, so nothing of nova is imported here, and where xdist
+hands out the tests, or unit tests have decided against green threads, each
+module that imports nova runs in a process of its own.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,11 @@ import pytest
 
 from tests.functional import own_process
 
+if own_process.has_native_threads():
+    os.environ[own_process.NO_GREEN_THREADS] = "1"
+    # Before anything imports eventlet, which Nova does not have then.
+    from demo import threads  # noqa: F401
+
 CONF_DIR = pathlib.Path(__file__).parents[2] / "demo" / "conf"
 
 Edit = tuple[str, str]
@@ -25,9 +31,13 @@ Edit = tuple[str, str]
 def pytest_pycollect_makemodule(module_path, parent):
     """Leave the modules to other processes where this one is of no use."""
     if (
-        hasattr(parent.config, "workerinput")
-        or own_process.NO_GREEN_THREADS in os.environ
-    ) and own_process.imports_nova(module_path):
+        not own_process.has_native_threads()
+        and (
+            hasattr(parent.config, "workerinput")
+            or own_process.NO_GREEN_THREADS in os.environ
+        )
+        and own_process.imports_nova(module_path)
+    ):
         return own_process.OwnProcessModule.from_parent(
             parent, path=module_path
         )

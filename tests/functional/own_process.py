@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run a module of functional tests in a process of its own."""
+"""Run a module of functional tests in a process of its own, on eventlet."""
 
 import ast
 import functools
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -44,6 +45,19 @@ def imports_nova(path: pathlib.Path) -> bool:
             if is_ours and imports_nova(found):
                 return True
     return False
+
+
+@functools.cache
+def has_native_threads() -> bool:
+    """Whether nova-scheduler of this Nova has native threads by default.
+
+    Nova 34 does: nova/cmd/scheduler.py says so.
+    """
+    nova = importlib.util.find_spec("nova")
+    assert nova is not None
+    assert nova.origin is not None
+    service = pathlib.Path(nova.origin).parent / "cmd" / "scheduler.py"
+    return "patch(backend='threading')" in service.read_text()
 
 
 class OwnProcessModule(pytest.File):

@@ -38,6 +38,8 @@ def _nova():
     """Make the objects of Nova known, and its options have their defaults."""
     objects.register_all()
     nova_conf.CONF([], project="nova", default_config_files=[])
+    yield
+    nova_conf.CONF.reset()
 
 
 @dataclasses.dataclass(frozen=True)
