@@ -12,9 +12,10 @@ from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
+from nova_gpu_filter.topology import free_twins
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import packing
-from nova_gpu_filter.topology import ranking as rankings
+from nova_gpu_filter.topology import ranking as ranking_lib
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import FabricPartition
@@ -154,7 +155,7 @@ def test_gpus_with_nics_are_found_among_many(n):
     assert ranking.list_best_first(seed=1, limit=1) == [make_mask(near)]
     assert ranking.best.pairs == (8, 8, 8, 8)
     # All have the same links, so that there is one bound for all.
-    assert len(ranking.list_best_first(seed=1)) <= rankings.MAX_PAIRED
+    assert len(ranking.list_best_first(seed=1)) <= ranking_lib.MAX_PAIRED
 
 
 def test_links_come_before_nics_where_not_all_is_looked_at():
@@ -291,6 +292,19 @@ def octets_and_others():
     )
 
 
+def count_lists(monkeypatch):
+    """Have sets noted for which all like them are listed."""
+    listed = []
+    list_sets = free_twins.FreeTwins.list_sets
+
+    def note(self, mask, *arguments):
+        listed.append(mask)
+        return list_sets(self, mask, *arguments)
+
+    monkeypatch.setattr(free_twins.FreeTwins, "list_sets", note)
+    return listed
+
+
 @pytest.mark.parametrize("k", [3, 4, 8])
 @pytest.mark.parametrize(
     "topology",
@@ -311,18 +325,12 @@ def test_sets_that_are_cut_off_have_the_places_of_a_full_list(
 
     for tier in itertools.islice(rank().generate_tiers(), 4):
         masks += (*tier.packing[-3:], *tier.sets[-3:], *tier.sets[:3])
-    listed = []
-    list_sets = rankings.Ranking._list_sets
-
-    def count(self, found):
-        listed.append(found)
-        return list_sets(self, found)
-
-    monkeypatch.setattr(rankings.Ranking, "_list_sets", count)
+    listed = count_lists(monkeypatch)
     orders = [rank().order(masks, seed) for seed in range(5)]
     counted = len(listed)
+    # As if there were few: all are listed then.
     monkeypatch.setattr(
-        rankings.Ranking, "_is_cut_off", lambda self, tier, mask: False
+        free_twins.FreeTwins, "count_sets", lambda self, mask: 0
     )
     assert orders == [rank().order(masks, seed) for seed in range(5)]
     assert counted <= len(listed) - counted
@@ -330,13 +338,7 @@ def test_sets_that_are_cut_off_have_the_places_of_a_full_list(
 
 def test_few_of_many_equal_sets_are_placed_without_a_list(monkeypatch):
     topology = nodes_and_links(8)
-    listed = []
-    list_sets = rankings.Ranking._list_sets
-    monkeypatch.setattr(
-        rankings.Ranking,
-        "_list_sets",
-        lambda self, masks: listed.append(masks) or list_sets(self, masks),
-    )
+    listed = count_lists(monkeypatch)
     ranking = choice.rank_device_sets(topology, topology.everything, 8)
     # One of each group, and not those that are taken for disjoint ones.
     masks = [
