@@ -142,8 +142,8 @@ class Bus:
         tree = tree_lib.Tree(self._root)
         path = f"{address_lib.DEVICES}/{address}"
         vendor, product = (
-            tree.number(f"{path}/vendor"),
-            tree.number(f"{path}/device"),
+            tree.read_number(f"{path}/vendor"),
+            tree.read_number(f"{path}/device"),
         )
         if vendor is None or product is None:
             return False
@@ -156,21 +156,21 @@ class Bus:
     def has_vfs(self, address: str) -> bool:
         """Whether a device is a PF that has VFs now."""
         path = f"{address_lib.DEVICES}/{address}/sriov_numvfs"
-        return bool(tree_lib.Tree(self._root).number(path))
+        return bool(tree_lib.Tree(self._root).read_number(path))
 
     def is_nvidia_gpu(self, address: str) -> bool:
         """Whether a device is a GPU of NVIDIA."""
         tree = tree_lib.Tree(self._root)
         path = f"{address_lib.DEVICES}/{address}"
-        return tree.number(f"{path}/vendor") == chips.NVIDIA and (
-            (tree.number(f"{path}/class") or 0) >> 8
+        return tree.read_number(f"{path}/vendor") == chips.NVIDIA and (
+            (tree.read_number(f"{path}/class") or 0) >> 8
             in pci_functions.GPU_CLASSES
         )
 
     def read_driver(self, address: str) -> str | None:
         """Read which driver has a device; None: no driver has."""
         path = f"{address_lib.DEVICES}/{address}/driver"
-        return tree_lib.Tree(self._root).link_name(path)
+        return tree_lib.Tree(self._root).read_link_name(path)
 
     def is_for_guests(self, address: str) -> bool:
         """Whether a driver of VFIO has a device, or none."""

@@ -78,7 +78,7 @@ class Column:
     is_active: bool = False
     """Whether Fabric Manager has activated the partition."""
 
-    def state(self, is_free: Mapping[str, bool | None]) -> State:
+    def find_state(self, is_free: Mapping[str, bool | None]) -> State:
         """Work out what can be had of it.
 
         :param is_free: by key of the device.

@@ -71,7 +71,7 @@ class _Page:
     middles: dict[str, float] = dataclasses.field(default_factory=dict)
     """The middle of each device's row, by key."""
 
-    def color(self, box: picture.Box) -> tuple[str, str]:
+    def choose_color(self, box: picture.Box) -> tuple[str, str]:
         if box.color is not None:
             return self.colors[box.color]
         return _FREE if box.is_free else _KEPT
@@ -216,7 +216,7 @@ def _draw_box(
     page: _Page, box: picture.Box, x: float, y: float, width: float
 ) -> str:
     """Draw one device: what it is called, what it is, who has it."""
-    fill, stroke = page.color(box)
+    fill, stroke = page.choose_color(box)
     after = 20 + len(box.label) * _BOLD_CHARACTER
     return svg_shapes.move(
         (
@@ -254,7 +254,7 @@ def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
         )
         middles = [page.middles[key] for key in column.keys]
         ends = (x, x, min(middles), max(middles))
-        state = column.state(is_free)
+        state = column.find_state(is_free)
         page.parts.append(
             svg_shapes.draw_line(
                 ends,
@@ -300,7 +300,7 @@ def _list_colors(
         tuple[str | None, tuple[str, str]], dict[str, None]
     ] = {}
     for box in shown.frame.iterate_boxes():
-        key = (box.color or box.legend, page.color(box))
+        key = (box.color or box.legend, page.choose_color(box))
         names_by_color.setdefault(key, {})[box.legend] = None
     for (_, colors), names in names_by_color.items():
         swatch = svg_shapes.move(
@@ -320,7 +320,7 @@ def _list_column_marks(shown: picture.Picture) -> Iterator[tuple[str, str]]:
         if free in linked:
             yield svg_shapes.draw_dot(12, -4, free), name
     partitions = [column for column in shown.columns if column.is_partition]
-    states = {column.state(is_free) for column in partitions}
+    states = {column.find_state(is_free) for column in partitions}
     for state, dots in (
         (State.FREE, (True, True)),
         (State.TAKEN, (False, False)),

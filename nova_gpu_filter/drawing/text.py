@@ -104,7 +104,7 @@ def _write_rows(frame: picture.Frame) -> list[_Row]:
     deepest = _count_depth(frame)
     width = _measure_names({box.status for box in boxes})
 
-    def rows_of(inner: picture.Frame, depth: int) -> Iterator[_Row]:
+    def make_rows(inner: picture.Frame, depth: int) -> Iterator[_Row]:
         for box in inner.boxes:
             # Whatever the frame, all that follows the label is in line.
             first = _pad(
@@ -117,9 +117,9 @@ def _write_rows(frame: picture.Frame) -> list[_Row]:
             yield _INDENT * depth + _INDENT.join(parts).rstrip(), box.key
         for nested in inner.frames:
             yield _INDENT * depth + nested.name, None
-            yield from rows_of(nested, depth + 1)
+            yield from make_rows(nested, depth + 1)
 
-    return list(rows_of(frame, 0))
+    return list(make_rows(frame, 0))
 
 
 def _measure_names(names: Collection[str]) -> int:
@@ -188,7 +188,7 @@ def _mark_partition(
     if not column.is_partition:
         return ""
     active = _ACTIVE if column.is_active else ""
-    return _MARKS[column.state(is_free)] + active
+    return _MARKS[column.find_state(is_free)] + active
 
 
 def _write_legend(

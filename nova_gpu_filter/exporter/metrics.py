@@ -209,9 +209,9 @@ def _add_model(
     for state in ("free", "used", "reserved", "unavailable"):
         families.add(DEVICES, getattr(found.counts, state), *labels, state)
     families.add(QUARANTINED, found.quarantined, *labels)
-    for requirement, size in found.linked.largest_by_link().items():
+    for requirement, size in found.linked.measure_largest_by_link().items():
         families.add(LARGEST, size, *labels, requirement.value)
-    for size, (intact, there) in found.linked.partitions().items():
+    for size, (intact, there) in found.linked.count_partitions().items():
         families.add(PARTITIONS, there, *labels, str(size))
         families.add(INTACT, intact, *labels, str(size))
     families.add(FRAGMENTATION, found.fragmentation, *labels)

@@ -80,7 +80,7 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
         elif resource_class in host_fit.SHARED:
             continue
         else:
-            devices = host.devices_of(resource_class)
+            devices = host.list_devices(resource_class)
             free = max((device.free for device in devices), default=0)
         if free < number:
             yield (
@@ -133,7 +133,7 @@ def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
                 links=shortage.describe(
                     found.topology,
                     found.free,
-                    found.named,
+                    found.list_addresses,
                     asked.count,
                     policy.link,
                 ),
@@ -235,7 +235,7 @@ def _what_links(
     found: linked_devices.LinkedDevices, requirement: Requirement
 ) -> str:
     if requirement is Requirement.FABRIC:
-        sizes = sorted(found.partitions())
+        sizes = sorted(found.count_partitions())
         if not sizes:
             return "it has no fabric partitions"
         return f"fabric partitions have {', '.join(map(str, sizes))} devices"

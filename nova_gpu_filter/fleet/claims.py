@@ -45,7 +45,9 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
     for place, asked in sorted(
         enumerate(wanted.devices),
         key=lambda item: len(
-            host.devices_of(item[1].alias.resource_class, item[1].alias.traits)
+            host.list_devices(
+                item[1].alias.resource_class, item[1].alias.traits
+            )
         ),
     ):
         policy = wanted.link_policy if place == 0 else None
@@ -57,7 +59,7 @@ def _take_of_one(
     host: model.Host, resource_class: str, number: int
 ) -> model.Host:
     """Take what a flavor asks for by ``resources:<class>`` of one device."""
-    for device in host.devices_of(resource_class):
+    for device in host.list_devices(resource_class):
         if device.free >= number:
             return _use(host, {device.uuid: number})
     return host

@@ -90,7 +90,7 @@ def find(cloud: Cloud) -> list[Disagreement]:
 def _aliases(cloud: Cloud) -> Iterator[Disagreement]:
     for alias in cloud.aliases.values():
         if any(
-            host.devices_of(alias.resource_class, alias.traits)
+            host.list_devices(alias.resource_class, alias.traits)
             for host in cloud.hosts
         ):
             continue
@@ -281,7 +281,7 @@ def _consumers(cloud: Cloud) -> Iterator[Disagreement]:
                 device.name
             )
     for consumer, names in devices_by_consumer.items():
-        holder = cloud.holders.holder(consumer)
+        holder = cloud.holders.get_holder(consumer)
         if holder.server is not None or holder.migration is not None:
             continue
         # Not "nova-manage placement audit", which looks at no custom resource

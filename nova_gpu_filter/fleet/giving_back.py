@@ -39,7 +39,7 @@ def find_ways(
     } | {
         device.uuid
         for name in wanted.classes_without_alias
-        for device in host.devices_of(name)
+        for device in host.list_devices(name)
     }
     short = {
         name

@@ -73,7 +73,7 @@ class Holder:
             self.migration.is_evacuation and self.migration.source == host
         )
 
-    def remarks(self, host: str) -> tuple[str, ...]:
+    def list_remarks(self, host: str) -> tuple[str, ...]:
         """What to say beside the name on a host: ``resize, source``."""
         if self.migration is None:
             return ("soft-deleted",) if self.is_soft_deleted else ()
@@ -113,11 +113,11 @@ class Holders:
         """Return the same with more consumers, who may have no device."""
         return Holders(self._owners, [*self._by_consumer.values(), *holders])
 
-    def owners_of(self, device: model.Device) -> tuple[model.Owner, ...]:
+    def list_owners(self, device: model.Device) -> tuple[model.Owner, ...]:
         """List the owners of a device."""
         return self._owners.get(device.uuid, ())
 
-    def holder(self, consumer: str) -> Holder:
+    def get_holder(self, consumer: str) -> Holder:
         """Return what is known of a consumer."""
         return self._by_consumer.get(consumer) or Holder(consumer, None)
 
@@ -126,27 +126,29 @@ class Holders:
 
         :param host: on which it has something.
         """
-        found = self.holder(consumer)
+        found = self.get_holder(consumer)
         if found.server is None:
             return consumer
-        return label_server(found.server, self._short, found.remarks(host))
+        return label_server(
+            found.server, self._short, found.list_remarks(host)
+        )
 
     def name(self, consumer: str) -> str:
         """Name the server of a consumer; both ends of a resize have one name,
         two servers never."""
-        server = self.holder(consumer).server
+        server = self.get_holder(consumer).server
         if server is None:
             return consumer
         return label_server(server, self._short)
 
-    def labels(self, device: model.Device) -> list[str]:
+    def list_labels(self, device: model.Device) -> list[str]:
         """Name the owners of a device."""
-        owners = self.owners_of(device)
+        owners = self.list_owners(device)
         return [self.label(owner.consumer, device.host) for owner in owners]
 
-    def projects(self, device: model.Device) -> list[str]:
+    def list_projects(self, device: model.Device) -> list[str]:
         """List the UUIDs of the projects that have a device."""
-        owners = self.owners_of(device)
+        owners = self.list_owners(device)
         return list(dict.fromkeys(owner.project for owner in owners))
 
     @property

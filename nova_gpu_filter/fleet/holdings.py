@@ -55,7 +55,7 @@ def list_holdings(
     reserved: dict[model.State, dict[str, int]] = {}
     unknown: dict[str, int] = {}
     for device in host.devices:
-        owners = held.owners_of(device)
+        owners = held.list_owners(device)
         for owner in owners:
             by_consumer.setdefault(owner.consumer, {})[device.uuid] = (
                 owner.amount
@@ -68,7 +68,7 @@ def list_holdings(
             reserved.setdefault(device.reserved_as, {})[device.uuid] = 1
     found = [
         _holding(
-            held.holder(consumer),
+            held.get_holder(consumer),
             held.label(consumer, host.name),
             held.name(consumer),
             host.name,

@@ -60,7 +60,7 @@ def _collect_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
         *(
             device.traits
             for name in classes
-            for device in host.devices_of(name)
+            for device in host.list_devices(name)
         )
     )
 
@@ -76,7 +76,7 @@ def find_devices(
     host: model.Host, asked: demand.DeviceDemand
 ) -> linked_devices.LinkedDevices:
     """Find the devices that an alias means, free or not, with their links."""
-    found = host.devices_of(asked.alias.resource_class, asked.alias.traits)
+    found = host.list_devices(asked.alias.resource_class, asked.alias.traits)
     return linked_devices.LinkedDevices.from_devices(
         device for device in found if not device.is_mediated
     )
@@ -91,7 +91,7 @@ def _bound_by_host(host: model.Host, wanted: demand.Demand) -> Iterator[int]:
             # Placement takes one provider for it, whichever of the tree.
             yield sum(
                 device.free // number
-                for device in host.devices_of(resource_class)
+                for device in host.list_devices(resource_class)
             )
 
 
@@ -181,7 +181,7 @@ def _bound_by_devices(
             yield count_sets(found.topology, found.free, asked.count, policy)
     for name, count in wanted.total.items():
         if name not in host.amounts and name not in SHARED:
-            yield count_units(host.devices_of(name)) // count
+            yield count_units(host.list_devices(name)) // count
 
 
 def count_units(devices: Iterable[model.Device]) -> int:

@@ -27,10 +27,10 @@ def list_owners(host: model.Host, held: holders.Holders) -> dict[str, Owner]:
     """List who has the devices of a host, by UUID of the provider."""
     found = {}
     for device in host.devices:
-        owners = held.owners_of(device)
+        owners = held.list_owners(device)
         if owners:
-            keys = sorted(held.holder(one.consumer).key for one in owners)
-            label = ", ".join(held.labels(device))
+            keys = sorted(held.get_holder(one.consumer).key for one in owners)
+            label = ", ".join(held.list_labels(device))
             found[device.uuid] = Owner(label, ",".join(keys))
     return found
 

@@ -114,7 +114,7 @@ def read_limits(
         except errors.NotAllowed:
             pass
 
-    def ours(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def choose_ours(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [
             limit
             for limit in limits
@@ -129,13 +129,13 @@ def read_limits(
     return quota.Limits(
         defaults={
             limit["resource_name"]: limit["default_limit"]
-            for limit in ours(registered)
+            for limit in choose_ours(registered)
         },
         by_project={
             (limit["project_id"], limit["resource_name"]): (
                 limit["resource_limit"]
             )
-            for limit in ours(own)
+            for limit in choose_ours(own)
             if limit.get("project_id")
         },
     )

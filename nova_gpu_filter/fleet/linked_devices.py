@@ -54,7 +54,7 @@ class LinkedDevices:
             )
         return cls(devices, topology, free, problem)
 
-    def named(self, mask: int) -> tuple[str, ...]:
+    def list_addresses(self, mask: int) -> tuple[str, ...]:
         """List the addresses of a set."""
         return tuple(
             device.address
@@ -70,7 +70,7 @@ class LinkedDevices:
             level > links.SYS for level in topology.levels
         )
 
-    def largest_by_link(self) -> dict[Requirement, int]:
+    def measure_largest_by_link(self) -> dict[Requirement, int]:
         """Return how large a free set with each link can be, strictest first.
 
         Only for the links that some two devices of the host have, free or
@@ -78,11 +78,11 @@ class LinkedDevices:
         """
         return dict(_largest_by_link(self.topology, self.free))
 
-    def partitions(self) -> dict[int, tuple[int, int]]:
+    def count_partitions(self) -> dict[int, tuple[int, int]]:
         """Count the fabric partitions: size -> (all free, all there are)."""
         return dict(_partitions(self.topology, self.free))
 
-    def fragmentation(
+    def measure_fragmentation(
         self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
     ) -> float:
         """Return F, in GPUs; see :mod:`nova_gpu_filter.topology`."""

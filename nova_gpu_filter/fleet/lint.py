@@ -208,7 +208,7 @@ def _describe_partitions(
         {
             size
             for host in hosts
-            for size in host_fit.find_devices(host, lead).partitions()
+            for size in host_fit.find_devices(host, lead).count_partitions()
         }
     )
     if not sizes:

@@ -294,7 +294,7 @@ class Host:
             if device.is_mediated and device.resource_class is not None
         )
 
-    def devices_of(
+    def list_devices(
         self, resource_class: str, traits: Iterable[str] = ()
     ) -> tuple[Device, ...]:
         """List the devices that an alias means, free or not.

@@ -66,6 +66,6 @@ def _larger(
     count, policy = wanted.devices[0].count, wanted.link_policy
     if policy is None or policy.link is not Requirement.FABRIC:
         return
-    sizes = sorted(found.partitions())
+    sizes = sorted(found.count_partitions())
     if policy.required and count not in sizes:
         yield from (size for size in sizes if size > count)

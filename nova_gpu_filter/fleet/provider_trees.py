@@ -140,7 +140,7 @@ def _summaries(
     found: dict[str, Summary] = {}
     in_tree = f"&in_tree={next(iter(roots))}" if one_host and roots else ""
 
-    def missing() -> set[str]:
+    def find_missing() -> set[str]:
         return wanted - found.keys()
 
     def ask(resource_class: str) -> None:
@@ -151,13 +151,13 @@ def _summaries(
                 found[uuid] = parse_summary(summary)
 
     for resource_class in _EVERY_HOST_HAS:
-        if missing():
+        if find_missing():
             ask(resource_class)
     # Nothing but a device is left on some hosts: ask for its class, too.
     for resource_class in sorted(_classes(found, devices)):
-        if missing():
+        if find_missing():
             ask(resource_class)
-    found.update(api.ask_all(build_reader(get), sorted(missing())))
+    found.update(api.ask_all(build_reader(get), sorted(find_missing())))
     return found
 
 

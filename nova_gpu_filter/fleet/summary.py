@@ -73,7 +73,7 @@ def summarize(
     found = []
     for resource_class in host.resource_classes:
         devices = linked_devices.LinkedDevices.from_devices(
-            host.devices_of(resource_class)
+            host.list_devices(resource_class)
         )
         names = sorted({device.model for device in devices.devices})
         found.append(
@@ -82,7 +82,7 @@ def summarize(
                 ", ".join(names),
                 count(devices.devices),
                 devices,
-                devices.fragmentation(mix),
+                devices.measure_fragmentation(mix),
             )
         )
     return found

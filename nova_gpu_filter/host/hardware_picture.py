@@ -50,7 +50,7 @@ def name_devices(host: Inventory) -> dict[PciAddress, str]:
     return {
         device.address: f"{prefix}{index}"
         for kind, prefix in _PREFIXES.items()
-        for index, device in enumerate(host.physical(kind))
+        for index, device in enumerate(host.list_physical(kind))
     }
 
 
@@ -149,7 +149,7 @@ def _make_box(
         status=", ".join(_list_facts(host, device, names)),
         legend=_LEGENDS[device.kind],
         color=device.kind.value,
-        tooltip=device.lspci(with_domain=True),
+        tooltip=device.format_lspci(with_domain=True),
     )
 
 
@@ -160,7 +160,7 @@ def _list_facts(
     if device.vfs:
         yield f"{len(device.vfs)} VFs"
     yield from device.rdma_devices
-    for other in host.card(device):
+    for other in host.list_card_functions(device):
         if other is not device and other.address not in names:
             yield (
                 f"with .{other.address.function:x}"
@@ -170,7 +170,7 @@ def _list_facts(
 
 def _list_groups(host_links: HostLinks) -> Iterator[picture.Column]:
     """List the NVLink groups: GPUs all of whose pairs have the link."""
-    described = host_links.device_links(host_links.devices)
+    described = host_links.build_device_links(host_links.devices)
     members: dict[tuple[links.Link, int], list[str]] = {}
     for device in host_links.devices:
         for link, number in described[device.address].groups:

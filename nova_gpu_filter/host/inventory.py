@@ -215,7 +215,7 @@ class Function:
             return None
         return chips.extract_product(self.product_name)
 
-    def lspci(self, with_domain: bool = False) -> str:
+    def format_lspci(self, with_domain: bool = False) -> str:
         """Describe the function in the words of ``lspci -nn``."""
         address = str(self.address) if with_domain else self.address.short
         class_name = self.class_name or "Class"
@@ -287,7 +287,7 @@ class Inventory(printable.OneLineTexts):
         """Whether addresses need their domain, as lspci decides it."""
         return any(function.address.domain for function in self.functions)
 
-    def physical(self, *kinds: Kind) -> tuple[Function, ...]:
+    def list_physical(self, *kinds: Kind) -> tuple[Function, ...]:
         """Functions of these kinds that are no VFs, in address order."""
         return tuple(
             function
@@ -298,30 +298,30 @@ class Inventory(printable.OneLineTexts):
     @property
     def gpus(self) -> tuple[Function, ...]:
         """GPUs that are no VFs."""
-        return self.physical(Kind.GPU)
+        return self.list_physical(Kind.GPU)
 
     @property
     def nics(self) -> tuple[Function, ...]:
         """RDMA NICs that are no VFs."""
-        return self.physical(Kind.NIC)
+        return self.list_physical(Kind.NIC)
 
     @property
     def nvswitches(self) -> tuple[Function, ...]:
         """NVSwitches."""
-        return self.physical(Kind.NVSWITCH)
+        return self.list_physical(Kind.NVSWITCH)
 
     @property
     def devices(self) -> tuple[Function, ...]:
         """GPUs, NVSwitches and NICs that are no VFs."""
-        return self.physical(Kind.GPU, Kind.NVSWITCH, Kind.NIC)
+        return self.list_physical(Kind.GPU, Kind.NVSWITCH, Kind.NIC)
 
-    def vfs(self, parent: Function) -> Iterator[Function]:
+    def list_vfs(self, parent: Function) -> Iterator[Function]:
         """Yield the VFs of a PF that sysfs shows."""
         for address in parent.vfs:
             if address in self.by_address:
                 yield self.by_address[address]
 
-    def card(self, function: Function) -> tuple[Function, ...]:
+    def list_card_functions(self, function: Function) -> tuple[Function, ...]:
         """All functions of the card (slot) of a function, itself included.
 
         VFs take the numbers of further functions, and are no part of it.

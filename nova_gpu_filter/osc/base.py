@@ -69,7 +69,7 @@ class GpuCommand(command.Command):
             with_bare_metal,
         )
 
-    def hosts_named(self, name: str) -> tuple[model.Host, ...]:
+    def try_read_hosts(self, name: str) -> tuple[model.Host, ...]:
         """Read a host that need not have devices: none or one."""
         try:
             return self.read_hosts(name)
@@ -176,6 +176,6 @@ def read_name(text: str) -> str:
     return text
 
 
-def number(value: float) -> float:
+def round_number(value: float) -> float:
     """Round what is shown to people and machines alike."""
     return round(value, 3)

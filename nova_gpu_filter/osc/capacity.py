@@ -70,7 +70,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
             (
                 fitting.wanted.name,
                 format_devices(fitting.wanted, mediated),
-                link_text(fitting.wanted),
+                format_link(fitting.wanted),
                 fitting.servers,
                 fitting.in_mix,
                 len(fitting.by_host),
@@ -122,7 +122,7 @@ def format_devices(wanted: demand.Demand, mediated: Collection[str]) -> str:
     )
 
 
-def link_text(wanted: demand.Demand) -> str:
+def format_link(wanted: demand.Demand) -> str:
     """Write the link policy: ``nvlink``, ``nvlink preferred`` or nothing."""
     policy = wanted.link_policy
     if policy is None:

@@ -91,7 +91,7 @@ class _Row:
         """Who has it."""
         if self.holders is None:
             return ""
-        return ", ".join(self.holders.labels(self.device))
+        return ", ".join(self.holders.list_labels(self.device))
 
     @property
     def projects(self) -> str:
@@ -100,7 +100,7 @@ class _Row:
             return ""
         return ", ".join(
             self.project_names.get(uuid, uuid)
-            for uuid in self.holders.projects(self.device)
+            for uuid in self.holders.list_projects(self.device)
         )
 
 
@@ -273,7 +273,9 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
         """Show the device."""
         host, device = find_device(self, parsed_args.device)
         held = self.read_holders([host])
-        project_names = self.read_project_names(set(held.projects(device)))
+        project_names = self.read_project_names(
+            set(held.list_projects(device))
+        )
         row = _Row(host, device, held, project_names)
         text, node = _links(device)
         shown = {

@@ -202,7 +202,7 @@ class Explain(command.Lister, base.GpuCommand):
         """Say what shall move, and what has to be known beside the answer."""
         source = next((h for h in hosts if h.name == server.host), None)
         if source is None and server.host is not None:
-            source = next(iter(self.hosts_named(server.host)), None)
+            source = next(iter(self.try_read_hosts(server.host)), None)
         move = moving.Move(server, wanted, moving.Way(way), source)
         if limits := moving.describe_limits(move):
             self.app.stderr.write(f"{server.name}: {limits}\n")
@@ -231,7 +231,7 @@ class Explain(command.Lister, base.GpuCommand):
             )
             addresses = [
                 device.address
-                for host in self.hosts_named(server.host)
+                for host in self.try_read_hosts(server.host)
                 for device in host.devices
                 if device.uuid in owned
             ]
@@ -350,7 +350,7 @@ def _near(host: model.Host, wanted: demand.Demand) -> int:
     """Count the devices that the flavor means, the free ones more."""
     found = 0
     for asked in wanted.devices:
-        devices = host.devices_of(
+        devices = host.list_devices(
             asked.alias.resource_class, asked.alias.traits
         )
         found += len(devices) + len(host.devices) * sum(

@@ -50,11 +50,9 @@ class _Partitions(columns.FormattableColumn[Mapping[int, tuple[int, int]]]):
 
 
 def _largest(found: summary.ModelSummary) -> _Largest:
+    sizes = found.linked.measure_largest_by_link()
     return _Largest(
-        {
-            requirement.value: size
-            for requirement, size in found.linked.largest_by_link().items()
-        }
+        {requirement.value: size for requirement, size in sizes.items()}
     )
 
 
@@ -110,8 +108,8 @@ class ListHost(command.Lister, base.GpuCommand):
                 found.counts.reserved,
                 found.counts.unavailable,
                 _largest(found),
-                _Partitions(found.linked.partitions()),
-                base.number(found.fragmentation),
+                _Partitions(found.linked.count_partitions()),
+                base.round_number(found.fragmentation),
             )
             for host in hosts
             for found in summary.summarize(host)
@@ -170,8 +168,12 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                 f"{prefix}_reserved": found.counts.reserved,
                 f"{prefix}_unavailable": found.counts.unavailable,
                 f"{prefix}_largest_set": _largest(found),
-                f"{prefix}_partitions": _Partitions(found.linked.partitions()),
-                f"{prefix}_fragmentation": base.number(found.fragmentation),
+                f"{prefix}_partitions": _Partitions(
+                    found.linked.count_partitions()
+                ),
+                f"{prefix}_fragmentation": base.round_number(
+                    found.fragmentation
+                ),
             }
         shown["servers"] = base.Numbers(_devices_by_server(host, held))
         return tuple(shown), tuple(shown.values())
@@ -183,7 +185,7 @@ def _devices_by_server(
     """Count the devices of each server."""
     found: dict[str, int] = {}
     for device in host.devices:
-        for owner in held.owners_of(device):
+        for owner in held.list_owners(device):
             name = held.label(owner.consumer, host.name)
             found[name] = found.get(name, 0) + owner.amount
     return found

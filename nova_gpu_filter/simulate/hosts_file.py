@@ -124,7 +124,7 @@ def read(
     for number, row in enumerate(
         errors.check_rows(rows, f"{source}, hosts"), start=1
     ):
-        specs += reader.row(number, row)
+        specs += reader.read_row(number, row)
     if not specs:
         raise errors.BadScenario(source=source, problem="no hosts")
     names = {spec.name for spec in specs}
@@ -232,7 +232,7 @@ class _Reader:
         self._machine_by_model = machine_by_model
         self._kinds: dict[HostKind, HostKind] = {}
 
-    def row(self, number: int, row: Mapping[str, Any]) -> list[HostSpec]:
+    def read_row(self, number: int, row: Mapping[str, Any]) -> list[HostSpec]:
         where = f"{self._source}, host {number}"
         try:
             if not isinstance(row, Mapping):

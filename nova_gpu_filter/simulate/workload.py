@@ -162,7 +162,7 @@ def _find_scale(
     :raises ValueError: there is none.
     """
 
-    def mean(scale: float) -> float:
+    def average(scale: float) -> float:
         end = times[-1] * scale
         work = sum(
             arrival.flavor.gpus * min(arrival.duration, end - time * scale)
@@ -171,15 +171,15 @@ def _find_scale(
         return work / end
 
     low, high = 1e-12, 1e12
-    if not mean(high) < gpus < mean(low):
+    if not average(high) < gpus < average(low):
         raise ValueError(
-            f"load: {len(drawn)} servers have between {mean(high):.0f} and"
-            f" {mean(low):.0f} GPUs on average, never {gpus:.0f}; change"
+            f"load: {len(drawn)} servers have between {average(high):.0f} and"
+            f" {average(low):.0f} GPUs on average, never {gpus:.0f}; change"
             " arrivals"
         )
     for _ in range(100):
         middle = math.sqrt(low * high)
-        if mean(middle) > gpus:
+        if average(middle) > gpus:
             low = middle  # faster than wanted
         else:
             high = middle

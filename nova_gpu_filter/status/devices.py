@@ -213,7 +213,7 @@ def _several(
 ) -> Iterator[tuple[str, Sequence[model.Device]]]:
     """Find hosts with more than one device of a class: name, devices."""
     for host in hosts:
-        devices = host.devices_of(resource_class)
+        devices = host.list_devices(resource_class)
         if len(devices) > 1:
             yield host.name, devices
 

@@ -32,7 +32,7 @@ class Survey:
         """The most devices of one class that a host has."""
         return max(
             (
-                len(host.devices_of(resource_class))
+                len(host.list_devices(resource_class))
                 for host in self.hosts
                 for resource_class in host.resource_classes
             ),

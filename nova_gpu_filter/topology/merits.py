@@ -71,7 +71,7 @@ def judge_links(
     return Linked(
         is_partition and requirement is Requirement.FABRIC,
         weakest,
-        topology.total(mask) / math.comb(k, 2),
+        topology.sum_links(mask) / math.comb(k, 2),
     )
 
 

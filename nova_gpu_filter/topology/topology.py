@@ -185,7 +185,7 @@ class Topology:
         pairs = itertools.combinations(list_devices(mask), 2)
         return min((self.links[a][b] for a, b in pairs), default=links.SELF)
 
-    def total(self, mask: int) -> int:
+    def sum_links(self, mask: int) -> int:
         """Return the sum of the links of all pairs of a set."""
         pairs = itertools.combinations(list_devices(mask), 2)
         return sum(self.links[a][b] for a, b in pairs)

@@ -125,7 +125,9 @@ class Service:
 
     def _find_parent(self, device: str) -> str | None:
         """Find the PF of a VF (sriov.rst of the kernel: ``physfn``)."""
-        target = self._tree.link_name(f"{address_lib.DEVICES}/{device}/physfn")
+        target = self._tree.read_link_name(
+            f"{address_lib.DEVICES}/{device}/physfn"
+        )
         address = address_lib.find(target or "")
         return None if address is None else str(address)
 

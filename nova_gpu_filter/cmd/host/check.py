@@ -196,7 +196,9 @@ class Check(base.HostCommand, command.Lister):
         for gpu in self._host.gpus:
             if self._only and gpu.address not in self._only:
                 continue
-            card = {str(one.address) for one in self._host.card(gpu)}
+            card = {
+                str(one.address) for one in self._host.list_card_functions(gpu)
+            }
             own = [one for one in self._found if one.device in card]
             if any(
                 one.check == "console"

@@ -159,12 +159,12 @@ def _choose_columns(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     :raises BadInput: there is none of them.
     """
 
-    def normal(name: str) -> str:
+    def normalize(name: str) -> str:
         return name.lower().strip().replace(" ", "_")
 
-    asked = {normal(name) for name in wanted}
+    asked = {normalize(name) for name in wanted}
     found = [
-        place for place, name in enumerate(names) if normal(name) in asked
+        place for place, name in enumerate(names) if normalize(name) in asked
     ]
     if not found:
         raise exception.BadInput(

@@ -323,6 +323,6 @@ class Show(base.HostCommand, command.ShowOne):
             )
         )
         values["card"] = " ".join(
-            str(other.address) for other in host.card(function)
+            str(other.address) for other in host.list_card_functions(function)
         )
         return tuple(values), tuple(values.values())

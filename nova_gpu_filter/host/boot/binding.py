@@ -45,7 +45,7 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
             # Its own driver is the one that gives it to guests.
             continue
         bound[str(function.address)] = function
-        for one in context.host.card(function):
+        for one in context.host.list_card_functions(function):
             # Another port of a network card is a device of its own.
             if one.kind is Kind.FUNCTION and not one.is_needed_by_host:
                 bound[str(one.address)] = one
@@ -79,12 +79,12 @@ def write_commands(
     only = _list_named(context, gpu)
     chosen = fragment.choose_devices(context.host, fragment.Options(only=only))
 
-    def config(form: str) -> str:
-        return context.command("config", form, devices=only)
+    def format_config(form: str) -> str:
+        return context.format_command("config", form, devices=only)
 
     boot = context.boot
     wanted = drivers.find_vfio_driver(function.ids)
-    modules = boot.grabbers(function)
+    modules = boot.list_grabbers(function)
     is_by_address = function in plan(context, (*chosen, gpu)).by_address
     if boot.has_builtin(modules) or (
         is_by_address and any(map(boot.is_before_rules, modules))
@@ -97,11 +97,13 @@ def write_commands(
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
         return (
-            f"{config('--udev')} > {_name_rules(only)}",
+            f"{format_config('--udev')} > {_name_rules(only)}",
             *load_at_boot(context, wanted),
         )
     if boot.is_vfio_builtin:
-        return context.kernel_arguments(f"$({config('--cmdline')})")
+        return context.suggest_kernel_arguments(
+            f"$({format_config('--cmdline')})"
+        )
     again = context.rebuild_initramfs()
     if boot.lacks_modprobe_options:
         again = (
@@ -110,7 +112,7 @@ def write_commands(
         )
     return tuple(
         dict.fromkeys(
-            (f"{config('--modprobe')} > {_MODPROBE}", *first, *again)
+            (f"{format_config('--modprobe')} > {_MODPROBE}", *first, *again)
         )
     )
 
@@ -185,7 +187,7 @@ def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
         yield f"options vfio-pci ids={','.join(_list_ids(made.by_ids))}"
     first: dict[str, dict[str, None]] = {}
     for function in (*made.by_ids, *made.by_address):
-        for driver in context.boot.candidates(function):
+        for driver in context.boot.list_candidates(function):
             if driver not in drivers.VFIO_DRIVERS:
                 first.setdefault(driver, {}).setdefault(
                     drivers.find_vfio_driver(function.ids)

@@ -54,7 +54,7 @@ class DriverOverrides:
             self._installs
             or self._rules
             or self._scripts
-            or self._tree.entries(DRIVERCTL)
+            or self._tree.list_entries(DRIVERCTL)
         )
 
     def find(self, function: Function) -> Evidence | None:

@@ -191,7 +191,7 @@ def add_modconf(tree: tree_lib.Tree) -> str:
 def _find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
     """Find the file that sets an array of mkinitcpio; None: none does."""
     found = None
-    for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
+    for path in (MKINITCPIO, *tree.list_configuration_files(MKINITCPIO_PLACE)):
         if re.search(f"^{array}=", tree.read(path) or "", re.MULTILINE):
             found = path
     return found
@@ -221,7 +221,7 @@ def _list_initramfs_tools(
         *(
             f"{place}/{name}"
             for place in MODULES_PLACES
-            for name in tree.entries(place)
+            for name in tree.list_entries(place)
         ),
     ):
         for line in (tree.read(path) or "").splitlines():
@@ -244,7 +244,7 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
     # All lists are one, in the order of the files (dracut.conf(5)): what an
     # earlier file names is loaded first.
     listed: list[tuple[str, Evidence]] = []
-    for path in (DRACUT_CONF, *tree.configuration_files(*DRACUT_PLACES)):
+    for path in (DRACUT_CONF, *tree.list_configuration_files(*DRACUT_PLACES)):
         for line in (tree.read(path) or "").splitlines():
             match = re.match(r"\s*force_drivers(\+?)=(.*)", line)
             if not match:
@@ -280,7 +280,7 @@ def _read_mkinitcpio(
     """Give its modules in order, and its hooks; None: not known."""
     modules: list[tuple[str, Evidence]] = []
     hooks: tuple[list[str], Evidence] | None = None
-    for path in (MKINITCPIO, *tree.configuration_files(MKINITCPIO_PLACE)):
+    for path in (MKINITCPIO, *tree.list_configuration_files(MKINITCPIO_PLACE)):
         text = strip_bash_comments(tree.read(path) or "")
         for match in MKINITCPIO_ARRAY.finditer(text):
             words = match[3].split()
@@ -320,14 +320,14 @@ def find_stale(
     there = [
         path
         for path in name_images(release)
-        if tree.modified(path) is not None
+        if tree.read_modification_time(path) is not None
     ]
     if not there:
         return None
-    made = tree.modified(there[0]) or 0.0
-    for name in tree.entries("/etc/modprobe.d"):
+    made = tree.read_modification_time(there[0]) or 0.0
+    for name in tree.list_entries("/etc/modprobe.d"):
         path = f"/etc/modprobe.d/{name}"
-        changed = tree.modified(path) or 0.0
+        changed = tree.read_modification_time(path) or 0.0
         if changed > made and decides_drivers(path):
             return (
                 Evidence(there[0], f"made at {made:.0f}"),

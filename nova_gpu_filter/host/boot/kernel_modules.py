@@ -59,7 +59,7 @@ class KernelModules:
         pattern = r"^alias (pci:\S+) ([A-Za-z0-9_-]+)$"
         return tuple(re.findall(pattern, text, re.MULTILINE))
 
-    def candidates(self, function: Function) -> tuple[str, ...]:
+    def list_candidates(self, function: Function) -> tuple[str, ...]:
         """List the modules that claim a device, vfio-pci left out.
 
         Without ``modules.alias`` it is those that are usual for the vendor.

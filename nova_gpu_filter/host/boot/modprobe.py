@@ -45,7 +45,7 @@ class Configuration:
     def directives(self) -> tuple[Directive, ...]:
         """Every line, by the names of the files (modprobe.d(5))."""
         found = []
-        for path in self._tree.configuration_files(*PLACES):
+        for path in self._tree.list_configuration_files(*PLACES):
             text = self._tree.read(path) or ""
             for line in text.replace("\\\n", " ").splitlines():
                 words = line.split("#", 1)[0].split()
@@ -69,7 +69,7 @@ class Configuration:
             and fnmatch.fnmatchcase(modalias, directive.words[1])
         }
 
-    def options(self, module: str) -> Iterator[tuple[str, Evidence]]:
+    def list_options(self, module: str) -> Iterator[tuple[str, Evidence]]:
         """Yield the options of a module, and where each is written."""
         for directive in self.directives:
             words = directive.words

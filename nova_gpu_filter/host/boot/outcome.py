@@ -39,7 +39,7 @@ class Boot:
         """Tell whether a module is part of the kernel."""
         return self._modules.is_builtin(module)
 
-    def candidates(self, function: Function) -> tuple[str, ...]:
+    def list_candidates(self, function: Function) -> tuple[str, ...]:
         """List the modules that claim a device, vfio-pci left out.
 
         An alias in modprobe's configuration stands in the place of all those
@@ -47,7 +47,7 @@ class Boot:
         kmod_module_new_from_lookup).
         """
         aliased = self._modprobe.find_aliased(function.modalias)
-        known = self._modules.candidates(function)
+        known = self._modules.list_candidates(function)
         if not aliased:
             return known
         # Nobody loads what is built in: it is there already.
@@ -69,7 +69,7 @@ class Boot:
         """The same as pairs."""
         return kernel_arguments.split(self.cmdline_text)
 
-    def parameters(self, name: str) -> list[str]:
+    def list_parameter_values(self, name: str) -> list[str]:
         """Give the values of a kernel parameter, commas split."""
         return [
             part
@@ -93,7 +93,7 @@ class Boot:
         the files, then the kernel command line, then its own arguments
         (kmod, libkmod/libkmod-config.c and libkmod-module.c).
         """
-        sources = list(self._modprobe.options(VFIO))
+        sources = list(self._modprobe.list_options(VFIO))
         sources += [
             (f"ids={value}", self.cmdline_evidence)
             for key, value in self.cmdline
@@ -124,7 +124,7 @@ class Boot:
             None,
         )
 
-    def ids_setting(self, function: Function) -> Evidence | None:
+    def find_ids_setting(self, function: Function) -> Evidence | None:
         """Find where vfio-pci is told the ids of a device, to any effect."""
         if self._is_bound_by_ids(function):
             assert self._id_setting_in_effect is not None
@@ -155,7 +155,7 @@ class Boot:
         """Modules that do not load by themselves, and why."""
         found = dict(self._modprobe.blacklisted)
         for name in ("modprobe.blacklist", "module_blacklist"):
-            for module in self.parameters(name):
+            for module in self.list_parameter_values(name):
                 found.setdefault(
                     kernel_arguments.normalize_module_name(module),
                     self.cmdline_evidence,
@@ -171,7 +171,7 @@ class Boot:
             if (evidence.content or "").startswith("install")
         ) | {
             kernel_arguments.normalize_module_name(one)
-            for one in self.parameters("module_blacklist")
+            for one in self.list_parameter_values("module_blacklist")
         }
 
     @functools.cached_property
@@ -191,7 +191,7 @@ class Boot:
             return ()
         return tuple(
             kernel_arguments.normalize_module_name(one)
-            for one in self.parameters("rd.driver.pre")
+            for one in self.list_parameter_values("rd.driver.pre")
         )
 
     @functools.cached_property
@@ -209,7 +209,7 @@ class Boot:
         return frozenset(
             kernel_arguments.normalize_module_name(line.strip())
             for place in LOAD_PLACES
-            for name in self._tree.entries(place)
+            for name in self._tree.list_entries(place)
             for line in (self._tree.read(f"{place}/{name}") or "").splitlines()
         )
 
@@ -218,13 +218,13 @@ class Boot:
         """Whether anything gives devices to drivers of VFIO at boot."""
         return bool(self.id_settings or self._overrides.are_there)
 
-    def vfio_setting(self, function: Function) -> Evidence | None:
+    def find_vfio_setting(self, function: Function) -> Evidence | None:
         """Find what gives a device to a driver of VFIO at boot."""
         found = self._overrides.find(function)
         if found is not None:
             return found
         if self._is_bound_by_ids(function):
-            return self.ids_setting(function)
+            return self.find_ids_setting(function)
         return self._find_installed(function)
 
     def _find_installed(self, function: Function) -> Evidence | None:
@@ -233,7 +233,7 @@ class Boot:
             return None
         return self._overrides.find_installed(function)
 
-    def grabbers(self, function: Function) -> tuple[str, ...]:
+    def list_grabbers(self, function: Function) -> tuple[str, ...]:
         """List the modules that will or may have the device at boot.
 
         Empty: vfio-pci has it, or nobody.
@@ -242,7 +242,7 @@ class Boot:
             return ()
         left = [
             module
-            for module in self.candidates(function)
+            for module in self.list_candidates(function)
             if not self._is_kept_off(module)
         ]
         if self._is_bound_by_ids(function) or self._find_installed(function):
@@ -290,7 +290,7 @@ class Boot:
 
         :param modules: those that may have it.
         """
-        setting = self.ids_setting(function)
+        setting = self.find_ids_setting(function)
         names = " or ".join(modules)
         builtin = [one for one in modules if one in self._modules.builtin]
         nothing = (
@@ -354,7 +354,7 @@ class Boot:
             # Of what is built in, modprobe knows nothing.
             ()
             if module in self._modules.builtin
-            else [word for word, _ in self._modprobe.options(module)],
+            else [word for word, _ in self._modprobe.list_options(module)],
         ):
             return True
         if module in self._modules.builtin or module not in self.blacklisted:

@@ -81,7 +81,7 @@ def installs(
 def read(tree: tree_lib.Tree) -> Iterator[Script]:
     """Yield the boot scripts and enabled units that bind a device."""
     for place in initramfs.SCRIPTS:
-        for name in tree.entries(place):
+        for name in tree.list_entries(place):
             path = f"{place}/{name}"
             text = strip_comments(tree.read(path) or "")
             if _BINDS.search(text):
@@ -92,7 +92,7 @@ def read(tree: tree_lib.Tree) -> Iterator[Script]:
             yield Script(path, text, True)
     on = list_enabled(tree)
     for place in UNIT_PLACES:
-        for name in tree.entries(place):
+        for name in tree.list_entries(place):
             if name in on and name.endswith(".service"):
                 yield from _read_unit(tree, f"{place}/{name}")
 
@@ -101,9 +101,9 @@ def list_enabled(tree: tree_lib.Tree) -> dict[str, str]:
     """List the units that start at boot, and the links that say so."""
     return {
         name: f"{UNITS}/{folder}/{name}"
-        for folder in tree.entries(UNITS)
+        for folder in tree.list_entries(UNITS)
         if folder.endswith((".wants", ".requires"))
-        for name in tree.entries(f"{UNITS}/{folder}")
+        for name in tree.list_entries(f"{UNITS}/{folder}")
     }
 
 

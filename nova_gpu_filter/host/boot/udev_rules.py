@@ -24,7 +24,7 @@ def read(tree: tree_lib.Tree) -> tuple[Evidence, ...]:
     """List the rules that set driver_override to vfio-pci."""
     found = []
     for place in UDEV_PLACES:
-        for name in tree.entries(place):
+        for name in tree.list_entries(place):
             path = f"{place}/{name}"
             text = (tree.read(path) or "").replace("\\\n", " ")
             found += [

@@ -83,12 +83,12 @@ def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
             " of the host, and a GPU whose memory is in use cannot be given"
             " to a guest",
             evidence=(
-                context.evidence(paths.NODES_WITH_MEMORY),
-                context.evidence(paths.NODES_WITH_PROCESSORS),
+                context.read_evidence(paths.NODES_WITH_MEMORY),
+                context.read_evidence(paths.NODES_WITH_PROCESSORS),
             ),
             cures=(
                 f"# have {driver} take the GPUs at boot, before nvidia does:",
-                context.command(
+                context.format_command(
                     "config",
                     "--udev > /etc/udev/rules.d/70-nova-gpu-host.rules",
                 ),

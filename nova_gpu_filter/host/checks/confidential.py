@@ -95,11 +95,11 @@ def check_host(context: Context) -> Iterator[Finding]:
         f" ({encryptions[0].name}); the confidential computing mode of a GPU"
         " is not in sysfs: with the mode on, no other guest can use it, and"
         " Nova gives guests with encrypted memory no devices",
-        evidence=(context.evidence(encryptions[0].path),),
+        evidence=(context.read_evidence(encryptions[0].path),),
         cures=(
             "python3 nvidia_gpu_tools.py --devices gpus --query-cc-mode"
             " > cc-mode.txt",
-            context.command("check", "--nvidia-cc cc-mode.txt"),
+            context.format_command("check", "--nvidia-cc cc-mode.txt"),
         ),
     )
 
@@ -128,7 +128,7 @@ def check(context: Context, device: Function) -> Iterator[Finding]:
         device=str(device.address),
         evidence=(
             Evidence(modes.source, mode),
-            *(context.evidence(one.path) for one in ENCRYPTIONS),
+            *(context.read_evidence(one.path) for one in ENCRYPTIONS),
         ),
         cures=(
             "# of NVIDIA's gpu-admin-tools, with no guest that uses it:",

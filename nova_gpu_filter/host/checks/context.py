@@ -57,7 +57,7 @@ class Context:
             ),
         )
 
-    def command(
+    def format_command(
         self,
         name: str,
         *options: str,
@@ -92,21 +92,21 @@ class Context:
         """Functions of no interest otherwise: disks, plain NICs, USB."""
         return reader.read_others(self.tree, self.host)
 
-    def evidence(self, path: str) -> Evidence:
+    def read_evidence(self, path: str) -> Evidence:
         """Show a file: its content, or that it is not there."""
         return Evidence(path, self.tree.read(path))
 
     def show_file(self, function: inventory.Function, name: str) -> Evidence:
         """Show a file of a function in sysfs."""
-        return self.evidence(f"{function.address.path}/{name}")
+        return self.read_evidence(f"{function.address.path}/{name}")
 
-    def listing(self, path: str) -> Evidence:
+    def read_listing(self, path: str) -> Evidence:
         """Show a directory: what is in it, or that it is not there."""
         if not self.tree.is_directory(path):
             return Evidence(path, None)
-        return Evidence(path, " ".join(self.tree.entries(path)))
+        return Evidence(path, " ".join(self.tree.list_entries(path)))
 
-    def kernel_arguments(
+    def suggest_kernel_arguments(
         self, *arguments: str, without: Iterable[tuple[str, str | None]] = ()
     ) -> tuple[str, ...]:
         """Say how to add arguments to the kernel's command line.

@@ -63,16 +63,16 @@ def _silence(context: Context, device: Function) -> Finding | None:
     if link is not None and not (is_asleep and answers is None):
         is_down = not link.width and bool(link.max_width)
         if is_down or pcie_links.NO_WIDTH in (link.width, link.max_width):
-            seen.append(context.evidence(f"{path}/current_link_width"))
+            seen.append(context.read_evidence(f"{path}/current_link_width"))
         if link.speed == _UNKNOWN and (link.max_speed != _UNKNOWN or seen):
-            seen.append(context.evidence(f"{path}/current_link_speed"))
+            seen.append(context.read_evidence(f"{path}/current_link_speed"))
     runtime = context.tree.read(f"{path}/power/runtime_status")
     if runtime == "error":
         seen.append(Evidence(f"{path}/power/runtime_status", runtime))
     if device.power_state == "error" or (
         seen and device.power_state not in (None, "D0")
     ):
-        seen.append(context.evidence(f"{path}/power_state"))
+        seen.append(context.read_evidence(f"{path}/power_state"))
     if not seen:
         return None
     return Finding(
@@ -112,8 +112,8 @@ def _check_power(context: Context, device: Function) -> Iterator[Finding]:
         ),
         device=str(device.address),
         evidence=(
-            context.evidence(f"{path}/power_state"),
-            context.evidence(f"{path}/power/runtime_status"),
+            context.read_evidence(f"{path}/power_state"),
+            context.read_evidence(f"{path}/power/runtime_status"),
         ),
         cures=()
         if is_fine
@@ -129,7 +129,7 @@ def _suggest_mmio_cures(context: Context) -> tuple[str, ...]:
     return (
         '# switch on "Above 4G Decoding" (64-bit BARs) in the firmware\'s'
         " setup, with as much MMIO space as it offers",
-        *context.kernel_arguments("pci=realloc"),
+        *context.suggest_kernel_arguments("pci=realloc"),
     )
 
 
@@ -148,7 +148,7 @@ def _check_bars(context: Context, device: Function) -> Iterator[Finding]:
             "the device has no memory: the firmware gave its BARs no"
             " addresses",
             device=str(device.address),
-            evidence=(context.evidence(path),),
+            evidence=(context.read_evidence(path),),
             cures=_suggest_mmio_cures(context),
         )
     elif missing:

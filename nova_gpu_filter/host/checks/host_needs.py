@@ -85,8 +85,8 @@ def check(
 def check_boot(context: Context, function: Function) -> Iterator[Finding]:
     """Check that vfio-pci leaves a device that the host needs at boot."""
     boot = context.boot
-    taken = boot.vfio_setting(function)
-    if taken is None or boot.has_builtin(boot.candidates(function)):
+    taken = boot.find_vfio_setting(function)
+    if taken is None or boot.has_builtin(boot.list_candidates(function)):
         return
     yield Finding(
         Severity.WARNING,

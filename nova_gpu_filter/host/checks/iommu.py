@@ -60,7 +60,7 @@ _NO_REMAPPING = (
 
 def check(context: Context) -> Iterator[Finding]:
     """Check the IOMMU of the host."""
-    groups = context.tree.entries(device_paths.GROUPS)
+    groups = context.tree.list_entries(device_paths.GROUPS)
     if groups and not _has_made_up_groups(context, groups):
         yield Finding(
             Severity.OK,
@@ -94,7 +94,7 @@ def _is_off(context: Context) -> Finding:
     """Say why there are no groups, and how to get them."""
     host = iommu_platforms.find_platform(context)
     evidence = [
-        context.listing(device_paths.GROUPS),
+        context.read_listing(device_paths.GROUPS),
         context.boot.cmdline_evidence,
     ]
     if context.tree.read(paths.HYPERVISOR) == "xen":
@@ -103,7 +103,7 @@ def _is_off(context: Context) -> Finding:
             "iommu",
             "this kernel runs under Xen, which keeps the IOMMU to itself: KVM"
             " and VFIO need a kernel that was booted without it",
-            evidence=(*evidence, context.evidence(paths.HYPERVISOR)),
+            evidence=(*evidence, context.read_evidence(paths.HYPERVISOR)),
             cures=("# boot the kernel without Xen, and then check again",),
         )
     off = _list_off_switches(context)
@@ -115,7 +115,7 @@ def _is_off(context: Context) -> Finding:
             f"the IOMMU is switched off on the kernel command line:"
             f" {key}={value}",
             evidence=tuple(evidence),
-            cures=context.kernel_arguments(
+            cures=context.suggest_kernel_arguments(
                 *iommu_platforms.list_arguments(context), without=off
             ),
         )
@@ -124,7 +124,7 @@ def _is_off(context: Context) -> Finding:
         for name in host.tables
         if context.tree.exists(f"{_TABLES}/{name}")
     ]
-    units = context.tree.entries(_UNITS)
+    units = context.tree.list_entries(_UNITS)
     is_by_device_tree = not context.tree.is_directory(_TABLES) and (
         context.tree.is_directory(_DEVICE_TREE)
     )
@@ -138,7 +138,7 @@ def _is_off(context: Context) -> Finding:
             evidence=(
                 *evidence,
                 Evidence(_DEVICE_TREE, "present"),
-                context.listing(_UNITS),
+                context.read_listing(_UNITS),
             ),
             cures=(
                 f"# switch on {host.name} in the firmware's setup, or have it"
@@ -178,7 +178,7 @@ def _is_off(context: Context) -> Finding:
             ),
         )
     evidence += [Evidence(f"{_TABLES}/{name}", "present") for name in tables]
-    evidence.append(context.listing(_UNITS))
+    evidence.append(context.read_listing(_UNITS))
     if not host.is_in_table and not units:
         return Finding(
             Severity.ERROR,
@@ -211,7 +211,7 @@ def _list_off_switches(context: Context) -> tuple[tuple[str, str | None], ...]:
 
 def _list_arguments(context: Context) -> tuple[str, ...]:
     wanted = iommu_platforms.list_arguments(context)
-    return context.kernel_arguments(*wanted) if wanted else ()
+    return context.suggest_kernel_arguments(*wanted) if wanted else ()
 
 
 def _check_interrupts(context: Context) -> Iterator[Finding]:
@@ -239,7 +239,7 @@ def _check_interrupts(context: Context) -> Iterator[Finding]:
     evidence = (
         Evidence(paths.INTERRUPTS, shown[0] if shown else "no line with IR-"),
         context.boot.cmdline_evidence,
-        context.evidence(paths.UNSAFE_INTERRUPTS),
+        context.read_evidence(paths.UNSAFE_INTERRUPTS),
     )
     switched_off = [
         (key, value)
@@ -247,7 +247,9 @@ def _check_interrupts(context: Context) -> Iterator[Finding]:
         if (key, value or "") in _NO_REMAPPING
     ]
     kernel = (
-        context.kernel_arguments(without=switched_off) if switched_off else ()
+        context.suggest_kernel_arguments(without=switched_off)
+        if switched_off
+        else ()
     )
     if context.tree.read(paths.UNSAFE_INTERRUPTS) == "Y":
         yield Finding(
@@ -277,19 +279,21 @@ def _check_interrupts(context: Context) -> Iterator[Finding]:
 
 
 def _check_sources_of_interrupts(context: Context) -> Iterator[Finding]:
-    if "nosid" in context.boot.parameters("intremap"):
+    if "nosid" in context.boot.list_parameter_values("intremap"):
         yield Finding(
             Severity.WARNING,
             "interrupt-remapping",
             "intremap=nosid: who makes an interrupt is not checked, and a"
             " guest can make those of others",
             evidence=(context.boot.cmdline_evidence,),
-            cures=context.kernel_arguments(without=[("intremap", "nosid")]),
+            cures=context.suggest_kernel_arguments(
+                without=[("intremap", "nosid")]
+            ),
         )
 
 
 def _check_groups(context: Context) -> Iterator[Finding]:
-    values = context.boot.parameters("pcie_acs_override")
+    values = context.boot.list_parameter_values("pcie_acs_override")
     if values:
         yield Finding(
             Severity.WARNING,
@@ -301,7 +305,7 @@ def _check_groups(context: Context) -> Iterator[Finding]:
             cures=(
                 "# switch on ACS in the firmware's setup; devices that are"
                 " in one group without the argument are for one guest only:",
-                *context.kernel_arguments(
+                *context.suggest_kernel_arguments(
                     without=[
                         (key, value)
                         for key, value in context.boot.cmdline
@@ -314,7 +318,7 @@ def _check_groups(context: Context) -> Iterator[Finding]:
 
 def _check_passthrough_mode(context: Context) -> Iterator[Finding]:
     if any(
-        value in context.boot.parameters(name)
+        value in context.boot.list_parameter_values(name)
         for name, values in _PASSTHROUGH
         for value in values
     ):
@@ -331,7 +335,7 @@ def _check_passthrough_mode(context: Context) -> Iterator[Finding]:
             f"{wanted[0]} is not set: devices that the host itself uses may"
             " go through the IOMMU, which costs them speed",
             evidence=(context.boot.cmdline_evidence,),
-            cures=context.kernel_arguments(*wanted),
+            cures=context.suggest_kernel_arguments(*wanted),
         )
 
 
@@ -342,7 +346,7 @@ def _check_unsafe(context: Context) -> Iterator[Finding]:
             "iommu",
             "VFIO works without an IOMMU here: a guest's device can read and"
             " write all memory of the host",
-            evidence=(context.evidence(paths.NO_IOMMU),),
+            evidence=(context.read_evidence(paths.NO_IOMMU),),
             cures=(
                 "echo N > /sys/module/vfio/parameters/"
                 "enable_unsafe_noiommu_mode",

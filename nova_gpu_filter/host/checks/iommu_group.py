@@ -29,7 +29,9 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
     """Check that the IOMMU group can be given away, and to whom."""
     host = context.host
     if function.iommu_group is None:
-        if host.members_by_group or context.tree.entries(device_paths.GROUPS):
+        if host.members_by_group or context.tree.list_entries(
+            device_paths.GROUPS
+        ):
             yield Finding(
                 Severity.ERROR,
                 "group",
@@ -44,7 +46,7 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
             )
         return
     yield from _check_reserved(context, function)
-    card = {one.address for one in host.card(function)}
+    card = {one.address for one in host.list_card_functions(function)}
     others = [
         member
         for member in host.members_by_group.get(function.iommu_group, ())

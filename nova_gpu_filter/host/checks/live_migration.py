@@ -29,7 +29,7 @@ def can_migrate(function: Function) -> bool:
 
 def check(context: Context, gpu: Function) -> Iterator[Finding]:
     """Note what can be done with servers that have a GPU, or a VF of it."""
-    vfs = list(context.host.vfs(gpu))
+    vfs = list(context.host.list_vfs(gpu))
     if any(one.mdev_types for one in (gpu, *vfs)):
         # Nova decides by the types of mediated devices.
         return

@@ -37,7 +37,7 @@ def check(context: Context, gpu: Function) -> Iterator[Finding]:
         device=str(gpu.address),
         evidence=(
             show_driver(gpu),
-            context.listing(f"{path}/mdev_supported_types"),
+            context.read_listing(f"{path}/mdev_supported_types"),
             *(Evidence(DEVICES, one) for one in made[:1]),
         ),
         # What guests use or nova.conf offers is not taken away.

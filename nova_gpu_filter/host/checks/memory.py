@@ -72,7 +72,7 @@ def _describe_pinned(context: Context) -> Finding:
         ),
         evidence=(
             Evidence(paths.MEMINFO, " ".join(shown) or None),
-            context.evidence(paths.MAPPINGS),
+            context.read_evidence(paths.MAPPINGS),
         ),
         cures=(
             "# nova.conf of this host: [DEFAULT]ram_allocation_ratio=1.0",

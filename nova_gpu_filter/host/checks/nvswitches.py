@@ -77,7 +77,9 @@ def _check_other_hosts(context: Context) -> Iterator[Finding]:
                 " partitions and IMEX domains of several hosts are not"
                 " supported by Nova or nova-gpu-filter, which know the GPUs"
                 " of one host",
-                evidence=(context.evidence(f"{gpu.address.path}/device"),),
+                evidence=(
+                    context.read_evidence(f"{gpu.address.path}/device"),
+                ),
             )
             return
 

@@ -48,7 +48,7 @@ def check(
             Severity.ERROR,
             "devices",
             "there is no GPU on this host",
-            evidence=(context.listing(address_lib.DEVICES),),
+            evidence=(context.read_listing(address_lib.DEVICES),),
         )
     for gpu in gpus:
         if only and gpu.address not in only:
@@ -143,7 +143,7 @@ def _check_console(context: Context, gpu: Function) -> Iterator[Finding]:
 
 def _check_drivers(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check what the functions of the card are bound to."""
-    for function in context.host.card(gpu):
+    for function in context.host.list_card_functions(gpu):
         driver = function.driver
         yield from _check_vfio_driver(context, function)
         if (
@@ -235,14 +235,14 @@ def _name(function: Function) -> str:
 
 def _check_boot(context: Context, gpu: Function) -> Iterator[Finding]:
     """Check which driver each function of the card gets after a reboot."""
-    for function in context.host.card(gpu):
+    for function in context.host.list_card_functions(gpu):
         if function is gpu and gpu.sriov_numvfs:
             # The driver of a PF makes the VFs that guests get.
             continue
-        modules = context.boot.grabbers(function)
+        modules = context.boot.list_grabbers(function)
         if not modules:
             continue
-        setting = context.boot.ids_setting(function)
+        setting = context.boot.find_ids_setting(function)
         evidence = [
             Evidence(
                 f"{function.address.path}/modalias",
@@ -288,7 +288,7 @@ def _check_sriov(context: Context, gpu: Function) -> Iterator[Finding]:
         else f"echo 0 > {gpu.address.path}/sriov_numvfs"
     )
     no_vfs = f"{remove}  # to pass the whole GPU through"
-    vfs = list(context.host.vfs(gpu))
+    vfs = list(context.host.list_vfs(gpu))
     if any(vf.mdev_types for vf in vfs):
         yield Finding(
             Severity.NOTE,

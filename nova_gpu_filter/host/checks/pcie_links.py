@@ -120,12 +120,12 @@ def _check_link(
         parse_gts(read(f"{above}/max_link_speed")) or 0,
     )
     evidence = (
-        context.evidence(f"{path}/current_link_width"),
-        context.evidence(f"{path}/current_link_speed"),
-        context.evidence(f"{path}/max_link_width"),
-        context.evidence(f"{path}/max_link_speed"),
-        context.evidence(f"{above}/max_link_width"),
-        context.evidence(f"{above}/max_link_speed"),
+        context.read_evidence(f"{path}/current_link_width"),
+        context.read_evidence(f"{path}/current_link_speed"),
+        context.read_evidence(f"{path}/max_link_width"),
+        context.read_evidence(f"{path}/max_link_speed"),
+        context.read_evidence(f"{above}/max_link_width"),
+        context.read_evidence(f"{above}/max_link_speed"),
     )
     cures = (
         "# seat the card, its riser and its cables again, clean the contacts,"
@@ -261,7 +261,7 @@ def _check_errors_of_port(
 def _find_below(tree: tree_lib.Tree, port: PciAddress) -> Iterator[PciAddress]:
     """Yield a port and all that is below it now."""
     place = f"{tree.resolve(port.path)}/"
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address and f"{tree.resolve(address.path)}/".startswith(place):
             yield address

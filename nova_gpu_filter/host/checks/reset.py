@@ -112,7 +112,7 @@ def check_methods(context: Context, function: Function) -> Iterator[Finding]:
     elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
         siblings = [
             other
-            for other in context.host.card(function)
+            for other in context.host.list_card_functions(function)
             if other is not function
             and other.driver is not None
             and other.driver not in drivers.VFIO_DRIVERS

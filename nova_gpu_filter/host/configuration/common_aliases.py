@@ -214,7 +214,7 @@ def _list_facts(
             ),
         )
     whole = [one for one in devices if one.address in host_links.place]
-    described = host_links.device_links(whole)
+    described = host_links.build_device_links(whole)
     texts = [codec.format_text(described[one.address]) or "-" for one in whole]
     yield "links", " ".join(texts) or "none"
     known = all(

@@ -147,7 +147,7 @@ def _list_wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
             continue
         found.extend(
             one
-            for one in tuple(host.vfs(device)) or (device,)
+            for one in tuple(host.list_vfs(device)) or (device,)
             if one.address not in carriers
         )
         if (
@@ -158,7 +158,7 @@ def _list_wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
         ):
             found.extend(
                 other
-                for other in host.card(device)
+                for other in host.list_card_functions(device)
                 if other.kind is Kind.FUNCTION
             )
     return tuple(sorted(found, key=lambda function: function.address))
@@ -261,7 +261,7 @@ def _describe_links(
     whole = [
         device for device in devices if device.address in host_links.place
     ]
-    return host_links.device_links(whole)
+    return host_links.build_device_links(whole)
 
 
 def _write_device(
@@ -271,7 +271,7 @@ def _write_device(
 ) -> Iterator[str]:
     numa = "not known" if function.numa_node is None else function.numa_node
     yield from write_comment(
-        f"{function.lspci(with_domain=True)}, {function.nova_type},"
+        f"{function.format_lspci(with_domain=True)}, {function.nova_type},"
         f" NUMA node {numa}"
     )
     if function.address.domain > address_lib.MAX_NOVA_DOMAIN:

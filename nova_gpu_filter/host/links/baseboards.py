@@ -60,7 +60,7 @@ class Baseboard:
     source: str = ""
     """Where the number of links of a pair is from."""
 
-    def link(self, a: int, b: int) -> Link | None:
+    def get_link(self, a: int, b: int) -> Link | None:
         """Give the NVLink of two GPUs by their places; None for none."""
         bonded = self.pattern(a, b)
         return links.make_nvlink(bonded) if bonded else None

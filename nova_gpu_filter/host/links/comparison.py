@@ -38,7 +38,7 @@ def compare(
     """
     comparison = _Comparison(host, matrix, gpus)
     order = tuple(range(len(gpus)))
-    contradictions = comparison.contradictions(order)
+    contradictions = comparison.describe_contradictions(order)
     if not contradictions:
         return
     if not is_sure:
@@ -122,7 +122,7 @@ class _Comparison:
                 for column in range(len(self._gpus), len(self._others))
             )
 
-    def contradictions(self, order: Sequence[int]) -> list[str]:
+    def describe_contradictions(self, order: Sequence[int]) -> list[str]:
         """Give a sentence for each pair whose links differ.
 
         :param order: which of the GPUs has index 0, 1 and so on.
@@ -155,13 +155,13 @@ class _Comparison:
 
     def fits_better_than(self, order: tuple[int, ...]) -> bool:
         """Whether two GPUs exchanged, or some order, contradict sysfs less."""
-        least = len(self.contradictions(order))
+        least = len(self.describe_contradictions(order))
         for a, b in itertools.combinations(order, 2):
             exchanged = list(order)
             exchanged[a], exchanged[b] = b, a
             if (
                 all(map(self._is_allowed, range(len(order)), exchanged))
-                and len(self.contradictions(exchanged)) < least
+                and len(self.describe_contradictions(exchanged)) < least
             ):
                 return True
         self._steps_left = _MOST_STEPS

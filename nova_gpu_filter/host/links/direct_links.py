@@ -49,7 +49,7 @@ def format_matrix(
 ) -> list[str]:
     """Write a square of cells, as :func:`parse_matrix` reads it."""
 
-    def cell(a: int, b: int) -> str:
+    def format_cell(a: int, b: int) -> str:
         if a == b:
             return diagonal
         return (
@@ -59,7 +59,9 @@ def format_matrix(
     return [
         " ".join(f"{name}{device}" for device in found.devices),
         *(
-            " ".join([f"{name}{a}", *(cell(a, b) for b in found.devices)])
+            " ".join(
+                [f"{name}{a}", *(format_cell(a, b) for b in found.devices)]
+            )
             for a in found.devices
         ),
     ]

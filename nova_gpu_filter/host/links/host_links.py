@@ -94,7 +94,7 @@ class HostLinks(printable.OneLineTexts):
             return True
         return {a.address, b.address} <= self.nvlink_known
 
-    def topology(self, chosen: Sequence[Function]) -> Topology:
+    def build_topology(self, chosen: Sequence[Function]) -> Topology:
         """Make the topology of some of the devices, in their order.
 
         A pair whose way is not known counts as the worst there is. A fabric
@@ -129,11 +129,11 @@ class HostLinks(printable.OneLineTexts):
             matrix, partitions, [device.numa_node for device in chosen], ways
         )
 
-    def device_links(
+    def build_device_links(
         self, chosen: Sequence[Function]
     ) -> dict[PciAddress, codec.DeviceLinks]:
         """Describe some of the devices by their link groups."""
-        described = groups.decompose(self.topology(chosen))
+        described = groups.decompose(self.build_topology(chosen))
         return {
             device.address: device_links
             for device, device_links in zip(chosen, described, strict=True)

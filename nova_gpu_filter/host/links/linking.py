@@ -198,7 +198,7 @@ def _read_topo(
             )
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
-            link = matrix.gpu_link(a, b)
+            link = matrix.get_gpu_link(a, b)
             pair = frozenset({one.address, other.address})
             if link is None:
                 notes.append(
@@ -260,7 +260,7 @@ def _read_board(
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
             pair = frozenset({one.address, other.address})
-            link = board.link(b, a)
+            link = board.get_link(b, a)
             said, source = nvlinks.setdefault(pair, (link, ""))
             if said != link:
                 raise exception.BadInput(

@@ -48,7 +48,7 @@ class TopoMatrix:
     numa: tuple[int | None, ...]
     """NUMA affinity of each GPU; None if not one node, or not printed."""
 
-    def gpu_link(self, a: int, b: int) -> Link | None:
+    def get_gpu_link(self, a: int, b: int) -> Link | None:
         """Give the link between two GPUs by their indices."""
         return self.cells[a][b]
 

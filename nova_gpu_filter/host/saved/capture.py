@@ -88,8 +88,8 @@ def generate_entries(
     tokens = _learn(tree)
     seen = set()
     for entry in _collect(tree, tokens, sources, cc_modes):
-        path = tokens.path(entry.path)
-        target = entry.target and tokens.path(entry.target)
+        path = tokens.clean_path(entry.path)
+        target = entry.target and tokens.clean_path(entry.target)
         # Nothing of ours has a name like that, nor twice the same.
         if path is None or path in seen or (entry.target and not target):
             continue
@@ -101,11 +101,11 @@ def _learn(tree: tree_lib.Tree) -> Tokens:
     """Find the names of modules and devices that may be kept."""
     tokens = Tokens()
     modaliases = set()
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         if address_lib.find(name):
             path = f"{address_lib.DEVICES}/{name}"
             modaliases.add(tree.read(f"{path}/modalias") or "")
-            tokens.know_modules([tree.link_name(f"{path}/driver") or ""])
+            tokens.know_modules([tree.read_link_name(f"{path}/driver") or ""])
     tokens.modaliases = frozenset(modaliases - {""})
     for path in _list_lists(tree, "modules.alias"):
         lines = kept_file.keep_lines(tree, tokens, path, _LIST_BYTES) or []
@@ -120,15 +120,15 @@ def _collect(
     cc_modes: cc_mode.Modes | None,
 ) -> Iterator[Entry]:
     yield Entry(address_lib.DEVICES)
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         if address_lib.find(name):
             yield from _keep_device(tree, tokens, name)
     yield Entry(device_paths.GROUPS)
-    for number in tree.entries(device_paths.GROUPS):
+    for number in tree.list_entries(device_paths.GROUPS):
         folder = f"{device_paths.GROUPS}/{number}/devices"
         yield Entry(f"{device_paths.GROUPS}/{number}")
-        for name in tree.entries(folder):
-            yield from kept_file.link(tree, f"{folder}/{name}")
+        for name in tree.list_entries(folder):
+            yield from kept_file.keep_link(tree, f"{folder}/{name}")
         for name in ("name", "reserved_regions"):
             path = f"{device_paths.GROUPS}/{number}/{name}"
             yield from kept_file.keep(tree, tokens, path)
@@ -143,9 +143,9 @@ def _collect(
     for path in _DIRECTORIES:
         if tree.is_directory(path):
             yield Entry(path)
-    for unit in tree.entries("/sys/class/iommu"):
+    for unit in tree.list_entries("/sys/class/iommu"):
         yield Entry(f"/sys/class/iommu/{unit}")
-    for slot in tree.entries(state.SLOTS):
+    for slot in tree.list_entries(state.SLOTS):
         path = f"{state.SLOTS}/{slot}/address"
         yield from kept_file.keep(tree, tokens, path)
     yield from capture_use.list_entries(tree, tokens)
@@ -166,7 +166,7 @@ def _list_files_below(
     tree: tree_lib.Tree, folders: Iterable[str]
 ) -> Iterator[str]:
     for folder in folders:
-        for name in tree.entries(folder):
+        for name in tree.list_entries(folder):
             yield f"{folder}/{name}"
 
 
@@ -174,12 +174,12 @@ def _keep_device(
     tree: tree_lib.Tree, tokens: Tokens, name: str
 ) -> Iterator[Entry]:
     listed = f"{address_lib.DEVICES}/{name}"
-    yield from kept_file.link(tree, listed)
+    yield from kept_file.keep_link(tree, listed)
     # The files stand where the link leads.
     place = tree.resolve(listed)
     if place is None:
         return
-    files = frozenset(tree.entries(place))
+    files = frozenset(tree.list_entries(place))
     for attribute in kept.DEVICE_FILES:
         if attribute.split("/")[0] in files:
             path = f"{place}/{attribute}"
@@ -204,22 +204,24 @@ def _keep_device(
             yield Entry(f"{place}/{attribute}", b"")
     for link in sorted(files):
         if link in _LINKS or re.fullmatch("virtfn[0-9]+", link):
-            yield from kept_file.link(tree, f"{place}/{link}")
-    for one in tree.entries(f"{place}/net") if "net" in files else ():
+            yield from kept_file.keep_link(tree, f"{place}/{link}")
+    for one in tree.list_entries(f"{place}/net") if "net" in files else ():
         yield from capture_use.keep_interface(
             tree, tokens, f"{place}/net/{one}"
         )
     if "infiniband" in files:
-        for one in tree.entries(f"{place}/infiniband"):
+        for one in tree.list_entries(f"{place}/infiniband"):
             tokens.know_rdma_device(one)
             yield Entry(f"{place}/infiniband/{one}")
     if "nvidia" in files and "physfn" in files:
         yield Entry(f"{place}/nvidia")
     types = f"{place}/mdev_supported_types"
-    for one in tree.entries(types) if "mdev_supported_types" in files else ():
+    for one in (
+        tree.list_entries(types) if "mdev_supported_types" in files else ()
+    ):
         for file in ("name", "available_instances"):
             yield from kept_file.keep(tree, tokens, f"{types}/{one}/{file}")
-        for made in tree.entries(f"{types}/{one}/devices"):
+        for made in tree.list_entries(f"{types}/{one}/devices"):
             yield Entry(f"{types}/{one}/devices/{made}")
 
 
@@ -248,7 +250,9 @@ def _keep_kernel(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     release = tree.read(paths.RELEASE)
     for image in initramfs.name_images(release):
         if tree.exists(image):
-            yield Entry(image, b"", modified=tree.modified(image) or 0.0)
+            yield Entry(
+                image, b"", modified=tree.read_modification_time(image) or 0.0
+            )
     for path in (f"/boot/config-{release}", *_list_lists(tree, "config")):
         yield from kept_file.keep(tree, tokens, path)
     for name in ("modules.alias", "modules.dep", "modules.builtin"):

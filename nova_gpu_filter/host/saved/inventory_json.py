@@ -27,13 +27,13 @@ VERSION = 1
 
 def write(host: inventory.Inventory, host_links: HostLinks) -> dict[str, Any]:
     """Give the inventory as what ``json.dumps`` takes."""
-    described = host_links.device_links(host_links.devices)
+    described = host_links.build_device_links(host_links.devices)
     modules = dict(host_links.module_ids)
     document = inventory_shape.INVENTORY.dump(host)
     for function, entry in zip(
         host.functions, document["devices"], strict=True
     ):
-        entry["lspci"] = function.lspci(host.with_domain)
+        entry["lspci"] = function.format_lspci(host.with_domain)
         entry["module_id"] = modules.get(function.address)
         if function.address in described:
             text = codec.format_text(described[function.address])

@@ -284,7 +284,7 @@ FILES: tuple[tuple[str, Keep], ...] = (
     (host_consoles.CONSOLES, kept_use.keep_consoles),
     (r"/sys/.*/boot_display", _keep_lines(r"[01]")),
     (r"/sys/.*/dev", _keep_lines(r"[0-9]{1,5}:[0-9]{1,8}")),
-    (r"/sys/.*/dm/name", kept_use.name),
+    (r"/sys/.*/dm/name", kept_use.keep_name),
     (r"/sys/.*/net/[^/]+/operstate", _keep_lines(r"[a-z]{1,16}")),
     (r"/sys/.*/net/[^/]+/flags", _keep_lines(_HEX)),
     (r"/sys/.*/net/[^/]+/carrier", _keep_lines(r"[01]")),
@@ -381,7 +381,7 @@ def write_device_names(tokens: Tokens, host: Inventory) -> list[str]:
         lines.append(f"\t{code & 0xFF:02x}  {name}")
     return [
         line[: len(line) - len(line.lstrip("\t"))]
-        + tokens.text(line.lstrip("\t"))
+        + tokens.clean_text(line.lstrip("\t"))
         for line in lines
     ]
 

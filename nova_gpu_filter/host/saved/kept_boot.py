@@ -68,7 +68,7 @@ def _keep_parameter(tokens: Tokens, word: str) -> str:
     name = kernel_arguments.normalize_module_name(key)
     parts = value.split(",") if equals else []
     if name in _MODULE_LISTS:
-        return f"{key}{equals}{','.join(map(tokens.module, parts))}"
+        return f"{key}{equals}{','.join(map(tokens.keep_module, parts))}"
     for pattern, form in _PARAMETERS:
         if re.fullmatch(pattern, name) and (
             "." not in name
@@ -94,7 +94,7 @@ def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
     for line in text.replace("\\\n", " ").splitlines():
         match line.split("#", 1)[0].split():
             case ["blacklist", module, *_]:
-                kept.append(f"blacklist {tokens.module(module)}")
+                kept.append(f"blacklist {tokens.keep_module(module)}")
             case ["install", module, command, *_]:
                 name = command.rsplit("/", 1)[-1]
                 done = name if name in ("false", "true") else REMOVED
@@ -102,19 +102,23 @@ def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
                     r"modprobe( -\S+)* vfio[-_]pci\b", _keep_command(line)
                 ):
                     done = "modprobe vfio-pci"
-                kept.append(f"install {tokens.module(module)} {done}")
+                kept.append(f"install {tokens.keep_module(module)} {done}")
             case ["alias", pattern, module, *_] if re.fullmatch(
                 r"pci:[\w*\[\]?-]{1,200}", pattern
             ):
-                target = module if module == "off" else tokens.module(module)
+                target = (
+                    module if module == "off" else tokens.keep_module(module)
+                )
                 kept.append(f"alias {pattern} {target}")
             case ["softdep", module, *others]:
                 names = [
-                    one if one in ("pre:", "post:") else tokens.module(one)
+                    one
+                    if one in ("pre:", "post:")
+                    else tokens.keep_module(one)
                     for one in others
                 ]
                 kept.append(
-                    " ".join(("softdep", tokens.module(module), *names))
+                    " ".join(("softdep", tokens.keep_module(module), *names))
                 )
             case ["options", module, *options] if tokens.is_module(module):
                 found = (_keep_option(tokens, module, one) for one in options)
@@ -153,7 +157,7 @@ def keep_early_modules(tokens: Tokens, text: str) -> list[str]:
                 if kernel_arguments.normalize_module_name(words[0]) == VFIO
                 else []
             )
-            kept.append(" ".join((tokens.module(words[0]), *options)))
+            kept.append(" ".join((tokens.keep_module(words[0]), *options)))
     return kept
 
 
@@ -164,7 +168,7 @@ def keep_dracut(tokens: Tokens, text: str) -> list[str]:
         match = re.match(r"\s*force_drivers\+?=([^#]*)", line)
         if match:
             words = re.sub("[\"']", " ", match[1]).split()
-            kept.append(f'force_drivers+=" {tokens.modules(words)} "')
+            kept.append(f'force_drivers+=" {tokens.keep_modules(words)} "')
     return kept
 
 
@@ -183,7 +187,7 @@ def keep_mkinitcpio(tokens: Tokens, text: str) -> list[str]:
                 word if word in _HOOKS else REMOVED for word in words
             )
         else:
-            shown = tokens.modules(words)
+            shown = tokens.keep_modules(words)
         kept.append(f"{match[1]}{match[2]}=({shown})")
     return kept
 
@@ -231,7 +235,11 @@ def keep_script(_: Tokens, text: str) -> list[str]:
 def keep_driver(tokens: Tokens, text: str) -> list[str]:
     """Keep the name of a driver."""
     word = text.strip()
-    return [word if word == "(null)" else tokens.module(word)] if word else []
+    return (
+        [word if word == "(null)" else tokens.keep_module(word)]
+        if word
+        else []
+    )
 
 
 # The kernel's lists of modules

@@ -35,7 +35,7 @@ def make_entry(
 ) -> Entry:
     """Make a file of lines, with age and mode of the one they are from."""
     text = printed.join_lines(kept_lines)
-    modified = tree.modified(path) or 0.0
+    modified = tree.read_modification_time(path) or 0.0
     return Entry(
         path,
         text.encode("utf-8", "replace"),
@@ -52,9 +52,9 @@ def keep(tree: tree_lib.Tree, tokens: Tokens, path: str) -> Iterator[Entry]:
         yield make_entry(tree, path, found)
 
 
-def link(tree: tree_lib.Tree, path: str) -> Iterator[Entry]:
+def keep_link(tree: tree_lib.Tree, path: str) -> Iterator[Entry]:
     """Yield a symbolic link, or a directory in its place."""
-    target = tree.link_target(path)
+    target = tree.read_link_target(path)
     if target is not None:
         yield Entry(path, target=target)
     elif tree.is_directory(path):

@@ -16,7 +16,7 @@ def keep_route(tokens: Tokens, text: str) -> list[str]:
     kept = ["Iface\tDestination"]
     for line in text.splitlines()[1:]:
         fields = line.split()
-        name = tokens.name(fields[0]) if len(fields) > 1 else None
+        name = tokens.clean_name(fields[0]) if len(fields) > 1 else None
         if name:
             default = host_interfaces.DEFAULT
             to = default if fields[1] == default else REMOVED
@@ -29,7 +29,7 @@ def keep_route6(tokens: Tokens, text: str) -> list[str]:
     kept = []
     for line in text.splitlines():
         fields = line.split()
-        name = tokens.name(fields[-1]) if len(fields) >= 10 else None
+        name = tokens.clean_name(fields[-1]) if len(fields) >= 10 else None
         if name and not host_interfaces.EVERY_INTERFACE.match(fields[0]):
             length = "00" if fields[1] == "00" else "80"
             kept.append(f"{REMOVED} {length} {' '.join([REMOVED] * 7)} {name}")
@@ -41,7 +41,7 @@ def keep_address6(tokens: Tokens, text: str) -> list[str]:
     kept = []
     for line in text.splitlines():
         fields = line.split()
-        name = tokens.name(fields[5]) if len(fields) == 6 else None
+        name = tokens.clean_name(fields[5]) if len(fields) == 6 else None
         if name and re.fullmatch(r"[0-9a-f]{2}", fields[3]):
             kept.append(f"{REMOVED} 00 00 {fields[3]} 00 {name}")
     return kept
@@ -112,9 +112,9 @@ def keep_udev(_: Tokens, text: str) -> list[str]:
     )
 
 
-def name(tokens: Tokens, text: str) -> list[str]:
+def keep_name(tokens: Tokens, text: str) -> list[str]:
     """Keep a name that somebody gave."""
-    name = tokens.name(text.strip())
+    name = tokens.clean_name(text.strip())
     return [name] if name else [REMOVED]
 
 

@@ -74,13 +74,13 @@ class Tokens:
         """Tell whether it is the name of a module that matters here."""
         return normalize_module_name(word) in self._modules
 
-    def module(self, word: str) -> str:
+    def keep_module(self, word: str) -> str:
         """Give a module's name back, and of other words a stand-in."""
         return word if self.is_module(word) else REMOVED
 
-    def modules(self, words: Iterable[str]) -> str:
+    def keep_modules(self, words: Iterable[str]) -> str:
         """Give a line of module names."""
-        return " ".join(map(self.module, words))
+        return " ".join(map(self.keep_module, words))
 
     def know_rdma_device(self, name: str) -> None:
         """Add the name of an RDMA device of this host."""
@@ -90,13 +90,13 @@ class Tokens:
         """Tell whether it is the name of an RDMA device of this host."""
         return word in self._rdma_devices
 
-    def text(self, text: str) -> str:
+    def clean_text(self, text: str) -> str:
         """Give a text of one line without UUIDs, MAC addresses and GUIDs."""
         return _IDENTIFIER.sub(
             self._get_stand_in, printable.escape(text[:200])
         )
 
-    def name(self, name: str) -> str | None:
+    def clean_name(self, name: str) -> str | None:
         """Give a name without MAC addresses, UUIDs and GUIDs in it.
 
         Each of them has a stand-in, the same wherever it occurs.
@@ -115,12 +115,14 @@ class Tokens:
             match[0].lower(), f"{REMOVED}{number}"
         )
 
-    def path(self, path: str) -> str | None:
+    def clean_path(self, path: str) -> str | None:
         """Give a path, of a file or a link, with such names.
 
         :returns: None if one of its names has other characters.
         """
-        parts = [self.name(part) if part else part for part in path.split("/")]
+        parts = [
+            self.clean_name(part) if part else part for part in path.split("/")
+        ]
         if None in parts:
             return None
         return "/".join(part for part in parts if part is not None)

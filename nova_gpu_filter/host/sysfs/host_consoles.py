@@ -68,7 +68,7 @@ class HostConsoles:
             yield address, f"{path}/device", str(address)
 
     def _find_boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
-        for name in self._tree.entries(DRM):
+        for name in self._tree.list_entries(DRM):
             path = f"{DRM}/{name}/boot_display"
             if re.fullmatch(r"card\d+", name) and (
                 self._tree.read(path) == "1"

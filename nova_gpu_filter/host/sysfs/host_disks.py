@@ -44,7 +44,7 @@ class HostDisks:
     def by_address(self) -> dict[PciAddress, list[HostUse]]:
         """The disks and partitions of functions that the host uses."""
         found: dict[PciAddress, list[HostUse]] = {}
-        for name in self._tree.entries(BLOCK):
+        for name in self._tree.list_entries(BLOCK):
             # Most of them, loops and the like, are on no PCI function.
             controllers = tuple(self._find_controllers(name))
             use = self._block(name) if controllers else None
@@ -66,7 +66,7 @@ class HostDisks:
             yield from device_paths.find_domain_owners(self._tree, path)
             return
         folder = find_subsystem(self._tree.resolve(path) or "")
-        for entry in self._tree.entries(folder) if folder else ():
+        for entry in self._tree.list_entries(folder) if folder else ():
             if re.fullmatch(r"nvme\d+", entry):
                 address = device_paths.find_function(
                     self._tree, f"{folder}/{entry}"
@@ -87,7 +87,7 @@ class HostDisks:
             return _describe_disk(
                 f"{name} is part of a mounted {kind}", file, name
             )
-        holders = self._tree.entries(f"{path}/holders")
+        holders = self._tree.list_entries(f"{path}/holders")
         if holders:
             shown = ", ".join(
                 self._find_holder(one) for one in holders[:_MANY]
@@ -132,15 +132,15 @@ class HostDisks:
         /proc/self/mountinfo names one of them only.
         """
         found = {}
-        for system in self._tree.entries(BTRFS):
+        for system in self._tree.list_entries(BTRFS):
             folder = f"{BTRFS}/{system}/devices"
-            for name in self._tree.entries(folder):
+            for name in self._tree.list_entries(folder):
                 found[name] = ("btrfs", f"{folder}/{name}")
-        for system in self._tree.entries(BCACHEFS):
-            for member in self._tree.entries(f"{BCACHEFS}/{system}"):
+        for system in self._tree.list_entries(BCACHEFS):
+            for member in self._tree.list_entries(f"{BCACHEFS}/{system}"):
                 path = f"{BCACHEFS}/{system}/{member}/block"
                 disk = (
-                    self._tree.link_name(path)
+                    self._tree.read_link_name(path)
                     if member.startswith("dev-")
                     else None
                 )

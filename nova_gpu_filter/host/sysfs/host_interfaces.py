@@ -42,7 +42,7 @@ class HostInterfaces:
         """
         path = f"{address.path}/net"
         named = {
-            name: f"{path}/{name}" for name in self._tree.entries(path)
+            name: f"{path}/{name}" for name in self._tree.list_entries(path)
         } or {name: f"{NET}/{name}" for name in self._deeper.get(address, ())}
         for name, folder in named.items():
             use = self._find_interface_use(name, folder, is_vf)
@@ -56,7 +56,7 @@ class HostInterfaces:
         Of virtio, of auxiliary devices (a sub-function of mlx5), of USB.
         """
         found: dict[PciAddress, list[str]] = {}
-        for name in self._tree.entries(NET):
+        for name in self._tree.list_entries(NET):
             address = device_paths.find_function(self._tree, f"{NET}/{name}")
             if address is not None:
                 found.setdefault(address, []).append(name)
@@ -66,14 +66,16 @@ class HostInterfaces:
         self, name: str, folder: str, is_vf: bool
     ) -> HostUse | None:
         """Find the strongest sign that the host uses an interface."""
-        files = self._tree.entries(folder)
+        files = self._tree.list_entries(folder)
         route = self._routes.get(name)
         if route is not None and route[1]:
             return _describe_network(
                 name, "has the default route", route[0], name
             )
         if "master" in files:
-            master = self._tree.link_name(f"{folder}/master") or "a master"
+            master = (
+                self._tree.read_link_name(f"{folder}/master") or "a master"
+            )
             return _describe_network(
                 name, f"is in {master}", f"{folder}/master", master
             )

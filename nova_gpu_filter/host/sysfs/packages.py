@@ -108,7 +108,7 @@ class Packages:
 
     def _read_cached(self, element: str) -> Version | None:
         """Read what libvirt keeps of the QEMU that it found."""
-        for name in self._tree.entries(QEMU_CACHE):
+        for name in self._tree.list_entries(QEMU_CACHE):
             path = f"{QEMU_CACHE}/{name}"
             match = re.search(
                 rf"<{element}>([0-9]+)</{element}>",

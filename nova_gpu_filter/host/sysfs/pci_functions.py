@@ -29,7 +29,7 @@ def read(
     """Look at every PCI function, in address order."""
     problems = []
     found = []
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address is None:
             problems.append(
@@ -53,27 +53,27 @@ class PciFunction:
     def __init__(self, tree: tree_lib.Tree, address: PciAddress) -> None:
         self.address = address
         self.path = address.path
-        self.files = frozenset(tree.entries(self.path))
-        self.class_code = tree.number(f"{self.path}/class")
-        vendor = tree.number(f"{self.path}/vendor")
-        product = tree.number(f"{self.path}/device")
+        self.files = frozenset(tree.list_entries(self.path))
+        self.class_code = tree.read_number(f"{self.path}/class")
+        vendor = tree.read_number(f"{self.path}/vendor")
+        product = tree.read_number(f"{self.path}/device")
         self.ids = (
             None if vendor is None or product is None else (vendor, product)
         )
         physfn = (
-            tree.link_name(f"{self.path}/physfn")
+            tree.read_link_name(f"{self.path}/physfn")
             if "physfn" in self.files
             else None
         )
         self.physfn = address_lib.find(physfn) if physfn else None
         group = (
-            tree.link_name(f"{self.path}/iommu_group")
+            tree.read_link_name(f"{self.path}/iommu_group")
             if "iommu_group" in self.files
             else None
         )
         self.iommu_group = int(group) if group and group.isdecimal() else None
 
-    def kind(self) -> Kind | None:
+    def find_kind(self) -> Kind | None:
         """Tell what the function is by itself."""
         assert self.class_code is not None
         assert self.ids is not None
@@ -98,7 +98,9 @@ class PciFunction:
 
 def choose_kinds(found: list[PciFunction]) -> dict[PciAddress, Kind]:
     """Choose the functions of interest, keyed by address."""
-    kinds = {seen.address: kind for seen in found if (kind := seen.kind())}
+    kinds = {
+        seen.address: kind for seen in found if (kind := seen.find_kind())
+    }
     for seen in found:
         # A VF is what its PF is: it may have another class.
         if seen.physfn in kinds:

@@ -43,15 +43,15 @@ class Names:
     text: str
     """All of it, beginning with a line feed."""
 
-    def vendor(self, vendor: int) -> str | None:
+    def find_vendor(self, vendor: int) -> str | None:
         """Name a vendor."""
         return self._heading(f"{vendor:04x}  ")
 
-    def product(self, vendor: int, product: int) -> str | None:
+    def find_product(self, vendor: int, product: int) -> str | None:
         """Name a device of a vendor."""
         return _find(self._block(f"{vendor:04x}  "), f"\t{product:04x}  ")
 
-    def subsystem(
+    def find_subsystem(
         self, vendor: int, product: int, subvendor: int, subproduct: int
     ) -> str | None:
         """Name a board, where the database knows it."""
@@ -66,7 +66,7 @@ class Names:
                 return line[len(wanted) :].strip()
         return None
 
-    def device_class(self, code: int) -> str | None:
+    def find_device_class(self, code: int) -> str | None:
         """Name a class by its upper two bytes, as lspci does: ``0x0300``."""
         name = _find(
             self._block(f"C {code >> 8:02x}  "), f"\t{code & 0xFF:02x}  "
@@ -115,23 +115,24 @@ class CachedNames:
         self._names = names
         self._known: dict[tuple[int | None, ...], str | None] = {}
 
-    def vendor(self, vendor: int) -> str | None:
+    def find_vendor(self, vendor: int) -> str | None:
         """Name a vendor."""
-        return self._get((vendor,), lambda: self._names.vendor(vendor))
+        return self._get((vendor,), lambda: self._names.find_vendor(vendor))
 
-    def product(self, vendor: int, product: int) -> str | None:
+    def find_product(self, vendor: int, product: int) -> str | None:
         """Name a device."""
         return self._get(
-            (vendor, product), lambda: self._names.product(vendor, product)
+            (vendor, product),
+            lambda: self._names.find_product(vendor, product),
         )
 
-    def device_class(self, code: int) -> str | None:
+    def find_device_class(self, code: int) -> str | None:
         """Name a class of devices."""
         return self._get(
-            (code, None, None), lambda: self._names.device_class(code)
+            (code, None, None), lambda: self._names.find_device_class(code)
         )
 
-    def subsystem(
+    def find_subsystem(
         self,
         vendor: int,
         product: int,
@@ -143,7 +144,7 @@ class CachedNames:
             return None
         return self._get(
             (vendor, product, subvendor, subproduct),
-            lambda: self._names.subsystem(
+            lambda: self._names.find_subsystem(
                 vendor, product, subvendor, subproduct
             ),
         )

@@ -89,7 +89,7 @@ def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     words = pci_ids.CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
     found = []
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address is None or address in known.by_address:
             continue
@@ -113,21 +113,23 @@ def _read_function(
     path, files = seen.path, seen.files
     vendor, product = seen.ids
 
-    def number(name: str) -> int | None:
-        return tree.number(f"{path}/{name}") if name in files else None
+    def read_number(name: str) -> int | None:
+        return tree.read_number(f"{path}/{name}") if name in files else None
 
-    def text(name: str) -> str | None:
+    def read_text(name: str) -> str | None:
         return tree.read(f"{path}/{name}") if name in files else None
 
     subvendor, subproduct = (
-        number("subsystem_vendor"),
-        number("subsystem_device"),
+        read_number("subsystem_vendor"),
+        read_number("subsystem_device"),
     )
-    override = text("driver_override")
-    numa = number("numa_node")
-    driver = tree.link_name(f"{path}/driver") if "driver" in files else None
+    override = read_text("driver_override")
+    numa = read_number("numa_node")
+    driver = (
+        tree.read_link_name(f"{path}/driver") if "driver" in files else None
+    )
     root, bridges = device_paths.read_bridges(tree, path)
-    name = words.product(vendor, product)
+    name = words.find_product(vendor, product)
     uses = (
         *host_uses.find(
             seen.address,
@@ -136,7 +138,7 @@ def _read_function(
             seen.class_code,
             is_vf=seen.physfn is not None,
         ),
-        *_read_boot_vga(seen, text("boot_vga")),
+        *_read_boot_vga(seen, read_text("boot_vga")),
     )
     if not any(one.use is Use.CONSOLE for one in uses):
         # A console has been said, and is one while it has any driver.
@@ -149,37 +151,43 @@ def _read_function(
         product_id=product,
         subvendor_id=subvendor,
         subproduct_id=subproduct,
-        revision=number("revision"),
-        class_name=words.device_class(seen.class_code >> 8),
-        vendor_name=words.vendor(vendor),
+        revision=read_number("revision"),
+        class_name=words.find_device_class(seen.class_code >> 8),
+        vendor_name=words.find_vendor(vendor),
         product_name=name,
-        subsystem_name=words.subsystem(vendor, product, subvendor, subproduct),
+        subsystem_name=words.find_subsystem(
+            vendor, product, subvendor, subproduct
+        ),
         chip=(chips.find(vendor, product, name) if kind is Kind.GPU else None),
         numa_node=None if numa is None or numa < 0 else numa,
         iommu_group=seen.iommu_group,
         driver=driver,
         # The kernel prints a null pointer where none is set.
         driver_override=None if override in ("(null)", "") else override,
-        sriov_totalvfs=number("sriov_totalvfs"),
-        sriov_numvfs=number("sriov_numvfs"),
-        vf_product_id=attributes.parse_hexadecimal(text("sriov_vf_device")),
+        sriov_totalvfs=read_number("sriov_totalvfs"),
+        sriov_numvfs=read_number("sriov_numvfs"),
+        vf_product_id=attributes.parse_hexadecimal(
+            read_text("sriov_vf_device")
+        ),
         physfn=seen.physfn,
         vfs=_read_vfs(tree, path, files),
         mdev_types=_read_mdev_types(tree, path, files),
         vgpu_type=_read_vgpu_type(tree, seen),
-        bars=attributes.parse_bars(text("resource")),
+        bars=attributes.parse_bars(read_text("resource")),
         reset_methods=attributes.parse_reset_methods(
-            text("reset_method"), files
+            read_text("reset_method"), files
         ),
         pcie_link=_read_pcie_link(tree, path, files),
         root=root,
         bridges=bridges,
-        interfaces=tree.entries(f"{path}/net") if "net" in files else (),
+        interfaces=tree.list_entries(f"{path}/net") if "net" in files else (),
         rdma_devices=(
-            tree.entries(f"{path}/infiniband") if "infiniband" in files else ()
+            tree.list_entries(f"{path}/infiniband")
+            if "infiniband" in files
+            else ()
         ),
-        modalias=text("modalias"),
-        power_state=text("power_state"),
+        modalias=read_text("modalias"),
+        power_state=read_text("power_state"),
         is_boot_display=any(one.use is Use.CONSOLE for one in uses),
         host_uses=uses,
     )
@@ -220,7 +228,9 @@ def _read_vfs(
     found = []
     for name in files:
         if name.startswith("virtfn"):
-            address = address_lib.find(tree.link_name(f"{path}/{name}") or "")
+            address = address_lib.find(
+                tree.read_link_name(f"{path}/{name}") or ""
+            )
             if address:
                 found.append(address)
     return tuple(sorted(found))
@@ -236,10 +246,10 @@ def _read_mdev_types(
         MdevType(
             type_id=name,
             name=tree.read(f"{folder}/{name}/name") or name,
-            available=tree.number(f"{folder}/{name}/available_instances"),
-            made=tree.entries(f"{folder}/{name}/devices"),
+            available=tree.read_number(f"{folder}/{name}/available_instances"),
+            made=tree.list_entries(f"{folder}/{name}/devices"),
         )
-        for name in tree.entries(folder)
+        for name in tree.list_entries(folder)
     )
 
 
@@ -254,7 +264,7 @@ def _read_vgpu_type(
     """
     if seen.physfn is None or "nvidia" not in seen.files:
         return None
-    return tree.number(f"{seen.path}/nvidia/current_vgpu_type") or 0
+    return tree.read_number(f"{seen.path}/nvidia/current_vgpu_type") or 0
 
 
 def _name_vgpu_types(
@@ -287,9 +297,9 @@ def _read_pcie_link(
         return None
     return PcieLink(
         speed=tree.read(f"{path}/current_link_speed"),
-        width=tree.number(f"{path}/current_link_width"),
+        width=tree.read_number(f"{path}/current_link_width"),
         max_speed=tree.read(f"{path}/max_link_speed"),
-        max_width=tree.number(f"{path}/max_link_width"),
+        max_width=tree.read_number(f"{path}/max_link_width"),
     )
 
 
@@ -332,8 +342,8 @@ def _read_member(
         seen.address,
         seen.class_code,
         f"{vendor:04x}:{product:04x}",
-        tree.link_name(f"{seen.path}/driver")
+        tree.read_link_name(f"{seen.path}/driver")
         if function is None
         else function.driver,
-        words.device_class(seen.class_code >> 8),
+        words.find_device_class(seen.class_code >> 8),
     )

@@ -141,7 +141,7 @@ class Tree:
         if error.errno not in absent:
             self.problems[path] = error.strerror or str(error)
 
-    def entries(self, path: str) -> tuple[str, ...]:
+    def list_entries(self, path: str) -> tuple[str, ...]:
         """List a directory, sorted; nothing if there is none."""
         place = self.resolve(path)
         if place is None:
@@ -152,20 +152,20 @@ class Tree:
             self._note(path, error)
             return ()
 
-    def configuration_files(self, *places: str) -> Iterator[str]:
+    def list_configuration_files(self, *places: str) -> Iterator[str]:
         """Yield the ``*.conf`` of some directories, by their names.
 
         A file hides those of its name in later directories.
         """
         paths: dict[str, str] = {}
         for place in places:
-            for name in self.entries(place):
+            for name in self.list_entries(place):
                 if name.endswith(".conf"):
                     paths.setdefault(name, f"{place}/{name}")
         for _, path in sorted(paths.items()):
             yield path
 
-    def link_target(self, path: str) -> str | None:
+    def read_link_target(self, path: str) -> str | None:
         """Give what a symbolic link says; None if it is none."""
         head, name = os.path.split(path)
         place = self.resolve(head)
@@ -176,13 +176,13 @@ class Tree:
         except OSError:
             return None
 
-    def link_name(self, path: str) -> str | None:
+    def read_link_name(self, path: str) -> str | None:
         """Give the last part of what a symbolic link points to.
 
         sysfs says so which driver, which IOMMU group and which PF a device
         has. The target need not be in the copy.
         """
-        target = self.link_target(path)
+        target = self.read_link_target(path)
         return None if target is None else os.path.basename(target)
 
     def exists(self, path: str) -> bool:
@@ -199,7 +199,7 @@ class Tree:
         status = self._status(path)
         return status is not None and bool(status.st_mode & 0o111)
 
-    def modified(self, path: str) -> float | None:
+    def read_modification_time(self, path: str) -> float | None:
         """Give the time of a file's last change, in seconds since 1970."""
         status = self._status(path)
         return None if status is None else status.st_mtime
@@ -213,7 +213,7 @@ class Tree:
         except OSError:
             return None
 
-    def number(self, path: str) -> int | None:
+    def read_number(self, path: str) -> int | None:
         """Read a number, decimal or with ``0x``; None if there is none."""
         text = self.read(path)
         if text is None:

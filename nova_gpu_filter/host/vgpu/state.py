@@ -115,15 +115,15 @@ def read(tree: tree_lib.Tree) -> Host:
     users = _Users(tree)
     slots = {
         text: name
-        for name in tree.entries(SLOTS)
+        for name in tree.list_entries(SLOTS)
         if (text := tree.read(f"{SLOTS}/{name}/address"))
     }
     pfs, mediated = [], []
-    for name in tree.entries(address_lib.DEVICES):
+    for name in tree.list_entries(address_lib.DEVICES):
         address = address_lib.find(name)
         if address is None:
             continue
-        files = frozenset(tree.entries(address.path))
+        files = frozenset(tree.list_entries(address.path))
         if "physfn" in files:
             continue
         if "sriov_totalvfs" in files:
@@ -150,23 +150,30 @@ def _read_pf(
     slots: dict[str, str],
 ) -> Pf:
     path = address.path
-    ids = [tree.number(f"{path}/{name}") or 0 for name in ("vendor", "device")]
+    ids = [
+        tree.read_number(f"{path}/{name}") or 0
+        for name in ("vendor", "device")
+    ]
     autoprobe = tree.read(f"{path}/sriov_drivers_autoprobe")
     vfs = [
         _read_vf(tree, found, users)
         for name in files
         if re.fullmatch("virtfn[0-9]+", name)
-        and (found := address_lib.find(tree.link_name(f"{path}/{name}") or ""))
+        and (
+            found := address_lib.find(
+                tree.read_link_name(f"{path}/{name}") or ""
+            )
+        )
     ]
     return Pf(
         address,
         f"{ids[0]:04x}:{ids[1]:04x}",
-        tree.link_name(f"{path}/driver"),
-        tree.number(f"{path}/sriov_totalvfs") or 0,
-        tree.number(f"{path}/sriov_numvfs") or 0,
+        tree.read_link_name(f"{path}/driver"),
+        tree.read_number(f"{path}/sriov_totalvfs") or 0,
+        tree.read_number(f"{path}/sriov_numvfs") or 0,
         None if autoprobe is None else autoprobe not in ("0", "N"),
         tuple(sorted(vfs, key=lambda vf: vf.address)),
-        tuple(users.processes(address)),
+        tuple(users.list_processes(address)),
         slots.get(address.card_text),
         tree.exists(SRIOV_MANAGE),
     )
@@ -177,8 +184,8 @@ def _read_vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
     has_types = tree.is_directory(f"{path}/nvidia")
     return Vf(
         address,
-        tree.link_name(f"{path}/driver"),
-        (tree.number(f"{path}/nvidia/current_vgpu_type") or 0)
+        tree.read_link_name(f"{path}/driver"),
+        (tree.read_number(f"{path}/nvidia/current_vgpu_type") or 0)
         if has_types
         else None,
         types.parse_creatable(
@@ -201,9 +208,11 @@ class _Users:
     def _openers(self) -> dict[str, list[str]]:
         """The processes that hold a file of VFIO open, keyed by the file."""
         found: dict[str, list[str]] = {}
-        for pid in filter(str.isdecimal, self._tree.entries("/proc")):
-            for number in self._tree.entries(f"/proc/{pid}/fd"):
-                target = self._tree.link_target(f"/proc/{pid}/fd/{number}")
+        for pid in filter(str.isdecimal, self._tree.list_entries("/proc")):
+            for number in self._tree.list_entries(f"/proc/{pid}/fd"):
+                target = self._tree.read_link_target(
+                    f"/proc/{pid}/fd/{number}"
+                )
                 if target and target.startswith("/dev/vfio/"):
                     name = self._tree.read(f"/proc/{pid}/comm") or "process"
                     words = f"{name} ({pid})"
@@ -225,20 +234,20 @@ class _Users:
     def _mediated(self) -> dict[PciAddress, list[str]]:
         """The mediated devices that there are, keyed by what has them."""
         found: dict[PciAddress, list[str]] = {}
-        for name in self._tree.entries(MDEVS):
+        for name in self._tree.list_entries(MDEVS):
             place = self._tree.resolve(f"{MDEVS}/{name}") or ""
             for part in place.split("/"):
                 if (address := address_lib.find(part)) is not None:
                     found.setdefault(address, []).append(name)
         return found
 
-    def processes(self, address: PciAddress) -> Iterator[str]:
+    def list_processes(self, address: PciAddress) -> Iterator[str]:
         """Yield the processes that have a device through VFIO."""
         path = address.path
-        group = self._tree.link_name(f"{path}/iommu_group")
+        group = self._tree.read_link_name(f"{path}/iommu_group")
         nodes = [
             f"/dev/vfio/devices/{name}"
-            for name in self._tree.entries(f"{path}/vfio-dev")
+            for name in self._tree.list_entries(f"{path}/vfio-dev")
         ]
         if group:
             nodes += [f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"]
@@ -248,12 +257,12 @@ class _Users:
 
     def find(self, address: PciAddress) -> Iterator[str]:
         """Yield every use of a VF."""
-        yield from self.processes(address)
+        yield from self.list_processes(address)
         for name in self._mediated.get(address, ()):
             yield f"it carries the mediated device {name}"
         path = address.path
         vendor, product, code = (
-            self._tree.number(f"{path}/{name}") or 0
+            self._tree.read_number(f"{path}/{name}") or 0
             for name in ("vendor", "device", "class")
         )
         for use in self._host_uses.find(

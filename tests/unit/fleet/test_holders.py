@@ -92,7 +92,7 @@ def test_both_ends_are_the_servers(kind, state, status, host, cure):
     nova = _Nova(status, host, [(MIGRATION, kind, state)])
     consumers = {SOURCE: MIGRATION, TARGET: SERVER}
     hosts, held = _read(nova, consumers)
-    labels = [held.labels(found.devices[0]) for found in hosts]
+    labels = [held.list_labels(found.devices[0]) for found in hosts]
     assert labels == [
         [f"infer ({kind}, source)"],
         [f"infer ({kind}, target)"],
@@ -103,7 +103,9 @@ def test_both_ends_are_the_servers(kind, state, status, host, cure):
     assert target.rank == holdings.REMOVE
     # Seen from the target alone, it is known as well.
     (target_host,), held = _read(nova, consumers, (TARGET,))
-    assert held.labels(target_host.devices[0]) == [f"infer ({kind}, target)"]
+    assert held.list_labels(target_host.devices[0]) == [
+        f"infer ({kind}, target)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_a_cure_names_one_server(names, in_cures, status, cure):
 def test_what_a_failed_migration_left_is_told(state):
     nova = _Nova("ACTIVE", TARGET, [(MIGRATION, "migration", state)])
     hosts, held = _read(nova, {SOURCE: MIGRATION, TARGET: SERVER})
-    assert held.labels(hosts[0].devices[0]) == [
+    assert held.list_labels(hosts[0].devices[0]) == [
         f"infer (migration, source, {state})"
     ]
     (source,) = holdings.list_holdings(hosts[0], held, {})
@@ -178,7 +180,7 @@ def test_an_evacuated_server_has_devices_on_both_hosts(state, status, host):
     nova = _Nova(status, host, [(MIGRATION, "evacuation", state)])
     consumers = {SOURCE: SERVER, TARGET: SERVER}
     hosts, held = _read(nova, consumers)
-    assert [held.labels(found.devices[0]) for found in hosts] == [
+    assert [held.list_labels(found.devices[0]) for found in hosts] == [
         ["infer (evacuation, source)"],
         ["infer (evacuation, target)"],
     ]
@@ -188,7 +190,7 @@ def test_an_evacuated_server_has_devices_on_both_hosts(state, status, host):
         "with what is left of infer removed, as nova-compute does"
     )
     (source_host,), held = _read(nova, consumers, (SOURCE,))
-    assert held.labels(source_host.devices[0]) == [
+    assert held.list_labels(source_host.devices[0]) == [
         "infer (evacuation, source)"
     ]
 
@@ -208,7 +210,7 @@ def test_an_evacuated_server_has_devices_on_both_hosts(state, status, host):
 def test_a_server_that_is_where_it_is_has_no_remark(migrations, status):
     nova = _Nova(status, TARGET, migrations)
     (host,), held = _read(nova, {TARGET: SERVER}, (TARGET,))
-    assert held.labels(host.devices[0]) == ["infer"]
+    assert held.list_labels(host.devices[0]) == ["infer"]
 
 
 def test_consumers_of_a_server_are_those_that_may_hold_something():

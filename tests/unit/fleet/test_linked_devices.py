@@ -23,7 +23,7 @@ def test_links_come_from_traits():
     assert devices.free == 0b11110110
     assert devices.problem is None
     assert devices.knows_links
-    assert devices.named(0b11) == ("0000:1b:00.0", "0000:43:00.0")
+    assert devices.list_addresses(0b11) == ("0000:1b:00.0", "0000:43:00.0")
 
 
 def test_reserved_devices_are_not_free():
@@ -41,7 +41,7 @@ def test_traits_that_cannot_be_read_leave_devices_without_links():
         devices.problem
     )
     assert not devices.knows_links
-    assert devices.largest_by_link() == {}
+    assert devices.measure_largest_by_link() == {}
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_traits_that_cannot_be_read_leave_devices_without_links():
     ],
 )
 def test_the_largest_free_set_with_each_link(topology, used, expected):
-    found = _linked(topology, used=used).largest_by_link()
+    found = _linked(topology, used=used).measure_largest_by_link()
     assert expected.items() <= {k.value: v for k, v in found.items()}.items()
 
 
 def test_a_link_that_no_pair_has_is_not_told():
-    found = _linked(machines.pcie_pix_node_sys()).largest_by_link()
+    found = _linked(machines.pcie_pix_node_sys()).measure_largest_by_link()
     assert Requirement.NVLINK not in found
     assert Requirement.FABRIC not in found
 
 
 def test_partitions_are_counted_by_size():
-    assert _linked(used=(0,)).partitions() == {
+    assert _linked(used=(0,)).count_partitions() == {
         8: (0, 1),
         4: (1, 2),
         2: (3, 4),
@@ -85,6 +85,6 @@ def test_fragmentation_is_that_of_the_weigher():
     topology = machines.hgx_h100_partitions()
     devices = _linked(topology, used=(0, 5))
     measure = fragmentation.build_measure(topology, fragmentation.DEFAULT_MIX)
-    assert devices.fragmentation() == measure.measure(devices.free)
-    assert devices.fragmentation() > 0
-    assert devices.fragmentation(((1, 1.0),)) == 0
+    assert devices.measure_fragmentation() == measure.measure(devices.free)
+    assert devices.measure_fragmentation() > 0
+    assert devices.measure_fragmentation(((1, 1.0),)) == 0

@@ -79,12 +79,12 @@ def test_the_devices_of_an_alias_have_its_class_and_traits():
         ],
     )
     assert host.resource_classes == (builders.H100, "CUSTOM_NIC")
-    assert [d.address for d in host.devices_of(builders.H100)] == [
+    assert [d.address for d in host.list_devices(builders.H100)] == [
         "0000:01:00.0",
         "0000:02:00.0",
     ]
     assert [
-        d.address for d in host.devices_of(builders.H100, ("CUSTOM_X",))
+        d.address for d in host.list_devices(builders.H100, ("CUSTOM_X",))
     ] == ["0000:01:00.0"]
 
 

@@ -37,7 +37,9 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
     plan = binding.plan(context, chosen)
     functions = (*plan.by_ids, *plan.by_address)
     assert functions
-    assert any(outcome.Boot(context.tree).grabbers(one) for one in functions)
+    assert any(
+        outcome.Boot(context.tree).list_grabbers(one) for one in functions
+    )
     if way == "modprobe":
         host.write(
             "/etc/modprobe.d/nova-gpu-host.conf",
@@ -50,7 +52,7 @@ def test_what_we_write_gives_the_devices_to_vfio_pci_at_boot(
             binding.write_udev(context, chosen),
         )
     after = outcome.Boot(tree.Tree(str(host.root)))
-    assert [one for one in functions if after.grabbers(one)] == []
+    assert [one for one in functions if after.list_grabbers(one)] == []
 
 
 def test_other_functions_of_a_card_are_bound_with_it(build, setting):

@@ -66,7 +66,7 @@ def test_the_board_may_say_what_the_matrix_lacks(build, read_links):
     )
     assert len(host_links.nvlink_known) == 8
     one, other, *_ = [one for one in host_links.devices if one.chip]
-    link = host_links.topology((one, other)).links[0][1]
+    link = host_links.build_topology((one, other)).links[0][1]
     assert links.name(link) == "NV18"
 
 
@@ -109,7 +109,7 @@ def test_newer_boards_have_their_nvlinks(
     inventory = read(host)
     host_links = linking.join(inventory, linking.Sources(baseboard=board))
     for one, other in itertools.combinations(inventory.gpus, 2):
-        link = host_links.topology((one, other)).links[0][1]
+        link = host_links.build_topology((one, other)).links[0][1]
         is_linked = machine != "h200_nvl" or one.numa_node == other.numa_node
         assert links.is_direct(link) == is_linked
         assert not is_linked or links.name(link) == f"NV{bonded}"

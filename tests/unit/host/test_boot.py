@@ -67,12 +67,12 @@ def test_any_command_line_is_split(text):
 
 
 def test_modules_that_claim_a_device_are_those_of_its_alias(host, gpu):
-    assert boot_of(host).candidates(gpu()) == ("nouveau", "nvidia")
+    assert boot_of(host).list_candidates(gpu()) == ("nouveau", "nvidia")
 
 
 def test_without_aliases_the_usual_modules_are_assumed(host, gpu):
     host.remove("/lib/modules/6.8.0-60-generic/modules.alias")
-    assert "nouveau" in boot_of(host).candidates(gpu())
+    assert "nouveau" in boot_of(host).list_candidates(gpu())
 
 
 IDS = "options vfio-pci ids=10de:11bf,10de:0fbb disable_vga=1"
@@ -191,7 +191,7 @@ def test_who_takes_the_device_at_boot_follows_from_the_settings(
 ):
     for path, content in files.items():
         host.write(path, content)
-    assert boot_of(host).grabbers(gpu()) == grabbers
+    assert boot_of(host).list_grabbers(gpu()) == grabbers
 
 
 MKINITCPIO = "/etc/mkinitcpio.conf"
@@ -692,10 +692,10 @@ def test_what_works_is_told_from_what_does_nothing(
         host.write(path, content)
         if path in scripts.RC_LOCAL and "0644" not in content:
             host.path(path).chmod(0o755)
-    assert boot_of(host).grabbers(gpu()) == grabbers
+    assert boot_of(host).list_grabbers(gpu()) == grabbers
     place = tmp_path_factory.mktemp("capture")
     top = captures.take(host.root, place)
-    assert outcome.Boot(tree.Tree(str(top))).grabbers(gpu()) == grabbers
+    assert outcome.Boot(tree.Tree(str(top))).list_grabbers(gpu()) == grabbers
 
 
 def test_ids_are_read_with_their_source(host):
@@ -762,8 +762,8 @@ def test_the_last_ids_count(host, gpu, files, is_bound):
     for path, content in files.items():
         host.write(path, content)
     boot = boot_of(host)
-    assert ("nouveau" not in boot.grabbers(gpu())) is is_bound
-    assert (boot.vfio_setting(gpu()) is not None) is is_bound
+    assert ("nouveau" not in boot.list_grabbers(gpu())) is is_bound
+    assert (boot.find_vfio_setting(gpu()) is not None) is is_bound
     if not is_bound:
         text = boot.explain(gpu(), ("nouveau",))
         assert "given ids more than once" in text
@@ -794,7 +794,7 @@ def test_a_program_in_the_place_of_vfio_pci_binds(
 ):
     host.write(PROGRAM, text)
     host.write("/etc/modprobe.d/a.conf", conf)
-    found = boot_of(host).grabbers(gpu())
+    found = boot_of(host).list_grabbers(gpu())
     assert ("nouveau" not in found) is is_bound
 
 

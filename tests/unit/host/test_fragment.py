@@ -136,7 +136,7 @@ def test_traits_that_we_write_make_the_same_topology(hgx):
     host, host_links = hgx
     options = fragment.Options()
     devices = fragment.choose_devices(host, options)
-    described = host_links.device_links(devices)
+    described = host_links.build_device_links(devices)
     topology = host_topologies.build_from_traits(
         [
             (
@@ -309,7 +309,7 @@ def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
                 str(one.address),
                 fragment.write_device_spec(
                     one,
-                    host_links.device_links(devices)[one.address],
+                    host_links.build_device_links(devices)[one.address],
                     fragment.Options(),
                 ).get("gpu_links"),
                 one.numa_node,
@@ -317,7 +317,7 @@ def test_nics_share_link_groups_with_the_gpus_beside_them(hgx):
             for one in devices
         ]
     )
-    known = host_links.topology(devices)
+    known = host_links.build_topology(devices)
     for a, b in itertools.combinations(range(len(devices)), 2):
         assert topology.links[a][b] == known.links[a][b]
     place = {str(one.address): i for i, one in enumerate(devices)}

@@ -36,7 +36,7 @@ PAIRS = smi_files.topo(
 
 
 def gpu_topology(host_links):
-    return host_links.topology(
+    return host_links.build_topology(
         [device for device in host_links.devices if device.kind.value == "gpu"]
     )
 
@@ -109,7 +109,7 @@ def test_a_matrix_of_nvidia_smi_is_joined_in_pci_order(build, read_links):
     )
     texts = {
         str(address): codec.format_text(device_links)
-        for address, device_links in host_links.device_links(
+        for address, device_links in host_links.build_device_links(
             host_links.devices
         ).items()
     }
@@ -131,7 +131,7 @@ def test_a_query_says_which_gpus_nvidia_smi_saw(build, read_links):
         query=("q.txt", smi_files.query(seen)),
     )
     first, second, third, fourth = host_links.devices
-    known = host_links.topology((first, second, third, fourth)).links
+    known = host_links.build_topology((first, second, third, fourth)).links
     assert known[2][3] == links.make_nvlink(12)
     assert known[0][1] == links.NODE
     assert host_links.is_certain(third, fourth)
@@ -211,7 +211,7 @@ def test_a_real_matrix_whose_numa_column_fits_is_accepted(
     host = make_host_of(matrix, tmp_path)
     found = read_links(host, topo=(name, text))
     for a, b in itertools.combinations(range(matrix.gpus), 2):
-        link = matrix.gpu_link(a, b)
+        link = matrix.get_gpu_link(a, b)
         if links.is_direct(link):
             assert found.matrix[a][b] == link
     other = [(node + 1) % 8 for node in matrix.numa]
@@ -329,7 +329,7 @@ def test_gpu_links_of_an_hgx_host_are_those_of_the_machine(build, read_links):
         machines.hgx_h100_partitions()
     )
     chosen = [d for d in host_links.devices if d.kind.value == "gpu"]
-    described = host_links.device_links(chosen)
+    described = host_links.build_device_links(chosen)
     again = groups.compose(
         [
             (str(gpu.address), described[gpu.address], gpu.numa_node)

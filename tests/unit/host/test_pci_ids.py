@@ -35,33 +35,35 @@ def names():
 
 
 def test_vendor_product_board_and_class_are_named(names):
-    assert names.vendor(0x10DE) == "NVIDIA Corporation"
-    assert names.product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
-    assert names.subsystem(0x10DE, 0x11BF, 0x10DE, 0x100A) == "GRID K2 board"
-    assert names.device_class(0x0300) == "VGA compatible controller"
+    assert names.find_vendor(0x10DE) == "NVIDIA Corporation"
+    assert names.find_product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
+    assert (
+        names.find_subsystem(0x10DE, 0x11BF, 0x10DE, 0x100A) == "GRID K2 board"
+    )
+    assert names.find_device_class(0x0300) == "VGA compatible controller"
 
 
 def test_what_the_database_does_not_know_has_no_name(names):
-    assert names.vendor(0x1234) is None
-    assert names.product(0x10DE, 0xFFFF) is None
-    assert names.product(0x1234, 0x11BF) is None
-    assert names.subsystem(0x10DE, 0x1AEF, 0x10DE, 0x100A) is None
-    assert names.device_class(0xFE00) is None
+    assert names.find_vendor(0x1234) is None
+    assert names.find_product(0x10DE, 0xFFFF) is None
+    assert names.find_product(0x1234, 0x11BF) is None
+    assert names.find_subsystem(0x10DE, 0x1AEF, 0x10DE, 0x100A) is None
+    assert names.find_device_class(0xFE00) is None
 
 
 def test_an_unknown_subclass_has_the_name_of_its_class(names):
-    assert names.device_class(0x0399) == "Display controller"
+    assert names.find_device_class(0x0399) == "Display controller"
 
 
 def test_a_product_is_not_taken_from_the_next_vendor(names):
-    assert names.product(0x10DE, 0x1021) is None
-    assert names.product(0x15B3, 0x1021) == "MT2910 Family [ConnectX-7]"
+    assert names.find_product(0x10DE, 0x1021) is None
+    assert names.find_product(0x15B3, 0x1021) == "MT2910 Family [ConnectX-7]"
 
 
 def test_a_packed_database_is_read():
     data = gzip.compress(sysfs_trees.PCI_IDS.encode())
     names = pci_ids.parse("pci.ids.gz", data)
-    assert names.vendor(0x10DE) == "NVIDIA Corporation"
+    assert names.find_vendor(0x10DE) == "NVIDIA Corporation"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x1f\x8bbroken", b"<html></html>"])
@@ -77,7 +79,7 @@ def test_each_place_of_the_distributions_is_looked_at(tmp_path, path):
     place.write_bytes(gzip.compress(data) if path.endswith("gz") else data)
     names = pci_ids.load(tree.Tree(str(tmp_path)))
     assert names.source == path
-    assert names.product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
+    assert names.find_product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
 
 
 def test_the_database_of_udev_will_do(tmp_path):
@@ -86,26 +88,26 @@ def test_the_database_of_udev_will_do(tmp_path):
     (folder / "20-pci-vendor-model.hwdb").write_text(HWDB)
     names = pci_ids.load(tree.Tree(str(tmp_path)))
     assert names.source == "/usr/lib/udev/hwdb.d/20-pci-vendor-model.hwdb"
-    assert names.vendor(0x10DE) == "NVIDIA Corporation"
-    assert names.product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
-    assert names.subsystem(0x10DE, 0x11BF, 0x10DE, 0x100A) == (
+    assert names.find_vendor(0x10DE) == "NVIDIA Corporation"
+    assert names.find_product(0x10DE, 0x11BF) == "GK104GL [GRID K2]"
+    assert names.find_subsystem(0x10DE, 0x11BF, 0x10DE, 0x100A) == (
         "GK104GL [GRID K2] (GRID K2 board)"
     )
-    assert names.device_class(0x0300) == "VGA compatible controller"
+    assert names.find_device_class(0x0300) == "VGA compatible controller"
 
 
 def test_without_a_database_nothing_has_a_name(tmp_path):
     names = pci_ids.load(tree.Tree(str(tmp_path)))
     assert names == pci_ids.EMPTY
-    assert names.vendor(0x10DE) is None
-    assert names.device_class(0x0300) is None
+    assert names.find_vendor(0x10DE) is None
+    assert names.find_device_class(0x0300) is None
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_database_or_none(data):
     names = pci_ids.parse("x", data)
     assert names is None or isinstance(
-        names.product(0x10DE, 0x11BF), str | None
+        names.find_product(0x10DE, 0x11BF), str | None
     )
 
 
@@ -123,4 +125,4 @@ def test_every_product_of_a_vendor_is_found(products):
         for id_, name in products.items()
     )
     names = pci_ids.parse("x", text.encode())
-    assert {id_: names.product(1, id_) for id_ in products} == products
+    assert {id_: names.find_product(1, id_) for id_ in products} == products

@@ -20,7 +20,7 @@ def by_text(inventory):
 
 
 def test_the_k2_pair_reads_as_in_lspci(build, read):
-    assert [gpu.lspci() for gpu in read(build("k2_host")).gpus] == [
+    assert [gpu.format_lspci() for gpu in read(build("k2_host")).gpus] == [
         "85:00.0 VGA compatible controller [0300]: NVIDIA Corporation"
         " GK104GL [GRID K2] [10de:11bf] (rev a1)",
         "86:00.0 VGA compatible controller [0300]: NVIDIA Corporation"
@@ -95,7 +95,7 @@ def test_devices_of_each_machine_are_found(
 
 def test_functions_of_one_slot_are_one_card(build, read):
     inventory = read(build("rtx_with_audio_and_usb"))
-    card = inventory.card(inventory.gpus[0])
+    card = inventory.list_card_functions(inventory.gpus[0])
     assert [(str(part.address), part.kind) for part in card] == [
         ("0000:01:00.0", Kind.GPU),
         ("0000:01:00.1", Kind.FUNCTION),
@@ -109,11 +109,11 @@ def test_vfs_belong_to_their_pf_and_are_no_functions_of_its_card(build, read):
     gpu = inventory.gpus[0]
     assert (gpu.sriov_totalvfs, gpu.sriov_numvfs) == (31, 31)
     assert gpu.nova_type == "type-PF"
-    vfs = list(inventory.vfs(gpu))
+    vfs = list(inventory.list_vfs(gpu))
     assert len(vfs) == 31
     assert {vf.nova_type for vf in vfs} == {"type-VF"}
     assert {vf.kind for vf in vfs} == {Kind.GPU}
-    assert inventory.card(gpu) == (gpu,)
+    assert inventory.list_card_functions(gpu) == (gpu,)
 
 
 def test_an_accelerator_of_class_1200_is_a_gpu(build, read):
@@ -140,7 +140,7 @@ def test_domains_above_ffff_are_read_and_shown(tmp_path, read):
     inventory = read(host)
     assert str(inventory.gpus[0].address) == "10000:01:00.0"
     assert inventory.with_domain
-    assert inventory.gpus[0].lspci(True).startswith("10000:01:00.0 3D")
+    assert inventory.gpus[0].format_lspci(True).startswith("10000:01:00.0 3D")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,10 @@ def test_names_are_missing_only_where_no_database_is(build, read, monkeypatch):
     )
     gpu = read(host).gpus[0]
     assert gpu.chip is None
-    assert gpu.lspci() == "85:00.0 Class [0300]: Device [10de:11bf] (rev a1)"
+    assert (
+        gpu.format_lspci()
+        == "85:00.0 Class [0300]: Device [10de:11bf] (rev a1)"
+    )
 
 
 def test_a_thousand_vfs_are_read(build, read):

@@ -23,7 +23,7 @@ def test_a_text_is_read_without_white_space_around_it(root):
 def test_a_missing_file_is_none_and_no_problem(root):
     files = tree.Tree(str(root))
     assert files.read("/sys/none") is None
-    assert files.entries("/none") == ()
+    assert files.list_entries("/none") == ()
     assert files.problems == {}
 
 
@@ -92,8 +92,8 @@ def test_a_file_that_is_not_ours_to_read_is_a_problem(root):
 def test_a_number_may_have_a_base_and_must_be_one(root):
     (root / "sys" / "hex").write_text("0x10\n")
     files = tree.Tree(str(root))
-    assert files.number("/sys/hex") == 16
-    assert files.number("/sys/file") is None
+    assert files.read_number("/sys/hex") == 16
+    assert files.read_number("/sys/file") is None
     assert files.problems == {"/sys/file": "'text' is not a number"}
 
 

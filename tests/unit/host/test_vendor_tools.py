@@ -295,7 +295,7 @@ def test_addresses_of_rocm_smi_are_found_among_colors(machine):
 def test_links_end_up_in_the_tag(machine):
     host = machine(AMD)
     host_links = read_with(host, rocm_smi_topo=rocm(lambda *_: "XGMI"))
-    described = host_links.device_links(host_links.devices)
+    described = host_links.build_device_links(host_links.devices)
     assert {
         codec.format_text(found).split(",")[0] for found in described.values()
     } == {"xgmi1:0"}

@@ -259,7 +259,8 @@ def test_few_steps_find_sets_that_are_as_good(topology, k, monkeypatch):
 
     def judge(masks):
         return [
-            (topology.find_weakest_link(m), topology.total(m)) for m in masks
+            (topology.find_weakest_link(m), topology.sum_links(m))
+            for m in masks
         ]
 
     monkeypatch.setattr(cliques.Steps, "take", count)

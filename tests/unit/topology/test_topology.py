@@ -39,7 +39,7 @@ def test_weakest_link_and_sum_of_a_set():
     assert links.name(host.find_weakest_link(make_mask((0, 1, 2, 3)))) == "NV1"
     assert links.name(host.find_weakest_link(make_mask((0, 1, 2, 4)))) == "SYS"
     assert host.find_weakest_link(1) == links.SELF
-    assert host.total(make_mask((0, 3, 4))) == 2 * links.make_nvlink(2)
+    assert host.sum_links(make_mask((0, 3, 4))) == 2 * links.make_nvlink(2)
 
 
 def test_devices_are_grouped_by_known_numa_nodes():
