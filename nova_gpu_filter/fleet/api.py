@@ -125,13 +125,13 @@ class Answer(dict[str, Any]):
         try:
             found = response.json()
         except _NO_JSON as exc:
-            raise self._failed("the answer is no JSON") from exc
+            raise self._make_failure("the answer is no JSON") from exc
         if not isinstance(found, dict):
-            raise self._failed("the answer is no JSON object")
+            raise self._make_failure("the answer is no JSON object")
         try:
             forms.check(service, path, found)
         except forms.Wrong as exc:
-            raise self._failed(f"in the answer {exc}") from exc
+            raise self._make_failure(f"in the answer {exc}") from exc
         super().__init__(found)
         self.headers: Mapping[str, str] = response.headers
 
@@ -140,9 +140,9 @@ class Answer(dict[str, Any]):
 
         :raises Failed: always.
         """
-        raise self._failed(f"the answer has no '{key}'")
+        raise self._make_failure(f"the answer has no '{key}'")
 
-    def _failed(self, error: str) -> errors.Failed:
+    def _make_failure(self, error: str) -> errors.Failed:
         return errors.Failed(**self._what, status=200, error=error)
 
 

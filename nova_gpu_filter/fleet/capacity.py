@@ -73,7 +73,7 @@ def count_mix(
                 for number, host in enumerate(hosts_left)
                 if host_fit.count_fitting(host, wanted)
             ),
-            key=lambda number: -_free_devices(hosts_left[number]),
+            key=lambda number: -_count_free_devices(hosts_left[number]),
         )
         for wanted in demands
     ]
@@ -112,5 +112,5 @@ def _place(
     return False
 
 
-def _free_devices(host: model.Host) -> int:
+def _count_free_devices(host: model.Host) -> int:
     return sum(device.is_free for device in host.devices)

@@ -120,7 +120,7 @@ def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
                 refusal.Cause.TOO_FEW_DEVICES,
                 request=asked.alias.name,
                 asked=asked.count,
-                specs=(_specs(asked),),
+                specs=(_list_specs(asked),),
                 free=units,
             )
         elif not _has_set(found, asked.count, policy):
@@ -143,7 +143,7 @@ def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
         yield refusal.describe(refused)
 
 
-def _specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
+def _list_specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
     """Name what the devices must be, as Placement is asked."""
     traits = ",".join(sorted(asked.alias.traits))
     return (
@@ -210,7 +210,9 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
         policy = wanted.link_policy if place == 0 else None
         name = f"{asked.alias.name}:{asked.count}"
         if not there:
-            specs = " ".join(f"{key}={value}" for key, value in _specs(asked))
+            specs = " ".join(
+                f"{key}={value}" for key, value in _list_specs(asked)
+            )
             yield f"{verdict.NEVER}: it has no {asked.alias.name} ({specs})"
         elif there < asked.count:
             yield (
@@ -220,7 +222,7 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
             assert policy is not None, "any devices will do without"
             yield (
                 f"{verdict.NEVER}: {name} with gpu:link={policy.link.value} is"
-                f" asked for, and {_what_links(found, policy.link)}"
+                f" asked for, and {_describe_links(found, policy.link)}"
             )
         else:
             continue
@@ -231,7 +233,7 @@ def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
         yield f"{verdict.NEVER}: {text}"
 
 
-def _what_links(
+def _describe_links(
     found: linked_devices.LinkedDevices, requirement: Requirement
 ) -> str:
     if requirement is Requirement.FABRIC:

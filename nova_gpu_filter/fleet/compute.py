@@ -39,7 +39,7 @@ def read_servers(
 
         def ask(uuid: str) -> model.Server | None:
             try:
-                return _server(get(f"/servers/{uuid}")["server"])
+                return _build_server(get(f"/servers/{uuid}")["server"])
             except errors.NotFound:
                 return None
 
@@ -58,8 +58,8 @@ def read_servers(
 
 def read_all_servers(get: api.Get) -> Iterator[model.Server]:
     """Read the servers of all projects; none of cells that are down."""
-    for server in _pages(get, "/servers/detail", "servers", _EVERYBODY):
-        yield _server(server)
+    for server in _read_pages(get, "/servers/detail", "servers", _EVERYBODY):
+        yield _build_server(server)
 
 
 def find_server(get: api.Get, name: str) -> model.Server:
@@ -70,29 +70,29 @@ def find_server(get: api.Get, name: str) -> model.Server:
     """
     if uuidutils.is_uuid_like(name):
         try:
-            return _server(get(f"/servers/{name}")["server"])
+            return _build_server(get(f"/servers/{name}")["server"])
         except errors.NotFound:
             pass
     # Nova takes a regular expression, which may match other names as well.
     query = {**_EVERYBODY, "name": re.escape(name)}
     found = [
         server
-        for server in _pages(get, "/servers/detail", "servers", query)
+        for server in _read_pages(get, "/servers/detail", "servers", query)
         if server["name"] == name
     ]
     if len(found) == 1:
         # Lists of older Nova have no faults.
-        return _server(get(f"/servers/{found[0]['id']}")["server"])
+        return _build_server(get(f"/servers/{found[0]['id']}")["server"])
     if found:
         raise errors.Ambiguous("server", name, [s["id"] for s in found])
     raise errors.Unknown(
         kind="server",
         name=name,
-        hint=errors.find_hint(name, _some_names(get)),
+        hint=errors.find_hint(name, _read_some_names(get)),
     )
 
 
-def _some_names(get: api.Get) -> set[str]:
+def _read_some_names(get: api.Get) -> set[str]:
     """Read the names of servers, of the newest where there are many."""
     asked = parse.urlencode({**_EVERYBODY, "limit": PAGE})
     answer = get(f"/servers?{asked}")
@@ -102,8 +102,8 @@ def _some_names(get: api.Get) -> set[str]:
 def read_flavors(get: api.Get) -> list[model.Flavor]:
     """Read all flavors, private ones too."""
     return [
-        _flavor(flavor)
-        for flavor in _pages(
+        _build_flavor(flavor)
+        for flavor in _read_pages(
             get, "/flavors/detail", "flavors", {"is_public": "none"}
         )
     ]
@@ -153,12 +153,12 @@ def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
         raise errors.Unknown(
             kind="image",
             name=name,
-            hint=errors.find_hint(name, _image_names(get)),
+            hint=errors.find_hint(name, _read_image_names(get)),
         ) from None
     return image
 
 
-def _image_names(get: api.Get) -> set[str]:
+def _read_image_names(get: api.Get) -> set[str]:
     return {image["name"] or "" for image in get("/images")["images"]}
 
 
@@ -209,7 +209,9 @@ def check_zone(get: api.Get, name: str) -> None:
 
 def read_hypervisors(get: api.Get) -> set[str]:
     """Read the UUIDs of the compute nodes: those of their root providers."""
-    return {h["id"] for h in _pages(get, "/os-hypervisors", "hypervisors", {})}
+    return {
+        h["id"] for h in _read_pages(get, "/os-hypervisors", "hypervisors", {})
+    }
 
 
 def read_migrations(
@@ -220,7 +222,7 @@ def read_migrations(
     :param server: UUID of the one server whose migrations to read.
     """
     query = {} if server is None else {"instance_uuid": server}
-    for data in _pages(get, "/os-migrations", "migrations", query):
+    for data in _read_pages(get, "/os-migrations", "migrations", query):
         yield model.Migration(
             uuid=data["uuid"],
             server=data["instance_uuid"],
@@ -230,7 +232,7 @@ def read_migrations(
         )
 
 
-def _pages(
+def _read_pages(
     get: api.Get, path: str, key: str, query: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     """Read a list page by page.
@@ -251,7 +253,7 @@ def _pages(
         marker = {"marker": last.get("uuid", last["id"])}
 
 
-def _server(data: Mapping[str, Any]) -> model.Server:
+def _build_server(data: Mapping[str, Any]) -> model.Server:
     if data["status"] == model.CELL_IS_DOWN:
         return model.Server(
             uuid=data["id"],
@@ -274,7 +276,7 @@ def _server(data: Mapping[str, Any]) -> model.Server:
             name=flavor["original_name"],
             vcpus=flavor["vcpus"],
             ram_mb=flavor["ram"],
-            disk_gb=_disk_gb(root_gb, flavor["ephemeral"], flavor["swap"]),
+            disk_gb=_sum_disk_gb(root_gb, flavor["ephemeral"], flavor["swap"]),
             extra_specs=flavor.get("extra_specs", {}),
         ),
         fault=(data.get("fault") or {}).get("message"),
@@ -283,13 +285,13 @@ def _server(data: Mapping[str, Any]) -> model.Server:
     )
 
 
-def _flavor(data: Mapping[str, Any]) -> model.Flavor:
+def _build_flavor(data: Mapping[str, Any]) -> model.Flavor:
     return model.Flavor(
         uuid=data["id"],
         name=data["name"],
         vcpus=data["vcpus"],
         ram_mb=data["ram"],
-        disk_gb=_disk_gb(
+        disk_gb=_sum_disk_gb(
             data["disk"],
             data["OS-FLV-EXT-DATA:ephemeral"],
             # An empty string for none, before microversion 2.75.
@@ -299,6 +301,6 @@ def _flavor(data: Mapping[str, Any]) -> model.Flavor:
     )
 
 
-def _disk_gb(root_gb: int, ephemeral_gb: int, swap_mb: int) -> int:
+def _sum_disk_gb(root_gb: int, ephemeral_gb: int, swap_mb: int) -> int:
     """Add up disks as ``_convert_to_gb`` in nova/scheduler/utils.py does."""
     return root_gb + ephemeral_gb + -(-swap_mb // 1024)

@@ -26,19 +26,19 @@ _NOT_IN_NOVA: Final = model.ComputeService(
 def read(get: api.Get) -> tuple[model.ComputeService, ...]:
     """Read all nova-compute services: one request."""
     answer = get("/os-services?binary=nova-compute")
-    return tuple(map(_service, answer["services"]))
+    return tuple(map(_build_service, answer["services"]))
 
 
-def _service(data: Mapping[str, Any]) -> model.ComputeService:
+def _build_service(data: Mapping[str, Any]) -> model.ComputeService:
     return model.ComputeService(
         host=data["host"],
         zone=data.get("zone", ""),
-        obstacles=tuple(_obstacles(data)),
+        obstacles=tuple(_find_obstacles(data)),
         disabled_reason=data.get("disabled_reason") or None,
     )
 
 
-def _obstacles(data: Mapping[str, Any]) -> Iterator[model.Obstacle]:
+def _find_obstacles(data: Mapping[str, Any]) -> Iterator[model.Obstacle]:
     if data["status"] == model.CELL_IS_DOWN:
         # Nothing else is told of it.
         yield model.Obstacle.CELL_DOWN
@@ -63,8 +63,8 @@ def assign(
     Where neither decides, the compute node is read.
     """
     by_host = {found.host: found for found in services}
-    by_label = _unique_by_label(by_host.values(), lambda found: found.host)
-    host_by_label = _unique_by_label(hosts, lambda host: host.name)
+    by_label = _index_by_label(by_host.values(), lambda found: found.host)
+    host_by_label = _index_by_label(hosts, lambda host: host.name)
     found: dict[str, model.ComputeService] = {}
     for host in hosts:
         if host.name in by_host:
@@ -75,7 +75,7 @@ def assign(
         if near is not None and host_by_label.get(label) is host:
             found[host.uuid] = near
     unmatched = [host.uuid for host in hosts if host.uuid not in found]
-    for uuid, name in api.ask_all(_asker(get), unmatched):
+    for uuid, name in api.ask_all(_make_asker(get), unmatched):
         if name in by_host:
             found[uuid] = by_host[name]
     return tuple(
@@ -83,7 +83,7 @@ def assign(
     )
 
 
-def _asker(get: api.Get) -> Callable[[str], str | None]:
+def _make_asker(get: api.Get) -> Callable[[str], str | None]:
     def ask(uuid: str) -> str | None:
         try:
             found = get(f"/os-hypervisors/{uuid}")["hypervisor"]
@@ -102,7 +102,7 @@ def cut_domain(name: str) -> str:
     return name.partition(".")[0].lower()
 
 
-def _unique_by_label(items: Iterable[Any], name: Any) -> dict[str, Any]:
+def _index_by_label(items: Iterable[Any], name: Any) -> dict[str, Any]:
     """Index by the first label of names, without labels that are shared."""
     found: dict[str, Any] = {}
     shared = set()

@@ -49,26 +49,26 @@ class Services:
     @functools.cached_property
     def placement(self) -> api.Get:
         """Asks Placement."""
-        return self._getter(
+        return self._make_getter(
             "placement", "Placement", api.PLACEMENT_MICROVERSION
         )
 
     @functools.cached_property
     def write_placement(self) -> api.Send:
         """Writes to Placement."""
-        return self._placement_sender("PUT")
+        return self._make_placement_sender("PUT")
 
     @functools.cached_property
     def create_in_placement(self) -> api.Send:
         """Makes something in Placement."""
-        return self._placement_sender("POST")
+        return self._make_placement_sender("POST")
 
     @functools.cached_property
     def delete_in_placement(self) -> api.Send:
         """Deletes something in Placement."""
-        return self._placement_sender("DELETE")
+        return self._make_placement_sender("DELETE")
 
-    def _placement_sender(self, method: str) -> api.Send:
+    def _make_placement_sender(self, method: str) -> api.Send:
         return api.make_sender(
             _Adapter(self._adapters, "placement"),
             "Placement",
@@ -79,26 +79,26 @@ class Services:
     @functools.cached_property
     def compute(self) -> api.Get:
         """Asks Nova."""
-        return self._getter("compute", "Nova", api.COMPUTE_MICROVERSION)
+        return self._make_getter("compute", "Nova", api.COMPUTE_MICROVERSION)
 
     @functools.cached_property
     def compute_with_images(self) -> api.Get:
         """Asks Nova for servers with the properties of their images."""
-        return self._getter(
+        return self._make_getter(
             "compute", "Nova", api.IMAGE_PROPERTIES_MICROVERSION
         )
 
     @functools.cached_property
     def image(self) -> api.Get:
         """Asks Glance."""
-        return self._getter("image", "Glance", None)
+        return self._make_getter("image", "Glance", None)
 
     @functools.cached_property
     def identity(self) -> api.Get:
         """Asks Keystone."""
-        return self._getter("identity", "Keystone", None)
+        return self._make_getter("identity", "Keystone", None)
 
-    def _getter(
+    def _make_getter(
         self, attribute: str, name: str, microversion: str | None
     ) -> api.Get:
         return api.make_getter(

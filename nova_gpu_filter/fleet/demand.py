@@ -95,8 +95,8 @@ def calculate(
         asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
         policy.parse_spread(specs)
-        requests = dict(_requests(specs, is_strict=True))
-        amounts = _amounts(flavor, requests)
+        requests = dict(_group_requests(specs, is_strict=True))
+        amounts = _calculate_amounts(flavor, requests)
     except ValueError as exc:
         raise errors.BadFlavor(flavor=flavor.name, problem=exc) from exc
     if asked and not known:
@@ -107,7 +107,9 @@ def calculate(
                 flavor=flavor.name, alias=ask.alias, source=source
             )
     own = requests.pop("", Group("", ()))
-    image = dict(_requests(image_properties or {})).get("", Group("", ()))
+    image = dict(_group_requests(image_properties or {})).get(
+        "", Group("", ())
+    )
     return Demand(
         flavor.name,
         tuple((name, n) for name, n in amounts.items() if n),
@@ -135,7 +137,7 @@ def count_resources(specs: Mapping[str, str]) -> dict[str, int]:
     return found
 
 
-def _requests(
+def _group_requests(
     specs: Mapping[str, str], is_strict: bool = False
 ) -> Iterator[tuple[str, Group]]:
     """Group what extra specs ask for, by suffix; zeros are kept.
@@ -168,7 +170,7 @@ def _requests(
         )
 
 
-def _amounts(
+def _calculate_amounts(
     flavor: model.Flavor, requests: Mapping[str, Group]
 ) -> dict[str, int]:
     """Say what is asked of the compute node, without devices.

@@ -74,20 +74,20 @@ class Cloud:
 def find(cloud: Cloud) -> list[Disagreement]:
     """Find everything that differs, by kind."""
     found = [
-        *_aliases(cloud),
-        *_flavors(cloud),
-        *_hosts(cloud),
-        *_peers(cloud.hosts),
-        *_overused(cloud),
-        *_reserved(cloud.hosts),
-        *_consumers(cloud),
-        *_servers(cloud),
+        *_check_aliases(cloud),
+        *_check_flavors(cloud),
+        *_check_hosts(cloud),
+        *_compare_peers(cloud.hosts),
+        *_find_overused(cloud),
+        *_find_reserved(cloud.hosts),
+        *_check_consumers(cloud),
+        *_check_servers(cloud),
     ]
     order = list(Kind)
     return sorted(found, key=lambda f: (order.index(f.kind), f.subject))
 
 
-def _aliases(cloud: Cloud) -> Iterator[Disagreement]:
+def _check_aliases(cloud: Cloud) -> Iterator[Disagreement]:
     for alias in cloud.aliases.values():
         if any(
             host.list_devices(alias.resource_class, alias.traits)
@@ -103,7 +103,7 @@ def _aliases(cloud: Cloud) -> Iterator[Disagreement]:
         )
 
 
-def _flavors(cloud: Cloud) -> Iterator[Disagreement]:
+def _check_flavors(cloud: Cloud) -> Iterator[Disagreement]:
     if not cloud.aliases:
         return
     for flavor in cloud.flavors:
@@ -122,7 +122,7 @@ def _flavors(cloud: Cloud) -> Iterator[Disagreement]:
             yield Disagreement(Kind.FLAVOR, flavor.name, exc.problem)
 
 
-def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
+def _check_hosts(cloud: Cloud) -> Iterator[Disagreement]:
     for host in cloud.hosts:
         if (
             host.uuid not in cloud.hypervisors
@@ -142,16 +142,16 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
                     device.name,
                     "Nova manages it, and Cyborg reports it (trait"
                     " OWNER_CYBORG): both would give it away; take it out of"
-                    f" {_option(device)}, or out of cyborg.conf",
+                    f" {_name_option(device)}, or out of cyborg.conf",
                 )
             if device.resource_class is None:
                 yield Disagreement(
                     Kind.NO_INVENTORY,
                     device.name,
                     "nothing can be allocated from it: the device is gone, or"
-                    f" no longer in {_option(device)}",
+                    f" no longer in {_name_option(device)}",
                 )
-        yield from _ways(host)
+        yield from _check_ways(host)
         problem = linked_devices.LinkedDevices.from_devices(
             host.devices
         ).problem
@@ -163,14 +163,14 @@ def _hosts(cloud: Cloud) -> Iterator[Disagreement]:
             )
 
 
-def _option(device: model.Device) -> str:
+def _name_option(device: model.Device) -> str:
     """Name the option by which Nova gives a device away."""
     if device.is_mediated:
         return "[devices]enabled_mdev_types"
     return "[pci]device_spec"
 
 
-def _ways(host: model.Host) -> Iterator[Disagreement]:
+def _check_ways(host: model.Host) -> Iterator[Disagreement]:
     """Find devices that are given away whole, and divided."""
     whole = {
         device.address
@@ -188,7 +188,7 @@ def _ways(host: model.Host) -> Iterator[Disagreement]:
             )
 
 
-def _peers(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
+def _compare_peers(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
     """Compare hosts that have devices at the same addresses.
 
     They are machines of one kind, as far as Placement tells, so that equal
@@ -203,10 +203,10 @@ def _peers(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
         if len(peers) < 3:
             continue
         for slot in zip(*(host.devices for host in peers), strict=True):
-            yield from _slot(slot)
+            yield from _compare_slot(slot)
 
 
-def _slot(devices: Sequence[model.Device]) -> Iterator[Disagreement]:
+def _compare_slot(devices: Sequence[model.Device]) -> Iterator[Disagreement]:
     """Compare the devices at one address of several hosts."""
     there = [device for device in devices if device.resource_class]
     for what, of in (
@@ -238,8 +238,8 @@ def is_overused(device: model.Device) -> bool:
     return device.amount.used > device.amount.capacity
 
 
-def _overused(cloud: Cloud) -> Iterator[Disagreement]:
-    for device in _devices(cloud):
+def _find_overused(cloud: Cloud) -> Iterator[Disagreement]:
+    for device in _list_devices(cloud):
         total = cloud.totals.get(device.uuid)
         if total is not None and device.amount.used > total:
             yield Disagreement(
@@ -250,7 +250,7 @@ def _overused(cloud: Cloud) -> Iterator[Disagreement]:
             )
 
 
-def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
+def _find_reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
     """Find devices that nobody has, and nobody will give back."""
     for host in hosts:
         for device in host.devices:
@@ -273,9 +273,9 @@ def _reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
             )
 
 
-def _consumers(cloud: Cloud) -> Iterator[Disagreement]:
+def _check_consumers(cloud: Cloud) -> Iterator[Disagreement]:
     devices_by_consumer: dict[str, list[str]] = {}
-    for device in _devices(cloud):
+    for device in _list_devices(cloud):
         for owner in cloud.owners.get(device.uuid, ()):
             devices_by_consumer.setdefault(owner.consumer, []).append(
                 device.name
@@ -296,9 +296,9 @@ def _consumers(cloud: Cloud) -> Iterator[Disagreement]:
         )
 
 
-def _servers(cloud: Cloud) -> Iterator[Disagreement]:
+def _check_servers(cloud: Cloud) -> Iterator[Disagreement]:
     units: dict[str, dict[str, int]] = {}
-    for device in _devices(cloud):
+    for device in _list_devices(cloud):
         for owner in cloud.owners.get(device.uuid, ()):
             held = units.setdefault(owner.consumer, {})
             name = str(device.resource_class)
@@ -318,8 +318,8 @@ def _servers(cloud: Cloud) -> Iterator[Disagreement]:
             continue
         held = units.get(server.uuid, {})
         if problem := (
-            _missing(asked, held, cloud.aliases)
-            or _short_of(
+            _describe_missing(asked, held, cloud.aliases)
+            or _describe_shortage(
                 {name: n for name, n in resources.items() if name in mediated},
                 held,
             )
@@ -331,7 +331,7 @@ def _servers(cloud: Cloud) -> Iterator[Disagreement]:
             )
 
 
-def _missing(
+def _describe_missing(
     asked: Iterable[extra_specs.DeviceCount],
     held: Mapping[str, int],
     known: Mapping[str, Alias],
@@ -343,7 +343,7 @@ def _missing(
         for ask in asked:
             name = known[ask.alias].resource_class
             wanted[name] = wanted.get(name, 0) + ask.count
-        return _short_of(wanted, held)
+        return _describe_shortage(wanted, held)
     count = sum(ask.count for ask in asked)
     total = sum(held.values())
     if total < count:
@@ -351,7 +351,7 @@ def _missing(
     return None
 
 
-def _short_of(
+def _describe_shortage(
     wanted: Mapping[str, int], held: Mapping[str, int]
 ) -> str | None:
     """Say of what a server has less than its flavor says."""
@@ -364,6 +364,6 @@ def _short_of(
     return None
 
 
-def _devices(cloud: Cloud) -> Iterator[model.Device]:
+def _list_devices(cloud: Cloud) -> Iterator[model.Device]:
     for host in cloud.hosts:
         yield from host.devices

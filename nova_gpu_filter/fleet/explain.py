@@ -42,13 +42,15 @@ def explain_host(
             host.name,
             0,
             tuple(causes.describe_never(causes.make_empty(opened), wanted)),
-            cures=_sorted(openings, other_flavors.list_cures(opened, wanted)),
+            cures=_sort_cures(
+                openings, other_flavors.list_cures(opened, wanted)
+            ),
             can_fit=False,
         )
     reasons = [opening.reason for opening in openings]
     if fits:
         return verdict.Verdict(
-            host.name, 0, tuple(reasons), cures=_sorted(openings, [None])
+            host.name, 0, tuple(reasons), cures=_sort_cures(openings, [None])
         )
     shortages = [
         *causes.describe_host(opened, wanted),
@@ -62,7 +64,7 @@ def explain_host(
         0,
         tuple(reasons),
         tuple(giving_back.name_blockers(opened, wanted, ways)),
-        _sorted(
+        _sort_cures(
             openings,
             [
                 *other_flavors.list_cures(opened, wanted),
@@ -72,7 +74,7 @@ def explain_host(
     )
 
 
-def _sorted(
+def _sort_cures(
     openings: Sequence[verdict.Gate], cures: Iterable[verdict.Cure | None]
 ) -> tuple[verdict.Cure, ...]:
     """Put before each cure what has to change beside it."""

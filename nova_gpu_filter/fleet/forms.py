@@ -75,17 +75,17 @@ def _refuse(value: Any, wanted: str) -> Wrong:
     return Wrong(f"is {reprlib.repr(value)}, and not {wanted}")
 
 
-def _text(value: Any) -> None:
+def _check_text(value: Any) -> None:
     if not isinstance(value, str):
         raise _refuse(value, "a text")
 
 
-def _number(value: Any) -> None:
+def _check_number(value: Any) -> None:
     if type(value) is not int or not -_MOST <= value <= _MOST:
         raise _refuse(value, f"a whole number up to {_MOST}")
 
 
-def _ratio(value: Any) -> None:
+def _check_ratio(value: Any) -> None:
     if (
         type(value) not in (int, float)
         or not math.isfinite(value)
@@ -94,13 +94,13 @@ def _ratio(value: Any) -> None:
         raise _refuse(value, f"a number up to {_MOST}")
 
 
-def _swap(value: Any) -> None:
+def _check_swap(value: Any) -> None:
     # An empty text for none, before microversion 2.75.
     if value != "":
-        _number(value)
+        _check_number(value)
 
 
-def _or_none(form: _Form) -> _Form:
+def _allow_none(form: _Form) -> _Form:
     def check_it(value: Any) -> None:
         if value is not None:
             form(value)
@@ -118,7 +118,7 @@ def _check_each(form: _Form, items: Iterable[tuple[str | int, Any]]) -> None:
             raise
 
 
-def _list_of(form: _Form) -> _Form:
+def _expect_list(form: _Form) -> _Form:
     def check_it(value: Any) -> None:
         if not isinstance(value, list):
             raise _refuse(value, "a list")
@@ -127,27 +127,27 @@ def _list_of(form: _Form) -> _Form:
     return check_it
 
 
-def _map_of(form: _Form) -> _Form:
+def _expect_map(form: _Form) -> _Form:
     def check_it(value: Any) -> None:
-        _object(value)
+        _check_object(value)
         _check_each(form, value.items())
 
     return check_it
 
 
-def _object(value: Any) -> None:
+def _check_object(value: Any) -> None:
     if not isinstance(value, dict):
         raise _refuse(value, "an object")
 
 
-def _object_of(
+def _expect_object(
     needed: Mapping[str, _Form], optional: Mapping[str, _Form] | None = None
 ) -> _Form:
     """Make the form of an object with some fields among others."""
     every = {**needed, **(optional or {})}
 
     def check_it(value: Any) -> None:
-        _object(value)
+        _check_object(value)
         for key, form in every.items():
             try:
                 if key in value:
@@ -161,185 +161,214 @@ def _object_of(
     return check_it
 
 
-_PROVIDER: Final = _object_of(
+_PROVIDER: Final = _expect_object(
     {
-        "uuid": _text,
-        "name": _text,
-        "generation": _number,
-        "root_provider_uuid": _text,
+        "uuid": _check_text,
+        "name": _check_text,
+        "generation": _check_number,
+        "root_provider_uuid": _check_text,
     }
 )
-_INVENTORY: Final = _object_of(
-    {"total": _number, "reserved": _number}, {"allocation_ratio": _ratio}
+_INVENTORY: Final = _expect_object(
+    {"total": _check_number, "reserved": _check_number},
+    {"allocation_ratio": _check_ratio},
 )
-_SUMMARY: Final = _object_of(
+_SUMMARY: Final = _expect_object(
     {
-        "resources": _map_of(
-            _object_of({"capacity": _number, "used": _number})
+        "resources": _expect_map(
+            _expect_object({"capacity": _check_number, "used": _check_number})
         ),
-        "traits": _list_of(_text),
+        "traits": _expect_list(_check_text),
     }
 )
-_OF_CONSUMER: Final = _object_of({"resources": _map_of(_number)})
-_OF_PROVIDER: Final = _object_of(
-    {"resources": _map_of(_number), "generation": _number}
+_OF_CONSUMER: Final = _expect_object({"resources": _expect_map(_check_number)})
+_OF_PROVIDER: Final = _expect_object(
+    {"resources": _expect_map(_check_number), "generation": _check_number}
 )
 
-_SPECS: Final = {"extra_specs": _map_of(_text)}
-_FLAVOR: Final = _object_of(
+_SPECS: Final = {"extra_specs": _expect_map(_check_text)}
+_FLAVOR: Final = _expect_object(
     {
-        "id": _text,
-        "name": _text,
-        "vcpus": _number,
-        "ram": _number,
-        "disk": _number,
-        "OS-FLV-EXT-DATA:ephemeral": _number,
-        "swap": _swap,
+        "id": _check_text,
+        "name": _check_text,
+        "vcpus": _check_number,
+        "ram": _check_number,
+        "disk": _check_number,
+        "OS-FLV-EXT-DATA:ephemeral": _check_number,
+        "swap": _check_swap,
     },
     _SPECS,
 )
-_IMAGE_OF_SERVER: Final = _object_of({}, {"properties": _map_of(_text)})
+_IMAGE_OF_SERVER: Final = _expect_object(
+    {}, {"properties": _expect_map(_check_text)}
+)
 
 
-def _image_of_server(value: Any) -> None:
+def _check_image_of_server(value: Any) -> None:
     # An empty text for one that was made from a volume.
     if value:
         _IMAGE_OF_SERVER(value)
 
 
-_OF_ANY_SERVER: Final = {"id": _text, "tenant_id": _text, "status": _text}
-_UNREACHED_SERVER: Final = _object_of(_OF_ANY_SERVER)
-_REACHED_SERVER: Final = _object_of(
+_OF_ANY_SERVER: Final = {
+    "id": _check_text,
+    "tenant_id": _check_text,
+    "status": _check_text,
+}
+_UNREACHED_SERVER: Final = _expect_object(_OF_ANY_SERVER)
+_REACHED_SERVER: Final = _expect_object(
     {
         **_OF_ANY_SERVER,
-        "name": _text,
-        "flavor": _object_of(
+        "name": _check_text,
+        "flavor": _expect_object(
             {
-                "original_name": _text,
-                "vcpus": _number,
-                "ram": _number,
-                "disk": _number,
-                "ephemeral": _number,
-                "swap": _swap,
+                "original_name": _check_text,
+                "vcpus": _check_number,
+                "ram": _check_number,
+                "disk": _check_number,
+                "ephemeral": _check_number,
+                "swap": _check_swap,
             },
             _SPECS,
         ),
     },
     {
-        "OS-EXT-SRV-ATTR:hypervisor_hostname": _or_none(_text),
-        "OS-EXT-AZ:availability_zone": _or_none(_text),
-        "fault": _or_none(_object_of({}, {"message": _or_none(_text)})),
-        "image": _image_of_server,
+        "OS-EXT-SRV-ATTR:hypervisor_hostname": _allow_none(_check_text),
+        "OS-EXT-AZ:availability_zone": _allow_none(_check_text),
+        "fault": _allow_none(
+            _expect_object({}, {"message": _allow_none(_check_text)})
+        ),
+        "image": _check_image_of_server,
     },
 )
 
 
-def _server(value: Any) -> None:
+def _check_server(value: Any) -> None:
     _UNREACHED_SERVER(value)
     if value["status"] != model.CELL_IS_DOWN:
         _REACHED_SERVER(value)
 
 
-def _compute_service(value: Any) -> None:
-    _object_of({"host": _text, "status": _text})(value)
+def _check_compute_service(value: Any) -> None:
+    _expect_object({"host": _check_text, "status": _check_text})(value)
     if value["status"] != model.CELL_IS_DOWN:
-        _object_of(
-            {"state": _text},
-            {"zone": _text, "disabled_reason": _or_none(_text)},
+        _expect_object(
+            {"state": _check_text},
+            {"zone": _check_text, "disabled_reason": _allow_none(_check_text)},
         )(value)
 
 
-def _quota_set(value: Any) -> None:
-    _object(value)
+def _check_quota_set(value: Any) -> None:
+    _check_object(value)
     # Beside the id of the project, which is a text.
-    _map_of(
-        _object_of({"limit": _number, "in_use": _number, "reserved": _number})
+    _expect_map(
+        _expect_object(
+            {
+                "limit": _check_number,
+                "in_use": _check_number,
+                "reserved": _check_number,
+            }
+        )
     )({key: one for key, one in value.items() if isinstance(one, dict)})
 
 
-_LINKS: Final = _list_of(_object_of({"rel": _text}))
-_IMAGE: Final = _object_of({"id": _text, "name": _or_none(_text)})
-_PROJECT: Final = _object_of({"id": _text, "name": _text})
+_LINKS: Final = _expect_list(_expect_object({"rel": _check_text}))
+_IMAGE: Final = _expect_object(
+    {"id": _check_text, "name": _allow_none(_check_text)}
+)
+_PROJECT: Final = _expect_object({"id": _check_text, "name": _check_text})
 _OF_LIMIT: Final = {
-    "resource_name": _text,
-    "service_id": _text,
-    "region_id": _or_none(_text),
+    "resource_name": _check_text,
+    "service_id": _check_text,
+    "region_id": _allow_none(_check_text),
 }
 
 _FIELDS: Final[Mapping[str, Mapping[str, Mapping[str, _Form]]]] = {
     "Placement": {
-        "resource_providers": {"/resource_providers": _list_of(_PROVIDER)},
-        "resource_provider_generation": {"": _number},
-        "provider_summaries": {"/allocation_candidates": _map_of(_SUMMARY)},
-        "inventories": {"/inventories": _map_of(_INVENTORY)},
-        "usages": {"/usages": _map_of(_number)},
-        "traits": {"/traits": _list_of(_text)},
-        "aggregates": {"/aggregates": _list_of(_text)},
-        "allocations": {
-            "/resource_providers/[^/]+/allocations": _map_of(_OF_CONSUMER),
-            "/allocations/[^/]+": _map_of(_OF_PROVIDER),
+        "resource_providers": {"/resource_providers": _expect_list(_PROVIDER)},
+        "resource_provider_generation": {"": _check_number},
+        "provider_summaries": {
+            "/allocation_candidates": _expect_map(_SUMMARY)
         },
-        "project_id": {"/allocations/[^/]+": _text},
+        "inventories": {"/inventories": _expect_map(_INVENTORY)},
+        "usages": {"/usages": _expect_map(_check_number)},
+        "traits": {"/traits": _expect_list(_check_text)},
+        "aggregates": {"/aggregates": _expect_list(_check_text)},
+        "allocations": {
+            "/resource_providers/[^/]+/allocations": _expect_map(_OF_CONSUMER),
+            "/allocations/[^/]+": _expect_map(_OF_PROVIDER),
+        },
+        "project_id": {"/allocations/[^/]+": _check_text},
     },
     "Nova": {
-        "server": {"/servers/[^/]+": _server},
+        "server": {"/servers/[^/]+": _check_server},
         "servers": {
-            "/servers": _list_of(_object_of({"name": _text})),
-            "/servers/detail": _list_of(_server),
+            "/servers": _expect_list(_expect_object({"name": _check_text})),
+            "/servers/detail": _expect_list(_check_server),
         },
         "servers_links": {"": _LINKS},
-        "flavors": {"/flavors/detail": _list_of(_FLAVOR)},
+        "flavors": {"/flavors/detail": _expect_list(_FLAVOR)},
         "flavors_links": {"": _LINKS},
-        "quota_set": {"/detail": _quota_set},
+        "quota_set": {"/detail": _check_quota_set},
         "availabilityZoneInfo": {
-            "": _list_of(_object_of({"zoneName": _text}))
+            "": _expect_list(_expect_object({"zoneName": _check_text}))
         },
-        "hypervisors": {"": _list_of(_object_of({"id": _text}))},
+        "hypervisors": {"": _expect_list(_expect_object({"id": _check_text}))},
         "hypervisors_links": {"": _LINKS},
         "hypervisor": {
-            "": _object_of({"service": _object_of({"host": _text})})
+            "": _expect_object(
+                {"service": _expect_object({"host": _check_text})}
+            )
         },
         "migrations": {
-            "": _list_of(
-                _object_of(
+            "": _expect_list(
+                _expect_object(
                     {
-                        "uuid": _text,
-                        "instance_uuid": _text,
-                        "migration_type": _text,
-                        "status": _text,
-                        "source_node": _or_none(_text),
+                        "uuid": _check_text,
+                        "instance_uuid": _check_text,
+                        "migration_type": _check_text,
+                        "status": _check_text,
+                        "source_node": _allow_none(_check_text),
                     }
                 )
             )
         },
         "migrations_links": {"": _LINKS},
-        "services": {"/os-services": _list_of(_compute_service)},
+        "services": {"/os-services": _expect_list(_check_compute_service)},
         "aggregates": {
-            "": _list_of(
-                _object_of(
+            "": _expect_list(
+                _expect_object(
                     {
-                        "name": _text,
-                        "hosts": _list_of(_text),
-                        "metadata": _map_of(_text),
+                        "name": _check_text,
+                        "hosts": _expect_list(_check_text),
+                        "metadata": _expect_map(_check_text),
                     }
                 )
             )
         },
     },
-    "Glance": {"images": {"/images": _list_of(_IMAGE)}},
+    "Glance": {"images": {"/images": _expect_list(_IMAGE)}},
     "Keystone": {
         "project": {"/projects/[^/]+": _PROJECT},
-        "projects": {"/projects": _list_of(_PROJECT)},
-        "links": {"": _or_none(_object_of({}, {"next": _or_none(_text)}))},
-        "services": {"/services": _list_of(_object_of({"id": _text}))},
+        "projects": {"/projects": _expect_list(_PROJECT)},
+        "links": {
+            "": _allow_none(
+                _expect_object({}, {"next": _allow_none(_check_text)})
+            )
+        },
+        "services": {
+            "/services": _expect_list(_expect_object({"id": _check_text}))
+        },
         "registered_limits": {
-            "": _list_of(_object_of({**_OF_LIMIT, "default_limit": _number}))
+            "": _expect_list(
+                _expect_object({**_OF_LIMIT, "default_limit": _check_number})
+            )
         },
         "limits": {
-            "": _list_of(
-                _object_of(
-                    {**_OF_LIMIT, "resource_limit": _number},
-                    {"project_id": _or_none(_text)},
+            "": _expect_list(
+                _expect_object(
+                    {**_OF_LIMIT, "resource_limit": _check_number},
+                    {"project_id": _allow_none(_check_text)},
                 )
             )
         },

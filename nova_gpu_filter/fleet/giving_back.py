@@ -119,11 +119,11 @@ def list_cures(
         if (place == 0 or rank < holdings_.REMOVE) and None not in texts:
             rank += len(way) - 1
             yield verdict.Cure(
-                rank, loss, _joined([text for text in texts if text])
+                rank, loss, _join_texts([text for text in texts if text])
             )
 
 
-def _joined(texts: Sequence[str]) -> str:
+def _join_texts(texts: Sequence[str]) -> str:
     """Write ``without a and b`` for ``without a``, ``without b``."""
     word = "without "
     gone = [t.removeprefix(word) for t in texts if t.startswith(word)]

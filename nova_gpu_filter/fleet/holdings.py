@@ -67,7 +67,7 @@ def list_holdings(
             # Also one that a server still has: nobody else gets it then.
             reserved.setdefault(device.reserved_as, {})[device.uuid] = 1
     found = [
-        _holding(
+        _build_holding(
             held.get_holder(consumer),
             held.label(consumer, host.name),
             held.name(consumer),
@@ -94,7 +94,7 @@ def list_holdings(
     return found
 
 
-def _holding(
+def _build_holding(
     holder: holders.Holder,
     label: str,
     name: str,
@@ -104,7 +104,7 @@ def _holding(
 ) -> Holding:
     migration = holder.migration
     if migration is not None and holder.is_source_on(host):
-        cure = _cure_of_source(migration, name)
+        cure = _find_source_cure(migration, name)
         rank = NO_WAY if cure is None else CONFIRM
         return Holding(label, cure, rank, devices, amounts)
     if holder.is_soft_deleted:
@@ -113,7 +113,7 @@ def _holding(
     return Holding(label, f"without {label}", REMOVE, devices, amounts)
 
 
-def _cure_of_source(migration: model.Migration, name: str) -> str | None:
+def _find_source_cure(migration: model.Migration, name: str) -> str | None:
     """Say what ends a migration, so that its source is given back.
 
     :returns: None where it has failed: an operator has to look why.

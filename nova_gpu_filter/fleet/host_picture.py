@@ -40,9 +40,13 @@ def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
 
     :param owners: of the devices that somebody has, by UUID of the provider.
     """
-    boxes = [_box(device, owners.get(device.uuid)) for device in host.devices]
+    boxes = [
+        _make_box(device, owners.get(device.uuid)) for device in host.devices
+    ]
     problem = linked_devices.LinkedDevices.from_devices(host.devices).problem
-    device_links = {device.uuid: _links(device) for device in host.devices}
+    device_links = {
+        device.uuid: _read_links(device) for device in host.devices
+    }
     columns = () if problem else arrange.list_columns(boxes, device_links)
     free = sum(device.is_free for device in host.devices)
     summary = arrange.summarize(len(boxes), free)
@@ -57,14 +61,14 @@ def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
     )
 
 
-def _box(device: model.Device, owner: Owner | None) -> picture.Box:
+def _make_box(device: model.Device, owner: Owner | None) -> picture.Box:
     status = legend = device.state.value if owner is None else owner.label
     if owner is not None and device.is_quarantined:
         status = f"{owner.label}, {model.State.QUARANTINED.value}"
     return picture.Box(
         key=device.uuid,
         label=device.address,
-        text=_text(device),
+        text=_describe_device(device),
         status=status,
         legend=legend,
         color=None if owner is None else owner.key,
@@ -73,14 +77,14 @@ def _box(device: model.Device, owner: Owner | None) -> picture.Box:
     )
 
 
-def _text(device: model.Device) -> str:
+def _describe_device(device: model.Device) -> str:
     """Write what it is; of VFs and mediated devices, also how many."""
     if device.amount.capacity < 2:
         return device.model
     return f"{device.model}, {device.free} of {device.amount.capacity} free"
 
 
-def _links(device: model.Device) -> codec.DeviceLinks:
+def _read_links(device: model.Device) -> codec.DeviceLinks:
     try:
         return codec.parse_traits(device.name, device.traits)
     except codec.LinkTextError:

@@ -76,11 +76,11 @@ class LinkedDevices:
         Only for the links that some two devices of the host have, free or
         not; with none there is nothing to tell.
         """
-        return dict(_largest_by_link(self.topology, self.free))
+        return dict(_measure_largest_by_link(self.topology, self.free))
 
     def count_partitions(self) -> dict[int, tuple[int, int]]:
         """Count the fabric partitions: size -> (all free, all there are)."""
-        return dict(_partitions(self.topology, self.free))
+        return dict(_count_partitions(self.topology, self.free))
 
     def measure_fragmentation(
         self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
@@ -107,7 +107,7 @@ def list_numa_nodes(devices: Iterable[model.Device]) -> list[int | None]:
 # Hosts of a kind with the same free devices are alike: a thousand hosts have
 # few answers.
 @functools.lru_cache(maxsize=8192)
-def _largest_by_link(
+def _measure_largest_by_link(
     topology: Topology, free: int
 ) -> tuple[tuple[Requirement, int], ...]:
     found = []
@@ -124,7 +124,7 @@ def _largest_by_link(
 
 
 @functools.lru_cache(maxsize=8192)
-def _partitions(
+def _count_partitions(
     topology: Topology, free: int
 ) -> tuple[tuple[int, tuple[int, int]], ...]:
     sizes = sorted(

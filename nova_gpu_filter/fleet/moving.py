@@ -100,10 +100,10 @@ def find_gates(move: Move) -> Iterator[verdict.Gate]:
             1,
         )
     if way is Way.LIVE:
-        yield from _live(move)
+        yield from _find_live_gates(move)
 
 
-def _live(move: Move) -> Iterator[verdict.Gate]:
+def _find_live_gates(move: Move) -> Iterator[verdict.Gate]:
     """Find what Nova cannot do while the guest runs."""
     for asked in move.wanted.devices:
         if not asked.alias.live_migratable:

@@ -45,7 +45,7 @@ def list_cures(
             without = dataclasses.replace(wanted, link_policy=None)
             if host_fit.fits(host, without):
                 yield verdict.Cure(verdict.NO_LINK, 0, "without gpu:link")
-    for counts in (range(lead.count - 1, 0, -1), _larger(found, wanted)):
+    for counts in (range(lead.count - 1, 0, -1), _list_larger(found, wanted)):
         for count in counts:
             other = dataclasses.replace(
                 wanted,
@@ -59,7 +59,7 @@ def list_cures(
                 break
 
 
-def _larger(
+def _list_larger(
     found: linked_devices.LinkedDevices, wanted: demand.Demand
 ) -> Iterator[int]:
     """List larger partitions where none has the size asked for."""

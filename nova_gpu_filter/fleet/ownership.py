@@ -83,7 +83,7 @@ def read_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:
     """
     return {
         uuid: owner
-        for uuid, entry in _entries(get, consumer).items()
+        for uuid, entry in _read_entries(get, consumer).items()
         for owner in entry.owners
     }
 
@@ -97,22 +97,26 @@ def read_consumers(get: api.Get, provider: str) -> dict[str, dict[str, int]]:
     }
 
 
-def _entries(get: api.Get, consumer: str) -> _Entries:
+def _read_entries(get: api.Get, consumer: str) -> _Entries:
     found = get(f"/allocations/{consumer}")
     return {
         uuid: _Entry(
             allocation["generation"],
-            (model.Owner(consumer, found["project_id"], _amount(allocation)),),
+            (
+                model.Owner(
+                    consumer, found["project_id"], _sum_amount(allocation)
+                ),
+            ),
         )
         for uuid, allocation in found["allocations"].items()
     }
 
 
-def _amount(allocation: Mapping[str, Mapping[str, int]]) -> int:
+def _sum_amount(allocation: Mapping[str, Mapping[str, int]]) -> int:
     return sum(allocation["resources"].values())
 
 
-def _used(host: model.Host) -> dict[str, int]:
+def _count_used(host: model.Host) -> dict[str, int]:
     """Count what is used, by provider; it may have several classes."""
     used: dict[str, int] = {}
     for device in host.devices:
@@ -156,12 +160,12 @@ class OwnerReader:
         stale = [
             (host, missing)
             for host in hosts
-            if (missing := self._missing(host, fresh))
+            if (missing := self._find_missing(host, fresh))
         ]
         stale.sort(key=lambda pair: self._asked_in.get(pair[0].uuid, 0))
         left = at_most
         while stale:
-            number = _how_many(stale, left)
+            number = _count_answerable(stale, left)
             if not number and left != at_most:
                 break
             now, stale = stale[: number or 1], stale[number or 1 :]
@@ -177,19 +181,21 @@ class OwnerReader:
         self, hosts: Sequence[model.Host], consumers: Iterable[str]
     ) -> set[str]:
         def ask(consumer: str) -> _Entries:
-            return _entries(self._get, consumer)
+            return _read_entries(self._get, consumer)
 
-        devices = {uuid for host in hosts for uuid in _used(host)}
+        devices = {uuid for host in hosts for uuid in _count_used(host)}
         found: dict[str, _Entry] = {}
         for _, entries in api.ask_all(ask, consumers):
             for uuid in devices & entries.keys():
-                found[uuid] = _joined(found.get(uuid), entries[uuid])
+                found[uuid] = _join_entries(found.get(uuid), entries[uuid])
         self._known.update(found)
         return set(found)
 
-    def _missing(self, host: model.Host, fresh: set[str]) -> dict[str, int]:
+    def _find_missing(
+        self, host: model.Host, fresh: set[str]
+    ) -> dict[str, int]:
         """Find the devices to ask about, and how much of each is used."""
-        used = _used(host)
+        used = _count_used(host)
         return {
             device.uuid: used[device.uuid]
             for device in host.devices
@@ -219,13 +225,13 @@ class OwnerReader:
             of_devices += 1
             owners = []
             for consumer, allocation in answer["allocations"].items():
-                amount = _amount(allocation)
-                owner = self._owner(uuid, consumer, amount)
+                amount = _sum_amount(allocation)
+                owner = self._find_owner(uuid, consumer, amount)
                 if owner is None:
                     if consumer not in asked:
-                        asked[consumer] = _entries(self._get, consumer)
+                        asked[consumer] = _read_entries(self._get, consumer)
                         for other in missing.keys() & asked[consumer].keys():
-                            found[other] = _joined(
+                            found[other] = _join_entries(
                                 found.get(other), asked[consumer][other]
                             )
                     if uuid not in asked[consumer]:
@@ -237,7 +243,7 @@ class OwnerReader:
             )
         return found, of_devices + len(asked)
 
-    def _owner(
+    def _find_owner(
         self, uuid: str, consumer: str, amount: int
     ) -> model.Owner | None:
         """Find an owner that is known and has as much as before."""
@@ -256,7 +262,7 @@ class OwnerReader:
         uuids = set()
         for host in hosts:
             uuids.add(host.uuid)
-            used = _used(host)
+            used = _count_used(host)
             for device in host.devices:
                 entry = self._known.get(device.uuid)
                 if entry is None or device.uuid not in used:
@@ -276,7 +282,9 @@ class OwnerReader:
         return owners
 
 
-def _how_many(questions: Iterable[_Question], at_most: int | None) -> int:
+def _count_answerable(
+    questions: Iterable[_Question], at_most: int | None
+) -> int:
     """Count the hosts that cannot take more questions than there may be.
 
     A device takes one, and each of its owners one.
@@ -291,7 +299,7 @@ def _how_many(questions: Iterable[_Question], at_most: int | None) -> int:
     return number
 
 
-def _joined(known: _Entry | None, entry: _Entry) -> _Entry:
+def _join_entries(known: _Entry | None, entry: _Entry) -> _Entry:
     """Add an owner to those of a provider that are known."""
     if known is None:
         return entry

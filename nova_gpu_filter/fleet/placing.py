@@ -92,10 +92,10 @@ def read_aggregates(get: api.Get) -> tuple[Aggregate, ...]:
         found = get("/os-aggregates")["aggregates"]
     except (errors.NotAllowed, errors.NotFound):
         return ()
-    return tuple(map(_aggregate, found))
+    return tuple(map(_build_aggregate, found))
 
 
-def _aggregate(data: Mapping[str, Any]) -> Aggregate:
+def _build_aggregate(data: Mapping[str, Any]) -> Aggregate:
     return Aggregate(
         data["name"], frozenset(data["hosts"]), dict(data["metadata"])
     )
@@ -111,15 +111,15 @@ def find_gates(
     name = host.name if host.service is None else host.service.host
     here = [one for one in aggregates if name in one.hosts]
     return [
-        *_quotas(request),
-        *_zone(host, request),
-        *_tenants(request, here, aggregates, rules),
-        *_extra_specs(request, here, rules),
-        *_traits(request, here, rules),
+        *_check_quotas(request),
+        *_check_zone(host, request),
+        *_check_tenants(request, here, aggregates, rules),
+        *_check_extra_specs(request, here, rules),
+        *_check_traits(request, here, rules),
     ]
 
 
-def _quotas(request: Request) -> Iterator[verdict.Gate]:
+def _check_quotas(request: Request) -> Iterator[verdict.Gate]:
     for short in request.quotas:
         whose = f"quota of project {request.project_name}: {short.resource}:"
         if not short.is_registered:
@@ -138,7 +138,7 @@ def _quotas(request: Request) -> Iterator[verdict.Gate]:
         )
 
 
-def _zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
+def _check_zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
     if request.zone is None or host.service is None:
         return
     if host.service.zone != request.zone:
@@ -150,7 +150,7 @@ def _zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
         )
 
 
-def _tenants(
+def _check_tenants(
     request: Request,
     here: Iterable[Aggregate],
     aggregates: Iterable[Aggregate],
@@ -190,7 +190,7 @@ def _tenants(
         )
 
 
-def _extra_specs(
+def _check_extra_specs(
     request: Request, here: Sequence[Aggregate], rules: Rules
 ) -> Iterator[verdict.Gate]:
     """Compare as AggregateInstanceExtraSpecsFilter does, where the flavor
@@ -224,7 +224,7 @@ def _matches(value: str, wanted: str) -> bool:
         return False
 
 
-def _traits(
+def _check_traits(
     request: Request, here: Iterable[Aggregate], rules: Rules
 ) -> Iterator[verdict.Gate]:
     """Compare as ``isolate_aggregates`` in nova/scheduler/request_filter.py:

@@ -78,13 +78,13 @@ def read_hosts(
     """
     path = "/resource_providers"
     if name is not None:
-        root = _root(get, name, with_mediated)
+        root = _find_root(get, name, with_mediated)
         path += f"?in_tree={root}"
     providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
-    devices = dict(_devices(providers, with_mediated))
+    devices = dict(_find_devices(providers, with_mediated))
     roots = {place.root for place in devices.values()}
-    summaries = _summaries(get, devices, roots, name is not None)
-    hosts = tuple(_hosts(providers, devices, summaries))
+    summaries = _read_summaries(get, devices, roots, name is not None)
+    hosts = tuple(_build_hosts(providers, devices, summaries))
     if not hosts and name is not None:
         raise errors.Unknown(
             kind="device in Placement on host", name=name, hint=""
@@ -94,7 +94,7 @@ def read_hosts(
     return hosts
 
 
-def _root(get: api.Get, name: str, with_mediated: bool) -> str:
+def _find_root(get: api.Get, name: str, with_mediated: bool) -> str:
     query = parse.urlencode({"name": name})
     for provider in get(f"/resource_providers?{query}")["resource_providers"]:
         root: str = provider["root_provider_uuid"]
@@ -103,7 +103,9 @@ def _root(get: api.Get, name: str, with_mediated: bool) -> str:
         provider["uuid"]: provider
         for provider in get("/resource_providers")["resource_providers"]
     }
-    roots = {place.root for _, place in _devices(providers, with_mediated)}
+    roots = {
+        place.root for _, place in _find_devices(providers, with_mediated)
+    }
     raise errors.Unknown(
         kind="host",
         name=name,
@@ -111,7 +113,7 @@ def _root(get: api.Get, name: str, with_mediated: bool) -> str:
     )
 
 
-def _devices(
+def _find_devices(
     providers: Mapping[str, Any], with_mediated: bool
 ) -> Iterator[tuple[str, _Place]]:
     """Find the devices, by UUID of the provider."""
@@ -129,7 +131,7 @@ def _devices(
             yield uuid, _Place(root["uuid"], address, True)
 
 
-def _summaries(
+def _read_summaries(
     get: api.Get,
     devices: Mapping[str, _Place],
     roots: set[str],
@@ -154,14 +156,14 @@ def _summaries(
         if find_missing():
             ask(resource_class)
     # Nothing but a device is left on some hosts: ask for its class, too.
-    for resource_class in sorted(_classes(found, devices)):
+    for resource_class in sorted(_collect_classes(found, devices)):
         if find_missing():
             ask(resource_class)
     found.update(api.ask_all(build_reader(get), sorted(find_missing())))
     return found
 
 
-def _classes(
+def _collect_classes(
     found: Mapping[str, Summary], devices: Mapping[str, Any]
 ) -> set[str]:
     return {
@@ -207,7 +209,7 @@ def build_reader(get: api.Get) -> Callable[[str], Summary]:
     return ask
 
 
-def _hosts(
+def _build_hosts(
     providers: Mapping[str, Any],
     devices: Mapping[str, _Place],
     summaries: Mapping[str, Summary],

@@ -109,8 +109,8 @@ def set_hosts(
     :raises FleetError: it was not done, or not wholly: do it again.
     """
     get, put = services.placement, services.write_placement
-    pool = _provider(get, name)["uuid"]
-    for root in [_root(get, host) for host in hosts]:
+    pool = _find_provider(get, name)["uuid"]
+    for root in [_find_root(get, host) for host in hosts]:
         change = frozenset({pool})
         reserving.change_aggregates(
             get,
@@ -127,7 +127,7 @@ def read(get: api.Get, name: str) -> Pool:
     :raises Unknown: there is no such pool.
     :raises FleetError: Placement does not answer.
     """
-    provider = _provider(get, name)
+    provider = _find_provider(get, name)
     pool = provider["uuid"]
     path = f"/resource_providers/{pool}"
     inventories = get(f"{path}/inventories")["inventories"]
@@ -141,7 +141,7 @@ def read(get: api.Get, name: str) -> Pool:
         resource_class,
         total,
         used,
-        tuple(sorted(one["name"] for one in _members(get, pool))),
+        tuple(sorted(one["name"] for one in _list_members(get, pool))),
         tuple(
             sorted(
                 (server, one["resources"].get(resource_class, 0))
@@ -166,7 +166,7 @@ def delete(services: Any, name: str) -> None:
         )
     # First what refuses when a server was faster.
     services.delete_in_placement(f"/resource_providers/{found.uuid}", None)
-    for member in _members(get, found.uuid):
+    for member in _list_members(get, found.uuid):
         reserving.change_aggregates(
             get,
             services.write_placement,
@@ -175,8 +175,8 @@ def delete(services: Any, name: str) -> None:
         )
 
 
-def _provider(get: api.Get, name: str) -> Any:
-    pools = _pools(get)
+def _find_provider(get: api.Get, name: str) -> Any:
+    pools = _list_pools(get)
     for one in pools:
         if name == one["name"]:
             return one
@@ -187,7 +187,7 @@ def _provider(get: api.Get, name: str) -> Any:
     )
 
 
-def _pools(get: api.Get) -> list[Any]:
+def _list_pools(get: api.Get) -> list[Any]:
     """List the providers of all pools."""
     # Placement refuses to look for a trait that it does not have.
     if not get(f"/traits?name=in:{TRAIT}")["traits"]:
@@ -198,18 +198,18 @@ def _pools(get: api.Get) -> list[Any]:
     return found
 
 
-def _members(get: api.Get, pool: str) -> list[Any]:
+def _list_members(get: api.Get, pool: str) -> list[Any]:
     """List the providers of the hosts of a pool."""
     found = get(f"/resource_providers?member_of={pool}")
     return [one for one in found["resource_providers"] if one["uuid"] != pool]
 
 
-def _root(get: api.Get, host: str) -> str:
+def _find_root(get: api.Get, host: str) -> str:
     query = parse.urlencode({"name": host})
-    for one in _nodes(get, f"?{query}"):
+    for one in _list_nodes(get, f"?{query}"):
         found: str = one["uuid"]
         return found
-    roots = [one["name"] for one in _nodes(get)]
+    roots = [one["name"] for one in _list_nodes(get)]
     raise errors.Unknown(
         kind="compute node in Placement",
         name=host,
@@ -217,7 +217,7 @@ def _root(get: api.Get, host: str) -> str:
     )
 
 
-def _nodes(get: api.Get, query: str = "") -> Iterator[Any]:
+def _list_nodes(get: api.Get, query: str = "") -> Iterator[Any]:
     """Yield the roots of trees that share nothing.
 
     A pool in the aggregate of another would share with the hosts of both, and

@@ -58,7 +58,9 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         flavors = compute.read_flavors(self.services.compute)
         hosts = self.read_hosts()
         mediated = frozenset[str]().union(*(h.mediated_classes for h in hosts))
-        demands = self._demands(flavors, parsed_args.flavor, known, mediated)
+        demands = self._calculate_demands(
+            flavors, parsed_args.flavor, known, mediated
+        )
         found = capacity.count_servers(hosts, demands)
         if parsed_args.by_host:
             return ("Flavor", "Host", "Servers"), [
@@ -79,7 +81,7 @@ class ShowCapacity(command.Lister, base.GpuCommand):
         ]
 
     @staticmethod
-    def _demands(
+    def _calculate_demands(
         flavors: list[model.Flavor],
         names: list[str],
         known: known_aliases.Known,

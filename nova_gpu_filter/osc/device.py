@@ -33,7 +33,7 @@ _UUID: Final = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 """Of a project, as Keystone makes it."""
 
 
-def _links(device: model.Device) -> tuple[str, str]:
+def _split_links(device: model.Device) -> tuple[str, str]:
     """Return the links of a device, and the number of its NUMA node."""
     try:
         tokens = device.links.split(",") if device.links else []
@@ -108,8 +108,8 @@ _COLUMNS: Final[Mapping[str, Callable[[_Row], Any]]] = {
     "Host": lambda row: row.host.name,
     "Address": lambda row: row.device.address,
     "Model": lambda row: row.device.model,
-    "NUMA": lambda row: _links(row.device)[1],
-    "Links": lambda row: _Links(_links(row.device)[0]),
+    "NUMA": lambda row: _split_links(row.device)[1],
+    "Links": lambda row: _Links(_split_links(row.device)[0]),
     "State": lambda row: row.device.state.value,
     "Server": lambda row: row.servers,
     "Project": lambda row: _Projects(row.projects),
@@ -177,8 +177,8 @@ class ListDevice(command.Lister, base.GpuCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
         """List the devices."""
-        names = _column_names(parsed_args)
-        found = self._chosen(parsed_args)
+        names = _choose_columns(parsed_args)
+        found = self._choose(parsed_args)
         held = None
         project_names: Mapping[str, str] = {}
         if set(_OF_OWNERS) & set(names):
@@ -193,7 +193,7 @@ class ListDevice(command.Lister, base.GpuCommand):
             tuple(_COLUMNS[name](row) for name in names) for row in rows
         ]
 
-    def _chosen(
+    def _choose(
         self, parsed_args: argparse.Namespace
     ) -> list[tuple[model.Host, model.Device]]:
         of_server: Mapping[str, model.Owner] | None = None
@@ -225,7 +225,7 @@ class ListDevice(command.Lister, base.GpuCommand):
         return found
 
 
-def _column_names(parsed_args: argparse.Namespace) -> tuple[str, ...]:
+def _choose_columns(parsed_args: argparse.Namespace) -> tuple[str, ...]:
     """Choose what to show; what is named with -c or to sort by, always.
 
     Names may be written in every way that cliff takes. Where one of -c is
@@ -277,7 +277,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             set(held.list_projects(device))
         )
         row = _Row(host, device, held, project_names)
-        text, node = _links(device)
+        text, node = _split_links(device)
         shown = {
             "host": host.name,
             "address": device.address,
@@ -291,7 +291,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             "project": row.projects,
             "numa": node,
             "links": text,
-            "linked_to": base.Numbers(_neighbors(host, device)),
+            "linked_to": base.Numbers(_describe_neighbors(host, device)),
             "traits": base.CommaList(sorted(device.traits)),
             "provider": device.uuid,
         }
@@ -307,18 +307,20 @@ def find_device(
     """
     name, underscore, _ = text.rpartition("_pci_" if "_pci_" in text else "_")
     if not underscore:
-        name = _host_of(asked, text) or text
+        name = _find_host(asked, text) or text
     label = name + text[len(name) :].lower()
     known: list[model.Device] = []
-    for host in _hosts_like(asked, name):
+    for host in _read_hosts_like(asked, name):
         for device in host.devices:
             if text == device.uuid or label == device.label:
                 return host, device
             known.append(device)
-    raise _unknown(text, known)
+    raise _make_unknown(text, known)
 
 
-def _hosts_like(asked: base.GpuCommand, name: str) -> tuple[model.Host, ...]:
+def _read_hosts_like(
+    asked: base.GpuCommand, name: str
+) -> tuple[model.Host, ...]:
     """Read a host; all of them, if there is none of that name."""
     try:
         return asked.read_hosts(name)
@@ -326,7 +328,7 @@ def _hosts_like(asked: base.GpuCommand, name: str) -> tuple[model.Host, ...]:
         return asked.read_hosts()
 
 
-def _host_of(asked: base.GpuCommand, uuid: str) -> str | None:
+def _find_host(asked: base.GpuCommand, uuid: str) -> str | None:
     """Find the host of a provider."""
     get = asked.services.placement
     try:
@@ -338,14 +340,16 @@ def _host_of(asked: base.GpuCommand, uuid: str) -> str | None:
     return str(root["name"])
 
 
-def _unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
+def _make_unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
     names = [device.label for device in known]
     return errors.Unknown(
         kind="device", name=text, hint=errors.find_hint(text, names)
     )
 
 
-def _neighbors(host: model.Host, device: model.Device) -> dict[str, str]:
+def _describe_neighbors(
+    host: model.Host, device: model.Device
+) -> dict[str, str]:
     """Name the links of a device, by the address of the other device: the
     direct one, and the way over PCIe, as far as they are known."""
     found = linked_devices.LinkedDevices.from_devices(host.devices)

@@ -160,7 +160,7 @@ class Explain(command.Lister, base.GpuCommand):
             ):
                 line = printable.join_lines(f"{flavor.name}: {key} {text}")
                 LOG.warning("%s", line)
-            request = self._request(
+            request = self._build_request(
                 parsed_args, server, flavor, wanted, quota_rules
             )
             of_move: list[verdict.Gate] = []
@@ -169,7 +169,7 @@ class Explain(command.Lister, base.GpuCommand):
                 move = self._move(parsed_args.migrate, server, wanted, found)
                 of_move = list(moving.find_gates(move))
                 request = dataclasses.replace(request, quotas=())
-                found = self._others(found, server)
+                found = self._list_others(found, server)
             gates = {
                 host.uuid: [
                     *of_move,
@@ -177,7 +177,7 @@ class Explain(command.Lister, base.GpuCommand):
                 ]
                 for host in found
             }
-            verdicts = self._verdicts(found, wanted, gates)
+            verdicts = self._explain_hosts(found, wanted, gates)
         self.app.stderr.write(
             f"{flavor.name}: {verdict.summarize(verdicts)}\n"
         )
@@ -209,7 +209,7 @@ class Explain(command.Lister, base.GpuCommand):
         return move
 
     @staticmethod
-    def _others(
+    def _list_others(
         hosts: Sequence[model.Host], server: model.Server
     ) -> list[model.Host]:
         """List the hosts where a server is not.
@@ -240,7 +240,7 @@ class Explain(command.Lister, base.GpuCommand):
             line += f": {' '.join(server.fault.split())}"
         self.app.stderr.write(f"{line}\n")
 
-    def _request(
+    def _build_request(
         self,
         parsed_args: argparse.Namespace,
         server: model.Server | None,
@@ -272,10 +272,10 @@ class Explain(command.Lister, base.GpuCommand):
             project,
             name,
             zone,
-            tuple(self._shortages(wanted, project, quota_rules)),
+            tuple(self._find_shortages(wanted, project, quota_rules)),
         )
 
-    def _shortages(
+    def _find_shortages(
         self, wanted: demand.Demand, project: str, rules: quota.Rules
     ) -> list[quota.Shortage]:
         services = self.services
@@ -307,7 +307,7 @@ class Explain(command.Lister, base.GpuCommand):
                 wanted, project, known, usages, legacy(), rules
             )
 
-    def _verdicts(
+    def _explain_hosts(
         self,
         hosts: Sequence[model.Host],
         wanted: demand.Demand,
@@ -319,7 +319,7 @@ class Explain(command.Lister, base.GpuCommand):
                 for host in hosts
                 if not host_fit.count_fitting(host.without_obstacles(), wanted)
             ),
-            key=lambda host: (-_near(host, wanted), host.name),
+            key=lambda host: (-_count_near(host, wanted), host.name),
         )[:_MOST_OWNED]
         of_hosts = holdings.read_of_hosts(
             self.services.placement, asked, wanted
@@ -346,7 +346,7 @@ class Explain(command.Lister, base.GpuCommand):
         return sorted(verdicts, key=verdict.sort_key)
 
 
-def _near(host: model.Host, wanted: demand.Demand) -> int:
+def _count_near(host: model.Host, wanted: demand.Demand) -> int:
     """Count the devices that the flavor means, the free ones more."""
     found = 0
     for asked in wanted.devices:

@@ -80,7 +80,7 @@ class CheckFlavor(command.Lister, base.GpuCommand):
                 known.by_name,
                 known.source,
                 hosts,
-                _products(hosts, inventories),
+                _find_products(hosts, inventories),
                 image,
             )
         )
@@ -102,7 +102,7 @@ def _read(path: str) -> inventory.Inventory:
     return inventory_json.read(path, text)[0]
 
 
-def _products(
+def _find_products(
     hosts: Iterable[model.Host], inventories: Sequence[inventory.Inventory]
 ) -> dict[str, guest_memory.Product]:
     """Find what inventories say of devices, by UUID of the provider.

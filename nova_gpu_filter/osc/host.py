@@ -49,7 +49,7 @@ class _Partitions(columns.FormattableColumn[Mapping[int, tuple[int, int]]]):
         }
 
 
-def _largest(found: summary.ModelSummary) -> _Largest:
+def _measure_largest(found: summary.ModelSummary) -> _Largest:
     sizes = found.linked.measure_largest_by_link()
     return _Largest(
         {requirement.value: size for requirement, size in sizes.items()}
@@ -107,7 +107,7 @@ class ListHost(command.Lister, base.GpuCommand):
                 found.counts.used,
                 found.counts.reserved,
                 found.counts.unavailable,
-                _largest(found),
+                _measure_largest(found),
                 _Partitions(found.linked.count_partitions()),
                 base.round_number(found.fragmentation),
             )
@@ -167,7 +167,7 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                 f"{prefix}_used": found.counts.used,
                 f"{prefix}_reserved": found.counts.reserved,
                 f"{prefix}_unavailable": found.counts.unavailable,
-                f"{prefix}_largest_set": _largest(found),
+                f"{prefix}_largest_set": _measure_largest(found),
                 f"{prefix}_partitions": _Partitions(
                     found.linked.count_partitions()
                 ),
@@ -175,11 +175,11 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                     found.fragmentation
                 ),
             }
-        shown["servers"] = base.Numbers(_devices_by_server(host, held))
+        shown["servers"] = base.Numbers(_count_devices_by_server(host, held))
         return tuple(shown), tuple(shown.values())
 
 
-def _devices_by_server(
+def _count_devices_by_server(
     host: model.Host, held: holders.Holders
 ) -> dict[str, int]:
     """Count the devices of each server."""

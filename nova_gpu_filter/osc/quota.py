@@ -57,7 +57,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
                 )
             )
             projects = identity.distinguish(
-                self._projects(parsed_args.project)
+                self._read_projects(parsed_args.project)
             )
             classes = quota.map_names_by_class(known.by_name.values())
             if not known.by_name:
@@ -91,7 +91,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
                 row.project,
                 row.resource_class,
                 base.CommaList(list(row.aliases)),
-                _limit(row),
+                _format_limit(row),
                 row.used,
                 "" if row.left is None else row.left,
                 f"{row.excess} above limit" if row.excess else "",
@@ -99,7 +99,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
             for row in shown
         ]
 
-    def _projects(self, names: Sequence[str]) -> dict[str, str]:
+    def _read_projects(self, names: Sequence[str]) -> dict[str, str]:
         """Read the projects to show: those named, else all that we may see,
         which for a member is its own."""
         own = self.services.own_project
@@ -118,7 +118,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
             return dict([own])
 
 
-def _limit(row: quota.Quota) -> str:
+def _format_limit(row: quota.Quota) -> str:
     if row.limit is None:
         return "not registered"
     text = "unlimited" if row.limit < 0 else str(row.limit)
