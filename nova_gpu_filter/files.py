@@ -41,7 +41,7 @@ def read_stream(
     while chunk := file.read(_CHUNK):
         whole.write(chunk)
         if whole.tell() > limit:
-            raise _too_large(path, limit)
+            raise _make_too_large_error(path, limit)
     return whole.getvalue()
 
 
@@ -56,10 +56,10 @@ def check_size(path: str, limit: int = OUTPUT_BYTES) -> None:
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise OSError(errno.EINVAL, "is a device", path)
     if status.st_size > limit:
-        raise _too_large(path, limit)
+        raise _make_too_large_error(path, limit)
 
 
-def _too_large(path: str, limit: int) -> OSError:
+def _make_too_large_error(path: str, limit: int) -> OSError:
     return OSError(
         errno.EFBIG,
         f"larger than {sizes.format_size(limit)}, and not read",

@@ -42,7 +42,7 @@ def nest(boxes: Sequence[picture.Box], device_links: _Links) -> picture.Frame:
 
     A device without any is in no frame but the outermost.
     """
-    return _frame("", boxes, device_links, _NESTED)
+    return _make_frame("", boxes, device_links, _NESTED)
 
 
 def list_columns(
@@ -107,7 +107,7 @@ def arrange_topology(
         for device_name, owner in zip(names, owners, strict=True)
     ]
     device_links = {
-        box.key: _with_node(mine, node)
+        box.key: _replace_node(mine, node)
         for box, mine, node in zip(
             boxes, link_groups.decompose(topology), topology.numa, strict=True
         )
@@ -130,7 +130,7 @@ def summarize(devices: int, free: int) -> str:
     return f"{devices} device{plural}, {free} free"
 
 
-def _with_node(device_links: DeviceLinks, node: int | None) -> DeviceLinks:
+def _replace_node(device_links: DeviceLinks, node: int | None) -> DeviceLinks:
     """Name the NUMA node as the host does: groups are numbered anew."""
     groups = [one for one in device_links.groups if one[0] != links.NODE]
     if node is not None:
@@ -138,7 +138,7 @@ def _with_node(device_links: DeviceLinks, node: int | None) -> DeviceLinks:
     return DeviceLinks(tuple(groups), device_links.partitions)
 
 
-def _frame(
+def _make_frame(
     name: str,
     boxes: Sequence[picture.Box],
     device_links: _Links,
@@ -151,21 +151,21 @@ def _frame(
     level, inner = levels[0], levels[1:]
     inside: list[picture.Frame] = []
     alone: list[picture.Box] = []
-    for near in _components(boxes, device_links, level):
-        number = _number(near, device_links, level)
+    for near in _find_components(boxes, device_links, level):
+        number = _find_number(near, device_links, level)
         if len(near) == 1 and number is None:
             alone += near
         elif number is None:
             # Near by a link that lies deeper: the frame is made there.
-            below = _frame("", near, device_links, inner)
+            below = _make_frame("", near, device_links, inner)
             inside += below.frames
             alone += below.boxes
         elif len(near) == 1 and level != links.NODE:
             alone += near
         else:
             inside.append(
-                _frame(
-                    _name(level, number),
+                _make_frame(
+                    _name_frame(level, number),
                     near,
                     device_links,
                     inner,
@@ -175,13 +175,13 @@ def _frame(
     return picture.Frame(name, tuple(inside), tuple(alone), is_strong)
 
 
-def _name(level: Link, number: int) -> str:
+def _name_frame(level: Link, number: int) -> str:
     if level == links.NODE:
         return f"NUMA node {number}"
     return f"{_NAMES[level]} ({links.name(level)} {number})"
 
 
-def _components(
+def _find_components(
     boxes: Sequence[picture.Box], device_links: _Links, level: Link
 ) -> list[list[picture.Box]]:
     """Put devices together that have a PCIe group of this link or a nearer
@@ -210,7 +210,7 @@ def _components(
     ]
 
 
-def _number(
+def _find_number(
     near: Iterable[picture.Box], device_links: _Links, level: Link
 ) -> int | None:
     """Return the number of the group of this link that they have, if any."""

@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     :raises SDKException: the cloud is not known.
     :raises OSError: the port cannot be had.
     """
-    reader = _reader(args)
+    reader = _make_reader(args)
     if args.once:
         return _print_once(reader)
     return _serve(args, reader)
 
 
-def _reader(args: argparse.Namespace) -> cloud_reader.Reader:
+def _make_reader(args: argparse.Namespace) -> cloud_reader.Reader:
     """Connect to the cloud; nothing is asked yet."""
     scope = settings.read_scope(
         args.nova_conf, args.alias, args.resource_class
@@ -58,7 +58,7 @@ def _reader(args: argparse.Namespace) -> cloud_reader.Reader:
     return cloud_reader.Reader(services, scope, usage, args.owner_requests)
 
 
-def _registry(
+def _make_registry(
     reader: cloud_reader.Reader, interval_s: float
 ) -> tuple[prometheus_client.CollectorRegistry, collector.Collector]:
     registry = prometheus_client.CollectorRegistry()
@@ -68,7 +68,7 @@ def _registry(
 
 
 def _print_once(reader: cloud_reader.Reader) -> int:
-    registry, ours = _registry(reader, float("inf"))
+    registry, ours = _make_registry(reader, float("inf"))
     text = prometheus_client.generate_latest(registry).decode()
     # A file or a pipe gets the labels as they are, which Prometheus reads.
     stdout = (
@@ -79,7 +79,7 @@ def _print_once(reader: cloud_reader.Reader) -> int:
 
 
 def _serve(args: argparse.Namespace, reader: cloud_reader.Reader) -> int:
-    registry, _ = _registry(reader, args.interval)
+    registry, _ = _make_registry(reader, args.interval)
     server, thread = prometheus_client.start_http_server(
         args.port,
         args.address,

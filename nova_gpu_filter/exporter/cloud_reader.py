@@ -219,10 +219,12 @@ class Reader:
 
     def _read_demands(self) -> list[demand.Demand]:
         return list(
-            self._demands(compute.read_flavors(self._services.compute))
+            self._calculate_demands(
+                compute.read_flavors(self._services.compute)
+            )
         )
 
-    def _demands(
+    def _calculate_demands(
         self, flavors: Iterable[model.Flavor]
     ) -> Iterator[demand.Demand]:
         for flavor in known_aliases.choose_flavors(flavors):

@@ -141,7 +141,7 @@ class Families:
 
     def __init__(self) -> None:
         """All are there, and empty."""
-        self._families = {gauge: _family(gauge) for gauge in ALL}
+        self._families = {gauge: _make_family(gauge) for gauge in ALL}
 
     def add(self, gauge: Gauge, value: float, *labels: str) -> None:
         """Add a sample."""
@@ -152,7 +152,7 @@ class Families:
         return (family for family in self._families.values() if family.samples)
 
 
-def _family(
+def _make_family(
     gauge: Gauge,
 ) -> metrics_core.GaugeMetricFamily | metrics_core.CounterMetricFamily:
     kind = (
@@ -165,7 +165,7 @@ def _family(
 
 def describe() -> list[metrics_core.Metric]:
     """List all families, without samples."""
-    return [_family(gauge) for gauge in ALL]
+    return [_make_family(gauge) for gauge in ALL]
 
 
 def add_reading(families: Families, found: cloud_reader.Reading) -> None:

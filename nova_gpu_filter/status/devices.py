@@ -92,7 +92,7 @@ def check_limits(node: Node) -> results.Result:
     if node.placement_conf is None:
         return results.warn(
             f"{why}. See that its placement.conf has"
-            f" {_and(limits.CURE.values())}; --placement-conf FILE lets this"
+            f" {_join(limits.CURE.values())}; --placement-conf FILE lets this"
             " command check it."
         )
     try:
@@ -101,7 +101,7 @@ def check_limits(node: Node) -> results.Result:
         return results.warn(f"--placement-conf: {exc}.")
     if missing:
         return results.warn(
-            f"{why}. Write {_and(limits.CURE[name] for name in missing)} in"
+            f"{why}. Write {_join(limits.CURE[name] for name in missing)} in"
             f" {node.placement_conf}, or use the extension."
         )
     return results.succeed()
@@ -169,7 +169,7 @@ def check_links(node: Node) -> results.Result:
     problems = []
     unknown: dict[str, list[str]] = {}
     for resource_class in wanted:
-        for host, devices in _several(node.survey.hosts, resource_class):
+        for host, devices in _find_several(node.survey.hosts, resource_class):
             links = linked_devices.LinkedDevices.from_devices(devices)
             if links.problem:
                 problems.append(
@@ -183,8 +183,9 @@ def check_links(node: Node) -> results.Result:
     problems.extend(
         results.warn(
             f"The links of {resource_class} are not known on"
-            f" {_few(hosts)}, so its devices are chosen by NUMA nodes: write"
-            " there the [pci]device_spec that nova-gpu-host config gives."
+            f" {_list_few(hosts)}, so its devices are chosen by NUMA nodes:"
+            " write there the [pci]device_spec that nova-gpu-host config"
+            " gives."
         )
         for resource_class, hosts in unknown.items()
     )
@@ -202,13 +203,14 @@ def check_owners(node: Node) -> results.Result:
     if not names:
         return results.succeed()
     return results.fail(
-        f"Nova manages {_few(names, 'devices')}, and Cyborg reports the same"
-        " (trait OWNER_CYBORG), so that both would give them away: take them"
-        " out of [pci]device_spec of the compute nodes, or out of cyborg.conf."
+        f"Nova manages {_list_few(names, 'devices')}, and Cyborg reports the"
+        " same (trait OWNER_CYBORG), so that both would give them away: take"
+        " them out of [pci]device_spec of the compute nodes, or out of"
+        " cyborg.conf."
     )
 
 
-def _several(
+def _find_several(
     hosts: Iterable[model.Host], resource_class: str
 ) -> Iterator[tuple[str, Sequence[model.Device]]]:
     """Find hosts with more than one device of a class: name, devices."""
@@ -218,12 +220,12 @@ def _several(
             yield host.name, devices
 
 
-def _few(names: Sequence[str], what: str = "hosts") -> str:
+def _list_few(names: Sequence[str], what: str = "hosts") -> str:
     if len(names) <= _FEW:
-        return _and(names)
+        return _join(names)
     return f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more {what}"
 
 
-def _and(names: Iterable[str]) -> str:
+def _join(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

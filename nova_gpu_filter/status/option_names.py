@@ -69,7 +69,7 @@ _REMOVED = (
 def check(node: Node) -> results.Result:
     """Look for option names of 2016, and for those that are no more."""
     problems = []
-    for path in _files(node.conf):
+    for path in _list_files(node.conf):
         sections = _read(path)
         for old in _RENAMED:
             if old.name not in sections.get(old.group, {}):
@@ -98,7 +98,7 @@ def check(node: Node) -> results.Result:
     return results.combine(problems)
 
 
-def _files(conf: cfg.ConfigOpts) -> Iterator[str]:
+def _list_files(conf: cfg.ConfigOpts) -> Iterator[str]:
     """List the files that were read, those of directories included."""
     yield from conf.config_file or ()
     for directory in conf.config_dir or ():

@@ -115,7 +115,7 @@ def check_names(node: Node) -> results.Result:
     body = node.placement.get("/resource_classes")
     classes = {found["name"] for found in body["resource_classes"]}
     wanted = {trait for one in asked.values() for trait in one.traits}
-    traits = _known_traits(node.placement, wanted)
+    traits = _read_known_traits(node.placement, wanted)
     problems = []
     for name, one in sorted(asked.items()):
         unknown = [
@@ -134,7 +134,7 @@ def check_names(node: Node) -> results.Result:
     return results.combine(problems)
 
 
-def _known_traits(
+def _read_known_traits(
     placement: client.Client, wanted: Iterable[str]
 ) -> frozenset[str]:
     names = ",".join(sorted(wanted))
