@@ -75,10 +75,10 @@ def parse_hostdevs(xml: str) -> Iterator[str]:
         kind = (device.tag, device.get("type"))
         if kind in (("hostdev", "pci"), ("interface", "hostdev")):
             for place in device.iterfind("./source/address"):
-                yield from _address(place)
+                yield from _read_address(place)
 
 
-def _address(place: ElementTree.Element) -> Iterator[str]:
+def _read_address(place: ElementTree.Element) -> Iterator[str]:
     try:
         yield str(
             address_lib.PciAddress(
@@ -92,7 +92,7 @@ def _address(place: ElementTree.Element) -> Iterator[str]:
         LOG.warning("libvirt has no PCI address: %s", place.attrib)
 
 
-def _by_address(found: Mapping[str, frozenset[str]]) -> dict[str, str]:
+def _index_by_address(found: Mapping[str, frozenset[str]]) -> dict[str, str]:
     return {
         address: uuid
         for uuid, addresses in found.items()
@@ -116,7 +116,7 @@ class Libvirt:
 
     def read_holders(self) -> dict[str, str]:
         """Read who has devices; see :class:`Domains`."""
-        return _by_address(self._read(0))
+        return _index_by_address(self._read(0))
 
     def read_running(self) -> dict[str, frozenset[str]]:
         """Read what runs; see :class:`Domains`."""
@@ -203,7 +203,7 @@ class Virsh:
 
     def read_holders(self) -> dict[str, str]:
         """Read who has devices; see :class:`Domains`."""
-        return _by_address(self._read("list", "--all", "--uuid"))
+        return _index_by_address(self._read("list", "--all", "--uuid"))
 
     def read_running(self) -> dict[str, frozenset[str]]:
         """Read what runs; see :class:`Domains`."""

@@ -116,7 +116,7 @@ def run_all(
     except OSError as error:
         return f"{directory}: {error.strerror or error}"
     for path in paths:
-        if problem := _unsafe(path):
+        if problem := _explain_unsafe(path):
             return problem
         problem, _said = run([path], seconds, environment)
         if problem:
@@ -124,7 +124,7 @@ def run_all(
     return None
 
 
-def _unsafe(path: str) -> str | None:
+def _explain_unsafe(path: str) -> str | None:
     """Tell why root must not run a file."""
     for place in (os.path.dirname(path), path):
         found = os.stat(place)

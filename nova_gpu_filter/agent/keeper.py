@@ -137,7 +137,7 @@ class Keeper:
             waiting = [
                 provider
                 for provider in self._observer.providers.values()
-                if self._state(provider.address) is State.RELEASED
+                if self._get_state(provider.address) is State.RELEASED
                 and provider.address not in self._cleaning
             ]
             self._cleaning.update(one.address for one in waiting)
@@ -167,7 +167,7 @@ class Keeper:
         else:
             self._unwritten.add(provider.address)
 
-    def _state(self, address: str) -> State | None:
+    def _get_state(self, address: str) -> State | None:
         record = self._ledger.get(address)
         return None if record is None else record.state
 

@@ -194,7 +194,7 @@ class Ledger:
                 " WHERE address = ? ORDER BY number DESC",
                 (address,),
             ).fetchall()
-        return tuple(_record((*row, "")) for row in rows)
+        return tuple(_build_record((*row, "")) for row in rows)
 
     def read_partitions(self) -> dict[int, owning.Ownership]:
         """Read which partitions guests own, by their ids.
@@ -284,10 +284,10 @@ def _read(db: sqlite3.Connection) -> Iterator[states.Record]:
         " FROM devices ORDER BY address"
     ).fetchall()
     for row in rows:
-        yield _record(row)
+        yield _build_record(row)
 
 
-def _record(
+def _build_record(
     row: tuple[str, str, str, float, str, str | None, str],
 ) -> states.Record:
     address, state, reason, since, by, owner, baseline = row

@@ -87,7 +87,7 @@ class Providers:
         :returns: whether anything was changed.
         :raises FleetError: Placement does not answer, or has changed.
         """
-        path = f"/resource_providers/{self._root()['uuid']}/traits"
+        path = f"/resource_providers/{self._read_root()['uuid']}/traits"
         found = self._get(path)
         traits = set(found["traits"])
         new = {one for one in traits if not is_ours(one)} | wanted
@@ -106,7 +106,7 @@ class Providers:
         )
         return True
 
-    def _root(self) -> Any:
+    def _read_root(self) -> Any:
         query = parse.urlencode({"name": self._hostname})
         roots = self._get(f"/resource_providers?{query}")["resource_providers"]
         if not roots:
@@ -114,7 +114,7 @@ class Providers:
         return roots[0]
 
     def _list(self) -> list[tuple[str, str, int]]:
-        uuid = self._root()["uuid"]
+        uuid = self._read_root()["uuid"]
         tree = self._get(f"/resource_providers?in_tree={uuid}")
         found = []
         for provider in tree["resource_providers"]:

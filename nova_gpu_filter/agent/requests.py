@@ -135,14 +135,14 @@ class _Handler(socketserver.StreamRequestHandler):
         """Answer the requests of one connection."""
         server = self.server
         assert isinstance(server, Server)
-        uid = self._peer()
+        uid = self._get_peer_uid()
         if uid not in (0, os.geteuid()):
             self._say({"error": "only root may ask"})
             return
         # The other end may go at any time.
         with contextlib.suppress(OSError):
             while line := self.rfile.readline(_LINE):
-                self._say(self._answer(server.requests, line, _name(uid)))
+                self._say(self._answer(server.requests, line, _name_user(uid)))
 
     def _answer(
         self, requests: Requests, line: bytes, user: str
@@ -159,7 +159,7 @@ class _Handler(socketserver.StreamRequestHandler):
             LOG.exception("A request cannot be answered")
             return {"error": f"unexpected error: {error!r}"}
 
-    def _peer(self) -> int:
+    def _get_peer_uid(self) -> int:
         size = struct.calcsize(_CREDENTIALS)
         found = self.connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, size
@@ -171,7 +171,7 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
-def _name(uid: int) -> str:
+def _name_user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -65,7 +65,7 @@ class Event(enum.StrEnum):
     """A person says so; it has to be cleaned before it is given away."""
 
 
-def _transitions() -> Mapping[tuple[State, Event], State]:
+def _build_transitions() -> Mapping[tuple[State, Event], State]:
     s, e = State, Event
     table = {
         (s.FREE, e.FIND_USED): s.RELEASED,
@@ -90,7 +90,7 @@ def _transitions() -> Mapping[tuple[State, Event], State]:
     return types.MappingProxyType(table)
 
 
-TRANSITIONS: Final = _transitions()
+TRANSITIONS: Final = _build_transitions()
 """(state, event) -> next state. What is not in it cannot happen."""
 
 AGENT: Final = "agent"
@@ -204,37 +204,37 @@ def make_first_record(
     cleaned before it is given away.
     """
 
-    def record(
+    def make_record(
         state: State, reason: str, by: str, owner: str | None = None
     ) -> Record:
         return Record(address, state, reason, now, by, owner)
 
     if observation.is_marked:
-        return record(
+        return make_record(
             State.QUARANTINED, "quarantined in Placement", "placement"
         )
     if not observation.is_present:
-        return record(
+        return make_record(
             State.QUARANTINED, "it is not on the bus, or is dead", AGENT
         )
     if observation.guest is not None:
-        return record(
+        return make_record(
             State.IN_USE, "a domain has it", "libvirt", observation.guest
         )
     if observation.consumer is not None:
-        return record(
+        return make_record(
             State.CLAIMED,
             "allocated in Placement",
             "nova",
             observation.consumer,
         )
     if observation.is_reserved:
-        return record(
+        return make_record(
             State.QUARANTINED,
             "reserved in Placement, and the ledger does not say why",
             AGENT,
         )
-    return record(State.RELEASED, "not known whether it is clean", AGENT)
+    return make_record(State.RELEASED, "not known whether it is clean", AGENT)
 
 
 def find_next_step(record: Record, observation: Observation) -> Step | None:
@@ -251,9 +251,9 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
             Event.QUARANTINE, "it is not on the bus, or is dead", AGENT
         )
     if observation.guest is not None:
-        return _with_guest(record, observation.guest)
+        return _find_guest_step(record, observation.guest)
     if observation.consumer is not None:
-        return _with_consumer(record, observation.consumer)
+        return _find_consumer_step(record, observation.consumer)
     if record.state in HELD:
         return Step(Event.RELEASE, "its server has left", "nova")
     if record.state is State.FREE and observation.is_reserved:
@@ -274,15 +274,15 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
     return None
 
 
-def _with_guest(record: Record, guest: str) -> Step | None:
+def _find_guest_step(record: Record, guest: str) -> Step | None:
     if record.state is State.IN_USE and record.owner == guest:
         return None
     return Step(
-        Event.START, _why_held(record, "a domain has it"), "libvirt", guest
+        Event.START, _explain_held(record, "a domain has it"), "libvirt", guest
     )
 
 
-def _with_consumer(record: Record, consumer: str) -> Step | None:
+def _find_consumer_step(record: Record, consumer: str) -> Step | None:
     if record.state is State.IN_USE:
         return Step(
             Event.LEAVE,
@@ -294,13 +294,13 @@ def _with_consumer(record: Record, consumer: str) -> Step | None:
         return None
     return Step(
         Event.CLAIM,
-        _why_held(record, "allocated in Placement"),
+        _explain_held(record, "allocated in Placement"),
         "nova",
         consumer,
     )
 
 
-def _why_held(record: Record, usual: str) -> str:
+def _explain_held(record: Record, usual: str) -> str:
     """Say so where a device was given away before it was clean."""
     if record.state in (State.RELEASED, State.CLEANING):
         return f"{usual}, and it was not cleaned before"

@@ -126,13 +126,13 @@ def _frame_of(
         ),
         tuple(
             _make_box(host, device, names)
-            for device in sorted(place.devices, key=_order_of_kind)
+            for device in sorted(place.devices, key=_rank_kind)
         ),
         is_strong,
     )
 
 
-def _order_of_kind(device: Function) -> int:
+def _rank_kind(device: Function) -> int:
     """GPUs come before what stands beside them."""
     assert device.kind is not None, "an inventory lists only these as devices"
     return list(_LEGENDS).index(device.kind)

@@ -225,7 +225,7 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
         raise NotComposableError("malformed query")
     classes = _find_classes(groups, wide.get("same_subtree", ()))
     isolate = _parse_group_policy(wide) == "isolate"
-    if isolate and _unsuffixed_shares_a_resource_class(groups):
+    if isolate and _has_shared_resource_class(groups):
         raise NotComposableError("isolate with an unsuffixed device")
     in_classes = {suffix for found in classes for suffix in found.suffixes}
     others = tuple(suffix for suffix in groups if suffix not in in_classes)
@@ -240,7 +240,7 @@ def parse(query_string: str, microversion: tuple[int, int]) -> Question:
     )
 
 
-def _unsuffixed_shares_a_resource_class(
+def _has_shared_resource_class(
     groups: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> bool:
     """Whether the unsuffixed group asks for what a suffixed one asks for.

@@ -138,7 +138,7 @@ def _read_bases_with_devices(
         (device,) = mappings[representative]
         _refuse_sharing(summaries[device])
         root = summaries[device]["root_provider_uuid"]
-        key = (root, *_base_key(question, request, device))
+        key = (root, *_build_base_key(question, request, device))
         devices = devices_by_base.get(key)
         if devices is None:
             devices = devices_by_base[key] = []
@@ -216,7 +216,7 @@ def _unite(lists: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(d for devices in lists for d in devices))
 
 
-def _base_key(
+def _build_base_key(
     question: query.Question, request: Mapping[str, Any], device: str
 ) -> Iterable[object]:
     """Yield what is equal for allocation requests with the same base."""

@@ -45,7 +45,7 @@ def _fold(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _spec_matches(spec: tuple[tuple[str, Any], ...], pool: Pool) -> bool:
+def _matches_spec(spec: tuple[tuple[str, Any], ...], pool: Pool) -> bool:
     """Whether every property of one spec holds for the pool.
 
     The rule is that of ``pci_device_prop_match`` in nova/pci/utils.py. Values
@@ -181,7 +181,7 @@ class DeviceRequest:
 
     def _work_out_drop(self, pool: Pool) -> "refusal.Drop | None":
         for spec in self.specs:
-            if _spec_matches(spec, pool):
+            if _matches_spec(spec, pool):
                 break
         else:
             return refusal.Drop.PROPERTIES

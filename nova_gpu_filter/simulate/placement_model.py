@@ -65,12 +65,14 @@ def choose_composed(
     shares = tuple(host.free >> bit & 1 for bit in range(host.kind.gpus))
     return [
         topologies.make_mask(found)
-        for found in sets.choose(_seen(host.kind), shares, k, most, seed, mix)
+        for found in sets.choose(
+            _read_topology(host.kind), shares, k, most, seed, mix
+        )
     ]
 
 
 @functools.lru_cache(maxsize=1024)
-def _seen(kind: hosts_file.HostKind) -> topologies.Topology:
+def _read_topology(kind: hosts_file.HostKind) -> topologies.Topology:
     """Return the topology that Placement reads from the traits of a host."""
     names = [str(bit) for bit in range(kind.gpus)]
     return device_links.read_topology(

@@ -138,7 +138,7 @@ class FoundSets:
                 return found.score_by_representative[representative]
         if self.exact:
             return None
-        score = self._link_score(
+        score = self._score_links(
             enumeration.sum_links(self._topology, representative),
             representative in self._partitions,
         )
@@ -213,7 +213,7 @@ class FoundSets:
         for mask, sums in sets:
             case = sums, mask in self._partitions
             if case not in known:
-                score = self._link_score(*case)
+                score = self._score_links(*case)
                 if self._is_required and not score[0]:
                     continue
                 group = groups.setdefault(score[: self._group_length], [])
@@ -225,7 +225,7 @@ class FoundSets:
             score_by_representative, groups, sorted(groups, reverse=True)
         )
 
-    def _link_score(self, sums: Sums, is_partition: bool) -> LinkScore:
+    def _score_links(self, sums: Sums, is_partition: bool) -> LinkScore:
         return (
             self._policy is None
             or satisfaction.meets(self._policy.link, sums[0], is_partition),

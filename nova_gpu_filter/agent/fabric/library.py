@@ -145,9 +145,9 @@ class Library:
         if call in codes.ALREADY:
             request += f" of partition {arguments[0]}"
         kind = fabric_manager.KINDS[codes.find(number).then]
-        raise self._refusal(kind, request, number)
+        raise self._make_refusal(kind, request, number)
 
-    def _refusal(
+    def _make_refusal(
         self, kind: type[fabric_manager.FabricError], request: str, number: int
     ) -> fabric_manager.FabricError:
         error = kind(
@@ -162,30 +162,30 @@ class Library:
         number = self._functions[Call.INIT]()
         # Another client of this process may have initialized it.
         if number not in (codes.SUCCESS, codes.IN_USE):
-            raise self._no_connection(Call.INIT, number)
+            raise self._make_connection_error(Call.INIT, number)
         handle = _HANDLE()
-        for wanted in self._connection_parameters():
+        for wanted in self._list_connection_parameters():
             number = self._functions[Call.CONNECT](
                 ctypes.addressof(wanted), ctypes.byref(handle)
             )
             if number != codes.VERSION_MISMATCH:
                 break
         if number != codes.SUCCESS:
-            raise self._no_connection(Call.CONNECT, number)
+            raise self._make_connection_error(Call.CONNECT, number)
         self._handle = handle
         self.connections += 1
         return handle
 
-    def _no_connection(
+    def _make_connection_error(
         self, call: Call, number: int
     ) -> fabric_manager.FabricError:
         """Make an error: whatever the code is, no partition was asked for."""
         kind = fabric_manager.KINDS[codes.find(number).then]
         if not issubclass(kind, fabric_manager.NotReady):
             kind = fabric_manager.Misconfigured
-        return self._refusal(kind, call.value, number)
+        return self._make_refusal(kind, call.value, number)
 
-    def _connection_parameters(
+    def _list_connection_parameters(
         self,
     ) -> Iterator[layouts.ConnectV1 | layouts.ConnectV2]:
         """Give the parameters of the newest library, then of older ones."""

@@ -223,7 +223,7 @@ class Service:
         if command == "fabric-prepare":
             return self._prepare(request)
         if command == "fabric-release":
-            self.partitions.release(_uuid(request))
+            self.partitions.release(_read_uuid(request))
             # What could not be done yet.
             self.wake()
             return {}
@@ -232,7 +232,7 @@ class Service:
         raise errors.AgentError(reason=f"no command '{command}'")
 
     def _prepare(self, request: Mapping[str, Any]) -> Answer:
-        uuid = _uuid(request)
+        uuid = _read_uuid(request)
         devices = {
             device
             for device in domains_lib.parse_hostdevs(str(request.get("xml")))
@@ -318,7 +318,7 @@ class Service:
         }
 
 
-def _uuid(request: Mapping[str, Any]) -> str:
+def _read_uuid(request: Mapping[str, Any]) -> str:
     try:
         return str(uuid_lib.UUID(str(request.get("uuid"))))
     except ValueError:

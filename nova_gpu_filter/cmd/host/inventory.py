@@ -89,7 +89,7 @@ def _format_subsystem(function) -> str:
     )
 
 
-def _reset(function) -> str:
+def _format_reset(function) -> str:
     if function.reset_methods is None:
         return "-"
     return " ".join(function.reset_methods) or "none"
@@ -110,7 +110,7 @@ def _make_long_row(function) -> tuple[str, ...]:
         _format_or_dash(chip and chip.compute_capability),
         _format_or_dash(function.driver_override),
         sizes.format_size(function.bar_bytes) if function.bars else "-",
-        _reset(function),
+        _format_reset(function),
         _format_pcie(function),
         _format_way(function),
         _format_or_dash(

@@ -159,7 +159,7 @@ def _check_alias(
         return
     if is_offered:
         yield from _check_migration(options, alias, offered)
-        yield from _number(options, alias, fitting, offered)
+        yield from _check_number(options, alias, fitting, offered)
         if options.report_in_placement:
             yield from _check_placement(options, alias, offered)
 
@@ -235,7 +235,7 @@ def _check_migration(
         )
 
 
-def _number(
+def _check_number(
     options: pci_options.PciOptions,
     alias: Alias,
     fitting: list[Function],

@@ -42,7 +42,7 @@ def check(options: pci_options.PciOptions, taken: Taken) -> Iterator[Finding]:
         by_text.setdefault(spec.text, []).append((function, spec))
     for text, members in by_text.items():
         functions = [function for function, _ in members]
-        yield from _state(options, text, functions)
+        yield from _check_state(options, text, functions)
         yield from _check_managed(options, members[0][1], functions)
     yield from _check_types(taken)
     yield from _check_classes(options, taken)
@@ -56,7 +56,7 @@ def _show_vgpu_type(function: Function) -> Evidence:
     )
 
 
-def _state(
+def _check_state(
     options: pci_options.PciOptions, text: str, functions: list[Function]
 ) -> Iterator[Finding]:
     empty = [one for one in functions if one.vgpu_type == 0]

@@ -47,12 +47,12 @@ class _Place:
         )
         self.target = os.path.join(directory, self.name)
         try:
-            self.old = self._status()
+            self.old = self._read_status()
         except BaseException:
             self.close()
             raise
 
-    def _status(self) -> os.stat_result | None:
+    def _read_status(self) -> os.stat_result | None:
         try:
             found = os.lstat(self.name, dir_fd=self.directory)
         except FileNotFoundError:

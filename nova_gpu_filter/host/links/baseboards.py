@@ -27,7 +27,7 @@ Pattern = Callable[[int, int], int]
 """NVLinks between two GPUs, by their places in PCI order; 0 for none."""
 
 
-def _all(bonded: int) -> Pattern:
+def _bond_all(bonded: int) -> Pattern:
     return lambda a, b: bonded
 
 
@@ -90,7 +90,7 @@ BASEBOARDS = {
             products=frozenset({0x1DB8}),
             gpus=16,
             nvswitches=12,
-            pattern=_all(6),
+            pattern=_bond_all(6),
             source=(
                 "NVIDIA's Fabric Manager User Guide: 12 NVSwitches, 6 "
                 "NVLinks a GPU"
@@ -102,7 +102,7 @@ BASEBOARDS = {
             products=frozenset({0x20B0, 0x20B2, 0x20B3}),
             gpus=4,
             nvswitches=0,
-            pattern=_all(4),
+            pattern=_bond_all(4),
             source=(
                 "NVIDIA's data sheet of HGX A100: 4 GPUs fully "
                 "connected, of 12 NVLinks 4 to each of the others"
@@ -114,7 +114,7 @@ BASEBOARDS = {
             products=frozenset({0x20B0, 0x20B2}),
             gpus=8,
             nvswitches=6,
-            pattern=_all(12),
+            pattern=_bond_all(12),
             source=(
                 "NVIDIA's Fabric Manager User Guide: 6 NVSwitches, 12 "
                 "NVLinks a GPU"
@@ -126,7 +126,7 @@ BASEBOARDS = {
             products=frozenset({0x2330}),
             gpus=8,
             nvswitches=4,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             source=(
                 "NVIDIA's Fabric Manager User Guide: 4 NVSwitches, 18 "
                 "NVLinks a GPU"
@@ -138,7 +138,7 @@ BASEBOARDS = {
             products=frozenset({0x2335}),
             gpus=8,
             nvswitches=4,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             source=(
                 "NVIDIA's Fabric Manager User Guide: 4 NVSwitches, 18 "
                 "NVLinks a GPU"
@@ -150,7 +150,7 @@ BASEBOARDS = {
             products=frozenset({0x2330, 0x2339}),
             gpus=4,
             nvswitches=0,
-            pattern=_all(6),
+            pattern=_bond_all(6),
             source=("NVIDIA/nccl#1617: NV6 of each pair"),
         ),
         Baseboard(
@@ -159,7 +159,7 @@ BASEBOARDS = {
             products=frozenset({0x233B}),
             gpus=4,
             nvswitches=0,
-            pattern=_all(6),
+            pattern=_bond_all(6),
             is_board=False,
             source=(
                 "NVIDIA's data sheet of H200 NVL: a bridge of four "
@@ -186,7 +186,7 @@ BASEBOARDS = {
             products=frozenset({0x2901}),
             gpus=8,
             nvswitches=0,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             manages_switches_by_nics=True,
             source=(
                 "NVIDIA's Fabric Manager User Guide, NVSwitch-Based "
@@ -200,7 +200,7 @@ BASEBOARDS = {
             products=frozenset({0x3182}),
             gpus=8,
             nvswitches=0,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             manages_switches_by_nics=True,
             source=(
                 "NVIDIA's Fabric Manager User Guide, NVSwitch-Based "
@@ -213,7 +213,7 @@ BASEBOARDS = {
             products=frozenset({0x2941}),
             gpus=4,
             nvswitches=0,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             spans_hosts=True,
             source=("NVIDIA/k8s-test-infra#371: NV18 of each pair of a tray"),
         ),
@@ -223,7 +223,7 @@ BASEBOARDS = {
             products=frozenset({0x31C2}),
             gpus=4,
             nvswitches=0,
-            pattern=_all(18),
+            pattern=_bond_all(18),
             spans_hosts=True,
             source=(
                 "NVIDIA's data sheet of GB300 NVL72: 1.8 TB/s a GPU, as GB200"

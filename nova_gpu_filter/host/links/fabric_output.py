@@ -69,7 +69,8 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
             reason="this is no output of 'fmpm -l': no list 'partitionInfo'",
         )
     partitions = [
-        _partition(source, index, entry) for index, entry in enumerate(listed)
+        _read_partition(source, index, entry)
+        for index, entry in enumerate(listed)
     ]
     ids = [partition.id for partition in partitions]
     for id_ in ids:
@@ -80,18 +81,18 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
     return tuple(sorted(partitions, key=lambda partition: partition.id))
 
 
-def _partition(source: str, index: int, entry: Any) -> ListedPartition:
+def _read_partition(source: str, index: int, entry: Any) -> ListedPartition:
     where = f"partitionInfo[{index}]"
-    id_ = _number(source, where, entry, "partitionId")
+    id_ = _read_number(source, where, entry, "partitionId")
     where = f"partition {id_}"
     gpus = entry.get("gpuInfo")
     if not isinstance(gpus, list) or not gpus:
         raise exception.BadInput(
             source=source, reason=f"{where} has no list 'gpuInfo'"
         )
-    members = tuple(_member(source, where, gpu) for gpu in gpus)
+    members = tuple(_read_member(source, where, gpu) for gpu in gpus)
     if "numGpus" in entry:
-        count = _number(source, where, entry, "numGpus")
+        count = _read_number(source, where, entry, "numGpus")
         if count != len(members):
             raise exception.BadInput(
                 source=source,
@@ -105,13 +106,13 @@ def _partition(source: str, index: int, entry: Any) -> ListedPartition:
     return ListedPartition(id_, bool(entry.get("isActive")), members)
 
 
-def _member(source: str, where: str, gpu: Any) -> Member:
-    module_id = _number(source, where, gpu, "physicalId")
+def _read_member(source: str, where: str, gpu: Any) -> Member:
+    module_id = _read_number(source, where, gpu, "physicalId")
     bus_id = gpu.get("pciBusId")
     return Member.read(module_id, bus_id if isinstance(bus_id, str) else "")
 
 
-def _number(source: str, where: str, entry: Any, key: str) -> int:
+def _read_number(source: str, where: str, entry: Any, key: str) -> int:
     value = entry.get(key) if isinstance(entry, Mapping) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise exception.BadInput(

@@ -134,7 +134,7 @@ def _is_row(line: str) -> bool:
         words[1] == "X"
         or words[1] in _UNKNOWN
         or words[1] in _OLD_NAMES
-        or _link(words[1]) is not None
+        or _parse_link(words[1]) is not None
     )
 
 
@@ -206,7 +206,7 @@ def _read_cell(source: str, name: str, other: str, cell: str) -> Link | None:
         )
     if cell in _UNKNOWN:
         return None
-    link = _link(_OLD_NAMES.get(cell, cell))
+    link = _parse_link(_OLD_NAMES.get(cell, cell))
     if link is None:
         raise exception.BadInput(
             source=source,
@@ -216,7 +216,7 @@ def _read_cell(source: str, name: str, other: str, cell: str) -> Link | None:
     return link
 
 
-def _link(name: str) -> Link | None:
+def _parse_link(name: str) -> Link | None:
     try:
         return links.parse(name)
     except ValueError:
@@ -233,13 +233,13 @@ def _combine(
     if present[0] != present[-1]:
         raise exception.BadInput(
             source=source,
-            reason=f"{a} to {b} is {_name(present[0])}, but {b} to {a} is"
-            f" {_name(present[-1])}",
+            reason=f"{a} to {b} is {_name_link(present[0])}, but {b} to {a} is"
+            f" {_name_link(present[-1])}",
         )
     return present[0]
 
 
-def _name(link: Link | None) -> str:
+def _name_link(link: Link | None) -> str:
     return "unknown" if link is None else links.name(link)
 
 

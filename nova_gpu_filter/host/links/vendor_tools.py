@@ -102,8 +102,8 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
     def is_direct(pair: direct_links.Pair) -> bool:
         return (
             types[pair] == "XGMI"
-            and _number(weights.get(pair)) <= _ROCM_WEIGHT_OF_ONE_HOP
-            and _number(hops.get(pair)) <= 1
+            and _read_number(weights.get(pair)) <= _ROCM_WEIGHT_OF_ONE_HOP
+            and _read_number(hops.get(pair)) <= 1
         )
 
     return DirectLinks(
@@ -133,7 +133,7 @@ def write_rocm(found: DirectLinks) -> str:
     return printed.join_lines(lines)
 
 
-def _number(cell: str | None) -> int:
+def _read_number(cell: str | None) -> int:
     return int(cell) if cell and re.fullmatch(r"[0-9]{1,6}", cell) else 0
 
 

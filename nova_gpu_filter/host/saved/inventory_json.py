@@ -39,7 +39,7 @@ def write(host: inventory.Inventory, host_links: HostLinks) -> dict[str, Any]:
             text = codec.format_text(described[function.address])
             entry[codec.TAG] = text or None
         entry["relations"] = inventory_shape.RELATIONS.dump(
-            _relations(host_links, function)
+            _map_relations(host_links, function)
         )
     return {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def write(host: inventory.Inventory, host_links: HostLinks) -> dict[str, Any]:
     }
 
 
-def _relations(
+def _map_relations(
     host_links: HostLinks, function: inventory.Function
 ) -> dict[PciAddress, Link | None]:
     """Give the link to every other device, keyed by address.
@@ -134,7 +134,7 @@ def _read(
             tuple(
                 links.SELF
                 if a is b
-                else _symmetric(relations, a.address, b.address)
+                else _read_symmetric(relations, a.address, b.address)
                 for b in devices
             )
             for a in devices
@@ -151,7 +151,7 @@ def _read(
     )
 
 
-def _symmetric(
+def _read_symmetric(
     relations: Mapping[PciAddress, Mapping[PciAddress, Link | None]],
     a: PciAddress,
     b: PciAddress,

@@ -29,7 +29,7 @@ _ELSEWHERE = Field(None)
 """Written by :mod:`inventory_json`, and not read."""
 
 
-def _enum(of: type[inventory.Kind | inventory.Use]) -> shape.Text:
+def _make_enum_text(of: type[inventory.Kind | inventory.Use]) -> shape.Text:
     return shape.Text(of, operator.attrgetter("value"))
 
 
@@ -65,7 +65,7 @@ _PCIE_LINK = shape.Record(
 _HOST_USE = shape.Record(
     inventory.HostUse,
     {
-        "use": _enum(inventory.Use),
+        "use": _make_enum_text(inventory.Use),
         "text": _TEXT,
         "path": _TEXT,
         "content": _SOME(_TEXT),
@@ -90,7 +90,7 @@ _FUNCTION = shape.Record(
     _make_function,
     {
         "address": _ADDRESS,
-        "kind": _SOME(_enum(inventory.Kind)),
+        "kind": _SOME(_make_enum_text(inventory.Kind)),
         "lspci": _ELSEWHERE,
         "class": _CLASS,
         "class_name": _SOME(_TEXT),

@@ -268,7 +268,7 @@ FOLDERS: dict[str, tuple[str, Keep]] = {
 }
 
 
-def _files(places: tuple[str, ...], name: str = _ANY) -> str:
+def _match_files(places: tuple[str, ...], name: str = _ANY) -> str:
     return rf"(?:{'|'.join(map(re.escape, places))})/{name}"
 
 
@@ -311,9 +311,12 @@ FILES: tuple[tuple[str, Keep], ...] = (
         (rf"/sys/.*/{re.escape(name)}", keep)
         for name, keep in DEVICE_FILES.items()
     ),
-    (_files(initramfs.SCRIPTS), kept_boot.keep_script),
+    (_match_files(initramfs.SCRIPTS), kept_boot.keep_script),
     ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.keep_script),
-    (_files(scripts.UNIT_PLACES, r"[^/]+\.service"), kept_boot.keep_script),
+    (
+        _match_files(scripts.UNIT_PLACES, r"[^/]+\.service"),
+        kept_boot.keep_script,
+    ),
     (
         rf"{state.SLOTS}/{_SLOT}/address",
         _keep_lines(r"[0-9a-f]{4,8}(?::[0-9a-f]{2}){2}"),

@@ -49,7 +49,7 @@ def list_entries(
     """Yield what is kept of each output that was given."""
     for path, source, keep in (
         (TOPO, sources.topo, _write_topo),
-        (QUERY, sources.query, _query),
+        (QUERY, sources.query, _write_query),
         (FABRIC, sources.fabric, _write_fabric),
     ):
         if source is not None:
@@ -74,19 +74,19 @@ def _write_topo(tokens: Tokens, text: str) -> str:
             if not word.strip()
             or _TOPO_CELL.fullmatch(word)
             or _RDMA_NAME.fullmatch(word)
-            else _name(tokens, word)
+            else _clean_name(tokens, word)
             for word in words
         )
         lines.append("".join(shown))
     return printed.join_lines(lines)
 
 
-def _name(tokens: Tokens, word: str) -> str:
+def _clean_name(tokens: Tokens, word: str) -> str:
     name = tokens.clean_name(word) if tokens.is_rdma_device(word) else None
     return name or REMOVED
 
 
-def _query(_: Tokens, text: str) -> str:
+def _write_query(_: Tokens, text: str) -> str:
     """Keep which GPUs there are, and their Module Ids."""
     lines = []
     for line in printed.split_lines(text):
@@ -101,14 +101,14 @@ def _write_fabric(_: Tokens, text: str) -> str:
     """Write the list of partitions anew, from its numbers."""
     try:
         data = json.loads(text[max(text.find("{"), 0) :])
-        found = [_partition(one) for one in data["partitionInfo"]]
+        found = [_write_partition(one) for one in data["partitionInfo"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # It is no list of partitions, so nobody can use it.
         return ""
     return json.dumps({"partitionInfo": found}, indent=1) + "\n"
 
 
-def _partition(data: dict[str, Any]) -> dict[str, Any]:
+def _write_partition(data: dict[str, Any]) -> dict[str, Any]:
     kept = _keep_numbers(data, ("partitionId", "numGpus", "isActive"))
     kept["gpuInfo"] = [_write_member(one) for one in data["gpuInfo"]]
     return kept

@@ -50,7 +50,7 @@ class OfProcessor:
     source: str
 
 
-def _ids(*ids: int | range) -> frozenset[int]:
+def _expand_ids(*ids: int | range) -> frozenset[int]:
     return frozenset(
         number
         for one in ids
@@ -58,7 +58,7 @@ def _ids(*ids: int | range) -> frozenset[int]:
     )
 
 
-_ANY = _ids()
+_ANY = _expand_ids()
 
 DISPLAYS = (
     Row("ASPEED", _BMC, 0x1A03, _ANY, "drivers/gpu/drm/ast/ast_drv.c"),
@@ -66,7 +66,7 @@ DISPLAYS = (
         "Matrox G200",
         _BMC,
         0x102B,
-        _ids(
+        _expand_ids(
             *(0x0520, 0x0521, 0x0522, 0x0524, 0x0530, 0x0532),
             *(0x0533, 0x0534, 0x0536, 0x0538, 0x053A),
         ),
@@ -76,7 +76,7 @@ DISPLAYS = (
         "HiSilicon Hi171x",
         _BMC,
         0x19E5,
-        _ids(0x1711),
+        _expand_ids(0x1711),
         "drivers/gpu/drm/hisilicon/hibmc/hibmc_drm_drv.c",
     ),
     Row(
@@ -97,7 +97,7 @@ DISPLAYS = (
         "ATI ES1000 or Rage XL",
         _BMC,
         0x1002,
-        _ids(0x4752, 0x515E, 0x5969),
+        _expand_ids(0x4752, 0x515E, 0x5969),
         "include/drm/drm_pciids.h (RV100), drivers/video/fbdev/aty"
         " (Rage XL); pci.ids names ES1000",
     ),
@@ -137,14 +137,14 @@ DISPLAYS = (
         "QEMU or Bochs",
         _VIRTUAL,
         0x1234,
-        _ids(0x1111),
+        _expand_ids(0x1111),
         "drivers/gpu/drm/tiny/bochs.c; QEMU, docs/specs/standard-vga.rst",
     ),
     Row(
         "Simics",
         _VIRTUAL,
         0x4321,
-        _ids(0x1111),
+        _expand_ids(0x1111),
         "drivers/gpu/drm/tiny/bochs.c",
     ),
     Row(
@@ -159,49 +159,49 @@ DISPLAYS = (
         "QXL",
         _VIRTUAL,
         0x1B36,
-        _ids(0x0100),
+        _expand_ids(0x0100),
         "drivers/gpu/drm/qxl/qxl_drv.c",
     ),
     Row(
         "virtio",
         _VIRTUAL,
         0x1AF4,
-        _ids(0x1050),
+        _expand_ids(0x1050),
         "drivers/gpu/drm/virtio/virtgpu_drv.c; Virtio 1.2, GPU Device: 16",
     ),
     Row(
         "VMware SVGA",
         _VIRTUAL,
         0x15AD,
-        _ids(0x0405, 0x0406, 0x0710),
+        _expand_ids(0x0405, 0x0406, 0x0710),
         "drivers/gpu/drm/vmwgfx/vmwgfx_drv.c; pci.ids 15ad",
     ),
     Row(
         "VirtualBox",
         _VIRTUAL,
         0x80EE,
-        _ids(0xBEEF),
+        _expand_ids(0xBEEF),
         "drivers/gpu/drm/vboxvideo/vbox_drv.c",
     ),
     Row(
         "Hyper-V",
         _VIRTUAL,
         0x1414,
-        _ids(0x5353),
+        _expand_ids(0x5353),
         "drivers/gpu/drm/hyperv/hyperv_drm_drv.c",
     ),
     Row(
         "Parallels",
         _VIRTUAL,
         0x1AB8,
-        _ids(0x4005),
+        _expand_ids(0x4005),
         "pci.ids 1ab8: Accelerated Virtual Video Adapter",
     ),
     Row(
         "Xen",
         _VIRTUAL,
         0x5853,
-        _ids(0xC147),
+        _expand_ids(0xC147),
         "pci.ids 5853: Virtualized Graphics Device",
     ),
 )
@@ -218,7 +218,7 @@ OF_PROCESSORS = (
     OfProcessor(
         "AMD",
         0x1002,
-        _ids(
+        _expand_ids(
             *(range(0x1304, 0x131E), range(0x9830, 0x9860)),
             *(range(0x9870, 0x9878), 0x98E4, 0x15D8, 0x15DD, 0x15E7),
             *(0x1636, 0x1638, 0x163F, 0x164C, 0x164D, 0x1681),

@@ -47,7 +47,7 @@ class HostDisks:
         for name in self._tree.list_entries(BLOCK):
             # Most of them, loops and the like, are on no PCI function.
             controllers = tuple(self._find_controllers(name))
-            use = self._block(name) if controllers else None
+            use = self._find_block_use(name) if controllers else None
             if use is not None:
                 for address in controllers:
                     found.setdefault(address, []).append(use)
@@ -74,7 +74,7 @@ class HostDisks:
                 if address is not None:
                     yield address
 
-    def _block(self, name: str) -> HostUse | None:
+    def _find_block_use(self, name: str) -> HostUse | None:
         path = f"{BLOCK}/{name}"
         number = self._tree.read(f"{path}/dev") or ""
         mounted = self._mounts.get(number) or self._mounts.get(f"/dev/{name}")

@@ -118,7 +118,7 @@ class HostInterfaces:
         )
         if (
             state in (None, "unknown")
-            and _number(flags) & _IFF_UP
+            and _parse_number(flags) & _IFF_UP
             and (
                 state == "unknown"
                 or self._tree.read(f"{folder}/carrier") == "1"
@@ -164,7 +164,7 @@ class HostInterfaces:
         return frozenset(found)
 
 
-def _number(text: str | None) -> int:
+def _parse_number(text: str | None) -> int:
     try:
         return int(text or "0", 0)
     except ValueError:

@@ -34,18 +34,18 @@ class HostUses:
     ) -> tuple[HostUse, ...]:
         """List what the host uses a function for; empty: nothing."""
         return (
-            *self._management(address, vendor_id, product_id, class_code),
+            *self._find_management(address, vendor_id, product_id, class_code),
             *(
                 ()
                 if is_vf
-                else self._product_data(address, vendor_id, product_id)
+                else self._read_product_data(address, vendor_id, product_id)
             ),
             *self._consoles.by_address.get(address, ()),
             *self._interfaces.find(address, is_vf),
             *self._disks.by_address.get(address, ()),
         )
 
-    def _management(
+    def _find_management(
         self,
         address: PciAddress,
         vendor_id: int,
@@ -73,7 +73,7 @@ class HostUses:
                 ids,
             )
 
-    def _product_data(
+    def _read_product_data(
         self, address: PciAddress, vendor_id: int, product_id: int
     ) -> Iterator[HostUse]:
         path = f"{address.path}/vpd"

@@ -21,11 +21,11 @@ class Row:
     source: str
 
 
-def _ids(*ids: int) -> frozenset[int]:
+def _collect_ids(*ids: int) -> frozenset[int]:
     return frozenset(ids)
 
 
-_ANY = _ids()
+_ANY = _collect_ids()
 
 FUNCTIONS = (
     Row(
@@ -39,14 +39,14 @@ FUNCTIONS = (
     Row(
         "iLO channel",
         0x103C,
-        _ids(0x3306, 0x3307),
+        _collect_ids(0x3306, 0x3307),
         None,
         "drivers/misc/hpilo.c, drivers/watchdog/hpwdt.c",
     ),
     Row(
         "iLO channel",
         0x0E11,
-        _ids(0xB203, 0xB204),
+        _collect_ids(0xB203, 0xB204),
         None,
         "drivers/misc/hpilo.c, drivers/watchdog/hpwdt.c",
     ),
@@ -69,7 +69,7 @@ BY_PRODUCT_DATA = (
     ProductData(
         "it manages the NVSwitches of the board",
         0x15B3,
-        _ids(0x1021),
+        _collect_ids(0x1021),
         b"SW_MNG",
         "NVIDIA's Fabric Manager User Guide, NVLink Subnet Manager: the"
         " ConnectX-7 whose VPD has SMDL=SW_MNG",

@@ -45,11 +45,11 @@ class Names:
 
     def find_vendor(self, vendor: int) -> str | None:
         """Name a vendor."""
-        return self._heading(f"{vendor:04x}  ")
+        return self._find_heading(f"{vendor:04x}  ")
 
     def find_product(self, vendor: int, product: int) -> str | None:
         """Name a device of a vendor."""
-        return _find(self._block(f"{vendor:04x}  "), f"\t{product:04x}  ")
+        return _find(self._read_block(f"{vendor:04x}  "), f"\t{product:04x}  ")
 
     def find_subsystem(
         self, vendor: int, product: int, subvendor: int, subproduct: int
@@ -57,7 +57,7 @@ class Names:
         """Name a board, where the database knows it."""
         inside = False
         wanted = f"\t\t{subvendor:04x} {subproduct:04x}  "
-        for line in self._block(f"{vendor:04x}  "):
+        for line in self._read_block(f"{vendor:04x}  "):
             if line.startswith(f"\t{product:04x}  "):
                 inside = True
             elif inside and not line.startswith("\t\t"):
@@ -69,18 +69,18 @@ class Names:
     def find_device_class(self, code: int) -> str | None:
         """Name a class by its upper two bytes, as lspci does: ``0x0300``."""
         name = _find(
-            self._block(f"C {code >> 8:02x}  "), f"\t{code & 0xFF:02x}  "
+            self._read_block(f"C {code >> 8:02x}  "), f"\t{code & 0xFF:02x}  "
         )
-        return name or self._heading(f"C {code >> 8:02x}  ")
+        return name or self._find_heading(f"C {code >> 8:02x}  ")
 
-    def _heading(self, prefix: str) -> str | None:
+    def _find_heading(self, prefix: str) -> str | None:
         at = self.text.find(f"\n{prefix}")
         if at < 0:
             return None
         line = self.text[at + 1 :].split("\n", 1)[0]
         return line[len(prefix) :].strip()
 
-    def _block(self, prefix: str) -> Iterator[str]:
+    def _read_block(self, prefix: str) -> Iterator[str]:
         """Yield the lines below a heading, comments left out."""
         at = self.text.find(f"\n{prefix}")
         if at < 0:
@@ -231,14 +231,14 @@ def convert_hwdb(text: str) -> str:
     prefix = None
     for line in text.splitlines():
         if line.startswith("pci:"):
-            prefix = _prefix(line.strip())
+            prefix = _build_prefix(line.strip())
         elif prefix is not None and (value := _VALUE.fullmatch(line)):
             lines.append(prefix + value[1])
             prefix = None
     return "\n".join(lines)
 
 
-def _prefix(pattern: str) -> str | None:
+def _build_prefix(pattern: str) -> str | None:
     for expression, form in (
         (_VENDOR, "{0}  "),
         (_PRODUCT, "\t{1}  "),

@@ -65,7 +65,7 @@ class Tree:
     def _step(self, place: str, name: str, links: int) -> str | None:
         step = f"{place.rstrip('/')}/{name}"
         try:
-            target = os.readlink(self._outside(step))
+            target = os.readlink(self._locate(step))
         except OSError:
             return step
         if not links:
@@ -73,7 +73,7 @@ class Tree:
         # normpath keeps ".." from climbing over the root: it is "/".
         return self._resolve(os.path.join(place, target), links - 1)
 
-    def _outside(self, path: str) -> str:
+    def _locate(self, path: str) -> str:
         return path if self.root == "/" else self.root + path
 
     def read(self, path: str) -> str | None:
@@ -121,7 +121,7 @@ class Tree:
         try:
             try:
                 return os.open(
-                    self._outside(f"{place.rstrip('/')}/{name}"),
+                    self._locate(f"{place.rstrip('/')}/{name}"),
                     flags | os.O_NOFOLLOW,
                 )
             except OSError as error:
@@ -131,7 +131,7 @@ class Tree:
             place = self.resolve(path)
             if place is None:
                 return None
-            return os.open(self._outside(place), flags)
+            return os.open(self._locate(place), flags)
         except OSError as error:
             self._note(path, error)
             return None
@@ -147,7 +147,7 @@ class Tree:
         if place is None:
             return ()
         try:
-            return tuple(sorted(os.listdir(self._outside(place))))
+            return tuple(sorted(os.listdir(self._locate(place))))
         except OSError as error:
             self._note(path, error)
             return ()
@@ -172,7 +172,7 @@ class Tree:
         if place is None:
             return None
         try:
-            return os.readlink(self._outside(f"{place.rstrip('/')}/{name}"))
+            return os.readlink(self._locate(f"{place.rstrip('/')}/{name}"))
         except OSError:
             return None
 
@@ -187,29 +187,29 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or directory of that name."""
-        return self._status(path) is not None
+        return self._read_status(path) is not None
 
     def is_directory(self, path: str) -> bool:
         """Tell whether there is a directory of that name."""
-        status = self._status(path)
+        status = self._read_status(path)
         return status is not None and stat.S_ISDIR(status.st_mode)
 
     def is_executable(self, path: str) -> bool:
         """Tell whether a file may be run as a program."""
-        status = self._status(path)
+        status = self._read_status(path)
         return status is not None and bool(status.st_mode & 0o111)
 
     def read_modification_time(self, path: str) -> float | None:
         """Give the time of a file's last change, in seconds since 1970."""
-        status = self._status(path)
+        status = self._read_status(path)
         return None if status is None else status.st_mtime
 
-    def _status(self, path: str) -> os.stat_result | None:
+    def _read_status(self, path: str) -> os.stat_result | None:
         place = self.resolve(path)
         if place is None:
             return None
         try:
-            return os.stat(self._outside(place))
+            return os.stat(self._locate(place))
         except OSError:
             return None
 

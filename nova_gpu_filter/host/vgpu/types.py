@@ -59,7 +59,7 @@ def read_known(tree: tree_lib.Tree) -> tuple[VgpuType, ...]:
     )
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     text = " ".join(name.lower().split())
     for vendor in _VENDORS:
         text = text.removeprefix(vendor)
@@ -75,5 +75,7 @@ def find(wanted: str, known: Iterable[VgpuType]) -> frozenset[int]:
     if wanted.isdecimal():
         return frozenset({int(wanted)})
     return frozenset(
-        one.number for one in known if _plain(one.name) == _plain(wanted)
+        one.number
+        for one in known
+        if _normalize_name(one.name) == _normalize_name(wanted)
     )
