@@ -15,7 +15,7 @@ from tests.cloud import stock
 from tests.cloud import views
 from tests.cloud import waiting
 
-ROUNDS = int(os.environ.get("CLOUD_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("CLOUD_ROUNDS", "5"))
 """How often each burst is repeated."""
 
 COMPARED_ROUNDS = int(os.environ.get("CLOUD_COMPARED_ROUNDS", "3"))
