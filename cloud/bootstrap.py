@@ -36,10 +36,14 @@ def flavor(gpus: int) -> str:
     return f"gpu.h100.{gpus}"
 
 
-def connect(state: states.State) -> openstack.connection.Connection:
+def connect(
+    state: states.State, project: str = "admin"
+) -> openstack.connection.Connection:
     """Connect to the cloud as its administrator.
 
     Proxies of the environment are for other addresses than 127.0.0.1.
+
+    :param project: that servers belong to which are made.
     """
     connection = openstack.connect(
         load_yaml_config=False,
@@ -48,7 +52,7 @@ def connect(state: states.State) -> openstack.connection.Connection:
             "auth_url": f"{state.url('keystone')}/v3",
             "username": "admin",
             "password": state.password,
-            "project_name": "admin",
+            "project_name": project,
             "user_domain_name": "Default",
             "project_domain_name": "Default",
         },

@@ -26,19 +26,23 @@ SETTLED = ("ACTIVE", "ERROR")
 class User:
     """Somebody with the openrc of the administrator."""
 
-    def __init__(self, cloud: control.Cloud) -> None:
-        """Log in."""
+    def __init__(self, cloud: control.Cloud, project: str = "admin") -> None:
+        """Log in.
+
+        :param project: in which servers are asked for; of commands it is
+            always that of the openrc.
+        """
         self._cloud = cloud
-        self._connection = bootstrap.connect(cloud.state)
+        self._connection = bootstrap.connect(cloud.state, project)
         self._connection.authorize()
         self.compute = self._connection.compute
         self.placement = self._connection.placement
         self._flavors = {
             flavor.name: flavor.id for flavor in self.compute.flavors()
         }
-        self._image = self._connection.image.find_image(
-            bootstrap.IMAGE, ignore_missing=False
-        ).id
+        self._images = {
+            image.name: image.id for image in self._connection.image.images()
+        }
 
     def openstack(self, *arguments: str) -> Any:
         """Run an ``openstack`` command and return what it prints.
@@ -78,7 +82,11 @@ class User:
         return name
 
     def ask(
-        self, name: str, flavor: str, host: str | None = None
+        self,
+        name: str,
+        flavor: str,
+        host: str | None = None,
+        image: str = bootstrap.IMAGE,
     ) -> str | None:
         """Ask for a server.
 
@@ -87,7 +95,7 @@ class User:
         body = {
             "name": name,
             "flavorRef": self._flavors[flavor],
-            "imageRef": self._image,
+            "imageRef": self._images[image],
             "networks": "none",
         }
         if host is not None:
