@@ -3,10 +3,12 @@
 """Runs in a machine: does what the tests ask over a serial port.
 
 A question and an answer are one line of JSON each. ``{"host": [...]}`` runs
-nova-gpu-host in this process, which saves a start of Python; ``{"shell":
-"..."}`` runs a command; ``{"end": true}`` ends the agent, and so the machine.
+nova-gpu-host and ``{"agent": [...]}`` a command of nova-gpu-agent in this
+process, which saves a start of Python; ``{"shell": "..."}`` runs a command;
+``{"end": true}`` ends this program, and so the machine.
 """
 
+from collections.abc import Callable
 import contextlib
 import importlib
 import io
@@ -26,11 +28,24 @@ BOOTED = "/run/booted"
 SHELL_SECONDS = 540
 
 
-def run_host(arguments: list[str]) -> tuple[int, str, str]:
+def _run(
+    main: Callable[[list[str]], int], arguments: list[str]
+) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = app.main(arguments)
+        code = main(arguments)
     return code, out.getvalue(), err.getvalue()
+
+
+def run_host(arguments: list[str]) -> tuple[int, str, str]:
+    """Run nova-gpu-host."""
+    return _run(app.main, arguments)
+
+
+def _run_agent(arguments: list[str]) -> tuple[int, str, str]:
+    # Few machines run an agent; the others boot without it.
+    command = importlib.import_module("nova_gpu_filter.cmd.agent")
+    return _run(command.main, arguments)
 
 
 def _shell(command: str) -> tuple[int, str, str]:
@@ -53,6 +68,8 @@ def _answer(question: dict) -> tuple[int, str, str]:
     try:
         if "host" in question:
             return run_host(question["host"])
+        if "agent" in question:
+            return _run_agent(question["agent"])
         return _shell(question["shell"])
     except Exception:
         return -1, "", traceback.format_exc()

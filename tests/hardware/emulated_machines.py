@@ -89,6 +89,8 @@ class Machine:
     console: str | None = None
     """The GPU that is the display of the host's console."""
     nodes: int = 1
+    cores: int = 1
+    """At least; each node has one."""
     cpu: str = "intel"
     iommu: str | None = "intel"
     """``intel``, ``amd``, or None: the firmware announces none."""
@@ -444,8 +446,9 @@ HGX_NODE = Machine(
 
 HGX_BOARD = dataclasses.replace(
     HGX_NODE,
-    # With the NVSwitches of such a board, which nova-gpu-host looks for, and
-    # memory for guests, which have theirs pinned.
+    # With the NVSwitches of such a board, which nova-gpu-host looks for,
+    # memory for guests, which have theirs pinned, and the two cores that the
+    # flavor of the tutorial asks for.
     roots=(
         Root(
             (
@@ -455,6 +458,7 @@ HGX_BOARD = dataclasses.replace(
         ),
     ),
     memory_mib=3000,
+    cores=2,
 )
 
 MEMORY = Machine(

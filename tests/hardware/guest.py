@@ -170,6 +170,10 @@ class Guest:
         """Run nova-gpu-host."""
         return self._ask(host=list(arguments))
 
+    def agent(self, *arguments: str) -> Answer:
+        """Run a command of nova-gpu-agent."""
+        return self._ask(agent=list(arguments))
+
     def shell(self, command: str) -> str:
         """Run a shell command, which must succeed, and give its output."""
         answer = self._ask(shell=command)

@@ -337,7 +337,9 @@ def _write_guest_files(parts: Parts, guest: pathlib.Path) -> None:
     site.copy(guest / "site")
     (guest / "agent").write_text(
         f"cd {REPOSITORY} || fail 'there is no {REPOSITORY}'\n"
-        f"export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/guest/site\n"
+        # Commands may be typed in another directory.
+        "export PYTHONDONTWRITEBYTECODE=1"
+        f" PYTHONPATH=/guest/site:{REPOSITORY}\n"
         f"{PYTHON} -m tests.hardware.agent >/dev/console 2>&1\n"
     )
     command = guest / "bin" / "nova-gpu-host"

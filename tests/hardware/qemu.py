@@ -98,7 +98,8 @@ def arguments(
         *("-machine", "q35,kernel-irqchip=off"),
         "-cpu",
         f"qemu64,vendor={_VENDORS[machine.cpu]},hypervisor={virtual}",
-        *("-smp", str(max(2, machine.nodes))),
+        # More would wait for each other where there are less here.
+        *("-smp", str(max(machine.cores, machine.nodes))),
         *("-m", f"{machine.memory_mib}M"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         "-no-reboot",
