@@ -20,7 +20,7 @@ CLOUD_RERUNS ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv demo host-case test test-quick test-upstream test-install \
-    test-hardware test-node fuzz bench clean \
+    test-hardware test-node test-servers fuzz bench clean \
     cloud cloud-down cloud-venv test-cloud bench-cloud constraints-cloud \
     constraints-31 constraints-32 constraints-33 constraints-34
 
@@ -59,8 +59,7 @@ test: ## Run every test, and the linters.
 	@for name in $(TOX_STAGES); do \
 	    $(call stage,$$name,$(BIN)/tox run -q -e $$name); done
 	@$(call stage,hardware,$(MAKE) --no-print-directory test-hardware)
-	@$(call stage,node,$(MAKE) --no-print-directory test-node ARGS="-k story")
-	@$(call stage,cloud,$(MAKE) --no-print-directory test-cloud)
+	@$(call stage,servers,$(MAKE) --no-print-directory test-servers)
 	@awk '{ total += $$2; line = line sprintf(" %s %d:%02d,", $$1, $$2 / 60, $$2 % 60) } \
 	    END { printf "make test:%s in all %d:%02d\n", line, total / 60, total % 60 }' $(STAGES)
 
@@ -101,6 +100,13 @@ test-cloud: ## Run end-to-end tests on it (root; started and ended if not up).
 	    $(MAKE) --no-print-directory cloud-venv && \
 	    $(CLOUD)/bin/python -m pytest -q -W ignore -p no:cacheprovider tests/cloud --reruns $(CLOUD_RERUNS) --maxfail 5 $(CLOUD_TESTS); \
 	 else echo "test-cloud: skipped: $$reason"; fi
+
+# Each has a cloud of its own, and waits for it half of the time.
+test-servers: ## Run both side by side, test-node and test-cloud (root).
+	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
+	    $(MAKE) --no-print-directory cloud-venv && \
+	    $(MAKE) --no-print-directory -j2 test-node test-cloud; \
+	 else echo "test-servers: skipped: $$reason"; fi
 
 bench-cloud: ## Count refusals and claims of bursts on it (root; ARGS='--rounds 10').
 	@$(PYTHON) -m cloud.packages

@@ -28,9 +28,15 @@ def cloud(tmp_path_factory, request):
     cloud = control.Cloud(tmp_path_factory.mktemp("cloud"), report=say)
     with cloud.state.exclusive():
         cloud.up(hosts={})
-    # There is one host, on which a resized server has to stay.
     with open(cloud.files.path("nova/nova.conf"), "a") as file:
-        file.write("[DEFAULT]\nallow_resize_to_same_host = True\n")
+        file.write(
+            "[DEFAULT]\n"
+            # There is one host, on which a resized server has to stay.
+            "allow_resize_to_same_host = True\n"
+            # A report that nova-conductor took with it when it was restarted
+            # is sent again after rpc_response_timeout.
+            f"service_down_time = {3 * nodes.RPC_SECONDS}\n"
+        )
     yield cloud
     with cloud.state.exclusive():
         cloud.down()

@@ -43,6 +43,8 @@ _DISK_BYTES = 4 << 30
 START_SECONDS = 900.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
 _PATIENCE_SECONDS = 300.0
+RPC_SECONDS = 180
+"""How long nova-compute waits for an answer."""
 
 _CHANGES: configs.Sections = {
     "DEFAULT": {
@@ -50,7 +52,7 @@ _CHANGES: configs.Sections = {
         # As on a host of GPU servers: they run again when it does.
         "resume_guests_state_on_host_boot": True,
         # Seconds; the defaults are for a processor that is not emulated.
-        "rpc_response_timeout": 180,
+        "rpc_response_timeout": RPC_SECONDS,
         "update_resources_interval": 30,
         # The guest's kernel does not listen to a request to end.
         "shutdown_timeout": 5,
@@ -137,6 +139,7 @@ class Node:
         self._kind = kind
         self._cloud = cloud
         self._has_old_names = has_old_names
+        self._is_in_cell = False
 
     @property
     def key(self) -> pathlib.Path:
@@ -288,7 +291,9 @@ class Node:
         ), self._said()
         assert self._is_listening(), self._said()
         assert waiting.until(self._is_known, START_SECONDS), self._said()
-        self._cloud.bootstrap.discover_hosts()
+        if not self._is_in_cell:
+            self._cloud.bootstrap.discover_hosts()
+            self._is_in_cell = True
 
     def kill(self) -> None:
         """End nova-compute at once, wherever it is."""
@@ -363,7 +368,10 @@ class Node:
 
     def ask_agent(self, *arguments: str) -> str:
         """Run a command of nova-gpu-agent, and give its output."""
-        return self.guest.shell(f"{_python(_AGENT)} {shlex.join(arguments)}")
+        answer = self.guest.agent(*arguments)
+        if answer.code:
+            raise guest_lib.GuestError(f"{arguments}: {answer}")
+        return answer.out
 
     def _said(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-40:])
@@ -447,14 +455,18 @@ def introduce(*nodes: Node) -> None:
 
 
 def look(cloud: control.Cloud, *nodes: Node) -> views.View:
-    """Read who holds what: databases, and the libvirt of each machine."""
+    """Read who holds what: databases, and the libvirt of each machine.
+
+    :raises AssertionError: a device has two holders.
+    """
     view = views.look(cloud)
-    libvirt = {
-        (node.name, address): uuid
-        for node in nodes
-        for uuid, xml in node.domains().items()
-        for address in domain_xml.hostdevs(xml)
-    }
+    libvirt: dict[tuple[str, str], str] = {}
+    for node in nodes:
+        for uuid, xml in node.domains().items():
+            for address in domain_xml.hostdevs(xml):
+                # Nor twice in one domain.
+                assert (node.name, address) not in libvirt, xml
+                libvirt[node.name, address] = uuid
     return views.View(
         view.nova, view.placement, libvirt, view.states, view.pools
     )

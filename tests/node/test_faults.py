@@ -2,8 +2,6 @@
 
 """The host loses a service or a device while it has GPU servers."""
 
-import pytest
-
 from tests.hardware import cures
 from tests.node import nodes
 from tests.node.servers import count_working
@@ -103,16 +101,26 @@ def _has_a_guest(cloud, node, user, uuid):
     return uuid in node.domains()
 
 
-@pytest.mark.parametrize("phase", [_is_claimed, _is_spawning, _has_a_guest])
-def test_nova_compute_dies_while_it_starts_a_server(cloud, node, user, phase):
-    uuid = create(user, "interrupted", wait=False)
-    assert nodes.wait_until(lambda: phase(cloud, node, user, uuid))
-    node.kill()
-    node.start()
-    user.settle([uuid], patience_seconds=300)
-    assert user.servers()[uuid]["status"] in ("ACTIVE", "ERROR")
-    assert user.delete([uuid]) == []
-    assert nodes.wait_until(lambda: not nodes.reserved(cloud))
+def _is_free(cloud, node):
+    view = nodes.look(cloud, node)
+    held = {**view.nova, **view.placement, **view.libvirt}
+    return not held and not nodes.reserved(cloud)
+
+
+def test_nova_compute_dies_in_each_phase_of_the_start_of_a_server(
+    cloud, node, user
+):
+    for phase in (_is_claimed, _is_spawning, _has_a_guest):
+        uuid = create(user, phase.__name__, wait=False)
+        assert nodes.wait_until(
+            lambda phase=phase, uuid=uuid: phase(cloud, node, user, uuid)
+        ), phase
+        node.kill()
+        node.start()
+        user.settle([uuid], patience_seconds=300)
+        assert user.servers()[uuid]["status"] in ("ACTIVE", "ERROR"), phase
+        assert user.delete([uuid]) == []
+        assert nodes.wait_until(lambda: _is_free(cloud, node)), phase
     later = create(user, "later", flavor="k2.2")
     expect_devices(cloud, node, user, later, 2)
     assert count_working(read_console(user, later)) == 2

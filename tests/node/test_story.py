@@ -37,7 +37,10 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     [free] = {*node.lspci()} - {given}
     # As "check" has found it, and not with another driver since.
     assert node.driver(free) == "vfio-pci"
-    second = create(user, "two")
+    second = user.openstack(
+        *("server", "create", "--flavor", "k2.1", "--image", offers.IMAGE),
+        *("--nic", "none", "--wait", "-f", "json", "two"),
+    )["id"]
     [other] = expect_devices(cloud, node, user, second, 1)
     assert other == free
 
