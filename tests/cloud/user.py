@@ -191,6 +191,13 @@ class User:
         waiting.until(are_gone, patience_seconds)
         return sorted(wanted & self.servers().keys())
 
+    def read_console(self, uuid: str) -> str:
+        """Read what a guest has said; empty where it has no console yet."""
+        reply = self.compute.post(
+            f"/servers/{uuid}/action", json={"os-getConsoleOutput": {}}
+        )
+        return reply.json().get("output", "") if reply.ok else ""
+
     def fault(self, uuid: str) -> str:
         """Read why a server is in ERROR."""
         reply = self.compute.get(f"/servers/{uuid}")

@@ -83,6 +83,11 @@ class Guest:
             check=True,
         )
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it was booted, and not switched off since."""
+        return self._process is not None
+
     def boot(self) -> None:
         """Start the machine, and wait until it answers."""
         initrd = self._directory / "initrd"

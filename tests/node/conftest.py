@@ -2,7 +2,7 @@
 
 """A cloud whose compute host is an emulated machine."""
 
-import contextlib
+from concurrent import futures
 
 import pytest
 
@@ -17,8 +17,14 @@ pytest.register_assert_rewrite("tests.node.servers")
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory, request):
-    """A control plane of its own, without compute hosts."""
+def parts():
+    """QEMU, a kernel, and what goes with it."""
+    return parts_lib.get()
+
+
+@pytest.fixture(scope="session")
+def _cloud_and_node(tmp_path_factory, parts, request):
+    """Start both side by side: a machine that boots uses one processor."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
@@ -26,8 +32,26 @@ def cloud(tmp_path_factory, request):
             print(line, flush=True)
 
     cloud = control.Cloud(tmp_path_factory.mktemp("cloud"), report=say)
-    with cloud.state.exclusive():
-        cloud.up(hosts={})
+    node = nodes.Node(cloud, kinds.K2, parts, number=1)
+    try:
+        with (
+            cloud.state.exclusive(),
+            futures.ThreadPoolExecutor(1) as thread,
+        ):
+            is_up = thread.submit(cloud.up, hosts={})
+            node.guest.boot()
+            is_up.result()
+        yield cloud, node
+    finally:
+        node.guest.remove()
+        with cloud.state.exclusive():
+            cloud.down()
+
+
+@pytest.fixture(scope="session")
+def cloud(_cloud_and_node):
+    """A control plane of its own, without compute hosts."""
+    cloud, _ = _cloud_and_node
     with open(cloud.files.path("nova/nova.conf"), "a") as file:
         file.write(
             "[DEFAULT]\n"
@@ -37,34 +61,18 @@ def cloud(tmp_path_factory, request):
             # is sent again after rpc_response_timeout.
             f"service_down_time = {3 * nodes.RPC_SECONDS}\n"
         )
-    yield cloud
-    with cloud.state.exclusive():
-        cloud.down()
+    return cloud
 
 
 @pytest.fixture(scope="session")
-def parts():
-    """QEMU, a kernel, and what goes with it."""
-    return parts_lib.get()
-
-
-@pytest.fixture(scope="session")
-def node(cloud, parts):
+def node(cloud, _cloud_and_node):
     """The compute host, with everything that an operator does to it."""
-    with _prepare(nodes.Node(cloud, kinds.K2, parts, number=1)) as node:
-        node.add_aliases()
-        node.start()
-        node.start_agent()
-        yield node
-
-
-@contextlib.contextmanager
-def _prepare(node):
-    try:
-        node.prepare()
-        yield node
-    finally:
-        node.guest.remove()
+    _, node = _cloud_and_node
+    node.prepare()
+    node.add_aliases()
+    node.start()
+    node.start_agent()
+    return node
 
 
 @pytest.fixture(scope="session")
@@ -76,15 +84,19 @@ def all_nodes(node):
 @pytest.fixture(scope="module")
 def other_node(cloud, parts, node, all_nodes):
     """A second host of the same kind, to which a server can go."""
-    with _prepare(
-        nodes.Node(cloud, kinds.K2, parts, 2, "k2-other", has_old_names=True)
-    ) as other:
+    other = nodes.Node(
+        cloud, kinds.K2, parts, 2, "k2-other", has_old_names=True
+    )
+    try:
+        other.prepare()
         other.start()
         other.start_agent()
         nodes.introduce(node, other)
         all_nodes.append(other)
         yield other
         all_nodes.remove(other)
+    finally:
+        other.guest.remove()
 
 
 @pytest.fixture(scope="session")

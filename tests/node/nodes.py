@@ -157,12 +157,14 @@ class Node:
         return self.guest.state / "etc" / "nova"
 
     def prepare(self) -> None:
-        """Boot, and have everything that nova-compute needs.
+        """Boot, unless it is on, and have everything that nova-compute needs.
 
         ``nova-gpu-host config`` writes the options of the devices beside
         those of the cloud.
         """
-        self.boot()
+        if not self.guest.is_on:
+            self.guest.boot()
+        self.make_ready()
         self._configure(
             "--one-time-use", "--write", "/etc/nova/3-devices.conf"
         )
@@ -177,11 +179,6 @@ class Node:
                         text,
                     )
                 (self.etc / name).write_text(text)
-
-    def boot(self) -> None:
-        """Boot, and do what :meth:`make_ready` does."""
-        self.guest.boot()
-        self.make_ready()
 
     def make_ready(self) -> None:
         """Do what ``nova-gpu-host check`` says until it is READY.

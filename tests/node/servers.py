@@ -43,12 +43,14 @@ def expect_devices(cloud, node, user, uuid, count):
 
 
 def read_console(user, uuid):
-    """Read the guest's console when the guest has said all."""
+    """Read the guest's console when the guest has said all.
+
+    By the API, as servers are created.
+    """
     said: list[str] = []
 
     def has_ended() -> bool:
-        shown = user.try_openstack("console", "log", "show", uuid).stdout
-        said[:] = shown.split("\n")
+        said[:] = user.read_console(uuid).split("\n")
         return "end" in said
 
     assert nodes.wait_until(has_ended), said

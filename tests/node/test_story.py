@@ -34,6 +34,8 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     )["id"]
     [given] = expect_devices(cloud, node, user, first, 1)
     assert count_working(read_console(user, first)) == 1
+    shown = user.openstack("console", "log", "show", first)
+    assert count_working(shown.split("\n")) == 1
     [free] = {*node.lspci()} - {given}
     # As "check" has found it, and not with another driver since.
     assert node.driver(free) == "vfio-pci"
