@@ -106,7 +106,7 @@ test-servers: ## Run both side by side, test-node and test-cloud (root).
 	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \
 	    $(MAKE) --no-print-directory cloud-venv && \
 	    $(MAKE) --no-print-directory -j2 test-node test-cloud; \
-	 else echo "test-servers: skipped: $$reason"; fi
+	 else echo "test-node, test-cloud: skipped: $$reason"; fi
 
 bench-cloud: ## Count refusals and claims of bursts on it (root; ARGS='--rounds 10').
 	@$(PYTHON) -m cloud.packages

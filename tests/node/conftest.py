@@ -52,15 +52,9 @@ def _cloud_and_node(tmp_path_factory, parts, request):
 def cloud(_cloud_and_node):
     """A control plane of its own, without compute hosts."""
     cloud, _ = _cloud_and_node
+    # There is one host, on which a resized server has to stay.
     with open(cloud.files.path("nova/nova.conf"), "a") as file:
-        file.write(
-            "[DEFAULT]\n"
-            # There is one host, on which a resized server has to stay.
-            "allow_resize_to_same_host = True\n"
-            # A report that nova-conductor took with it when it was restarted
-            # is sent again after rpc_response_timeout.
-            f"service_down_time = {3 * nodes.RPC_SECONDS}\n"
-        )
+        file.write("[DEFAULT]\nallow_resize_to_same_host = True\n")
     return cloud
 
 
@@ -69,7 +63,7 @@ def node(cloud, _cloud_and_node):
     """The compute host, with everything that an operator does to it."""
     _, node = _cloud_and_node
     node.prepare()
-    node.add_aliases()
+    node.configure_controller()
     node.start()
     node.start_agent()
     return node

@@ -46,7 +46,7 @@ def main() -> int:
             stack.callback(host.guest.remove)
             host.prepare()
             if kind not in list(kinds.values())[: number - 1]:
-                host.add_aliases()
+                host.configure_controller()
             host.start()
             host.start_agent()
             print(f"{name}: nova-compute and nova-gpu-agent run", flush=True)

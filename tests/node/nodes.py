@@ -43,7 +43,7 @@ _DISK_BYTES = 4 << 30
 START_SECONDS = 900.0
 """An emulated nova-compute takes minutes where a real one takes seconds."""
 _PATIENCE_SECONDS = 300.0
-RPC_SECONDS = 180
+_RPC_SECONDS = 180
 """How long nova-compute waits for an answer."""
 
 _CHANGES: configs.Sections = {
@@ -52,7 +52,7 @@ _CHANGES: configs.Sections = {
         # As on a host of GPU servers: they run again when it does.
         "resume_guests_state_on_host_boot": True,
         # Seconds; the defaults are for a processor that is not emulated.
-        "rpc_response_timeout": RPC_SECONDS,
+        "rpc_response_timeout": _RPC_SECONDS,
         "update_resources_interval": 30,
         # The guest's kernel does not listen to a request to end.
         "shutdown_timeout": 5,
@@ -206,11 +206,18 @@ class Node:
             )
         )
 
-    def add_aliases(self) -> None:
-        """Write the alias for the controller's services, and restart them."""
+    def configure_controller(self) -> None:
+        """Write what the controller's services need, and restart them."""
+        options = configs.render(
+            {
+                # A report that nova-conductor took with it when it was
+                # restarted is sent again after rpc_response_timeout.
+                "DEFAULT": {"service_down_time": 3 * _RPC_SECONDS}
+            }
+        )
         aliases = self._write_aliases()
         with open(self._cloud.files.path("nova/nova.conf"), "a") as file:
-            file.write(aliases)
+            file.write(f"{options}\n{aliases}")
         self._cloud.restart("nova-api", "nova-conductor", "nova-scheduler")
 
     def _format_disk(self) -> None:
