@@ -147,7 +147,7 @@ def play(
         second = boot(story, cloud, "gpu-2")
         refuse(story, cloud, "gpu-3")
         with story.step("Delete gpu-1: its GPU is free again") as step:
-            [address] = cloud_reader.addresses(cloud.devices_of(first))
+            [address] = cloud_reader.addresses(cloud.list_devices(first))
             cloud.delete(first)
             show.devices(step, cloud, [K2_HOST])
             step.expect(
@@ -164,7 +164,7 @@ def play(
             step.expect(
                 "device of gpu-4",
                 [address],
-                cloud_reader.addresses(cloud.devices_of(third)),
+                cloud_reader.addresses(cloud.list_devices(third)),
             )
         return [second, third]
     return []

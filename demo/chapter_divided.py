@@ -113,7 +113,7 @@ def _boot_with_vfs(
         show.guest(step, cloud, servers[0])
         for server, taken in zip(servers, ([1, 1], [2]), strict=True):
             name = server.name
-            held = cloud_reader.addresses(cloud.devices_of(server))
+            held = cloud_reader.addresses(cloud.list_devices(server))
             step.expect(
                 f"state and host of {name}",
                 ("ACTIVE", VF_HOST),

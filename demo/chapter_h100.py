@@ -146,7 +146,7 @@ def _resize(
     with story.step(
         f"Resize {server.name} back to h100:1, then think again"
     ) as step:
-        held = cloud_reader.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.list_devices(server))
         host = cloud.show(server).host
         resized = cloud.resize(server, flavor(1))
         step.expect("state", "VERIFY_RESIZE", resized.status)
@@ -213,7 +213,7 @@ def _delete_and_boot(
     with story.step(
         f"Delete {server.name}, boot h100-again with h100:4"
     ) as step:
-        held = cloud_reader.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.list_devices(server))
         host = cloud.show(server).host
         cloud.delete(server)
         step.expect("free devices in the pools", 4, show.free(cloud))

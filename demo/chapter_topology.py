@@ -197,7 +197,7 @@ def _fill_in_partitions(
         singles = [
             address
             for server in (servers[0], servers[3])
-            for address in cloud_reader.addresses(cloud.devices_of(server))
+            for address in cloud_reader.addresses(cloud.list_devices(server))
         ]
         step.expect(
             "the two with 1 GPU share a partition, and break no other",
@@ -215,14 +215,14 @@ def _give_back(
     with story.step(
         f"Delete {two.name}, boot two-again: the partition is free again"
     ) as step:
-        held = cloud_reader.addresses(cloud.devices_of(two))
+        held = cloud_reader.addresses(cloud.list_devices(two))
         cloud.delete(two)
         again = _boot(step, cloud, "two-again", "h100.2")
         show.topology(step, cloud, again.host or "")
         step.expect(
             f"devices: those that {two.name} had",
             (two.host, held),
-            (again.host, cloud_reader.addresses(cloud.devices_of(again))),
+            (again.host, cloud_reader.addresses(cloud.list_devices(again))),
         )
 
 
@@ -254,7 +254,7 @@ def _migrate(
     with story.step(
         f"Delete {leaving.name}, cold migrate {server.name} to its place"
     ) as step:
-        held = cloud_reader.addresses(cloud.devices_of(leaving))
+        held = cloud_reader.addresses(cloud.list_devices(leaving))
         cloud.delete(leaving)
         cloud.migrate(server)
         moved = cloud.confirm(server)
@@ -279,7 +279,7 @@ def _boot_on_one_node(
     ) as step:
         server = _boot(step, cloud, "one-node", "h100.4.numa")
         show.topology(step, cloud, server.host or "")
-        held = cloud_reader.addresses(cloud.devices_of(server))
+        held = cloud_reader.addresses(cloud.list_devices(server))
         step.expect(
             "NUMA nodes that its GPUs are on",
             1,
@@ -309,7 +309,7 @@ def _use_bridges(
             for number in (1, 2)
         ]
         show.topology(step, cloud, NVL_HOST)
-        [address] = cloud_reader.addresses(cloud.devices_of(lone))
+        [address] = cloud_reader.addresses(cloud.list_devices(lone))
         topology = cloud.topology(NVL_HOST)
         near = topology.find_neighbors(links.make_nvlink(1))
         device = members(cloud, NVL_HOST, [address]).bit_length() - 1
@@ -323,7 +323,7 @@ def _use_bridges(
                 weakest_link(
                     cloud,
                     NVL_HOST,
-                    cloud_reader.addresses(cloud.devices_of(pair)),
+                    cloud_reader.addresses(cloud.list_devices(pair)),
                 ),
             )
     return lone

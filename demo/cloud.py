@@ -220,7 +220,9 @@ class EmbeddedCloud(
         self.wait_until(is_gone, f"{server.name} to be deleted")
 
         def is_free() -> bool:
-            return not self.allocations(server) and not self.devices_of(server)
+            return not self.allocations(server) and not self.list_devices(
+                server
+            )
 
         # After a cold migration Nova frees the devices of a deleted server
         # only with the next run of this task.

@@ -105,7 +105,7 @@ class CloudReader:
             key=lambda device: device.address,
         )
 
-    def devices_of(self, server: Server) -> list[Device]:
+    def list_devices(self, server: Server) -> list[Device]:
         """List the devices that a server holds, on any host."""
         return [
             device

@@ -72,7 +72,7 @@ def servers(
                 server.name,
                 server.status,
                 server.host or "",
-                " ".join(cloud_reader.addresses(cloud.devices_of(server))),
+                " ".join(cloud_reader.addresses(cloud.list_devices(server))),
                 " ".join(cloud.allocated_addresses(server)),
             )
             for server in shown
@@ -191,7 +191,7 @@ def expect_running(
     :returns: their addresses.
     """
     name = server.name
-    held = cloud.devices_of(server)
+    held = cloud.list_devices(server)
     addresses = cloud_reader.addresses(held)
     step.expect(f"state of {name}", "ACTIVE", server.status)
     step.expect(f"number of devices of {name}", devices, len(held))

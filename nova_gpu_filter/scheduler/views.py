@@ -116,14 +116,14 @@ def drop_views(host_states: Iterable) -> list:
 
 def add_views(
     host_states: list,
-    devices_of: Callable[[Candidate], frozenset[str]],
+    list_devices: Callable[[Candidate], frozenset[str]],
     candidates_to_try: int,
     choose_late: Callable[[Any], Choose],
 ) -> list:
     """List hosts, and then views of them with further device sets.
 
     :param host_states: hosts with their candidates, best first.
-    :param devices_of: says which devices a candidate takes; none where
+    :param list_devices: lists the devices that a candidate takes; none where
         nova-compute chooses them.
     :param candidates_to_try: how many hosts and views to list at most. Each
         host gets the same number of views.
@@ -134,7 +134,7 @@ def add_views(
         return host_states
     rows = itertools.zip_longest(
         *(
-            _make_further(host, devices_of, most, choose_late(host))
+            _make_further(host, list_devices, most, choose_late(host))
             for host in host_states
         )
     )
@@ -143,7 +143,7 @@ def add_views(
 
 def _make_further(
     host_state,
-    devices_of: Callable[[Candidate], frozenset[str]],
+    list_devices: Callable[[Candidate], frozenset[str]],
     most: int,
     choose: Choose,
 ) -> list:
@@ -154,7 +154,7 @@ def _make_further(
     """
     candidate_by_devices: dict[frozenset[str], Candidate] = {}
     for candidate in host_state.allocation_candidates:
-        candidate_by_devices.setdefault(devices_of(candidate), candidate)
+        candidate_by_devices.setdefault(list_devices(candidate), candidate)
     candidate_by_devices.pop(frozenset(), None)
     apart, others = [], []
     listed: set[str] = set()

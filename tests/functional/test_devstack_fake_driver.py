@@ -112,13 +112,13 @@ def test_servers_get_gpus_by_their_links(cloud):
     pair = cloud.boot("pair", "gpu-h100-2")
     assert pair.status == "ACTIVE"
     numbers = sorted(
-        int(device.address[5:7], 16) for device in cloud.devices_of(pair)
+        int(device.address[5:7], 16) for device in cloud.list_devices(pair)
     )
     assert numbers in ([0x0F, 0x10], [0x41, 0x44], [0x86, 0x87], [0xB8, 0xBB])
     whole = cloud.boot("whole", "gpu-h100-8")
     assert whole.status == "ACTIVE"
     assert whole.host != pair.host
-    assert len(cloud.devices_of(whole)) == 8
+    assert len(cloud.list_devices(whole)) == 8
     late = cloud.boot("late", "gpu-h100-8")
     assert late.status == "ERROR"
 

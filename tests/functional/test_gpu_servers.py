@@ -47,7 +47,7 @@ def test_one_request_for_several_servers_gives_each_its_own_gpus(hgx_cloud):
 
     assert [server.status for server in servers] == ["ACTIVE"] * 3
     held = [
-        cloud_reader.addresses(hgx_cloud.devices_of(server))
+        cloud_reader.addresses(hgx_cloud.list_devices(server))
         for server in servers
     ]
     assert [len(addresses) for addresses in held] == [2, 2, 2]
@@ -77,13 +77,13 @@ def test_a_gpu_server_is_rebuilt_on_a_host_without_a_free_gpu(mode, request):
         servers = cloud.boot_many("full", chapter_2016.FLAVOR, 2)
         host = chapter_2016.K2_HOST
     assert _free(cloud, host) == 0
-    held = cloud_reader.addresses(cloud.devices_of(servers[0]))
+    held = cloud_reader.addresses(cloud.list_devices(servers[0]))
 
     decisions = cloud.decisions()
     rebuilt = cloud.rebuild(servers[0])
 
     assert (rebuilt.status, rebuilt.host) == ("ACTIVE", host)
-    assert cloud_reader.addresses(cloud.devices_of(rebuilt)) == held
+    assert cloud_reader.addresses(cloud.list_devices(rebuilt)) == held
     # The scheduler was asked about the new image, our filter was not.
     assert any(
         line.logger == "nova.scheduler.manager" for line in decisions.lines

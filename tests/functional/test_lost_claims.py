@@ -85,7 +85,7 @@ def test_a_server_gets_a_set_that_was_not_listed(cloud, race):
     assert server.status == "ACTIVE"
     gpus = cloud.allocated_addresses(server)
     assert len(gpus) == 4
-    assert gpus == cloud_reader.addresses(cloud.devices_of(server))
+    assert gpus == cloud_reader.addresses(cloud.list_devices(server))
     assert gpus == cloud.hostdev_addresses(server)
     lost, won = tried
     assert len(lost & won) < 4

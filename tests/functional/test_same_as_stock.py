@@ -46,7 +46,7 @@ def _results(cloud, flavors, steps):
                     name,
                     servers[name].status,
                     servers[name].host,
-                    len(cloud.devices_of(servers[name])),
+                    len(cloud.list_devices(servers[name])),
                 )
             )
         free = sum(
@@ -74,7 +74,7 @@ def _on_k2(conf):
         results, servers = _results(cloud, {1: "one"}, K2_STEPS)
         # Without Placement nothing is left to chance, not even the device.
         devices = {
-            name: cloud_reader.addresses(cloud.devices_of(server))
+            name: cloud_reader.addresses(cloud.list_devices(server))
             for name, server in servers.items()
         }
     return results, devices

@@ -40,7 +40,7 @@ def _addresses(cloud, server):
     """Return the GPUs of a server, of which all have to say the same."""
     held = cloud_reader.addresses(
         device
-        for device in cloud.devices_of(server)
+        for device in cloud.list_devices(server)
         if device.host == server.host
     )
     assert held == cloud.allocated_addresses(server)

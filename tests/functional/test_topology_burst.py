@@ -2,17 +2,18 @@
 
 """Servers that are asked for at once do not race for the same GPUs."""
 
-import importlib.metadata
-import json
-import os
-import pathlib
-import subprocess
-import sys
+from concurrent import futures
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
-NOVA = importlib.metadata.version("nova")
+from demo import cloud as embedded
+from demo import cloud_reader
+
+# isort: split
+
+from demo import chapter_topology
+from demo import fake_machines
+from tests.functional import own_process
 
 CONF = """
 [quota]
@@ -20,31 +21,43 @@ instances = -1
 cores = -1
 ram = -1
 """
+FLAVORS = {"one": {"pci_passthrough:alias": "h100:1"}}
+FLAVORS["two"] = {"pci_passthrough:alias": "h100:2", "gpu:link": "fabric"}
+HOSTS = 2
+BURSTS_OF_A_HOST = (("two",) * 2, ("one",) * 4)
+
+
+def boot_at_once(cloud, flavors):
+    """Boot servers."""
+    with futures.ThreadPoolExecutor(len(flavors)) as pool:
+        return list(
+            pool.map(
+                lambda item: cloud.boot(f"{item[1]}-{item[0]}", item[1]),
+                enumerate(flavors),
+            )
+        )
 
 
 @pytest.mark.skipif(
-    int(NOVA.partition(".")[0]) < 34,
-    reason=f"the fixtures of Nova {NOVA} cannot run its services in threads",
+    not own_process.has_native_threads(),
+    reason="green threads do not boot servers side by side",
 )
 def test_a_burst_onto_just_enough_gpus_gives_every_server_its_own(tmp_path):
     conf = tmp_path / "burst.conf"
     conf.write_text(CONF)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore", "-m", "tests.functional.burst"),
-            *("2", "topology.conf", str(conf)),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    servers = json.loads(done.stdout)
-
-    assert [server["status"] for server in servers] == ["ACTIVE"] * 12
-    assert all(server["is_partition"] for server in servers)
-    assert all(s["gpus"] == s["in_placement"] for s in servers)
-    given = [(s["host"], address) for s in servers for address in s["gpus"]]
-    assert len(given) == len(set(given)) == 16
+    given = []
+    with embedded.EmbeddedCloud(
+        "topology.conf", conf, extend_placement=True
+    ) as cloud:
+        for number in range(HOSTS):
+            cloud.add_compute(f"hgx-{number}", fake_machines.hgx_h100())
+        for name, extra_specs in FLAVORS.items():
+            cloud.create_flavor(name, extra_specs)
+        for flavors in BURSTS_OF_A_HOST:
+            for server in boot_at_once(cloud, flavors * HOSTS):
+                assert server.status == "ACTIVE"
+                gpus = cloud_reader.addresses(cloud.list_devices(server))
+                assert gpus == cloud.allocated_addresses(server)
+                assert chapter_topology.is_partition(cloud, server.host, gpus)
+                given += [(server.host, address) for address in gpus]
+    assert len(given) == len(set(given)) == 8 * HOSTS

@@ -55,7 +55,7 @@ def test_devices_are_those_of_nova_with_their_owners(
     for name, server in servers.items():
         mine = [row for row in listed if row["Server"] == name]
         assert [row["Address"] for row in mine] == cloud_reader.addresses(
-            cloud.devices_of(server)
+            cloud.list_devices(server)
         )
         assert {row["Project"] for row in mine} == {shell.PROJECT}
         assert openstack("device", "list", "--server", name) == [
@@ -400,7 +400,7 @@ def test_resources_of_a_flavor_without_alias_count_and_are_warned_of(
     server = cloud.boot("claim-1", "claim")
     try:
         assert server.status == "ACTIVE"
-        assert cloud.devices_of(server) == []
+        assert cloud.list_devices(server) == []
         (row,) = openstack("capacity", "--flavor", "claim", "--alias", ALIAS)
         assert row["Servers"] == 12
     finally:

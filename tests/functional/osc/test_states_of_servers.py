@@ -144,7 +144,7 @@ def test_a_server_on_two_ends_of_one_host_is_shown_with_both(cloud, openstack):
 
 def test_a_quarantined_device_that_is_used_takes_two_changes(cloud, openstack):
     server = cloud.boot("ill", "any.1", host=HOSTS[0])
-    [device] = cloud.devices_of(server)
+    [device] = cloud.list_devices(server)
     name = f"{HOSTS[0]}_{device.address}"
     commands = shell.Shell(shell.connection(cloud))
     assert commands.run("gpu", "device", "quarantine", name).code == 0

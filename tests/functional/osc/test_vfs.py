@@ -64,7 +64,7 @@ def test_vfs_are_listed_at_the_gpu_that_they_are_of(cloud, openstack, server):
     assert [row["Address"] for row in rows] == [FIRST, SECOND]
     (held,) = {
         address[:-1] + "0"
-        for address in cloud_reader.addresses(cloud.devices_of(server))
+        for address in cloud_reader.addresses(cloud.list_devices(server))
     }
     found = {row["Address"]: row for row in rows}
     assert (found[held]["Free"], found[held]["Used"]) == (2, 2)

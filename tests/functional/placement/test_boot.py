@@ -87,7 +87,7 @@ def _holders(cloud):
 def _check(cloud, servers):
     """Placement, the PCI tracker and libvirt agree on who has what."""
     for server in servers:
-        expected = sorted(d.address for d in cloud.devices_of(server))
+        expected = sorted(d.address for d in cloud.list_devices(server))
         assert cloud.allocated_addresses(server) == expected
         if server.status == "ACTIVE":
             assert cloud.hostdev_addresses(server) == expected
@@ -114,8 +114,8 @@ def test_flavors_of_6_and_8_boot(cloud, caplog):
     ]
     assert len(composed) >= 3
     _check(cloud, servers)
-    assert len(cloud.devices_of(servers[0])) == 6
-    assert len(cloud.devices_of(servers[1])) == 8
+    assert len(cloud.list_devices(servers[0])) == 6
+    assert len(cloud.list_devices(servers[1])) == 8
     assert servers[2].host == servers[0].host
 
 
