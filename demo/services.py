@@ -93,7 +93,6 @@ class Services(base.ServersTestBase):
             # oslo.config only warns of a file that is not there.
             path.stat()
         self._conf_fixture.set_config_files([str(p) for p in nova_conf_files])
-        # Nova parses the aliases once a process.
         pci_request.get_alias_from_config.cache_clear()
 
     def restart_scheduler(self) -> None:
@@ -114,6 +113,8 @@ class Services(base.ServersTestBase):
         self.flags(
             api_paste_config=str(nova_paths.api_paste_file()), group="wsgi"
         )
+        # Nova parses the aliases once a process.
+        self.addCleanup(pci_request.get_alias_from_config.cache_clear)
         self._conf_fixture = self.useFixture(config_fixture.Config(CONF))
         self.configure(self._nova_conf_files)
         self.placement.fixture.conf_fixture.set_config_files(
