@@ -39,8 +39,7 @@ _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _READINGS: Final = 3
 """How often a device has to be silent before it counts as dead: one that
 wakes up, or that somebody else resets, is silent for a moment."""
-_BETWEEN_READINGS: Final = 0.2
-"""Seconds."""
+_READING_SECONDS: Final = 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,12 +120,17 @@ def find_new_errors(
 class Bus:
     """The PCI devices of a host."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(
+        self, root: str = "/", reading_seconds: float = _READING_SECONDS
+    ) -> None:
         """Nothing is read yet.
 
         :param root: where the files of the host are.
+        :param reading_seconds: how long to wait before a device that does not
+            answer is read again.
         """
         self._root = root
+        self._reading_seconds = reading_seconds
 
     def find_dead(self, addresses: Iterable[str]) -> frozenset[str]:
         """Find the devices that are not on the bus, or do not answer."""
@@ -134,7 +138,7 @@ class Bus:
         for _ in range(_READINGS - 1):
             if not silent:
                 break
-            time.sleep(_BETWEEN_READINGS)
+            time.sleep(self._reading_seconds)
             silent = [one for one in silent if not self._answers(one)]
         return frozenset(silent)
 

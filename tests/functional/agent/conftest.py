@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(scope="module")
 def placement():
     """Run a Placement with default options."""
-    from tests.functional.placement import service
+    from tests.functional.agent import remembering
 
-    with service.Placement() as running:
+    with remembering.Placement() as running:
         yield running

@@ -190,7 +190,7 @@ class World:
         self.queue.clear()
         self.ledger = ledger.Ledger(str(self.path / "ledger"))
         self.fuse.wrap(self.ledger, "change")
-        self.bus = bus_lib.Bus(str(self.tree.root))
+        self.bus = bus_lib.Bus(str(self.tree.root), reading_seconds=0.0)
         self.bus.reset = self._reset
         self.fuse.wrap(self.bus, "reset")
 

@@ -20,8 +20,7 @@ def place(address):
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
-    monkeypatch.setattr(bus_lib, "_BETWEEN_READINGS", 0)
+def host(tmp_path):
     made = sysfs_trees.k2_host(tmp_path / "host")
     for address in (GPU, OTHER):
         made.write(f"{place(address)}/reset", "")
@@ -31,7 +30,7 @@ def host(tmp_path, monkeypatch):
 
 @pytest.fixture
 def bus(host):
-    return bus_lib.Bus(str(host.root))
+    return bus_lib.Bus(str(host.root), reading_seconds=0.0)
 
 
 def written(host, path):
