@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent import futures
 import json
 import os
+import shlex
 import subprocess
 from typing import Any
 
@@ -18,6 +19,7 @@ from cloud import bootstrap
 from cloud import control
 from cloud import files
 from cloud import services
+from tests import warm_python
 from tests.cloud import waiting
 
 SETTLED = ("ACTIVE", "ERROR")
@@ -63,8 +65,13 @@ class User:
         self, *arguments: str
     ) -> subprocess.CompletedProcess[str]:
         """Run an ``openstack`` command that may fail."""
+        python = warm_python.command(*warm_python.OPENSTACK)
         return subprocess.run(
-            [str(services.BIN / "openstack"), *arguments],
+            [
+                *shlex.split(python),
+                *("-W", "ignore", str(services.BIN / "openstack")),
+                *arguments,
+            ],
             env={**os.environ, **files.environment(self._cloud.state)},
             capture_output=True,
             text=True,

@@ -106,8 +106,10 @@ def status(tmp_path):
     def run(text, *arguments, before=(), is_fresh=False):
         path = tmp_path / "nova.conf"
         path.write_text(text)
-        start = [] if is_fresh else shlex.split(warm_python.command())
-        start += [] if is_fresh else ["-W", "ignore"]
+        start = []
+        if not is_fresh:
+            start += shlex.split(warm_python.command(*warm_python.NOVA))
+            start += ["-W", "ignore"]
         command = pathlib.Path(sys.executable).with_name("nova-gpu-status")
         return subprocess.run(
             [*start, command, "--config-file", path, *before, *arguments],

@@ -138,7 +138,7 @@ class Sandbox:
             "venv/bin/python3",
             "if [[ $* == *nova_gpu_conf.py\\ lines\\ * "
             "|| -e $SANDBOX/with-nova ]]; then\n"
-            f'exec {warm_python.command()} "$@"\nfi',
+            f'exec {warm_python.command(*warm_python.NOVA)} "$@"\nfi',
         )
         self.command(
             "dest/requirements/.venv/bin/edit-constraints",
