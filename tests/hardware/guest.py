@@ -179,6 +179,14 @@ class Guest:
         """Run a command of nova-gpu-agent."""
         return self._ask(agent=list(arguments))
 
+    def domains(self) -> dict[str, str]:
+        """Read the XML of libvirt's domains that run, by their UUIDs."""
+        answer = self._ask(domains=True)
+        if answer.code:
+            raise self._error(answer.err)
+        described: dict[str, str] = json.loads(answer.out)
+        return described
+
     def shell(self, command: str) -> str:
         """Run a shell command, which must succeed, and give its output."""
         answer = self._ask(shell=command)

@@ -39,7 +39,7 @@ def _cloud_and_node(tmp_path_factory, parts, request):
             futures.ThreadPoolExecutor(1) as thread,
         ):
             is_up = thread.submit(cloud.up, hosts={})
-            node.guest.boot()
+            node.boot()
             is_up.result()
         yield cloud, node
     finally:
@@ -70,27 +70,48 @@ def node(cloud, _cloud_and_node):
 
 
 @pytest.fixture(scope="session")
-def all_nodes(node):
+def _booting(cloud, parts, node, request):
+    """A second host of the same kind, which boots while others are tested.
+
+    None where no test needs it.
+    """
+    wanted = any(
+        "other_node" in item.fixturenames for item in request.session.items
+    )
+    if not wanted:
+        yield None
+        return
+    other = nodes.Node(
+        cloud, kinds.K2, parts, 2, "k2-other", has_old_names=True
+    )
+    # QEMU ends with the thread that has started it.
+    with futures.ThreadPoolExecutor(1) as thread:
+        booted = thread.submit(other.boot)
+        try:
+            yield other, booted
+        finally:
+            futures.wait([booted])
+            other.guest.remove()
+
+
+@pytest.fixture(scope="session")
+def all_nodes(node, _booting):
     """What must be free after each test."""
     return [node]
 
 
 @pytest.fixture(scope="module")
-def other_node(cloud, parts, node, all_nodes):
-    """A second host of the same kind, to which a server can go."""
-    other = nodes.Node(
-        cloud, kinds.K2, parts, 2, "k2-other", has_old_names=True
-    )
-    try:
-        other.prepare()
-        other.start()
-        other.start_agent()
-        nodes.introduce(node, other)
-        all_nodes.append(other)
-        yield other
-        all_nodes.remove(other)
-    finally:
-        other.guest.remove()
+def other_node(node, all_nodes, _booting):
+    """The second host, to which a server can go."""
+    other, booted = _booting
+    booted.result()
+    other.prepare()
+    other.start()
+    other.start_agent()
+    nodes.introduce(node, other)
+    all_nodes.append(other)
+    yield other
+    all_nodes.remove(other)
 
 
 @pytest.fixture(scope="session")

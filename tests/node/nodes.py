@@ -10,16 +10,12 @@ from collections.abc import Callable
 from collections.abc import Collection
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
 import re
-import shlex
 import socket
 import subprocess
-import sys
-import sysconfig
 
 from cloud import configs
 from cloud import control
@@ -30,6 +26,7 @@ from tests.hardware import cures
 from tests.hardware import facts as facts_lib
 from tests.hardware import guest as guest_lib
 from tests.hardware import parts as parts_lib
+from tests.node import guest_python
 from tests.node import kinds
 
 _PORTS = ("rabbitmq", "keystone", "glance", "placement", "neutron", "nova")
@@ -55,52 +52,28 @@ _CHANGES: configs.Sections = {
         "rpc_response_timeout": _RPC_SECONDS,
         "update_resources_interval": 30,
         # The guest's kernel does not listen to a request to end.
-        "shutdown_timeout": 5,
+        "shutdown_timeout": 1,
     },
     "oslo_concurrency": {"lock_path": f"{_STATE}/lock"},
     "libvirt": {
         "virt_type": "qemu",
         "images_type": "raw",
         # Seconds, after which a soft reboot is a hard one.
-        "wait_soft_reboot_seconds": 5,
+        "wait_soft_reboot_seconds": 1,
     },
     # Seconds between two looks; events of libvirt lead to one at once, but
     # a test waits for one where Placement alone has changed.
-    "gpu_agent": {"interval": 3},
+    "gpu_agent": {"interval": 2},
 }
 # nova/conf/pci.py has both.
 _OLD_NAMES = {
     "device_spec": "pci_passthrough_whitelist",
     "alias": "pci_alias",
 }
-# The command line of Nova's daemon for what only root may do.
-_HELPER = (
-    f"{parts_lib.PYTHON} -W ignore -c"
-    " 'from oslo_privsep import daemon; daemon.helper_main()'"
-    " --config-dir /etc/nova"
-)
-
-_AGENT_LOG = "nova-gpu-agent.log"
-_AGENT = (
-    "import sys; from nova_gpu_filter.cmd import launch;"
-    " sys.exit(launch.run_agent())"
-)
-
-
-def _python(code: str) -> str:
-    """Write the command that runs Python with the packages of the cloud."""
-    packages = os.path.realpath(sysconfig.get_path("purelib"))
-    return shlex.join(
-        [
-            "with-packages",
-            packages,
-            str(parts_lib.PYTHON),
-            "-W",
-            "ignore",
-            "-c",
-            code,
-        ]
-    )
+_COMPUTE = "nova-compute"
+_AGENT = "nova-gpu-agent"
+_COMPUTE_LOG = f"{_COMPUTE}.log"
+_AGENT_LOG = f"{_AGENT}.log"
 
 
 class Node:
@@ -149,12 +122,17 @@ class Node:
     @property
     def log(self) -> pathlib.Path:
         """What nova-compute prints."""
-        return self.guest.state / "nova-compute.log"
+        return self.guest.state / _COMPUTE_LOG
 
     @property
     def etc(self) -> pathlib.Path:
         """Its /etc/nova, of which nova-compute reads all files."""
         return self.guest.state / "etc" / "nova"
+
+    def boot(self) -> None:
+        """Boot, and have Python import what services need, in its time."""
+        self.guest.boot()
+        guest_python.start(self.guest)
 
     def prepare(self) -> None:
         """Boot, unless it is on, and have everything that nova-compute needs.
@@ -163,7 +141,7 @@ class Node:
         those of the cloud.
         """
         if not self.guest.is_on:
-            self.guest.boot()
+            self.boot()
         self.make_ready()
         self._configure(
             "--one-time-use", "--write", "/etc/nova/3-devices.conf"
@@ -201,7 +179,12 @@ class Node:
                         "host": self.name,
                         "my_ip": self.address,
                     },
-                    "nova_sys_admin": {"helper_command": _HELPER},
+                    # Nova's daemon for what only root may do.
+                    "nova_sys_admin": {
+                        "helper_command": guest_python.command(
+                            "privsep-helper", "--config-dir", "/etc/nova"
+                        )
+                    },
                 }
             )
         )
@@ -259,7 +242,7 @@ class Node:
 
     def power_on(self) -> None:
         """Boot, and start everything as systemd would."""
-        self.guest.boot()
+        self.boot()
         self._start_libvirt()
         if (self.guest.state / "etc" / "ssh").exists():
             self.start_sshd()
@@ -280,14 +263,13 @@ class Node:
 
     def start(self) -> None:
         """Start nova-compute, and wait until the cloud knows the host."""
-        _compile_nova()
         ports = [str(self._cloud.state.port(name)) for name in _PORTS]
         self._ended.unlink(missing_ok=True)
+        command = guest_python.command(_COMPUTE, "--config-dir", "/etc/nova")
         self.guest.shell(
             f"reach-services {' '.join(ports)};"
-            f" {{ {_python('from nova.cmd import compute; compute.main()')}"
-            f" --config-dir /etc/nova; touch /state/{self._ended.name}; }}"
-            " >>/state/nova-compute.log 2>&1 &"
+            f" {{ {command}; touch /state/{self._ended.name}; }}"
+            f" >>/state/{_COMPUTE_LOG} 2>&1 &"
         )
         assert waiting.until(
             lambda: self._is_listening() or self._ended.exists(),
@@ -301,8 +283,10 @@ class Node:
 
     def kill(self) -> None:
         """End nova-compute at once, wherever it is."""
-        self.guest.shell("pkill -9 -f nova[.]cmd")
-        assert wait_until(lambda: not self._is_listening()), self._said()
+        self.guest.shell(f"pkill -9 -x {_COMPUTE}")
+        assert wait_until(
+            lambda: self._ended.exists() and not self._is_listening()
+        ), self._said()
 
     def restart_libvirt(self) -> None:
         """Kill libvirtd, start it as systemd would, and wait for Nova.
@@ -338,10 +322,10 @@ class Node:
 
         :param states: what they may be in then.
         """
-        self.guest.shell(
-            f"{_python(_AGENT)} run --config-file /etc/nova"
-            f" >>/state/{_AGENT_LOG} 2>&1 &"
+        command = guest_python.command(
+            _AGENT, "run", "--config-file", "/etc/nova"
         )
+        self.guest.shell(f"{command} >>/state/{_AGENT_LOG} 2>&1 &")
 
         def are_clean() -> bool:
             try:
@@ -368,7 +352,7 @@ class Node:
 
     def kill_agent(self) -> None:
         """End nova-gpu-agent at once, wherever it is."""
-        self.guest.shell("pkill -9 -f run_agen[t]")
+        self.guest.shell(f"pkill -9 -x {_AGENT}")
 
     def ask_agent(self, *arguments: str) -> str:
         """Run a command of nova-gpu-agent, and give its output."""
@@ -378,7 +362,12 @@ class Node:
         return answer.out
 
     def _said(self) -> str:
-        return "\n".join(self.log.read_text().splitlines()[-40:])
+        said = [
+            line
+            for name in (guest_python.LOG, _COMPUTE_LOG)
+            for line in (self.guest.state / name).read_text().splitlines()
+        ]
+        return "\n".join(said[-40:])
 
     def _is_listening(self) -> bool:
         with contextlib.suppress(OSError):
@@ -388,7 +377,7 @@ class Node:
     @property
     def _ended(self) -> pathlib.Path:
         """A file that is there when nova-compute has ended."""
-        return self.guest.state / "nova-compute.ended"
+        return self.guest.state / f"{_COMPUTE}.ended"
 
     def _is_known(self) -> bool:
         return (self.name,) in views.rows(
@@ -412,13 +401,6 @@ class Node:
         """List the devices that QEMU knows by name: address -> name."""
         found = facts_lib.addresses(self.guest)
         return {address: name for name, address in found.items()}
-
-    def domains(self) -> dict[str, str]:
-        """Read the XML of running domains, by the UUID of the server."""
-        uuids = self.guest.shell("virsh -q list --uuid").split()
-        return {
-            uuid: self.guest.shell(f"virsh dumpxml {uuid}") for uuid in uuids
-        }
 
 
 def introduce(*nodes: Node) -> None:
@@ -466,7 +448,7 @@ def look(cloud: control.Cloud, *nodes: Node) -> views.View:
     view = views.look(cloud)
     libvirt: dict[tuple[str, str], str] = {}
     for node in nodes:
-        for uuid, xml in node.domains().items():
+        for uuid, xml in node.guest.domains().items():
             for address in domain_xml.hostdevs(xml):
                 # Nor twice in one domain.
                 assert (node.name, address) not in libvirt, xml
@@ -486,25 +468,6 @@ def _free_port() -> int:
 def wait_until(is_so: Callable[[], bool]) -> bool:
     """Wait until something is so, as long as an emulated machine may take."""
     return waiting.until(is_so, _PATIENCE_SECONDS)
-
-
-@functools.cache
-def _compile_nova() -> None:
-    """Have Python compile here what machines import.
-
-    They cannot write beside the sources, and an emulated processor takes a
-    minute for it at each start.
-    """
-    subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore", "-c"),
-            "import nova.cmd.compute, nova.virt.libvirt.driver,"
-            " oslo_privsep.daemon, nova.privsep.libvirt",
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1"},
-    )
 
 
 def reserved(cloud: control.Cloud) -> int:

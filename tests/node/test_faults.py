@@ -98,7 +98,7 @@ def _is_spawning(cloud, node, user, uuid):
 
 
 def _has_a_guest(cloud, node, user, uuid):
-    return uuid in node.domains()
+    return uuid in node.guest.domains()
 
 
 def _is_free(cloud, node):

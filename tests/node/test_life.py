@@ -25,7 +25,7 @@ def test_two_gpus_of_one_switch_outlive_reboots_and_a_live_migration(
     assert nodes.look(cloud, node).of(uuid) == [
         (node.name, address) for address in held
     ]
-    assert node.domains() == {}
+    assert node.guest.domains() == {}
     user.openstack("server", "start", uuid)
     user.settle([uuid], ["ACTIVE"])
     assert expect_devices(cloud, node, user, uuid, 2) == held

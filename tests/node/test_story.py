@@ -4,6 +4,7 @@
 
 import json
 
+from cloud import domain_xml
 from tests.cloud import operators
 from tests.node import nodes
 from tests.node import offers
@@ -36,6 +37,8 @@ def test_a_server_has_a_gpu_and_the_third_is_refused(cloud, node, user):
     assert count_working(read_console(user, first)) == 1
     shown = user.openstack("console", "log", "show", first)
     assert count_working(shown.split("\n")) == 1
+    xml = node.guest.shell(f"virsh dumpxml {first}")
+    assert domain_xml.hostdevs(xml) == [given]
     [free] = {*node.lspci()} - {given}
     # As "check" has found it, and not with another driver since.
     assert node.driver(free) == "vfio-pci"

@@ -25,7 +25,7 @@ def board(cloud, parts, user):
     """A host with an HGX board, of which nova-compute knows nothing."""
     board = nodes.Node(cloud, kinds.HGX, parts, number=3)
     try:
-        board.guest.boot()
+        board.boot()
         yield board
         assert user.delete(user.servers()) == []
     finally:

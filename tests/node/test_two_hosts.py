@@ -80,7 +80,7 @@ def test_a_host_dies_and_a_server_is_evacuated_and_the_other_runs_again(
     assert nodes.reserved(cloud) == 3
 
     node.power_on()
-    assert nodes.wait_until(lambda: [*node.domains()] == [patient])
+    assert nodes.wait_until(lambda: [*node.guest.domains()] == [patient])
     assert nodes.wait_until(
         lambda: len(nodes.look(cloud, node, other_node).of(uuid)) == 1
     )
