@@ -16,7 +16,10 @@ import pathlib
 
 import pytest
 
+from tests import temporary
 from tests.functional import own_process
+
+temporary.keep_in_memory()
 
 if own_process.has_native_threads():
     os.environ[own_process.NO_GREEN_THREADS] = "1"

@@ -16,6 +16,10 @@ import hypothesis
 from nova import monkey_patch
 from nova import objects
 
+from tests import temporary
+
+temporary.keep_in_memory()
+
 if hasattr(monkey_patch, "patch"):
     # From Nova 32 on it also chooses a backend of oslo.service, and fails
     # where another part of Nova was imported first and has chosen one.
