@@ -16,7 +16,9 @@ from nova.pci import request as pci_request
 from nova.tests.functional.libvirt import base
 from oslo_config import fixture as config_fixture
 from placement import deploy
+from sqlalchemy import pool
 
+from demo import connection_pool
 from demo import nova_paths
 from nova_gpu_filter.placement import extension
 
@@ -67,6 +69,12 @@ class Services(base.ServersTestBase):
         # First in, last out: some services log while they are stopped, when
         # Nova's own logging fixture is gone.
         self.useFixture(fixtures.LogHandler(logging.NullHandler()))
+        # oslo.db asks for it where the database is a file of SQLite.
+        self.useFixture(
+            fixtures.MockPatchObject(
+                pool, "NullPool", connection_pool.ConnectionPool
+            )
+        )
         if self._extend_placement:
             # Nova's fixture of Placement takes its WSGI application there.
             load = deploy.loadapp

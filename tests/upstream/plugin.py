@@ -21,7 +21,9 @@ from nova import test as nova_test
 from nova.scheduler.filters import pci_passthrough_filter
 from nova.tests import fixtures as nova_fixtures
 import pytest
+from sqlalchemy import pool
 
+from demo import connection_pool
 from demo import nova_paths
 from nova_gpu_filter.scheduler.filters import gpu_pci_passthrough
 
@@ -81,6 +83,7 @@ def pytest_configure(config):
     """Put our classes in place before the first suite is imported."""
     pci_passthrough_filter.PciPassthroughFilter = PciPassthroughFilter
     nova_fixtures.ConfFixture = ConfFixture
+    pool.NullPool = connection_pool.ConnectionPool
     # Nova empties its test cases to save memory. pytest, which lets go of
     # them anyway, misses an attribute of its own then.
     nova_test.TestCase._clear_attrs = lambda self: None
