@@ -83,7 +83,6 @@ fuzz: venv ## Give parsers and Placement hostile input for long (FUZZ_EXAMPLES=2
 
 test-upstream: venv ## Run the suites of Nova and Placement with our parts in place.
 	$(BIN)/python -m tests.upstream -n $(WORKERS)
-	$(BIN)/python -m tests.upstream.placement
 
 test-node: ## Boot servers on an emulated compute node of a real cloud (root).
 	@exec 3>&1; if reason=$$($(PYTHON) -m cloud.packages --ensure 2>&1 >&3); then \

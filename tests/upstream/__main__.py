@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run Nova's suites: ``python -m tests.upstream -n 2``.
+"""Run the suites of Nova and Placement: ``python -m tests.upstream -n 2``.
 
-Other arguments go to pytest, for example ``-k`` with a part of a name.
+Other arguments go to pytest, for example ``-k`` with a part of a name: then
+Nova's suites are run, and ``python -m tests.upstream.placement`` takes them
+for Placement's.
 """
 
 import argparse
@@ -25,7 +27,7 @@ _NO_TESTS = 5  # pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def main() -> int:
-    """Run both suites; return 0 if both passed."""
+    """Run all suites; return 0 if they passed."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstream", description=__doc__
     )
@@ -34,47 +36,58 @@ def main() -> int:
         dest="parts",
         type=int,
         default=2,
-        help="processes that share the functional tests",
+        help="processes that share Nova's functional tests",
     )
     arguments, for_pytest = parser.parse_known_args()
     unit, functional = SUITES
-    return max(
-        _run(unit, 1, for_pytest),
-        _run(functional, arguments.parts, for_pytest),
-    )
+    last = [
+        _pytest(functional, f"{part}/{arguments.parts}", for_pytest)
+        for part in range(1, arguments.parts + 1)
+    ]
+    if not for_pytest:
+        last.append(["-m", "tests.upstream.placement"])
+    codes = _run([_pytest(unit, "1/1", for_pytest)]) + _run(last)
+    if for_pytest and _NO_TESTS in codes:
+        # What "-k" chose may stand in another suite or part.
+        codes = [0 if code == _NO_TESTS else code for code in codes]
+    return max(map(abs, codes))
 
 
-def _run(modules: tuple[str, ...], parts: int, for_pytest: list[str]) -> int:
-    """Run a suite in several processes; the first one prints as it goes."""
-    print(f"Running {' and '.join(modules)}", flush=True)
+def _pytest(
+    modules: tuple[str, ...], part: str, for_pytest: list[str]
+) -> list[str]:
+    return [
+        *("-W", "ignore", "-m", "pytest"),
+        *("-W", "ignore", "-p", "tests.upstream.plugin"),
+        f"--part={part}",
+        *for_pytest,
+        *("--pyargs", *modules),
+    ]
+
+
+def _run(commands: list[list[str]]) -> list[int]:
+    """Run Python side by side; the first one prints as it goes.
+
+    :returns: the exit codes.
+    """
     with contextlib.ExitStack() as stack:
         outputs = [
-            stack.enter_context(tempfile.TemporaryFile())
-            for _ in range(1, parts)
+            stack.enter_context(tempfile.TemporaryFile()) for _ in commands[1:]
         ]
         processes = [
             subprocess.Popen(
-                [
-                    *(sys.executable, "-W", "ignore", "-m", "pytest"),
-                    *("-W", "ignore", "-p", "tests.upstream.plugin"),
-                    f"--part={part}/{parts}",
-                    *for_pytest,
-                    *("--pyargs", *modules),
-                ],
+                [sys.executable, *command],
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-            for part, output in enumerate([None, *outputs], start=1)
+            for command, output in zip(commands, [None, *outputs], strict=True)
         ]
         codes = [process.wait() for process in processes]
         for output in outputs:
             output.seek(0)
             sys.stdout.buffer.write(output.read())
             sys.stdout.buffer.flush()
-    if for_pytest and _NO_TESTS in codes:
-        # What "-k" chose may stand in another suite or part.
-        codes = [0 if code == _NO_TESTS else code for code in codes]
-    return max(map(abs, codes))
+    return codes
 
 
 if __name__ == "__main__":

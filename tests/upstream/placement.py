@@ -21,6 +21,7 @@ from placement.tests.functional import test_allocation_candidates
 
 from nova_gpu_filter.placement import extension
 from nova_gpu_filter.placement import header
+from tests import garbage_collector
 
 SUITES = (
     "placement.tests.functional.test_api",
@@ -122,6 +123,7 @@ def main() -> int:
     parser.add_argument("-k", default="", help="part of the names of tests")
     parser.add_argument("-v", action="store_true", help="name every test")
     arguments = parser.parse_args()
+    garbage_collector.collect_rarely()
     # Of oslotest: the log is shown with the tests that fail only.
     os.environ.setdefault("OS_LOG_CAPTURE", "1")
     base = (
@@ -143,6 +145,7 @@ def main() -> int:
                 test.setUp = mock.Mock(
                     side_effect=unittest.SkipTest("not chosen")
                 )
+        garbage_collector.leave_out_what_is_there()
         print("Running Placement's suites with the extension", flush=True)
         result = unittest.TextTestRunner(
             verbosity=2 if arguments.v else 1, warnings="ignore"
