@@ -250,15 +250,30 @@ def test_a_server_that_boots_with_stock_boots_with_us(placement, policy):
     assert policy == "preferred" or refused
 
 
-@pytest.mark.parametrize("size", [2, 4, 5, 8])
+def _split_in_halves(n):
+    return n // 8
+
+
+def _take_turns(n):
+    return n % 2
+
+
+LINK = "CUSTOM_GPU_LINK_NV18_0"
+
+
 @pytest.mark.parametrize(
-    ("node_of", "told"),
+    ("size", "node_of", "told", "traits"),
     [
-        pytest.param(lambda n: n // 8, (), id="halves"),
-        pytest.param(lambda n: n % 2, (0, 2), id="in turn, two are told"),
+        (2, _split_in_halves, (), ()),
+        (4, _split_in_halves, (), (LINK,)),
+        (5, _split_in_halves, (), ()),
+        (8, _split_in_halves, (), (LINK,)),
+        # Of two devices the node is told.
+        (4, _take_turns, (0, 2), ()),
+        (5, _take_turns, (0, 2), (LINK,)),
+        (8, _take_turns, (0, 2), ()),
     ],
 )
-@pytest.mark.parametrize("traits", [(), ("CUSTOM_GPU_LINK_NV18_0",)])
 def test_sixteen_gpus_of_unknown_nodes_serve_a_guest_on_one(
     placement, size, node_of, told, traits
 ):
