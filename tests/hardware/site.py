@@ -6,6 +6,7 @@ A machine has them in its memory: the environment that the tests run in has
 hundreds, and to look through them takes an emulated machine a minute.
 """
 
+import compileall
 import importlib.metadata
 import pathlib
 import shutil
@@ -61,5 +62,6 @@ def copy(target: pathlib.Path, extra: str = "") -> None:
             if ".." not in path.parts and source.is_file():
                 place = target / path
                 place.parent.mkdir(parents=True, exist_ok=True)
-                # With its time, by which Python knows compiled files.
                 shutil.copy2(source, place)
+    # An emulated processor takes long for it, and cannot keep it.
+    compileall.compile_dir(target, quiet=1)
