@@ -18,7 +18,7 @@ from tests.cloud import views
 from tests.functional.placement import service
 
 CLAIMS = 8
-ROUNDS = 10
+ROUNDS = 5
 DATABASE = "placement_races"
 DEVICE = "CUSTOM_DEVICE"
 

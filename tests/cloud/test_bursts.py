@@ -15,10 +15,10 @@ from tests.cloud import stock
 from tests.cloud import views
 from tests.cloud import waiting
 
-ROUNDS = int(os.environ.get("CLOUD_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("CLOUD_ROUNDS", "3"))
 """How often each burst is repeated."""
 
-COMPARED_ROUNDS = int(os.environ.get("CLOUD_COMPARED_ROUNDS", "3"))
+COMPARED_ROUNDS = int(os.environ.get("CLOUD_COMPARED_ROUNDS", "2"))
 """How often for each of us and stock Nova, where they are compared."""
 
 FALSE_FAULTS = ("No valid host", "Exhausted all hosts")
