@@ -37,7 +37,8 @@ def start(guest: guest_lib.Guest) -> None:
     guest.shell(
         f"rm -f {log}; LD_LIBRARY_PATH={_LIBRARIES}"
         f" {_with_packages(*server)} >{log} 2>&1 &"
-        f" until grep -q ready {log}; do sleep 0.1; done"
+        f" until grep -q ready {log}; do sleep 0.1;"
+        f" kill -0 $! || {{ cat {log}; exit 1; }}; done"
     )
 
 
