@@ -6,8 +6,8 @@ They run in the threading model that nova-scheduler of the series has. Where
 that is eventlet, Nova's fixtures turn the threads of a process into green
 threads when they are imported. The processes of pytest-xdist would wait for
 each other forever then, so nothing of nova is imported here, and where xdist
-hands out the tests, or unit tests have decided against green threads, each
-module that imports nova runs in a process of its own.
+hands out the tests, or unit tests have decided against green threads, modules
+that import nova run in processes of their own.
 """
 
 from collections.abc import Callable
@@ -48,11 +48,15 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(items):
-    """Ignore what libraries under Nova warn of: it is not ours to fix."""
+    """Ignore what libraries under Nova warn of: it is not ours to fix.
+
+    And run modules together that a process of their own runs.
+    """
     here = pathlib.Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+    own_process.group(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

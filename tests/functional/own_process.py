@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run a module of functional tests in a process of its own, on eventlet."""
+"""Run modules of functional tests in processes of their own, on eventlet."""
 
 import ast
 import functools
@@ -18,8 +18,10 @@ NO_GREEN_THREADS = "OS_NOVA_DISABLE_EVENTLET_PATCHING"
 _ROOT = pathlib.Path(__file__).parents[2]
 
 TIMEOUT = 900
-"""Seconds that a module may take; the longest takes about two minutes."""
+"""Seconds that a process may take; the longest takes about two minutes."""
 
+_TOGETHER = 3
+"""Modules that one process runs: it takes 5 s to import Nova."""
 
 _NOVA = frozenset({"demo", "nova"})
 
@@ -68,11 +70,29 @@ class OwnProcessModule(pytest.File):
         yield OwnProcessItem.from_parent(self, name="in its own process")
 
 
+def group(items):
+    """Have one process run the modules of several items.
+
+    :param items: list of pytest.Item; changed in place.
+    """
+    alone = [item for item in items if isinstance(item, OwnProcessItem)]
+    for first in range(0, len(alone), _TOGETHER):
+        leader, *others = alone[first : first + _TOGETHER]
+        leader.paths += [other.path for other in others]
+        for other in others:
+            items.remove(other)
+
+
 class OwnProcessItem(pytest.Item):
-    """All tests of a module; passes if all of them do."""
+    """All tests of some modules; passes if all of them do."""
+
+    def __init__(self, **kwargs):
+        """Take the module that the item was collected from."""
+        super().__init__(**kwargs)
+        self.paths = [self.path]
 
     def runtest(self):
-        """Run pytest on the module and wait for it.
+        """Run pytest on the modules and wait for it.
 
         :raises OwnProcessError: a test failed.
         """
@@ -100,7 +120,7 @@ class OwnProcessItem(pytest.Item):
                 *(sys.executable, "-W", "ignore", "-m", "pytest"),
                 *("-p", "no:xdist", "-p", "no:cacheprovider", "-W", "ignore"),
                 *("-q", "--no-header", "--rootdir", str(self.config.rootpath)),
-                str(self.path),
+                *map(str, self.paths),
             ],
             cwd=self.config.rootpath,
             env=environment,
@@ -117,12 +137,13 @@ class OwnProcessItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self):
-        """Say what failed: the module."""
-        return pathlib.Path(self.path), None, self.path.name
+        """Say what failed: the modules."""
+        names = " ".join(path.name for path in self.paths)
+        return pathlib.Path(self.path), None, names
 
 
 class OwnProcessError(Exception):
-    """A test of the module failed, or hung."""
+    """A test of a module failed, or hung."""
 
     def __init__(self, end: str, output: str) -> None:
         super().__init__(f"{output}\npytest {end}")
