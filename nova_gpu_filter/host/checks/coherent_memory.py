@@ -19,7 +19,6 @@ from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.sysfs import attributes
 
 _CHECK = "memory"
 # Ubuntu has linux-image-...-64k, RHEL kernel-64k (its release ends in +64k).
@@ -65,7 +64,7 @@ def _check_nodes(context: Context, driver: str) -> Iterator[Finding]:
     """Find NUMA nodes of GPU memory that the host has in use."""
     try:
         with_memory, with_processors = (
-            set(attributes.parse_node_list(context.tree.read(path)))
+            set(context.tree.read_node_list(path))
             for path in (
                 paths.NODES_WITH_MEMORY,
                 paths.NODES_WITH_PROCESSORS,

@@ -11,7 +11,7 @@ import re
 from nova_gpu_filter import exception
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
-from nova_gpu_filter.host.sysfs import displays
+from nova_gpu_filter.host.sysfs import board_devices
 from nova_gpu_filter.nova_rules import alias as alias_rules
 from nova_gpu_filter.nova_rules import names as nova_names
 from nova_gpu_filter.nova_rules import our_traits
@@ -206,7 +206,7 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
     cards = [
         function
         for function in gpus
-        if displays.find_processor(
+        if board_devices.find_processor(
             function.address, function.vendor_id, function.product_id
         )
         is None

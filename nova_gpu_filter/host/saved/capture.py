@@ -27,8 +27,8 @@ from nova_gpu_filter.host.saved import kept_file
 from nova_gpu_filter.host.saved import outputs
 from nova_gpu_filter.host.saved.archive import Entry
 from nova_gpu_filter.host.saved.tokens import Tokens
+from nova_gpu_filter.host.sysfs import board_devices
 from nova_gpu_filter.host.sysfs import device_paths
-from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_ids
@@ -195,7 +195,9 @@ def _keep_device(
         yield Entry(f"{place}/config", config)
     if "vpd" in files:
         # It holds serial numbers, so that only the marker is kept.
-        data = tree.read_bytes(f"{place}/vpd", management.PRODUCT_DATA_BYTES)
+        data = tree.read_bytes(
+            f"{place}/vpd", board_devices.PRODUCT_DATA_BYTES
+        )
         marker = kept.find_marker(data or b"")
         if marker:
             yield Entry(f"{place}/vpd", marker)

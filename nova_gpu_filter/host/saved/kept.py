@@ -26,10 +26,10 @@ from nova_gpu_filter.host.saved import kept_use
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
+from nova_gpu_filter.host.sysfs import board_devices
 from nova_gpu_filter.host.sysfs import host_consoles
 from nova_gpu_filter.host.sysfs import host_disks
 from nova_gpu_filter.host.sysfs import host_interfaces
-from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.vgpu import declaration
 from nova_gpu_filter.host.vgpu import state
@@ -391,7 +391,7 @@ def write_device_names(tokens: Tokens, host: Inventory) -> list[str]:
 
 def find_marker(product_data: bytes) -> bytes | None:
     """Give the first marker in vital product data, between serial numbers."""
-    for row in management.BY_PRODUCT_DATA:
+    for row in board_devices.BY_PRODUCT_DATA:
         if row.marker in product_data:
             return row.marker
     return None

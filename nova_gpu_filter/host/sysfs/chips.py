@@ -39,128 +39,69 @@ class Chip:
     """AMD's processor name for compilers: ``gfx942``. None for others."""
 
 
-# Chip -> compute capability, by architecture.
-_NVIDIA_CHIPS: dict[str, dict[str, str | None]] = {
-    "Tesla": {
-        "G80": "1.0",
-        "G84": "1.1",
-        "G86": "1.1",
-        "G92": "1.1",
-        "G94": "1.1",
-        "G96": "1.1",
-        "G98": "1.1",
-        "GT200": "1.3",
-        "GT215": "1.2",
-        "GT216": "1.2",
-        "GT218": "1.2",
-    },
-    "Fermi": {
-        "GF100": "2.0",
-        "GF104": "2.1",
-        "GF106": "2.1",
-        "GF108": "2.1",
-        "GF110": "2.0",
-        "GF114": "2.1",
-        "GF116": "2.1",
-        "GF117": "2.1",
-        "GF119": "2.1",
-    },
-    "Kepler": {
-        "GK104": "3.0",
-        "GK106": "3.0",
-        "GK107": "3.0",
-        "GK110": "3.5",
-        "GK180": "3.5",
-        "GK208": "3.5",
-        "GK210": "3.7",
-    },
-    "Maxwell": {
-        "GM107": "5.0",
-        "GM108": "5.0",
-        "GM200": "5.2",
-        "GM204": "5.2",
-        "GM206": "5.2",
-    },
-    "Pascal": {
-        "GP100": "6.0",
-        "GP102": "6.1",
-        "GP104": "6.1",
-        "GP106": "6.1",
-        "GP107": "6.1",
-        "GP108": "6.1",
-    },
-    "Volta": {"GV100": "7.0"},
-    "Turing": {
-        "TU102": "7.5",
-        "TU104": "7.5",
-        "TU106": "7.5",
-        "TU116": "7.5",
-        "TU117": "7.5",
-    },
-    "Ampere": {
-        "GA100": "8.0",
-        "GA102": "8.6",
-        "GA103": "8.6",
-        "GA104": "8.6",
-        "GA106": "8.6",
-        "GA107": "8.6",
-    },
-    "Ada": {
-        "AD102": "8.9",
-        "AD103": "8.9",
-        "AD104": "8.9",
-        "AD106": "8.9",
-        "AD107": "8.9",
-    },
-    "Hopper": {"GH100": "9.0"},
-    "Blackwell": {
-        "GB100": "10.0",
-        "GB102": "10.0",
-        "GB110": "10.3",
-        "GB202": "12.0",
-        "GB203": "12.0",
-        "GB205": "12.0",
-        "GB206": "12.0",
-        "GB207": "12.0",
-        "GB20B": "12.1",
-    },
+# Architecture, compute capability, chips.
+_NVIDIA_CHIPS = (
+    ("Tesla", "1.0", "G80"),
+    ("Tesla", "1.1", "G84 G86 G92 G94 G96 G98"),
+    ("Tesla", "1.2", "GT215 GT216 GT218"),
+    ("Tesla", "1.3", "GT200"),
+    ("Fermi", "2.0", "GF100 GF110"),
+    ("Fermi", "2.1", "GF104 GF106 GF108 GF114 GF116 GF117 GF119"),
+    ("Kepler", "3.0", "GK104 GK106 GK107"),
+    ("Kepler", "3.5", "GK110 GK180 GK208"),
+    ("Kepler", "3.7", "GK210"),
+    ("Maxwell", "5.0", "GM107 GM108"),
+    ("Maxwell", "5.2", "GM200 GM204 GM206"),
+    ("Pascal", "6.0", "GP100"),
+    ("Pascal", "6.1", "GP102 GP104 GP106 GP107 GP108"),
+    ("Volta", "7.0", "GV100"),
+    ("Turing", "7.5", "TU102 TU104 TU106 TU116 TU117"),
+    ("Ampere", "8.0", "GA100"),
+    ("Ampere", "8.6", "GA102 GA103 GA104 GA106 GA107"),
+    ("Ada", "8.9", "AD102 AD103 AD104 AD106 AD107"),
+    ("Hopper", "9.0", "GH100"),
+    ("Blackwell", "10.0", "GB100 GB102"),
+    ("Blackwell", "10.3", "GB110"),
+    ("Blackwell", "12.0", "GB202 GB203 GB205 GB206 GB207"),
+    ("Blackwell", "12.1", "GB20B"),
     # NVIDIA names no compute capability of them yet.
-    "Rubin": {"GR100": None, "GR102": None},
-}
+    ("Rubin", None, "GR100 GR102"),
+)
 
-# Code name -> (architecture, processor).
-_AMD_CHIPS = {
-    "Tonga": ("GCN3", "gfx802"),
-    "Fiji": ("GCN3", "gfx803"),
-    "Ellesmere": ("GCN4", "gfx803"),
-    "Baffin": ("GCN4", "gfx803"),
-    "Vega 10": ("GCN5", "gfx900"),
-    "Vega 12": ("GCN5", "gfx904"),
-    "Vega 20": ("GCN5", "gfx906"),
-    "Arcturus": ("CDNA", "gfx908"),
-    "Aldebaran": ("CDNA2", "gfx90a"),
-    "Aqua Vanjaram": ("CDNA3", "gfx942"),
-    "MI350": ("CDNA4", "gfx950"),
-    "Navi 10": ("RDNA", "gfx1010"),
-    "Navi 12": ("RDNA", "gfx1011"),
-    "Navi 14": ("RDNA", "gfx1012"),
-    "Navi 21": ("RDNA2", "gfx1030"),
-    "Navi 22": ("RDNA2", "gfx1031"),
-    "Navi 23": ("RDNA2", "gfx1032"),
-    "Navi 24": ("RDNA2", "gfx1034"),
-    "Navi 31": ("RDNA3", "gfx1100"),
-    "Navi 32": ("RDNA3", "gfx1101"),
-    "Navi 33": ("RDNA3", "gfx1102"),
-    "Navi 44": ("RDNA4", "gfx1200"),
-    "Navi 48": ("RDNA4", "gfx1201"),
-}
-
-_INTEL_CHIPS = {
-    "DG1": "Xe-LP",
-    "DG2": "Xe-HPG",
-    "ATS-M": "Xe-HPG",
-    "Ponte Vecchio": "Xe-HPC",
-    "Battlemage": "Xe2",
+# By vendor.
+_OTHER_CHIPS = {
+    AMD: (
+        Chip("Tonga", "GCN3", isa="gfx802"),
+        Chip("Fiji", "GCN3", isa="gfx803"),
+        Chip("Ellesmere", "GCN4", isa="gfx803"),
+        Chip("Baffin", "GCN4", isa="gfx803"),
+        Chip("Vega 10", "GCN5", isa="gfx900"),
+        Chip("Vega 12", "GCN5", isa="gfx904"),
+        Chip("Vega 20", "GCN5", isa="gfx906"),
+        Chip("Arcturus", "CDNA", isa="gfx908"),
+        Chip("Aldebaran", "CDNA2", isa="gfx90a"),
+        Chip("Aqua Vanjaram", "CDNA3", isa="gfx942"),
+        Chip("MI350", "CDNA4", isa="gfx950"),
+        Chip("Navi 10", "RDNA", isa="gfx1010"),
+        Chip("Navi 12", "RDNA", isa="gfx1011"),
+        Chip("Navi 14", "RDNA", isa="gfx1012"),
+        Chip("Navi 21", "RDNA2", isa="gfx1030"),
+        Chip("Navi 22", "RDNA2", isa="gfx1031"),
+        Chip("Navi 23", "RDNA2", isa="gfx1032"),
+        Chip("Navi 24", "RDNA2", isa="gfx1034"),
+        Chip("Navi 31", "RDNA3", isa="gfx1100"),
+        Chip("Navi 32", "RDNA3", isa="gfx1101"),
+        Chip("Navi 33", "RDNA3", isa="gfx1102"),
+        Chip("Navi 44", "RDNA4", isa="gfx1200"),
+        Chip("Navi 48", "RDNA4", isa="gfx1201"),
+    ),
+    INTEL: (
+        Chip("DG1", "Xe-LP"),
+        Chip("DG2", "Xe-HPG"),
+        Chip("ATS-M", "Xe-HPG"),
+        Chip("Ponte Vecchio", "Xe-HPC"),
+        Chip("Battlemage", "Xe2"),
+    ),
 }
 
 
@@ -172,65 +113,57 @@ class _Ids:
     first: int
     last: int
     code_name: str
-    source: str
 
 
+# Sources: the products of each row in pci.ids, and LLVM for gfx950.
 _BY_IDS = (
-    _Ids(AMD, 0x738C, 0x7390, "Arcturus", "pci.ids: MI100"),
-    _Ids(AMD, 0x7408, 0x7410, "Aldebaran", "pci.ids: MI210, MI250 and VF"),
-    _Ids(AMD, 0x74A0, 0x74BF, "Aqua Vanjaram", "pci.ids: MI300, MI325, VFs"),
+    _Ids(AMD, 0x738C, 0x7390, "Arcturus"),  # MI100
+    _Ids(AMD, 0x7408, 0x7410, "Aldebaran"),  # MI210, MI250 and VF
+    _Ids(AMD, 0x74A0, 0x74BF, "Aqua Vanjaram"),  # MI300, MI325, VFs
     # pci.ids calls them Aqua Vanjaram, too.
-    _Ids(
-        AMD,
-        0x75A0,
-        0x75BF,
-        "MI350",
-        "pci.ids: MI350X, MI350P, MI355X and VFs; LLVM: gfx950",
-    ),
-    _Ids(NVIDIA, 0x2321, 0x2348, "GH100", "pci.ids: H100, H200, H20, GH200"),
-    _Ids(NVIDIA, 0x2901, 0x2901, "GB100", "pci.ids: B200"),
-    _Ids(NVIDIA, 0x2941, 0x2941, "GB100", "pci.ids: GB200"),
-    _Ids(NVIDIA, 0x2BB1, 0x2BB5, "GB202", "pci.ids: RTX PRO 6000 Blackwell"),
-    _Ids(NVIDIA, 0x3182, 0x3182, "GB110", "pci.ids: B300 SXM6"),
-    _Ids(NVIDIA, 0x31C2, 0x31C3, "GB110", "pci.ids: GB300"),
+    _Ids(AMD, 0x75A0, 0x75BF, "MI350"),  # MI350X, MI350P, MI355X and VFs
+    _Ids(NVIDIA, 0x2321, 0x2348, "GH100"),  # H100, H200, H20, GH200
+    _Ids(NVIDIA, 0x2901, 0x2901, "GB100"),  # B200
+    _Ids(NVIDIA, 0x2941, 0x2941, "GB100"),  # GB200
+    _Ids(NVIDIA, 0x2BB1, 0x2BB5, "GB202"),  # RTX PRO 6000 Blackwell
+    _Ids(NVIDIA, 0x3182, 0x3182, "GB110"),  # B300 SXM6
+    _Ids(NVIDIA, 0x31C2, 0x31C3, "GB110"),  # GB300
 )
 
 # Blocks of ids that NVIDIA has given to one chip each, for products that are
-# newer than the database of names.
-_BLOCKS = tuple(
-    _Ids(NVIDIA, first, last, code, "pci.ids: every product of the block")
-    for first, last, code in (
-        (0x1D01, 0x1D56, "GP108"),
-        (0x1D81, 0x1DF6, "GV100"),
-        (0x1E02, 0x1E78, "TU102"),
-        (0x1E81, 0x1EF5, "TU104"),
-        (0x1F02, 0x1F76, "TU106"),
-        (0x1F81, 0x1FFF, "TU117"),
-        (0x2080, 0x20FF, "GA100"),
-        (0x2182, 0x21FF, "TU116"),
-        (0x2200, 0x227F, "GA102"),
-        (0x2300, 0x237F, "GH100"),
-        (0x2400, 0x247F, "GA103"),
-        (0x2480, 0x24FF, "GA104"),
-        (0x2501, 0x257F, "GA106"),
-        (0x2580, 0x25FF, "GA107"),
-        (0x2680, 0x26FF, "AD102"),
-        (0x2700, 0x277F, "AD103"),
-        (0x2780, 0x27FF, "AD104"),
-        (0x2800, 0x287F, "AD106"),
-        (0x2880, 0x28FF, "AD107"),
-        (0x2B80, 0x2BFF, "GB202"),
-        (0x2C00, 0x2C7F, "GB203"),
-        (0x2D00, 0x2D7F, "GB206"),
-        (0x2D80, 0x2DFF, "GB207"),
-        (0x2F00, 0x2F7F, "GB205"),
-    )
+# newer than the database of names. Source: every product of the block in
+# pci.ids.
+_BLOCKS = (
+    _Ids(NVIDIA, 0x1D01, 0x1D56, "GP108"),
+    _Ids(NVIDIA, 0x1D81, 0x1DF6, "GV100"),
+    _Ids(NVIDIA, 0x1E02, 0x1E78, "TU102"),
+    _Ids(NVIDIA, 0x1E81, 0x1EF5, "TU104"),
+    _Ids(NVIDIA, 0x1F02, 0x1F76, "TU106"),
+    _Ids(NVIDIA, 0x1F81, 0x1FFF, "TU117"),
+    _Ids(NVIDIA, 0x2080, 0x20FF, "GA100"),
+    _Ids(NVIDIA, 0x2182, 0x21FF, "TU116"),
+    _Ids(NVIDIA, 0x2200, 0x227F, "GA102"),
+    _Ids(NVIDIA, 0x2300, 0x237F, "GH100"),
+    _Ids(NVIDIA, 0x2400, 0x247F, "GA103"),
+    _Ids(NVIDIA, 0x2480, 0x24FF, "GA104"),
+    _Ids(NVIDIA, 0x2501, 0x257F, "GA106"),
+    _Ids(NVIDIA, 0x2580, 0x25FF, "GA107"),
+    _Ids(NVIDIA, 0x2680, 0x26FF, "AD102"),
+    _Ids(NVIDIA, 0x2700, 0x277F, "AD103"),
+    _Ids(NVIDIA, 0x2780, 0x27FF, "AD104"),
+    _Ids(NVIDIA, 0x2800, 0x287F, "AD106"),
+    _Ids(NVIDIA, 0x2880, 0x28FF, "AD107"),
+    _Ids(NVIDIA, 0x2B80, 0x2BFF, "GB202"),
+    _Ids(NVIDIA, 0x2C00, 0x2C7F, "GB203"),
+    _Ids(NVIDIA, 0x2D00, 0x2D7F, "GB206"),
+    _Ids(NVIDIA, 0x2D80, 0x2DFF, "GB207"),
+    _Ids(NVIDIA, 0x2F00, 0x2F7F, "GB205"),
 )
 
 _NVIDIA_BY_CODE = {
-    code: (architecture, capability)
-    for architecture, chips in _NVIDIA_CHIPS.items()
-    for code, capability in chips.items()
+    code: Chip(code, architecture, capability)
+    for architecture, capability, codes in _NVIDIA_CHIPS
+    for code in codes.split()
 }
 _NVIDIA_CODE = re.compile(r"(G[0-9]{2}|[A-Z]{2}[0-9]{2}[0-9B])(?![0-9])")
 _PRODUCT = re.compile(r"\[(?P<product>[^]]+)\]\s*$")
@@ -278,19 +211,8 @@ def find_chip(vendor_id: int, name: str) -> Chip | None:
         match = _NVIDIA_CODE.match(name)
         if match is None:
             return None
-        known = _NVIDIA_BY_CODE.get(match[1], (None, None))
-        return Chip(match[1], *known)
-    if vendor_id == AMD:
-        for code, (architecture, isa) in _AMD_CHIPS.items():
-            if _begins(name, code):
-                return Chip(code, architecture, isa=isa)
-        return None
-    if vendor_id == INTEL:
-        for code, architecture in _INTEL_CHIPS.items():
-            if _begins(name, code):
-                return Chip(code, architecture)
+        return _NVIDIA_BY_CODE.get(match[1]) or Chip(match[1])
+    for chip in _OTHER_CHIPS.get(vendor_id, ()):
+        if re.match(rf"{re.escape(chip.code_name)}(?![0-9A-Za-z])", name):
+            return chip
     return None
-
-
-def _begins(name: str, code: str) -> bool:
-    return re.match(rf"{re.escape(code)}(?![0-9A-Za-z])", name) is not None

@@ -31,6 +31,15 @@ FRAME_BUFFERS = re.compile(
     r"\b(BOOTFB|efifb|vesafb|simplefb|simpledrm|efidrm|vesadrm)\b", re.I
 )
 
+_Sign = tuple[PciAddress | None, str, str]
+"""The function, the file and what it has; None: on no PCI function."""
+
+
+def make_use(path: str, content: str) -> HostUse:
+    """Make the use of a function that the console is on."""
+    text = "the host's console is on it"
+    return HostUse(Use.CONSOLE, text, path, content)
+
 
 class HostConsoles:
     """The functions that the console is on, by every file for it."""
@@ -48,38 +57,28 @@ class HostConsoles:
             *self._find_firmware_memory(),
             *self._find_serial_consoles(),
         ):
-            found.setdefault(address, []).append(
-                HostUse(
-                    Use.CONSOLE,
-                    "the host's console is on it",
-                    path,
-                    content,
-                )
-            )
+            if address is not None:
+                found.setdefault(address, []).append(make_use(path, content))
         return found
 
-    def _frame_buffers(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _frame_buffers(self) -> Iterator[_Sign]:
         # The kernel binds its text console to the first one.
         path = FRAME_BUFFER
         address = device_paths.find_function(
             self._tree, f"{path}/device"
         ) or device_paths.find_function(self._tree, path)
-        if address is not None:
-            yield address, f"{path}/device", str(address)
+        yield address, f"{path}/device", str(address)
 
-    def _find_boot_displays(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_boot_displays(self) -> Iterator[_Sign]:
         for name in self._tree.list_entries(DRM):
-            path = f"{DRM}/{name}/boot_display"
+            place = f"{DRM}/{name}"
+            path = f"{place}/boot_display"
             if re.fullmatch(r"card\d+", name) and (
                 self._tree.read(path) == "1"
             ):
-                address = device_paths.find_function(
-                    self._tree, f"{DRM}/{name}"
-                )
-                if address is not None:
-                    yield address, path, "1"
+                yield device_paths.find_function(self._tree, place), path, "1"
 
-    def _find_firmware_memory(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_firmware_memory(self) -> Iterator[_Sign]:
         # Addresses read as 0 without root, but a resource stands below the
         # one that it is a part of.
         above: list[tuple[int, PciAddress | None]] = []
@@ -89,16 +88,12 @@ class HostConsoles:
             while above and above[-1][0] >= depth:
                 above.pop()
             if FRAME_BUFFERS.search(name):
-                for _, address in reversed(above):
-                    if address is not None:
-                        yield address, IOMEM, f"{address} ... {name}"
-                        break
+                owners = [one for _, one in above if one is not None]
+                if owners:
+                    yield owners[-1], IOMEM, f"{owners[-1]} ... {name}"
             above.append((depth, address_lib.find(name)))
 
-    def _find_serial_consoles(self) -> Iterator[tuple[PciAddress, str, str]]:
+    def _find_serial_consoles(self) -> Iterator[_Sign]:
         for name in (self._tree.read(CONSOLES) or "").split():
-            address = device_paths.find_function(
-                self._tree, f"/sys/class/tty/{name}/device"
-            )
-            if address is not None:
-                yield address, CONSOLES, name
+            path = f"/sys/class/tty/{name}/device"
+            yield device_paths.find_function(self._tree, path), CONSOLES, name

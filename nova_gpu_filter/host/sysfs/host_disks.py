@@ -47,8 +47,10 @@ class HostDisks:
         for name in self._tree.list_entries(BLOCK):
             # Most of them, loops and the like, are on no PCI function.
             controllers = tuple(self._find_controllers(name))
-            use = self._find_block_use(name) if controllers else None
-            if use is not None:
+            sign = next(self._find_signs(name), None) if controllers else None
+            if sign is not None:
+                state, path, content = sign
+                use = HostUse(Use.DISK, f"{name} {state}", path, content)
                 for address in controllers:
                     found.setdefault(address, []).append(use)
         return found
@@ -74,52 +76,42 @@ class HostDisks:
                 if address is not None:
                     yield address
 
-    def _find_block_use(self, name: str) -> HostUse | None:
+    def _find_signs(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the signs that the host uses a disk, strongest first.
+
+        Each is what is said of the disk, the file and what it has.
+        """
         path = f"{BLOCK}/{name}"
         number = self._tree.read(f"{path}/dev") or ""
         mounted = self._mounts.get(number) or self._mounts.get(f"/dev/{name}")
         if mounted is not None:
-            return _describe_disk(
-                f"{name} is mounted on {mounted}", MOUNTS, name
-            )
+            yield f"is mounted on {mounted}", MOUNTS, name
         if name in self._members:
             kind, file = self._members[name]
-            return _describe_disk(
-                f"{name} is part of a mounted {kind}", file, name
-            )
+            yield f"is part of a mounted {kind}", file, name
         holders = self._tree.list_entries(f"{path}/holders")
         if holders:
-            shown = ", ".join(
-                self._find_holder(one) for one in holders[:_MANY]
-            )
-            return _describe_disk(
-                f"{name} is part of {shown}",
-                f"{path}/holders",
-                " ".join(holders),
-            )
+            shown = ", ".join(map(self._find_holder, holders[:_MANY]))
+            yield f"is part of {shown}", f"{path}/holders", " ".join(holders)
         if f"/dev/{name}" in self._swaps:
-            return _describe_disk(
-                f"{name} is swap space", SWAPS, f"/dev/{name}"
+            yield "is swap space", SWAPS, f"/dev/{name}"
+        data = f"{UDEV}/b{number}"
+        content = dict(
+            line[2:].split("=", 1)
+            for line in (self._tree.read(data) or "").splitlines()
+            if line.startswith("E:") and "=" in line
+        )
+        kind = content.get("ID_FS_TYPE", "")
+        if (
+            content.get("ID_FS_USAGE") == _MEMBER_USAGE
+            or kind in _MEMBER_TYPES
+            or kind.endswith("_member")
+        ):
+            yield (
+                f"holds data of the host ({kind})",
+                data,
+                f"ID_FS_TYPE={kind}",
             )
-        if number:
-            data = f"{UDEV}/b{number}"
-            content = dict(
-                line[2:].split("=", 1)
-                for line in (self._tree.read(data) or "").splitlines()
-                if line.startswith("E:") and "=" in line
-            )
-            kind = content.get("ID_FS_TYPE", "")
-            if (
-                content.get("ID_FS_USAGE") == _MEMBER_USAGE
-                or kind in _MEMBER_TYPES
-                or kind.endswith("_member")
-            ):
-                return _describe_disk(
-                    f"{name} holds data of the host ({kind})",
-                    data,
-                    f"ID_FS_TYPE={kind}",
-                )
-        return None
 
     def _find_holder(self, name: str) -> str:
         known = self._tree.read(f"{BLOCK}/{name}/dm/name")
@@ -171,7 +163,3 @@ def find_subsystem(place: str) -> str | None:
     """Find the NVMe subsystem that a block device is in; None: in none."""
     match = re.match(r"(.*/nvme-subsystem/[^/]+)/", place)
     return match[1] if match else None
-
-
-def _describe_disk(text: str, path: str, content: str) -> HostUse:
-    return HostUse(Use.DISK, text, path, content)

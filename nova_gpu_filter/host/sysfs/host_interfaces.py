@@ -45,9 +45,10 @@ class HostInterfaces:
             name: f"{path}/{name}" for name in self._tree.list_entries(path)
         } or {name: f"{NET}/{name}" for name in self._deeper.get(address, ())}
         for name, folder in named.items():
-            use = self._find_interface_use(name, folder, is_vf)
-            if use is not None:
-                yield use
+            sign = next(self._find_signs(name, folder, is_vf), None)
+            if sign is not None:
+                state, file, content = sign
+                yield HostUse(Use.NETWORK, f"{name} {state}", file, content)
 
     @functools.cached_property
     def _deeper(self) -> dict[PciAddress, list[str]]:
@@ -62,60 +63,46 @@ class HostInterfaces:
                 found.setdefault(address, []).append(name)
         return found
 
-    def _find_interface_use(
+    def _find_signs(
         self, name: str, folder: str, is_vf: bool
-    ) -> HostUse | None:
-        """Find the strongest sign that the host uses an interface."""
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield the signs that the host uses an interface, strongest first.
+
+        Each is what is said of the interface, the file and what it has.
+        """
         files = self._tree.list_entries(folder)
-        route = self._routes.get(name)
-        if route is not None and route[1]:
-            return _describe_network(
-                name, "has the default route", route[0], name
-            )
+        route, is_default = self._routes.get(name, ("", False))
+        if is_default:
+            yield "has the default route", route, name
         if "master" in files:
-            master = (
-                self._tree.read_link_name(f"{folder}/master") or "a master"
-            )
-            return _describe_network(
-                name, f"is in {master}", f"{folder}/master", master
-            )
+            path = f"{folder}/master"
+            master = self._tree.read_link_name(path) or "a master"
+            yield f"is in {master}", path, master
         upper = [
             file.removeprefix("upper_")
             for file in files
             if file.startswith("upper_")
         ]
         if upper:
-            return _describe_network(
-                name,
+            yield (
                 f"carries {', '.join(upper[:_MANY])}",
                 f"{folder}/upper_{upper[0]}",
                 upper[0],
             )
-        if route is not None:
-            return _describe_network(name, "has a route", route[0], name)
+        if route:
+            yield "has a route", route, name
         if name in self._addresses:
-            return _describe_network(name, "has an address", ADDRESS6, name)
-        # VFs are brought up by whatever manages the network, and guests get
-        # them all the same.
-        return None if is_vf else self._find_up(name, folder, files)
-
-    def _find_up(
-        self, name: str, folder: str, files: tuple[str, ...]
-    ) -> HostUse | None:
-        state = (
-            self._tree.read(f"{folder}/operstate")
-            if "operstate" in files
-            else None
-        )
+            yield "has an address", ADDRESS6, name
+        if is_vf:
+            # VFs are brought up by whatever manages the network, and guests
+            # get them all the same.
+            return
+        state = self._tree.read(f"{folder}/operstate")
         if state in ("up", "dormant"):
-            return _describe_network(
-                name, "is up", f"{folder}/operstate", state
-            )
+            yield "is up", f"{folder}/operstate", state
         # Drivers that do not say whether there is a carrier are "unknown".
         # The file carrier cannot be read of an interface that is down.
-        flags = (
-            self._tree.read(f"{folder}/flags") if "flags" in files else None
-        )
+        flags = self._tree.read(f"{folder}/flags") or "0"
         if (
             state in (None, "unknown")
             and _parse_number(flags) & _IFF_UP
@@ -124,28 +111,22 @@ class HostInterfaces:
                 or self._tree.read(f"{folder}/carrier") == "1"
             )
         ):
-            return _describe_network(name, "is up", f"{folder}/flags", flags)
-        return None
+            yield "is up", f"{folder}/flags", flags
 
     @functools.cached_property
     def _routes(self) -> dict[str, tuple[str, bool]]:
         """(file, whether it is the default route), keyed by interface."""
         found: dict[str, tuple[str, bool]] = {}
-        for path, name, is_default in (
-            *self._read_routes_of_ipv4(),
-            *self._read_routes_of_ipv6(),
-        ):
+        for path, name, is_default in self._read_routes():
             if name not in found or is_default:
                 found[name] = (path, is_default)
         return found
 
-    def _read_routes_of_ipv4(self) -> Iterator[tuple[str, str, bool]]:
+    def _read_routes(self) -> Iterator[tuple[str, str, bool]]:
         for line in (self._tree.read(ROUTE) or "").splitlines()[1:]:
             fields = line.split()
             if len(fields) > 1:
                 yield ROUTE, fields[0], fields[1] == DEFAULT
-
-    def _read_routes_of_ipv6(self) -> Iterator[tuple[str, str, bool]]:
         for line in (self._tree.read(ROUTE6) or "").splitlines():
             fields = line.split()
             # Destination, length, source, length, next hop, metric,
@@ -164,14 +145,8 @@ class HostInterfaces:
         return frozenset(found)
 
 
-def _parse_number(text: str | None) -> int:
+def _parse_number(text: str) -> int:
     try:
-        return int(text or "0", 0)
+        return int(text, 0)
     except ValueError:
         return 0
-
-
-def _describe_network(
-    name: str, state: str, path: str, content: str | None
-) -> HostUse:
-    return HostUse(Use.NETWORK, f"{name} {state}", path, content)

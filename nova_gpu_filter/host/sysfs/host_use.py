@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.inventory import HostUse
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.host.sysfs import displays
+from nova_gpu_filter.host.sysfs import board_devices
 from nova_gpu_filter.host.sysfs import host_consoles
 from nova_gpu_filter.host.sysfs import host_disks
 from nova_gpu_filter.host.sysfs import host_interfaces
-from nova_gpu_filter.host.sysfs import management
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 
@@ -34,7 +33,17 @@ class HostUses:
     ) -> tuple[HostUse, ...]:
         """List what the host uses a function for; empty: nothing."""
         return (
-            *self._find_management(address, vendor_id, product_id, class_code),
+            *(
+                HostUse(
+                    row.role.use,
+                    f"it is {row.role.text} ({row.name})",
+                    f"{address.path}/device",
+                    f"{vendor_id:04x}:{product_id:04x}",
+                )
+                for row in board_devices.list_rows(
+                    vendor_id, product_id, class_code
+                )
+            ),
             *(
                 ()
                 if is_vf
@@ -45,44 +54,15 @@ class HostUses:
             *self._disks.by_address.get(address, ()),
         )
 
-    def _find_management(
-        self,
-        address: PciAddress,
-        vendor_id: int,
-        product_id: int,
-        class_code: int,
-    ) -> Iterator[HostUse]:
-        path = f"{address.path}/device"
-        ids = f"{vendor_id:04x}:{product_id:04x}"
-        display = displays.find(vendor_id, product_id, class_code)
-        if display is not None:
-            yield HostUse(
-                Use.BMC if display.is_of_bmc else Use.DISPLAY,
-                f"it is {display.what} ({display.name})",
-                path,
-                ids,
-            )
-        channel = management.find(
-            management.FUNCTIONS, vendor_id, product_id, class_code
-        )
-        if channel is not None:
-            yield HostUse(
-                Use.MANAGEMENT,
-                f"it is the host's way to its BMC ({channel.name})",
-                path,
-                ids,
-            )
-
     def _read_product_data(
         self, address: PciAddress, vendor_id: int, product_id: int
     ) -> Iterator[HostUse]:
         path = f"{address.path}/vpd"
-        for row in management.BY_PRODUCT_DATA:
-            if vendor_id != row.vendor_id or (
-                product_id not in row.product_ids
-            ):
+        most = board_devices.PRODUCT_DATA_BYTES
+        for row in board_devices.BY_PRODUCT_DATA:
+            if vendor_id != row.vendor_id or product_id not in row.product_ids:
                 continue
-            data = self._tree.read_bytes(path, management.PRODUCT_DATA_BYTES)
+            data = self._tree.read_bytes(path, most)
             # Only root may read it, and most of these devices are plain NICs.
             self._tree.problems.pop(path, None)
             if data is not None and row.marker in data:

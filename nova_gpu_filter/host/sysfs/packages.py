@@ -21,7 +21,6 @@ QEMU_CACHE = "/var/cache/libvirt/qemu/capabilities"
 FABRIC_MANAGER_LOG = "/var/log/fabricmanager.log"
 NVIDIA_MODULE = "/sys/module/nvidia/version"
 MOST = 64 << 20
-_LOG = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,15 +86,10 @@ class Packages:
         return Version(text, NVIDIA_MODULE, text) if text else None
 
     def _read_installed(self, program: str) -> Version | None:
-        found = [
-            (name, version)
-            for name, version in self._dpkg
-            if re.fullmatch(_PACKAGES[program], name)
-        ]
-        for name, version in found:
-            return Version(
-                _strip_revision(version), DPKG, f"Package: {name} {version}"
-            )
+        for name, version in self._dpkg:
+            if re.fullmatch(_PACKAGES[program], name):
+                text = _strip_revision(version)
+                return Version(text, DPKG, f"Package: {name} {version}")
         return None
 
     @functools.cached_property
@@ -121,15 +115,12 @@ class Packages:
         return None
 
     def _read_logged(self) -> Version | None:
-        data = self._tree.read_bytes(FABRIC_MANAGER_LOG, _LOG)
-        found = list_logged_versions((data or b"").decode("utf-8", "replace"))
+        text = self._tree.read(FABRIC_MANAGER_LOG) or ""
+        found = list_logged_versions(text)
         if not found:
             return None
-        return Version(
-            found[-1],
-            FABRIC_MANAGER_LOG,
-            f"Fabric Manager version {found[-1]}",
-        )
+        shown = f"Fabric Manager version {found[-1]}"
+        return Version(found[-1], FABRIC_MANAGER_LOG, shown)
 
 
 def list_installed(text: str) -> Iterator[tuple[str, str]]:

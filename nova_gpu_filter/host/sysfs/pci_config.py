@@ -10,6 +10,8 @@ drivers/pci/setup-res.c (what becomes of a BAR that gets no address).
 from collections.abc import Iterator
 import dataclasses
 
+from nova_gpu_filter.host.inventory import Bar
+
 HEADER_BYTES = 64
 """What sysfs gives everybody; the rest is for root."""
 
@@ -23,6 +25,7 @@ _TYPE_BITS = 0xC
 """64-bit and prefetchable: they stay when a BAR has no address."""
 
 _MEM = 0x200
+_PREFETCH = 0x2000
 _MEM_64 = 0x100000
 _DISABLED = 0x10000000
 _UNSET = 0x20000000
@@ -50,19 +53,40 @@ class Resource:
         return f"0x{self.start:016x} 0x{self.end:016x} 0x{self.flags:016x}"
 
 
-def read_resources(text: str | None) -> tuple[Resource, ...]:
-    """Read every line of ``resource``; one that cannot be read is left out.
+def read_resources(
+    text: str | None, most: int | None = None
+) -> tuple[Resource, ...]:
+    """Read the lines of ``resource``; one that cannot be read is left out.
 
     0 to 5 are the BARs, 6 the ROM, 7 to 12 the BARs of VFs.
+
+    :param most: how many lines are read; None: all.
     """
     found = []
-    for index, line in enumerate((text or "").splitlines()):
+    for index, line in enumerate((text or "").splitlines()[:most]):
         try:
             start, end, flags = (int(field, 16) for field in line.split())
         except ValueError:
             continue
         found.append(Resource(index, start, end, flags))
     return tuple(found)
+
+
+def list_bars(text: str | None) -> tuple[Bar, ...]:
+    """List the memory BARs of ``resource``.
+
+    Ports (I/O BARs) take no memory address space, and are left out.
+    """
+    return tuple(
+        Bar(
+            index=one.index,
+            size=one.end - one.start + 1,
+            is_64bit=bool(one.flags & _MEM_64),
+            is_prefetchable=bool(one.flags & _PREFETCH),
+        )
+        for one in read_resources(text, _BARS)
+        if one.is_memory and one.end > one.start
+    )
 
 
 def silence(config: bytes, vendor: int, product: int) -> str | None:
@@ -92,7 +116,7 @@ def list_unassigned_bars(
     BAR altogether; then its type is still in the configuration space.
     """
     upper_half = -1
-    for resource in read_resources(text)[:_BARS]:
+    for resource in read_resources(text, _BARS):
         if resource.index == upper_half and not resource.flags:
             continue
         register = _register(config, resource.index)

@@ -5,13 +5,9 @@
 lspci, libpciaccess and udev read the same data, of the PCI ID Repository
 (https://pci-ids.ucw.cz): package ``hwdata`` of RPM distributions, ``pci.ids``
 of Debian and Ubuntu, and in another form udev's own hardware database, which
-is on every host with systemd. No package of PyPI carries it: ``hwdata`` there
-reads the same file, without its classes and subsystems. pci.ids(5) describes
-the format.
+is on every host with systemd. pci.ids(5) describes the format.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterator
 import dataclasses
 import gzip
 import io
@@ -42,121 +38,58 @@ class Names:
     """The file that it was read from."""
     text: str
     """All of it, beginning with a line feed."""
+    _known: dict[tuple[str, ...], str | None] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What was found, for thousands of VFs that are all alike."""
 
     def find_vendor(self, vendor: int) -> str | None:
         """Name a vendor."""
-        return self._find_heading(f"{vendor:04x}  ")
+        return self._find(f"{vendor:04x}")
 
     def find_product(self, vendor: int, product: int) -> str | None:
         """Name a device of a vendor."""
-        return _find(self._read_block(f"{vendor:04x}  "), f"\t{product:04x}  ")
+        return self._find(f"{vendor:04x}", f"{product:04x}")
 
     def find_subsystem(
         self, vendor: int, product: int, subvendor: int, subproduct: int
     ) -> str | None:
         """Name a board, where the database knows it."""
-        inside = False
-        wanted = f"\t\t{subvendor:04x} {subproduct:04x}  "
-        for line in self._read_block(f"{vendor:04x}  "):
-            if line.startswith(f"\t{product:04x}  "):
-                inside = True
-            elif inside and not line.startswith("\t\t"):
-                return None
-            elif inside and line.startswith(wanted):
-                return line[len(wanted) :].strip()
-        return None
+        return self._find(
+            f"{vendor:04x}",
+            f"{product:04x}",
+            f"{subvendor:04x} {subproduct:04x}",
+        )
 
     def find_device_class(self, code: int) -> str | None:
         """Name a class by its upper two bytes, as lspci does: ``0x0300``."""
-        name = _find(
-            self._read_block(f"C {code >> 8:02x}  "), f"\t{code & 0xFF:02x}  "
-        )
-        return name or self._find_heading(f"C {code >> 8:02x}  ")
+        heading = f"C {code >> 8:02x}"
+        return self._find(heading, f"{code & 0xFF:02x}") or self._find(heading)
 
-    def _find_heading(self, prefix: str) -> str | None:
-        at = self.text.find(f"\n{prefix}")
-        if at < 0:
-            return None
-        line = self.text[at + 1 :].split("\n", 1)[0]
-        return line[len(prefix) :].strip()
+    def _find(self, *ids: str) -> str | None:
+        """Find the name of the last id, each being below the one before."""
+        if ids not in self._known:
+            self._known[ids] = self._search(ids)
+        return self._known[ids]
 
-    def _read_block(self, prefix: str) -> Iterator[str]:
-        """Yield the lines below a heading, comments left out."""
-        at = self.text.find(f"\n{prefix}")
-        if at < 0:
-            return
-        at = self.text.find("\n", at + 1)
-        while 0 <= at < len(self.text) - 1:
-            end = self.text.find("\n", at + 1)
-            end = len(self.text) if end < 0 else end
-            line = self.text[at + 1 : end]
-            if line.startswith("\t"):
-                yield line
-            elif line and not line.startswith("#"):
-                return
-            at = end
-
-
-def _find(lines: Iterator[str], prefix: str) -> str | None:
-    for line in lines:
-        if line.startswith(prefix):
-            return line[len(prefix) :].strip()
-    return None
+    def _search(self, ids: tuple[str, ...]) -> str | None:
+        start, end = 0, len(self.text)
+        for depth, id_ in enumerate(ids):
+            prefix = "\n" + "\t" * depth + id_ + "  "
+            start = self.text.find(prefix, start, end)
+            if start < 0:
+                return None
+            start += len(prefix)
+            # A block ends where a line, no comment, is not below its heading.
+            below = re.compile(rf"\n\t{{0,{depth}}}[^\t\n#]")
+            match = below.search(self.text, start, end)
+            end = match.start() if match else end
+            line_end = self.text.find("\n", start, end)
+        return self.text[start : end if line_end < 0 else line_end].strip()
 
 
 EMPTY = Names("", "\n")
 """Where there is no database: every name is unknown."""
-
-
-class CachedNames:
-    """Names, asked of the database once for all functions alike."""
-
-    def __init__(self, names: Names) -> None:
-        self._names = names
-        self._known: dict[tuple[int | None, ...], str | None] = {}
-
-    def find_vendor(self, vendor: int) -> str | None:
-        """Name a vendor."""
-        return self._get((vendor,), lambda: self._names.find_vendor(vendor))
-
-    def find_product(self, vendor: int, product: int) -> str | None:
-        """Name a device."""
-        return self._get(
-            (vendor, product),
-            lambda: self._names.find_product(vendor, product),
-        )
-
-    def find_device_class(self, code: int) -> str | None:
-        """Name a class of devices."""
-        return self._get(
-            (code, None, None), lambda: self._names.find_device_class(code)
-        )
-
-    def find_subsystem(
-        self,
-        vendor: int,
-        product: int,
-        subvendor: int | None,
-        subproduct: int | None,
-    ) -> str | None:
-        """Name a card; None where it has no ids of its own."""
-        if subvendor is None or subproduct is None:
-            return None
-        return self._get(
-            (vendor, product, subvendor, subproduct),
-            lambda: self._names.find_subsystem(
-                vendor, product, subvendor, subproduct
-            ),
-        )
-
-    def _get(
-        self,
-        key: tuple[int | None, ...],
-        ask: Callable[[], str | None],
-    ) -> str | None:
-        if key not in self._known:
-            self._known[key] = ask()
-        return self._known[key]
 
 
 def load(*trees: tree_lib.Tree) -> Names:
@@ -167,7 +100,8 @@ def load(*trees: tree_lib.Tree) -> Names:
     """
     for tree in trees:
         for path in PLACES:
-            names = _read(tree, path)
+            data = tree.read_bytes(path, _LIMIT)
+            names = None if data is None else parse(path, data)
             if names is not None:
                 return names
         for folder in HWDB_PLACES:
@@ -175,11 +109,6 @@ def load(*trees: tree_lib.Tree) -> Names:
             if names is not None:
                 return names
     return EMPTY
-
-
-def _read(tree: tree_lib.Tree, path: str) -> Names | None:
-    data = tree.read_bytes(path, _LIMIT)
-    return None if data is None else parse(path, data)
 
 
 def parse(source: str, data: bytes) -> Names | None:
@@ -199,11 +128,9 @@ def parse(source: str, data: bytes) -> Names | None:
     return Names(source, text)
 
 
-_VENDOR = re.compile(r"pci:v0000([0-9A-F]{4})\*")
-_PRODUCT = re.compile(r"pci:v0000([0-9A-F]{4})d0000([0-9A-F]{4})\*")
-_BOARD = re.compile(
-    r"pci:v0000([0-9A-F]{4})d0000([0-9A-F]{4})"
-    r"sv0000([0-9A-F]{4})sd0000([0-9A-F]{4})\*"
+_DEVICE = re.compile(
+    r"pci:v0000([0-9A-F]{4})(?:d0000([0-9A-F]{4})"
+    r"(?:sv0000([0-9A-F]{4})sd0000([0-9A-F]{4}))?)?\*"
 )
 _CLASS = re.compile(r"pci:v\*d\*sv\*sd\*bc([0-9A-F]{2})(?:sc([0-9A-F]{2}))?\*")
 _VALUE = re.compile(r" ID_(?:PCI_)?\w+_FROM_DATABASE=(.*)")
@@ -239,17 +166,14 @@ def convert_hwdb(text: str) -> str:
 
 
 def _build_prefix(pattern: str) -> str | None:
-    for expression, form in (
-        (_VENDOR, "{0}  "),
-        (_PRODUCT, "\t{1}  "),
-        (_BOARD, "\t\t{2} {3}  "),
-    ):
-        match = expression.fullmatch(pattern)
-        if match:
-            return form.format(*(part.lower() for part in match.groups()))
-    match = _CLASS.fullmatch(pattern)
-    if match is None:
-        return None
-    if match[2] is None:
-        return f"C {match[1].lower()}  "
-    return f"\t{match[2].lower()}  "
+    if match := _DEVICE.fullmatch(pattern):
+        vendor, product, *board = match.groups(default="")
+        if board[0]:
+            prefix = f"\t\t{' '.join(board)}"
+        else:
+            prefix = f"\t{product}" if product else vendor
+        return f"{prefix.lower()}  "
+    if match := _CLASS.fullmatch(pattern):
+        base, sub = match.groups()
+        return f"C {base.lower()}  " if sub is None else f"\t{sub.lower()}  "
+    return None

@@ -22,11 +22,12 @@ from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import MdevType
 from nova_gpu_filter.host.inventory import PcieLink
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.host.sysfs import attributes
+from nova_gpu_filter.host.sysfs import board_devices
 from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.host.sysfs import device_paths
-from nova_gpu_filter.host.sysfs import displays
+from nova_gpu_filter.host.sysfs import host_consoles
 from nova_gpu_filter.host.sysfs import host_use
+from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_functions
 from nova_gpu_filter.host.sysfs import pci_ids
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -48,12 +49,11 @@ def read(
     """
     if names is None:
         names = pci_ids.load(tree, tree_lib.Tree())
-    words = pci_ids.CachedNames(names)
     found, problems = pci_functions.read(tree)
     kinds = pci_functions.choose_kinds(found)
     host_uses = host_use.HostUses(tree)
     functions = tuple(
-        _read_function(tree, seen, kinds.get(seen.address), words, host_uses)
+        _read_function(seen, kinds.get(seen.address), names, host_uses)
         for seen in found
         if everything or seen.address in kinds
     )
@@ -64,7 +64,7 @@ def read(
             " host"
         )
     try:
-        numa_nodes = attributes.parse_node_list(tree.read(paths.NODES))
+        numa_nodes = tree.read_node_list(paths.NODES)
     except ValueError as error:
         numa_nodes = ()
         problems.append(f"{paths.NODES}: {error}")
@@ -76,7 +76,7 @@ def read(
         or tree.read(paths.HOSTNAME_FILE)
         or "unknown",
         functions=functions,
-        groups=_read_groups(tree, found, functions, words),
+        groups=_read_groups(found, functions, names),
         numa_nodes=numa_nodes,
         kernel=tree.read(paths.RELEASE),
         names_from=names.source or None,
@@ -86,63 +86,41 @@ def read(
 
 def read_others(tree: tree_lib.Tree, known: Inventory) -> tuple[Function, ...]:
     """Read the functions that an inventory leaves out, but for bridges."""
-    words = pci_ids.CachedNames(pci_ids.Names("", "\n"))
     host_uses = host_use.HostUses(tree)
-    found = []
-    for name in tree.list_entries(address_lib.DEVICES):
-        address = address_lib.find(name)
-        if address is None or address in known.by_address:
-            continue
-        seen = pci_functions.PciFunction(tree, address)
-        if seen.class_code is None or seen.ids is None:
-            continue
-        if seen.class_code >> 16 != pci_functions.BRIDGE:
-            found.append(_read_function(tree, seen, None, words, host_uses))
-    return tuple(sorted(found, key=lambda function: function.address))
+    found, _problems = pci_functions.read(tree, known.by_address)
+    return tuple(
+        _read_function(seen, None, pci_ids.EMPTY, host_uses)
+        for seen in found
+        if seen.class_code >> 16 != pci_functions.BRIDGE
+    )
 
 
 def _read_function(
-    tree: tree_lib.Tree,
     seen: pci_functions.PciFunction,
     kind: Kind | None,
-    words: pci_ids.CachedNames,
+    names: pci_ids.Names,
     host_uses: host_use.HostUses,
 ) -> Function:
-    assert seen.class_code is not None
-    assert seen.ids is not None
-    path, files = seen.path, seen.files
-    vendor, product = seen.ids
-
-    def read_number(name: str) -> int | None:
-        return tree.read_number(f"{path}/{name}") if name in files else None
-
-    def read_text(name: str) -> str | None:
-        return tree.read(f"{path}/{name}") if name in files else None
-
-    subvendor, subproduct = (
-        read_number("subsystem_vendor"),
-        read_number("subsystem_device"),
+    vendor, product = seen.vendor_id, seen.product_id
+    subvendor = seen.read_number("subsystem_vendor")
+    subproduct = seen.read_number("subsystem_device")
+    override = seen.read_text("driver_override")
+    numa = seen.read_number("numa_node")
+    root, bridges = device_paths.read_bridges(seen.tree, seen.path)
+    name = names.find_product(vendor, product)
+    uses = host_uses.find(
+        seen.address,
+        vendor,
+        product,
+        seen.class_code,
+        is_vf=seen.physfn is not None,
     )
-    override = read_text("driver_override")
-    numa = read_number("numa_node")
-    driver = (
-        tree.read_link_name(f"{path}/driver") if "driver" in files else None
-    )
-    root, bridges = device_paths.read_bridges(tree, path)
-    name = words.find_product(vendor, product)
-    uses = (
-        *host_uses.find(
-            seen.address,
-            vendor,
-            product,
-            seen.class_code,
-            is_vf=seen.physfn is not None,
-        ),
-        *_read_boot_vga(seen, read_text("boot_vga")),
-    )
+    if seen.read_text("boot_vga") == "1":
+        console = host_consoles.make_use(f"{seen.path}/boot_vga", "1")
+        uses = (*uses, console)
     if not any(one.use is Use.CONSOLE for one in uses):
         # A console has been said, and is one while it has any driver.
-        uses = (*uses, *_read_uses_of_processor(seen, driver))
+        uses = (*uses, *_read_uses_of_processor(seen))
     return Function(
         address=seen.address,
         kind=kind,
@@ -151,97 +129,89 @@ def _read_function(
         product_id=product,
         subvendor_id=subvendor,
         subproduct_id=subproduct,
-        revision=read_number("revision"),
-        class_name=words.find_device_class(seen.class_code >> 8),
-        vendor_name=words.find_vendor(vendor),
+        revision=seen.read_number("revision"),
+        class_name=names.find_device_class(seen.class_code >> 8),
+        vendor_name=names.find_vendor(vendor),
         product_name=name,
-        subsystem_name=words.find_subsystem(
-            vendor, product, subvendor, subproduct
-        ),
-        chip=(chips.find(vendor, product, name) if kind is Kind.GPU else None),
+        subsystem_name=None
+        if subvendor is None or subproduct is None
+        else names.find_subsystem(vendor, product, subvendor, subproduct),
+        chip=chips.find(vendor, product, name) if kind is Kind.GPU else None,
         numa_node=None if numa is None or numa < 0 else numa,
         iommu_group=seen.iommu_group,
-        driver=driver,
+        driver=seen.driver,
         # The kernel prints a null pointer where none is set.
         driver_override=None if override in ("(null)", "") else override,
-        sriov_totalvfs=read_number("sriov_totalvfs"),
-        sriov_numvfs=read_number("sriov_numvfs"),
-        vf_product_id=attributes.parse_hexadecimal(
-            read_text("sriov_vf_device")
-        ),
+        sriov_totalvfs=seen.read_number("sriov_totalvfs"),
+        sriov_numvfs=seen.read_number("sriov_numvfs"),
+        vf_product_id=_read_vf_product(seen),
         physfn=seen.physfn,
-        vfs=_read_vfs(tree, path, files),
-        mdev_types=_read_mdev_types(tree, path, files),
-        vgpu_type=_read_vgpu_type(tree, seen),
-        bars=attributes.parse_bars(read_text("resource")),
-        reset_methods=attributes.parse_reset_methods(
-            read_text("reset_method"), files
-        ),
-        pcie_link=_read_pcie_link(tree, path, files),
+        vfs=_read_vfs(seen),
+        mdev_types=_read_mdev_types(seen),
+        vgpu_type=_read_vgpu_type(seen),
+        bars=pci_config.list_bars(seen.read_text("resource")),
+        reset_methods=_read_reset_methods(seen),
+        pcie_link=_read_pcie_link(seen),
         root=root,
         bridges=bridges,
-        interfaces=tree.list_entries(f"{path}/net") if "net" in files else (),
-        rdma_devices=(
-            tree.list_entries(f"{path}/infiniband")
-            if "infiniband" in files
-            else ()
-        ),
-        modalias=read_text("modalias"),
-        power_state=read_text("power_state"),
+        interfaces=seen.list_entries("net"),
+        rdma_devices=seen.list_entries("infiniband"),
+        modalias=seen.read_text("modalias"),
+        power_state=seen.read_text("power_state"),
         is_boot_display=any(one.use is Use.CONSOLE for one in uses),
         host_uses=uses,
     )
 
 
-def _read_boot_vga(
-    seen: pci_functions.PciFunction, value: str | None
-) -> Iterator[HostUse]:
-    if value == "1":
-        yield HostUse(
-            Use.CONSOLE,
-            "the host's console is on it",
-            f"{seen.path}/boot_vga",
-            value,
-        )
-
-
 def _read_uses_of_processor(
-    seen: pci_functions.PciFunction, driver: str | None
+    seen: pci_functions.PciFunction,
 ) -> Iterator[HostUse]:
-    assert seen.class_code is not None
-    assert seen.ids is not None
-    row = displays.find_of_processor(
-        seen.address, *seen.ids, seen.class_code, driver, seen.files
+    """Find graphics of a processor that the host has as a display.
+
+    They are for guests if they are bound to none of the row's drivers, or
+    have VFs or mediated devices.
+    """
+    if (
+        seen.class_code >> 16 != board_devices.DISPLAY
+        or "mdev_supported_types" in seen.files
+        or _list_virtfns(seen)
+    ):
+        return
+    row = board_devices.find_processor(
+        seen.address, seen.vendor_id, seen.product_id
     )
-    if row is not None:
+    if row is not None and seen.driver in row.drivers:
         yield HostUse(
             Use.PROCESSOR,
             f"it is the graphics of the processor ({row.name})",
             f"{seen.path}/driver",
-            driver,
+            seen.driver,
         )
 
 
-def _read_vfs(
-    tree: tree_lib.Tree, path: str, files: frozenset[str]
-) -> tuple[PciAddress, ...]:
-    found = []
-    for name in files:
-        if name.startswith("virtfn"):
-            address = address_lib.find(
-                tree.read_link_name(f"{path}/{name}") or ""
-            )
-            if address:
-                found.append(address)
-    return tuple(sorted(found))
+def _list_virtfns(seen: pci_functions.PciFunction) -> list[str]:
+    """List the links of a PF to its VFs."""
+    return [name for name in seen.files if name.startswith("virtfn")]
+
+
+def _read_vfs(seen: pci_functions.PciFunction) -> tuple[PciAddress, ...]:
+    targets = map(seen.read_link_name, _list_virtfns(seen))
+    found = (address_lib.find(target or "") for target in targets)
+    return tuple(sorted(filter(None, found)))
+
+
+def _read_vf_product(seen: pci_functions.PciFunction) -> int | None:
+    """Read ``sriov_vf_device``, which bears no ``0x``."""
+    try:
+        return int(seen.read_text("sriov_vf_device") or "", 16)
+    except ValueError:
+        return None
 
 
 def _read_mdev_types(
-    tree: tree_lib.Tree, path: str, files: frozenset[str]
+    seen: pci_functions.PciFunction,
 ) -> tuple[MdevType, ...]:
-    if "mdev_supported_types" not in files:
-        return ()
-    folder = f"{path}/mdev_supported_types"
+    tree, folder = seen.tree, f"{seen.path}/mdev_supported_types"
     return tuple(
         MdevType(
             type_id=name,
@@ -249,13 +219,11 @@ def _read_mdev_types(
             available=tree.read_number(f"{folder}/{name}/available_instances"),
             made=tree.list_entries(f"{folder}/{name}/devices"),
         )
-        for name in tree.list_entries(folder)
+        for name in seen.list_entries("mdev_supported_types")
     )
 
 
-def _read_vgpu_type(
-    tree: tree_lib.Tree, seen: pci_functions.PciFunction
-) -> int | None:
+def _read_vgpu_type(seen: pci_functions.PciFunction) -> int | None:
     """Read the vGPU type of a VF of NVIDIA's vendor-specific VFIO.
 
     Source: NVIDIA's Virtual GPU Software User Guide, "Creating an NVIDIA vGPU
@@ -264,7 +232,7 @@ def _read_vgpu_type(
     """
     if seen.physfn is None or "nvidia" not in seen.files:
         return None
-    return tree.read_number(f"{seen.path}/nvidia/current_vgpu_type") or 0
+    return seen.tree.read_number(f"{seen.path}/nvidia/current_vgpu_type") or 0
 
 
 def _name_vgpu_types(
@@ -290,60 +258,58 @@ def _name_vgpu_types(
     )
 
 
-def _read_pcie_link(
-    tree: tree_lib.Tree, path: str, files: frozenset[str]
-) -> PcieLink | None:
-    if "current_link_speed" not in files:
+def _read_reset_methods(
+    seen: pci_functions.PciFunction,
+) -> tuple[str, ...] | None:
+    """Read how the kernel can reset the device.
+
+    ``reset_method`` came with Linux 5.15; before, the file ``reset`` tells
+    only that there is a way.
+    """
+    text = seen.read_text("reset_method")
+    if text is not None:
+        return tuple(text.split())
+    if "reset" in seen.files:
+        return ("unknown",)
+    # A sysfs that shows what every device has shows also this.
+    return None if seen.files.isdisjoint(("remove", "rescan")) else ()
+
+
+def _read_pcie_link(seen: pci_functions.PciFunction) -> PcieLink | None:
+    if "current_link_speed" not in seen.files:
         return None
     return PcieLink(
-        speed=tree.read(f"{path}/current_link_speed"),
-        width=tree.read_number(f"{path}/current_link_width"),
-        max_speed=tree.read(f"{path}/max_link_speed"),
-        max_width=tree.read_number(f"{path}/max_link_width"),
+        speed=seen.read_text("current_link_speed"),
+        width=seen.read_number("current_link_width"),
+        max_speed=seen.read_text("max_link_speed"),
+        max_width=seen.read_number("max_link_width"),
     )
 
 
 def _read_groups(
-    tree: tree_lib.Tree,
     found: list[pci_functions.PciFunction],
     functions: tuple[Function, ...],
-    words: pci_ids.CachedNames,
+    names: pci_ids.Names,
 ) -> tuple[IommuGroup, ...]:
     """List the members of the groups that the functions are in.
 
     Each device says its group, which is cheaper to read than what each group
     says of its devices: a thousand VFs have a thousand groups.
     """
-    known = {function.address: function for function in functions}
     wanted = {function.iommu_group for function in functions} - {None}
     members: dict[int, list[GroupMember]] = {}
     for seen in found:
-        if seen.iommu_group is None or seen.iommu_group not in wanted:
-            continue
-        members.setdefault(seen.iommu_group, []).append(
-            _read_member(tree, seen, known.get(seen.address), words)
-        )
+        if seen.iommu_group is not None and seen.iommu_group in wanted:
+            members.setdefault(seen.iommu_group, []).append(
+                GroupMember(
+                    seen.address,
+                    seen.class_code,
+                    f"{seen.vendor_id:04x}:{seen.product_id:04x}",
+                    seen.driver,
+                    names.find_device_class(seen.class_code >> 8),
+                )
+            )
     return tuple(
         IommuGroup(number, tuple(members[number]))
         for number in sorted(members)
-    )
-
-
-def _read_member(
-    tree: tree_lib.Tree,
-    seen: pci_functions.PciFunction,
-    function: Function | None,
-    words: pci_ids.CachedNames,
-) -> GroupMember:
-    assert seen.class_code is not None
-    assert seen.ids is not None
-    vendor, product = seen.ids
-    return GroupMember(
-        seen.address,
-        seen.class_code,
-        f"{vendor:04x}:{product:04x}",
-        tree.read_link_name(f"{seen.path}/driver")
-        if function is None
-        else function.driver,
-        words.find_device_class(seen.class_code >> 8),
     )

@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 import errno
 import os
+import re
 import stat
 
 _LIMIT = 1 << 20
@@ -12,6 +13,8 @@ _MAX_PATH = 4096
 """PATH_MAX of Linux."""
 _MAX_LINKS = 40
 """As many symbolic links as Linux follows (MAXSYMLINKS)."""
+_MAX_NODES = 1 << 10
+"""NODES_SHIFT is at most 10 (arch/*/Kconfig of the kernel)."""
 
 
 class Tree:
@@ -34,15 +37,13 @@ class Tree:
         """Whether this is the machine that we run on."""
         return self.root == "/"
 
-    def resolve(self, path: str) -> str | None:
+    def resolve(self, path: str, links: int = _MAX_LINKS) -> str | None:
         """Follow every symbolic link of a path, inside the root.
 
+        :param links: how many may follow one another.
         :returns: the path on the host; None if a link leads nowhere, or round
             and round.
         """
-        return self._resolve(path, _MAX_LINKS)
-
-    def _resolve(self, path: str, links: int) -> str | None:
         # normpath keeps two slashes at the front, which mean one.
         path = "/" + os.path.normpath(path).lstrip("/")
         if len(path) > _MAX_PATH:
@@ -71,7 +72,7 @@ class Tree:
         if not links:
             return None
         # normpath keeps ".." from climbing over the root: it is "/".
-        return self._resolve(os.path.join(place, target), links - 1)
+        return self.resolve(os.path.join(place, target), links - 1)
 
     def _locate(self, path: str) -> str:
         return path if self.root == "/" else self.root + path
@@ -91,50 +92,43 @@ class Tree:
 
     def read_bytes(self, path: str, limit: int = _LIMIT) -> bytes | None:
         """Read a file as it is, at most ``limit`` bytes of it."""
-        descriptor = self._open(path)
-        if descriptor is None:
-            return None
         try:
-            chunks = []
-            while limit > 0:
-                chunk = os.read(descriptor, min(limit, 65536))
-                chunks.append(chunk)
-                limit -= len(chunk)
-                if len(chunk) < 4096:
-                    # A short read of a regular file is its end, and sysfs
-                    # gives no more than a page.
-                    break
-            return b"".join(chunks)
+            descriptor = self._open(path)
+            if descriptor is None:
+                return None
+            try:
+                chunks = []
+                while limit > 0:
+                    chunk = os.read(descriptor, min(limit, 65536))
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if len(chunk) < 4096:
+                        # A short read of a regular file is its end, and sysfs
+                        # gives no more than a page.
+                        break
+                return b"".join(chunks)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             self._note(path, error)
             return None
-        finally:
-            os.close(descriptor)
 
     def _open(self, path: str) -> int | None:
         head, name = os.path.split(path)
         place = self.resolve(head)
         if place is None:
             return None
+        step = self._locate(f"{place.rstrip('/')}/{name}")
         # A copy may hold a FIFO where a file should be: do not wait for it.
         flags = os.O_RDONLY | os.O_NONBLOCK
         try:
-            try:
-                return os.open(
-                    self._locate(f"{place.rstrip('/')}/{name}"),
-                    flags | os.O_NOFOLLOW,
-                )
-            except OSError as error:
-                if error.errno != errno.ELOOP:
-                    raise
-            # It is itself a link, which few files of sysfs are.
-            place = self.resolve(path)
-            if place is None:
-                return None
-            return os.open(self._locate(place), flags)
+            return os.open(step, flags | os.O_NOFOLLOW)
         except OSError as error:
-            self._note(path, error)
-            return None
+            if error.errno != errno.ELOOP:
+                raise
+        # It is itself a link, which few files of sysfs are.
+        place = self.resolve(path)
+        return None if place is None else os.open(self._locate(place), flags)
 
     def _note(self, path: str, error: OSError) -> None:
         absent = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
@@ -223,3 +217,21 @@ class Tree:
         except ValueError:
             self.problems[path] = f"'{text[:40]}' is not a number"
             return None
+
+    def read_node_list(self, path: str) -> tuple[int, ...]:
+        """Read a list of NUMA nodes: ``0-1,4`` is (0, 1, 4).
+
+        :raises ValueError: there are more than Linux can have.
+        """
+        nodes: set[int] = set()
+        for part in (self.read(path) or "").split(","):
+            match = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
+            if match:
+                first, last = int(match[1]), int(match[2] or match[1])
+                if last >= _MAX_NODES:
+                    raise ValueError(
+                        f"{last} is above {_MAX_NODES - 1}, the last NUMA"
+                        " node that Linux can have"
+                    )
+                nodes.update(range(first, last + 1))
+        return tuple(sorted(nodes))
