@@ -25,7 +25,7 @@ _MAYBE: Final = shape.Nullable(_TEXT)
 class _Time(shape.Shape):
     """Seconds since 1970, and parts of one."""
 
-    def check(self, data: Any, where: str) -> None:
+    def load(self, data: Any, where: str) -> Any:
         """Check that it can be written as a date."""
         if (
             not isinstance(data, int | float)
@@ -34,6 +34,7 @@ class _Time(shape.Shape):
             or not 0 <= data <= _LAST_SECOND
         ):
             raise ValueError(f"{where} is no time")
+        return data
 
 
 _DEVICE: Final = shape.Record(
@@ -93,4 +94,4 @@ def check(command: str, answer: Any) -> None:
 
     :raises ValueError: it does not; the message names the field.
     """
-    _FORMS[command].check(answer, "")
+    _FORMS[command].load(answer, "")

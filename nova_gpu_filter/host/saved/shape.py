@@ -2,8 +2,7 @@
 
 """The forms of data in JSON: checks, reads and writes them.
 
-A form is checked as a whole before anything is made of the data, so that an
-error names the field. What is there beside the form is passed over.
+What is there beside a form is passed over.
 """
 
 import abc
@@ -25,17 +24,13 @@ class Shape(abc.ABC):
     """A form of data."""
 
     @abc.abstractmethod
-    def check(self, data: Any, where: str) -> None:
-        """Check data.
+    def load(self, data: Any, where: str) -> Any:
+        """Check data, and make of them what they stand for.
 
         :param where: the field that they are of, for messages.
         :raises ValueError: they have another form; the message names the
             field.
         """
-
-    def load(self, data: Any) -> Any:
-        """Make of data that were checked what they stand for."""
-        return data
 
     def dump(self, value: Any) -> Any:
         """Give what stands for a value, for ``json.dumps``."""
@@ -49,42 +44,29 @@ def _fail(where: str, data: Any, what: str) -> ValueError:
     return ValueError(printable.join_lines(f"{where}: {shown} is no {what}"))
 
 
+@dataclasses.dataclass(frozen=True)
 class Text(Shape):
-    """A text, of which a function can make something, and back.
+    """A text, of which a function can make something, and back."""
 
-    :param most: characters that it may have; by default those of a path.
-    """
+    read: Callable[[str], Any] = str
+    write: Callable[[Any], str] = str
+    most: int = printable.MOST
+    """Characters that it may have; by default those of a path."""
 
-    def __init__(
-        self,
-        read: Callable[[str], Any] = str,
-        write: Callable[[Any], str] = str,
-        most: int = printable.MOST,
-    ) -> None:
-        self._read = read
-        self._write = write
-        self._most = most
-
-    def check(self, data: Any, where: str) -> None:
-        """Check that it is a text, and not too long."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, str):
             raise _fail(where, data, "text")
-        if len(data) > self._most:
-            raise ValueError(f"{where}: longer than {self._most}")
+        if len(data) > self.most:
+            raise ValueError(f"{where}: longer than {self.most}")
         try:
-            self._read(data)
+            return self.read(data)
         except ValueError as error:
             raise ValueError(
                 printable.join_lines(f"{where}: {str(error)[:200]}")
             ) from None
 
-    def load(self, data: Any) -> Any:
-        """Read the text."""
-        return self._read(data)
-
     def dump(self, value: Any) -> Any:
-        """Write the text."""
-        return self._write(value)
+        return self.write(value)
 
 
 def parse_hexadecimal(text: str) -> int:
@@ -97,112 +79,88 @@ def parse_hexadecimal(text: str) -> int:
     return int(text, 16)
 
 
+@dataclasses.dataclass(frozen=True)
 class Number(Shape):
     """A number of 0 to a bound; without one, what 64 bits hold."""
 
-    def __init__(self, most: int = (1 << 64) - 1) -> None:
-        self._most = most
+    most: int = (1 << 64) - 1
 
-    def check(self, data: Any, where: str) -> None:
-        """Check that it is a whole number within the bound."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, int) or isinstance(data, bool):
             raise _fail(where, data, "whole number")
-        if not 0 <= data <= self._most:
-            raise ValueError(f"{where}: not between 0 and {self._most}")
+        if not 0 <= data <= self.most:
+            raise ValueError(f"{where}: not between 0 and {self.most}")
+        return data
 
 
 class Flag(Shape):
     """True or false."""
 
-    def check(self, data: Any, where: str) -> None:
-        """Check that it is one of the two."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, bool):
             raise _fail(where, data, "true or false")
+        return data
 
 
+@dataclasses.dataclass(frozen=True)
 class Nullable(Shape):
     """What may also be null."""
 
-    def __init__(self, inner: Shape) -> None:
-        self._inner = inner
+    inner: Shape
 
-    def check(self, data: Any, where: str) -> None:
-        """Check it unless it is null."""
-        if data is not None:
-            self._inner.check(data, where)
-
-    def load(self, data: Any) -> Any:
-        """Load it unless it is null."""
-        return None if data is None else self._inner.load(data)
+    def load(self, data: Any, where: str) -> Any:
+        return None if data is None else self.inner.load(data, where)
 
     def dump(self, value: Any) -> Any:
-        """Dump it unless it is None."""
-        return None if value is None else self._inner.dump(value)
+        return None if value is None else self.inner.dump(value)
 
 
+@dataclasses.dataclass(frozen=True)
 class Many(Shape):
-    """A list, of which a collection is made; of a set it is sorted.
+    """A list, of which a collection is made; of a set it is sorted."""
 
-    :param least: elements that it must have.
-    """
+    inner: Shape
+    make: Callable[[Iterable[Any]], Collection[Any]] = tuple
+    least: int = 0
+    """Elements that it must have."""
 
-    def __init__(
-        self,
-        inner: Shape,
-        make: Callable[[Iterable[Any]], Collection[Any]] = tuple,
-        least: int = 0,
-    ) -> None:
-        self._inner = inner
-        self._make = make
-        self._least = least
-
-    def check(self, data: Any, where: str) -> None:
-        """Check every element."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, list):
             raise _fail(where, data, "list")
         if len(data) > _MOST:
             raise ValueError(f"{where}: more than {_MOST} elements")
-        if len(data) < self._least:
-            raise ValueError(f"{where}: fewer than {self._least} elements")
-        for index, element in enumerate(data):
-            self._inner.check(element, f"{where}[{index}]")
-
-    def load(self, data: Any) -> Any:
-        """Load every element."""
-        return self._make(map(self._inner.load, data))
+        if len(data) < self.least:
+            raise ValueError(f"{where}: fewer than {self.least} elements")
+        return self.make(
+            self.inner.load(element, f"{where}[{index}]")
+            for index, element in enumerate(data)
+        )
 
     def dump(self, value: Any) -> Any:
-        """Dump every element."""
         elements = sorted(value) if isinstance(value, frozenset) else value
-        return [self._inner.dump(element) for element in elements]
+        return [self.inner.dump(element) for element in elements]
 
 
+@dataclasses.dataclass(frozen=True)
 class Map(Shape):
     """An object whose keys are data, too."""
 
-    def __init__(self, key: Shape, value: Shape) -> None:
-        self._key = key
-        self._value = value
+    key: Shape
+    value: Shape
 
-    def check(self, data: Any, where: str) -> None:
-        """Check every key and value."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, dict):
             raise _fail(where, data, "object")
-        for key, value in data.items():
-            self._key.check(key, where)
-            self._value.check(value, f"{where}[{key!r}]")
-
-    def load(self, data: Any) -> Any:
-        """Load every key and value."""
         return {
-            self._key.load(key): self._value.load(value)
+            self.key.load(key, where): self.value.load(
+                value, f"{where}[{key!r}]"
+            )
             for key, value in data.items()
         }
 
     def dump(self, value: Any) -> Any:
-        """Dump every key and value."""
         return {
-            self._key.dump(key): self._value.dump(one)
+            self.key.dump(key): self.value.dump(one)
             for key, one in value.items()
         }
 
@@ -221,7 +179,7 @@ class Field:
 
 
 class Record(Shape):
-    """An object with known fields; others are passed over.
+    """An object with known fields.
 
     :param make: what the object is made with, of attributes by their names.
     :param fields: keyed by name; a shape alone has the attribute of that name.
@@ -236,27 +194,20 @@ class Record(Shape):
             for name, one in fields.items()
         }
 
-    def check(self, data: Any, where: str) -> None:
-        """Check every field."""
+    def load(self, data: Any, where: str) -> Any:
         if not isinstance(data, dict):
             raise _fail(where, data, "object")
+        values = {}
         for name, field in self._fields.items():
-            place = f"{where}.{name}" if where else name
             if field.shape is None:
                 continue
+            place = f"{where}.{name}" if where else name
             if name in data:
-                field.shape.check(data[name], place)
+                values[field.attribute] = field.shape.load(data[name], place)
             elif not field.may_be_missing:
                 raise ValueError(f"{place} is missing")
-
-    def load(self, data: Any) -> Any:
-        """Make the object."""
         return self._make(
-            **{
-                field.attribute: field.shape.load(data[name])
-                for name, field in self._fields.items()
-                if field.attribute and field.shape and name in data
-            }
+            **{name: one for name, one in values.items() if name is not None}
         )
 
     def dump(self, value: Any) -> Any:
