@@ -5,7 +5,6 @@
 import dataclasses
 import functools
 import re
-from typing import Self
 
 # The domain has 4 digits in sysfs and lspci, more where it needs them (Intel
 # VMD and Hyper-V count from 10000), and always 8 in nvidia-smi.
@@ -29,16 +28,16 @@ class PciAddress:
     slot: int
     function: int
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    def parse(text: str) -> "PciAddress":
         """Read ``0000:85:00.0``, ``85:00.0`` or ``00000000:85:00.0``.
 
         :raises ValueError: for any other text.
         """
-        fields = parse_fields(text)
-        if fields is None:
+        address = find(text)
+        if address is None:
             raise ValueError(f"'{text}' is not a PCI address")
-        return cls(*fields)
+        return address
 
     def __str__(self) -> str:
         return (
@@ -68,23 +67,17 @@ class PciAddress:
 
 
 @functools.lru_cache(maxsize=8192)
-def parse_fields(text: str) -> tuple[int, int, int, int] | None:
-    """Split an address into numbers; None if it is none."""
+def find(text: str) -> PciAddress | None:
+    """Read an address where there may be none."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         return None
     slot = int(match["slot"], 16)
     if slot > 0x1F:
         return None
-    return (
-        int(match["domain"] or "0", 16),
-        int(match["bus"], 16),
-        slot,
-        int(match["function"], 16),
+    return PciAddress(
+        domain=int(match["domain"] or "0", 16),
+        bus=int(match["bus"], 16),
+        slot=slot,
+        function=int(match["function"]),
     )
-
-
-def find(text: str) -> PciAddress | None:
-    """Read an address where there may be none."""
-    fields = parse_fields(text)
-    return None if fields is None else PciAddress(*fields)

@@ -75,9 +75,9 @@ def parse(source: str, text: str) -> Modes:
     settings: PciAddress | None = None
     for line in printed.split_lines(text):
         if match := _MODE.search(line):
-            _note(found, _parse_address(match), match["kind"], match["mode"])
+            _note(found, match)
         elif match := _PENDING.search(line):
-            _note(pending, _parse_address(match), match["kind"], match["mode"])
+            _note(pending, match)
         elif match := _APPLIED.search(line):
             address = _parse_address(match)
             if address in pending:
@@ -114,12 +114,11 @@ def _parse_address(match: re.Match[str]) -> PciAddress:
     return PciAddress.parse(match["address"])
 
 
-def _note(
-    found: dict[PciAddress, str], address: PciAddress, kind: str, mode: str
-) -> None:
+def _note(found: dict[PciAddress, str], match: re.Match[str]) -> None:
     """Keep what a line says; protected PCIe is said beside the CC mode."""
-    mode = mode.lower()
-    if kind.lower() == "cc":
+    address = _parse_address(match)
+    mode = match["mode"].lower()
+    if match["kind"].lower() == "cc":
         if found.get(address) != PROTECTED_PCIE or mode != OFF:
             found[address] = mode
     elif mode == _ON:

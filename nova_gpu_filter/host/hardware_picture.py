@@ -86,7 +86,10 @@ def _frame_of_host(host: Inventory) -> picture.Frame:
     out: a picture shows what devices share.
     """
     by_node: dict[int | None, _Place] = {}
-    for device in host.devices:
+    names = name_devices(host)
+    # GPUs come before what stands beside them.
+    for address in names:
+        device = host.by_address[address]
         node = device.numa_node
         name = "NUMA node not known" if node is None else f"NUMA node {node}"
         place = by_node.setdefault(node, _Place(name))
@@ -95,7 +98,6 @@ def _frame_of_host(host: Inventory) -> picture.Frame:
         for upstream in device.bridges[1::2]:
             place = place.find_or_add(f"switch {upstream}")
         place.devices.append(device)
-    names = name_devices(host)
     return picture.Frame(
         "",
         tuple(
@@ -124,18 +126,9 @@ def _frame_of(
             _frame_of(host, names, place.places[inner])
             for inner in sorted(place.places)
         ),
-        tuple(
-            _make_box(host, device, names)
-            for device in sorted(place.devices, key=_rank_kind)
-        ),
+        tuple(_make_box(host, device, names) for device in place.devices),
         is_strong,
     )
-
-
-def _rank_kind(device: Function) -> int:
-    """GPUs come before what stands beside them."""
-    assert device.kind is not None, "an inventory lists only these as devices"
-    return list(_LEGENDS).index(device.kind)
 
 
 def _make_box(
