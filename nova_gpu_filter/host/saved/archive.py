@@ -30,10 +30,8 @@ def write(
     :returns: how many files, links and directories it has.
     """
     count = 0
-    with (
-        tarfile.open(fileobj=file, mode="w|gz")
-        if is_packed
-        else tarfile.open(fileobj=file, mode="w|")
+    with tarfile.open(
+        fileobj=file, mode="w|gz" if is_packed else "w|"
     ) as archive:
         for entry in entries:
             member = tarfile.TarInfo(f"{top}{entry.path}")

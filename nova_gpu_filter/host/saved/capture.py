@@ -7,7 +7,6 @@ Where files are found is here; what is kept of each is in
 passwords and keys are not kept.
 """
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import os
@@ -41,18 +40,6 @@ from nova_gpu_filter.host.vgpu import types
 _PRESENT = ("remove", "rescan", "reset")
 _LINKS = ("driver", "iommu_group", "physfn")
 
-_MODULES = (
-    "vfio",
-    "vfio_iommu_type1",
-    "vfio_iommu_spapr_tce",
-    "vfio_pci",
-    "iommufd",
-    "nvidia",
-    "nouveau",
-    "amdgpu",
-    "i915",
-    "xe",
-)
 # Empty files that stand for what cannot be read or is too large.
 _MARKS = (
     *command_line.MARKS,
@@ -70,6 +57,13 @@ _DIRECTORIES = (
     "/sys/class/iommu",
     "/sys/firmware/acpi/tables",
     "/sys/firmware/devicetree/base",
+    *(
+        f"/sys/module/{name}"
+        for name in (
+            *("vfio", "vfio_iommu_type1", "vfio_iommu_spapr_tce", "vfio_pci"),
+            *("iommufd", "nvidia", "nouveau", "amdgpu", "i915", "xe"),
+        )
+    ),
 )
 _LIST_BYTES = 16 << 20
 """Of the kernel's lists of modules."""
@@ -132,11 +126,11 @@ def _collect(
         for name in ("name", "reserved_regions"):
             path = f"{device_paths.GROUPS}/{number}/{name}"
             yield from kept_file.keep(tree, tokens, path)
-    for path in (*kept.PLAIN_FILES, *_list_files_below(tree, kept.FOLDERS)):
+    for path in kept.PLAIN_FILES:
         yield from kept_file.keep(tree, tokens, path)
-    for module in _MODULES:
-        if tree.is_directory(f"/sys/module/{module}"):
-            yield Entry(f"/sys/module/{module}")
+    for folder in kept.FOLDERS:
+        for name in tree.list_entries(folder):
+            yield from kept_file.keep(tree, tokens, f"{folder}/{name}")
     for path in _MARKS:
         if tree.exists(path) and not tree.is_directory(path):
             yield Entry(path, b"")
@@ -156,18 +150,8 @@ def _collect(
         (packages.DPKG, packages.MOST),
         (types.CONFIG, types.CONFIG_BYTES),
     ):
-        found = kept_file.keep_lines(tree, tokens, path, limit)
-        if found:
-            yield kept_file.make_entry(tree, path, found)
+        yield from kept_file.keep(tree, tokens, path, limit)
     yield from outputs.list_entries(tokens, sources, cc_modes)
-
-
-def _list_files_below(
-    tree: tree_lib.Tree, folders: Iterable[str]
-) -> Iterator[str]:
-    for folder in folders:
-        for name in tree.list_entries(folder):
-            yield f"{folder}/{name}"
 
 
 def _keep_device(
@@ -201,26 +185,21 @@ def _keep_device(
         marker = kept.find_marker(data or b"")
         if marker:
             yield Entry(f"{place}/vpd", marker)
-    for attribute in _PRESENT:
-        if attribute in files:
-            yield Entry(f"{place}/{attribute}", b"")
-    for link in sorted(files):
-        if link in _LINKS or re.fullmatch("virtfn[0-9]+", link):
-            yield from kept_file.keep_link(tree, f"{place}/{link}")
-    for one in tree.list_entries(f"{place}/net") if "net" in files else ():
-        yield from capture_use.keep_interface(
-            tree, tokens, f"{place}/net/{one}"
-        )
-    if "infiniband" in files:
-        for one in tree.list_entries(f"{place}/infiniband"):
-            tokens.know_rdma_device(one)
-            yield Entry(f"{place}/infiniband/{one}")
+    for file in sorted(files):
+        if file in _PRESENT:
+            yield Entry(f"{place}/{file}", b"")
+        elif file in _LINKS or re.fullmatch("virtfn[0-9]+", file):
+            yield from kept_file.keep_link(tree, f"{place}/{file}")
+    for one in tree.list_entries(f"{place}/net"):
+        interface = f"{place}/net/{one}"
+        yield from capture_use.keep_interface(tree, tokens, interface)
+    for one in tree.list_entries(f"{place}/infiniband"):
+        tokens.rdma_devices.add(one)
+        yield Entry(f"{place}/infiniband/{one}")
     if "nvidia" in files and "physfn" in files:
         yield Entry(f"{place}/nvidia")
     types = f"{place}/mdev_supported_types"
-    for one in (
-        tree.list_entries(types) if "mdev_supported_types" in files else ()
-    ):
+    for one in tree.list_entries(types):
         for file in ("name", "available_instances"):
             yield from kept_file.keep(tree, tokens, f"{types}/{one}/{file}")
         for made in tree.list_entries(f"{types}/{one}/devices"):

@@ -48,15 +48,13 @@ def keep_interface(
     tree: tree_lib.Tree, tokens: Tokens, place: str
 ) -> Iterator[Entry]:
     """Keep the state of an interface, and what is above it."""
-    files = frozenset(tree.list_entries(place))
     yield Entry(place)
     for name in ("operstate", "flags"):
-        if name in files:
-            yield from kept_file.keep(tree, tokens, f"{place}/{name}")
+        yield from kept_file.keep(tree, tokens, f"{place}/{name}")
     # It cannot be read of an interface that is down.
-    if "carrier" in files and tree.read(f"{place}/operstate") != "down":
+    if tree.read(f"{place}/operstate") != "down":
         yield from kept_file.keep(tree, tokens, f"{place}/carrier")
-    for name in sorted(files):
+    for name in tree.list_entries(place):
         if name == "master" or name.startswith("upper_"):
             target = tree.read_link_name(f"{place}/{name}")
             if target is not None:

@@ -168,31 +168,41 @@ _VGPU_NAME = rf"(?:GRID|NVIDIA) {_VGPU}"
 _TYPED = rf"(?:(?:GRID|NVIDIA) )?{_VGPU}"
 _SLOT = r"[A-Za-z]{0,5}[ _-]?[0-9]{1,6}(?:-[0-9]{1,4})?"
 """Names that firmware gives to slots: ``3``, ``3-1``, ``Slot 7``."""
-_COUNTERS = _keep_lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64)
 
 # File of a device, in the directory of its PCI function -> what is kept.
 DEVICE_FILES: dict[str, Keep] = {
-    "aer_dev_correctable": _COUNTERS,
-    "aer_dev_fatal": _COUNTERS,
-    "aer_dev_nonfatal": _COUNTERS,
-    "aer_rootport_total_err_cor": _keep_lines(r"[0-9]{1,20}"),
-    "aer_rootport_total_err_fatal": _keep_lines(r"[0-9]{1,20}"),
-    "aer_rootport_total_err_nonfatal": _keep_lines(r"[0-9]{1,20}"),
-    "boot_vga": _keep_lines(_NUMBER),
-    "class": _keep_lines(_HEX),
-    "current_link_speed": _keep_lines(
-        r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"
+    **dict.fromkeys(
+        (
+            *("class", "revision", "vendor", "device"),
+            *("subsystem_vendor", "subsystem_device"),
+        ),
+        _keep_lines(_HEX),
     ),
-    "current_link_width": _keep_lines(_NUMBER),
-    "device": _keep_lines(_HEX),
+    **dict.fromkeys(
+        (
+            *("boot_vga", "numa_node", "nvidia/current_vgpu_type"),
+            *("current_link_width", "max_link_width"),
+            *("sriov_numvfs", "sriov_totalvfs"),
+        ),
+        _keep_lines(_NUMBER),
+    ),
+    **dict.fromkeys(
+        ("current_link_speed", "max_link_speed"),
+        _keep_lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
+    ),
+    **dict.fromkeys(
+        ("aer_dev_correctable", "aer_dev_fatal", "aer_dev_nonfatal"),
+        _keep_lines(r"[A-Za-z_]{1,40} [0-9]{1,10}", 64),
+    ),
+    **{
+        f"aer_rootport_total_err_{kind}": _keep_lines(r"[0-9]{1,20}")
+        for kind in ("cor", "fatal", "nonfatal")
+    },
     "driver_override": kept_boot.keep_driver,
-    "max_link_speed": _keep_lines(r"[0-9.]{1,6} GT/s(?: PCIe)?|Unknown.{0,8}"),
-    "max_link_width": _keep_lines(_NUMBER),
     "modalias": _keep_lines(
         r"pci:v[0-9A-F]{8}d[0-9A-F]{8}sv[0-9A-F]{8}sd[0-9A-F]{8}"
         r"bc[0-9A-F]{2}sc[0-9A-F]{2}i[0-9A-F]{2}"
     ),
-    "numa_node": _keep_lines(_NUMBER),
     "power_state": _keep_lines(r"D[0-3]|D3hot|D3cold|unknown|error"),
     "power/runtime_status": _keep_lines(
         r"active|suspended|suspending|resuming|error|unsupported"
@@ -201,15 +211,8 @@ DEVICE_FILES: dict[str, Keep] = {
         r"(?: ?\b(?:device_specific|acpi|flr|af_flr|pm|bus|cxl_bus)\b)+"
     ),
     "resource": _keep_lines(rf"{_LONG} {_LONG} {_LONG}", 32),
-    "revision": _keep_lines(_HEX),
     "sriov_drivers_autoprobe": _keep_lines(r"[01YN]"),
-    "sriov_numvfs": _keep_lines(_NUMBER),
-    "sriov_totalvfs": _keep_lines(_NUMBER),
     "sriov_vf_device": _keep_lines(r"[0-9a-fA-F]{1,8}"),
-    "subsystem_device": _keep_lines(_HEX),
-    "subsystem_vendor": _keep_lines(_HEX),
-    "vendor": _keep_lines(_HEX),
-    "nvidia/current_vgpu_type": _keep_lines(_NUMBER),
     types.CREATABLE: _keep_lines(rf"[0-9]{{1,6}}\s*:\s*{_VGPU_NAME}", 128),
 }
 
@@ -357,36 +360,27 @@ def find(path: str) -> Keep | None:
 
 def write_device_names(tokens: Tokens, host: Inventory) -> list[str]:
     """Write the part of a ``pci.ids`` that names the devices of a host."""
-    vendors: dict[int, str] = {}
-    products: dict[int, dict[int, dict[str, str]]] = {}
+    # Keyed by vendor, product and board, which is the order of the lines.
+    lines: dict[tuple[int | None, ...], str] = {}
     classes: dict[int, str] = {}
     for one in host.functions:
         if one.class_name:
-            classes[one.base_class] = one.class_name
-        if one.vendor_name:
-            vendors[one.vendor_id] = f"{one.vendor_id:04x}  {one.vendor_name}"
-            boards = products.setdefault(one.vendor_id, {})
-            if one.product_name:
-                known = boards.setdefault(
-                    one.product_id,
-                    {"": f"\t{one.product_id:04x}  {one.product_name}"},
-                )
-                if one.subsystem_name:
-                    ids = f"{one.subvendor_id:04x} {one.subproduct_id:04x}"
-                    known[ids] = f"\t\t{ids}  {one.subsystem_name}"
-    lines = []
-    for vendor in sorted(vendors):
-        lines.append(vendors[vendor])
-        for boards_of_one in products[vendor].values():
-            lines += boards_of_one.values()
+            classes[one.base_class] = tokens.clean_text(one.class_name)
+        ids = (one.vendor_id, one.product_id)
+        board = (one.subvendor_id, one.subproduct_id)
+        for key, form, name in (
+            (ids[:1], "{:04x}  ", one.vendor_name),
+            (ids, "\t{1:04x}  ", one.product_name),
+            ((*ids, *board), "\t\t{2:04x} {3:04x}  ", one.subsystem_name),
+        ):
+            if not name:
+                break
+            lines[key] = form.format(*key) + tokens.clean_text(name)
+    found = [lines[key] for key in sorted(lines)]
     for code, name in sorted(classes.items()):
-        lines.append(f"C {code >> 8:02x}  {name}")
-        lines.append(f"\t{code & 0xFF:02x}  {name}")
-    return [
-        line[: len(line) - len(line.lstrip("\t"))]
-        + tokens.clean_text(line.lstrip("\t"))
-        for line in lines
-    ]
+        found.append(f"C {code >> 8:02x}  {name}")
+        found.append(f"\t{code & 0xFF:02x}  {name}")
+    return found
 
 
 def find_marker(product_data: bytes) -> bytes | None:

@@ -53,13 +53,8 @@ _PARAMETERS = (
     ("hugepages", r"[0-9]{1,7}"),
     ("video", r"(?:efifb|vesafb|simplefb):off"),
 )
-_MODULE_LISTS = frozenset(
-    {
-        "modprobe.blacklist",
-        "module_blacklist",
-        "rd.driver.pre",
-        "rd.driver.blacklist",
-    }
+_MODULE_LISTS = re.compile(
+    r"(?:modprobe\.|module_)blacklist|rd\.driver\.(?:pre|blacklist)"
 )
 
 
@@ -67,7 +62,7 @@ def _keep_parameter(tokens: Tokens, word: str) -> str:
     key, equals, value = word.replace('"', "").partition("=")
     name = kernel_arguments.normalize_module_name(key)
     parts = value.split(",") if equals else []
-    if name in _MODULE_LISTS:
+    if _MODULE_LISTS.fullmatch(name):
         return f"{key}{equals}{','.join(map(tokens.keep_module, parts))}"
     for pattern, form in _PARAMETERS:
         if re.fullmatch(pattern, name) and (
@@ -88,6 +83,9 @@ def keep_cmdline(tokens: Tokens, text: str) -> list[str]:
     return [" ".join(_keep_parameter(tokens, word) for word in words)]
 
 
+_LOAD_VFIO = re.compile(r"(?:\S*/)?modprobe(?:\s+-\S+)*\s+vfio[-_]pci\b")
+
+
 def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
     """Keep lines of modprobe.d, of modules that we know."""
     kept = []
@@ -98,9 +96,7 @@ def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
             case ["install", module, command, *_]:
                 name = command.rsplit("/", 1)[-1]
                 done = name if name in ("false", "true") else REMOVED
-                if re.match(
-                    r"modprobe( -\S+)* vfio[-_]pci\b", _keep_command(line)
-                ):
+                if _LOAD_VFIO.match(line.split(maxsplit=2)[2]):
                     done = "modprobe vfio-pci"
                 kept.append(f"install {tokens.keep_module(module)} {done}")
             case ["alias", pattern, module, *_] if re.fullmatch(
@@ -124,12 +120,6 @@ def keep_modprobe(tokens: Tokens, text: str) -> list[str]:
                 found = (_keep_option(tokens, module, one) for one in options)
                 kept.append(" ".join(("options", module, *found)))
     return kept
-
-
-def _keep_command(line: str) -> str:
-    """Give the command of an install line, without its directory."""
-    words = line.split(maxsplit=2)[2].split()
-    return " ".join((words[0].rsplit("/", 1)[-1], *words[1:]))
 
 
 def _keep_option(tokens: Tokens, module: str, option: str) -> str:
@@ -235,11 +225,9 @@ def keep_script(_: Tokens, text: str) -> list[str]:
 def keep_driver(tokens: Tokens, text: str) -> list[str]:
     """Keep the name of a driver."""
     word = text.strip()
-    return (
-        [word if word == "(null)" else tokens.keep_module(word)]
-        if word
-        else []
-    )
+    if not word:
+        return []
+    return [word if word == "(null)" else tokens.keep_module(word)]
 
 
 # The kernel's lists of modules

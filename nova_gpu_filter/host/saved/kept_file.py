@@ -22,12 +22,12 @@ def keep_lines(
     :param limit: bytes of it that are read.
     :returns: None if it is not there, or is no file that we keep.
     """
-    keep_lines = kept.find(path)
-    data = tree.read_bytes(path, limit) if keep_lines else None
-    if keep_lines is None or data is None:
+    keep_text = kept.find(path)
+    data = tree.read_bytes(path, limit) if keep_text else None
+    if keep_text is None or data is None:
         return None
     text = data.decode("utf-8", "replace").replace("\0", " ")
-    return keep_lines(tokens, text)
+    return keep_text(tokens, text)
 
 
 def make_entry(
@@ -45,9 +45,11 @@ def make_entry(
     )
 
 
-def keep(tree: tree_lib.Tree, tokens: Tokens, path: str) -> Iterator[Entry]:
+def keep(
+    tree: tree_lib.Tree, tokens: Tokens, path: str, limit: int = _LIMIT
+) -> Iterator[Entry]:
     """Yield what is kept of a file, if that is anything."""
-    found = keep_lines(tree, tokens, path)
+    found = keep_lines(tree, tokens, path, limit)
     if found:
         yield make_entry(tree, path, found)
 

@@ -82,7 +82,7 @@ def _write_topo(tokens: Tokens, text: str) -> str:
 
 
 def _clean_name(tokens: Tokens, word: str) -> str:
-    name = tokens.clean_name(word) if tokens.is_rdma_device(word) else None
+    name = tokens.clean_name(word) if word in tokens.rdma_devices else None
     return name or REMOVED
 
 

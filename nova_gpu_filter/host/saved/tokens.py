@@ -37,19 +37,9 @@ _MODULES = (
     *drivers.DISPLAY,
     *drivers.HARMLESS,
     drivers.NVSWITCH,
-    "vfio",
-    "vfio_iommu_type1",
-    "vfio_iommu_spapr_tce",
-    "vfio_pci_core",
-    "drm",
-    "vfio_virqfd",
-    "nvidia_drm",
-    "nvidia_modeset",
-    "nvidia_uvm",
-    "nvidia_vgpu_vfio",
-    "mlx5_core",
-    "snd_hda_intel",
-    "xhci_pci",
+    *("vfio", "vfio_iommu_type1", "vfio_iommu_spapr_tce", "vfio_pci_core"),
+    *("vfio_virqfd", "drm", "mlx5_core", "snd_hda_intel", "xhci_pci"),
+    *("nvidia_drm", "nvidia_modeset", "nvidia_uvm", "nvidia_vgpu_vfio"),
     "i2c_nvidia_gpu",
 )
 
@@ -61,7 +51,8 @@ class Tokens:
         self.modaliases: frozenset[str] = frozenset()
         """Of the host's devices, by which modules are loaded for them."""
         self._modules = {normalize_module_name(name) for name in _MODULES}
-        self._rdma_devices: set[str] = set()
+        self.rdma_devices: set[str] = set()
+        """Names of this host's."""
         self._stand_ins: dict[str, str] = {}
 
     def know_modules(self, names: Iterable[str]) -> None:
@@ -81,14 +72,6 @@ class Tokens:
     def keep_modules(self, words: Iterable[str]) -> str:
         """Give a line of module names."""
         return " ".join(map(self.keep_module, words))
-
-    def know_rdma_device(self, name: str) -> None:
-        """Add the name of an RDMA device of this host."""
-        self._rdma_devices.add(name)
-
-    def is_rdma_device(self, word: str) -> bool:
-        """Tell whether it is the name of an RDMA device of this host."""
-        return word in self._rdma_devices
 
     def clean_text(self, text: str) -> str:
         """Give a text of one line without UUIDs, MAC addresses and GUIDs."""
@@ -120,9 +103,10 @@ class Tokens:
 
         :returns: None if one of its names has other characters.
         """
-        parts = [
-            self.clean_name(part) if part else part for part in path.split("/")
-        ]
-        if None in parts:
-            return None
-        return "/".join(part for part in parts if part is not None)
+        parts = []
+        for part in path.split("/"):
+            name = self.clean_name(part) if part else part
+            if name is None:
+                return None
+            parts.append(name)
+        return "/".join(parts)
