@@ -2,6 +2,7 @@
 
 """Where the commands start that need an extra, so that each can name it."""
 
+import functools
 import importlib
 import sys
 
@@ -36,21 +37,7 @@ def run_command(name: str) -> int:
     return result
 
 
-def run_agent() -> int:
-    """Run ``nova-gpu-agent``."""
-    return run_command("nova-gpu-agent")
-
-
-def run_exporter() -> int:
-    """Run ``nova-gpu-exporter``."""
-    return run_command("nova-gpu-exporter")
-
-
-def run_simulate() -> int:
-    """Run ``nova-gpu-simulate``."""
-    return run_command("nova-gpu-simulate")
-
-
-def run_status() -> int:
-    """Run ``nova-gpu-status``."""
-    return run_command("nova-gpu-status")
+run_agent = functools.partial(run_command, "nova-gpu-agent")
+run_exporter = functools.partial(run_command, "nova-gpu-exporter")
+run_simulate = functools.partial(run_command, "nova-gpu-simulate")
+run_status = functools.partial(run_command, "nova-gpu-status")

@@ -3,13 +3,13 @@
 """The command ``nova-gpu-simulate``."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import functools
 import json
 import sys
-from typing import IO
 from typing import Any
 import warnings
 
@@ -126,6 +126,11 @@ def _simulate(
         disable=not is_shown,
         transient=True,
     )
+
+    def show_task(text: str, total: int) -> Callable[[], None]:
+        task = progress.add_task(text, total=total)
+        return functools.partial(progress.advance, task)
+
     # Up to rich 13, one that is disabled ends with an empty line.
     with progress if is_shown else contextlib.nullcontext():
         for run in scenario.runs or (None,):
@@ -139,25 +144,17 @@ def _simulate(
                     arrivals = _read_arrivals(
                         run, cloud.capacity, scenario.title
                     )
-                    task = progress.add_task(
-                        f"{shown}, {name}", total=len(arrivals)
-                    )
+                    advance = show_task(f"{shown}, {name}", len(arrivals))
                     outcome = engine.replay(
-                        arrivals,
-                        cloud,
-                        scheduler,
-                        functools.partial(progress.advance, task),
+                        arrivals, cloud, scheduler, advance
                     )
                 fits = {}
                 if scenario.fits:
-                    task = progress.add_task(
-                        f"{shown} fits, {name}", total=len(scenario.fits)
+                    advance = show_task(
+                        f"{shown} fits, {name}", len(scenario.fits)
                     )
                     fits = engine.fits(
-                        scenario.fits,
-                        cloud,
-                        scheduler,
-                        functools.partial(progress.advance, task),
+                        scenario.fits, cloud, scheduler, advance
                     )
                 results.append(run_report.Result(label, outcome, name, fits))
     return results
@@ -196,19 +193,14 @@ def _write(
 ) -> None:
     if args.plot:
         plot.write(title, results, args.plot)
-    if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            _print(args.format, title, results, file)
-    else:
-        _print(args.format, title, results, sys.stdout)
-
-
-def _print(
-    format_: str, title: str, results: list[run_report.Result], file: IO[str]
-) -> None:
-    if format_ == "json":
-        json.dump(run_report.make_dict(title, results), file, indent=2)
-        file.write("\n")
-    else:
-        width = None if file.isatty() else 120
-        run_report.write_table(title, results, file, width)
+    with (
+        open(args.output, "w", encoding="utf-8")
+        if args.output
+        else contextlib.nullcontext(sys.stdout)
+    ) as file:
+        if args.format == "json":
+            json.dump(run_report.make_dict(title, results), file, indent=2)
+            file.write("\n")
+        else:
+            width = None if file.isatty() else 120
+            run_report.write_table(title, results, file, width)

@@ -148,15 +148,12 @@ def read_scenario(
     if args.placement:
         classes = _read_resource_classes(args.placement)
         hosts = real_cloud.read(real_cloud.connect(), classes)
-    changes = {
-        key: value
-        for key, value in (
-            ("load", args.load),
-            ("arrivals", args.arrivals),
-            ("seed", args.seed),
-        )
-        if value is not None
+    given = {
+        "load": args.load,
+        "arrivals": args.arrivals,
+        "seed": args.seed,
     }
+    changes = {key: value for key, value in given.items() if value is not None}
     if args.mix:
         changes["flavors"] = _read_flavors(args.mix, "--mix", with_share=True)
         kept = sections.check_mapping(
