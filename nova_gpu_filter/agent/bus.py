@@ -26,7 +26,6 @@ from nova_gpu_filter.host.checks import health
 from nova_gpu_filter.host.checks import pcie_links
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.host.sysfs import pci_config
 from nova_gpu_filter.host.sysfs import pci_functions
@@ -199,9 +198,7 @@ class Bus:
         boot = read_boot(tree)
         if device is None:
             return Health(boot, ("it is not on the bus",), {}, {}, 0, "")
-        seen = context_lib.Context(
-            tree, host, linking.join(host, linking.Sources())
-        )
+        seen = context_lib.Context(tree, host)
         problems, warnings = [], {}
         for finding in health.check(seen, device):
             if finding.severity is Severity.ERROR:

@@ -3,28 +3,51 @@
 """The command ``nova-gpu-agent``: the daemon, and what people ask of it."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
+import datetime
 from importlib import metadata
 import logging
 import os
+import pathlib
 import sys
 from typing import Any
 from typing import Final
 
 from nova_gpu_filter import exception
-from nova_gpu_filter import printable
 from nova_gpu_filter import systemd
 from nova_gpu_filter.agent import answers
+from nova_gpu_filter.agent import libvirt_hook
 from nova_gpu_filter.agent import socket_client
 from nova_gpu_filter.agent import states
-from nova_gpu_filter.cmd import agent_fabric
 from nova_gpu_filter.cmd import arguments
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host.checks import conf_agent
 
 NAME: Final = "nova-gpu-agent"
 
+_PROBLEM_COLUMNS: Final = ("Problem", "Partition", "Server", "Reason")
 _COLUMNS: Final = ("Device", "State", "Reason", "Since", "By", "Server")
+
+
+def _format_time(seconds: float | None) -> str:
+    """Write a time, in seconds since 1970, as the agent's tables have it."""
+    if seconds is None:
+        return ""
+    time = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_PARTITION: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+    "Partition": lambda one: one["partition"],
+    "Active": lambda one: one["active"],
+    "Server": lambda one: one["server"] or "",
+    "Phase": lambda one: one["phase"] or "",
+    "Since": lambda one: _format_time(one["since"]),
+    "Devices": lambda one: " ".join(one["devices"]),
+    "Module Ids": lambda one: " ".join(map(str, one["modules"])),
+}
+"""The columns of a fabric partition."""
 
 
 def _make_row(device: dict[str, Any]) -> tuple[Any, ...]:
@@ -32,7 +55,7 @@ def _make_row(device: dict[str, Any]) -> tuple[Any, ...]:
         device["device"],
         device["state"],
         device["reason"],
-        agent_fabric.format_time(device["since"]),
+        _format_time(device["since"]),
         device["by"],
         device["server"] or "",
     )
@@ -52,7 +75,6 @@ class List(command.Lister):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the option."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--state",
@@ -65,27 +87,27 @@ class List(command.Lister):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Print the devices, and what keeps the agent from its work."""
+        super().run(parsed_args)
+        if not self._blind:
+            return 0
+        self.app.warn(f"nothing is changed: {self._blind}")
+        return 1
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Ask for the devices."""
         answer = self.app.ask(command="list")
-        rows = [
+        self._blind = answer["blind"]
+        return _COLUMNS, [
             _make_row(device)
             for device in answer["devices"]
             if not parsed_args.state or device["state"] in parsed_args.state
         ]
-        self.produce_output(parsed_args, _COLUMNS, rows)
-        if answer["blind"]:
-            self.app.warn(f"nothing is changed: {answer['blind']}")
-            return 1
-        return 0
-
-    def take_action(self, _parsed_args: argparse.Namespace) -> Any:
-        """Do nothing: :meth:`run` has done it."""
 
 
 class Show(command.Lister):
     """Show what has happened to a device, the last first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
         parser = super().get_parser(prog_name)
         _add_device(parser)
         parser.add_argument(
@@ -111,7 +133,6 @@ class _Change(command.ShowOne):
     command: str
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
         parser = super().get_parser(prog_name)
         _add_device(parser)
         parser.add_argument(
@@ -158,13 +179,74 @@ class Clean(_Change):
 class Unit(command.Command):
     """Print the unit of systemd that runs the daemon."""
 
-    def run(self, _parsed_args: argparse.Namespace) -> int:
+    def take_action(self, _parsed_args: argparse.Namespace) -> None:
         """Print the file."""
         self.app.stdout.write(systemd.read_unit(systemd.AGENT))
-        return 0
+
+
+class FabricList(command.Lister):
+    """List the fabric partitions: which are active, and for which server."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--active",
+            action="store_true",
+            help="only partitions that are active, or that a server owns",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Print the partitions."""
+        answer = self.app.ask(command="fabric-list")
+        return list(_PARTITION), [
+            [read(one) for read in _PARTITION.values()]
+            for one in answer["partitions"]
+            if one["active"] or one["server"] or not parsed_args.active
+        ]
+
+
+class FabricAudit(command.Lister):
+    """Compare libvirt, Placement, the ledger and Fabric Manager.
+
+    The exit code is 0 if they agree, 1 if Placement cannot be read and the
+    others agree, and 2 if a partition is leaked, missing, or of two servers.
+    """
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Print what does not agree."""
+        code = super().run(parsed_args)
+        if not self._is_placement_read:
+            self.app.warn("Placement cannot be read, and is not compared")
+        return code
 
     def take_action(self, _parsed_args: argparse.Namespace) -> Any:
-        """Do nothing: :meth:`run` has done it."""
+        """Ask for what does not agree."""
+        answer = self.app.ask(command="fabric-audit")
+        self._is_placement_read = answer["placement"]
+        problems = answer["problems"]
+        if problems:
+            self.exit_code = 2
+        elif not self._is_placement_read:
+            self.exit_code = 1
+        return _PROBLEM_COLUMNS, [
+            (
+                one["problem"],
+                "" if one["partition"] is None else one["partition"],
+                one["server"] or "",
+                one["text"],
+            )
+            for one in problems
+        ]
+
+
+class FabricHook(command.Command):
+    """Print the hook of libvirt, for /etc/libvirt/hooks/qemu.d."""
+
+    def take_action(self, _parsed_args: argparse.Namespace) -> None:
+        """Print the file."""
+        text = pathlib.Path(libvirt_hook.__file__).read_text("utf-8")
+        self.app.stdout.write(text)
 
 
 _COMMANDS: Final[dict[str, type[command.Command]]] = {
@@ -174,29 +256,25 @@ _COMMANDS: Final[dict[str, type[command.Command]]] = {
     "release": Release,
     "clean": Clean,
     "unit": Unit,
-    "fabric list": agent_fabric.List,
-    "fabric audit": agent_fabric.Audit,
-    "fabric hook": agent_fabric.Hook,
+    "fabric list": FabricList,
+    "fabric audit": FabricAudit,
+    "fabric hook": FabricHook,
 }
 
 
-class App:
+class App(command.App):
     """What the commands need."""
+
+    NAME = NAME
 
     def __init__(self, socket: str) -> None:
         """Nothing is asked yet."""
-        # Names from outside go through here to a terminal.
-        self.stdout = printable.Stream(sys.stdout)
-        self.stderr = printable.Stream(sys.stderr)
+        super().__init__()
         self._socket = socket
 
     def ask(self, command: str, **request: Any) -> answers.Answer:
         """Ask the daemon."""
         return socket_client.ask(self._socket, command, **request)
-
-    def warn(self, text: str) -> None:
-        """Tell the operator something, beside the output."""
-        self.stderr.write(f"{NAME}: {printable.join_lines(text)}\n")
 
 
 def _build_parser() -> argparse.ArgumentParser:

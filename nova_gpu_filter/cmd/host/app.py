@@ -3,31 +3,32 @@
 """The application: global options, and exit codes that can be relied on."""
 
 import argparse
-from collections.abc import Iterator
 from collections.abc import Sequence
 from importlib import metadata
 import inspect
 import io
 import sys
+import traceback
 from typing import Any
 
-from nova_gpu_filter import printable
+from nova_gpu_filter import exception
 from nova_gpu_filter.cmd import arguments
+from nova_gpu_filter.cmd.host import command
 
 NAMESPACE = "nova_gpu_filter.host"
 """The entry points of the commands, by their names."""
-
-EXIT_BAD_INPUT = arguments.EXIT_BAD_INPUT
-"""1 and 2 are answers of ``check``: argparse may not use them for errors."""
 
 
 class _Help(argparse.Action):
     """Print the help, with the commands, which are loaded for it only."""
 
     def __call__(self, parser: Any, *_arguments: Any, **_named: Any) -> None:
-        parser.epilog = "commands:\n" + "\n".join(
-            f"  {name:<10} {summary}" for name, summary in _list_summaries()
-        )
+        summaries = []
+        for name, entry_point in sorted(list_commands().items()):
+            text = inspect.getdoc(entry_point.load()) or ""
+            summary = text.partition("\n")[0].rstrip(".")
+            summaries.append(f"  {name:<10} {summary}")
+        parser.epilog = "\n".join(("commands:", *summaries))
         parser.print_help()
         parser.exit()
 
@@ -37,26 +38,14 @@ def list_commands() -> dict[str, metadata.EntryPoint]:
     return {each.name: each for each in metadata.entry_points(group=NAMESPACE)}
 
 
-def _list_summaries() -> Iterator[tuple[str, str]]:
-    for name, entry_point in sorted(list_commands().items()):
-        text = inspect.getdoc(entry_point.load()) or ""
-        yield name, text.partition("\n")[0].rstrip(".")
-
-
-class HostApp:
-    """What commands need of the application.
-
-    :ivar options: the global options, when they have been read.
-    """
+class HostApp(command.App):
+    """The program: its options, and what becomes of errors."""
 
     NAME = "nova-gpu-host"
 
     def __init__(self) -> None:
-        # Names from outside go through here to a terminal.
-        self.stdout = printable.Stream(sys.stdout)
-        self.stderr = printable.Stream(sys.stderr)
-        self.options = argparse.Namespace()
-        self.parser = self._make_parser()
+        super().__init__()
+        self._parser = self._make_parser()
 
     def _make_parser(self) -> argparse.ArgumentParser:
         parser = arguments.Parser(
@@ -110,25 +99,46 @@ class HostApp:
         return arguments.run_to_exit_code(lambda: self._run(argv))
 
     def _run(self, argv: Sequence[str]) -> int:
-        self.options = self.parser.parse_args(argv)
-        name, *others = self.options.command
-        return self._run_command(name, others)
-
-    def _run_command(self, name: str, argv: Sequence[str]) -> int:
-        known = list_commands()
+        options = self._parser.parse_args(argv)
+        name, *others = options.command
         if name == "help":
-            name, argv = (*argv, "")[0], ["--help"]
-            if not name:
-                return self.run(argv)
+            if not others:
+                return self._run(["--help"])
+            name, others = others[0], ["--help"]
+        known = list_commands()
         if name not in known:
-            self.stderr.write(
-                f"{self.NAME}: '{printable.join_lines(name)}' is no command;"
-                f" commands are {', '.join(sorted(known))}\n"
+            self.warn(
+                f"'{name}' is no command; commands are"
+                f" {', '.join(sorted(known))}"
             )
-            return EXIT_BAD_INPUT
-        command = known[name].load()(self)
-        parser = command.get_parser(f"{self.NAME} {name}")
-        return command.run(parser.parse_args(argv))
+            return arguments.EXIT_BAD_INPUT
+        each = known[name].load()(self)
+        # Given after the command, it comes before the global one.
+        given = argparse.Namespace(sysfs_root=options.sysfs_root)
+        parser = each.get_parser(f"{self.NAME} {name}")
+        try:
+            result: int = each.run(parser.parse_args(others, given))
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if options.debug:
+                traceback.print_exc(file=self.stderr)
+            self.warn(_describe(error))
+            return arguments.EXIT_BAD_INPUT
+        return result
+
+
+def _describe(error: Exception) -> str:
+    """Say in one line what ended a command."""
+    if isinstance(error, exception.GpuFilterError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    return (
+        f"unexpected error: {error!r}; run with --debug for the traceback, and"
+        " report it"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

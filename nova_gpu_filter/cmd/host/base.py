@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the commands share: where to read, and how errors are shown."""
+"""What the commands share: where to read."""
 
 import argparse
 import os
 import shlex
 import subprocess
 import sys
-import traceback
 from typing import Any
+from typing import NamedTuple
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import files
-from nova_gpu_filter import printable
-from nova_gpu_filter.cmd.host import app
+from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host import printed
+from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.links import vendor_tools
@@ -27,6 +27,55 @@ from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
 _SMI_SECONDS = 60
+
+
+class _Output(NamedTuple):
+    """An output of a program, from which links are known."""
+
+    key: str
+    """Of :class:`linking.Sources`, or of a vendor's tool."""
+    option: str
+    help: str
+    captured: str
+    """The file of a capture that has it."""
+
+    def add(self, group: Any) -> None:
+        """Add the option that takes a file with it."""
+        group.add_argument(
+            self.option, dest=self.key, metavar="FILE", help=self.help
+        )
+
+
+_OUTPUTS = (
+    _Output(
+        "topo",
+        "--nvidia-smi-topo",
+        "output of 'nvidia-smi topo -m'",
+        outputs.TOPO,
+    ),
+    _Output(
+        "query",
+        "--nvidia-smi-q",
+        "output of 'nvidia-smi -q': which GPUs nvidia-smi saw, and their"
+        " Module Ids",
+        outputs.QUERY,
+    ),
+    _Output(
+        "fabric",
+        "--fabric",
+        "output of 'fmpm -l': the partitions of Fabric Manager",
+        outputs.FABRIC,
+    ),
+)
+_TOOL_OUTPUTS = tuple(
+    _Output(
+        tool.key,
+        tool.option,
+        f"output of '{tool.commands}': {tool.links}",
+        outputs.name_path(tool),
+    )
+    for tool in vendor_tools.TOOLS
+)
 
 
 def read_file(path: str, limit: int = files.OUTPUT_BYTES) -> str:
@@ -50,45 +99,6 @@ def _read(path: str, limit: int) -> bytes:
         ) from None
 
 
-class HostCommand:
-    """Mixed into a command: turns errors into one line and exit 3."""
-
-    app: Any
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run the command.
-
-        :returns: its exit code; 3 when the input could not be used.
-        """
-        try:
-            return super().run(parsed_args)  # type: ignore[misc]
-        except BrokenPipeError:
-            raise
-        except exception.GpuFilterError as error:
-            return self._fail(str(error))
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            return self._fail(f"{place}{error.strerror or error}")
-        except Exception as error:
-            return self._fail(
-                f"unexpected error: {error!r}; run with --debug for the"
-                " traceback, and report it"
-            )
-
-    def _fail(self, text: str) -> int:
-        if getattr(self.app.options, "debug", False):
-            traceback.print_exc(file=self.app.stderr)
-        name = self.app.NAME
-        self.app.stderr.write(f"{name}: {printable.join_lines(text)}\n")
-        return app.EXIT_BAD_INPUT
-
-    def warn(self, text: str) -> None:
-        """Tell the operator something, beside the output."""
-        self.app.stderr.write(
-            f"{self.app.NAME}: {printable.join_lines(text)}\n"
-        )
-
-
 def add_root(parser: argparse.ArgumentParser) -> None:
     """Add ``--sysfs-root`` also after the name of the command."""
     parser.add_argument(
@@ -100,17 +110,6 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_names(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the database of names."""
-    parser.add_argument(
-        "--pci-ids",
-        metavar="FILE",
-        help="take names of devices from FILE, a pci.ids; default is the"
-        " database that the distribution installed (package hwdata or"
-        " pci.ids), then udev's",
-    )
-
-
 def add_links(parser: argparse.ArgumentParser) -> None:
     """Add where links are known from that sysfs does not show."""
     group = parser.add_argument_group(
@@ -118,34 +117,16 @@ def add_links(parser: argparse.ArgumentParser) -> None:
         "NVLinks, fabric partitions, and the links of other vendors. FILE may"
         " be - for standard input.",
     )
-    group.add_argument(
-        "--nvidia-smi-topo",
-        metavar="FILE",
-        help="output of 'nvidia-smi topo -m'",
-    )
-    group.add_argument(
-        "--nvidia-smi-q",
-        metavar="FILE",
-        help="output of 'nvidia-smi -q': which GPUs nvidia-smi saw, and their"
-        " Module Ids",
-    )
-    group.add_argument(
-        "--fabric",
-        metavar="FILE",
-        help="output of 'fmpm -l': the partitions of Fabric Manager",
-    )
+    for one in _OUTPUTS:
+        one.add(group)
     group.add_argument(
         "--baseboard",
         metavar="NAME",
         help="a board whose NVLinks are known, if the host matches it: "
         + ", ".join(sorted(baseboards.BASEBOARDS)),
     )
-    for tool in vendor_tools.TOOLS:
-        group.add_argument(
-            tool.option,
-            metavar="FILE",
-            help=f"output of '{tool.commands}': {tool.links}",
-        )
+    for one in _TOOL_OUTPUTS:
+        one.add(group)
     group.add_argument(
         "--run-nvidia-smi",
         action="store_true",
@@ -171,29 +152,19 @@ def read_cc_modes(
 
     :raises GpuFilterError: the file cannot be read, or names no mode.
     """
-    path = parsed_args.nvidia_cc
-    if path is not None:
-        return cc_mode.parse(path, read_file(path))
-    text = None if place.is_live else place.read(cc_mode.CAPTURED)
-    return cc_mode.parse(cc_mode.CAPTURED, text) if text else None
+    found = _read_output(place, parsed_args.nvidia_cc, cc_mode.CAPTURED)
+    return cc_mode.parse(*found) if found else None
 
 
-def write_flags(
-    command: Any, parsed_args: argparse.Namespace
-) -> tuple[str, ...]:
+def write_flags(parsed_args: argparse.Namespace) -> tuple[str, ...]:
     """Write the options that name a host and its links, as they were given."""
-    root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
+    root = parsed_args.sysfs_root
     given = {
         "--sysfs-root": root if root != "/" else None,
         "--pci-ids": parsed_args.pci_ids,
-        "--nvidia-smi-topo": parsed_args.nvidia_smi_topo,
-        "--nvidia-smi-q": parsed_args.nvidia_smi_q,
-        "--fabric": parsed_args.fabric,
+        **{one.option: getattr(parsed_args, one.key) for one in _OUTPUTS},
         "--baseboard": parsed_args.baseboard,
-        **{
-            tool.option: getattr(parsed_args, tool.key)
-            for tool in vendor_tools.TOOLS
-        },
+        **{one.option: getattr(parsed_args, one.key) for one in _TOOL_OUTPUTS},
     }
     return (
         *(
@@ -208,17 +179,22 @@ def write_flags(
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`read_host` reads."""
     add_root(parser)
-    add_names(parser)
+    parser.add_argument(
+        "--pci-ids",
+        metavar="FILE",
+        help="take names of devices from FILE, a pci.ids; default is the"
+        " database that the distribution installed (package hwdata or"
+        " pci.ids), then udev's",
+    )
     add_links(parser)
 
 
-def open_tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
+def open_tree(parsed_args: argparse.Namespace) -> tree_lib.Tree:
     """Open the root directory that was asked for.
 
     :raises FileUnreadable: there is no such directory, or no sys in it.
     """
-    # Given after the command, it comes before the global one.
-    root = getattr(parsed_args, "sysfs_root", command.app.options.sysfs_root)
+    root = parsed_args.sysfs_root
     for needed, problem in (
         (root, "no such directory"),
         (os.path.join(root, "sys"), "no directory sys in it"),
@@ -233,20 +209,20 @@ def open_tree(command: Any, parsed_args: argparse.Namespace) -> tree_lib.Tree:
 
 
 def read_host(
-    command: Any, parsed_args: argparse.Namespace
+    parsed_args: argparse.Namespace,
 ) -> tuple[tree_lib.Tree, inventory.Inventory, HostLinks]:
     """Read a host and its links, as the options say.
 
     :raises GpuFilterError: something cannot be read, or does not fit.
     """
-    place = open_tree(command, parsed_args)
+    place = open_tree(parsed_args)
     host = reader.read(place, _read_names(parsed_args))
     host_links = linking.join(host, read_sources(place, parsed_args))
     return place, host, host_links
 
 
 def _read_names(parsed_args: argparse.Namespace) -> pci_ids.Names | None:
-    path = getattr(parsed_args, "pci_ids", None)
+    path = parsed_args.pci_ids
     if path is None:
         return None
     names = pci_ids.parse(path, _read(path, files.DOCUMENT_BYTES))
@@ -264,11 +240,6 @@ def read_sources(
 
     :raises GpuFilterError: a file cannot be read, or a program failed.
     """
-    given = {
-        "topo": (parsed_args.nvidia_smi_topo, outputs.TOPO),
-        "query": (parsed_args.nvidia_smi_q, outputs.QUERY),
-        "fabric": (parsed_args.fabric, outputs.FABRIC),
-    }
     found: dict[str, tuple[str, str]] = {}
     if parsed_args.run_nvidia_smi:
         if not place.is_live:
@@ -279,24 +250,45 @@ def read_sources(
             )
         for key, arguments in (("topo", ["topo", "-m"]), ("query", ["-q"])):
             found[key] = run_nvidia_smi(arguments)
-    for key, (path, captured) in given.items():
-        if path is not None:
-            found[key] = (path, read_file(path))
-        elif key not in found and not place.is_live:
-            text = place.read(captured)
-            if text:
-                found[key] = (captured, text)
-    of_tools: dict[str, tuple[str, str]] = {}
-    for tool in vendor_tools.TOOLS:
-        path = getattr(parsed_args, tool.key)
-        captured = outputs.name_path(tool)
-        if path is not None:
-            of_tools[tool.key] = (path, read_file(path))
-        elif not place.is_live and (text := place.read(captured)):
-            of_tools[tool.key] = (captured, text)
+    for one in (*_OUTPUTS, *_TOOL_OUTPUTS):
+        path = getattr(parsed_args, one.key)
+        if path is not None or one.key not in found:
+            output = _read_output(place, path, one.captured)
+            if output is not None:
+                found[one.key] = output
+    of_tools = {
+        one.key: found.pop(one.key)
+        for one in _TOOL_OUTPUTS
+        if one.key in found
+    }
     return linking.Sources(
         baseboard=parsed_args.baseboard, vendor_tools=of_tools, **found
     )
+
+
+def _read_output(
+    place: tree_lib.Tree, path: str | None, captured: str
+) -> tuple[str, str] | None:
+    """Read an output that was given or captured: (its path, the text)."""
+    if path is not None:
+        return path, read_file(path)
+    text = None if place.is_live else place.read(captured)
+    return (captured, text) if text else None
+
+
+def parse_address(text: str, source: str) -> PciAddress:
+    """Read a PCI address that was typed.
+
+    :param source: what it was typed for.
+    :raises BadInput: it is none.
+    """
+    address = address_lib.find(text)
+    if address is None:
+        raise exception.BadInput(
+            source=source,
+            reason="this is no PCI address, such as 0000:85:00.0",
+        )
+    return address
 
 
 def run_nvidia_smi(arguments: list[str]) -> tuple[str, str]:
@@ -317,22 +309,16 @@ def run_nvidia_smi(arguments: list[str]) -> tuple[str, str]:
             check=False,
         )
     except FileNotFoundError:
-        raise exception.BadInput(
-            source=line, reason="nvidia-smi is not installed"
-        ) from None
+        problem = "nvidia-smi is not installed"
     except OSError as error:
-        raise exception.BadInput(
-            source=line, reason=error.strerror or str(error)
-        ) from None
+        problem = error.strerror or str(error)
     except subprocess.TimeoutExpired:
-        raise exception.BadInput(
-            source=line, reason=f"no answer within {_SMI_SECONDS} seconds"
-        ) from None
-    if done.returncode:
+        problem = f"no answer within {_SMI_SECONDS} seconds"
+    else:
+        if not done.returncode:
+            return line, done.stdout
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise exception.BadInput(
-            source=line,
-            reason=f"exit code {done.returncode}:"
-            f" {said[0] if said else 'no message'}",
+        problem = (
+            f"exit code {done.returncode}: {said[0] if said else 'no message'}"
         )
-    return line, done.stdout
+    raise exception.BadInput(source=line, reason=problem)

@@ -14,7 +14,7 @@ from nova_gpu_filter.host.saved import archive
 from nova_gpu_filter.host.saved import capture
 
 
-class Capture(base.HostCommand, command.Command):
+class Capture(command.Command):
     """Write what the other commands read into a tar archive.
 
     For a support ticket: unpack it elsewhere and give its directory with
@@ -26,7 +26,6 @@ class Capture(base.HostCommand, command.Command):
     """
 
     def get_parser(self, prog_name):
-        """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_root(parser)
         base.add_links(parser)
@@ -51,7 +50,7 @@ class Capture(base.HostCommand, command.Command):
 
     def take_action(self, parsed_args):
         """Write the archive."""
-        tree = base.open_tree(self, parsed_args)
+        tree = base.open_tree(parsed_args)
         if parsed_args.baseboard is not None:
             raise exception.BadInput(
                 source="--baseboard",
@@ -73,14 +72,14 @@ class Capture(base.HostCommand, command.Command):
         else:
             self._save(tree, entries, parsed_args)
         for problem, error in sorted(tree.problems.items()):
-            self.warn(f"not read: {problem}: {error}")
-        return 0
+            self.app.warn(f"not read: {problem}: {error}")
 
     def _save(self, tree, entries, parsed_args):
         path = parsed_args.file or capture.name_archive(tree)
         top = capture.name_top(tree)
         is_packed = path.endswith("gz")
         if path == "-":
+            where = "standard output"
             # Nothing is written if something cannot be read.
             whole = io.BytesIO()
             count = archive.write(entries, top, whole, is_packed)
@@ -89,5 +88,5 @@ class Capture(base.HostCommand, command.Command):
         else:
             with saving.replace(path, parsed_args.force) as file:
                 count = archive.write(entries, top, file, is_packed)
-        where = "standard output" if path == "-" else os.path.abspath(path)
-        self.warn(f"wrote {count} entries to {where}")
+            where = os.path.abspath(path)
+        self.app.warn(f"wrote {count} entries to {where}")

@@ -15,11 +15,13 @@ import csv
 import inspect
 import json
 import re
+import sys
 from typing import Any
 from typing import NamedTuple
 from typing import TextIO
 
 from nova_gpu_filter import exception
+from nova_gpu_filter import printable
 from nova_gpu_filter.cmd import arguments
 
 Rows = Sequence[Sequence[Any]]
@@ -43,12 +45,30 @@ class Output(NamedTuple):
 Printer = Callable[[Output], None]
 
 
+class App:
+    """What commands need of the program that they belong to."""
+
+    NAME: str
+
+    def __init__(self) -> None:
+        # Names from outside go through here to a terminal.
+        self.stdout = printable.Stream(sys.stdout)
+        self.stderr = printable.Stream(sys.stderr)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator something, beside the output."""
+        self.stderr.write(f"{self.NAME}: {printable.join_lines(text)}\n")
+
+
 class Command(abc.ABC):
     """A command: its docstring is its description.
 
-    :param app: what has ``options`` and the streams; None to describe the
-        options only.
+    :param app: the program; None to describe the options only.
     """
+
+    exit_code = 0
+    """What :meth:`run` returns; a command sets it where it has found more
+    than there should be."""
 
     def __init__(self, app: Any, _options: Any = None) -> None:
         self.app = app
@@ -64,7 +84,8 @@ class Command(abc.ABC):
 
         :returns: the exit code.
         """
-        return self.take_action(parsed_args) or 0
+        self.take_action(parsed_args)
+        return self.exit_code
 
     @abc.abstractmethod
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -116,14 +137,15 @@ class Lister(Command):
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Print what :meth:`take_action` gives: (column names, rows)."""
         names, rows = self.take_action(parsed_args)
-        return self.produce_output(parsed_args, names, rows)
+        self.produce_output(parsed_args, names, rows)
+        return self.exit_code
 
     def produce_output(
         self,
         parsed_args: argparse.Namespace,
         names: Sequence[str],
         rows: Rows,
-    ) -> int:
+    ) -> None:
         """Print the columns that were asked for.
 
         :raises BadInput: there is none of them.
@@ -135,7 +157,6 @@ class Lister(Command):
         self.printers[parsed_args.formatter](
             Output(names, rows, parsed_args, self.app.stdout)
         )
-        return 0
 
 
 class ShowOne(Lister):
@@ -146,9 +167,9 @@ class ShowOne(Lister):
         parsed_args: argparse.Namespace,
         names: Sequence[str],
         rows: Rows,
-    ) -> int:
+    ) -> None:
         """Print the fields; ``rows`` are their values here."""
-        return super().produce_output(parsed_args, names, [rows])
+        super().produce_output(parsed_args, names, [rows])
 
 
 def _choose_columns(names: Sequence[str], wanted: Sequence[str]) -> list[int]:

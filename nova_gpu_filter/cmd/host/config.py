@@ -8,9 +8,8 @@ from nova_gpu_filter import exception
 from nova_gpu_filter import files
 from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
-from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.boot import binding
-from nova_gpu_filter.host.boot import drivers
+from nova_gpu_filter.host.checks import vgpus
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import common_aliases
 from nova_gpu_filter.host.configuration import fragment
@@ -20,8 +19,24 @@ from nova_gpu_filter.host.configuration import saving
 from nova_gpu_filter.host.saved import inventory_json
 from nova_gpu_filter.nova_rules import resource_groups
 
+# What binds devices at boot: how it is written, and what it is.
+_BOOT = {
+    "--cmdline": (
+        binding.write_cmdline,
+        "the kernel's command line arguments instead",
+    ),
+    "--modprobe": (
+        binding.write_modprobe,
+        "a file for /etc/modprobe.d instead",
+    ),
+    "--udev": (
+        binding.write_udev,
+        "rules for /etc/udev/rules.d instead, which bind by address",
+    ),
+}
 
-class Config(base.HostCommand, command.Command):
+
+class Config(command.Command):
     """Write the nova.conf that offers the devices of a host.
 
     With --role compute (the default) it prints one [pci]device_spec a
@@ -35,7 +50,6 @@ class Config(base.HostCommand, command.Command):
     """
 
     def get_parser(self, prog_name):
-        """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_host(parser)
         parser.add_argument(
@@ -52,22 +66,14 @@ class Config(base.HostCommand, command.Command):
             help="whose nova.conf; default compute",
         )
         what = parser.add_mutually_exclusive_group()
-        what.add_argument(
-            "--cmdline",
-            action="store_true",
-            help="print the kernel's command line arguments instead",
-        )
-        what.add_argument(
-            "--modprobe",
-            action="store_true",
-            help="print a file for /etc/modprobe.d instead",
-        )
-        what.add_argument(
-            "--udev",
-            action="store_true",
-            help="print rules for /etc/udev/rules.d instead, which bind by"
-            " address",
-        )
+        for option, (write, printed) in _BOOT.items():
+            what.add_argument(
+                option,
+                dest="boot",
+                action="store_const",
+                const=write,
+                help=f"print {printed}",
+            )
         what.add_argument(
             "--provider-config",
             metavar="NODE",
@@ -189,9 +195,8 @@ class Config(base.HostCommand, command.Command):
     def take_action(self, parsed_args):
         """Print or write what was asked for."""
         options = self._read_options(parsed_args)
-        boot = parsed_args.cmdline or parsed_args.modprobe or parsed_args.udev
-        self._check_mediated(parsed_args, boot)
-        if boot:
+        self._check_mediated(parsed_args)
+        if parsed_args.boot:
             text = self._write_boot(parsed_args, options)
         elif parsed_args.role == "controller":
             text = self._write_controller(parsed_args, options)
@@ -199,18 +204,17 @@ class Config(base.HostCommand, command.Command):
             text = self._write_compute(parsed_args, options)
         if parsed_args.write is None:
             self.app.stdout.write(text)
-            return 0
-        if boot or parsed_args.provider_config is not None:
+            return
+        if parsed_args.boot or parsed_args.provider_config is not None:
             raise exception.BadInput(
                 source="--write",
                 reason="is for nova.conf; send this to a file yourself",
             )
         backup = saving.save(parsed_args.write, text, parsed_args.force)
-        self.warn(
+        self.app.warn(
             f"wrote {parsed_args.write}"
             + (f"; the old file is {backup}" if backup else "")
         )
-        return 0
 
     def _read_options(self, parsed_args):
         if parsed_args.one_time_use and not parsed_args.report_in_placement:
@@ -219,15 +223,6 @@ class Config(base.HostCommand, command.Command):
                 reason="needs --report-in-placement: Nova reserves a device"
                 " in Placement",
             )
-        only = []
-        for text in parsed_args.device:
-            address = address_lib.find(text)
-            if address is None:
-                raise exception.BadInput(
-                    source=f"--device {text}",
-                    reason="this is no PCI address, such as 0000:85:00.0",
-                )
-            only.append(address)
         return fragment.Options(
             names=naming.Choices(
                 naming.parse_choices(
@@ -235,7 +230,10 @@ class Config(base.HostCommand, command.Command):
                 ),
                 naming.parse_choices("--alias", parsed_args.alias),
             ),
-            only=tuple(only),
+            only=tuple(
+                base.parse_address(text, f"--device {text}")
+                for text in parsed_args.device
+            ),
             nics=parsed_args.nics,
             nvswitches=parsed_args.nvswitches,
             whole_cards=parsed_args.whole_cards,
@@ -246,10 +244,10 @@ class Config(base.HostCommand, command.Command):
             report_in_placement=parsed_args.report_in_placement,
         )
 
-    def _check_mediated(self, parsed_args, boot) -> None:
+    def _check_mediated(self, parsed_args) -> None:
         """Refuse options of mediated devices where they have no effect."""
         given = parsed_args.mdev_type
-        if given and (boot or parsed_args.role == "controller"):
+        if given and (parsed_args.boot or parsed_args.role == "controller"):
             raise exception.BadInput(
                 source=f"{mediated.OPTION} {given[0]}",
                 reason="is for the nova.conf of a compute node",
@@ -276,8 +274,7 @@ class Config(base.HostCommand, command.Command):
                 )
                 for path in parsed_args.inventory
             ]
-        _, host, host_links = base.read_host(self, parsed_args)
-        return [(host, host_links)]
+        return [base.read_host(parsed_args)[1:]]
 
     def _require(self, hosts, options) -> None:
         """Refuse to write an empty fragment, or one without what was named."""
@@ -294,22 +291,16 @@ class Config(base.HostCommand, command.Command):
         if not any(
             fragment.choose_devices(host, options) for host, _ in hosts
         ):
-            names = ", ".join(host.hostname for host, _ in hosts)
             reasons = [
-                note
-                for host, _ in hosts
-                for note in fragment.list_notes(host, options)
+                "there is no device to offer (what the host needs itself, such"
+                " as the display of the console, is offered only if it is"
+                " named with --device)"
             ]
+            for host, _ in hosts:
+                reasons += fragment.list_notes(host, options)
             raise exception.BadInput(
-                source=names,
-                reason="; ".join(
-                    (
-                        "there is no device to offer (what the host needs"
-                        " itself, such as the display of the console, is"
-                        " offered only if it is named with --device)",
-                        *reasons,
-                    )
-                ),
+                source=", ".join(host.hostname for host, _ in hosts),
+                reason="; ".join(reasons),
             )
 
     def _write_compute(self, parsed_args, options):
@@ -337,24 +328,20 @@ class Config(base.HostCommand, command.Command):
         if not groups:
             self._require(hosts, options)
         for problem in host.problems:
-            self.warn(f"not read: {problem}")
+            self.app.warn(f"not read: {problem}")
         chosen = fragment.choose_devices(host, options)
-        # Links are told of what is offered as a whole.
-        for note in host_links.notes if chosen else ():
-            self.warn(note)
         for note in (
+            # Links are told of what is offered as a whole.
+            *(host_links.notes if chosen else ()),
             *fragment.list_notes(host, options),
             *mediated.list_full(groups),
         ):
-            self.warn(note)
+            self.app.warn(note)
         fixed = [
-            str(one.address)
-            for one in chosen
-            if one.driver not in drivers.MIGRATION_DRIVERS
-            and one.vgpu_type is None
+            str(one.address) for one in chosen if not vgpus.can_migrate(one)
         ]
         if options.live_migratable and fixed:
-            self.warn(
+            self.app.warn(
                 "live_migratable is set, but the driver of these cannot"
                 f" migrate them: {' '.join(fixed)}"
             )
@@ -364,7 +351,7 @@ class Config(base.HostCommand, command.Command):
         hosts = self._read_hosts(parsed_args)
         self._require(hosts, options)
         for line in common_aliases.find_differences(hosts, options):
-            self.warn(f"drift: {line}")
+            self.app.warn(f"drift: {line}")
         return common_aliases.write(hosts, options, parsed_args.numa_policy)
 
     def _write_boot(self, parsed_args, options):
@@ -374,14 +361,9 @@ class Config(base.HostCommand, command.Command):
                 reason="--cmdline, --modprobe and --udev read the host's"
                 " files, not an inventory",
             )
-        tree, host, host_links = base.read_host(self, parsed_args)
+        tree, host, host_links = base.read_host(parsed_args)
         self._require([(host, host_links)], options)
-        context = Context(tree, host, host_links)
         for note in fragment.list_notes(host, options):
-            self.warn(note)
+            self.app.warn(note)
         chosen = fragment.choose_devices(host, options)
-        if parsed_args.cmdline:
-            return binding.write_cmdline(context, chosen)
-        if parsed_args.modprobe:
-            return binding.write_modprobe(context, chosen)
-        return binding.write_udev(context, chosen)
+        return parsed_args.boot(Context(tree, host), chosen)

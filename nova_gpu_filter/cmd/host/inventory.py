@@ -2,6 +2,7 @@
 
 """``nova-gpu-host inventory`` and ``show``."""
 
+from collections.abc import Callable
 import json
 import os
 
@@ -11,118 +12,86 @@ from nova_gpu_filter.cmd.host import base
 from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.drawing import svg
 from nova_gpu_filter.drawing import text
-from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import hardware_picture
 from nova_gpu_filter.host import link_matrix
+from nova_gpu_filter.host.checks import peers
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.configuration import saving
+from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.saved import inventory_json
 
-_COLUMNS = (
-    "Address",
-    "Kind",
-    "Name",
-    "ID",
-    "Type",
-    "NUMA",
-    "Group",
-    "Driver",
-    "VFs",
-)
-_LONG_COLUMNS = (
-    "Subsystem",
-    "Class",
-    "Architecture",
-    "Compute capability",
-    "Override",
-    "BARs",
-    "Reset",
-    "PCIe link",
-    "Way",
-    "Mdev types",
-    "Interfaces",
-)
 
-
-def _format_or_dash(value) -> str:
-    return "-" if value is None or value == "" else str(value)
-
-
-def _format_vfs(function) -> str:
+def _format_vfs(function: Function) -> str | None:
     if function.physfn is not None:
         return f"of {function.physfn}"
     if not function.is_pf:
-        return "-"
+        return None
     return f"{function.sriov_numvfs or 0}/{function.sriov_totalvfs}"
 
 
-def _format_pcie(function) -> str:
+def _format_subsystem(function: Function) -> str | None:
+    if function.subvendor_id is None or function.subproduct_id is None:
+        return None
+    ids = f"{function.subvendor_id:04x}:{function.subproduct_id:04x}"
+    name = function.subsystem_name
+    return f"{name} [{ids}]" if name else ids
+
+
+def _format_bars(function: Function) -> str | None:
+    return sizes.format_size(function.bar_bytes) if function.bars else None
+
+
+def _format_pcie(function: Function) -> str | None:
     link = function.pcie_link
     if link is None or link.speed is None:
-        return "-"
+        return None
     width = link.width if link.width is not None else "?"
     return f"{link.speed.replace(' PCIe', '')} x{width}"
 
 
-def _make_row(function) -> tuple[str, ...]:
-    return (
-        str(function.address),
-        function.kind.value,
-        _format_or_dash(function.product_name or function.class_name),
-        function.ids,
-        function.nova_type,
-        _format_or_dash(function.numa_node),
-        _format_or_dash(function.iommu_group),
-        _format_or_dash(function.driver),
-        _format_vfs(function),
-    )
+def _format_mdev_types(function: Function) -> str:
+    return " ".join(mdev.type_id for mdev in function.mdev_types)
 
 
-def _format_subsystem(function) -> str:
-    if function.subvendor_id is None or function.subproduct_id is None:
-        return "-"
-    ids = f"{function.subvendor_id:04x}:{function.subproduct_id:04x}"
-    return (
-        f"{function.subsystem_name} [{ids}]"
-        if (function.subsystem_name)
-        else ids
-    )
-
-
-def _format_reset(function) -> str:
-    if function.reset_methods is None:
-        return "-"
-    return " ".join(function.reset_methods) or "none"
-
-
-def _format_way(function) -> str:
+def _format_way(function: Function) -> str | None:
     if function.root is None:
-        return "-"
+        return None
     return " > ".join([function.root, *map(str, function.bridges)])
 
 
-def _make_long_row(function) -> tuple[str, ...]:
-    chip = function.chip
-    return (
-        _format_subsystem(function),
-        f"{function.class_code:06x}",
-        _format_or_dash(chip and chip.architecture),
-        _format_or_dash(chip and chip.compute_capability),
-        _format_or_dash(function.driver_override),
-        sizes.format_size(function.bar_bytes) if function.bars else "-",
-        _format_reset(function),
-        _format_pcie(function),
-        _format_way(function),
-        _format_or_dash(
-            " ".join(mdev.type_id for mdev in function.mdev_types)
-        ),
-        _format_or_dash(
-            " ".join((*function.interfaces, *function.rdma_devices))
-        ),
-    )
+_COLUMNS: dict[str, Callable[[Function], object]] = {
+    "Address": lambda one: one.address,
+    "Kind": lambda one: one.kind and one.kind.value,
+    "Name": lambda one: one.product_name or one.class_name,
+    "ID": lambda one: one.ids,
+    "Type": lambda one: one.nova_type,
+    "NUMA": lambda one: one.numa_node,
+    "Group": lambda one: one.iommu_group,
+    "Driver": lambda one: one.driver,
+    "VFs": _format_vfs,
+}
+_LONG_COLUMNS: dict[str, Callable[[Function], object]] = {
+    "Subsystem": _format_subsystem,
+    "Class": lambda one: f"{one.class_code:06x}",
+    "Architecture": lambda one: one.chip and one.chip.architecture,
+    "Compute capability": lambda one: one.chip and one.chip.compute_capability,
+    "Override": lambda one: one.driver_override,
+    "BARs": _format_bars,
+    "Reset": peers.format_resets,
+    "PCIe link": _format_pcie,
+    "Way": _format_way,
+    "Mdev types": lambda one: " ".join(
+        mdev.type_id for mdev in one.mdev_types
+    ),
+    "Interfaces": lambda one: " ".join((*one.interfaces, *one.rdma_devices)),
+}
 
 
-class Inventory(base.HostCommand, command.Lister):
+def _format_or_dash(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+class Inventory(command.Lister):
     """List GPUs, NVSwitches and RDMA NICs.
 
     Further functions of a card that has a GPU (audio, USB) are listed with
@@ -132,7 +101,6 @@ class Inventory(base.HostCommand, command.Lister):
     """
 
     def get_parser(self, prog_name):
-        """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_host(parser)
         parser.add_argument(
@@ -161,26 +129,14 @@ class Inventory(base.HostCommand, command.Lister):
         )
         return parser
 
-    def run(self, parsed_args):
-        """Print drawings and traits here: they are no lists."""
-        if (
-            parsed_args.topology
-            or parsed_args.traits
-            or parsed_args.svg == "-"
-        ):
-            self._is_list_printed = False
-        return super().run(parsed_args)
-
-    _is_list_printed = True
-
     def take_action(self, parsed_args):
         """Read the host; write the drawings that were asked for."""
-        _, host, host_links = base.read_host(self, parsed_args)
+        _, host, host_links = base.read_host(parsed_args)
         self._read = (host, host_links)
         for problem in host.problems:
-            self.warn(f"not read: {problem}")
+            self.app.warn(f"not read: {problem}")
         if host.names_from is None and host.functions:
-            self.warn(
+            self.app.warn(
                 "no pci.ids was found, so devices have no names: install the"
                 " package hwdata (or pci.ids on Debian and Ubuntu), or give a"
                 " file with --pci-ids"
@@ -196,16 +152,15 @@ class Inventory(base.HostCommand, command.Lister):
         if parsed_args.svg:
             shown = hardware_picture.make(host, host_links)
             self._write_svg(parsed_args.svg, svg.draw(shown))
-        columns = _COLUMNS + (_LONG_COLUMNS if parsed_args.long else ())
+        columns = _COLUMNS | (_LONG_COLUMNS if parsed_args.long else {})
         rows = [
-            _make_row(function)
-            + (_make_long_row(function) if parsed_args.long else ())
+            [_format_or_dash(value(function)) for value in columns.values()]
             for function in host.functions
             if parsed_args.vfs or function.physfn is None
         ]
         if not rows:
-            self.warn("no GPU, NVSwitch or RDMA NIC was found")
-        return columns, rows
+            self.app.warn("no GPU, NVSwitch or RDMA NIC was found")
+        return list(columns), rows
 
     def _write_svg(self, path: str, drawn: str) -> None:
         if path == "-":
@@ -218,31 +173,36 @@ class Inventory(base.HostCommand, command.Lister):
             raise exception.FileUnreadable(
                 path=path, error=error.strerror or error
             ) from None
-        self.warn(f"wrote {os.path.abspath(path)}")
+        self.app.warn(f"wrote {os.path.abspath(path)}")
 
     def produce_output(self, parsed_args, column_names, data):
         """Print the list, or the whole document as JSON or YAML."""
-        if not self._is_list_printed:
-            return 0
-        if not parsed_args.columns:
-            if parsed_args.formatter == "json":
-                document = inventory_json.write(*self._read)
-                self.app.stdout.write(json.dumps(document, indent=2) + "\n")
-                return 0
-            if parsed_args.formatter == "yaml":
-                import yaml
+        if (
+            parsed_args.topology
+            or parsed_args.traits
+            or parsed_args.svg == "-"
+        ):
+            # They have been printed in its place.
+            return
+        form = parsed_args.formatter
+        if parsed_args.columns or form not in ("json", "yaml"):
+            super().produce_output(parsed_args, column_names, data)
+            return
+        document = inventory_json.write(*self._read)
+        if form == "json":
+            self.app.stdout.write(json.dumps(document, indent=2) + "\n")
+        else:
+            import yaml
 
-                yaml.safe_dump(
-                    inventory_json.write(*self._read),
-                    self.app.stdout,
-                    sort_keys=False,
-                    default_flow_style=False,
-                )
-                return 0
-        return super().produce_output(parsed_args, column_names, data)
+            yaml.safe_dump(
+                document,
+                self.app.stdout,
+                sort_keys=False,
+                default_flow_style=False,
+            )
 
 
-class Show(base.HostCommand, command.ShowOne):
+class Show(command.ShowOne):
     """Show everything about one device.
 
     The address may be short (85:00.0). The first row says what lspci -nn
@@ -250,7 +210,6 @@ class Show(base.HostCommand, command.ShowOne):
     """
 
     def get_parser(self, prog_name):
-        """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_host(parser)
         parser.add_argument("address", help="PCI address of the device")
@@ -258,13 +217,9 @@ class Show(base.HostCommand, command.ShowOne):
 
     def take_action(self, parsed_args):
         """Read the host, and pick the device."""
-        address = address_lib.find(parsed_args.address)
-        if address is None:
-            raise exception.BadInput(
-                source=parsed_args.address,
-                reason="this is no PCI address, such as 0000:85:00.0",
-            )
-        _, host, host_links = base.read_host(self, parsed_args)
+        text = parsed_args.address
+        address = base.parse_address(text, text)
+        _, host, host_links = base.read_host(parsed_args)
         function = host.by_address.get(address)
         if function is None:
             known = " ".join(str(device.address) for device in host.devices)
@@ -285,33 +240,28 @@ class Show(base.HostCommand, command.ShowOne):
 
     def _flatten(self, host, function, entry):
         """Give values as text, for a table."""
+        link = entry["pcie_link"]
+        texts = {
+            "bars": peers.format_bars(function),
+            "bar_bytes": sizes.format_size(function.bar_bytes),
+            "mdev_types": "\n".join(
+                f"{mdev.type_id} {mdev.name}"
+                f" ({_format_or_dash(mdev.available)} available,"
+                f" {len(mdev.made)} made)"
+                for mdev in function.mdev_types
+            ),
+            "pcie_link": link
+            and f"{link['speed']} x{link['width']}, at most"
+            f" {link['max_speed']} x{link['max_width']}",
+            "relations": "\n".join(
+                f"{other} {way or 'unknown'}"
+                for other, way in entry["relations"].items()
+            ),
+        }
         values = {"lspci": entry.pop("lspci")}
         for key, value in entry.items():
-            if key == "bars":
-                value = " ".join(
-                    f"BAR{bar.index}={sizes.format_size(bar.size)}"
-                    for bar in function.bars
-                )
-            elif key == "bar_bytes":
-                value = sizes.format_size(value)
-            elif key == "mdev_types":
-                value = "\n".join(
-                    f"{mdev.type_id} {mdev.name}"
-                    f" ({_format_or_dash(mdev.available)} available,"
-                    f" {len(mdev.made)} made)"
-                    for mdev in function.mdev_types
-                )
-            elif key == "pcie_link":
-                value = value and (
-                    f"{value['speed']} x{value['width']}, at most"
-                    f" {value['max_speed']} x{value['max_width']}"
-                )
-            elif key == "relations":
-                value = "\n".join(
-                    f"{other} {link or 'unknown'}"
-                    for other, link in value.items()
-                )
-            elif isinstance(value, list):
+            value = texts.get(key, value)
+            if isinstance(value, list):
                 value = " ".join(map(str, value))
             values[key] = _format_or_dash(value)
         members = host.members_by_group.get(function.iommu_group, ())

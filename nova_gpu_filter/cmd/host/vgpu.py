@@ -23,7 +23,7 @@ LOCK = "/run/nova-gpu-vgpu.lock"
 _CHANGES, _REFUSED = 1, 2
 
 
-class Vgpu(base.HostCommand, command.Lister):
+class Vgpu(command.Lister):
     """Make the VFs of this host, and their vGPU types, as a file declares.
 
     'plan' prints what would be changed, 'apply' changes it, 'show' lists the
@@ -38,7 +38,6 @@ class Vgpu(base.HostCommand, command.Lister):
     """
 
     def get_parser(self, prog_name):
-        """Describe the options."""
         parser = super().get_parser(prog_name)
         base.add_root(parser)
         parser.add_argument(
@@ -62,12 +61,11 @@ class Vgpu(base.HostCommand, command.Lister):
         if parsed_args.action == "unit":
             self.app.stdout.write(systemd.read_unit(systemd.VGPU))
             return 0
-        self._exit_code = 0
-        return super().run(parsed_args) or self._exit_code
+        return super().run(parsed_args)
 
     def take_action(self, parsed_args):
         """Do what was asked for."""
-        self._tree = base.open_tree(self, parsed_args)
+        self._tree = base.open_tree(parsed_args)
         if parsed_args.action == "show":
             return self._show()
         if parsed_args.action == "apply" and not self._tree.is_live:
@@ -131,12 +129,12 @@ class Vgpu(base.HostCommand, command.Lister):
         rows = []
         for plan in plans:
             if plan.refusal is not None:
-                self._exit_code = _REFUSED
+                self.exit_code = _REFUSED
                 rows.append((plan, "refused", "", plan.refusal))
             elif plan.is_done:
                 rows.append((plan, "as declared", "", ""))
             else:
-                self._exit_code = max(self._exit_code, _CHANGES)
+                self.exit_code = max(self.exit_code, _CHANGES)
                 rows += [(plan, "to do", str(step), "") for step in plan.steps]
                 if plan.then:
                     rows.append((plan, "afterwards", plan.then, ""))
@@ -148,7 +146,7 @@ class Vgpu(base.HostCommand, command.Lister):
         rows = []
         for one in applying.apply(read_plans, applying.ThisMachine()):
             if one.problem is not None:
-                self._exit_code = _REFUSED
+                self.exit_code = _REFUSED
                 status = "refused" if one.step is None else "failed"
             else:
                 status = "as declared" if one.step is None else "done"
@@ -166,27 +164,24 @@ class Vgpu(base.HostCommand, command.Lister):
     def _show(self):
         host = self._read()
         names = ("Device", "Ids", "Slot", "Driver", "VFs", "Of", "Types")
-        rows = []
-        for pf in host.pfs:
-            rows.append(
-                (
-                    str(pf.address),
-                    pf.ids,
-                    pf.slot or "",
-                    pf.driver or "",
-                    pf.numvfs,
-                    pf.totalvfs,
-                    list(pf.count_types(host.names)),
-                    sorted(
-                        {one.name for vf in pf.vfs for one in vf.creatable}
-                    ),
-                    [
-                        f"{vf.address}: {user}"
-                        for vf in pf.vfs
-                        for user in vf.users
-                    ],
-                )
+        rows = [
+            (
+                str(pf.address),
+                pf.ids,
+                pf.slot or "",
+                pf.driver or "",
+                pf.numvfs,
+                pf.totalvfs,
+                list(pf.count_types(host.names)),
+                sorted({one.name for vf in pf.vfs for one in vf.creatable}),
+                [
+                    f"{vf.address}: {user}"
+                    for vf in pf.vfs
+                    for user in vf.users
+                ],
             )
+            for pf in host.pfs
+        ]
         if not rows:
-            self.warn("no device of this host can have VFs")
+            self.app.warn("no device of this host can have VFs")
         return (*names, "Creatable", "In Use"), rows

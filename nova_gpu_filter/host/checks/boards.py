@@ -8,17 +8,17 @@ kernel leaves out a device whose configuration space it cannot read
 """
 
 import collections
-from collections.abc import Iterator
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.links import baseboards
 from nova_gpu_filter.host.links.baseboards import Baseboard
 
+_BOARD = Reporter("board")
 _CURES = (
     "# look for it in the BMC's event log and in dmesg; then, with no guest"
     " that uses a GPU:",
@@ -28,7 +28,7 @@ _CURES = (
 )
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Findings:
     """Compare the numbers of GPUs and NVSwitches with those of the board."""
     if iommu_platforms.is_virtual(context):
         # A guest has what it was given.
@@ -48,17 +48,13 @@ def check(context: Context) -> Iterator[Finding]:
             ("NVSwitches", switches, board.nvswitches or 0),
         ):
             if count < wanted:
-                yield Finding(
-                    Severity.WARNING,
-                    "board",
+                yield _BOARD.warning(
                     f"{count} of the {wanted} {what} of this board"
                     f" ({board.model}) are there",
-                    evidence=(
-                        Evidence(
-                            address_lib.DEVICES,
-                            f"{gpus} GPUs 10de:{product_id:04x}, {switches}"
-                            " NVSwitches",
-                        ),
+                    Evidence(
+                        address_lib.DEVICES,
+                        f"{gpus} GPUs 10de:{product_id:04x}, {switches}"
+                        " NVSwitches",
                     ),
                     cures=_CURES,
                 )
@@ -71,23 +67,14 @@ def _find_board(product_id: int, gpus: int, switches: int) -> Baseboard | None:
         for board in baseboards.BASEBOARDS.values()
         if board.is_board and product_id in board.products
     ]
-    boards = [
-        board for board in like if bool(board.nvswitches) == bool(switches)
-    ]
+    boards = [one for one in like if bool(one.nvswitches) == bool(switches)]
     if not any(board.gpus >= gpus for board in boards):
         # No board has so many GPUs without NVSwitches: those have failed.
         # Smaller ones are made without, also of models not listed here.
         boards += [board for board in like if gpus > board.gpus // 2]
     # Trays of NVL36 have half as many GPUs as those of NVL72.
-    sizes = {
-        size
-        for board in boards
-        for size in (
-            (board.gpus, board.gpus // 2)
-            if board.spans_hosts
-            else (board.gpus,)
-        )
-    }
+    sizes = {board.gpus for board in boards}
+    sizes |= {board.gpus // 2 for board in boards if board.spans_hosts}
     if gpus in sizes:
         boards = [board for board in boards if board.gpus == gpus]
     larger = [board for board in boards if board.gpus >= gpus]

@@ -6,28 +6,24 @@ What Nova does with them: nova/pci/request.py (parsing), nova/pci/stats.py
 (``_filter_pools_for_spec`` and what follows it).
 """
 
-from collections.abc import Iterator
-
+from nova_gpu_filter.host.checks.conf_findings import CHECK
 from nova_gpu_filter.host.checks.conf_findings import Taken
 from nova_gpu_filter.host.checks.conf_findings import list_addresses
-from nova_gpu_filter.host.checks.conf_findings import make_finding
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Evidence
+from nova_gpu_filter.host.checks.findings import Findings
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.nova_rules import alias as alias_rules
 from nova_gpu_filter.nova_rules import device_spec
-from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.alias import Alias
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
+from nova_gpu_filter.nova_rules.pci_options import PciOptions
 
 _CONTROLLER = "nova-gpu-host config --role controller"
 
 
-def check(
-    options: pci_options.PciOptions, host: Inventory, taken: Taken
-) -> Iterator[Finding]:
+def check(options: PciOptions, host: Inventory, taken: Taken) -> Findings:
     """Check every alias of a file.
 
     :param taken: the devices that the device specs offer, and which does.
@@ -43,24 +39,20 @@ def check(
         try:
             aliases.append(alias_rules.parse(text))
         except alias_rules.AliasError as error:
-            yield make_finding(
-                options,
-                Severity.ERROR,
+            yield CHECK.error(
                 "Nova refuses this alias, and every flavor that names one:"
                 f" {error}",
-                text,
-                (_CONTROLLER,),
+                Evidence(options.source, text),
+                cures=(_CONTROLLER,),
             )
     yield from _check_contradictions(options, aliases)
     for alias in aliases:
         if alias.doubled:
-            yield make_finding(
-                options,
-                Severity.WARNING,
+            yield CHECK.warning(
                 f"{', '.join(alias.doubled)} stands twice in alias"
                 f" {alias.name}: the last one counts",
-                alias.text,
-                ("# write each key once",),
+                Evidence(options.source, alias.text),
+                cures=("# write each key once",),
             )
         yield from _check_alias(options, alias, taken, hardware)
     if aliases and taken:
@@ -68,8 +60,8 @@ def check(
 
 
 def _check_contradictions(
-    options: pci_options.PciOptions, aliases: list[Alias]
-) -> Iterator[Finding]:
+    options: PciOptions, aliases: list[Alias]
+) -> Findings:
     first: dict[str, Alias] = {}
     for alias in aliases:
         other = first.setdefault(alias.name, alias)
@@ -84,13 +76,11 @@ def _check_contradictions(
                 what = f"twice, without {key}"
             else:
                 continue
-            yield make_finding(
-                options,
-                Severity.ERROR,
+            yield CHECK.error(
                 f"alias {alias.name} is there {what}: Nova refuses all"
                 " aliases",
-                alias.text,
-                (f"# give both the same {key}, or other names",),
+                Evidence(options.source, alias.text),
+                cures=(f"# give both the same {key}, or other names",),
             )
 
 
@@ -113,22 +103,17 @@ def _list_offered(
 
 
 def _check_alias(
-    options: pci_options.PciOptions,
-    alias: Alias,
-    taken: Taken,
-    hardware: Taken,
-) -> Iterator[Finding]:
+    options: PciOptions, alias: Alias, taken: Taken, hardware: Taken
+) -> Findings:
     is_offered = bool(_list_offered(alias, taken))
     offered = _list_offered(alias, taken if is_offered else hardware)
     if not offered:
         if alias.vendor_id is not None:
             # All nodes have the aliases of the whole cloud.
-            yield make_finding(
-                options,
-                Severity.NOTE,
+            yield CHECK.note(
                 f"alias {alias.name} asks for devices that this host does not"
                 " have: right if other hosts do",
-                alias.text,
+                Evidence(options.source, alias.text),
             )
         return
     fitting = [
@@ -143,15 +128,13 @@ def _check_alias(
             if alias.device_type is not None
             else "has no device_type, which leaves out type-PF"
         )
-        yield make_finding(
-            options,
-            Severity.ERROR,
+        yield CHECK.error(
             f"alias {alias.name} {asked}, but the devices with these ids are"
             f" {' or '.join(types)} here"
             f" ({list_addresses([one for one, _ in offered])}): no server gets"
             " one",
-            alias.text,
-            (
+            Evidence(options.source, alias.text),
+            cures=(
                 f'# write "device_type": "{types[0]}" into alias'
                 f" {alias.name}, here and for nova-api",
             ),
@@ -165,8 +148,8 @@ def _check_alias(
 
 
 def _check_placement(
-    options: pci_options.PciOptions, alias: Alias, offered: Taken
-) -> Iterator[Finding]:
+    options: PciOptions, alias: Alias, offered: Taken
+) -> Findings:
     """Find an alias that asks Placement for what no device has there.
 
     nova/objects/request_spec.py: the resource class of the alias, else one of
@@ -198,37 +181,32 @@ def _check_placement(
         cure = "the traits of the device_spec"
     else:
         return
-    yield make_finding(
-        options,
-        Severity.WARNING,
+    yield CHECK.warning(
         f"alias {alias.name} asks Placement for {what}: with"
         " [filter_scheduler]pci_in_placement no server gets one",
-        alias.text,
-        (f"# write {cure} into alias {alias.name}, here and for nova-api",),
+        Evidence(options.source, alias.text),
+        cures=(
+            f"# write {cure} into alias {alias.name}, here and for nova-api",
+        ),
     )
 
 
 def _check_migration(
-    options: pci_options.PciOptions, alias: Alias, offered: Taken
-) -> Iterator[Finding]:
+    options: PciOptions, alias: Alias, offered: Taken
+) -> Findings:
     """Find an alias whose live_migratable no device spec has.
 
     A device without the tag is given to nobody who asks for "no".
     """
-    if alias.live_migratable is None:
-        return
-    if all(
-        spec.read_tag("live_migratable") is not alias.live_migratable
-        for _, spec in offered
-    ):
-        word = "yes" if alias.live_migratable else "no"
-        yield make_finding(
-            options,
-            Severity.ERROR,
+    wanted = alias.live_migratable
+    found = {spec.read_tag("live_migratable") for _, spec in offered}
+    if wanted is not None and wanted not in found:
+        word = "yes" if wanted else "no"
+        yield CHECK.error(
             f"alias {alias.name} asks for live_migratable {word}, and no"
             " device_spec of its devices says so: no server gets one",
-            alias.text,
-            (
+            Evidence(options.source, alias.text),
+            cures=(
                 f'# write "live_migratable": "{word}" into the device_spec,'
                 " or take it out of the alias",
             ),
@@ -236,30 +214,25 @@ def _check_migration(
 
 
 def _check_number(
-    options: pci_options.PciOptions,
-    alias: Alias,
-    fitting: list[Function],
-    offered: Taken,
-) -> Iterator[Finding]:
+    options: PciOptions, alias: Alias, fitting: list[Function], offered: Taken
+) -> Findings:
     """Count the devices for an alias against those with its ids."""
     if len(fitting) == len(offered):
         return
     others = [function for function, _ in offered if function not in fitting]
-    yield make_finding(
-        options,
-        Severity.WARNING,
+    yield CHECK.warning(
         f"alias {alias.name} gets {len(fitting)} of the {len(offered)} devices"
         " with its ids that are offered; the others are"
         f" {' or '.join(sorted({one.nova_type for one in others}))}:"
         f" {list_addresses(others)}",
-        alias.text,
-        ("# give the others an alias of their device_type",),
+        Evidence(options.source, alias.text),
+        cures=("# give the others an alias of their device_type",),
     )
 
 
 def _check_out_of_reach(
-    options: pci_options.PciOptions, aliases: list[Alias], taken: Taken
-) -> Iterator[Finding]:
+    options: PciOptions, aliases: list[Alias], taken: Taken
+) -> Findings:
     """Find offered devices that no alias of the file asks for."""
     meant = {
         function.address
@@ -273,11 +246,9 @@ def _check_out_of_reach(
         and not spec.tags.get("physical_network")
     ]
     if left:
-        yield make_finding(
-            options,
-            Severity.WARNING,
+        yield CHECK.warning(
             f"no alias of this file asks for {len(left)} of the"
             f" {len(taken)} devices that are offered: {list_addresses(left)}",
-            "[pci]alias",
-            (_CONTROLLER,),
+            Evidence(options.source, "[pci]alias"),
+            cures=(_CONTROLLER,),
         )

@@ -5,37 +5,14 @@
 from collections.abc import Sequence
 
 from nova_gpu_filter import printable
-from nova_gpu_filter.host.address import PciAddress
-from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.inventory import Function
-from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
 
-CHECK = "nova-conf"
+CHECK = Reporter("nova-conf")
 
 Taken = Sequence[tuple[Function, DeviceSpec]]
 """The devices that are offered, and the device spec of each."""
-
-
-def make_finding(
-    options: pci_options.PciOptions,
-    severity: Severity,
-    summary: str,
-    line: str,
-    cures: tuple[str, ...] = (),
-    device: PciAddress | None = None,
-) -> Finding:
-    """Make a finding about a line of a nova.conf."""
-    return Finding(
-        severity,
-        CHECK,
-        summary,
-        device=None if device is None else str(device),
-        evidence=(Evidence(options.source, line),),
-        cures=cures,
-    )
 
 
 def list_addresses(functions: Sequence[Function]) -> str:

@@ -7,25 +7,26 @@ nova/virt/libvirt/driver.py (the errors that stop nova-compute, and a default
 type that only one can be).
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
+import functools
 import re
 
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks.conf_findings import CHECK
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Findings
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import MdevType
-from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
+from nova_gpu_filter.nova_rules.pci_options import PciOptions
 
 
-def check(
-    host: Inventory, options: pci_options.PciOptions
-) -> Iterator[Finding]:
+def check(host: Inventory, options: PciOptions) -> Findings:
     """Check ``[devices]enabled_mdev_types`` and the groups of the types."""
     by_type: dict[str, list[Function]] = {}
     for function in host.functions:
@@ -34,11 +35,10 @@ def check(
     owner: dict[str, str] = {}
     default: str | None = None
     for group in options.mdev_groups:
+        report = functools.partial(_make_finding, options, group)
         offering = by_type.get(group.type_id, [])
         if not offering:
-            yield _make_finding(
-                options,
-                group,
+            yield report(
                 Severity.WARNING,
                 f"no device of this host offers {group.type_id}; these are"
                 f" offered: {', '.join(sorted(by_type)) or 'none'}",
@@ -47,11 +47,9 @@ def check(
             )
         for text in group.device_addresses:
             if offering:
-                yield from _check_address(host, options, group, text)
+                yield from _check_address(host, group, text, report)
             if text in owner:
-                yield _make_finding(
-                    options,
-                    group,
+                yield report(
                     Severity.ERROR,
                     f"{text} carries {owner[text]} already: nova-compute does"
                     " not start",
@@ -59,30 +57,20 @@ def check(
             owner.setdefault(text, group.type_id)
         if not group.device_addresses:
             if default is not None:
-                yield _make_finding(
-                    options,
-                    group,
+                yield report(
                     Severity.WARNING,
                     f"Nova does not use {group.type_id}: without"
                     f" device_addresses {default} is the type of all devices"
                     " that no group names, and there is one such only",
                 )
             default = default or group.type_id
-    for group, function, mdev_type in _find_carried(host, options):
+    for group, function, mdev_type in find_carried(host, options):
         if mdev_type.available == 0 and not mdev_type.made:
             yield _describe_exhausted(options, group, function)
 
 
-def find_carriers(
-    host: Inventory, options: pci_options.PciOptions
-) -> Iterator[Function]:
-    """Yield the devices whose mediated ones the options offer."""
-    for _, function, _ in _find_carried(host, options):
-        yield function
-
-
-def _find_carried(
-    host: Inventory, options: pci_options.PciOptions
+def find_carried(
+    host: Inventory, options: PciOptions
 ) -> Iterator[tuple[MdevGroup, Function, MdevType]]:
     """Yield each device with the type that Nova has it carry."""
     by_address: dict[str, MdevGroup] = {}
@@ -100,7 +88,7 @@ def _find_carried(
 
 
 def _describe_exhausted(
-    options: pci_options.PciOptions, group: MdevGroup, function: Function
+    options: PciOptions, group: MdevGroup, function: Function
 ) -> Finding:
     """Tell that Nova cannot make any, and has none, of a type."""
     others = [one for one in function.mdev_types if one.made]
@@ -135,20 +123,18 @@ def _name_in_libvirt(uuid: str, parent: Function) -> str:
 
 def _check_address(
     host: Inventory,
-    options: pci_options.PciOptions,
     group: MdevGroup,
     text: str,
-) -> Iterator[Finding]:
+    report: Callable[..., Finding],
+) -> Findings:
     address = address_lib.find(text)
-    function = host.by_address.get(address) if address else None
     if address is None:
         # The parents of some drivers are no PCI devices, and Nova takes the
         # names that libvirt has for them.
         return
+    function = host.by_address.get(address)
     if str(address) != text:
-        yield _make_finding(
-            options,
-            group,
+        yield report(
             Severity.WARNING,
             f"Nova compares addresses as text, and {text} is {address} in"
             " libvirt",
@@ -156,9 +142,7 @@ def _check_address(
     elif function is None or all(
         one.type_id != group.type_id for one in function.mdev_types
     ):
-        yield _make_finding(
-            options,
-            group,
+        yield report(
             Severity.WARNING,
             f"{text} does not offer {group.type_id}"
             if function
@@ -166,7 +150,7 @@ def _check_address(
         )
 
 
-def _write_anew(options: pci_options.PciOptions, group: MdevGroup) -> str:
+def _write_anew(options: PciOptions, group: MdevGroup) -> str:
     command = f"nova-gpu-host config {mediated.OPTION}"
     if all(one.type_id == group.type_id for one in options.mdev_groups):
         return f"{command} {group.type_id}"
@@ -175,22 +159,19 @@ def _write_anew(options: pci_options.PciOptions, group: MdevGroup) -> str:
 
 
 def _make_finding(
-    options: pci_options.PciOptions,
+    options: PciOptions,
     group: MdevGroup,
     severity: Severity,
     summary: str,
     *cures: str,
 ) -> Finding:
-    return Finding(
+    return CHECK.report(
         severity,
-        CHECK,
         summary,
-        evidence=(
-            Evidence(
-                options.source,
-                f"[mdev_{group.type_id}]device_addresses ="
-                f" {','.join(group.device_addresses)}",
-            ),
+        Evidence(
+            options.source,
+            f"[mdev_{group.type_id}]device_addresses ="
+            f" {','.join(group.device_addresses)}",
         ),
         cures=cures or (_write_anew(options, group),),
     )

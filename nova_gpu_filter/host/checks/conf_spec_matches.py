@@ -7,25 +7,33 @@ nova/compute/pci_placement_translator.py (the errors that stop nova-compute).
 """
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from nova_gpu_filter.host.checks import conf_findings
 from nova_gpu_filter.host.checks import host_needs
-from nova_gpu_filter.host.checks.conf_findings import make_finding
+from nova_gpu_filter.host.checks.conf_findings import CHECK
 from nova_gpu_filter.host.checks.conf_findings import name_functions
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Findings
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules.device_spec import DeviceSpec
+from nova_gpu_filter.nova_rules.pci_options import PciOptions
+
+_KINDS: dict[str, Callable[[Function], bool]] = {
+    "network cards": lambda one: one.kind is Kind.NIC,
+    "other functions of a card": lambda one: one.kind is Kind.FUNCTION,
+    "bridges": lambda one: one.is_bridge,
+    "devices that are neither GPU nor network card": lambda one: (
+        one.kind is None and not one.is_bridge
+    ),
+}
 
 
 def check(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
+    options: PciOptions, spec: DeviceSpec, matched: list[Function]
+) -> Findings:
     """Check what a device spec takes.
 
     :param matched: the devices that it is the first to match.
@@ -33,28 +41,16 @@ def check(
     yield from _check_pf_with_vfs(options, spec, matched)
     yield from _check_needed_by_host(options, spec, matched)
     kinds = {
-        "network cards": [
-            function for function in matched if function.kind is Kind.NIC
-        ],
-        "other functions of a card": [
-            function for function in matched if function.kind is Kind.FUNCTION
-        ],
-        "bridges": [function for function in matched if function.is_bridge],
-        "devices that are neither GPU nor network card": [
-            function
-            for function in matched
-            if function.kind is None and not function.is_bridge
-        ],
+        what: [function for function in matched if is_such(function)]
+        for what, is_such in _KINDS.items()
     }
     gpus = [function for function in matched if function.kind is Kind.GPU]
     if gpus and spec.tags.get("physical_network"):
-        yield make_finding(
-            options,
-            Severity.WARNING,
+        yield CHECK.warning(
             "physical_network is for network cards: with it no alias reaches"
             f" {name_functions(gpus)}, only ports of Neutron do",
-            spec.text,
-            ("# take physical_network out of the device_spec of GPUs",),
+            Evidence(options.source, spec.text),
+            cures=("# take physical_network out of the device_spec of GPUs",),
         )
     for what, functions in kinds.items():
         # One that names a card on purpose is not too much, but beside GPUs
@@ -65,31 +61,27 @@ def check(
             spec.product_id is not None or spec.exact_address is not None
         )
         if functions and (len(functions) < len(matched) or not meant):
-            yield make_finding(
-                options,
-                Severity.WARNING,
+            yield CHECK.warning(
                 f"this device_spec matches too much: {what}:"
                 f" {name_functions(functions)}"
                 + (f", beside {len(gpus)} GPUs" if gpus else ""),
-                spec.text,
-                ("# add vendor_id and product_id, or name addresses",),
+                Evidence(options.source, spec.text),
+                cures=("# add vendor_id and product_id, or name addresses",),
             )
     ignored = [
         function for function in matched if function.address.domain > 0xFFFF
     ]
     if ignored:
-        yield make_finding(
-            options,
-            Severity.WARNING,
+        yield CHECK.warning(
             "Nova ignores devices in PCI domains above ffff:"
             f" {name_functions(ignored)}",
-            spec.text,
+            Evidence(options.source, spec.text),
         )
 
 
 def _check_needed_by_host(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
+    options: PciOptions, spec: DeviceSpec, matched: list[Function]
+) -> Findings:
     """Find what the host itself needs among what is given away.
 
     However it is named: who names it on purpose wants to know, too.
@@ -102,18 +94,14 @@ def _check_needed_by_host(
         is_console = all(
             one.use is Use.CONSOLE for one in functions[0].host_uses
         )
-        yield Finding(
-            Severity.WARNING,
-            conf_findings.CHECK,
+        yield CHECK.warning(
             "this device_spec matches too much: the display of the host's"
             f" console: {name_functions(functions)}"
             if is_console
             else "this device_spec takes what the host itself needs:"
             f" {name_functions(functions)}: {reason}",
-            evidence=(
-                Evidence(options.source, spec.text),
-                *host_needs.list_evidence(functions[0]),
-            ),
+            Evidence(options.source, spec.text),
+            *host_needs.list_evidence(functions[0]),
             cures=(
                 "# name the devices for guests only: nova-gpu-host config"
                 " writes their device_spec",
@@ -123,8 +111,8 @@ def _check_needed_by_host(
 
 
 def _check_pf_with_vfs(
-    options: pci_options.PciOptions, spec: DeviceSpec, matched: list[Function]
-) -> Iterator[Finding]:
+    options: PciOptions, spec: DeviceSpec, matched: list[Function]
+) -> Findings:
     vfs_by_pf = collections.defaultdict(list)
     for one in matched:
         if one.physfn is not None:
@@ -145,13 +133,13 @@ def _check_pf_with_vfs(
                 " no PCI devices"
             )
         same = vfs[0].product_id == function.product_id
-        yield make_finding(
-            options,
+        yield CHECK.report(
             severity,
             f"this device_spec matches too much: a PF and {len(vfs)} of its"
             f" VFs, {text}",
-            spec.text,
-            (
+            Evidence(options.source, spec.text),
+            device=function.address,
+            cures=(
                 "# the VFs have the PF's product id: name the addresses of"
                 " the VFs"
                 if same
@@ -159,5 +147,4 @@ def _check_pf_with_vfs(
                 f" {function.product_id:04x} (PF) or"
                 f" {vfs[0].product_id:04x} (VFs)",
             ),
-            device=function.address,
         )

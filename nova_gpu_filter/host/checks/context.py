@@ -15,7 +15,6 @@ from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.host.sysfs import packages
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -27,7 +26,6 @@ class Context:
 
     tree: tree_lib.Tree
     host: inventory.Inventory
-    links: HostLinks
     asked: tuple[PciAddress, ...] = ()
     """The devices that were asked about (``--device``); empty: all."""
     has_aliases: bool = False
@@ -117,15 +115,12 @@ class Context:
         """
         unwanted = set(without)
         words = kernel_arguments.split_arguments(self.boot.cmdline_text)
-        return command_line.change(
-            self.tree,
-            arguments,
-            (
-                word
-                for word in dict.fromkeys(words)
-                if unwanted.intersection(kernel_arguments.split(word))
-            ),
+        removed = (
+            word
+            for word in dict.fromkeys(words)
+            if unwanted.intersection(kernel_arguments.split(word))
         )
+        return command_line.change(self.tree, arguments, removed)
 
     def rebuild_initramfs(self) -> tuple[str, ...]:
         """Say how this distribution makes its initramfs again."""

@@ -9,21 +9,24 @@ NVIDIA/open-gpu-kernel-modules#853 (dead after a guest), NVIDIA's forum 159737
 and Dunedan/mbp-2016-linux#60 (BARs without addresses).
 """
 
-from collections.abc import Iterator
-
 from nova_gpu_filter.host.checks import pcie_links
 from nova_gpu_filter.host.checks import peers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import pci_config
 
+_HEALTH = Reporter("health")
+_BARS = Reporter("bars")
+
 _UNKNOWN = "Unknown"
 
 
-def check(context: Context, device: Function) -> Iterator[Finding]:
+def check(context: Context, device: Function) -> Findings:
     """Check one physical device."""
     dead = _silence(context, device)
     if dead is not None:
@@ -49,13 +52,13 @@ def _silence(context: Context, device: Function) -> Finding | None:
     path = device.address.path
     seen: list[Evidence] = []
     config = _read_config(context, device)
-    answers = None
-    if config is not None:
-        answers = pci_config.silence(
-            config, device.vendor_id, device.product_id
-        )
-        if answers is not None:
-            seen.append(Evidence(f"{path}/config", answers))
+    answers = (
+        pci_config.silence(config, device.vendor_id, device.product_id)
+        if config is not None
+        else None
+    )
+    if answers is not None:
+        seen.append(Evidence(f"{path}/config", answers))
     # A sleeping device is woken for its configuration space, not for the
     # state of its link.
     is_asleep = device.power_state == "D3cold" and config is not None
@@ -75,13 +78,11 @@ def _silence(context: Context, device: Function) -> Finding | None:
         seen.append(context.read_evidence(f"{path}/power_state"))
     if not seen:
         return None
-    return Finding(
-        Severity.ERROR,
-        "health",
+    return _HEALTH.error(
         "the device does not answer: a guest that gets it cannot start, or"
         " finds no device",
-        device=str(device.address),
-        evidence=tuple(seen),
+        *seen,
+        device=device.address,
         cures=(
             "# take it out of device_spec until it answers, and restart"
             " nova-compute; then, with no guest that uses it:",
@@ -93,32 +94,27 @@ def _silence(context: Context, device: Function) -> Finding | None:
     )
 
 
-def _check_power(context: Context, device: Function) -> Iterator[Finding]:
+def _check_power(context: Context, device: Function) -> Findings:
     if device.power_state != "D3cold":
         return
-    path = device.address.path
-    runtime = context.tree.read(f"{path}/power/runtime_status")
+    runtime = context.show_file(device, "power/runtime_status")
     is_fine = (
-        runtime == "suspended" or _read_config(context, device) is not None
+        runtime.content == "suspended"
+        or _read_config(context, device) is not None
     )
-    yield Finding(
+    yield _HEALTH.report(
         Severity.NOTE if is_fine else Severity.WARNING,
-        "health",
-        "the device is without power (D3cold)"
-        + (
-            ", as it is not in use"
-            if is_fine
-            else ": some devices do not come back from it"
-        ),
-        device=str(device.address),
-        evidence=(
-            context.read_evidence(f"{path}/power_state"),
-            context.read_evidence(f"{path}/power/runtime_status"),
-        ),
+        "the device is without power (D3cold), as it is not in use"
+        if is_fine
+        else "the device is without power (D3cold): some devices do not come"
+        " back from it",
+        context.show_file(device, "power_state"),
+        runtime,
+        device=device.address,
         cures=()
         if is_fine
         else (
-            f"echo on > {path}/power/control",
+            f"echo on > {device.address.path}/power/control",
             "echo 'options vfio-pci disable_idle_d3=1'"
             " > /etc/modprobe.d/vfio-pci-power.conf",
         ),
@@ -133,7 +129,7 @@ def _suggest_mmio_cures(context: Context) -> tuple[str, ...]:
     )
 
 
-def _check_bars(context: Context, device: Function) -> Iterator[Finding]:
+def _check_bars(context: Context, device: Function) -> Findings:
     path = f"{device.address.path}/resource"
     text = context.tree.read(path)
     missing = dict(
@@ -142,36 +138,31 @@ def _check_bars(context: Context, device: Function) -> Iterator[Finding]:
     for number in peers.find_bars_of_peers(context, device):
         missing.setdefault(number, "nothing; its peers have this BAR")
     if not device.bars and not missing:
-        yield Finding(
-            Severity.ERROR,
-            "bars",
+        yield _BARS.error(
             "the device has no memory: the firmware gave its BARs no"
             " addresses",
-            device=str(device.address),
-            evidence=(context.read_evidence(path),),
+            context.read_evidence(path),
+            device=device.address,
             cures=_suggest_mmio_cures(context),
         )
     elif missing:
         names = ", ".join(f"BAR{number}" for number in sorted(missing))
-        yield Finding(
-            Severity.ERROR,
-            "bars",
+        yield _BARS.error(
             f"{names} {'has' if len(missing) == 1 else 'have'} no address:"
             " the firmware and the kernel found no addresses for it",
-            device=str(device.address),
-            evidence=tuple(
+            *(
                 Evidence(path, f"BAR{number}: {seen}")
                 for number, seen in sorted(missing.items())
             ),
+            device=device.address,
             cures=_suggest_mmio_cures(context),
         )
     if device.is_pf and (bars := pci_config.list_unassigned_vf_bars(text)):
-        yield Finding(
+        yield _BARS.report(
             Severity.WARNING if device.sriov_numvfs else Severity.NOTE,
-            "bars",
             "the BARs of its VFs have no addresses: the device can be given"
             " whole, and VFs cannot be made of it",
-            device=str(device.address),
-            evidence=tuple(Evidence(path, str(bar)) for bar in bars),
+            *(Evidence(path, str(bar)) for bar in bars),
+            device=device.address,
             cures=_suggest_mmio_cures(context),
         )

@@ -2,17 +2,15 @@
 
 """Is a device one that the host itself needs?"""
 
-from collections.abc import Iterator
-
 from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Use
 
-CHECK = "host-use"
+CHECK = Reporter("host-use")
 
 # What to do before such a device can go to a guest, by the use.
 _FIRST = {
@@ -52,49 +50,43 @@ def list_cures(function: Function) -> tuple[str, ...]:
 
 def check(
     context: Context, function: Function, is_asked_for: bool
-) -> Iterator[Finding]:
+) -> Findings:
     """Check a device that the host needs.
 
     :param is_asked_for: the operator named it, and so wants to give it away.
     """
     if is_asked_for:
-        yield Finding(
-            Severity.WARNING,
-            CHECK,
+        yield CHECK.warning(
             f"the host needs this device ({function.why_needed}), and loses"
             " it to a guest that gets it",
-            device=str(function.address),
-            evidence=list_evidence(function),
+            *list_evidence(function),
+            device=function.address,
             cures=list_cures(function),
         )
         return
     taken = tuple(check_boot(context, function))
-    if taken:
-        yield from taken
-        return
-    yield Finding(
-        Severity.NOTE,
-        CHECK,
-        f"this device is left to the host, which needs it:"
-        f" {function.why_needed}",
-        device=str(function.address),
-        evidence=list_evidence(function),
-    )
+    yield from taken
+    if not taken:
+        yield CHECK.note(
+            f"this device is left to the host, which needs it:"
+            f" {function.why_needed}",
+            *list_evidence(function),
+            device=function.address,
+        )
 
 
-def check_boot(context: Context, function: Function) -> Iterator[Finding]:
+def check_boot(context: Context, function: Function) -> Findings:
     """Check that vfio-pci leaves a device that the host needs at boot."""
     boot = context.boot
     taken = boot.find_vfio_setting(function)
     if taken is None or boot.has_builtin(boot.list_candidates(function)):
         return
-    yield Finding(
-        Severity.WARNING,
-        CHECK,
+    yield CHECK.warning(
         f"the host needs this device ({function.why_needed}), but vfio-pci"
         " takes it at the next boot",
-        device=str(function.address),
-        evidence=(*list_evidence(function), taken),
+        *list_evidence(function),
+        taken,
+        device=function.address,
         cures=(
             f"# take {function.ids} out of {taken.path}"
             if taken.path != driver_overrides.name_driverctl_file(function)
@@ -105,7 +97,7 @@ def check_boot(context: Context, function: Function) -> Iterator[Finding]:
     )
 
 
-def check_others(context: Context) -> Iterator[Finding]:
+def check_others(context: Context) -> Findings:
     """Check the same of what is no GPU and no RDMA NIC: disks, plain NICs."""
     if not context.boot.takes_devices:
         return

@@ -7,17 +7,20 @@ Documentation/admin-guide/kernel-parameters.txt (intel_iommu, amd_iommu,
 iommu, intremap) and Documentation/driver-api/vfio.rst.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 
 from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.sysfs import device_paths
+
+_IOMMU = Reporter("iommu")
+_REMAPPING = Reporter("interrupt-remapping")
+_GROUP = Reporter("group")
 
 _TABLES = "/sys/firmware/acpi/tables"
 _UNITS = "/sys/class/iommu"
@@ -26,50 +29,33 @@ _MADE_UP = "vfio-noiommu"
 """The name of a group that VFIO makes where there is no IOMMU
 (vfio_noiommu_group_alloc in drivers/vfio/group.c)."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OffSwitch:
-    """An argument of the kernel that switches the IOMMU off."""
-
-    name: str
-    value: str
-    source: str
-
-
+# Arguments of the kernel that switch the IOMMU off.
 _OFF = (
-    OffSwitch("intel_iommu", "off", "kernel-parameters.txt"),
-    OffSwitch("amd_iommu", "off", "kernel-parameters.txt"),
-    OffSwitch(
-        "loongarch_iommu", "off", "drivers/iommu/loongarch_iommu.c, openEuler"
-    ),
-    OffSwitch("iommu", "off", "kernel-parameters.txt"),
-    OffSwitch("acpi", "off", "kernel-parameters.txt: the tables are not read"),
-    OffSwitch(
-        "iommu", "soft", "arch/x86/kernel/pci-dma.c: SWIOTLB in its place"
-    ),
+    # Documentation/admin-guide/kernel-parameters.txt
+    ("intel_iommu", "off"),
+    ("amd_iommu", "off"),
+    ("iommu", "off"),
+    ("acpi", "off"),  # the tables are not read
+    # drivers/iommu/loongarch_iommu.c of openEuler
+    ("loongarch_iommu", "off"),
+    # arch/x86/kernel/pci-dma.c: SWIOTLB in its place
+    ("iommu", "soft"),
 )
 # Kernels before 5.5 know iommu=pt on x86 only; iommu.passthrough is of all.
 _PASSTHROUGH = (("iommu", ("pt",)), ("iommu.passthrough", ("1", "y", "on")))
-# nosid: a device can make interrupts in the name of another.
-_NO_REMAPPING = (
-    ("intremap", "off"),
-    ("nointremap", ""),
-    ("intremap", "nosid"),
-)
+_NOSID = ("intremap", "nosid")
+"""With it, a device can make interrupts in the name of another."""
+_NO_REMAPPING = (("intremap", "off"), ("nointremap", ""), _NOSID)
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Findings:
     """Check the IOMMU of the host."""
     groups = context.tree.list_entries(device_paths.GROUPS)
     if groups and not _has_made_up_groups(context, groups):
-        yield Finding(
-            Severity.OK,
-            "iommu",
+        yield _IOMMU.ok(
             f"the IOMMU is on: {len(groups)} groups",
-            evidence=(
-                Evidence(device_paths.GROUPS, f"{len(groups)} groups"),
-                context.boot.cmdline_evidence,
-            ),
+            Evidence(device_paths.GROUPS, f"{len(groups)} groups"),
+            context.boot.cmdline_evidence,
         )
         yield from _check_interrupts(context)
         yield from _check_passthrough_mode(context)
@@ -98,48 +84,42 @@ def _is_off(context: Context) -> Finding:
         context.boot.cmdline_evidence,
     ]
     if context.tree.read(paths.HYPERVISOR) == "xen":
-        return Finding(
-            Severity.ERROR,
-            "iommu",
+        return _IOMMU.error(
             "this kernel runs under Xen, which keeps the IOMMU to itself: KVM"
             " and VFIO need a kernel that was booted without it",
-            evidence=(*evidence, context.read_evidence(paths.HYPERVISOR)),
+            *evidence,
+            context.read_evidence(paths.HYPERVISOR),
             cures=("# boot the kernel without Xen, and then check again",),
         )
-    off = _list_off_switches(context)
+    off = [
+        (key, value)
+        for key, value in context.boot.cmdline
+        if any((key, part) in _OFF for part in (value or "").split(","))
+    ]
     if off:
         key, value = off[0]
-        return Finding(
-            Severity.ERROR,
-            "iommu",
+        return _IOMMU.error(
             f"the IOMMU is switched off on the kernel command line:"
             f" {key}={value}",
-            evidence=tuple(evidence),
+            *evidence,
             cures=context.suggest_kernel_arguments(
                 *iommu_platforms.list_arguments(context), without=off
             ),
         )
-    tables = [
-        name
-        for name in host.tables
-        if context.tree.exists(f"{_TABLES}/{name}")
-    ]
+    of_tables = [f"{_TABLES}/{name}" for name in host.tables]
+    tables = [path for path in of_tables if context.tree.exists(path)]
     units = context.tree.list_entries(_UNITS)
     is_by_device_tree = not context.tree.is_directory(_TABLES) and (
         context.tree.is_directory(_DEVICE_TREE)
     )
     if is_by_device_tree and not units:
         # Machines of arm64 and RISC-V may have no ACPI at all.
-        return Finding(
-            Severity.ERROR,
-            "iommu",
+        return _IOMMU.error(
             f"the device tree has no unit of {host.name} that is on, or the"
             " kernel no driver of it",
-            evidence=(
-                *evidence,
-                Evidence(_DEVICE_TREE, "present"),
-                context.read_listing(_UNITS),
-            ),
+            *evidence,
+            Evidence(_DEVICE_TREE, "present"),
+            context.read_listing(_UNITS),
             cures=(
                 f"# switch on {host.name} in the firmware's setup, or have it"
                 ' in the device tree (status = "okay", and iommu-map of the'
@@ -147,18 +127,12 @@ def _is_off(context: Context) -> Finding:
             ),
         )
     if not tables and not is_by_device_tree:
-        evidence += [
-            Evidence(f"{_TABLES}/{name}", None) for name in host.tables
-        ]
+        evidence += [Evidence(path, None) for path in of_tables]
         if iommu_platforms.is_virtual(context):
-            return Finding(
-                Severity.ERROR,
-                "iommu",
+            return _IOMMU.error(
                 "this is a virtual machine without an IOMMU",
-                evidence=(
-                    *evidence,
-                    Evidence(paths.CPUINFO, "flags: hypervisor"),
-                ),
+                *evidence,
+                Evidence(paths.CPUINFO, "flags: hypervisor"),
                 cures=(
                     "# give the virtual machine a virtual IOMMU (libvirt:"
                     " <iommu model='intel'><driver intremap='on'"
@@ -166,46 +140,28 @@ def _is_off(context: Context) -> Finding:
                     " use the host that it runs on as compute node",
                 ),
             )
-        return Finding(
-            Severity.ERROR,
-            "iommu",
+        return _IOMMU.error(
             "the firmware announces no IOMMU (no"
             f" {' or '.join(host.tables) or 'ACPI'} table)",
-            evidence=tuple(evidence),
+            *evidence,
             cures=(
                 f"# switch on {host.name} in the firmware's setup, then:",
                 *_list_arguments(context),
             ),
         )
-    evidence += [Evidence(f"{_TABLES}/{name}", "present") for name in tables]
+    evidence += [Evidence(path, "present") for path in tables]
     evidence.append(context.read_listing(_UNITS))
     if not host.is_in_table and not units:
-        return Finding(
-            Severity.ERROR,
-            "iommu",
+        return _IOMMU.error(
             f"the firmware has {host.name} switched off: there is no unit of"
             " it",
-            evidence=tuple(evidence),
+            *evidence,
             cures=(f"# switch on {host.name} in the firmware's setup",),
         )
-    return Finding(
-        Severity.ERROR,
-        "iommu",
+    return _IOMMU.error(
         "the IOMMU is there, but the kernel does not use it: no IOMMU groups",
-        evidence=tuple(evidence),
+        *evidence,
         cures=_list_arguments(context),
-    )
-
-
-def _list_off_switches(context: Context) -> tuple[tuple[str, str | None], ...]:
-    """List what switches the IOMMU off on the command line."""
-    return tuple(
-        (key, value)
-        for key, value in context.boot.cmdline
-        if any(
-            key == switch.name and switch.value in (value or "").split(",")
-            for switch in _OFF
-        )
     )
 
 
@@ -214,7 +170,7 @@ def _list_arguments(context: Context) -> tuple[str, ...]:
     return context.suggest_kernel_arguments(*wanted) if wanted else ()
 
 
-def _check_interrupts(context: Context) -> Iterator[Finding]:
+def _check_interrupts(context: Context) -> Findings:
     """Check interrupt remapping, by the names of interrupt controllers.
 
     With remapping they bear the prefix IR: ``IR-PCI-MSI``. The kernel tells
@@ -222,22 +178,26 @@ def _check_interrupts(context: Context) -> Iterator[Finding]:
     """
     if not iommu_platforms.find_platform(context).remaps_interrupts:
         return
-    yield from _check_sources_of_interrupts(context)
+    if "nosid" in context.boot.list_parameter_values("intremap"):
+        yield _REMAPPING.warning(
+            "intremap=nosid: who makes an interrupt is not checked, and a"
+            " guest can make those of others",
+            context.boot.cmdline_evidence,
+            cures=context.suggest_kernel_arguments(without=[_NOSID]),
+        )
     text = context.tree.read(paths.INTERRUPTS)
     if text is None:
         return
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for line in lines:
         if " IR-" in line:
-            yield Finding(
-                Severity.OK,
-                "interrupt-remapping",
-                "interrupts are remapped",
-                evidence=(Evidence(paths.INTERRUPTS, line),),
+            yield _REMAPPING.ok(
+                "interrupts are remapped", Evidence(paths.INTERRUPTS, line)
             )
             return
-    shown = [line for line in text.splitlines() if "MSI" in line][:1]
+    shown = next((line for line in lines if "MSI" in line), "no line with IR-")
     evidence = (
-        Evidence(paths.INTERRUPTS, shown[0] if shown else "no line with IR-"),
+        Evidence(paths.INTERRUPTS, shown),
         context.boot.cmdline_evidence,
         context.read_evidence(paths.UNSAFE_INTERRUPTS),
     )
@@ -251,57 +211,34 @@ def _check_interrupts(context: Context) -> Iterator[Finding]:
         if switched_off
         else ()
     )
+    setup = "# switch on interrupt remapping (x2APIC) in the firmware's setup"
     if context.tree.read(paths.UNSAFE_INTERRUPTS) == "Y":
-        yield Finding(
-            Severity.WARNING,
-            "interrupt-remapping",
+        yield _REMAPPING.warning(
             "interrupts are not remapped, and VFIO is configured to allow it:"
             " a guest can inject interrupts into the host",
-            evidence=evidence,
+            *evidence,
             cures=(
                 *kernel,
-                "# switch on interrupt remapping (x2APIC) in the firmware's"
-                " setup, then take allow_unsafe_interrupts from"
+                f"{setup}, then take allow_unsafe_interrupts from"
                 " /etc/modprobe.d",
             ),
         )
         return
-    yield Finding(
-        Severity.ERROR,
-        "interrupt-remapping",
+    yield _REMAPPING.error(
         "interrupts are not remapped: VFIO refuses to give devices to guests",
-        evidence=evidence,
-        cures=(
-            *kernel,
-            "# switch on interrupt remapping (x2APIC) in the firmware's setup",
-        ),
+        *evidence,
+        cures=(*kernel, setup),
     )
 
 
-def _check_sources_of_interrupts(context: Context) -> Iterator[Finding]:
-    if "nosid" in context.boot.list_parameter_values("intremap"):
-        yield Finding(
-            Severity.WARNING,
-            "interrupt-remapping",
-            "intremap=nosid: who makes an interrupt is not checked, and a"
-            " guest can make those of others",
-            evidence=(context.boot.cmdline_evidence,),
-            cures=context.suggest_kernel_arguments(
-                without=[("intremap", "nosid")]
-            ),
-        )
-
-
-def _check_groups(context: Context) -> Iterator[Finding]:
+def _check_groups(context: Context) -> Findings:
     values = context.boot.list_parameter_values("pcie_acs_override")
     if values:
-        yield Finding(
-            Severity.WARNING,
-            "group",
+        yield _GROUP.warning(
             f"pcie_acs_override={','.join(values)} makes IOMMU groups where"
             " the hardware does not isolate: devices of different guests can"
             " read and write one another's memory",
-            evidence=(context.boot.cmdline_evidence,),
+            context.boot.cmdline_evidence,
             cures=(
                 "# switch on ACS in the firmware's setup; devices that are"
                 " in one group without the argument are for one guest only:",
@@ -316,7 +253,7 @@ def _check_groups(context: Context) -> Iterator[Finding]:
         )
 
 
-def _check_passthrough_mode(context: Context) -> Iterator[Finding]:
+def _check_passthrough_mode(context: Context) -> Findings:
     if any(
         value in context.boot.list_parameter_values(name)
         for name, values in _PASSTHROUGH
@@ -329,24 +266,20 @@ def _check_passthrough_mode(context: Context) -> Iterator[Finding]:
         if not one.endswith("iommu=on")
     ]
     if wanted:
-        yield Finding(
-            Severity.NOTE,
-            "iommu",
+        yield _IOMMU.note(
             f"{wanted[0]} is not set: devices that the host itself uses may"
             " go through the IOMMU, which costs them speed",
-            evidence=(context.boot.cmdline_evidence,),
+            context.boot.cmdline_evidence,
             cures=context.suggest_kernel_arguments(*wanted),
         )
 
 
-def _check_unsafe(context: Context) -> Iterator[Finding]:
+def _check_unsafe(context: Context) -> Findings:
     if context.tree.read(paths.NO_IOMMU) == "Y":
-        yield Finding(
-            Severity.WARNING,
-            "iommu",
+        yield _IOMMU.warning(
             "VFIO works without an IOMMU here: a guest's device can read and"
             " write all memory of the host",
-            evidence=(context.read_evidence(paths.NO_IOMMU),),
+            context.read_evidence(paths.NO_IOMMU),
             cures=(
                 "echo N > /sys/module/vfio/parameters/"
                 "enable_unsafe_noiommu_mode",

@@ -6,43 +6,36 @@ Source: the kernel's drivers/vfio/vfio_iommu_type1.c and drivers/iommu/iommu.c
 (which groups are viable).
 """
 
-from collections.abc import Iterator
-
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import GroupMember
 from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import host_use
 
-# Types of reserved regions (iommu_group_resv_type_string in
-# drivers/iommu/iommu.c) for which a group cannot have a domain of its own
-# (require_direct there). Not among them: direct-relaxable (of GPUs and USB,
-# only until their drivers start), reserved, msi.
-_REFUSED_REGIONS = frozenset({"direct"})
+_GROUP = Reporter("group")
+
+# The type of reserved regions (iommu_group_resv_type_string in
+# drivers/iommu/iommu.c) with which a group cannot have a domain of its own
+# (require_direct there). Not so: direct-relaxable (of GPUs and USB, only until
+# their drivers start), reserved, msi.
+_REFUSED_REGION = "direct"
 
 
-def check(context: Context, function: Function) -> Iterator[Finding]:
+def check(context: Context, function: Function) -> Findings:
     """Check that the IOMMU group can be given away, and to whom."""
     host = context.host
     if function.iommu_group is None:
         if host.members_by_group or context.tree.list_entries(
             device_paths.GROUPS
         ):
-            yield Finding(
-                Severity.ERROR,
-                "group",
+            yield _GROUP.error(
                 "the device is in no IOMMU group",
-                device=str(function.address),
-                evidence=(
-                    Evidence(
-                        f"{function.address.path}/iommu_group",
-                        None,
-                    ),
-                ),
+                Evidence(f"{function.address.path}/iommu_group", None),
+                device=function.address,
             )
         return
     yield from _check_reserved(context, function)
@@ -61,68 +54,51 @@ def check(context: Context, function: Function) -> Iterator[Finding]:
         and member.driver not in drivers.VFIO_DRIVERS
         and member.driver not in drivers.HARMLESS
     ]
+    group = f"IOMMU group {function.iommu_group}"
     names = ", ".join(
         f"{member.address} ({member.class_name or member.ids})"
         for member in others
     )
-    evidence = tuple(
+    folder = f"{device_paths.GROUPS}/{function.iommu_group}/devices"
+    evidence = [
         Evidence(
-            f"{device_paths.GROUPS}/{function.iommu_group}/devices/{member.address}",
+            f"{folder}/{member.address}",
             f"{member.ids} {member.driver or 'no driver'}",
         )
         for member in others
-    )
-    separate = (
+    ]
+    cures = [
         "# switch on ACS in the firmware's setup, or move the card to a slot"
-        " with a root port of its own",
+        " with a root port of its own"
+    ]
+    if not in_use:
+        cures.append(
+            "# or offer only one of them, or flavors that ask for all"
+        )
+        yield _GROUP.warning(
+            f"{group} has other devices: {names}; two guests cannot have one"
+            " each",
+            *evidence,
+            device=function.address,
+            cures=cures,
+        )
+        return
+    needed = [one for one in in_use if _is_needed(context, one)]
+    cures += [f"# the host itself needs {one.address}" for one in needed]
+    # No command takes the host's own disk or network away from it.
+    if not needed:
+        cures.append(
+            "# or, if the host can do without them, bind them to vfio-pci:"
+        )
+        for one in in_use:
+            cures += drivers.bind_to_vfio(one.address, one.driver, one.ids)
+    yield _GROUP.error(
+        f"{group} has other devices that the host uses: {names}; the kernel"
+        " refuses to give away the group",
+        *evidence,
+        device=function.address,
+        cures=cures,
     )
-    if in_use:
-        # No command takes the host's own disk or network away from it.
-        needed = [one for one in in_use if _is_needed(context, one)]
-        yield Finding(
-            Severity.ERROR,
-            "group",
-            f"IOMMU group {function.iommu_group} has other devices that the"
-            f" host uses: {names}; the kernel refuses to give away the group",
-            device=str(function.address),
-            evidence=evidence,
-            cures=(
-                *separate,
-                *(
-                    f"# the host itself needs {member.address}"
-                    for member in needed
-                ),
-                *(
-                    ()
-                    if needed
-                    else (
-                        "# or, if the host can do without them, bind them to"
-                        " vfio-pci:",
-                    )
-                ),
-                *(
-                    command
-                    for member in in_use
-                    if not needed
-                    for command in drivers.bind_to_vfio(
-                        member.address, member.driver, member.ids
-                    )
-                ),
-            ),
-        )
-    else:
-        yield Finding(
-            Severity.WARNING,
-            "group",
-            f"IOMMU group {function.iommu_group} has other devices: {names};"
-            " two guests cannot have one each",
-            device=str(function.address),
-            evidence=evidence,
-            cures=(
-                *separate,
-                "# or offer only one of them, or flavors that ask for all",
-            ),
-        )
 
 
 def _is_needed(context: Context, member: GroupMember) -> bool:
@@ -134,24 +110,19 @@ def _is_needed(context: Context, member: GroupMember) -> bool:
     )
 
 
-def _check_reserved(context: Context, function: Function) -> Iterator[Finding]:
+def _check_reserved(context: Context, function: Function) -> Findings:
     """Check for memory that the firmware wants mapped one to one."""
     path = f"{device_paths.GROUPS}/{function.iommu_group}/reserved_regions"
     text = context.tree.read(path) or ""
-    regions = [
-        line
-        for line in text.splitlines()
-        if line.split()[2:] and line.split()[2] in _REFUSED_REGIONS
-    ]
+    lines = text.splitlines()
+    regions = [one for one in lines if one.split()[2:3] == [_REFUSED_REGION]]
     if regions:
-        yield Finding(
-            Severity.ERROR,
-            "group",
+        yield _GROUP.error(
             f"the firmware wants memory of IOMMU group {function.iommu_group}"
             " mapped one to one (RMRR), and the kernel refuses to give such a"
             " group to a guest",
-            device=str(function.address),
-            evidence=tuple(Evidence(path, region) for region in regions),
+            *(Evidence(path, region) for region in regions),
+            device=function.address,
             cures=(
                 "# switch off what shares memory with the slot in the"
                 ' firmware\'s setup (HPE: "Shared Memory Features", conrep'

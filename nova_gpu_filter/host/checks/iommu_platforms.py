@@ -43,16 +43,16 @@ class Platform:
 
 _DMAR = ("DMAR",)
 _IVRS = ("IVRS",)
-_INTEL = Platform(
-    r"vendor_id\s*:\s*GenuineIntel",
-    "VT-d",
-    ("intel_iommu=on", "iommu=pt"),
-    _DMAR,
-    True,
-    source="kernel-parameters.txt, intel_iommu",
-)
+_VT_D = ("intel_iommu=on", "iommu=pt")
 _PLATFORMS = (
-    _INTEL,
+    Platform(
+        r"vendor_id\s*:\s*GenuineIntel",
+        "VT-d",
+        _VT_D,
+        _DMAR,
+        True,
+        source="kernel-parameters.txt, intel_iommu",
+    ),
     Platform(
         r"vendor_id\s*:\s*AuthenticAMD",
         "AMD-Vi (IOMMU)",
@@ -73,7 +73,7 @@ _PLATFORMS = (
     Platform(
         r"vendor_id\s*:\s*(CentaurHauls|Shanghai)",
         "VT-d",
-        ("intel_iommu=on", "iommu=pt"),
+        _VT_D,
         _DMAR,
         True,
         source="drivers/iommu/intel/dmar.c: Zhaoxin's has a DMAR table",
@@ -127,9 +127,7 @@ _PLATFORMS = (
         machine_type=None,
     ),
 )
-_UNKNOWN = Platform(
-    "", "the IOMMU", _INTEL.arguments, ("DMAR", "IVRS", "IORT"), False
-)
+_UNKNOWN = Platform("", "the IOMMU", _VT_D, (*_DMAR, *_IVRS, "IORT"), False)
 
 
 def find_platform(context: Context) -> Platform:
@@ -143,21 +141,16 @@ def find_platform(context: Context) -> Platform:
 
 def list_arguments(context: Context) -> tuple[str, ...]:
     """Name the kernel's arguments that switch the IOMMU on."""
+    has_snp = context.tree.read(paths.SNP) in ("Y", "y", "1")
     return tuple(
         one
         for one in find_platform(context).arguments
-        if one not in _NOT_WITH_SNP or not _has_snp(context)
+        if not (has_snp and one in _NOT_WITH_SNP)
     )
-
-
-def _has_snp(context: Context) -> bool:
-    return (context.tree.read(paths.SNP) or "") in ("Y", "y", "1")
 
 
 def is_virtual(context: Context) -> bool:
     """Tell whether this is a virtual machine, by its processors."""
     text = context.tree.read(paths.CPUINFO) or ""
-    for line in text.splitlines():
-        if line.startswith("flags"):
-            return "hypervisor" in line.split()
-    return False
+    flags = re.search("^flags.*", text, re.MULTILINE)
+    return flags is not None and "hypervisor" in flags[0].split()

@@ -15,10 +15,13 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
+
+_LINK = Reporter("link")
 
 NO_WIDTH = 63
 """The width of a link whose status reads all ones (PCI_EXP_LNKSTA_NLW)."""
@@ -31,6 +34,8 @@ class ErrorCounter:
     """A file of AER counters, and from when on they mean trouble."""
 
     name: str
+    of_port: str
+    """The file in which a root port counts the messages of all below it."""
     kind: str
     at_least: int
     without: frozenset[str]
@@ -40,10 +45,16 @@ class ErrorCounter:
 
 ERROR_COUNTERS = (
     ErrorCounter(
-        "aer_dev_fatal", "fatal", 1, frozenset(), "PCIe 6.2.2.2.1: link lost"
+        "aer_dev_fatal",
+        "aer_rootport_total_err_fatal",
+        "fatal",
+        1,
+        frozenset(),
+        "PCIe 6.2.2.2.1: link lost",
     ),
     ErrorCounter(
         "aer_dev_nonfatal",
+        "aer_rootport_total_err_nonfatal",
         "uncorrectable",
         1,
         # Probing of functions that are not there makes it.
@@ -52,38 +63,12 @@ ERROR_COUNTERS = (
     ),
     ErrorCounter(
         "aer_dev_correctable",
+        "aer_rootport_total_err_cor",
         "corrected",
         1000,
         # It stands for an uncorrectable one that its receiver did not mind.
         frozenset({"NonFatalErr"}),
         "PCIe 6.2.2.1: repeated by the link; many are a bad riser or slot",
-    ),
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PortCounter:
-    """A file of a root port: how many error messages it has received."""
-
-    name: str
-    kind: str
-    of_devices: str
-    """The file in which a device below has those that it sent."""
-    at_least: int
-
-
-# linux drivers/pci/pcie/aer.c (pci_rootport_aer_stats_incr): one number, of
-# the port and all below it. Those of a device go with it when it is removed.
-_PORT_COUNTERS = (
-    PortCounter("aer_rootport_total_err_fatal", "fatal", "aer_dev_fatal", 1),
-    PortCounter(
-        "aer_rootport_total_err_nonfatal",
-        "uncorrectable",
-        "aer_dev_nonfatal",
-        1,
-    ),
-    PortCounter(
-        "aer_rootport_total_err_cor", "corrected", "aer_dev_correctable", 1000
     ),
 )
 _ERROR_LINE = re.compile(r"(?P<name>\w+) (?P<count>[0-9]{1,20})")
@@ -95,7 +80,7 @@ def parse_gts(speed: str | None) -> float | None:
     return float(match[1]) if match else None
 
 
-def check_links(context: Context, device: Function) -> Iterator[Finding]:
+def check_links(context: Context, device: Function) -> Findings:
     """Check each PCIe link on the way from the root port to the device."""
     # Ports alternate: root port, upstream, downstream, upstream ...
     ends: list[PciAddress] = [*device.bridges[1::2], device.address]
@@ -105,48 +90,41 @@ def check_links(context: Context, device: Function) -> Iterator[Finding]:
 
 def _check_link(
     context: Context, device: Function, port: PciAddress, end: PciAddress
-) -> Iterator[Finding]:
-    path = end.path
-    above = port.path
+) -> Findings:
     read = context.tree.read
-    width = _count(read(f"{path}/current_link_width"))
-    widest = min(
-        _count(read(f"{path}/max_link_width")) or 0,
-        _count(read(f"{above}/max_link_width")) or 0,
-    )
-    speed = parse_gts(read(f"{path}/current_link_speed"))
+    ends = (end.path, port.path)
+    width = _count(read(f"{end.path}/current_link_width"))
+    widest = min(_count(read(f"{one}/max_link_width")) or 0 for one in ends)
+    speed = parse_gts(read(f"{end.path}/current_link_speed"))
     fastest = min(
-        parse_gts(read(f"{path}/max_link_speed")) or 0,
-        parse_gts(read(f"{above}/max_link_speed")) or 0,
+        parse_gts(read(f"{one}/max_link_speed")) or 0 for one in ends
     )
-    evidence = (
-        context.read_evidence(f"{path}/current_link_width"),
-        context.read_evidence(f"{path}/current_link_speed"),
-        context.read_evidence(f"{path}/max_link_width"),
-        context.read_evidence(f"{path}/max_link_speed"),
-        context.read_evidence(f"{above}/max_link_width"),
-        context.read_evidence(f"{above}/max_link_speed"),
-    )
+    evidence = [
+        context.read_evidence(f"{link}_{what}")
+        for link in (
+            f"{end.path}/current_link",
+            f"{end.path}/max_link",
+            f"{port.path}/max_link",
+        )
+        for what in ("width", "speed")
+    ]
     cures = (
         "# seat the card, its riser and its cables again, clean the contacts,"
         " or try another slot; look for limits of the slot in the firmware's"
         " setup",
     )
     if width and width < widest < NO_WIDTH:
-        yield Finding(
-            Severity.WARNING,
-            "link",
+        yield _LINK.warning(
             f"the PCIe link of {end} is x{width}, and both of its ends can"
             f" x{widest}",
-            device=str(device.address),
-            evidence=evidence,
+            *evidence,
+            device=device.address,
             cures=cures,
         )
     if speed and speed < fastest:
         is_idle = speed == IDLE_GTS
-        yield Finding(
+        yield _LINK.report(
             Severity.NOTE if is_idle else Severity.WARNING,
-            "link",
             f"the PCIe link of {end} runs at {speed} GT/s, and both of its"
             f" ends can {fastest} GT/s"
             + (
@@ -154,8 +132,8 @@ def _check_link(
                 if is_idle
                 else ""
             ),
-            device=str(device.address),
-            evidence=evidence,
+            *evidence,
+            device=device.address,
             cures=() if is_idle else cures,
         )
 
@@ -187,7 +165,7 @@ def _read_counter(
             yield match["name"], int(match["count"])
 
 
-def check_errors(context: Context, device: Function) -> Iterator[Finding]:
+def check_errors(context: Context, device: Function) -> Findings:
     """Check the error counters of all links between the CPU and the device.
 
     Errors on the way to a PCIe switch are counted by the switch and by the
@@ -195,24 +173,20 @@ def check_errors(context: Context, device: Function) -> Iterator[Finding]:
     """
     for address in (*device.bridges, device.address):
         for counter in ERROR_COUNTERS:
-            path = f"{address.path}/{counter.name}"
             errors = count_errors(context.tree, counter, address)
-            if sum(errors.values()) < counter.at_least:
+            total = sum(errors.values())
+            if total < counter.at_least:
                 continue
-            yield Finding(
-                Severity.WARNING,
-                "link",
-                f"{sum(errors.values())} {counter.kind} PCIe errors of"
-                f" {address} since the host was started",
-                device=str(device.address),
-                evidence=(
-                    Evidence(
-                        path,
-                        " ".join(
-                            f"{name} {count}" for name, count in errors.items()
-                        ),
+            yield _LINK.warning(
+                f"{total} {counter.kind} PCIe errors of {address} since the"
+                " host was started",
+                Evidence(
+                    f"{address.path}/{counter.name}",
+                    " ".join(
+                        f"{name} {count}" for name, count in errors.items()
                     ),
                 ),
+                device=device.address,
                 cures=(
                     f"# see what came with them: dmesg | grep {address}; seat"
                     " the card and its riser again, or try another slot",
@@ -221,15 +195,18 @@ def check_errors(context: Context, device: Function) -> Iterator[Finding]:
     yield from _check_errors_of_port(context, device)
 
 
-def _check_errors_of_port(
-    context: Context, device: Function
-) -> Iterator[Finding]:
-    """Check what a root port has received, and no device has now."""
-    port = device.bridges[0] if device.bridges else None
-    if port is None:
+def _check_errors_of_port(context: Context, device: Function) -> Findings:
+    """Check what a root port has received, and no device has now.
+
+    It counts for itself and all below it; the counters of a device go with it
+    when it is removed (pci_rootport_aer_stats_incr in the kernel's
+    drivers/pci/pcie/aer.c).
+    """
+    if not device.bridges:
         return
-    for counter in _PORT_COUNTERS:
-        path = f"{port.path}/{counter.name}"
+    port = device.bridges[0]
+    for counter in ERROR_COUNTERS:
+        path = f"{port.path}/{counter.of_port}"
         count = _count(context.tree.read(path))
         if count is None or count < counter.at_least:
             continue
@@ -237,20 +214,16 @@ def _check_errors_of_port(
         reported = sum(
             sent
             for address in _find_below(context.tree, port)
-            for _, sent in _read_counter(
-                context.tree, counter.of_devices, address
-            )
+            for _, sent in _read_counter(context.tree, counter.name, address)
         )
         if count - reported < counter.at_least:
             continue
-        yield Finding(
-            Severity.WARNING,
-            "link",
+        yield _LINK.warning(
             f"root port {port} has received {count - reported} messages of"
             f" {counter.kind} PCIe errors from devices that have been removed"
             " since, or from others below it",
-            device=str(device.address),
-            evidence=(Evidence(path, str(count)),),
+            Evidence(path, str(count)),
+            device=device.address,
             cures=(
                 f"# see what came with them: dmesg | grep {port}; seat the"
                 " card and its riser again, or try another slot",

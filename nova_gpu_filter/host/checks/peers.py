@@ -4,43 +4,36 @@
 
 import collections
 from collections.abc import Callable
-from collections.abc import Iterator
 import dataclasses
 
 from nova_gpu_filter import sizes
 from nova_gpu_filter.host.checks import pcie_links
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.inventory import Function
 
+_PEERS = Reporter("peers")
 
-def _format_bars(device: Function) -> str | None:
-    return (
-        " ".join(
-            f"BAR{bar.index}={sizes.format_size(bar.size)}"
-            for bar in device.bars
-        )
-        or None
-    )
+
+def format_bars(device: Function) -> str | None:
+    """Write the sizes of a device's BARs: ``BAR1=128 GiB``."""
+    sized = [
+        f"BAR{bar.index}={sizes.format_size(bar.size)}" for bar in device.bars
+    ]
+    return " ".join(sized) or None
 
 
 def _format_width(device: Function) -> str | None:
-    link = device.pcie_link
-    if link is None or link.width in (None, 0, pcie_links.NO_WIDTH):
-        return None
-    return f"x{link.width}"
+    width = device.pcie_link.width if device.pcie_link else None
+    return f"x{width}" if width not in (None, 0, pcie_links.NO_WIDTH) else None
 
 
 def _get_speed(device: Function) -> str | None:
-    link = device.pcie_link
-    if link is None or pcie_links.parse_gts(link.speed) in (
-        None,
-        pcie_links.IDLE_GTS,
-    ):
-        return None
-    return link.speed
+    speed = device.pcie_link.speed if device.pcie_link else None
+    unknown = (None, pcie_links.IDLE_GTS)
+    return None if pcie_links.parse_gts(speed) in unknown else speed
 
 
 def _format_most_link(device: Function) -> str | None:
@@ -48,11 +41,8 @@ def _format_most_link(device: Function) -> str | None:
     return f"{link.max_speed} x{link.max_width}" if link else None
 
 
-def _format_vfs(device: Function) -> str | None:
-    return str(device.sriov_totalvfs or 0)
-
-
-def _format_resets(device: Function) -> str | None:
+def format_resets(device: Function) -> str | None:
+    """List the ways to reset a device; None: the kernel does not say."""
     methods = device.reset_methods
     return None if methods is None else " ".join(methods) or "none"
 
@@ -69,7 +59,7 @@ class Likeness:
 
 
 _LIKENESSES = (
-    Likeness("BARs", "resource", _format_bars),
+    Likeness("BARs", "resource", format_bars),
     Likeness(
         "the width of its link", "current_link_width", _format_width, True
     ),
@@ -77,14 +67,16 @@ _LIKENESSES = (
     Likeness(
         "the link that it can have", "max_link_speed", _format_most_link, True
     ),
-    Likeness("the number of VFs", "sriov_totalvfs", _format_vfs),
-    Likeness("ways to be reset", "reset_method", _format_resets),
+    Likeness(
+        "the number of VFs",
+        "sriov_totalvfs",
+        lambda device: str(device.sriov_totalvfs or 0),
+    ),
+    Likeness("ways to be reset", "reset_method", format_resets),
 )
 
 
-def check(
-    context: Context, device: Function, has_bad_link: bool
-) -> Iterator[Finding]:
+def check(context: Context, device: Function, has_bad_link: bool) -> Findings:
     """Compare a device with those of the same model, where most agree."""
     peers = _find_peers(context, device)
     for likeness in _LIKENESSES:
@@ -98,22 +90,12 @@ def check(
         usual, count = collections.Counter(others).most_common(1)[0]
         if usual == own or 2 * count <= len(others) + 1:
             continue
-        yield Finding(
-            Severity.WARNING,
-            "peers",
+        yield _PEERS.warning(
             f"the device differs from {count} of the same model in"
             f" {likeness.what}: {own}, not {usual}",
-            device=str(device.address),
-            evidence=(
-                Evidence(
-                    f"{device.address.path}/{likeness.file}",
-                    own,
-                ),
-                Evidence(
-                    f"{peers[0].address.path}/{likeness.file}",
-                    usual,
-                ),
-            ),
+            Evidence(f"{device.address.path}/{likeness.file}", own),
+            Evidence(f"{peers[0].address.path}/{likeness.file}", usual),
+            device=device.address,
             cures=(
                 "# look for other firmware on the card, another slot or riser,"
                 " or settings of the slot in the firmware's setup",

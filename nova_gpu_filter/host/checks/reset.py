@@ -7,19 +7,20 @@ Documentation/ABI/testing/sysfs-bus-pci (reset_method); reports of GPUs whose
 reset does not work, one a row.
 """
 
-from collections.abc import Iterator
 import dataclasses
 
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
 from nova_gpu_filter.host.checks.findings import show_driver
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import chips
 
+_RESET = Reporter("reset")
 
-def check(context: Context, gpu: Function) -> Iterator[Finding]:
+
+def check(context: Context, gpu: Function) -> Findings:
     """Check the ways to reset a GPU, and known faults of them."""
     yield from check_methods(context, gpu)
     yield from _check_faults(context, gpu)
@@ -60,7 +61,7 @@ _RESET_FAULTS = (
 )
 
 
-def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
+def _check_faults(context: Context, gpu: Function) -> Findings:
     architecture = gpu.chip.architecture if gpu.chip else None
     for fault in _RESET_FAULTS:
         if (
@@ -70,30 +71,26 @@ def _check_faults(context: Context, gpu: Function) -> Iterator[Finding]:
             and gpu.driver not in drivers.VF_MAKERS
             and fault.fixed_by not in (gpu.reset_methods or ())
         ):
-            yield Finding(
-                Severity.WARNING,
-                "reset",
+            yield _RESET.warning(
                 fault.text,
-                device=str(gpu.address),
-                evidence=(context.show_file(gpu, "device"),),
+                context.show_file(gpu, "device"),
+                device=gpu.address,
                 cures=(fault.cure.format(path=gpu.address.path),),
             )
 
 
-def check_methods(context: Context, function: Function) -> Iterator[Finding]:
+def check_methods(context: Context, function: Function) -> Findings:
     """Check by which ways the kernel can reset a device."""
     methods = function.reset_methods
     if methods is None or methods == ("unknown",):
         return
     shown = (context.show_file(function, "reset_method"),)
     if not methods:
-        yield Finding(
-            Severity.WARNING,
-            "reset",
+        yield _RESET.warning(
             "the kernel has no way to reset the device: the next guest finds"
             " it, and its memory, as the last one left it",
-            device=str(function.address),
-            evidence=shown,
+            *shown,
+            device=function.address,
             cures=(
                 "# look for a firmware update of the card; offer it only to"
                 ' guests of one project, or with "one_time_use": "true" in'
@@ -101,13 +98,11 @@ def check_methods(context: Context, function: Function) -> Iterator[Finding]:
             ),
         )
     elif set(methods) <= {"pm"}:
-        yield Finding(
-            Severity.WARNING,
-            "reset",
+        yield _RESET.warning(
             "the only reset is by power management (D3hot), which leaves the"
             " device's memory as it is",
-            device=str(function.address),
-            evidence=shown,
+            *shown,
+            device=function.address,
         )
     elif "bus" in methods and not {"flr", "device_specific"} & set(methods):
         siblings = [
@@ -118,15 +113,11 @@ def check_methods(context: Context, function: Function) -> Iterator[Finding]:
             and other.driver not in drivers.VFIO_DRIVERS
         ]
         if siblings:
-            yield Finding(
-                Severity.WARNING,
-                "reset",
+            yield _RESET.warning(
                 "the only reset is that of the bus, which resets all"
                 " functions of the card; the host uses"
                 f" {', '.join(str(one.address) for one in siblings)}",
-                device=str(function.address),
-                evidence=(
-                    *shown,
-                    *(show_driver(one) for one in siblings),
-                ),
+                *shown,
+                *(show_driver(one) for one in siblings),
+                device=function.address,
             )

@@ -6,7 +6,6 @@ Sources: the kernel's drivers/vfio/Kconfig and drivers/iommu/iommufd/Kconfig;
 Nova 34 writes <hostdev> without iommufd (nova/virt/libvirt/config.py).
 """
 
-from collections.abc import Iterator
 import re
 
 from nova_gpu_filter.host import paths
@@ -14,8 +13,11 @@ from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import iommu_platforms
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Evidence
-from nova_gpu_filter.host.checks.findings import Finding
-from nova_gpu_filter.host.checks.findings import Severity
+from nova_gpu_filter.host.checks.findings import Findings
+from nova_gpu_filter.host.checks.findings import Reporter
+
+_VFIO = Reporter("vfio")
+_INITRAMFS = Reporter("initramfs")
 
 _MODULES = ("vfio", "vfio_pci")
 # drivers/iommu/iommufd/Kconfig: /dev/vfio/vfio is iommufd's then.
@@ -38,74 +40,51 @@ def _read_configuration(context: Context) -> tuple[str, frozenset[str]]:
     return "", frozenset()
 
 
-def _list_needed(context: Context, lines: frozenset[str]) -> tuple[str, ...]:
-    """Name the modules by which libvirt gives a device to QEMU."""
-    if _BY_IOMMUFD in lines:
-        return (*_MODULES, "iommufd")
-    return (*_MODULES, iommu_platforms.find_platform(context).container)
-
-
-def check_vfio(context: Context) -> Iterator[Finding]:
+def check_vfio(context: Context) -> Findings:
     """Check that the modules of VFIO are loaded, or can be."""
-    tree = context.tree
     path, lines = _read_configuration(context)
     if f"# {_GROUPS} is not set" in lines:
-        yield Finding(
-            Severity.ERROR,
-            "vfio",
+        yield _VFIO.error(
             "this kernel has VFIO by iommufd only, without groups, which Nova"
             " has libvirt use",
-            evidence=(Evidence(path, f"# {_GROUPS} is not set"),),
+            Evidence(path, f"# {_GROUPS} is not set"),
             cures=(f"# boot a kernel with {_GROUPS}=y",),
         )
         return
     yield from _check_variants(context)
-    needed = _list_needed(context, lines)
-    missing = [
-        name
-        for name in needed
-        if not tree.exists(f"/sys/module/{name}")
-        and not context.boot.is_builtin(name)
-    ]
+    # By which libvirt gives a device to QEMU.
+    container = iommu_platforms.find_platform(context).container
+    needed = (*_MODULES, "iommufd" if _BY_IOMMUFD in lines else container)
+    missing = [name for name in needed if not _is_loaded(context, name)]
     if not missing:
-        yield Finding(
-            Severity.OK,
-            "vfio",
+        yield _VFIO.ok(
             "the modules of VFIO are loaded",
-            evidence=tuple(
-                Evidence(f"/sys/module/{name}", "present") for name in needed
-            ),
+            *(Evidence(f"/sys/module/{name}", "present") for name in needed),
         )
         return
-    evidence = tuple(Evidence(f"/sys/module/{name}", None) for name in missing)
-    names = ", ".join(missing)
-    installed = _are_installed(context, missing)
-    if installed is False:
-        yield Finding(
-            Severity.ERROR,
-            "vfio",
-            f"the running kernel has no {names}",
-            evidence=evidence,
+    evidence = [Evidence(f"/sys/module/{name}", None) for name in missing]
+    if _is_known_to_lack(context, missing):
+        yield _VFIO.error(
+            f"the running kernel has no {', '.join(missing)}",
+            *evidence,
             cures=(
                 "# install the kernel's extra modules"
                 " (linux-modules-extra-$(uname -r), kernel-modules), or a"
                 " kernel with CONFIG_VFIO_PCI",
             ),
         )
-        return
-    yield Finding(
-        Severity.WARNING,
-        "vfio",
-        f"not loaded: {names}",
-        evidence=evidence,
-        cures=(
-            "modprobe vfio-pci",
-            "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
-        ),
-    )
+    else:
+        yield _VFIO.warning(
+            f"not loaded: {', '.join(missing)}",
+            *evidence,
+            cures=(
+                "modprobe vfio-pci",
+                "echo vfio-pci > /etc/modules-load.d/vfio-pci.conf",
+            ),
+        )
 
 
-def _check_variants(context: Context) -> Iterator[Finding]:
+def _check_variants(context: Context) -> Findings:
     """Check that the kernel has the VFIO drivers that some devices need."""
     wanted = dict.fromkeys(
         name
@@ -115,55 +94,55 @@ def _check_variants(context: Context) -> Iterator[Finding]:
     )
     for name in wanted:
         module = name.replace("-", "_")
-        if (
-            context.tree.exists(f"/sys/module/{module}")
-            or context.boot.is_builtin(module)
-            or _are_installed(context, [module]) is not False
+        if not _is_loaded(context, module) and _is_known_to_lack(
+            context, [module]
         ):
-            continue
-        yield Finding(
-            Severity.ERROR,
-            "vfio",
-            f"the running kernel has no {name}, which GPUs of this host need",
-            evidence=(Evidence(f"/sys/module/{module}", None),),
-            cures=(
-                "# boot a kernel that has it, built with"
-                f" {drivers.find_vfio_kernel_option(name)}",
-            ),
-        )
-
-
-def _are_installed(context: Context, modules: list[str]) -> bool | None:
-    """Tell whether modules are installed; None if there is no list."""
-    release = context.tree.read(paths.RELEASE)
-    lists = []
-    for folder in paths.KERNEL_MODULES:
-        for name in ("modules.dep", "modules.builtin"):
-            data = context.tree.read_bytes(
-                f"{folder}/{release}/{name}", 16 << 20
+            yield _VFIO.error(
+                f"the running kernel has no {name}, which GPUs of this host"
+                " need",
+                Evidence(f"/sys/module/{module}", None),
+                cures=(
+                    "# boot a kernel that has it, built with"
+                    f" {drivers.find_vfio_kernel_option(name)}",
+                ),
             )
-            if data is not None:
-                lists.append(data.decode("utf-8", "replace"))
-    if not lists:
-        return None
+
+
+def _is_loaded(context: Context, module: str) -> bool:
+    return context.tree.exists(
+        f"/sys/module/{module}"
+    ) or context.boot.is_builtin(module)
+
+
+def _is_known_to_lack(context: Context, modules: list[str]) -> bool:
+    """Tell whether one is not installed; not without a list of modules."""
+    release = context.tree.read(paths.RELEASE)
+    lists = [
+        context.tree.read_bytes(f"{folder}/{release}/{name}", 16 << 20)
+        for folder in paths.KERNEL_MODULES
+        for name in ("modules.dep", "modules.builtin")
+    ]
     present = {
         name.replace("-", "_")
-        for text in lists
-        for name in re.findall(r"([\w-]+)\.ko", text)
+        for data in lists
+        if data is not None
+        for name in re.findall(
+            r"([\w-]+)\.ko", data.decode("utf-8", "replace")
+        )
     }
-    return all(module in present for module in modules)
+    has_list = any(data is not None for data in lists)
+    return has_list and not present.issuperset(modules)
 
 
-def check_initramfs(context: Context) -> Iterator[Finding]:
+def check_initramfs(context: Context) -> Findings:
     """Check that the initramfs has the newest settings of modprobe."""
     stale = context.boot.stale_initramfs
     if stale is not None:
         image, changed = stale
-        yield Finding(
-            Severity.WARNING,
-            "initramfs",
+        yield _INITRAMFS.warning(
             f"{changed.path} was changed after the initramfs was made, which"
             " therefore boots without the change",
-            evidence=(image, changed),
+            image,
+            changed,
             cures=(*context.rebuild_initramfs(), "reboot"),
         )

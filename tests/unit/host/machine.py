@@ -18,7 +18,6 @@ from nova_gpu_filter.host.checks import conf_device_specs
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.nova_rules import pci_options
@@ -176,11 +175,10 @@ class Machine:
         context = Context(
             files,
             inventory,
-            linking.join(inventory),
             only,
             cc_modes=cc_modes,
         )
-        found = readiness.check(context, only)
+        found = readiness.check(context)
         if conf is not None:
             path = self.host.root.parent / "nova.conf"
             path.write_text(conf)

@@ -6,7 +6,6 @@ from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import fragment
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
@@ -19,7 +18,7 @@ def setting(build):
     def make(host):
         files = tree.Tree(str(host.root))
         inventory = reader.read(files)
-        context = Context(files, inventory, linking.join(inventory))
+        context = Context(files, inventory)
         return context, fragment.choose_devices(inventory, fragment.Options())
 
     return make

@@ -43,7 +43,7 @@ def pcie_only(i, j):
 def findings(host, check):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     return [
         (one.severity, one.summary)
         for one in readiness.check(context)
@@ -115,7 +115,7 @@ def test_newer_boards_have_their_nvlinks(
         assert not is_linked or links.name(link) == f"NV{bonded}"
     assert not host_links.notes
     assert {gpu.chip.architecture for gpu in inventory.gpus} == {architecture}
-    context = Context(tree.Tree(str(host.root)), inventory, host_links)
+    context = Context(tree.Tree(str(host.root)), inventory)
     assert not [
         (one.check, one.summary)
         for one in readiness.check(context)

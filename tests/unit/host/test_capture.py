@@ -24,7 +24,7 @@ NAMES = pci_ids.parse("pci.ids", sysfs_trees.PCI_IDS.encode())
 def examine(root):
     files = tree.Tree(str(root))
     host = reader.read(files, NAMES)
-    context = Context(files, host, linking.join(host))
+    context = Context(files, host)
     # The command line has lost values, so evidence may differ.
     told = [
         (one.severity, one.check, one.device, one.summary, one.cures)

@@ -321,7 +321,7 @@ def test_all_that_checks_read_is_captured(build, tmp_path, machine, is_full):
     for root in (host.root, captures.take(host.root, tmp_path)):
         files = RecordingTree(str(root))
         found = reader.read(files, pci_ids.load(files), everything=True)
-        context = Context(files, found, linking.join(found))
+        context = Context(files, found)
         told.append(
             [
                 (one.severity, one.check, one.device, one.summary, one.cures)

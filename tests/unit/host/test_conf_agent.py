@@ -14,7 +14,6 @@ import pytest
 
 from nova_gpu_filter.cmd import agent
 from nova_gpu_filter.conf import gpu_agent
-from nova_gpu_filter.host.checks import agent_options
 from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.nova_rules import pci_options
@@ -25,7 +24,7 @@ ONCE = '{"vendor_id": "10de", "one_time_use": "true"}'
 def _check(*specs, is_running=False, **more):
     options = pci_options.PciOptions("nova.conf", specs, (), True)
     ours = {"fabric_manager": "", "gpu_admin_tools": "/tool", "hooks": ""}
-    agent_conf = agent_options.AgentOptions("nova.conf", **{**ours, **more})
+    agent_conf = conf_agent.AgentOptions("nova.conf", **{**ours, **more})
     return list(conf_agent.check(options, agent_conf, is_running))
 
 
@@ -113,5 +112,5 @@ def test_options_of_the_agent_are_read(tmp_path):
         ("[gpu_agent]\nhooks=/h\ngpu_admin_tools=/t\n", "/h", "/t"),
     ):
         path.write_text(text)
-        found = agent_options.read(str(path))
+        found = conf_agent.read_options(str(path))
         assert (found.hooks, found.gpu_admin_tools) == (hooks, tool)

@@ -16,7 +16,6 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests.sysfs_trees import Host
@@ -70,10 +69,10 @@ def check(host, asked=()):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
     only = tuple(map(PciAddress.parse, asked))
-    context = Context(files, inventory, linking.join(inventory), only)
+    context = Context(files, inventory, only)
     return [
         one
-        for one in readiness.check(context, only)
+        for one in readiness.check(context)
         if one.severity in (Severity.ERROR, Severity.WARNING)
     ]
 

@@ -7,7 +7,6 @@ from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import sysfs_trees
@@ -16,7 +15,7 @@ from tests import sysfs_trees
 def context_of(host):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    return Context(files, inventory, linking.join(inventory))
+    return Context(files, inventory)
 
 
 def problems(host, check):
@@ -141,7 +140,7 @@ def test_a_gpu_whose_driver_makes_no_vfs_is_told_so(build):
     host.link(link, "/sys/bus/pci/drivers/gim")
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     found = [
         one
         for one in readiness.check(context)

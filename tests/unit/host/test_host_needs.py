@@ -8,7 +8,6 @@ from nova_gpu_filter.cmd.host import app
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests.sysfs_trees import Host
@@ -63,7 +62,7 @@ def host(tmp_path):
 def taken(host):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     return [
         one
         for one in readiness.check(context)

@@ -9,7 +9,6 @@ from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.inventory import Use
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
@@ -537,7 +536,7 @@ def test_displays_of_boards_and_virtual_machines_are_no_gpus(
     assert offered(host) == [GPU]
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     assert [
         (one.severity.name, one.check)
         for one in readiness.check(context)
@@ -685,7 +684,7 @@ def test_a_disk_in_the_group_is_not_to_be_unbound_while_in_use(
         mounted()(host)
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     (found,) = [
         one for one in readiness.check(context) if one.check == "group"
     ]

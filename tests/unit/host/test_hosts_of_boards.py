@@ -10,7 +10,6 @@ from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 
@@ -20,7 +19,7 @@ NODES = "/sys/devices/system/node"
 def check(host, *checks):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     return [
         (one.severity, one.summary)
         for one in readiness.check(context)

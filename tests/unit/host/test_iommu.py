@@ -8,7 +8,6 @@ from nova_gpu_filter.host.boot import binding
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import kept
 from nova_gpu_filter.host.sysfs import device_paths
 from nova_gpu_filter.host.sysfs import reader
@@ -23,7 +22,7 @@ MSI = "0x00000000fee00000 0x00000000feefffff msi"
 def context_of(host):
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    return Context(files, inventory, linking.join(inventory))
+    return Context(files, inventory)
 
 
 def findings(host, check, *severities):
@@ -242,7 +241,7 @@ def test_arm64_tells_its_iommu_by_acpi_or_device_tree(
     top = captures.take(host.root, tmp_path)
     files = tree.Tree(str(top))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     assert finding.summary in [one.summary for one in readiness.check(context)]
 
 

@@ -447,9 +447,7 @@ def test_gpus_of_mediated_devices_are_told_as_such(t4):
     inventory = reader.read(files)
     found = [
         (one.severity, one.device, one.cures)
-        for one in readiness.check(
-            Context(files, inventory, linking.join(inventory))
-        )
+        for one in readiness.check(Context(files, inventory))
         if one.check in ("driver", "boot")
     ]
     # That in use by a guest is a note, and nothing takes it away.
@@ -480,9 +478,7 @@ def test_vgpus_of_nvidia_can_be_migrated(tmp_path, types, words):
     inventory = reader.read(files)
     (found,) = [
         one.summary
-        for one in readiness.check(
-            Context(files, inventory, linking.join(inventory))
-        )
+        for one in readiness.check(Context(files, inventory))
         if one.check == "live-migration"
     ]
     assert words in found
@@ -491,7 +487,7 @@ def test_vgpus_of_nvidia_can_be_migrated(tmp_path, types, words):
 def test_of_gpus_with_mediated_devices_nothing_is_said_of_vfio_pci(t4):
     files = tree.Tree(str(t4.root))
     inventory = reader.read(files)
-    context = Context(files, inventory, linking.join(inventory))
+    context = Context(files, inventory)
     assert not any(
         one.check == "live-migration" for one in readiness.check(context)
     )

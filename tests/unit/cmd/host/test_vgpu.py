@@ -17,7 +17,6 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.checks import declared_vfs
 from nova_gpu_filter.host.checks.context import Context
 from nova_gpu_filter.host.checks.findings import Severity
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
@@ -168,7 +167,7 @@ def test_the_cure_of_check_makes_what_is_declared(capsys, fake, live):
     def find():
         files = tree.Tree(str(fake.host.root))
         host = reader.read(files)
-        context = Context(files, host, linking.join(host))
+        context = Context(files, host)
         [found] = declared_vfs.check(context)
         return found
 

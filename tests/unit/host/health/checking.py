@@ -4,7 +4,6 @@
 
 from nova_gpu_filter.host.checks import readiness
 from nova_gpu_filter.host.checks.context import Context
-from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.sysfs import reader
 from nova_gpu_filter.host.sysfs import tree
 
@@ -17,4 +16,4 @@ def check_host(host):
     """All findings."""
     files = tree.Tree(str(host.root))
     inventory = reader.read(files)
-    return readiness.check(Context(files, inventory, linking.join(inventory)))
+    return readiness.check(Context(files, inventory))

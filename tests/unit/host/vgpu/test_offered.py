@@ -141,7 +141,7 @@ def test_classes_are_compared_with_types(fake, tmp_path, replaced, words):
 def test_vfs_are_taken_away_by_what_makes_them(fake):
     files = tree.Tree(str(fake.host.root))
     host = reader.read(files)
-    context = Context(files, host, linking.join(host))
+    context = Context(files, host)
     found = {
         one.device: one.cures[0].partition("  #")[0]
         for one in readiness.check(context)
@@ -162,7 +162,7 @@ def check(fake, text):
 
 def check_files(files):
     host = reader.read(files)
-    context = Context(files, host, linking.join(host))
+    context = Context(files, host)
     return [(one.severity, one.summary) for one in declared_vfs.check(context)]
 
 
@@ -226,5 +226,5 @@ def test_a_capture_has_no_notes_and_no_unknown_words(fake, tmp_path):
 def test_without_a_file_nothing_is_said(fake):
     files = tree.Tree(str(fake.host.root))
     host = reader.read(files)
-    context = Context(files, host, linking.join(host))
+    context = Context(files, host)
     assert list(declared_vfs.check(context)) == []

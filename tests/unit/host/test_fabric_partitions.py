@@ -7,8 +7,7 @@ import subprocess
 
 import pytest
 
-from nova_gpu_filter.host.checks import agent_options
-from nova_gpu_filter.host.checks import conf_fabric
+from nova_gpu_filter.host.checks import conf_agent
 from nova_gpu_filter.host.checks import fabric_manager
 from nova_gpu_filter.host.checks.findings import Severity
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -34,12 +33,16 @@ def test_a_shared_fabric_needs_agent_and_hook(
     if config is not None:
         files.write(fabric_manager.CONFIG, config)
     if has_hook:
-        files.write(conf_fabric.HOOK, "")
+        files.write(fabric_manager.HOOK, "")
     (tmp_path / "nova.conf").write_text(
         f"[gpu_agent]\nfabric_manager = {address}\n"
     )
-    options = agent_options.read(str(tmp_path / "nova.conf"))
-    found = list(conf_fabric.check(options, tree_lib.Tree(str(files.root))))
+    options = conf_agent.read_options(str(tmp_path / "nova.conf"))
+    found = list(
+        fabric_manager.check_partitions(
+            options, tree_lib.Tree(str(files.root))
+        )
+    )
     assert [one.severity for one in found] == [severity][: bool(severity)]
     for one in found:
         assert bool(one.cures) == (severity is Severity.WARNING)
@@ -62,9 +65,11 @@ def test_the_cures_install_the_hook_where_libvirt_has_none(
     files.write(fabric_manager.CONFIG, "FABRIC_MODE=1\n")
     files.mkdir("/etc/libvirt/hooks")
     (tmp_path / "nova.conf").write_text("")
-    options = agent_options.read(str(tmp_path / "nova.conf"))
-    (found,) = conf_fabric.check(options, tree_lib.Tree(str(files.root)))
-    hook = files.path(conf_fabric.HOOK)
+    options = conf_agent.read_options(str(tmp_path / "nova.conf"))
+    (found,) = fabric_manager.check_partitions(
+        options, tree_lib.Tree(str(files.root))
+    )
+    hook = files.path(fabric_manager.HOOK)
     for cure in found.cures:
         command = cure.replace("/etc/libvirt", str(files.path("/etc/libvirt")))
         subprocess.run(["sh", "-c", command], check=True)
