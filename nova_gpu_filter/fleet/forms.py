@@ -6,10 +6,9 @@ An answer is checked whole, once, where it comes in: what reads it may then
 rely on types, and one of another form is one line that names the field.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
-import math
+import dataclasses
 import re
 import reprlib
 from typing import Any
@@ -19,12 +18,46 @@ from urllib import parse
 
 from nova_gpu_filter.fleet import model
 
-_Form: TypeAlias = Callable[[Any], None]
-"""Checks a value; raises Wrong where it has another form."""
+_Form: TypeAlias = Any
+"""``str``, ``int`` or ``float``; ``[form]`` for a list; a mapping of fields to
+forms for an object with these among others, where the name of one that may be
+missing ends with ``?``; or one of the classes below."""
 
 _MOST: Final = (1 << 63) - 1
 """No column of a database of theirs holds a greater number."""
+_NAMES: Final = {
+    str: "a text",
+    int: f"a whole number up to {_MOST}",
+    float: f"a number up to {_MOST}",
+    list: "a list",
+    dict: "an object",
+}
 _KEY: Final = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Map:
+    """An object with any keys."""
+
+    form: _Form
+    is_mixed: bool = False
+    """Whether there may be values beside it that are no objects."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Maybe:
+    """A form, or one of the values that say that there is nothing."""
+
+    form: _Form
+    nothing: tuple[Any, ...] = (None,)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OfCell:
+    """What Nova tells nothing more of where its cell is down."""
+
+    always: Mapping[str, _Form]
+    reached: Mapping[str, _Form]
 
 
 class Wrong(Exception):
@@ -61,316 +94,190 @@ def check(service: str, path: str, answer: Mapping[str, Any]) -> None:
     :raises Wrong: it has another form.
     """
     fields = _FIELDS.get(service, {})
-    for key in fields.keys() & answer.keys():
-        for pattern, form in fields[key].items():
-            if re.fullmatch(f".*{pattern}", parse.urlsplit(path).path):
-                try:
-                    form(answer[key])
-                except Wrong as exc:
-                    exc.put_below(key)
-                    raise
+    asked = parse.urlsplit(path).path
+    _check_each(
+        (key, form, answer[key])
+        for key in fields.keys() & answer.keys()
+        for pattern, form in fields[key].items()
+        if re.fullmatch(f".*{pattern}", asked)
+    )
 
 
-def _refuse(value: Any, wanted: str) -> Wrong:
-    return Wrong(f"is {reprlib.repr(value)}, and not {wanted}")
-
-
-def _check_text(value: Any) -> None:
-    if not isinstance(value, str):
-        raise _refuse(value, "a text")
-
-
-def _check_number(value: Any) -> None:
-    if type(value) is not int or not -_MOST <= value <= _MOST:
-        raise _refuse(value, f"a whole number up to {_MOST}")
-
-
-def _check_ratio(value: Any) -> None:
-    if (
-        type(value) not in (int, float)
-        or not math.isfinite(value)
-        or not -_MOST <= value <= _MOST
-    ):
-        raise _refuse(value, f"a number up to {_MOST}")
-
-
-def _check_swap(value: Any) -> None:
-    # An empty text for none, before microversion 2.75.
-    if value != "":
-        _check_number(value)
-
-
-def _allow_none(form: _Form) -> _Form:
-    def check_it(value: Any) -> None:
-        if value is not None:
-            form(value)
-
-    return check_it
-
-
-def _check_each(form: _Form, items: Iterable[tuple[str | int, Any]]) -> None:
-    """Check values, each with where it is in a list or object."""
-    for where, item in items:
+def _check_each(parts: Iterable[tuple[str | int, _Form, Any]]) -> None:
+    """Check values: where each is in a list or object, its form, itself."""
+    for where, form, value in parts:
         try:
-            form(item)
+            _check(form, value)
         except Wrong as exc:
             exc.put_below(where)
             raise
 
 
-def _expect_list(form: _Form) -> _Form:
-    def check_it(value: Any) -> None:
-        if not isinstance(value, list):
-            raise _refuse(value, "a list")
-        _check_each(form, enumerate(value))
-
-    return check_it
-
-
-def _expect_map(form: _Form) -> _Form:
-    def check_it(value: Any) -> None:
-        _check_object(value)
-        _check_each(form, value.items())
-
-    return check_it
-
-
-def _check_object(value: Any) -> None:
-    if not isinstance(value, dict):
-        raise _refuse(value, "an object")
-
-
-def _expect_object(
-    needed: Mapping[str, _Form], optional: Mapping[str, _Form] | None = None
-) -> _Form:
-    """Make the form of an object with some fields among others."""
-    every = {**needed, **(optional or {})}
-
-    def check_it(value: Any) -> None:
-        _check_object(value)
-        for key, form in every.items():
-            try:
-                if key in value:
-                    form(value[key])
-                elif key in needed:
-                    raise Wrong("is missing")
-            except Wrong as exc:
-                exc.put_below(key)
-                raise
-
-    return check_it
-
-
-_PROVIDER: Final = _expect_object(
-    {
-        "uuid": _check_text,
-        "name": _check_text,
-        "generation": _check_number,
-        "root_provider_uuid": _check_text,
-    }
-)
-_INVENTORY: Final = _expect_object(
-    {"total": _check_number, "reserved": _check_number},
-    {"allocation_ratio": _check_ratio},
-)
-_SUMMARY: Final = _expect_object(
-    {
-        "resources": _expect_map(
-            _expect_object({"capacity": _check_number, "used": _check_number})
-        ),
-        "traits": _expect_list(_check_text),
-    }
-)
-_OF_CONSUMER: Final = _expect_object({"resources": _expect_map(_check_number)})
-_OF_PROVIDER: Final = _expect_object(
-    {"resources": _expect_map(_check_number), "generation": _check_number}
-)
-
-_SPECS: Final = {"extra_specs": _expect_map(_check_text)}
-_FLAVOR: Final = _expect_object(
-    {
-        "id": _check_text,
-        "name": _check_text,
-        "vcpus": _check_number,
-        "ram": _check_number,
-        "disk": _check_number,
-        "OS-FLV-EXT-DATA:ephemeral": _check_number,
-        "swap": _check_swap,
-    },
-    _SPECS,
-)
-_IMAGE_OF_SERVER: Final = _expect_object(
-    {}, {"properties": _expect_map(_check_text)}
-)
-
-
-def _check_image_of_server(value: Any) -> None:
-    # An empty text for one that was made from a volume.
-    if value:
-        _IMAGE_OF_SERVER(value)
-
-
-_OF_ANY_SERVER: Final = {
-    "id": _check_text,
-    "tenant_id": _check_text,
-    "status": _check_text,
-}
-_UNREACHED_SERVER: Final = _expect_object(_OF_ANY_SERVER)
-_REACHED_SERVER: Final = _expect_object(
-    {
-        **_OF_ANY_SERVER,
-        "name": _check_text,
-        "flavor": _expect_object(
-            {
-                "original_name": _check_text,
-                "vcpus": _check_number,
-                "ram": _check_number,
-                "disk": _check_number,
-                "ephemeral": _check_number,
-                "swap": _check_swap,
-            },
-            _SPECS,
-        ),
-    },
-    {
-        "OS-EXT-SRV-ATTR:hypervisor_hostname": _allow_none(_check_text),
-        "OS-EXT-AZ:availability_zone": _allow_none(_check_text),
-        "fault": _allow_none(
-            _expect_object({}, {"message": _allow_none(_check_text)})
-        ),
-        "image": _check_image_of_server,
-    },
-)
-
-
-def _check_server(value: Any) -> None:
-    _UNREACHED_SERVER(value)
-    if value["status"] != model.CELL_IS_DOWN:
-        _REACHED_SERVER(value)
-
-
-def _check_compute_service(value: Any) -> None:
-    _expect_object({"host": _check_text, "status": _check_text})(value)
-    if value["status"] != model.CELL_IS_DOWN:
-        _expect_object(
-            {"state": _check_text},
-            {"zone": _check_text, "disabled_reason": _allow_none(_check_text)},
-        )(value)
-
-
-def _check_quota_set(value: Any) -> None:
-    _check_object(value)
-    # Beside the id of the project, which is a text.
-    _expect_map(
-        _expect_object(
-            {
-                "limit": _check_number,
-                "in_use": _check_number,
-                "reserved": _check_number,
-            }
+def _check(form: _Form, value: Any) -> None:
+    if isinstance(form, type):
+        _check_type(form, value)
+    elif isinstance(form, dict):
+        _check_fields(form, value)
+    elif isinstance(form, list):
+        _check_type(list, value)
+        _check_each((place, form[0], one) for place, one in enumerate(value))
+    elif isinstance(form, _Map):
+        _check_type(dict, value)
+        _check_each(
+            (key, form.form, one)
+            for key, one in value.items()
+            if isinstance(one, dict) or not form.is_mixed
         )
-    )({key: one for key, one in value.items() if isinstance(one, dict)})
+    elif isinstance(form, _OfCell):
+        _check_fields(form.always, value)
+        if value["status"] != model.CELL_IS_DOWN:
+            _check_fields(form.reached, value)
+    elif value not in form.nothing:
+        _check(form.form, value)
 
 
-_LINKS: Final = _expect_list(_expect_object({"rel": _check_text}))
-_IMAGE: Final = _expect_object(
-    {"id": _check_text, "name": _allow_none(_check_text)}
+def _check_type(wanted: type, value: Any) -> None:
+    if wanted in (int, float):
+        # True is no number here, and what is not finite is above all.
+        fits = type(value) in (int, wanted) and -_MOST <= value <= _MOST
+    else:
+        fits = isinstance(value, wanted)
+    if not fits:
+        raise Wrong(f"is {reprlib.repr(value)}, and not {_NAMES[wanted]}")
+
+
+def _check_fields(fields: Mapping[str, _Form], value: Any) -> None:
+    _check_type(dict, value)
+    for field, form in fields.items():
+        key = field.removesuffix("?")
+        try:
+            if key in value:
+                _check(form, value[key])
+            elif key == field:
+                raise Wrong("is missing")
+        except Wrong as exc:
+            exc.put_below(key)
+            raise
+
+
+_SUMMARY: Final = {
+    "resources": _Map({"capacity": int, "used": int}),
+    "traits": [str],
+}
+_FLAVOR: Final = {
+    "id": str,
+    "name": str,
+    "vcpus": int,
+    "ram": int,
+    "disk": int,
+    "OS-FLV-EXT-DATA:ephemeral": int,
+    # An empty text for none, before microversion 2.75.
+    "swap": _Maybe(int, ("",)),
+    "extra_specs?": _Map(str),
+}
+_SERVER: Final = _OfCell(
+    {"id": str, "tenant_id": str, "status": str},
+    {
+        "name": str,
+        "flavor": {
+            "original_name": str,
+            "vcpus": int,
+            "ram": int,
+            "disk": int,
+            "ephemeral": int,
+            "swap": int,
+            "extra_specs?": _Map(str),
+        },
+        "OS-EXT-SRV-ATTR:hypervisor_hostname?": _Maybe(str),
+        "OS-EXT-AZ:availability_zone?": _Maybe(str),
+        "fault?": _Maybe({"message?": _Maybe(str)}),
+        # An empty text for one that was made from a volume.
+        "image?": _Maybe({"properties?": _Map(str)}, (None, "")),
+    },
 )
-_PROJECT: Final = _expect_object({"id": _check_text, "name": _check_text})
-_OF_LIMIT: Final = {
-    "resource_name": _check_text,
-    "service_id": _check_text,
-    "region_id": _allow_none(_check_text),
+_COMPUTE_SERVICE: Final = _OfCell(
+    {"host": str, "status": str},
+    {"state": str, "zone?": str, "disabled_reason?": _Maybe(str)},
+)
+_MIGRATION: Final = {
+    "uuid": str,
+    "instance_uuid": str,
+    "migration_type": str,
+    "status": str,
+    "source_node": _Maybe(str),
+}
+_LINKS: Final = [{"rel": str}]
+_PROJECT: Final = {"id": str, "name": str}
+_LIMIT: Final = {
+    "resource_name": str,
+    "service_id": str,
+    "region_id": _Maybe(str),
 }
 
 _FIELDS: Final[Mapping[str, Mapping[str, Mapping[str, _Form]]]] = {
     "Placement": {
-        "resource_providers": {"/resource_providers": _expect_list(_PROVIDER)},
-        "resource_provider_generation": {"": _check_number},
-        "provider_summaries": {
-            "/allocation_candidates": _expect_map(_SUMMARY)
+        "resource_providers": {
+            "/resource_providers": [
+                {
+                    "uuid": str,
+                    "name": str,
+                    "generation": int,
+                    "root_provider_uuid": str,
+                }
+            ]
         },
-        "inventories": {"/inventories": _expect_map(_INVENTORY)},
-        "usages": {"/usages": _expect_map(_check_number)},
-        "traits": {"/traits": _expect_list(_check_text)},
-        "aggregates": {"/aggregates": _expect_list(_check_text)},
+        "resource_provider_generation": {"": int},
+        "provider_summaries": {"/allocation_candidates": _Map(_SUMMARY)},
+        "inventories": {
+            "/inventories": _Map(
+                {"total": int, "reserved": int, "allocation_ratio?": float}
+            )
+        },
+        "usages": {"/usages": _Map(int)},
+        "traits": {"/traits": [str]},
+        "aggregates": {"/aggregates": [str]},
         "allocations": {
-            "/resource_providers/[^/]+/allocations": _expect_map(_OF_CONSUMER),
-            "/allocations/[^/]+": _expect_map(_OF_PROVIDER),
+            "/resource_providers/[^/]+/allocations": _Map(
+                {"resources": _Map(int)}
+            ),
+            "/allocations/[^/]+": _Map(
+                {"resources": _Map(int), "generation": int}
+            ),
         },
-        "project_id": {"/allocations/[^/]+": _check_text},
+        "project_id": {"/allocations/[^/]+": str},
     },
     "Nova": {
-        "server": {"/servers/[^/]+": _check_server},
-        "servers": {
-            "/servers": _expect_list(_expect_object({"name": _check_text})),
-            "/servers/detail": _expect_list(_check_server),
-        },
+        "server": {"/servers/[^/]+": _SERVER},
+        "servers": {"/servers": [{"name": str}], "/servers/detail": [_SERVER]},
         "servers_links": {"": _LINKS},
-        "flavors": {"/flavors/detail": _expect_list(_FLAVOR)},
+        "flavors": {"/flavors/detail": [_FLAVOR]},
         "flavors_links": {"": _LINKS},
-        "quota_set": {"/detail": _check_quota_set},
-        "availabilityZoneInfo": {
-            "": _expect_list(_expect_object({"zoneName": _check_text}))
+        # Beside the id of the project, which is a text.
+        "quota_set": {
+            "/detail": _Map(
+                {"limit": int, "in_use": int, "reserved": int}, is_mixed=True
+            )
         },
-        "hypervisors": {"": _expect_list(_expect_object({"id": _check_text}))},
+        "availabilityZoneInfo": {"": [{"zoneName": str}]},
+        "hypervisors": {"": [{"id": str}]},
         "hypervisors_links": {"": _LINKS},
-        "hypervisor": {
-            "": _expect_object(
-                {"service": _expect_object({"host": _check_text})}
-            )
-        },
-        "migrations": {
-            "": _expect_list(
-                _expect_object(
-                    {
-                        "uuid": _check_text,
-                        "instance_uuid": _check_text,
-                        "migration_type": _check_text,
-                        "status": _check_text,
-                        "source_node": _allow_none(_check_text),
-                    }
-                )
-            )
-        },
+        "hypervisor": {"": {"service": {"host": str}}},
+        "migrations": {"": [_MIGRATION]},
         "migrations_links": {"": _LINKS},
-        "services": {"/os-services": _expect_list(_check_compute_service)},
+        "services": {"/os-services": [_COMPUTE_SERVICE]},
         "aggregates": {
-            "": _expect_list(
-                _expect_object(
-                    {
-                        "name": _check_text,
-                        "hosts": _expect_list(_check_text),
-                        "metadata": _expect_map(_check_text),
-                    }
-                )
-            )
+            "": [{"name": str, "hosts": [str], "metadata": _Map(str)}]
         },
     },
-    "Glance": {"images": {"/images": _expect_list(_IMAGE)}},
+    "Glance": {"images": {"/images": [{"id": str, "name": _Maybe(str)}]}},
     "Keystone": {
         "project": {"/projects/[^/]+": _PROJECT},
-        "projects": {"/projects": _expect_list(_PROJECT)},
-        "links": {
-            "": _allow_none(
-                _expect_object({}, {"next": _allow_none(_check_text)})
-            )
-        },
-        "services": {
-            "/services": _expect_list(_expect_object({"id": _check_text}))
-        },
-        "registered_limits": {
-            "": _expect_list(
-                _expect_object({**_OF_LIMIT, "default_limit": _check_number})
-            )
-        },
+        "projects": {"/projects": [_PROJECT]},
+        "links": {"": _Maybe({"next?": _Maybe(str)})},
+        "services": {"/services": [{"id": str}]},
+        "registered_limits": {"": [{**_LIMIT, "default_limit": int}]},
         "limits": {
-            "": _expect_list(
-                _expect_object(
-                    {**_OF_LIMIT, "resource_limit": _check_number},
-                    {"project_id": _allow_none(_check_text)},
-                )
-            )
+            "": [{**_LIMIT, "resource_limit": int, "project_id?": _Maybe(str)}]
         },
     },
 }
