@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
 from typing import Final
@@ -199,6 +200,25 @@ def _read_detail(response: Any) -> str:
             if isinstance(value, dict) and "message" in value:
                 return " ".join(str(value["message"]).split())
     return str(getattr(response, "reason", "") or "no reason given")
+
+
+def choose_one(
+    kind: str,
+    name: str,
+    found: Sequence[Mapping[str, Any]],
+    read_names: Callable[[], Iterable[str]],
+) -> Any:
+    """Choose what has a name, of what a service found with it.
+
+    :param read_names: reads which names there are, where none was found.
+    :raises Unknown: nothing was found.
+    :raises Ambiguous: several have that name.
+    """
+    if len(found) > 1:
+        raise errors.Ambiguous(kind, name, [one["id"] for one in found])
+    if not found:
+        raise errors.Unknown(kind, name, read_names())
+    return found[0]
 
 
 class Together:

@@ -5,13 +5,16 @@
 See :mod:`host_fit` for what is counted.
 """
 
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 
-from nova_gpu_filter.fleet import claims
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.topology import choice
+from nova_gpu_filter.topology.policy import LinkPolicy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +37,20 @@ def count_servers(
     hosts: Sequence[model.Host], demands: Sequence[demand.Demand]
 ) -> list[Capacity]:
     """Count for each flavor, alone and as a mix of all of them."""
-    found = []
-    mixed = count_mix(hosts, demands)
-    for wanted, in_mix in zip(demands, mixed, strict=True):
-        numbers = (
-            (host.name, host_fit.count_fitting(host, wanted)) for host in hosts
+    return [
+        Capacity(
+            wanted,
+            tuple(
+                (host.name, number)
+                for host in hosts
+                if (number := host_fit.count_fitting(host, wanted))
+            ),
+            in_mix,
         )
-        found.append(
-            Capacity(
-                wanted,
-                tuple((name, number) for name, number in numbers if number),
-                in_mix,
-            )
+        for wanted, in_mix in zip(
+            demands, count_mix(hosts, demands), strict=True
         )
-    return found
+    ]
 
 
 def count_mix(
@@ -73,7 +76,9 @@ def count_mix(
                 for number, host in enumerate(hosts_left)
                 if host_fit.count_fitting(host, wanted)
             ),
-            key=lambda number: -_count_free_devices(hosts_left[number]),
+            key=lambda number: (
+                -sum(device.is_free for device in hosts_left[number].devices)
+            ),
         )
         for wanted in demands
     ]
@@ -100,9 +105,7 @@ def _place(
         number = candidates[-1]
         if host_fit.count_fitting(hosts_left[number], wanted):
             try:
-                hosts_left[number] = claims.add_server(
-                    hosts_left[number], wanted
-                )
+                hosts_left[number] = add_server(hosts_left[number], wanted)
             except ValueError:
                 # What its aliases or groups share is enough for each only.
                 pass
@@ -112,5 +115,106 @@ def _place(
     return False
 
 
-def _count_free_devices(host: model.Host) -> int:
-    return sum(device.is_free for device in host.devices)
+def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
+    """Return the host as it is when one more server is on it.
+
+    :raises ValueError: there is no room for it.
+    """
+    left = host.with_more_used(dict(wanted.amounts), {})
+    for resource_class, number in wanted.amounts:
+        if resource_class not in host.amounts:
+            left = _take_of_one(left, resource_class, number)
+    taken: set[str] = set()
+    # First what has the least choice: others might take all that it can have.
+    for group in sorted(
+        wanted.groups,
+        key=lambda group: (
+            sum(1 for _ in host_fit.list_providers(host, group)),
+            -sum(number for _, number in group.amounts),
+        ),
+    ):
+        left, provider = _take_group(left, group, taken)
+        if wanted.is_isolated:
+            taken.add(provider)
+    for place, asked in sorted(
+        enumerate(wanted.devices),
+        key=lambda item: len(
+            host.list_devices(
+                item[1].alias.resource_class, item[1].alias.traits
+            )
+        ),
+    ):
+        policy = wanted.link_policy if place == 0 else None
+        left = _take(left, asked, policy)
+    return left
+
+
+def _take_of_one(
+    host: model.Host, resource_class: str, number: int
+) -> model.Host:
+    """Take what a flavor asks for by ``resources:<class>`` of one device."""
+    for device in host.list_devices(resource_class):
+        if device.free >= number:
+            return host.with_more_used({}, {device.uuid: number})
+    return host
+
+
+def _take_group(
+    host: model.Host, group: demand.Group, taken: Collection[str]
+) -> tuple[model.Host, str]:
+    """Take a group of resources of the emptiest provider that has them.
+
+    :param taken: providers that must be left alone.
+    :returns: the host as it is then, and the provider.
+    :raises ValueError: no provider has them.
+    """
+    fitting = [
+        provider
+        for provider in host_fit.list_providers(host, group)
+        if provider.uuid not in taken
+        and all(
+            provider.amounts[name].free >= number
+            for name, number in group.amounts
+        )
+    ]
+    if not fitting:
+        raise ValueError(f"{host.name}: no provider has {group.amounts}")
+    asked = dict(group.amounts)
+    emptiest = max(
+        fitting,
+        key=lambda provider: sum(provider.amounts[n].free for n in asked),
+    )
+    uuid = emptiest.uuid
+    if uuid == host.uuid:
+        return host.with_more_used(asked, {}), uuid
+    return host.with_more_used({}, {uuid: sum(asked.values())}), uuid
+
+
+def _take(
+    host: model.Host, asked: demand.DeviceDemand, policy: LinkPolicy | None
+) -> model.Host:
+    found = host_fit.find_devices(host, asked)
+    if found.are_shared:
+        taken = _take_units(found.devices, asked.count)
+    else:
+        ranking = choice.rank_device_sets(
+            found.topology, found.free, asked.count, policy
+        )
+        best = ranking.list_best_first(seed=0, limit=1)
+        if not best:
+            raise ValueError(f"{host.name}: no {asked.count} free devices")
+        taken = {
+            device.uuid: 1
+            for bit, device in enumerate(found.devices)
+            if best[0] >> bit & 1
+        }
+    return host.with_more_used({}, taken)
+
+
+def _take_units(devices: Iterable[model.Device], count: int) -> dict[str, int]:
+    taken = {}
+    for device in devices:
+        if count and device.is_free:
+            taken[device.uuid] = min(count, device.free)
+            count -= taken[device.uuid]
+    return taken

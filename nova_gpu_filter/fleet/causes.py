@@ -20,7 +20,6 @@ from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import shortage
 from nova_gpu_filter.topology import advice
 from nova_gpu_filter.topology.links import Requirement
-from nova_gpu_filter.topology.policy import LinkPolicy
 
 
 def open_host(host: model.Host, wanted: demand.Demand) -> model.Host:
@@ -39,39 +38,47 @@ def list_obstacles(
     for obstacle in host.obstacles:
         yield _OBSTACLES[obstacle]
     for trait in sorted(host_fit.find_missing_traits(host, wanted)):
-        yield verdict.Gate(
-            f"trait {trait} is required", f"with trait {trait}", 1
-        )
+        yield verdict.Gate(f"trait {trait} is required", f"with trait {trait}")
     for trait in sorted(wanted.forbidden & host.traits):
         yield verdict.Gate(
-            f"trait {trait} is forbidden", f"without trait {trait}", 1
+            f"trait {trait} is forbidden", f"without trait {trait}"
         )
 
 
 _OBSTACLES: Final[Mapping[model.Obstacle, verdict.Gate]] = {
     model.Obstacle.DISABLED: verdict.Gate(
-        "nova-compute is disabled", "with nova-compute enabled"
+        "nova-compute is disabled", "with nova-compute enabled", verdict.OPEN
     ),
     model.Obstacle.DOWN: verdict.Gate(
-        "nova-compute is down", "with nova-compute up"
+        "nova-compute is down", "with nova-compute up", verdict.OPEN
     ),
     model.Obstacle.FORCED_DOWN: verdict.Gate(
         "nova-compute is forced down",
         "with nova-compute no longer forced down",
+        verdict.OPEN,
     ),
     model.Obstacle.CELL_DOWN: verdict.Gate(
         "Nova does not reach the cell of its nova-compute",
         "with its cell up",
+        verdict.OPEN,
     ),
     model.Obstacle.UNKNOWN: verdict.Gate(
         "Nova has no such compute node",
         "with a nova-compute that reports it",
-        1,
     ),
 }
 
 
-def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
+def describe_shortages(host: model.Host, wanted: demand.Demand) -> list[str]:
+    """Say what is not free on a host that takes servers."""
+    return [
+        *_describe_host(host, wanted),
+        *_describe_groups(host, wanted),
+        *_describe_devices(host, wanted),
+    ] or [_describe_together(wanted)]
+
+
+def _describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say what Placement refuses."""
     for resource_class, number in wanted.amounts:
         amount = host.amounts.get(resource_class)
@@ -89,7 +96,7 @@ def describe_host(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
             )
 
 
-def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
+def _describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
     """Say which groups of resources no provider has free."""
     for group in wanted.groups:
         providers = list(host_fit.list_providers(host, group))
@@ -109,38 +116,59 @@ def describe_groups(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
                 )
 
 
-def describe_devices(host: model.Host, wanted: demand.Demand) -> Iterator[str]:
-    """Say what our filter would log."""
+def _find_short_aliases(
+    host: model.Host, wanted: demand.Demand
+) -> Iterator[
+    tuple[
+        demand.DeviceDemand, linked_devices.LinkedDevices, Requirement | None
+    ]
+]:
+    """Find the aliases of which a host has too little free.
+
+    :returns: (alias, the devices that it means, the link that too few of them
+        have; None where there are too few of them).
+    """
     for place, asked in enumerate(wanted.devices):
         found = host_fit.find_devices(host, asked)
-        units = host_fit.count_units(found.devices)
         policy = wanted.link_policy if place == 0 else None
-        if units < asked.count:
-            refused = refusal.Refusal(
-                refusal.Cause.TOO_FEW_DEVICES,
+        if host_fit.count_units(found.devices) < asked.count:
+            yield asked, found, None
+        elif (
+            policy is not None
+            and policy.required
+            and not found.are_shared
+            and not host_fit.count_sets(
+                found.topology, found.free, asked.count, policy
+            )
+        ):
+            yield asked, found, policy.link
+
+
+def _describe_devices(
+    host: model.Host, wanted: demand.Demand
+) -> Iterator[str]:
+    """Say what our filter would log."""
+    for asked, found, link in _find_short_aliases(host, wanted):
+        yield refusal.describe(
+            refusal.Refusal(
+                refusal.Cause.TOO_FEW_DEVICES
+                if link is None
+                else refusal.Cause.LINK,
                 request=asked.alias.name,
                 asked=asked.count,
                 specs=(_list_specs(asked),),
-                free=units,
-            )
-        elif not _has_set(found, asked.count, policy):
-            assert policy is not None, "any devices will do without"
-            refused = refusal.Refusal(
-                refusal.Cause.LINK,
-                request=asked.alias.name,
-                asked=asked.count,
-                free=units,
-                links=shortage.describe(
+                free=host_fit.count_units(found.devices),
+                links=None
+                if link is None
+                else shortage.describe(
                     found.topology,
                     found.free,
                     found.list_addresses,
                     asked.count,
-                    policy.link,
+                    link,
                 ),
             )
-        else:
-            continue
-        yield refusal.describe(refused)
+        )
 
 
 def _list_specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
@@ -152,17 +180,7 @@ def _list_specs(asked: demand.DeviceDemand) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _has_set(
-    found: linked_devices.LinkedDevices, count: int, policy: LinkPolicy | None
-) -> bool:
-    if policy is None or not policy.required:
-        return True
-    if any(device.amount.capacity > 1 for device in found.devices):
-        return True  # VFs, as in host_fit.count_fitting
-    return host_fit.count_sets(found.topology, found.free, count, policy) > 0
-
-
-def describe_together(wanted: demand.Demand) -> str:
+def _describe_together(wanted: demand.Demand) -> str:
     """Say what is short though nothing is by itself."""
     if wanted.is_isolated and len(wanted.groups) > 1:
         return (
@@ -195,42 +213,32 @@ def make_empty(host: model.Host) -> model.Host:
     )
 
 
-def describe_never(empty: model.Host, wanted: demand.Demand) -> Iterator[str]:
+def describe_never(empty: model.Host, wanted: demand.Demand) -> list[str]:
     """Say why a server does not fit on a host that is empty."""
-    is_described = False
-    for line in (
-        *describe_host(empty, wanted),
-        *describe_groups(empty, wanted),
-    ):
-        is_described = True
-        yield f"{verdict.NEVER}: {line.removesuffix(' free')} there"
-    for place, asked in enumerate(wanted.devices):
-        found = host_fit.find_devices(empty, asked)
+    reasons = [
+        f"{line.removesuffix(' free')} there"
+        for line in (
+            *_describe_host(empty, wanted),
+            *_describe_groups(empty, wanted),
+        )
+    ]
+    for asked, found, link in _find_short_aliases(empty, wanted):
         there = host_fit.count_units(found.devices)
-        policy = wanted.link_policy if place == 0 else None
         name = f"{asked.alias.name}:{asked.count}"
-        if not there:
-            specs = " ".join(
-                f"{key}={value}" for key, value in _list_specs(asked)
+        if link is not None:
+            reasons.append(
+                f"{name} with gpu:link={link.value} is asked for, and"
+                f" {_describe_links(found, link)}"
             )
-            yield f"{verdict.NEVER}: it has no {asked.alias.name} ({specs})"
-        elif there < asked.count:
-            yield (
-                f"{verdict.NEVER}: {name} is asked for, and {there} are there"
-            )
-        elif not _has_set(found, asked.count, policy):
-            assert policy is not None, "any devices will do without"
-            yield (
-                f"{verdict.NEVER}: {name} with gpu:link={policy.link.value} is"
-                f" asked for, and {_describe_links(found, policy.link)}"
-            )
+        elif there:
+            reasons.append(f"{name} is asked for, and {there} are there")
         else:
-            continue
-        is_described = True
-    if not is_described:
-        text = describe_together(wanted).replace("is free", "is there")
-        text = text.replace("have them free", "have them")
-        yield f"{verdict.NEVER}: {text}"
+            specs = " ".join(map("=".join, _list_specs(asked)))
+            reasons.append(f"it has no {asked.alias.name} ({specs})")
+    if not reasons:
+        text = _describe_together(wanted).replace("is free", "is there")
+        reasons.append(text.replace("have them free", "have them"))
+    return [f"{verdict.NEVER}: {reason}" for reason in reasons]
 
 
 def _describe_links(

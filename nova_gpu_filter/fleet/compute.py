@@ -80,23 +80,16 @@ def find_server(get: api.Get, name: str) -> model.Server:
         for server in _read_pages(get, "/servers/detail", "servers", query)
         if server["name"] == name
     ]
-    if len(found) == 1:
-        # Lists of older Nova have no faults.
-        return _build_server(get(f"/servers/{found[0]['id']}")["server"])
-    if found:
-        raise errors.Ambiguous("server", name, [s["id"] for s in found])
-    raise errors.Unknown(
-        kind="server",
-        name=name,
-        hint=errors.find_hint(name, _read_some_names(get)),
-    )
 
+    def read_names() -> set[str]:
+        # Of the newest, where there are many.
+        asked = parse.urlencode({**_EVERYBODY, "limit": PAGE})
+        servers = get(f"/servers?{asked}")["servers"]
+        return {server["name"] for server in servers}
 
-def _read_some_names(get: api.Get) -> set[str]:
-    """Read the names of servers, of the newest where there are many."""
-    asked = parse.urlencode({**_EVERYBODY, "limit": PAGE})
-    answer = get(f"/servers?{asked}")
-    return {server["name"] for server in answer["servers"]}
+    server = api.choose_one("server", name, found, read_names)
+    # Lists of older Nova have no faults.
+    return _build_server(get(f"/servers/{server['id']}")["server"])
 
 
 def read_flavors(get: api.Get) -> list[model.Flavor]:
@@ -126,11 +119,7 @@ def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
     for flavor in flavors:
         if name in (flavor.uuid, flavor.name):
             return flavor
-    raise errors.Unknown(
-        kind="flavor",
-        name=name,
-        hint=errors.find_hint(name, [flavor.name for flavor in flavors]),
-    )
+    raise errors.Unknown("flavor", name, [flavor.name for flavor in flavors])
 
 
 def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
@@ -143,23 +132,13 @@ def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
         image: Mapping[str, Any] = get(f"/images/{parse.quote(name, safe='')}")
     except errors.NotFound:
         query = parse.urlencode({"name": name})
-        images = get(f"/images?{query}")["images"]
-        if len(images) == 1:
-            return dict(images[0])
-        if images:
-            raise errors.Ambiguous(
-                "image", name, [found["id"] for found in images]
-            ) from None
-        raise errors.Unknown(
-            kind="image",
-            name=name,
-            hint=errors.find_hint(name, _read_image_names(get)),
-        ) from None
+        image = api.choose_one(
+            "image",
+            name,
+            get(f"/images?{query}")["images"],
+            lambda: [one["name"] or "" for one in get("/images")["images"]],
+        )
     return image
-
-
-def _read_image_names(get: api.Get) -> set[str]:
-    return {image["name"] or "" for image in get("/images")["images"]}
 
 
 def read_quota(get: api.Get, project: str) -> dict[str, tuple[int, int]]:
@@ -200,11 +179,7 @@ def check_zone(get: api.Get, name: str) -> None:
     zones = get("/os-availability-zone")["availabilityZoneInfo"]
     names = [zone["zoneName"] for zone in zones]
     if name not in names:
-        raise errors.Unknown(
-            kind="availability zone",
-            name=name,
-            hint=errors.find_hint(name, names),
-        )
+        raise errors.Unknown("availability zone", name, names)
 
 
 def read_hypervisors(get: api.Get) -> set[str]:

@@ -83,6 +83,16 @@ class Unknown(FleetError):
 
     message = "no %(kind)s '%(name)s'%(hint)s"
 
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str] = (), hint: str = ""
+    ) -> None:
+        """Suggest one of the names that are known, unless a hint is given.
+
+        :param kind: what it is: ``server``.
+        """
+        hint = hint or find_hint(name, known)
+        super().__init__(kind=kind, name=name, hint=hint)
+
 
 class Ambiguous(FleetError):
     """The operator named something of which there are several."""

@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from nova_gpu_filter.fleet import causes
+from nova_gpu_filter.fleet import cures as cures_
 from nova_gpu_filter.fleet import demand
-from nova_gpu_filter.fleet import giving_back
 from nova_gpu_filter.fleet import holdings as holdings_
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import other_flavors
 from nova_gpu_filter.fleet import verdict
 
 
@@ -36,41 +35,29 @@ def explain_host(
         return verdict.Verdict(host.name, servers)
     opened = causes.open_host(host, wanted)
     openings = [*causes.list_obstacles(host, wanted), *gates]
-    fits = host_fit.fits(opened, wanted)
-    if not fits and not host_fit.fits(causes.make_empty(opened), wanted):
-        return verdict.Verdict(
-            host.name,
-            0,
-            tuple(causes.describe_never(causes.make_empty(opened), wanted)),
-            cures=_sort_cures(
-                openings, other_flavors.list_cures(opened, wanted)
-            ),
-            can_fit=False,
-        )
     reasons = [opening.reason for opening in openings]
-    if fits:
+    if host_fit.fits(opened, wanted):
         return verdict.Verdict(
             host.name, 0, tuple(reasons), cures=_sort_cures(openings, [None])
         )
-    shortages = [
-        *causes.describe_host(opened, wanted),
-        *causes.describe_groups(opened, wanted),
-        *causes.describe_devices(opened, wanted),
-    ]
-    reasons += shortages or [causes.describe_together(wanted)]
-    ways = giving_back.find_ways(opened, wanted, holdings)
+    others = cures_.list_other_flavors(opened, wanted)
+    empty = causes.make_empty(opened)
+    if not host_fit.fits(empty, wanted):
+        return verdict.Verdict(
+            host.name,
+            0,
+            tuple(causes.describe_never(empty, wanted)),
+            cures=_sort_cures(openings, others),
+            can_fit=False,
+        )
+    reasons += causes.describe_shortages(opened, wanted)
+    ways = cures_.find_ways(opened, wanted, holdings)
     return verdict.Verdict(
         host.name,
         0,
         tuple(reasons),
-        tuple(giving_back.name_blockers(opened, wanted, ways)),
-        _sort_cures(
-            openings,
-            [
-                *other_flavors.list_cures(opened, wanted),
-                *giving_back.list_cures(ways),
-            ],
-        ),
+        tuple(cures_.name_blockers(opened, wanted, ways)),
+        _sort_cures(openings, [*others, *cures_.list_ways(ways)]),
     )
 
 

@@ -173,8 +173,7 @@ def _bound_by_devices(
     """
     for place, asked in enumerate(wanted.devices):
         found = find_devices(host, asked)
-        if any(device.amount.capacity > 1 for device in found.devices):
-            # VFs: whichever they are, they have no links of their own.
+        if found.are_shared:
             yield count_units(found.devices) // asked.count
         else:
             policy = wanted.link_policy if place == 0 else None

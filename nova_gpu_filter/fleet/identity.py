@@ -77,20 +77,13 @@ def find_project(get: api.Get, name: str) -> tuple[str, str]:
     """
     try:
         project = get(f"/projects/{parse.quote(name, safe='')}")["project"]
-        return project["id"], project["name"]
     except errors.NotFound:
-        pass
-    query = parse.urlencode({"name": name})
-    found = get(f"/projects?{query}")["projects"]
-    if len(found) == 1:
-        return found[0]["id"], found[0]["name"]
-    if found:
-        raise errors.Ambiguous("project", name, [p["id"] for p in found])
-    raise errors.Unknown(
-        kind="project",
-        name=name,
-        hint=errors.find_hint(name, read_projects(get).values()),
-    )
+        query = parse.urlencode({"name": name})
+        found = get(f"/projects?{query}")["projects"]
+        project = api.choose_one(
+            "project", name, found, lambda: read_projects(get).values()
+        )
+    return project["id"], project["name"]
 
 
 def read_limits(

@@ -63,6 +63,12 @@ class LinkedDevices:
         )
 
     @property
+    def are_shared(self) -> bool:
+        """Whether several servers can have one of them, such as a PF with VFs:
+        then links do not matter, which VFs have none of."""
+        return any(device.amount.capacity > 1 for device in self.devices)
+
+    @property
     def knows_links(self) -> bool:
         """Whether any two of the devices are linked, as far as we know."""
         topology = self.topology

@@ -9,8 +9,8 @@ import enum
 import functools
 from typing import Final
 
-from nova_gpu_filter.fleet import device_names
 from nova_gpu_filter.nova_rules import names
+from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.topology import codec
 
@@ -80,6 +80,10 @@ class Amount:
     def free(self) -> int:
         """What can be allocated; 0 where more is used than there is."""
         return max(self.capacity - self.used, 0)
+
+    def with_more_used(self, number: int) -> "Amount":
+        """Return it as it is when so much more, or less, is used of it."""
+        return Amount(self.capacity, self.used + number)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -169,7 +173,13 @@ class Device:
         Of class VGPU, which says no more, the traits that operators have given
         tell the type.
         """
-        name = device_names.name_model(self.resource_class, self.traits)
+        for trait in self.other_traits:
+            if trait.startswith(our_traits.MODEL):
+                return trait.removeprefix(our_traits.MODEL).replace("_", " ")
+        resource_class = self.resource_class or ""
+        name = names.find_ids(resource_class) or resource_class.removeprefix(
+            names.CUSTOM
+        )
         if not self.is_mediated or name != resource_groups.VGPU:
             return name
         custom = ", ".join(
@@ -211,7 +221,7 @@ class Device:
 
         :raises LinkTextError: a trait with one of our prefixes cannot be read.
         """
-        return device_names.format_links(self.name, self.traits)
+        return codec.format_text(codec.parse_traits(self.name, self.traits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +288,31 @@ class Host:
             self.service, obstacles=()
         )
         return host.with_service(service)
+
+    def with_more_used(
+        self, amounts: Mapping[str, int], devices: Mapping[str, int]
+    ) -> "Host":
+        """Return the host as it is when so much more, or less, is used of it.
+
+        :param amounts: of the host itself, by resource class.
+        :param devices: by UUID of the provider.
+        """
+        return dataclasses.replace(
+            self,
+            amounts={
+                name: amount.with_more_used(amounts.get(name, 0))
+                for name, amount in self.amounts.items()
+            },
+            devices=tuple(
+                dataclasses.replace(
+                    device,
+                    amount=device.amount.with_more_used(devices[device.uuid]),
+                )
+                if device.uuid in devices
+                else device
+                for device in self.devices
+            ),
+        )
 
     @functools.cached_property
     def resource_classes(self) -> tuple[str, ...]:

@@ -82,14 +82,12 @@ def find_gates(move: Move) -> Iterator[verdict.Gate]:
             f"a {way.value} migration needs status {' or '.join(statuses)};"
             f" {server.name} is {server.status}",
             f"with {server.name} {' or '.join(statuses)}",
-            1,
         )
     if move.source is not None and move.source.is_down:
         yield verdict.Gate(
             f"nova-compute of {move.source.name}, where it is, is"
             f" {move.source.status}",
             _EVACUATION,
-            1,
         )
     profile = server.flavor.extra_specs.get(_CYBORG_KEY)
     if profile:
@@ -97,7 +95,6 @@ def find_gates(move: Move) -> Iterator[verdict.Gate]:
             f"Nova moves no server with devices of Cyborg ({_CYBORG_KEY} ="
             f" {profile})",
             "with a new server there",
-            1,
         )
     if way is Way.LIVE:
         yield from _find_live_gates(move)
@@ -111,19 +108,17 @@ def _find_live_gates(move: Move) -> Iterator[verdict.Gate]:
                 f"alias {asked.alias.name} does not ask for devices that are"
                 " live_migratable",
                 _OTHER_WAY,
-                1,
             )
     specs = move.server.flavor.extra_specs
     image = move.server.image_properties
     if key := memory_encryption.find_request(specs, image):
-        yield verdict.Gate(f"its memory is encrypted ({key})", _OTHER_WAY, 1)
+        yield verdict.Gate(f"its memory is encrypted ({key})", _OTHER_WAY)
     has_tpm = _TPM_KEY in specs or _TPM_IMAGE_KEY in image
     if has_tpm and specs.get(_TPM_SECURITY_KEY) != "host":
         yield verdict.Gate(
             "the secret of its virtual TPM cannot move with it"
             f" ({_TPM_KEY if _TPM_KEY in specs else _TPM_IMAGE_KEY})",
             _OTHER_WAY,
-            1,
         )
 
 

@@ -127,14 +127,12 @@ def _check_quotas(request: Request) -> Iterator[verdict.Gate]:
                 f"{whose} {short.asked} asked, and no limit is registered,"
                 " which counts as 0",
                 f"with a registered limit of {short.resource}",
-                1,
             )
             continue
         yield verdict.Gate(
             f"{whose} {short.asked} asked, {short.used} of {short.limit} used",
             f"with a limit of {short.used + short.asked} {short.resource} for"
             f" project {request.project_name}",
-            1,
         )
 
 
@@ -146,7 +144,6 @@ def _check_zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
             f"it is in availability zone {host.service.zone or 'none'}, not"
             f" {request.zone}",
             f"with --availability-zone {host.service.zone}",
-            1,
         )
 
 
@@ -172,7 +169,6 @@ def _check_tenants(
             f"aggregate {names} is kept for other projects than"
             f" {request.project_name}",
             f"with {who} in {_TENANT} of aggregate {kept[0].name}",
-            1,
         )
         return
     # require_tenant_aggregate in nova/scheduler/request_filter.py
@@ -186,7 +182,6 @@ def _check_tenants(
             f"{who} is limited to aggregate"
             f" {', '.join(one.name for one in own) or 'none'}",
             f"with the host in an aggregate of {who}",
-            1,
         )
 
 
@@ -212,7 +207,6 @@ def _check_extra_specs(
                 f"no aggregate of the host has {name}={wanted}, which the"
                 " flavor asks for",
                 f"with the host in an aggregate that has {name}={wanted}",
-                1,
             )
 
 
@@ -244,5 +238,4 @@ def _check_traits(
                 f"aggregate {one.name} is kept for flavors that require"
                 f" {', '.join(missing)}",
                 f"with trait:{missing[0]}=required in the flavor",
-                1,
             )

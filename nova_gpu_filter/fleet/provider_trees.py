@@ -86,9 +86,7 @@ def read_hosts(
     summaries = _read_summaries(get, devices, roots, name is not None)
     hosts = tuple(_build_hosts(providers, devices, summaries))
     if not hosts and name is not None:
-        raise errors.Unknown(
-            kind="device in Placement on host", name=name, hint=""
-        )
+        raise errors.Unknown("device in Placement on host", name)
     if not hosts:
         raise errors.NoDevices()
     return hosts
@@ -106,11 +104,7 @@ def _find_root(get: api.Get, name: str, with_mediated: bool) -> str:
     roots = {
         place.root for _, place in _find_devices(providers, with_mediated)
     }
-    raise errors.Unknown(
-        kind="host",
-        name=name,
-        hint=errors.find_hint(name, [providers[r]["name"] for r in roots]),
-    )
+    raise errors.Unknown("host", name, [providers[r]["name"] for r in roots])
 
 
 def _find_devices(

@@ -181,9 +181,7 @@ def _find_provider(get: api.Get, name: str) -> Any:
         if name == one["name"]:
             return one
     raise errors.Unknown(
-        kind="pool of remote GPUs",
-        name=name,
-        hint=errors.find_hint(name, [one["name"] for one in pools]),
+        "pool of remote GPUs", name, [one["name"] for one in pools]
     )
 
 
@@ -210,11 +208,7 @@ def _find_root(get: api.Get, host: str) -> str:
         found: str = one["uuid"]
         return found
     roots = [one["name"] for one in _list_nodes(get)]
-    raise errors.Unknown(
-        kind="compute node in Placement",
-        name=host,
-        hint=errors.find_hint(host, roots),
-    )
+    raise errors.Unknown("compute node in Placement", host, roots)
 
 
 def _list_nodes(get: api.Get, query: str = "") -> Iterator[Any]:

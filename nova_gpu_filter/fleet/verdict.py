@@ -35,7 +35,8 @@ class Gate:
 
     reason: str
     cure: str
-    rank: int = OPEN
+    rank: int = 1
+    """Of the cure."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from nova_gpu_filter.fleet import capacity
-from nova_gpu_filter.fleet import claims
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import host_fit
@@ -183,7 +182,7 @@ def test_vfs_are_counted_one_by_one():
     )
     assert host_fit.count_fitting(host, wanted("vf:1")) == 7
     assert host_fit.count_fitting(host, wanted("vf:2")) == 3
-    left = claims.add_server(host, wanted("vf:5"))
+    left = capacity.add_server(host, wanted("vf:5"))
     assert [d.amount.used for d in left.devices] == [4, 2]
 
 
@@ -217,7 +216,7 @@ def test_a_mix_shares_the_hosts():
 
 def test_a_server_takes_the_set_that_the_matcher_would_choose():
     host = builders.machine("a", PAIRS, used=(0,))
-    left = claims.add_server(host, wanted("h100:1"))
+    left = capacity.add_server(host, wanted("h100:1"))
     used = [bit for bit, d in enumerate(left.devices) if d.amount.used]
     # The partner of the one that is taken: no other pair is broken.
     assert used == [0, 1]
@@ -227,7 +226,7 @@ def test_a_server_takes_the_set_that_the_matcher_would_choose():
 def test_a_server_without_room_cannot_be_placed():
     host = builders.machine("a", used=range(8))
     with pytest.raises(ValueError, match="a: no 1 free devices"):
-        claims.add_server(host, wanted("h100:1"))
+        capacity.add_server(host, wanted("h100:1"))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +259,7 @@ def test_groups_that_want_different_providers(free, groups, policy, servers):
     )
     assert host_fit.count_fitting(host, asked) == servers
     for _ in range(servers):
-        host = claims.add_server(host, asked)
+        host = capacity.add_server(host, asked)
     assert not host_fit.fits(host, asked)
 
 

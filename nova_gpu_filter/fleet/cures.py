@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who would have to give something back so that a server fits on a host."""
+"""What would make a server fit on a host.
 
+Another flavor, or somebody who gives something back.
+"""
+
+import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -12,12 +16,70 @@ from typing import Final
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import holdings as holdings_
 from nova_gpu_filter.fleet import host_fit
+from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
+from nova_gpu_filter.topology import advice
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.policy import LinkPolicy
 
 _MOST_FREED: Final = 3
 """Holders of which all sets are tried; more are found one by one."""
 _MOST_TRIES: Final = 256
+
+
+def list_other_flavors(
+    host: model.Host, wanted: demand.Demand
+) -> Iterator[verdict.Cure]:
+    """Say which flavor would fit: one with a weaker link, or with another
+    number of devices."""
+    if not wanted.devices:
+        return
+    lead, *others = wanted.devices
+    policy = wanted.link_policy
+    found = host_fit.find_devices(host, lead)
+    if policy is not None and policy.required:
+        for requirement in advice.list_met_requirements(
+            found.topology, found.free, lead.count
+        ):
+            weaker = dataclasses.replace(
+                wanted, link_policy=LinkPolicy(requirement)
+            )
+            if host_fit.fits(host, weaker):
+                yield verdict.Cure(
+                    verdict.WEAKER_LINK,
+                    0,
+                    f"with gpu:link={requirement.value}",
+                )
+                break
+        else:
+            without = dataclasses.replace(wanted, link_policy=None)
+            if host_fit.fits(host, without):
+                yield verdict.Cure(verdict.NO_LINK, 0, "without gpu:link")
+    for counts in (range(lead.count - 1, 0, -1), _list_larger(found, wanted)):
+        for count in counts:
+            other = dataclasses.replace(
+                wanted,
+                devices=(dataclasses.replace(lead, count=count), *others),
+            )
+            if host_fit.fits(host, other):
+                loss = abs(lead.count - count)
+                yield verdict.Cure(
+                    verdict.OTHER_SIZE, loss, f"with {lead.alias.name}:{count}"
+                )
+                break
+
+
+def _list_larger(
+    found: linked_devices.LinkedDevices, wanted: demand.Demand
+) -> Iterator[int]:
+    """List larger partitions where none has the size asked for."""
+    count, policy = wanted.devices[0].count, wanted.link_policy
+    if policy is None or policy.link is not Requirement.FABRIC:
+        return
+    sizes = sorted(found.count_partitions())
+    if policy.required and count not in sizes:
+        yield from (size for size in sizes if size > count)
 
 
 def find_ways(
@@ -56,17 +118,18 @@ def find_ways(
     )
     if not host_fit.fits(_give_back(host, useful), wanted):
         return []
-    tries = 0
-    for number in range(1, _MOST_FREED + 1):
-        found = []
-        for gone in itertools.combinations(useful, number):
-            tries += 1
-            if tries > _MOST_TRIES:
-                break
-            if host_fit.fits(_give_back(host, gone), wanted):
-                found.append(gone)
-        if found:
-            return sorted(found, key=_price)
+    few = itertools.chain.from_iterable(
+        itertools.combinations(useful, number)
+        for number in range(1, _MOST_FREED + 1)
+    )
+    found: list[tuple[holdings_.Holding, ...]] = []
+    for gone in itertools.islice(few, _MOST_TRIES):
+        if found and len(found[0]) < len(gone):
+            break
+        if host_fit.fits(_give_back(host, gone), wanted):
+            found.append(gone)
+    if found:
+        return sorted(found, key=_price)
     needed = list(useful)
     for holding in reversed(useful):
         others = [other for other in needed if other is not holding]
@@ -109,7 +172,7 @@ def name_blockers(
         yield f"{label}: {', '.join(parts)}"
 
 
-def list_cures(
+def list_ways(
     ways: Sequence[Sequence[holdings_.Holding]],
 ) -> Iterator[verdict.Cure]:
     """Say what the cheapest way is, and each that needs nobody to leave."""
@@ -137,33 +200,24 @@ def _give_back(
     host: model.Host, gone: Iterable[holdings_.Holding]
 ) -> model.Host:
     """Return the host as it is when some holders have given all back."""
-    devices: dict[str, int] = {}
-    amounts: dict[str, int] = {}
+    devices: collections.Counter[str] = collections.Counter()
+    amounts: collections.Counter[str] = collections.Counter()
     released: set[str] = set()
     for holding in gone:
         if holding.rank == holdings_.RELEASE:
             released |= holding.devices.keys()
-            continue
-        for uuid, amount in holding.devices.items():
-            devices[uuid] = devices.get(uuid, 0) + amount
-        for name, amount in holding.amounts.items():
-            amounts[name] = amounts.get(name, 0) + amount
+        else:
+            devices.subtract(holding.devices)
+            amounts.subtract(holding.amounts)
+    left = host.with_more_used(amounts, devices)
     return dataclasses.replace(
-        host,
-        amounts={
-            name: dataclasses.replace(
-                amount, used=amount.used - amounts.get(name, 0)
-            )
-            for name, amount in host.amounts.items()
-        },
+        left,
         devices=tuple(
             dataclasses.replace(
-                device,
-                amount=model.Amount(
-                    max(device.amount.capacity, int(device.uuid in released)),
-                    device.amount.used - devices.get(device.uuid, 0),
-                ),
+                device, amount=dataclasses.replace(device.amount, capacity=1)
             )
-            for device in host.devices
+            if device.uuid in released
+            else device
+            for device in left.devices
         ),
     )
