@@ -157,5 +157,7 @@ class Providers:
         add: frozenset[Mark] = frozenset(),
         remove: frozenset[Mark] = frozenset(),
     ) -> bool:
-        """Change what is said of a device; see :func:`reserving.mark`."""
-        return reserving.mark(self._get, self._send, uuid, add, remove)
+        """Change what is said of a device; see :mod:`reserving`."""
+        return reserving.change_aggregates(
+            self._get, self._send, uuid, add, remove
+        )

@@ -17,11 +17,11 @@ from typing import TypeVar
 from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.fleet import compute
-from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import host_fit
+from nova_gpu_filter.fleet import hosts as hosts_
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
@@ -212,7 +212,7 @@ class Reader:
     ) -> Sequence[model.Host]:
         """Ask which hosts take servers."""
         get = self._services.compute
-        return compute_services.assign(get, hosts, compute_services.read(get))
+        return hosts_.assign_services(get, hosts, hosts_.read_services(get))
 
     def _read_owners(self, hosts: Sequence[model.Host]) -> ownership.Owners:
         return self._owner_reader.read(hosts, self._owner_requests)

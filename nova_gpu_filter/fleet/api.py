@@ -49,6 +49,14 @@ _NO_JSON: Final = (ValueError, RecursionError)
 _WITHOUT_ANSWER: Final = frozenset({201, 204})
 """What was made or deleted, of which nothing more is said."""
 
+_REFUSALS: Final[Mapping[int, type[errors.FleetError]]] = {
+    401: errors.NotAuthenticated,
+    403: errors.NotAllowed,
+    404: errors.NotFound,
+    406: errors.TooOld,
+    409: errors.Conflict,
+}
+
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
@@ -63,7 +71,8 @@ def make_getter(adapter: Any, service: str, microversion: str | None) -> Get:
     """
 
     def get(path: str) -> Any:
-        return _ask(adapter, "GET", path, service, microversion)
+        asked = {"service": service, "method": "GET", "path": path}
+        return _ask(adapter, asked, microversion)
 
     return get
 
@@ -77,34 +86,48 @@ def make_sender(
     """Make a function that writes to a service; see :func:`make_getter`."""
 
     def send(path: str, body: Any) -> Any:
-        return _ask(adapter, method, path, service, microversion, json=body)
+        asked = {"service": service, "method": method, "path": path}
+        return _ask(adapter, asked, microversion, json=body)
 
     return send
 
 
 def _ask(
     adapter: Any,
-    method: str,
-    path: str,
-    service: str,
+    asked: Mapping[str, str],
     microversion: str | None,
     **what: Any,
 ) -> Any:
+    """Ask a service.
+
+    :param asked: ``service``, ``method`` and ``path``, as messages need them.
+    """
     try:
-        response = getattr(adapter, method.lower())(
-            path,
+        response = getattr(adapter, asked["method"].lower())(
+            asked["path"],
             raise_exc=False,
             headers={"Accept": "application/json"},
             **({"microversion": microversion} if microversion else {}),
             **what,
         )
+    except ksa_exceptions.Unauthorized as exc:
+        raise errors.NotAuthenticated(**asked, status=401) from exc
     except Exception as exc:
-        raise _explain(exc, service, method, path) from exc
-    if response.status_code in _WITHOUT_ANSWER and method != "GET":
+        # Those of keystoneauth, openstacksdk and requests have no other base
+        # class in common.
+        text = " ".join(str(exc).split()) or type(exc).__name__
+        raise errors.Unreachable(**asked, error=text) from exc
+    status = response.status_code
+    if status in _WITHOUT_ANSWER and asked["method"] != "GET":
         return None
-    if response.status_code == 200:
-        return Answer(response, service, method, path)
-    raise _make_refusal(response, service, method, path, microversion)
+    if status == 200:
+        return Answer(response, asked)
+    raise _REFUSALS.get(status, errors.Failed)(
+        **asked,
+        status=status,
+        microversion=microversion,
+        error=_read_detail(response),
+    )
 
 
 class Answer(dict[str, Any]):
@@ -114,15 +137,14 @@ class Answer(dict[str, Any]):
     proxy before it.
     """
 
-    def __init__(
-        self, response: Any, service: str, method: str, path: str
-    ) -> None:
+    def __init__(self, response: Any, asked: Mapping[str, str]) -> None:
         """Read it.
 
+        :param asked: see :func:`_ask`.
         :raises Failed: it is no JSON object, or has not the form of the
             answers of that service.
         """
-        self._what = {"service": service, "method": method, "path": path}
+        self._asked = asked
         try:
             found = response.json()
         except _NO_JSON as exc:
@@ -130,7 +152,7 @@ class Answer(dict[str, Any]):
         if not isinstance(found, dict):
             raise self._make_failure("the answer is no JSON object")
         try:
-            forms.check(service, path, found)
+            forms.check(asked["service"], asked["path"], found)
         except forms.Wrong as exc:
             raise self._make_failure(f"in the answer {exc}") from exc
         super().__init__(found)
@@ -144,46 +166,7 @@ class Answer(dict[str, Any]):
         raise self._make_failure(f"the answer has no '{key}'")
 
     def _make_failure(self, error: str) -> errors.Failed:
-        return errors.Failed(**self._what, status=200, error=error)
-
-
-def _explain(
-    exc: Exception, service: str, method: str, path: str
-) -> errors.FleetError:
-    """Make one line of what keystoneauth or openstacksdk raised.
-
-    They have no base class in common, and requests adds its own.
-    """
-    if isinstance(exc, ksa_exceptions.Unauthorized):
-        return errors.NotAuthenticated(
-            service=service, method=method, path=path, status=401
-        )
-    text = " ".join(str(exc).split()) or type(exc).__name__
-    return errors.Unreachable(service=service, error=text)
-
-
-def _make_refusal(
-    response: Any,
-    service: str,
-    method: str,
-    path: str,
-    microversion: str | None,
-) -> errors.FleetError:
-    status = response.status_code
-    what = {"service": service, "method": method, "path": path}
-    if status == 401:
-        return errors.NotAuthenticated(**what, status=status)
-    if status == 403:
-        return errors.NotAllowed(**what, status=status)
-    if status == 404:
-        return errors.NotFound(**what)
-    text = _read_detail(response)
-    if status == 406:
-        return errors.TooOld(
-            service=service, microversion=microversion, error=text
-        )
-    failed = errors.Conflict if status == 409 else errors.Failed
-    return failed(**what, status=status, error=text)
+        return errors.Failed(**self._asked, status=200, error=error)
 
 
 def _read_detail(response: Any) -> str:

@@ -11,9 +11,8 @@ server has it, and until it was cleaned.
 """
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
-import itertools
+from typing import Any
 from typing import Final
 from urllib import parse
 
@@ -47,22 +46,12 @@ def read_nodes(
         if provider["uuid"] == provider["root_provider_uuid"]
         and uuidutils.is_uuid_like(provider["name"])
     }
-    found = _read_summaries(get, providers)
-    return tuple(
-        sorted(
-            (
-                _build_host(
-                    uuid,
-                    providers[uuid]["name"],
-                    providers[uuid]["generation"],
-                    summary,
-                )
-                for uuid, summary in found.items()
-                if _has_gpus(summary)
-            ),
-            key=lambda host: host.name,
-        )
+    hosts = (
+        _build_host(providers[uuid], summary)
+        for uuid, summary in _read_summaries(get, providers).items()
+        if _has_gpus(summary)
     )
+    return tuple(sorted(hosts, key=lambda host: host.name))
 
 
 def _read_summaries(
@@ -75,30 +64,13 @@ def _read_summaries(
     missing = list(uuids)
     while missing:
         some = dict(api.ask_all(read, missing[: api.WORKERS]))
-        found.update(some)
-        for resource_class in _list_classes(some.values()):
-            if resource_class in asked:
-                continue
-            asked.add(resource_class)
-            answer = get(
-                f"/allocation_candidates?resources={resource_class}:1"
-            )
-            wanted = set(missing)
-            found.update(
-                (uuid, provider_trees.parse_summary(summary))
-                for uuid, summary in answer["provider_summaries"].items()
-                if uuid in wanted
-            )
+        found |= some
+        classes = {name for one in some.values() for name in one.amounts}
+        for name in sorted(classes - asked):
+            asked.add(name)
+            found |= provider_trees.read_candidates(get, name, set(missing))
         missing = [uuid for uuid in missing if uuid not in found]
     return found
-
-
-def _list_classes(
-    summaries: Iterable[provider_trees.Summary],
-) -> Iterator[str]:
-    return itertools.chain.from_iterable(
-        summary.amounts for summary in summaries
-    )
 
 
 def _has_gpus(summary: provider_trees.Summary) -> bool:
@@ -108,28 +80,15 @@ def _has_gpus(summary: provider_trees.Summary) -> bool:
 
 
 def _build_host(
-    uuid: str, name: str, generation: int, summary: provider_trees.Summary
+    provider: Mapping[str, Any], summary: provider_trees.Summary
 ) -> model.Host:
     # Ironic has no address for what is given away whole.
-    amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
-        summary.amounts.items()
-    ) or [(None, model.Amount(0, 0))]
+    devices = provider_trees.build_devices(provider, "", summary)
     return model.Host(
-        uuid,
-        name,
+        provider["uuid"],
+        provider["name"],
         summary.traits,
         summary.amounts,
-        tuple(
-            model.Device(
-                uuid,
-                name,
-                "",
-                resource_class,
-                amount,
-                summary.traits,
-                generation,
-            )
-            for resource_class, amount in amounts
-        ),
+        tuple(devices),
         is_bare_metal=True,
     ).with_service(None)

@@ -9,8 +9,56 @@ from typing import Any
 from nova_gpu_filter.fleet import api
 
 
+class _Adapter:
+    """Finds its endpoint with the first question, so that a failure is told
+    as that of any question."""
+
+    def __init__(self, adapters: Any, attribute: str) -> None:
+        self._adapters = adapters
+        self._attribute = attribute
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(getattr(self._adapters, self._attribute), method)
+
+
+def _ask_service(
+    attribute: str, service: str, microversion: str | None
+) -> functools.cached_property[api.Get]:
+    """Make a property that asks a service; see :func:`api.make_getter`."""
+    return functools.cached_property(
+        lambda services: api.make_getter(
+            _Adapter(services.adapters, attribute), service, microversion
+        )
+    )
+
+
+def _send_to_placement(method: str) -> functools.cached_property[api.Send]:
+    return functools.cached_property(
+        lambda services: api.make_sender(
+            _Adapter(services.adapters, "placement"),
+            "Placement",
+            api.PLACEMENT_MICROVERSION,
+            method,
+        )
+    )
+
+
 class Services:
     """The services of the cloud that we ask, each when it is first needed."""
+
+    placement = _ask_service(
+        "placement", "Placement", api.PLACEMENT_MICROVERSION
+    )
+    write_placement = _send_to_placement("PUT")
+    create_in_placement = _send_to_placement("POST")
+    delete_in_placement = _send_to_placement("DELETE")
+    compute = _ask_service("compute", "Nova", api.COMPUTE_MICROVERSION)
+    compute_with_images = _ask_service(
+        "compute", "Nova", api.IMAGE_PROPERTIES_MICROVERSION
+    )
+    """Servers have the properties of their images in its answers."""
+    image = _ask_service("image", "Glance", None)
+    identity = _ask_service("identity", "Keystone", None)
 
     def __init__(
         self, adapters: Any, access: Callable[[], Any] = lambda: None
@@ -22,7 +70,7 @@ class Services:
         :param access: returns the ``AccessInfo`` of the token; None where the
             user has none.
         """
-        self._adapters = adapters
+        self.adapters = adapters
         self._access = access
 
     @property
@@ -45,74 +93,3 @@ class Services:
             for found in access.service_catalog.catalog
             if found.get("type") == "compute" and "id" in found
         )
-
-    @functools.cached_property
-    def placement(self) -> api.Get:
-        """Asks Placement."""
-        return self._make_getter(
-            "placement", "Placement", api.PLACEMENT_MICROVERSION
-        )
-
-    @functools.cached_property
-    def write_placement(self) -> api.Send:
-        """Writes to Placement."""
-        return self._make_placement_sender("PUT")
-
-    @functools.cached_property
-    def create_in_placement(self) -> api.Send:
-        """Makes something in Placement."""
-        return self._make_placement_sender("POST")
-
-    @functools.cached_property
-    def delete_in_placement(self) -> api.Send:
-        """Deletes something in Placement."""
-        return self._make_placement_sender("DELETE")
-
-    def _make_placement_sender(self, method: str) -> api.Send:
-        return api.make_sender(
-            _Adapter(self._adapters, "placement"),
-            "Placement",
-            api.PLACEMENT_MICROVERSION,
-            method,
-        )
-
-    @functools.cached_property
-    def compute(self) -> api.Get:
-        """Asks Nova."""
-        return self._make_getter("compute", "Nova", api.COMPUTE_MICROVERSION)
-
-    @functools.cached_property
-    def compute_with_images(self) -> api.Get:
-        """Asks Nova for servers with the properties of their images."""
-        return self._make_getter(
-            "compute", "Nova", api.IMAGE_PROPERTIES_MICROVERSION
-        )
-
-    @functools.cached_property
-    def image(self) -> api.Get:
-        """Asks Glance."""
-        return self._make_getter("image", "Glance", None)
-
-    @functools.cached_property
-    def identity(self) -> api.Get:
-        """Asks Keystone."""
-        return self._make_getter("identity", "Keystone", None)
-
-    def _make_getter(
-        self, attribute: str, name: str, microversion: str | None
-    ) -> api.Get:
-        return api.make_getter(
-            _Adapter(self._adapters, attribute), name, microversion
-        )
-
-
-class _Adapter:
-    """Finds its endpoint with the first question, so that a failure is told
-    as that of any question."""
-
-    def __init__(self, adapters: Any, attribute: str) -> None:
-        self._adapters = adapters
-        self._attribute = attribute
-
-    def __getattr__(self, method: str) -> Any:
-        return getattr(getattr(self._adapters, self._attribute), method)

@@ -14,15 +14,13 @@ from oslo_utils import strutils
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import fabric_traits
+from nova_gpu_filter.fleet import flavor_resources
 from nova_gpu_filter.fleet import guest_memory
 from nova_gpu_filter.fleet import host_fit
-from nova_gpu_filter.fleet import image_traits
+from nova_gpu_filter.fleet import image_needs
 from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import memory_encryption
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import resource_claims
-from nova_gpu_filter.fleet import several_vgpus
-from nova_gpu_filter.fleet import video_memory
 from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
 from nova_gpu_filter.nova_rules import extra_specs
 from nova_gpu_filter.nova_rules.alias import Alias
@@ -70,48 +68,34 @@ def check(question: Question) -> list[FlavorProblem]:
             )
         )
     else:
-        found += _check_claims(question.hosts, wanted, question.flavor)
-        found += _check_image(question, bool(wanted.devices))
-        found += several_vgpus.find_problems(
-            question.flavor.extra_specs, _list_mediated_classes(question)
-        )
+        specs, hosts = question.flavor.extra_specs, question.hosts
+        image = question.image or {}
+        found += flavor_resources.find_without_alias(specs, wanted, hosts)
+        found += image_needs.find_host_problems(image, hosts)
+        if wanted.devices:
+            found += fabric_traits.find_problems(image, hosts)
+        found += image_needs.find_video_problems(specs, image)
+        found += flavor_resources.find_vgpu_problems(specs, hosts)
         if wanted.devices:
             found += _check_with_devices(question, wanted)
     order = list(Severity)
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def _check_image(
-    question: Question, has_devices: bool
-) -> Iterator[FlavorProblem]:
-    image = question.image or {}
-    yield from image_traits.find_problems(image, question.hosts)
-    if has_devices:
-        yield from fabric_traits.find_problems(image, question.hosts)
-    yield from video_memory.find_problems(question.flavor.extra_specs, image)
-
-
-def _list_mediated_classes(question: Question) -> set[str]:
-    return {name for host in question.hosts for name in host.mediated_classes}
-
-
 def _check_without_devices(question: Question) -> Iterator[FlavorProblem]:
     specs = question.flavor.extra_specs
     if extra_specs.ALIAS_KEY in specs:
         return
-    classes = _list_mediated_classes(question)
     if policy.LINK_KEY in specs:
         yield FlavorProblem(
             Severity.WARNING,
             policy.LINK_KEY,
             f"has no effect without {extra_specs.ALIAS_KEY}",
         )
-    yield from several_vgpus.find_spread_problems(specs, classes)
-    is_mediated = any(several_vgpus.list_groups(specs, classes))
-    if (
-        specs.keys().isdisjoint((policy.LINK_KEY, policy.SPREAD_KEY))
-        and not is_mediated
-    ):
+    yield from flavor_resources.find_spread_problems(specs, question.hosts)
+    if specs.keys().isdisjoint(
+        (policy.LINK_KEY, policy.SPREAD_KEY)
+    ) and not flavor_resources.list_mediated(specs, question.hosts):
         yield FlavorProblem(
             Severity.NOTE,
             extra_specs.ALIAS_KEY,
@@ -122,23 +106,14 @@ def _check_without_devices(question: Question) -> Iterator[FlavorProblem]:
 def _check_with_devices(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
-    for key, text in resource_claims.find_twice(question.flavor, wanted):
-        yield FlavorProblem(Severity.ERROR, key, text)
+    specs = question.flavor.extra_specs
+    yield from flavor_resources.find_twice(specs, wanted)
     yield from _check_counts(question.hosts, wanted)
     yield from _check_links(question.hosts, wanted)
     yield from _check_numa(question, wanted)
     yield from _check_consumer_cards(question, wanted)
     yield from _check_guest_memory(question, wanted)
-    yield from memory_encryption.find_problems(
-        question.flavor.extra_specs, question.image
-    )
-
-
-def _check_claims(
-    hosts: Sequence[model.Host], wanted: demand.Demand, flavor: model.Flavor
-) -> Iterator[FlavorProblem]:
-    for key, text in resource_claims.find_without_alias(hosts, wanted, flavor):
-        yield FlavorProblem(Severity.WARNING, key, text)
+    yield from memory_encryption.find_problems(specs, question.image or {})
 
 
 def _check_counts(
@@ -275,42 +250,30 @@ def _count_guest_nodes(specs: Mapping[str, str]) -> int | None:
 def _check_consumer_cards(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
-    names = sorted(
-        {
-            name
-            for device in _list_devices(question, wanted)
-            if _CONSUMER.search(name := _get_name(question, device))
-        }
-    )
+    products = question.products
+    names = {
+        products[device.uuid].name or device.model
+        if device.uuid in products
+        else device.model
+        for host in question.hosts
+        for asked in wanted.devices
+        for device in host_fit.find_devices(host, asked).devices
+    }
+    cards = sorted(filter(_CONSUMER.search, names))
     specs, image = question.flavor.extra_specs, question.image or {}
     hidden = (
         specs.get("hide_hypervisor_id"),
         specs.get("hw:hide_hypervisor_id"),
         image.get("img_hide_hypervisor_id"),
     )
-    if names and not any(map(strutils.bool_from_string, hidden)):
+    if cards and not any(map(strutils.bool_from_string, hidden)):
         yield FlavorProblem(
             Severity.WARNING,
             "hw:hide_hypervisor_id",
-            f"{', '.join(names)}: NVIDIA's drivers before 465 do not start in"
+            f"{', '.join(cards)}: NVIDIA's drivers before 465 do not start in"
             " a guest on such cards unless the hypervisor is hidden; set it"
             " to true",
         )
-
-
-def _get_name(question: Question, device: model.Device) -> str:
-    product = question.products.get(device.uuid)
-    if product is not None and product.name is not None:
-        return product.name
-    return device.model
-
-
-def _list_devices(
-    question: Question, wanted: demand.Demand
-) -> Iterator[model.Device]:
-    for host in question.hosts:
-        for asked in wanted.devices:
-            yield from host_fit.find_devices(host, asked).devices
 
 
 def _check_guest_memory(

@@ -10,89 +10,64 @@ Confidential Computing Deployment Guides (which mode the GPU has to be in).
 
 from collections.abc import Iterator
 from collections.abc import Mapping
-import dataclasses
+from typing import Final
 
 from oslo_utils import strutils
 
 from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
 from nova_gpu_filter.severity import Severity
 
-_KEY = "hw:mem_encryption"
-_IMAGE_KEY = "hw_mem_encryption"
-_DEFAULT_MODEL = "amd-sev"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Model:
-    """A value of ``hw:mem_encryption_model``."""
-
-    name: str
-    severity: Severity
-    text: str
-    source: str
-
-
-_SEV = (
+_KEY: Final = "hw:mem_encryption"
+_IMAGE_KEY: Final = "hw_mem_encryption"
+_DEFAULT_MODEL: Final = "amd-sev"
+_SEV: Final = (
     "Nova does not support devices in guests with SEV, which cannot reach them"
     " in encrypted memory"
 )
-_NEEDS_MODE = (
+_NEEDS_MODE: Final = (
     "; only a GPU whose confidential computing mode is on would work in such a"
     " guest (nvidia_gpu_tools.py --query-cc-mode), and in no other"
 )
-_MODELS = {
-    model.name: model
-    for model in (
-        Model("amd-sev", Severity.ERROR, _SEV, "nova admin/sev, Limitations"),
-        Model(
-            "amd-sev-es", Severity.ERROR, _SEV, "nova admin/sev, Limitations"
-        ),
-        Model(
-            "amd-sev-snp",
-            Severity.ERROR,
-            _SEV + _NEEDS_MODE,
-            "nova admin/sev, Limitations",
-        ),
-        Model(
-            "intel-tdx",
-            Severity.WARNING,
-            "Nova does not say that it supports devices in guests with TDX"
-            + _NEEDS_MODE,
-            "nova-specs 2026.2/approved/intel-tdx-libvirt-support",
-        ),
-    )
+_MODELS: Final[Mapping[str, tuple[Severity, str]]] = {
+    "amd-sev": (Severity.ERROR, _SEV),
+    "amd-sev-es": (Severity.ERROR, _SEV),
+    "amd-sev-snp": (Severity.ERROR, _SEV + _NEEDS_MODE),
+    # nova-specs 2026.2/approved/intel-tdx-libvirt-support.
+    "intel-tdx": (
+        Severity.WARNING,
+        "Nova does not say that it supports devices in guests with TDX"
+        + _NEEDS_MODE,
+    ),
 }
+"""What is wrong with devices, by ``hw:mem_encryption_model``."""
 
 
 def find_problems(
-    specs: Mapping[str, str], image: Mapping[str, str] | None
+    specs: Mapping[str, str], image: Mapping[str, str]
 ) -> Iterator[FlavorProblem]:
     """Find what is wrong with a flavor that asks for devices.
 
     :param specs: extra specs of the flavor.
-    :param image: properties of the image; None if it is not known.
+    :param image: properties of the image.
     """
-    properties = image or {}
-    key = find_request(specs, properties)
+    key = find_request(specs, image)
     if key is None:
         return
     name = (
         specs.get(f"{_KEY}_model")
-        or properties.get(f"{_IMAGE_KEY}_model")
+        or image.get(f"{_IMAGE_KEY}_model")
         or _DEFAULT_MODEL
     )
-    model = _MODELS.get(name)
-    if model is None:
+    if name in _MODELS:
+        severity, text = _MODELS[name]
+        yield FlavorProblem(
+            severity, key, f"{text}: take {key} or the alias out ({name})"
+        )
+    else:
         yield FlavorProblem(
             Severity.ERROR,
             f"{_KEY}_model",
             f"'{name}' is none of {', '.join(_MODELS)}: Nova refuses it",
-        )
-    else:
-        yield FlavorProblem(
-            model.severity,
-            key,
-            f"{model.text}: take {key} or the alias out ({name})",
         )
 
 

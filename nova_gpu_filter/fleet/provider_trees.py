@@ -12,6 +12,7 @@ what is then still missing is asked one by one.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -81,9 +82,9 @@ def read_hosts(
         root = _find_root(get, name, with_mediated)
         path += f"?in_tree={root}"
     providers = {p["uuid"]: p for p in get(path)["resource_providers"]}
-    devices = dict(_find_devices(providers, with_mediated))
-    roots = {place.root for place in devices.values()}
-    summaries = _read_summaries(get, devices, roots, name is not None)
+    devices = _find_devices(providers, with_mediated)
+    in_tree = f"&in_tree={root}" if name is not None and devices else ""
+    summaries = _read_summaries(get, devices, in_tree)
     hosts = tuple(_build_hosts(providers, devices, summaries))
     if not hosts and name is not None:
         raise errors.Unknown("device in Placement on host", name)
@@ -101,16 +102,16 @@ def _find_root(get: api.Get, name: str, with_mediated: bool) -> str:
         provider["uuid"]: provider
         for provider in get("/resource_providers")["resource_providers"]
     }
-    roots = {
-        place.root for _, place in _find_devices(providers, with_mediated)
-    }
-    raise errors.Unknown("host", name, [providers[r]["name"] for r in roots])
+    places = _find_devices(providers, with_mediated).values()
+    known = {providers[place.root]["name"] for place in places}
+    raise errors.Unknown("host", name, known)
 
 
 def _find_devices(
     providers: Mapping[str, Any], with_mediated: bool
-) -> Iterator[tuple[str, _Place]]:
+) -> dict[str, _Place]:
     """Find the devices, by UUID of the provider."""
+    found = {}
     for uuid, provider in providers.items():
         root = providers.get(provider["root_provider_uuid"])
         if root is None or root is provider:
@@ -118,64 +119,62 @@ def _find_devices(
         host, underscore, address = provider["name"].rpartition("_")
         parent = _PARENT.fullmatch(provider["name"])
         if underscore and host == root["name"] and _ADDRESS.fullmatch(address):
-            yield uuid, _Place(root["uuid"], address.lower(), False)
+            found[uuid] = _Place(root["uuid"], address.lower(), False)
         elif with_mediated and parent and parent[1] == root["name"]:
             _, domain, bus, slot, function = parent.groups()
             address = f"{domain}:{bus}:{slot}.{function}".lower()
-            yield uuid, _Place(root["uuid"], address, True)
-
-
-def _read_summaries(
-    get: api.Get,
-    devices: Mapping[str, _Place],
-    roots: set[str],
-    one_host: bool,
-) -> dict[str, Summary]:
-    """Read what roots and devices have; nothing is asked without any."""
-    wanted = roots | devices.keys()
-    found: dict[str, Summary] = {}
-    in_tree = f"&in_tree={next(iter(roots))}" if one_host and roots else ""
-
-    def find_missing() -> set[str]:
-        return wanted - found.keys()
-
-    def ask(resource_class: str) -> None:
-        query = f"resources={resource_class}:1{in_tree}"
-        answer = get(f"/allocation_candidates?{query}")
-        for uuid, summary in answer["provider_summaries"].items():
-            if uuid in wanted:
-                found[uuid] = parse_summary(summary)
-
-    for resource_class in _EVERY_HOST_HAS:
-        if find_missing():
-            ask(resource_class)
-    # Nothing but a device is left on some hosts: ask for its class, too.
-    for resource_class in sorted(_collect_classes(found, devices)):
-        if find_missing():
-            ask(resource_class)
-    found.update(api.ask_all(build_reader(get), sorted(find_missing())))
+            found[uuid] = _Place(root["uuid"], address, True)
     return found
 
 
-def _collect_classes(
-    found: Mapping[str, Summary], devices: Mapping[str, Any]
-) -> set[str]:
+def _read_summaries(
+    get: api.Get, devices: Mapping[str, _Place], in_tree: str
+) -> dict[str, Summary]:
+    """Read what roots and devices have; nothing is asked without any."""
+    wanted = devices.keys() | {place.root for place in devices.values()}
+    found: dict[str, Summary] = {}
+
+    def list_classes() -> Iterator[str]:
+        yield from _EVERY_HOST_HAS
+        # Nothing but a device is left on some hosts: ask for its class, too.
+        known = devices.keys() & found.keys()
+        yield from sorted(
+            {name for uuid in known for name in found[uuid].amounts}
+        )
+
+    for resource_class in list_classes():
+        if wanted <= found.keys():
+            break
+        found |= read_candidates(get, resource_class, wanted, in_tree)
+    found |= api.ask_all(build_reader(get), sorted(wanted - found.keys()))
+    return found
+
+
+def read_candidates(
+    get: api.Get,
+    resource_class: str,
+    wanted: Collection[str],
+    in_tree: str = "",
+) -> dict[str, Summary]:
+    """Read what providers have whose tree has some of a class left.
+
+    :param wanted: UUIDs of the providers; others are left out.
+    :param in_tree: the rest of the query.
+    :returns: by UUID of the provider.
+    """
+    query = f"resources={resource_class}:1{in_tree}"
+    answer = get(f"/allocation_candidates?{query}")
     return {
-        resource_class
-        for uuid in devices.keys() & found.keys()
-        for resource_class in found[uuid].amounts
+        uuid: Summary(
+            {
+                name: model.Amount(amount["capacity"], amount["used"])
+                for name, amount in summary["resources"].items()
+            },
+            frozenset(summary["traits"]),
+        )
+        for uuid, summary in answer["provider_summaries"].items()
+        if uuid in wanted
     }
-
-
-def parse_summary(summary: Mapping[str, Any]) -> Summary:
-    """Read one of the provider summaries of an answer."""
-    return Summary(
-        {
-            resource_class: model.Amount(amount["capacity"], amount["used"])
-            for resource_class, amount in summary["resources"].items()
-        },
-        frozenset(summary["traits"]),
-    )
 
 
 def build_reader(get: api.Get) -> Callable[[str], Summary]:
@@ -221,26 +220,15 @@ def _build_hosts(
         )
         if os_traits.OWNER_CYBORG in summary.traits and not is_of_nova:
             continue
-        # Nova gives a device one class; without any it has no inventory.
-        amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
-            summary.amounts.items()
-        ) or [(None, model.Amount(0, 0))]
-        for resource_class, amount in amounts:
-            by_root.setdefault(place.root, []).append(
-                model.Device(
-                    uuid,
-                    providers[uuid]["name"],
-                    place.address,
-                    resource_class,
-                    amount,
-                    summary.traits,
-                    providers[uuid]["generation"],
-                    is_mediated=place.is_mediated,
-                    is_reported_twice=(
-                        (place.root, place.address) in of_cyborg
-                    ),
-                )
+        by_root.setdefault(place.root, []).extend(
+            build_devices(
+                providers[uuid],
+                place.address,
+                summary,
+                is_mediated=place.is_mediated,
+                is_reported_twice=(place.root, place.address) in of_cyborg,
             )
+        )
     for root in sorted(by_root, key=lambda root: providers[root]["name"]):
         # A longer domain (10000:01:00.0) is a greater one.
         by_root[root].sort(key=lambda d: (len(d.address), d.address))
@@ -251,6 +239,29 @@ def _build_hosts(
             summaries[root].amounts,
             tuple(by_root[root]),
         ).with_service(None)
+
+
+def build_devices(
+    provider: Mapping[str, Any], address: str, summary: Summary, **more: bool
+) -> Iterator[model.Device]:
+    """Build a device of each resource class of a provider.
+
+    Nova gives a device one; without any it has no inventory.
+    """
+    amounts: list[tuple[str | None, model.Amount]] = [*summary.amounts.items()]
+    for resource_class, amount in sorted(amounts) or [
+        (None, model.Amount(0, 0))
+    ]:
+        yield model.Device(
+            provider["uuid"],
+            provider["name"],
+            address,
+            resource_class,
+            amount,
+            summary.traits,
+            provider["generation"],
+            **more,
+        )
 
 
 def read_totals(

@@ -111,13 +111,12 @@ def set_hosts(
     get, put = services.placement, services.write_placement
     pool = _find_provider(get, name)["uuid"]
     for root in [_find_root(get, host) for host in hosts]:
-        change = frozenset({pool})
         reserving.change_aggregates(
             get,
             put,
             root,
-            add=change if are_in else frozenset(),
-            remove=frozenset() if are_in else change,
+            add=[pool] if are_in else [],
+            remove=[] if are_in else [pool],
         )
 
 
@@ -171,7 +170,7 @@ def delete(services: Any, name: str) -> None:
             get,
             services.write_placement,
             member["uuid"],
-            remove=frozenset({found.uuid}),
+            remove=[found.uuid],
         )
 
 

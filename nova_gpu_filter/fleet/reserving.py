@@ -13,6 +13,7 @@ mark is an aggregate of Placement, which has no counterpart in Nova.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import dataclasses
 import enum
 from typing import Any
@@ -64,7 +65,7 @@ class Inventory:
 
     def has(self, mark: Mark) -> bool:
         """Whether it bears a mark."""
-        return mark.value in self.aggregates
+        return mark in self.aggregates
 
 
 def read(get: api.Get, uuid: str) -> Inventory:
@@ -117,32 +118,16 @@ def offer(get: api.Get, send: api.Send, uuid: str) -> bool:
     return not refused
 
 
-def mark(
-    get: api.Get,
-    send: api.Send,
-    uuid: str,
-    add: frozenset[Mark] = frozenset(),
-    remove: frozenset[Mark] = frozenset(),
-) -> bool:
-    """Add and remove marks of a provider; see :func:`change_aggregates`."""
-    return change_aggregates(
-        get,
-        send,
-        uuid,
-        frozenset(one.value for one in add),
-        frozenset(one.value for one in remove),
-    )
-
-
 def change_aggregates(
     get: api.Get,
     send: api.Send,
     uuid: str,
-    add: frozenset[str] = frozenset(),
-    remove: frozenset[str] = frozenset(),
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
 ) -> bool:
     """Put a provider into aggregates and out of others, in one write.
 
+    :param add: UUIDs, or marks.
     :returns: whether it had to be changed.
     :raises FleetError: it was not done.
     """
@@ -171,12 +156,8 @@ def quarantine(get: api.Get, send: api.Send, uuid: str) -> bool:
     :returns: whether anything had to be changed.
     :raises FleetError: it was not done, or not wholly: do it again.
     """
-    marked = mark(
-        get,
-        send,
-        uuid,
-        add=frozenset({Mark.QUARANTINED}),
-        remove=frozenset({Mark.RELEASE_ASKED}),
+    marked = change_aggregates(
+        get, send, uuid, add=[Mark.QUARANTINED], remove=[Mark.RELEASE_ASKED]
     )
     return reserve(get, send, uuid) or marked
 
@@ -191,12 +172,12 @@ def release(get: api.Get, send: api.Send, uuid: str) -> bool:
     :raises FleetError: it was not done, or not wholly: do it again.
     """
     is_managed = read(get, uuid).has(Mark.MANAGED)
-    mark(
+    change_aggregates(
         get,
         send,
         uuid,
-        add=frozenset({Mark.RELEASE_ASKED} if is_managed else ()),
-        remove=frozenset({Mark.QUARANTINED}),
+        add=[Mark.RELEASE_ASKED] if is_managed else [],
+        remove=[Mark.QUARANTINED],
     )
     if not is_managed:
         offer(get, send, uuid)
@@ -265,16 +246,15 @@ def _change(
     change: Callable[[Inventory], _Write | None],
 ) -> bool:
     """Read a provider, and write what follows; again where it has changed."""
-    for last in range(TRIES - 1, -1, -1):
-        write = change(read(get, uuid))
-        if write is None:
-            return False
+    left = TRIES
+    while (write := change(read(get, uuid))) is not None:
+        left -= 1
         try:
             send(*write)
         except errors.Conflict:
             # nova-compute, or a claim: what is to be written is made anew.
-            if not last:
+            if not left:
                 raise
         else:
             return True
-    raise AssertionError("not reached")
+    return False

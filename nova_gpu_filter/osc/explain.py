@@ -19,18 +19,18 @@ from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import explain
+from nova_gpu_filter.fleet import flavor_resources
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import identity
-from nova_gpu_filter.fleet import image_traits
+from nova_gpu_filter.fleet import image_needs
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import moving
 from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.fleet import resource_claims
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
@@ -130,7 +130,7 @@ class Explain(command.Lister, base.GpuCommand):
                 else {}
             )
             if rules.filters_images:
-                image = image_traits.require(image)
+                image = image_needs.require_traits(image)
             server = None
             if parsed_args.server:
                 server = compute.find_server(
@@ -155,11 +155,11 @@ class Explain(command.Lister, base.GpuCommand):
             )
             if server is not None:
                 self._report(server)
-            for key, text in resource_claims.find_without_alias(
-                hosts(), wanted, flavor
+            for problem in flavor_resources.find_without_alias(
+                flavor.extra_specs, wanted, hosts()
             ):
-                line = printable.join_lines(f"{flavor.name}: {key} {text}")
-                LOG.warning("%s", line)
+                line = f"{flavor.name}: {problem.key} {problem.text}"
+                LOG.warning("%s", printable.join_lines(line))
             request = self._build_request(
                 parsed_args, server, flavor, wanted, quota_rules
             )

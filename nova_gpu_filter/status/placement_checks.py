@@ -9,7 +9,7 @@ import microversion_parse
 import os_traits
 
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet.compute_services import cut_domain
+from nova_gpu_filter.fleet.hosts import cut_domain
 from nova_gpu_filter.status import client
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results

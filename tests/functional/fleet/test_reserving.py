@@ -111,7 +111,7 @@ def test_quarantine_and_release_without_an_agent_can_be_said_twice(get, send):
 
 
 def test_release_where_an_agent_looks_after_it_leaves_it_reserved(get, send):
-    reserving.mark(get, send, UUID, add=frozenset({Mark.MANAGED}))
+    reserving.change_aggregates(get, send, UUID, add=frozenset({Mark.MANAGED}))
     reserving.quarantine(get, send, UUID)
     assert reserving.release(get, send, UUID)
     assert _candidates(get) == 0

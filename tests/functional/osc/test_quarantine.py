@@ -71,7 +71,7 @@ def test_release_is_left_to_the_agent_where_there_is_one(cloud):
     shown = cloud.run("gpu", "device", "show", device, "-f", "json")
     uuid = json.loads(shown.out)["provider"]
     services = cloud.services
-    reserving.mark(
+    reserving.change_aggregates(
         services.placement,
         services.write_placement,
         uuid,

@@ -4,8 +4,8 @@
 
 import pytest
 
-from nova_gpu_filter.fleet import compute_services
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import hosts as reader
 from nova_gpu_filter.fleet.model import Obstacle
 from tests.unit.fleet import builders
 
@@ -34,10 +34,10 @@ def _assigned(names, services, hypervisors=()):
         return {"hypervisor": {"service": {"host": nodes[uuid]}}}
 
     hosts = [builders.machine(name) for name in names]
-    read = compute_services.read(get)
+    read = reader.read_services(get)
     return {
         host.name: (host.service.host, host.obstacles)
-        for host in compute_services.assign(get, hosts, read)
+        for host in reader.assign_services(get, hosts, read)
     }
 
 
@@ -91,7 +91,7 @@ def test_a_host_that_nova_does_not_know_takes_nothing():
 
 def test_devices_of_a_host_that_is_down_are_not_available():
     host = builders.machine("a", used=(0,), reserved=(1,))
-    down = host.with_service(compute_services._NOT_IN_NOVA)
+    down = host.with_service(reader._NOT_IN_NOVA)
     assert {d.state.value for d in down.devices} == {
         "used",
         "reserved",

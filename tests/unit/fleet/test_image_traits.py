@@ -8,7 +8,7 @@ from nova import objects
 from nova.scheduler import request_filter
 import pytest
 
-from nova_gpu_filter.fleet import image_traits
+from nova_gpu_filter.fleet import image_needs
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_same_is_required_as_by_nova(properties, monkeypatch):
         )
     required = {
         key.removeprefix("trait:")
-        for key, value in image_traits.require(properties).items()
+        for key, value in image_needs.require_traits(properties).items()
         if value == "required"
     }
     assert required == spec_obj.root_required

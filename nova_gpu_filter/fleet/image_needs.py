@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an image asks of the virtual hardware, as traits of the host.
+"""What an image asks of the host and of the flavor.
 
-The table is that of ``transform_image_metadata`` in
-nova/scheduler/request_filter.py. The scheduler asks for these traits only with
-``[scheduler]image_metadata_prefilter``; without it a guest may be sent to a
-host that cannot start it.
+Virtual hardware is asked for as traits of the host, by the table of
+``transform_image_metadata`` in nova/scheduler/request_filter.py. The scheduler
+asks for these traits only with ``[scheduler]image_metadata_prefilter``;
+without it a guest may be sent to a host that cannot start it.
+
+Video memory is allowed by the flavor, as in ``_add_video_driver`` of
+nova/virt/libvirt/driver.py and ``_get_extra_specs`` of
+nova/virt/vmwareapi/vmops.py: one without a limit allows none. No scheduler
+looks at it, so that every host fails alike.
 """
 
 from collections.abc import Iterator
@@ -30,6 +35,8 @@ _PREFIXES: Final[Mapping[str, str]] = {
     "hw_emulation_architecture": "COMPUTE_ARCH",
     "hw_viommu_model": "COMPUTE_VIOMMU",
 }
+_VIDEO_KEY: Final = "hw_video_ram"
+_LIMIT_KEY: Final = "hw_video:ram_max_mb"
 
 
 def _find_traits(image: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -40,7 +47,7 @@ def _find_traits(image: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"{prefix}_{value}"
 
 
-def require(image: Mapping[str, Any]) -> dict[str, Any]:
+def require_traits(image: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of an image with all that it asks for as traits
     that are required.
 
@@ -52,7 +59,7 @@ def require(image: Mapping[str, Any]) -> dict[str, Any]:
     return {**image, **{f"trait:{trait}": "required" for trait in traits}}
 
 
-def find_problems(
+def find_host_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
 ) -> Iterator[FlavorProblem]:
     """Find what hosts with devices cannot give a guest of an image.
@@ -84,3 +91,41 @@ def find_problems(
                 key,
                 f"{what}, so that no guest can start there",
             )
+
+
+def find_video_problems(
+    specs: Mapping[str, str], image: Mapping[str, Any]
+) -> Iterator[FlavorProblem]:
+    """Find whether more video memory is asked for than a flavor allows."""
+    if _VIDEO_KEY not in image:
+        return
+    asked = _read(image[_VIDEO_KEY])
+    if asked is None:
+        yield FlavorProblem(
+            Severity.ERROR,
+            _VIDEO_KEY,
+            f"'{image[_VIDEO_KEY]}' is no number of MiB: Nova refuses it",
+        )
+        return
+    limit = _read(specs.get(_LIMIT_KEY, "0"))
+    if limit is None:
+        yield FlavorProblem(
+            Severity.ERROR,
+            _LIMIT_KEY,
+            f"'{specs[_LIMIT_KEY]}' is no number of MiB: guests of images with"
+            f" {_VIDEO_KEY} fail to start",
+        )
+    elif asked > limit:
+        yield FlavorProblem(
+            Severity.ERROR,
+            _VIDEO_KEY,
+            f"{asked} MiB, and the flavor allows {limit}: guests with a"
+            f" console fail to start; set {_LIMIT_KEY}={asked} in the flavor",
+        )
+
+
+def _read(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
