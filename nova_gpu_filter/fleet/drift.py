@@ -78,8 +78,6 @@ def find(cloud: Cloud) -> list[Disagreement]:
         *_check_flavors(cloud),
         *_check_hosts(cloud),
         *_compare_peers(cloud.hosts),
-        *_find_overused(cloud),
-        *_find_reserved(cloud.hosts),
         *_check_consumers(cloud),
         *_check_servers(cloud),
     ]
@@ -135,23 +133,15 @@ def _check_hosts(cloud: Cloud) -> Iterator[Disagreement]:
                 " remove its providers (openstack resource provider delete),"
                 " children first",
             )
+        whole = {
+            device.address
+            for device in host.devices
+            if not device.is_mediated and device.amount.capacity
+        }
         for device in host.devices:
-            if device.is_of_cyborg:
-                yield Disagreement(
-                    Kind.TWO_OWNERS,
-                    device.name,
-                    "Nova manages it, and Cyborg reports it (trait"
-                    " OWNER_CYBORG): both would give it away; take it out of"
-                    f" {_name_option(device)}, or out of cyborg.conf",
-                )
-            if device.resource_class is None:
-                yield Disagreement(
-                    Kind.NO_INVENTORY,
-                    device.name,
-                    "nothing can be allocated from it: the device is gone, or"
-                    f" no longer in {_name_option(device)}",
-                )
-        yield from _check_ways(host)
+            total = cloud.totals.get(device.uuid)
+            for kind, text in _check_device(device, whole, total):
+                yield Disagreement(kind, device.name, text)
         problem = linked_devices.LinkedDevices.from_devices(
             host.devices
         ).problem
@@ -163,29 +153,56 @@ def _check_hosts(cloud: Cloud) -> Iterator[Disagreement]:
             )
 
 
-def _name_option(device: model.Device) -> str:
-    """Name the option by which Nova gives a device away."""
+def _check_device(
+    device: model.Device, whole: Collection[str], total: int | None
+) -> Iterator[tuple[Kind, str]]:
+    """Say what is wrong with a device.
+
+    :param whole: addresses of the devices of its host that servers get whole.
+    :param total: see :attr:`Cloud.totals`.
+    """
+    option = "[pci]device_spec"
     if device.is_mediated:
-        return "[devices]enabled_mdev_types"
-    return "[pci]device_spec"
-
-
-def _check_ways(host: model.Host) -> Iterator[Disagreement]:
-    """Find devices that are given away whole, and divided."""
-    whole = {
-        device.address
-        for device in host.devices
-        if not device.is_mediated and device.amount.capacity
-    }
-    for device in host.devices:
-        if device.is_mediated and device.address in whole:
-            yield Disagreement(
-                Kind.TWO_WAYS,
-                device.name,
-                f"{device.address} is in [pci]device_spec as well: whichever"
-                " server comes second fails to start; take it out of there, or"
-                " out of [devices]enabled_mdev_types",
+        option = "[devices]enabled_mdev_types"
+    if device.is_of_cyborg:
+        yield (
+            Kind.TWO_OWNERS,
+            "Nova manages it, and Cyborg reports it (trait OWNER_CYBORG): both"
+            f" would give it away; take it out of {option}, or out of"
+            " cyborg.conf",
+        )
+    if device.resource_class is None:
+        yield (
+            Kind.NO_INVENTORY,
+            "nothing can be allocated from it: the device is gone, or no"
+            f" longer in {option}",
+        )
+    if device.is_mediated and device.address in whole:
+        yield (
+            Kind.TWO_WAYS,
+            f"{device.address} is in [pci]device_spec as well: whichever"
+            " server comes second fails to start; take it out of there, or"
+            f" out of {option}",
+        )
+    if total is not None and device.amount.used > total:
+        yield (
+            Kind.OVERUSED,
+            f"{device.amount.used} used of {total}: two servers may believe"
+            " that they have the device",
+        )
+    if device.state is model.State.RESERVED:
+        # Nobody has it, and nobody will give it back.
+        cause = (
+            "no server has it, and it is not quarantined: quarantine it with"
+            " 'openstack gpu device quarantine', or"
+        )
+        if ONE_TIME_USE in device.traits:
+            cause = (
+                "it was used once, and no agent cleans it: run nova-gpu-agent"
+                " on the host, or clean it, and"
             )
+        release = f"openstack gpu device release {device.label}"
+        yield Kind.RESERVED, f"{cause} run '{release}'"
 
 
 def _compare_peers(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
@@ -238,49 +255,11 @@ def is_overused(device: model.Device) -> bool:
     return device.amount.used > device.amount.capacity
 
 
-def _find_overused(cloud: Cloud) -> Iterator[Disagreement]:
-    for device in _list_devices(cloud):
-        total = cloud.totals.get(device.uuid)
-        if total is not None and device.amount.used > total:
-            yield Disagreement(
-                Kind.OVERUSED,
-                device.name,
-                f"{device.amount.used} used of {total}: two servers may"
-                " believe that they have the device",
-            )
-
-
-def _find_reserved(hosts: Iterable[model.Host]) -> Iterator[Disagreement]:
-    """Find devices that nobody has, and nobody will give back."""
-    for host in hosts:
-        for device in host.devices:
-            if device.state is not model.State.RESERVED:
-                continue
-            was_used = ONE_TIME_USE in device.traits
-            yield Disagreement(
-                Kind.RESERVED,
-                device.name,
-                (
-                    "it was used once, and no agent cleans it: run"
-                    " nova-gpu-agent on the host, or clean it, and"
-                    if was_used
-                    else "no server has it, and it is not quarantined:"
-                    " quarantine it with 'openstack gpu device quarantine',"
-                    " or"
-                )
-                + " run 'openstack gpu device release"
-                f" {device.label}'",
-            )
-
-
 def _check_consumers(cloud: Cloud) -> Iterator[Disagreement]:
-    devices_by_consumer: dict[str, list[str]] = {}
-    for device in _list_devices(cloud):
-        for owner in cloud.owners.get(device.uuid, ()):
-            devices_by_consumer.setdefault(owner.consumer, []).append(
-                device.name
-            )
-    for consumer, names in devices_by_consumer.items():
+    names_by_consumer: dict[str, list[str]] = {}
+    for device, owner in _list_owned(cloud):
+        names_by_consumer.setdefault(owner.consumer, []).append(device.name)
+    for consumer, names in names_by_consumer.items():
         holder = cloud.holders.get_holder(consumer)
         if holder.server is not None or holder.migration is not None:
             continue
@@ -297,12 +276,10 @@ def _check_consumers(cloud: Cloud) -> Iterator[Disagreement]:
 
 
 def _check_servers(cloud: Cloud) -> Iterator[Disagreement]:
-    units: dict[str, dict[str, int]] = {}
-    for device in _list_devices(cloud):
-        for owner in cloud.owners.get(device.uuid, ()):
-            held = units.setdefault(owner.consumer, {})
-            name = str(device.resource_class)
-            held[name] = held.get(name, 0) + owner.amount
+    units: dict[str, collections.Counter[str]] = {}
+    for device, owner in _list_owned(cloud):
+        held = units.setdefault(owner.consumer, collections.Counter())
+        held[str(device.resource_class)] += owner.amount
     short = holders.shorten_uuids(cloud.servers.values())
     mediated = frozenset[str]().union(
         *(host.mediated_classes for host in cloud.hosts)
@@ -316,7 +293,7 @@ def _check_servers(cloud: Cloud) -> Iterator[Disagreement]:
             resources = demand.count_resources(server.flavor.extra_specs)
         except ValueError:
             continue
-        held = units.get(server.uuid, {})
+        held = units.get(server.uuid, collections.Counter())
         if problem := (
             _describe_missing(asked, held, cloud.aliases)
             or _describe_shortage(
@@ -333,37 +310,38 @@ def _check_servers(cloud: Cloud) -> Iterator[Disagreement]:
 
 def _describe_missing(
     asked: Iterable[extra_specs.DeviceCount],
-    held: Mapping[str, int],
+    held: collections.Counter[str],
     known: Mapping[str, Alias],
 ) -> str | None:
     """Say what a server lacks; of unknown aliases, only all together."""
     asked = list(asked)
     if all(ask.alias in known for ask in asked):
-        wanted: dict[str, int] = {}
+        wanted: collections.Counter[str] = collections.Counter()
         for ask in asked:
-            name = known[ask.alias].resource_class
-            wanted[name] = wanted.get(name, 0) + ask.count
+            wanted[known[ask.alias].resource_class] += ask.count
         return _describe_shortage(wanted, held)
     count = sum(ask.count for ask in asked)
-    total = sum(held.values())
-    if total < count:
-        return f"its flavor says {count} devices, its allocation {total}"
+    if held.total() < count:
+        return (
+            f"its flavor says {count} devices, its allocation {held.total()}"
+        )
     return None
 
 
 def _describe_shortage(
-    wanted: Mapping[str, int], held: Mapping[str, int]
+    wanted: Mapping[str, int], held: collections.Counter[str]
 ) -> str | None:
     """Say of what a server has less than its flavor says."""
     for name, count in wanted.items():
-        if held.get(name, 0) < count:
+        if held[name] < count:
             return (
-                f"its flavor says {count} {name}, its allocation"
-                f" {held.get(name, 0)}"
+                f"its flavor says {count} {name}, its allocation {held[name]}"
             )
     return None
 
 
-def _list_devices(cloud: Cloud) -> Iterator[model.Device]:
+def _list_owned(cloud: Cloud) -> Iterator[tuple[model.Device, model.Owner]]:
     for host in cloud.hosts:
-        yield from host.devices
+        for device in host.devices:
+            for owner in cloud.owners.get(device.uuid, ()):
+                yield device, owner

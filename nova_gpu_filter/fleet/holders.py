@@ -54,23 +54,18 @@ class Holder:
             self.server.status == "SOFT_DELETED"
         )
 
-    @property
-    def is_source(self) -> bool:
-        """Whether this is what is left behind by a resize."""
-        return self.server is not None and self.consumer != self.server.uuid
-
     def is_source_on(self, host: str) -> bool:
         """Whether what it has on a host is what it leaves, or has left, there.
 
         An evacuation leaves the devices to the server itself until the
-        nova-compute of the source starts again.
+        nova-compute of the source starts again; a resize to the migration.
         """
         if self.server is None:
             return False
-        if self.is_source:
-            return True
-        return self.migration is not None and (
-            self.migration.is_evacuation and self.migration.source == host
+        return self.consumer != self.server.uuid or (
+            self.migration is not None
+            and self.migration.is_evacuation
+            and self.migration.source == host
         )
 
     def list_remarks(self, host: str) -> tuple[str, ...]:
@@ -79,11 +74,8 @@ class Holder:
             return ("soft-deleted",) if self.is_soft_deleted else ()
         end = "source" if self.is_source_on(host) else "target"
         status = self.migration.status
-        return (
-            self.migration.kind,
-            end,
-            *((status,) if status in _FAILED else ()),
-        )
+        failed = (status,) if status in _FAILED else ()
+        return (self.migration.kind, end, *failed)
 
 
 class Holders:
@@ -155,9 +147,7 @@ class Holders:
     def all_projects(self) -> set[str]:
         """UUIDs of all projects that have devices."""
         return {
-            owner.project
-            for owners in self._owners.values()
-            for owner in owners
+            one.project for owners in self._owners.values() for one in owners
         }
 
 
@@ -198,13 +188,11 @@ def read(
     :param hosts: those that the devices are of.
     :param servers: all servers by UUID, where they were read already.
     """
-    hosts_by_consumer: dict[str, set[str]] = {}
+    hosts_by_consumer: dict[str, set[str]] = collections.defaultdict(set)
     for host in hosts:
         for device in host.devices:
             for owner in owners.get(device.uuid, ()):
-                hosts_by_consumer.setdefault(owner.consumer, set()).add(
-                    host.name
-                )
+                hosts_by_consumer[owner.consumer].add(host.name)
     consumers = {o.consumer for found in owners.values() for o in found}
     return Holders(
         owners, read_holders(get, consumers, servers, hosts_by_consumer)

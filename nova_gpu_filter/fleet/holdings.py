@@ -67,16 +67,13 @@ def list_holdings(
             # Also one that a server still has: nobody else gets it then.
             reserved.setdefault(device.reserved_as, {})[device.uuid] = 1
     found = [
-        _build_holding(
-            held.get_holder(consumer),
+        Holding(
             held.label(consumer, host.name),
-            held.name(consumer),
-            host.name,
+            *_find_cure(held, consumer, host.name),
             devices,
-            amounts,
+            of_host.get(consumer, {}),
         )
         for consumer, devices in by_consumer.items()
-        for amounts in (of_host.get(consumer, {}),)
     ]
     for state, devices in reserved.items():
         number = len(devices)
@@ -94,23 +91,18 @@ def list_holdings(
     return found
 
 
-def _build_holding(
-    holder: holders.Holder,
-    label: str,
-    name: str,
-    host: str,
-    devices: Mapping[str, int],
-    amounts: Mapping[str, int],
-) -> Holding:
-    migration = holder.migration
-    if migration is not None and holder.is_source_on(host):
-        cure = _find_source_cure(migration, name)
-        rank = NO_WAY if cure is None else CONFIRM
-        return Holding(label, cure, rank, devices, amounts)
+def _find_cure(
+    held: holders.Holders, consumer: str, host: str
+) -> tuple[str | None, int]:
+    """Say what would give back what a consumer has of a host, and its rank."""
+    holder, name = held.get_holder(consumer), held.name(consumer)
+    if holder.migration is not None and holder.is_source_on(host):
+        cure = _find_source_cure(holder.migration, name)
+        return cure, NO_WAY if cure is None else CONFIRM
     if holder.is_soft_deleted:
         cure = f"with {name} purged (openstack server delete --force)"
-        return Holding(label, cure, PURGE, devices, amounts)
-    return Holding(label, f"without {label}", REMOVE, devices, amounts)
+        return cure, PURGE
+    return f"without {held.label(consumer, host)}", REMOVE
 
 
 def _find_source_cure(migration: model.Migration, name: str) -> str | None:

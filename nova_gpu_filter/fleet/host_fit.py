@@ -25,7 +25,11 @@ SHARED: frozenset[str] = frozenset({"DISK_GB"})
 
 def count_fitting(host: model.Host, wanted: demand.Demand) -> int:
     """Count the servers of a flavor that fit on a host now, at once."""
-    if not may_be_used(host, wanted):
+    if (
+        host.obstacles
+        or find_missing_traits(host, wanted)
+        or wanted.forbidden & host.traits
+    ):
         return 0
     bounds = [
         *_bound_by_host(host, wanted),
@@ -40,36 +44,23 @@ def fits(host: model.Host, wanted: demand.Demand) -> bool:
     return count_fitting(host, wanted) > 0
 
 
-def may_be_used(host: model.Host, wanted: demand.Demand) -> bool:
-    """Whether the compute node takes servers and has the traits asked for."""
-    return (
-        not host.obstacles
-        and wanted.required <= _collect_traits(host, wanted)
-        and not wanted.forbidden & host.traits
-    )
+def find_missing_traits(
+    host: model.Host, wanted: demand.Demand
+) -> frozenset[str]:
+    """Return the traits that are required of the host and not there.
 
-
-def _collect_traits(host: model.Host, wanted: demand.Demand) -> frozenset[str]:
-    """Return the traits that can meet those required of the host.
-
-    A provider counts if the server takes something of it (granular request
-    syntax of Placement): devices do for ``resources:<class>`` in a flavor.
+    Those of a provider count if the server takes something of it (granular
+    request syntax of Placement): devices do for ``resources:<class>``.
     """
     classes = {name for name, _ in wanted.amounts} - host.amounts.keys()
-    return host.traits.union(
+    return wanted.required.difference(
+        host.traits,
         *(
             device.traits
             for name in classes
             for device in host.list_devices(name)
-        )
+        ),
     )
-
-
-def find_missing_traits(
-    host: model.Host, wanted: demand.Demand
-) -> frozenset[str]:
-    """Return the traits asked for that are not there."""
-    return wanted.required - _collect_traits(host, wanted)
 
 
 def find_devices(

@@ -14,7 +14,6 @@ only deleted is missing from the usage.
 """
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -61,18 +60,18 @@ def read(
 
 def choose_likely(
     servers: Iterable[model.Server], hosts: Iterable[model.Host]
-) -> Iterator[str]:
+) -> list[str]:
     """Choose the servers that should have devices of some hosts.
 
     :returns: their UUIDs.
     """
     names = {host.name for host in hosts}
-    for server in servers:
-        if (
-            server.host in names
-            and extra_specs.ALIAS_KEY in server.flavor.extra_specs
-        ):
-            yield server.uuid
+    return [
+        server.uuid
+        for server in servers
+        if server.host in names
+        and extra_specs.ALIAS_KEY in server.flavor.extra_specs
+    ]
 
 
 def read_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-from typing import Any
 from typing import Final
 
 from oslo_utils import specs_matcher
@@ -92,12 +91,9 @@ def read_aggregates(get: api.Get) -> tuple[Aggregate, ...]:
         found = get("/os-aggregates")["aggregates"]
     except (errors.NotAllowed, errors.NotFound):
         return ()
-    return tuple(map(_build_aggregate, found))
-
-
-def _build_aggregate(data: Mapping[str, Any]) -> Aggregate:
-    return Aggregate(
-        data["name"], frozenset(data["hosts"]), dict(data["metadata"])
+    return tuple(
+        Aggregate(one["name"], frozenset(one["hosts"]), dict(one["metadata"]))
+        for one in found
     )
 
 
@@ -121,29 +117,28 @@ def find_gates(
 
 def _check_quotas(request: Request) -> Iterator[verdict.Gate]:
     for short in request.quotas:
-        whose = f"quota of project {request.project_name}: {short.resource}:"
-        if not short.is_registered:
+        who = f"project {request.project_name}"
+        reason = f"quota of {who}: {short.resource}: {short.asked} asked"
+        if short.is_registered:
             yield verdict.Gate(
-                f"{whose} {short.asked} asked, and no limit is registered,"
-                " which counts as 0",
+                f"{reason}, {short.used} of {short.limit} used",
+                f"with a limit of {short.used + short.asked} {short.resource}"
+                f" for {who}",
+            )
+        else:
+            yield verdict.Gate(
+                f"{reason}, and no limit is registered, which counts as 0",
                 f"with a registered limit of {short.resource}",
             )
-            continue
-        yield verdict.Gate(
-            f"{whose} {short.asked} asked, {short.used} of {short.limit} used",
-            f"with a limit of {short.used + short.asked} {short.resource} for"
-            f" project {request.project_name}",
-        )
 
 
 def _check_zone(host: model.Host, request: Request) -> Iterator[verdict.Gate]:
-    if request.zone is None or host.service is None:
-        return
-    if host.service.zone != request.zone:
+    wanted = request.zone
+    zone = wanted if host.service is None else host.service.zone
+    if wanted is not None and zone != wanted:
         yield verdict.Gate(
-            f"it is in availability zone {host.service.zone or 'none'}, not"
-            f" {request.zone}",
-            f"with --availability-zone {host.service.zone}",
+            f"it is in availability zone {zone or 'none'}, not {wanted}",
+            f"with --availability-zone {zone}",
         )
 
 
@@ -154,16 +149,12 @@ def _check_tenants(
     rules: Rules,
 ) -> Iterator[verdict.Gate]:
     project = request.project
-    if project is None:
+    kept = [one for one in here if one.tenants]
+    if project is None or any(project in one.tenants for one in kept):
         return
     who = f"project {request.project_name}"
-    kept = [one for one in here if one.tenants]
     # nova/scheduler/filters/aggregate_multitenancy_isolation.py
-    if (
-        kept
-        and rules.has_filter("AggregateMultiTenancyIsolation")
-        and not any(project in one.tenants for one in kept)
-    ):
+    if kept and rules.has_filter("AggregateMultiTenancyIsolation"):
         names = ", ".join(one.name for one in kept)
         yield verdict.Gate(
             f"aggregate {names} is kept for other projects than"
@@ -172,15 +163,10 @@ def _check_tenants(
         )
         return
     # require_tenant_aggregate in nova/scheduler/request_filter.py
-    own = [one for one in aggregates if project in one.tenants]
-    if rules.limits_tenants is False:
-        return
-    if (own or rules.requires_tenants) and not any(
-        project in one.tenants for one in kept
-    ):
+    own = [one.name for one in aggregates if project in one.tenants]
+    if rules.limits_tenants is not False and (own or rules.requires_tenants):
         yield verdict.Gate(
-            f"{who} is limited to aggregate"
-            f" {', '.join(one.name for one in own) or 'none'}",
+            f"{who} is limited to aggregate {', '.join(own) or 'none'}",
             f"with the host in an aggregate of {who}",
         )
 

@@ -77,26 +77,17 @@ def create(
     # Its hosts find it by the aggregate, and it shares by the trait: both are
     # there before there is anything to share.
     generation = provider["generation"]
-    generation = put(
-        f"{path}/aggregates",
-        {"aggregates": [pool], "resource_provider_generation": generation},
-    )["resource_provider_generation"]
-    generation = put(
-        f"{path}/traits",
-        {
-            "traits": [os_traits.MISC_SHARES_VIA_AGGREGATE, TRAIT],
-            "resource_provider_generation": generation,
-        },
-    )["resource_provider_generation"]
-    put(
-        f"{path}/inventories",
-        {
-            "inventories": {
-                resource_class: {"total": total, "max_unit": total}
-            },
-            "resource_provider_generation": generation,
-        },
-    )
+    inventory = {"total": total, "max_unit": total}
+    for field, value in (
+        ("aggregates", [pool]),
+        ("traits", [os_traits.MISC_SHARES_VIA_AGGREGATE, TRAIT]),
+        ("inventories", {resource_class: inventory}),
+    ):
+        answer = put(
+            f"{path}/{field}",
+            {field: value, "resource_provider_generation": generation},
+        )
+        generation = answer["resource_provider_generation"]
 
 
 def set_hosts(
