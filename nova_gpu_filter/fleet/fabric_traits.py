@@ -55,24 +55,22 @@ def find_problems(
 
     :param hosts: those with devices.
     """
-    versions = {
-        host.name: sorted(
-            trait for trait in host.traits if trait.startswith(VERSION_PREFIX)
-        )
+    versions = [
+        {trait for trait in host.traits if trait.startswith(VERSION_PREFIX)}
         for host in hosts
-    }
-    there = sorted({trait for traits in versions.values() for trait in traits})
+    ]
+    there = sorted(set[str]().union(*versions))
     wanted = [
-        key.removeprefix("trait:")
+        key
         for key, value in image.items()
         if key.startswith(f"trait:{VERSION_PREFIX}") and value == "required"
     ]
-    for trait in wanted:
-        able = sum(trait in traits for traits in versions.values())
-        shown = ", ".join(there) or "none has such a trait"
+    shown = ", ".join(there) or "none has such a trait"
+    for key in wanted:
+        trait = key.removeprefix("trait:")
+        able = sum(trait in traits for traits in versions)
         text = f"{able or 'none'} of {len(hosts)} hosts with devices"
         text += f" {'has' if able == 1 else 'have'} {trait}"
-        key = f"trait:{trait}"
         if not able:
             yield FlavorProblem(
                 Severity.ERROR,
@@ -80,7 +78,7 @@ def find_problems(
                 f"{text}, so that no guest can start; Fabric Manager on them:"
                 f" {shown}",
             )
-        elif able < sum(map(bool, versions.values())):
+        elif able < sum(map(bool, versions)):
             yield FlavorProblem(
                 Severity.NOTE,
                 key,
@@ -91,8 +89,8 @@ def find_problems(
         yield FlavorProblem(
             Severity.NOTE,
             f"trait:{there[0]}",
-            f"Fabric Manager on hosts with devices: {', '.join(there)}; a"
-            " guest there has NVLinks only with a driver of the same version,"
-            " and the image does not require one. If it has that driver, set"
+            f"Fabric Manager on hosts with devices: {shown}; a guest there has"
+            " NVLinks only with a driver of the same version, and the image"
+            " does not require one. If it has that driver, set"
             f" 'openstack image set --property trait:{there[0]}=required'",
         )

@@ -65,12 +65,10 @@ def find_problems(
     """
     if bar_bytes < _LARGE:
         return
-    properties = image or {}
-    mode = specs.get("hw:maxphysaddr_mode") or properties.get(
-        "hw_maxphysaddr_mode"
-    )
-    bits = specs.get("hw:maxphysaddr_bits") or properties.get(
-        "hw_maxphysaddr_bits"
+    mode, bits = (
+        specs.get(f"hw:maxphysaddr_{name}")
+        or (image or {}).get(f"hw_maxphysaddr_{name}")
+        for name in ("mode", "bits")
     )
     needed = count_needed_bits(bar_bytes, ram_bytes)
     takes = (

@@ -17,7 +17,6 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter.fleet import api
-from nova_gpu_filter.fleet import bare_metal
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import provider_trees
@@ -69,7 +68,9 @@ def _read_trees(
 ) -> tuple[model.Host, ...]:
     # Both ask which providers there are.
     ask = functools.cache(ask_placement)
-    nodes = bare_metal.read_nodes(ask, name) if with_bare_metal else ()
+    nodes = (
+        provider_trees.read_bare_metal(ask, name) if with_bare_metal else ()
+    )
     try:
         return (
             *provider_trees.read_hosts(ask, name, True),

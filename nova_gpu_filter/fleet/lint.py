@@ -152,10 +152,10 @@ def _check_links(
             f"one {lead.alias.name} has no links: every device will do",
         )
         return
-    if not hosts:
-        return
+    sizes: set[int] = set()
     for host in hosts:
         found = host_fit.find_devices(host, lead)
+        sizes |= found.count_partitions().keys()
         if host_fit.count_sets(
             found.topology,
             found.topology.everything,
@@ -163,32 +163,22 @@ def _check_links(
             dataclasses.replace(link_policy, required=True),
         ):
             return
-    yield FlavorProblem(
-        Severity.ERROR if link_policy.required else Severity.WARNING,
-        policy.LINK_KEY,
-        f"no host has {lead.count} {lead.alias.name} with"
-        f" {link_policy.link.value}, even with all of them free"
-        + _describe_partitions(hosts, lead, link_policy),
-    )
-
-
-def _describe_partitions(
-    hosts: Sequence[model.Host],
-    lead: demand.DeviceDemand,
-    link_policy: policy.LinkPolicy,
-) -> str:
-    if link_policy.link is not Requirement.FABRIC:
-        return ""
-    sizes = sorted(
-        {
-            size
-            for host in hosts
-            for size in host_fit.find_devices(host, lead).count_partitions()
-        }
-    )
-    if not sizes:
-        return "; no host has fabric partitions"
-    return f"; fabric partitions have {', '.join(map(str, sizes))} devices"
+    if hosts:
+        partitions = ""
+        if link_policy.link is Requirement.FABRIC:
+            shown = ", ".join(map(str, sorted(sizes)))
+            partitions = (
+                f"; fabric partitions have {shown} devices"
+                if sizes
+                else "; no host has fabric partitions"
+            )
+        yield FlavorProblem(
+            Severity.ERROR if link_policy.required else Severity.WARNING,
+            policy.LINK_KEY,
+            f"no host has {lead.count} {lead.alias.name} with"
+            f" {link_policy.link.value}, even with all of them free"
+            f"{partitions}",
+        )
 
 
 def _check_numa(
@@ -280,7 +270,7 @@ def _check_guest_memory(
     question: Question, wanted: demand.Demand
 ) -> Iterator[FlavorProblem]:
     """Compare the address space of guests with what devices take of it."""
-    largest: list[tuple[int, int]] = []
+    total = 0
     for asked in wanted.devices:
         sizes = [
             question.products[device.uuid].bar_bytes
@@ -297,8 +287,7 @@ def _check_guest_memory(
                 " --inventory (nova-gpu-host inventory -f json)",
             )
             return
-        largest.append((max(sizes), asked.count))
-    total = sum(size * count for size, count in largest)
+        total += max(sizes) * asked.count
     yield from guest_memory.find_problems(
         total,
         question.flavor.ram_mb << 20,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads the hosts with devices from Placement.
+"""Reads the hosts with devices, and bare metal nodes, from Placement.
 
 Inventories, usages and traits cost three requests a provider, far too many for
 thousands of devices. But ``GET /allocation_candidates`` tells all three of
@@ -23,10 +23,12 @@ from typing import Final
 from urllib import parse
 
 import os_traits
+from oslo_utils import uuidutils
 
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import model
+from nova_gpu_filter.nova_rules import our_traits
 
 _EVERY_HOST_HAS: Final = ("MEMORY_MB", "VCPU", "DISK_GB")
 _ADDRESS: Final = re.compile(
@@ -40,6 +42,9 @@ _PARENT: Final = re.compile(
 )
 """Name of a provider of mediated devices (``_ensure_pgpu_providers`` in
 nova/virt/libvirt/driver.py): the host, and the parent as libvirt calls it."""
+_GPU_TRAITS: Final = (our_traits.PREFIX, "HW_GPU_")
+_OF_A_HOST: Final = frozenset({"VCPU", "PCPU", "MEMORY_MB"})
+"""What Nova reports of a hypervisor, and not of a node of Ironic."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class _Place:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Summary:
+class _Summary:
     """What one provider has."""
 
     amounts: Mapping[str, model.Amount]
@@ -129,10 +134,10 @@ def _find_devices(
 
 def _read_summaries(
     get: api.Get, devices: Mapping[str, _Place], in_tree: str
-) -> dict[str, Summary]:
+) -> dict[str, _Summary]:
     """Read what roots and devices have; nothing is asked without any."""
     wanted = devices.keys() | {place.root for place in devices.values()}
-    found: dict[str, Summary] = {}
+    found: dict[str, _Summary] = {}
 
     def list_classes() -> Iterator[str]:
         yield from _EVERY_HOST_HAS
@@ -145,17 +150,17 @@ def _read_summaries(
     for resource_class in list_classes():
         if wanted <= found.keys():
             break
-        found |= read_candidates(get, resource_class, wanted, in_tree)
-    found |= api.ask_all(build_reader(get), sorted(wanted - found.keys()))
+        found |= _read_candidates(get, resource_class, wanted, in_tree)
+    found |= api.ask_all(_build_reader(get), sorted(wanted - found.keys()))
     return found
 
 
-def read_candidates(
+def _read_candidates(
     get: api.Get,
     resource_class: str,
     wanted: Collection[str],
     in_tree: str = "",
-) -> dict[str, Summary]:
+) -> dict[str, _Summary]:
     """Read what providers have whose tree has some of a class left.
 
     :param wanted: UUIDs of the providers; others are left out.
@@ -165,7 +170,7 @@ def read_candidates(
     query = f"resources={resource_class}:1{in_tree}"
     answer = get(f"/allocation_candidates?{query}")
     return {
-        uuid: Summary(
+        uuid: _Summary(
             {
                 name: model.Amount(amount["capacity"], amount["used"])
                 for name, amount in summary["resources"].items()
@@ -177,15 +182,15 @@ def read_candidates(
     }
 
 
-def build_reader(get: api.Get) -> Callable[[str], Summary]:
+def _build_reader(get: api.Get) -> Callable[[str], _Summary]:
     """Make a function that reads one provider: three requests."""
 
-    def ask(uuid: str) -> Summary:
+    def ask(uuid: str) -> _Summary:
         path = f"/resource_providers/{uuid}"
         inventories = get(f"{path}/inventories")["inventories"]
         usages = get(f"{path}/usages")["usages"] if inventories else {}
         traits = get(f"{path}/traits")["traits"]
-        return Summary(
+        return _Summary(
             {
                 resource_class: model.Amount(
                     int(
@@ -205,7 +210,7 @@ def build_reader(get: api.Get) -> Callable[[str], Summary]:
 def _build_hosts(
     providers: Mapping[str, Any],
     devices: Mapping[str, _Place],
-    summaries: Mapping[str, Summary],
+    summaries: Mapping[str, _Summary],
 ) -> Iterator[model.Host]:
     by_root: dict[str, list[model.Device]] = {}
     of_cyborg = {
@@ -221,7 +226,7 @@ def _build_hosts(
         if os_traits.OWNER_CYBORG in summary.traits and not is_of_nova:
             continue
         by_root.setdefault(place.root, []).extend(
-            build_devices(
+            _build_devices(
                 providers[uuid],
                 place.address,
                 summary,
@@ -241,8 +246,8 @@ def _build_hosts(
         ).with_service(None)
 
 
-def build_devices(
-    provider: Mapping[str, Any], address: str, summary: Summary, **more: bool
+def _build_devices(
+    provider: Mapping[str, Any], address: str, summary: _Summary, **more: bool
 ) -> Iterator[model.Device]:
     """Build a device of each resource class of a provider.
 
@@ -262,6 +267,77 @@ def build_devices(
             provider["generation"],
             **more,
         )
+
+
+def read_bare_metal(
+    get: api.Get, name: str | None = None
+) -> tuple[model.Host, ...]:
+    """Read the bare metal nodes with GPUs, each a host with one device.
+
+    Nova's driver for Ironic makes a provider of each node, without any below
+    it: its name is the UUID of the node, its one inventory a resource class of
+    the node with a total of 1, its traits are those of the node
+    (``update_provider_tree`` in nova/virt/ironic/driver.py). What is in a node
+    is not counted there: its traits say that it has GPUs. A node is reserved
+    while a server has it, and until it was cleaned.
+
+    :param name: UUID of the one node to read; None for all.
+    :returns: by name; empty where there are none.
+    :raises FleetError: Placement does not answer.
+    """
+    path = "/resource_providers"
+    if name is not None:
+        path += f"?{parse.urlencode({'name': name})}"
+    providers = {
+        provider["uuid"]: provider
+        for provider in get(path)["resource_providers"]
+        if provider["uuid"] == provider["root_provider_uuid"]
+        and uuidutils.is_uuid_like(provider["name"])
+    }
+    hosts = (
+        _build_node(providers[uuid], summary)
+        for uuid, summary in _read_node_summaries(get, providers).items()
+        if _has_gpus(summary)
+    )
+    return tuple(sorted(hosts, key=lambda host: host.name))
+
+
+def _read_node_summaries(
+    get: api.Get, uuids: Iterable[str]
+) -> Mapping[str, _Summary]:
+    """Read what nodes have: all free ones of a class by one request."""
+    read = _build_reader(get)
+    found: dict[str, _Summary] = {}
+    asked: set[str] = set()
+    missing = list(uuids)
+    while missing:
+        some = dict(api.ask_all(read, missing[: api.WORKERS]))
+        found |= some
+        classes = {name for one in some.values() for name in one.amounts}
+        for name in sorted(classes - asked):
+            asked.add(name)
+            found |= _read_candidates(get, name, set(missing))
+        missing = [uuid for uuid in missing if uuid not in found]
+    return found
+
+
+def _has_gpus(summary: _Summary) -> bool:
+    return summary.amounts.keys().isdisjoint(_OF_A_HOST) and any(
+        trait.startswith(_GPU_TRAITS) for trait in summary.traits
+    )
+
+
+def _build_node(provider: Mapping[str, Any], summary: _Summary) -> model.Host:
+    # Ironic has no address for what is given away whole.
+    devices = _build_devices(provider, "", summary)
+    return model.Host(
+        provider["uuid"],
+        provider["name"],
+        summary.traits,
+        summary.amounts,
+        tuple(devices),
+        is_bare_metal=True,
+    ).with_service(None)
 
 
 def read_totals(

@@ -107,17 +107,13 @@ def find_shortages(
     :param usages: of the project, by resource class.
     :param legacy: what Nova itself counts: resource -> (limit, used).
     """
-    found = list(_find_nova_shortages(wanted, legacy))
+    found: list[Shortage] = []
+    if limits is None or not rules.is_unified:
+        found += _find_nova_shortages(wanted, legacy)
     if limits is not None and rules.is_unified is not False:
-        unified = list(
-            _find_keystone_shortages(
-                wanted, project, limits, usages, legacy, rules
-            )
+        found += _find_keystone_shortages(
+            wanted, project, limits, usages, legacy, rules
         )
-        if rules.is_unified:
-            found = unified
-        else:
-            found += unified
     return [
         short
         for short in found

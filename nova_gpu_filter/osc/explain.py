@@ -20,8 +20,8 @@ from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import explain
 from nova_gpu_filter.fleet import flavor_resources
+from nova_gpu_filter.fleet import giving_back
 from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import image_needs
@@ -321,7 +321,7 @@ class Explain(command.Lister, base.GpuCommand):
             ),
             key=lambda host: (-_count_near(host, wanted), host.name),
         )[:_MOST_OWNED]
-        of_hosts = holdings.read_of_hosts(
+        of_hosts = giving_back.read_of_hosts(
             self.services.placement, asked, wanted
         )
         held = self.read_holders(asked)
@@ -336,7 +336,9 @@ class Explain(command.Lister, base.GpuCommand):
             explain.explain_host(
                 host,
                 wanted,
-                holdings.list_holdings(host, held, of_hosts.get(host.uuid, {}))
+                giving_back.list_holdings(
+                    host, held, of_hosts.get(host.uuid, {})
+                )
                 if host.uuid in asked_uuids
                 else [],
                 gates[host.uuid],

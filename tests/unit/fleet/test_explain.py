@@ -9,7 +9,7 @@ import random
 import pytest
 
 from nova_gpu_filter.fleet import explain
-from nova_gpu_filter.fleet import holdings
+from nova_gpu_filter.fleet import giving_back
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict as verdicts_
@@ -19,14 +19,14 @@ from tests.unit.fleet.test_capacity import wanted
 
 HGX = machines.hgx_h100_partitions()
 PAIRS = machines.bridge_pairs_h100_nvl()
-UNKNOWN = holdings.Holding("used", None, holdings.NO_WAY, {})
+UNKNOWN = giving_back.Holding("used", None, giving_back.NO_WAY, {})
 
 
 def _holding(host, name, bits, **amounts):
-    return holdings.Holding(
+    return giving_back.Holding(
         name,
         f"without {name}",
-        holdings.REMOVE,
+        giving_back.REMOVE,
         {host.devices[bit].uuid: 1 for bit in bits},
         amounts,
     )
@@ -181,10 +181,10 @@ def test_all_that_has_to_change_stands_together():
 
 def test_confirming_a_resize_comes_before_removing_a_server():
     host = builders.machine("a", used=range(8))
-    source = holdings.Holding(
+    source = giving_back.Holding(
         "infer (resize, source)",
         "with the resize of infer confirmed",
-        holdings.CONFIRM,
+        giving_back.CONFIRM,
         {host.devices[bit].uuid: 1 for bit in range(4)},
     )
     verdict = explain.explain_host(
@@ -287,10 +287,10 @@ def test_aliases_may_be_too_much_together_only():
 def _builders_held(host):
     return [
         *(_holding(host, f"s{bit}", (bit,)) for bit in range(7)),
-        holdings.Holding(
+        giving_back.Holding(
             "reserved",
             "with 1 reserved device released",
-            holdings.RELEASE,
+            giving_back.RELEASE,
             {host.devices[7].uuid: 1},
         ),
     ]

@@ -5,8 +5,8 @@
 import pytest
 
 from nova_gpu_filter.fleet import errors
+from nova_gpu_filter.fleet import giving_back
 from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import holdings
 from nova_gpu_filter.fleet import model
 from tests.unit.fleet import builders
 
@@ -97,10 +97,10 @@ def test_both_ends_are_the_servers(kind, state, status, host, cure):
         [f"infer ({kind}, source)"],
         [f"infer ({kind}, target)"],
     ]
-    (source,) = holdings.list_holdings(hosts[0], held, {})
-    assert (source.cure, source.rank) == (cure, holdings.CONFIRM)
-    (target,) = holdings.list_holdings(hosts[1], held, {})
-    assert target.rank == holdings.REMOVE
+    (source,) = giving_back.list_holdings(hosts[0], held, {})
+    assert (source.cure, source.rank) == (cure, giving_back.CONFIRM)
+    (target,) = giving_back.list_holdings(hosts[1], held, {})
+    assert target.rank == giving_back.REMOVE
     # Seen from the target alone, it is known as well.
     (target_host,), held = _read(nova, consumers, (TARGET,))
     assert held.list_labels(target_host.devices[0]) == [
@@ -151,7 +151,7 @@ def test_a_cure_names_one_server(names, in_cures, status, cure):
         for device, holder in zip(host.devices, found, strict=False)
     }
     held = holders.Holders(owners, found)
-    listed = holdings.list_holdings(host, held, {})
+    listed = giving_back.list_holdings(host, held, {})
     assert [one.cure for one in listed] == [cure.format(n) for n in in_cures]
 
 
@@ -162,9 +162,9 @@ def test_what_a_failed_migration_left_is_told(state):
     assert held.list_labels(hosts[0].devices[0]) == [
         f"infer (migration, source, {state})"
     ]
-    (source,) = holdings.list_holdings(hosts[0], held, {})
+    (source,) = giving_back.list_holdings(hosts[0], held, {})
     # To remove the server would leave it there.
-    assert (source.cure, source.rank) == (None, holdings.NO_WAY)
+    assert (source.cure, source.rank) == (None, giving_back.NO_WAY)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_an_evacuated_server_has_devices_on_both_hosts(state, status, host):
         ["infer (evacuation, source)"],
         ["infer (evacuation, target)"],
     ]
-    (source,) = holdings.list_holdings(hosts[0], held, {})
-    assert source.rank == holdings.CONFIRM
+    (source,) = giving_back.list_holdings(hosts[0], held, {})
+    assert source.rank == giving_back.CONFIRM
     assert source.cure == (
         "with what is left of infer removed, as nova-compute does"
     )
