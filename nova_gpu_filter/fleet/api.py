@@ -78,10 +78,7 @@ def make_getter(adapter: Any, service: str, microversion: str | None) -> Get:
 
 
 def make_sender(
-    adapter: Any,
-    service: str,
-    microversion: str | None,
-    method: str = "PUT",
+    adapter: Any, service: str, microversion: str | None, method: str = "PUT"
 ) -> Send:
     """Make a function that writes to a service; see :func:`make_getter`."""
 

@@ -6,7 +6,6 @@ See :mod:`host_fit` for what is counted.
 """
 
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 
@@ -123,7 +122,10 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
     left = host.with_more_used(dict(wanted.amounts), {})
     for resource_class, number in wanted.amounts:
         if resource_class not in host.amounts:
-            left = _take_of_one(left, resource_class, number)
+            for device in left.list_devices(resource_class):
+                if device.free >= number:
+                    left = left.with_more_used({}, {device.uuid: number})
+                    break
     taken: set[str] = set()
     # First what has the least choice: others might take all that it can have.
     for group in sorted(
@@ -147,16 +149,6 @@ def add_server(host: model.Host, wanted: demand.Demand) -> model.Host:
         policy = wanted.link_policy if place == 0 else None
         left = _take(left, asked, policy)
     return left
-
-
-def _take_of_one(
-    host: model.Host, resource_class: str, number: int
-) -> model.Host:
-    """Take what a flavor asks for by ``resources:<class>`` of one device."""
-    for device in host.list_devices(resource_class):
-        if device.free >= number:
-            return host.with_more_used({}, {device.uuid: number})
-    return host
 
 
 def _take_group(
@@ -194,8 +186,11 @@ def _take(
     host: model.Host, asked: demand.DeviceDemand, policy: LinkPolicy | None
 ) -> model.Host:
     found = host_fit.find_devices(host, asked)
+    taken: dict[str, int] = {}
     if found.are_shared:
-        taken = _take_units(found.devices, asked.count)
+        for device in found.devices:
+            left = asked.count - sum(taken.values())
+            taken[device.uuid] = min(left, device.free)
     else:
         ranking = choice.rank_device_sets(
             found.topology, found.free, asked.count, policy
@@ -209,12 +204,3 @@ def _take(
             if best[0] >> bit & 1
         }
     return host.with_more_used({}, taken)
-
-
-def _take_units(devices: Iterable[model.Device], count: int) -> dict[str, int]:
-    taken = {}
-    for device in devices:
-        if count and device.is_free:
-            taken[device.uuid] = min(count, device.free)
-            count -= taken[device.uuid]
-    return taken

@@ -3,9 +3,9 @@
 """Reads servers, flavors and images from Nova and Glance."""
 
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import re
 from typing import Any
 from typing import Final
@@ -31,10 +31,7 @@ nova/db/main/api.py)."""
 def read_servers(
     get: api.Get, uuids: Collection[str]
 ) -> dict[str, model.Server]:
-    """Read some servers; those that Nova does not know are left out.
-
-    :returns: by UUID.
-    """
+    """Read some servers, by UUID, without those that Nova does not know."""
     if len(uuids) <= _FEW:
 
         def ask(uuid: str) -> model.Server | None:
@@ -58,8 +55,8 @@ def read_servers(
 
 def read_all_servers(get: api.Get) -> Iterator[model.Server]:
     """Read the servers of all projects; none of cells that are down."""
-    for server in _read_pages(get, "/servers/detail", "servers", _EVERYBODY):
-        yield _build_server(server)
+    pages = _read_pages(get, "/servers/detail", "servers", _EVERYBODY)
+    yield from map(_build_server, pages)
 
 
 def find_server(get: api.Get, name: str) -> model.Server:
@@ -110,12 +107,11 @@ def find_flavor(get: api.Get, name: str) -> model.Flavor:
     return choose_flavor(read_flavors(get), name)
 
 
-def choose_flavor(flavors: Iterable[model.Flavor], name: str) -> model.Flavor:
+def choose_flavor(flavors: Sequence[model.Flavor], name: str) -> model.Flavor:
     """Choose the flavor of a name or id.
 
     :raises Unknown: there is none.
     """
-    flavors = list(flavors)
     for flavor in flavors:
         if name in (flavor.uuid, flavor.name):
             return flavor
@@ -142,10 +138,8 @@ def find_image(get: api.Get, name: str) -> Mapping[str, Any]:
 
 
 def read_quota(get: api.Get, project: str) -> dict[str, tuple[int, int]]:
-    """Read what Nova itself limits for a project: resource -> (limit, used).
-
-    :returns: empty for a user who may not see it.
-    """
+    """Read what Nova itself limits for a project: resource -> (limit, used);
+    nothing, for a user who may not see it."""
     try:
         path = f"/os-quota-sets/{parse.quote(project, safe='')}/detail"
         found = get(path)["quota_set"]
@@ -159,10 +153,8 @@ def read_quota(get: api.Get, project: str) -> dict[str, tuple[int, int]]:
 
 
 def read_newest_microversion(get: api.Get) -> tuple[int, int] | None:
-    """Read up to which microversion Nova's API goes: (2, 104).
-
-    :returns: None where Nova does not say.
-    """
+    """Read up to which microversion Nova's API goes: (2, 104); None where it
+    does not say."""
     try:
         text = get("/")["version"]["version"]
         major, minor = str(text).split(".")
@@ -192,10 +184,7 @@ def read_hypervisors(get: api.Get) -> set[str]:
 def read_migrations(
     get: api.Get, server: str | None = None
 ) -> Iterator[model.Migration]:
-    """Read migrations, the newest first, page by page.
-
-    :param server: UUID of the one server whose migrations to read.
-    """
+    """Read migrations, of all servers or of one by its UUID, newest first."""
     query = {} if server is None else {"instance_uuid": server}
     for data in _read_pages(get, "/os-migrations", "migrations", query):
         yield model.Migration(

@@ -2,7 +2,7 @@
 
 """What a server of a flavor takes of a host, as Nova asks Placement for it."""
 
-from collections.abc import Iterator
+import collections
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -95,7 +95,7 @@ def calculate(
         asked = extra_specs.parse_device_counts(specs)
         link_policy = policy.parse(specs)
         policy.parse_spread(specs)
-        requests = dict(_group_requests(specs, is_strict=True))
+        requests = _group_requests(specs, is_strict=True)
         amounts = _calculate_amounts(flavor, requests)
     except ValueError as exc:
         raise errors.BadFlavor(flavor=flavor.name, problem=exc) from exc
@@ -107,9 +107,7 @@ def calculate(
                 flavor=flavor.name, alias=ask.alias, source=source
             )
     own = requests.pop("", Group("", ()))
-    image = dict(_group_requests(image_properties or {})).get(
-        "", Group("", ())
-    )
+    image = _group_requests(image_properties or {}).get("", Group("", ()))
     return Demand(
         flavor.name,
         tuple((name, n) for name, n in amounts.items() if n),
@@ -130,44 +128,35 @@ def calculate(
 
 def count_resources(specs: Mapping[str, str]) -> dict[str, int]:
     """Count what extra specs ask for without an alias, by resource class."""
-    found: dict[str, int] = {}
+    found: collections.Counter[str] = collections.Counter()
     for asked in resource_groups.parse(specs):
-        name = asked.resource_class
-        found[name] = found.get(name, 0) + asked.amount
+        found[asked.resource_class] += asked.amount
     return found
 
 
 def _group_requests(
     specs: Mapping[str, str], is_strict: bool = False
-) -> Iterator[tuple[str, Group]]:
+) -> dict[str, Group]:
     """Group what extra specs ask for, by suffix; zeros are kept.
 
     :param is_strict: whether to raise for what Nova leaves out.
     :raises ValueError: an amount is no number.
     """
-    amounts: dict[str, dict[str, int]] = {}
-    traits: dict[str, dict[str, str]] = {}
+    amounts: dict[str, dict[str, int]] = collections.defaultdict(dict)
+    traits: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
     for asked in resource_groups.parse(specs, is_strict):
-        amounts.setdefault(asked.suffix, {})[asked.resource_class] = (
-            asked.amount
-        )
+        amounts[asked.suffix][asked.resource_class] = asked.amount
     for trait in resource_groups.parse_traits(specs):
-        traits.setdefault(trait.suffix, {})[trait.name] = trait.value
-    for suffix in sorted(amounts.keys() | traits.keys()):
-        named = traits.get(suffix, {})
-        yield (
+        traits[trait.suffix, trait.value].add(trait.name)
+    return {
+        suffix: Group(
             suffix,
-            Group(
-                suffix,
-                tuple(amounts.get(suffix, {}).items()),
-                frozenset(
-                    n for n, value in named.items() if value == "required"
-                ),
-                frozenset(
-                    n for n, value in named.items() if value == "forbidden"
-                ),
-            ),
+            tuple(amounts[suffix].items()),
+            frozenset(traits[suffix, "required"]),
+            frozenset(traits[suffix, "forbidden"]),
         )
+        for suffix in sorted(amounts.keys() | {suffix for suffix, _ in traits})
+    }
 
 
 def _calculate_amounts(
@@ -184,11 +173,7 @@ def _calculate_amounts(
     cpus = {"VCPU": flavor.vcpus - dedicated, "PCPU": dedicated}
     if dedicated and specs.get("hw:emulator_threads_policy") == "isolate":
         cpus["PCPU"] += 1
-    implied = {
-        **cpus,
-        "MEMORY_MB": flavor.ram_mb,
-        "DISK_GB": flavor.disk_gb,
-    }
+    implied = {**cpus, "MEMORY_MB": flavor.ram_mb, "DISK_GB": flavor.disk_gb}
     asked = {name for group in requests.values() for name, _ in group.amounts}
     if asked & cpus.keys():
         asked |= cpus.keys()

@@ -86,10 +86,7 @@ class Unknown(FleetError):
     def __init__(
         self, kind: str, name: str, known: Iterable[str] = (), hint: str = ""
     ) -> None:
-        """Suggest one of the names that are known, unless a hint is given.
-
-        :param kind: what it is: ``server``.
-        """
+        """Suggest one of the names that are known, unless a hint is given."""
         hint = hint or find_hint(name, known)
         super().__init__(kind=kind, name=name, hint=hint)
 
@@ -102,10 +99,7 @@ class Ambiguous(FleetError):
     )
 
     def __init__(self, kind: str, name: str, uuids: Iterable[str]) -> None:
-        """Say which there are.
-
-        :param kind: what it is: ``server``.
-        """
+        """Say which there are of a kind, such as ``server``."""
         found = sorted(uuids)
         more = ", ..." if len(found) > _LISTED else ""
         super().__init__(

@@ -128,8 +128,7 @@ _OBSTACLES: Final[Mapping[model.Obstacle, verdict.Gate]] = {
         verdict.OPEN,
     ),
     model.Obstacle.UNKNOWN: verdict.Gate(
-        "Nova has no such compute node",
-        "with a nova-compute that reports it",
+        "Nova has no such compute node", "with a nova-compute that reports it"
     ),
 }
 
@@ -330,25 +329,30 @@ def _list_other_flavors(
     lead, *others = wanted.devices
     policy = wanted.link_policy
     found = host_fit.find_devices(host, lead)
+    larger: list[int] = []
     if policy is not None and policy.required:
-        for requirement in advice.list_met_requirements(
-            found.topology, found.free, lead.count
-        ):
-            weaker = dataclasses.replace(
-                wanted, link_policy=LinkPolicy(requirement)
+        changes: list[tuple[LinkPolicy | None, verdict.Cure]] = [
+            (
+                LinkPolicy(weaker),
+                verdict.Cure(
+                    verdict.WEAKER_LINK, 0, f"with gpu:link={weaker.value}"
+                ),
             )
-            if host_fit.fits(host, weaker):
-                yield verdict.Cure(
-                    verdict.WEAKER_LINK,
-                    0,
-                    f"with gpu:link={requirement.value}",
-                )
+            for weaker in advice.list_met_requirements(
+                found.topology, found.free, lead.count
+            )
+        ]
+        no_link = verdict.Cure(verdict.NO_LINK, 0, "without gpu:link")
+        for changed, cure in (*changes, (None, no_link)):
+            other = dataclasses.replace(wanted, link_policy=changed)
+            if host_fit.fits(host, other):
+                yield cure
                 break
-        else:
-            without = dataclasses.replace(wanted, link_policy=None)
-            if host_fit.fits(host, without):
-                yield verdict.Cure(verdict.NO_LINK, 0, "without gpu:link")
-    for counts in (range(lead.count - 1, 0, -1), _list_larger(found, wanted)):
+        # Where no partition has the size asked for, a larger one may do.
+        sizes = found.count_partitions().keys()
+        if policy.link is Requirement.FABRIC and lead.count not in sizes:
+            larger = sorted(size for size in sizes if size > lead.count)
+    for counts in (range(lead.count - 1, 0, -1), larger):
         for count in counts:
             other = dataclasses.replace(
                 wanted,
@@ -360,15 +364,3 @@ def _list_other_flavors(
                     verdict.OTHER_SIZE, loss, f"with {lead.alias.name}:{count}"
                 )
                 break
-
-
-def _list_larger(
-    found: linked_devices.LinkedDevices, wanted: demand.Demand
-) -> Iterator[int]:
-    """List larger partitions where none has the size asked for."""
-    count, policy = wanted.devices[0].count, wanted.link_policy
-    if policy is None or policy.link is not Requirement.FABRIC:
-        return
-    sizes = sorted(found.count_partitions())
-    if policy.required and count not in sizes:
-        yield from (size for size in sizes if size > count)

@@ -39,10 +39,8 @@ def is_ours(trait: str) -> bool:
 
 
 def find_problem(host: model.Host) -> bool | None:
-    """Tell whether something is wrong with the partitions of a host.
-
-    :returns: None where no agent manages them.
-    """
+    """Tell whether something is wrong with the partitions of a host; None
+    where no agent manages them."""
     if not any(map(is_ours, host.traits)):
         return None
     return PROBLEM in host.traits

@@ -64,10 +64,7 @@ class Wrong(Exception):
     """A value has another form than it should."""
 
     def __init__(self, problem: str) -> None:
-        """Begin with the value itself.
-
-        :param problem: ``is 'a', and not a number``.
-        """
+        """Begin with the value itself: ``is 'a', and not a number``."""
         super().__init__(problem)
         self._where = ""
 

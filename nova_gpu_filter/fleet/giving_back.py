@@ -115,10 +115,8 @@ def _find_cure(
 
 
 def _find_source_cure(migration: model.Migration, name: str) -> str | None:
-    """Say what ends a migration, so that its source is given back.
-
-    :returns: None where it has failed: an operator has to look why.
-    """
+    """Say what ends a migration, so that its source is given back; None where
+    it has failed: an operator has to look why."""
     if migration.is_evacuation:
         return f"with what is left of {name} removed, as nova-compute does"
     if migration.waits:
@@ -153,9 +151,7 @@ def read_of_hosts(
 
 
 def find_ways(
-    host: model.Host,
-    wanted: demand.Demand,
-    holdings: Sequence[Holding],
+    host: model.Host, wanted: demand.Demand, holdings: Sequence[Holding]
 ) -> list[tuple[Holding, ...]]:
     """Find the smallest sets of holders without which a server fits.
 
@@ -216,9 +212,7 @@ def _price(way: Sequence[Holding]) -> tuple[int, int]:
 
 
 def name_blockers(
-    host: model.Host,
-    wanted: demand.Demand,
-    ways: Sequence[Sequence[Holding]],
+    host: model.Host, wanted: demand.Demand, ways: Sequence[Sequence[Holding]]
 ) -> Iterator[str]:
     """Name each holder once, with what it has of what is asked for."""
     by_uuid = {
@@ -242,18 +236,14 @@ def name_blockers(
         yield f"{label}: {', '.join(parts)}"
 
 
-def list_cures(
-    ways: Sequence[Sequence[Holding]],
-) -> Iterator[verdict.Cure]:
+def list_cures(ways: Sequence[Sequence[Holding]]) -> Iterator[verdict.Cure]:
     """Say what the cheapest way is, and each that needs nobody to leave."""
     for place, way in enumerate(ways):
         rank, loss = _price(way)
-        texts = [holding.cure for holding in way]
-        if (place == 0 or rank < REMOVE) and None not in texts:
+        texts = [holding.cure for holding in way if holding.cure is not None]
+        if len(texts) == len(way) and (place == 0 or rank < REMOVE):
             rank += len(way) - 1
-            yield verdict.Cure(
-                rank, loss, _join_texts([text for text in texts if text])
-            )
+            yield verdict.Cure(rank, loss, _join_texts(texts))
 
 
 def _join_texts(texts: Sequence[str]) -> str:

@@ -60,7 +60,6 @@ def find_problems(
     """Find what is wrong.
 
     :param bar_bytes: of all devices of the guest.
-    :param specs: extra specs of the flavor.
     :param image: properties of the image; None if it is not known.
     """
     if bar_bytes < _LARGE:

@@ -114,10 +114,7 @@ class Holders:
         return self._by_consumer.get(consumer) or Holder(consumer, None)
 
     def label(self, consumer: str, host: str) -> str:
-        """Name a consumer; two of them never have the same name.
-
-        :param host: on which it has something.
-        """
+        """Name a consumer on a host; two never have the same name there."""
         found = self.get_holder(consumer)
         if found.server is None:
             return consumer
@@ -152,10 +149,7 @@ class Holders:
 
 
 def shorten_uuids(servers: Iterable[model.Server]) -> dict[str, str]:
-    """Shorten the UUIDs of the servers whose name another one has, too.
-
-    :returns: UUID -> what tells it from the others.
-    """
+    """Shorten the UUIDs of the servers whose name another one has, too."""
     by_uuid = {server.uuid: server for server in servers}
     number = collections.Counter(s.name for s in by_uuid.values())
     shared = [s.uuid for s in by_uuid.values() if number[s.name] > 1]
@@ -183,9 +177,8 @@ def read(
     hosts: Iterable[model.Host],
     servers: Mapping[str, model.Server] | None = None,
 ) -> Holders:
-    """Read from Nova who the owners of devices are.
+    """Read from Nova who the owners of the devices of some hosts are.
 
-    :param hosts: those that the devices are of.
     :param servers: all servers by UUID, where they were read already.
     """
     hosts_by_consumer: dict[str, set[str]] = collections.defaultdict(set)
@@ -255,11 +248,10 @@ def read_holders(
 def _find_migrations(
     get: api.Get, strangers: Collection[str], moving: Collection[str]
 ) -> dict[str, model.Migration]:
-    """Find the migrations that are consumers, or of servers on their way.
+    """Find the migrations, by UUID, that are consumers, or of servers on their
+    way.
 
     They are read newest first, and only as far as something is missing.
-
-    :returns: by UUID.
     """
     found: dict[str, model.Migration] = {}
     missing, waiting = set(strangers), set(moving)

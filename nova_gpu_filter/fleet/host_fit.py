@@ -104,7 +104,7 @@ def list_providers(
         *(
             Provider(
                 device.uuid,
-                {device.resource_class: _count_available(device)},
+                {device.resource_class: device.amount},
                 device.traits,
             )
             for device in host.devices
@@ -117,11 +117,6 @@ def list_providers(
             and not group.forbidden & provider.traits
         ):
             yield provider
-
-
-def _count_available(device: model.Device) -> model.Amount:
-    """Return what a device has; nothing on a host that takes no servers."""
-    return device.amount if device.is_available else model.Amount(0, 0)
 
 
 def _bound_by_groups(host: model.Host, wanted: demand.Demand) -> Iterator[int]:

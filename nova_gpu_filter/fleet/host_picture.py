@@ -36,10 +36,7 @@ def list_owners(host: model.Host, held: holders.Holders) -> dict[str, Owner]:
 
 
 def make(host: model.Host, owners: Mapping[str, Owner]) -> picture.Picture:
-    """Make the picture of a host.
-
-    :param owners: of the devices that somebody has, by UUID of the provider.
-    """
+    """Make the picture of a host; see :func:`list_owners`."""
     boxes = [
         _make_box(device, owners.get(device.uuid)) for device in host.devices
     ]

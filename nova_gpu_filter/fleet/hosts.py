@@ -49,8 +49,7 @@ def read(
     with api.Together() as together:
         services = together.ask(lambda: read_services(ask_compute))
         hosts = reserving.assign(
-            ask_placement,
-            _read_trees(ask_placement, name, with_bare_metal),
+            ask_placement, _read_trees(ask_placement, name, with_bare_metal)
         )
         try:
             return assign_services(ask_compute, hosts, services())
@@ -72,10 +71,7 @@ def _read_trees(
         provider_trees.read_bare_metal(ask, name) if with_bare_metal else ()
     )
     try:
-        return (
-            *provider_trees.read_hosts(ask, name, True),
-            *nodes,
-        )
+        return (*provider_trees.read_hosts(ask, name, True), *nodes)
     except (errors.NoDevices, errors.Unknown):
         if not nodes:
             raise

@@ -18,10 +18,8 @@ _FEW: Final = 50
 
 
 def read_projects(get: api.Get) -> dict[str, str]:
-    """Read all projects, page by page where Keystone gives pages.
-
-    :returns: UUID -> name.
-    """
+    """Read the names of all projects, by UUID, page by page where Keystone
+    gives pages."""
     projects: dict[str, str] = {}
     path: str | None = "/projects"
     while path is not None:
@@ -34,9 +32,8 @@ def read_projects(get: api.Get) -> dict[str, str]:
 def read_names(get: api.Get, uuids: Collection[str]) -> dict[str, str]:
     """Read what some projects are called, for people.
 
-    Projects of several domains may share a name: these get the beginning of
-    their UUID beside it. One that is gone, or that we may not see, keeps its
-    UUID.
+    Projects of several domains may share a name: see :func:`distinguish`. One
+    that is gone, or that we may not see, keeps its UUID.
 
     :returns: UUID -> name.
     """
@@ -57,10 +54,8 @@ def read_names(get: api.Get, uuids: Collection[str]) -> dict[str, str]:
 
 
 def distinguish(names: Mapping[str, str]) -> dict[str, str]:
-    """Put the beginning of its UUID beside each name that several have.
-
-    :param names: of projects, by UUID.
-    """
+    """Put the beginning of its UUID beside each name that several projects
+    have."""
     number = collections.Counter(names.values())
     return {
         uuid: name if number[name] == 1 else f"{name} ({uuid[:8]})"

@@ -25,7 +25,7 @@ from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet.flavor_problem import FlavorProblem
 from nova_gpu_filter.severity import Severity
 
-OPTION: Final = "[scheduler]image_metadata_prefilter"
+_OPTION: Final = "[scheduler]image_metadata_prefilter"
 _PREFIXES: Final[Mapping[str, str]] = {
     "hw_cdrom_bus": "COMPUTE_STORAGE_BUS",
     "hw_disk_bus": "COMPUTE_STORAGE_BUS",
@@ -78,19 +78,14 @@ def find_host_problems(
             continue
         what = f"{image[key]}: {len(able) or 'none'} of {len(known)} hosts"
         what += f" with devices {'has' if len(able) == 1 else 'have'} {trait}"
+        severity, effect = Severity.ERROR, ", so that no guest can start there"
         if able:
-            yield FlavorProblem(
+            severity, effect = (
                 Severity.NOTE,
-                key,
-                f"{what}; with {OPTION} only these are asked, without it"
-                " guests may fail to start on others",
+                f"; with {_OPTION} only these are asked, without it guests may"
+                " fail to start on others",
             )
-        else:
-            yield FlavorProblem(
-                Severity.ERROR,
-                key,
-                f"{what}, so that no guest can start there",
-            )
+        yield FlavorProblem(severity, key, what + effect)
 
 
 def find_video_problems(

@@ -86,7 +86,15 @@ class LinkedDevices:
 
     def count_partitions(self) -> dict[int, tuple[int, int]]:
         """Count the fabric partitions: size -> (all free, all there are)."""
-        return dict(_count_partitions(self.topology, self.free))
+        topology = self.topology
+        sizes = {partition.size for partition in topology.partitions}
+        return {
+            size: (
+                len(topology.list_whole_partitions(size, self.free)),
+                len(topology.list_whole_partitions(size, topology.everything)),
+            )
+            for size in sorted(sizes, reverse=True)
+        }
 
     def measure_fragmentation(
         self, mix: fragmentation.Mix = fragmentation.DEFAULT_MIX
@@ -127,22 +135,3 @@ def _measure_largest_by_link(
             mask = advice.find_largest_set(topology, free, requirement)
             found.append((requirement, mask.bit_count()))
     return tuple(found)
-
-
-@functools.lru_cache(maxsize=8192)
-def _count_partitions(
-    topology: Topology, free: int
-) -> tuple[tuple[int, tuple[int, int]], ...]:
-    sizes = sorted(
-        {partition.size for partition in topology.partitions}, reverse=True
-    )
-    return tuple(
-        (
-            size,
-            (
-                len(topology.list_whole_partitions(size, free)),
-                len(topology.list_whole_partitions(size, topology.everything)),
-            ),
-        )
-        for size in sizes
-    )

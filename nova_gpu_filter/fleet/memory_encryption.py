@@ -45,11 +45,7 @@ _MODELS: Final[Mapping[str, tuple[Severity, str]]] = {
 def find_problems(
     specs: Mapping[str, str], image: Mapping[str, str]
 ) -> Iterator[FlavorProblem]:
-    """Find what is wrong with a flavor that asks for devices.
-
-    :param specs: extra specs of the flavor.
-    :param image: properties of the image.
-    """
+    """Find what is wrong with a flavor that asks for devices."""
     key = find_request(specs, image)
     if key is None:
         return

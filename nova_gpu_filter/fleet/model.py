@@ -9,18 +9,15 @@ import enum
 import functools
 from typing import Final
 
+import os_traits
+
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import our_traits
 from nova_gpu_filter.nova_rules import resource_groups
 from nova_gpu_filter.topology import codec
 
-DISABLED_TRAIT: Final = "COMPUTE_STATUS_DISABLED"
-"""Trait of a compute node whose nova-compute is disabled."""
-
 CELL_IS_DOWN: Final = "UNKNOWN"
 """Status of what is in a cell whose database Nova cannot reach."""
-
-_CYBORG: Final = "OWNER_CYBORG"
 
 
 class State(enum.Enum):
@@ -168,10 +165,9 @@ class Device:
     def model(self) -> str:
         """What people call it, as far as Placement knows.
 
-        The product by the trait of ``nova-gpu-host config``, else the ids
-        where Nova made the resource class of them, else the resource class.
-        Of class VGPU, which says no more, the traits that operators have given
-        tell the type.
+        The product by the trait of ``nova-gpu-host config``, else the ids of
+        which Nova made the resource class, else that; of class VGPU with the
+        traits of operators, which tell the type.
         """
         for trait in self.other_traits:
             if trait.startswith(our_traits.MODEL):
@@ -202,7 +198,7 @@ class Device:
     @property
     def is_of_cyborg(self) -> bool:
         """Whether Cyborg reports it; then Nova's scheduler must not."""
-        return self.is_reported_twice or _CYBORG in self.traits
+        return self.is_reported_twice or os_traits.OWNER_CYBORG in self.traits
 
     @property
     def other_traits(self) -> tuple[str, ...]:
@@ -247,7 +243,8 @@ class Host:
     def obstacles(self) -> tuple[Obstacle, ...]:
         """Why nothing is built on it; empty for a host that takes servers."""
         found = () if self.service is None else self.service.obstacles
-        if DISABLED_TRAIT in self.traits and Obstacle.DISABLED not in found:
+        is_disabled = os_traits.COMPUTE_STATUS_DISABLED in self.traits
+        if is_disabled and Obstacle.DISABLED not in found:
             return (Obstacle.DISABLED, *found)
         return found
 
@@ -267,10 +264,8 @@ class Host:
         return ", ".join(o.value for o in self.obstacles) or "enabled"
 
     def with_service(self, service: ComputeService | None) -> "Host":
-        """Return the host with what Nova says of its nova-compute.
-
-        Devices of a host that takes no servers are not available.
-        """
+        """Return the host with what Nova says of its nova-compute, by which
+        its devices are available or not."""
         host = dataclasses.replace(self, service=service)
         is_available = not host.obstacles
         if all(d.is_available is is_available for d in host.devices):
@@ -283,7 +278,8 @@ class Host:
 
     def without_obstacles(self) -> "Host":
         """Return the host as it is when its nova-compute takes servers."""
-        host = dataclasses.replace(self, traits=self.traits - {DISABLED_TRAIT})
+        traits = self.traits - {os_traits.COMPUTE_STATUS_DISABLED}
+        host = dataclasses.replace(self, traits=traits)
         service = self.service and dataclasses.replace(
             self.service, obstacles=()
         )
@@ -294,7 +290,7 @@ class Host:
     ) -> "Host":
         """Return the host as it is when so much more, or less, is used of it.
 
-        :param amounts: of the host itself, by resource class.
+        :param amounts: of itself, by resource class.
         :param devices: by UUID of the provider.
         """
         return dataclasses.replace(
@@ -323,19 +319,13 @@ class Host:
     @functools.cached_property
     def mediated_classes(self) -> frozenset[str]:
         """The resource classes of its mediated devices."""
-        return frozenset(
-            device.resource_class
-            for device in self.devices
-            if device.is_mediated and device.resource_class is not None
-        )
+        found = {d.resource_class for d in self.devices if d.is_mediated}
+        return frozenset(name for name in found if name is not None)
 
     def list_devices(
         self, resource_class: str, traits: Iterable[str] = ()
     ) -> tuple[Device, ...]:
-        """List the devices that an alias means, free or not.
-
-        :param traits: all of which they must have.
-        """
+        """List the devices of a class that have all of some traits."""
         wanted = frozenset(traits)
         return tuple(
             device
@@ -365,9 +355,9 @@ class Server:
     image_properties: Mapping[str, str] = dataclasses.field(
         default_factory=dict
     )
-    """Of its image as it was when the server was made, where Nova was asked
-    with :data:`.api.IMAGE_PROPERTIES_MICROVERSION`; of a server that was made
-    from a volume Nova shows none."""
+    """Of its image then, where Nova was asked with
+    :data:`.api.IMAGE_PROPERTIES_MICROVERSION`; none where it is of a volume.
+    """
 
     @property
     def is_in_down_cell(self) -> bool:
@@ -377,11 +367,7 @@ class Server:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Migration:
-    """A server on its way from one host to another.
-
-    What it had on the source is allocated to the migration until it is
-    confirmed, or has failed.
-    """
+    """A server on its way from one host to another; see :mod:`.holders`."""
 
     uuid: str
     server: str

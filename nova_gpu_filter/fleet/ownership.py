@@ -13,9 +13,10 @@ provider (``_set_allocations`` in placement/objects/allocation.py); what is
 only deleted is missing from the usage.
 """
 
+import collections
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Set
 import dataclasses
 from typing import TypeAlias
 
@@ -47,24 +48,16 @@ _Question: TypeAlias = tuple[model.Host, Mapping[str, int]]
 
 
 def read(
-    get: api.Get,
-    hosts: Iterable[model.Host],
-    consumers: Iterable[str] = (),
+    get: api.Get, hosts: Iterable[model.Host], consumers: Iterable[str] = ()
 ) -> Owners:
-    """Read who has the used devices of some hosts.
-
-    :param consumers: see :meth:`OwnerReader.read`.
-    """
+    """Read who has the used devices of some hosts, without remembering it."""
     return OwnerReader(get).read(hosts, consumers=consumers)
 
 
 def choose_likely(
     servers: Iterable[model.Server], hosts: Iterable[model.Host]
 ) -> list[str]:
-    """Choose the servers that should have devices of some hosts.
-
-    :returns: their UUIDs.
-    """
+    """Choose the UUIDs of servers that should have devices of some hosts."""
     names = {host.name for host in hosts}
     return [
         server.uuid
@@ -75,11 +68,8 @@ def choose_likely(
 
 
 def read_consumer(get: api.Get, consumer: str) -> dict[str, model.Owner]:
-    """Read what a server has: of the host itself as well as devices.
-
-    :returns: by the UUID of the provider; empty for a consumer that is not
-        known.
-    """
+    """Read what a consumer has, of the host itself as well as devices, by the
+    UUID of the provider; nothing, of one that is not known."""
     return {
         uuid: owner
         for uuid, entry in _read_entries(get, consumer).items()
@@ -115,12 +105,13 @@ def _sum_amount(allocation: Mapping[str, Mapping[str, int]]) -> int:
     return sum(allocation["resources"].values())
 
 
-def _count_used(host: model.Host) -> dict[str, int]:
+def _count_used(hosts: Iterable[model.Host]) -> Mapping[str, int]:
     """Count what is used, by provider; it may have several classes."""
-    used: dict[str, int] = {}
-    for device in host.devices:
-        if device.amount.used:
-            used[device.uuid] = used.get(device.uuid, 0) + device.amount.used
+    used: collections.Counter[str] = collections.Counter()
+    for host in hosts:
+        for device in host.devices:
+            if device.amount.used:
+                used[device.uuid] += device.amount.used
     return used
 
 
@@ -155,11 +146,12 @@ class OwnerReader:
         """
         hosts = list(hosts)
         self._turn += 1
-        fresh = self._ask_consumers(hosts, consumers)
+        used = _count_used(hosts)
+        fresh = self._ask_consumers(used.keys(), consumers)
         stale = [
             (host, missing)
             for host in hosts
-            if (missing := self._find_missing(host, fresh))
+            if (missing := self._find_missing(host, used, fresh))
         ]
         stale.sort(key=lambda pair: self._asked_in.get(pair[0].uuid, 0))
         left = at_most
@@ -174,15 +166,34 @@ class OwnerReader:
                 fresh |= found.keys()
                 if left is not None:
                     left -= asked
-        return self._build_owners(hosts, fresh)
+        # What is gone is forgotten.
+        self._known = {
+            uuid: entry for uuid, entry in self._known.items() if uuid in used
+        }
+        uuids = {host.uuid for host in hosts}
+        self._asked_in = {
+            uuid: turn
+            for uuid, turn in self._asked_in.items()
+            if uuid in uuids
+        }
+        return {
+            device.uuid: entry.owners
+            for host in hosts
+            for device in host.devices
+            if (entry := self._known.get(device.uuid))
+            and entry.owners
+            and (
+                device.uuid in fresh
+                or self._holds(device, used[device.uuid], fresh)
+            )
+        }
 
     def _ask_consumers(
-        self, hosts: Sequence[model.Host], consumers: Iterable[str]
+        self, devices: Set[str], consumers: Iterable[str]
     ) -> set[str]:
         def ask(consumer: str) -> _Entries:
             return _read_entries(self._get, consumer)
 
-        devices = {uuid for host in hosts for uuid in _count_used(host)}
         found: dict[str, _Entry] = {}
         for _, entries in api.ask_all(ask, consumers):
             for uuid in devices & entries.keys():
@@ -191,10 +202,9 @@ class OwnerReader:
         return set(found)
 
     def _find_missing(
-        self, host: model.Host, fresh: set[str]
+        self, host: model.Host, used: Mapping[str, int], fresh: set[str]
     ) -> dict[str, int]:
         """Find the devices to ask about, and how much of each is used."""
-        used = _count_used(host)
         return {
             device.uuid: used[device.uuid]
             for device in host.devices
@@ -252,34 +262,6 @@ class OwnerReader:
                 return owner
         return None
 
-    def _build_owners(
-        self, hosts: Iterable[model.Host], fresh: set[str]
-    ) -> Owners:
-        """Return what is known for sure, and forget what is gone."""
-        owners: dict[str, tuple[model.Owner, ...]] = {}
-        known: dict[str, _Entry] = {}
-        uuids = set()
-        for host in hosts:
-            uuids.add(host.uuid)
-            used = _count_used(host)
-            for device in host.devices:
-                entry = self._known.get(device.uuid)
-                if entry is None or device.uuid not in used:
-                    continue
-                known[device.uuid] = entry
-                if entry.owners and (
-                    device.uuid in fresh
-                    or self._holds(device, used[device.uuid], fresh)
-                ):
-                    owners[device.uuid] = entry.owners
-        self._known = known
-        self._asked_in = {
-            uuid: turn
-            for uuid, turn in self._asked_in.items()
-            if uuid in uuids
-        }
-        return owners
-
 
 def _count_answerable(
     questions: Iterable[_Question], at_most: int | None
@@ -303,6 +285,5 @@ def _join_entries(known: _Entry | None, entry: _Entry) -> _Entry:
     if known is None:
         return entry
     return _Entry(
-        min(known.generation, entry.generation),
-        (*known.owners, *entry.owners),
+        min(known.generation, entry.generation), (*known.owners, *entry.owners)
     )

@@ -11,12 +11,12 @@ Hosts that the answer misses are looked for with other resource classes, and
 what is then still missing is asked one by one.
 """
 
-from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
+import functools
 import re
 from typing import Any
 from typing import Final
@@ -151,7 +151,8 @@ def _read_summaries(
         if wanted <= found.keys():
             break
         found |= _read_candidates(get, resource_class, wanted, in_tree)
-    found |= api.ask_all(_build_reader(get), sorted(wanted - found.keys()))
+    ask = functools.partial(_read_provider, get)
+    found |= api.ask_all(ask, sorted(wanted - found.keys()))
     return found
 
 
@@ -182,29 +183,25 @@ def _read_candidates(
     }
 
 
-def _build_reader(get: api.Get) -> Callable[[str], _Summary]:
-    """Make a function that reads one provider: three requests."""
-
-    def ask(uuid: str) -> _Summary:
-        path = f"/resource_providers/{uuid}"
-        inventories = get(f"{path}/inventories")["inventories"]
-        usages = get(f"{path}/usages")["usages"] if inventories else {}
-        traits = get(f"{path}/traits")["traits"]
-        return _Summary(
-            {
-                resource_class: model.Amount(
-                    int(
-                        (inventory["total"] - inventory["reserved"])
-                        * inventory.get("allocation_ratio", 1.0)
-                    ),
-                    usages.get(resource_class, 0),
-                )
-                for resource_class, inventory in inventories.items()
-            },
-            frozenset(traits),
-        )
-
-    return ask
+def _read_provider(get: api.Get, uuid: str) -> _Summary:
+    """Read what one provider has: three requests."""
+    path = f"/resource_providers/{uuid}"
+    inventories = get(f"{path}/inventories")["inventories"]
+    usages = get(f"{path}/usages")["usages"] if inventories else {}
+    traits = get(f"{path}/traits")["traits"]
+    return _Summary(
+        {
+            resource_class: model.Amount(
+                int(
+                    (inventory["total"] - inventory["reserved"])
+                    * inventory.get("allocation_ratio", 1.0)
+                ),
+                usages.get(resource_class, 0),
+            )
+            for resource_class, inventory in inventories.items()
+        },
+        frozenset(traits),
+    )
 
 
 def _build_hosts(
@@ -306,12 +303,12 @@ def _read_node_summaries(
     get: api.Get, uuids: Iterable[str]
 ) -> Mapping[str, _Summary]:
     """Read what nodes have: all free ones of a class by one request."""
-    read = _build_reader(get)
+    ask = functools.partial(_read_provider, get)
     found: dict[str, _Summary] = {}
     asked: set[str] = set()
     missing = list(uuids)
     while missing:
-        some = dict(api.ask_all(read, missing[: api.WORKERS]))
+        some = dict(api.ask_all(ask, missing[: api.WORKERS]))
         found |= some
         classes = {name for one in some.values() for name in one.amounts}
         for name in sorted(classes - asked):
@@ -343,10 +340,8 @@ def _build_node(provider: Mapping[str, Any], summary: _Summary) -> model.Host:
 def read_totals(
     get: api.Get, devices: Iterable[model.Device]
 ) -> dict[str, int]:
-    """Read the inventories of some devices, what is reserved included.
-
-    :returns: by UUID of the provider.
-    """
+    """Read the inventories of some devices, what is reserved included, by the
+    UUID of the provider."""
     resource_classes = {d.uuid: d.resource_class for d in devices}
 
     def ask(uuid: str) -> int:
@@ -358,10 +353,7 @@ def read_totals(
 
 
 def read_usages(get: api.Get, project: str) -> dict[str, int]:
-    """Read what a project uses, by resource class.
-
-    :param project: its UUID.
-    """
+    """Read what the project of a UUID uses, by resource class."""
     query = parse.urlencode({"project_id": project})
     usages: dict[str, int] = get(f"/usages?{query}")["usages"]
     return usages

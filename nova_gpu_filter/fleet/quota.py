@@ -180,9 +180,7 @@ def list_limited_classes(limits: Limits) -> dict[str, tuple[str, ...]]:
     }
 
 
-def map_names_by_class(
-    known: Iterable[Alias],
-) -> dict[str, tuple[str, ...]]:
+def map_names_by_class(known: Iterable[Alias]) -> dict[str, tuple[str, ...]]:
     """Group the names of aliases by resource class, both sorted."""
     found: dict[str, list[str]] = {}
     for alias in known:

@@ -28,7 +28,7 @@ from nova_gpu_filter.fleet import reserving
 TRAIT: Final = "CUSTOM_REMOTE_GPU_POOL"
 """Tells our pools from other sharing providers, such as shared disks."""
 RESOURCE_CLASS: Final = "CUSTOM_REMOTE_GPU"
-# Arbitrary, and the same in every cloud.
+# Arbitrary, and the same in every cloud, so that each name has one UUID.
 _NAMESPACE: Final = uuid.UUID("7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e10")
 
 
@@ -48,11 +48,6 @@ class Pool:
     """(UUID of the server, GPUs that it has)."""
 
 
-def find_uuid(name: str) -> str:
-    """Make the UUID of a pool of a name, the same each time."""
-    return str(uuid.uuid5(_NAMESPACE, name))
-
-
 def create(
     services: Any, name: str, total: int, resource_class: str = RESOURCE_CLASS
 ) -> None:
@@ -63,7 +58,7 @@ def create(
     :raises FleetError: it was not done, or not wholly: do it again.
     """
     get, put = services.placement, services.write_placement
-    pool = find_uuid(name)
+    pool = str(uuid.uuid5(_NAMESPACE, name))
     path = f"/resource_providers/{pool}"
     put(f"/resource_classes/{resource_class}", None)
     put(f"/traits/{TRAIT}", None)
@@ -124,20 +119,13 @@ def read(get: api.Get, name: str) -> Pool:
     resource_class = min(inventories, default=RESOURCE_CLASS)
     total = inventories.get(resource_class, {"total": 0})["total"]
     used = get(f"{path}/usages")["usages"].get(resource_class, 0)
-    found = get(f"{path}/allocations")["allocations"]
+    hosts = sorted(one["name"] for one in _list_members(get, pool))
+    servers = sorted(
+        (server, one["resources"].get(resource_class, 0))
+        for server, one in get(f"{path}/allocations")["allocations"].items()
+    )
     return Pool(
-        pool,
-        name,
-        resource_class,
-        total,
-        used,
-        tuple(sorted(one["name"] for one in _list_members(get, pool))),
-        tuple(
-            sorted(
-                (server, one["resources"].get(resource_class, 0))
-                for server, one in found.items()
-            )
-        ),
+        pool, name, resource_class, total, used, tuple(hosts), tuple(servers)
     )
 
 
@@ -158,32 +146,22 @@ def delete(services: Any, name: str) -> None:
     services.delete_in_placement(f"/resource_providers/{found.uuid}", None)
     for member in _list_members(get, found.uuid):
         reserving.change_aggregates(
-            get,
-            services.write_placement,
-            member["uuid"],
-            remove=[found.uuid],
+            get, services.write_placement, member["uuid"], remove=[found.uuid]
         )
 
 
 def _find_provider(get: api.Get, name: str) -> Any:
-    pools = _list_pools(get)
+    pools = []
+    # Placement refuses to look for a trait that it does not have.
+    if get(f"/traits?name=in:{TRAIT}")["traits"]:
+        found = get(f"/resource_providers?required={TRAIT}")
+        pools = found["resource_providers"]
     for one in pools:
         if name == one["name"]:
             return one
     raise errors.Unknown(
         "pool of remote GPUs", name, [one["name"] for one in pools]
     )
-
-
-def _list_pools(get: api.Get) -> list[Any]:
-    """List the providers of all pools."""
-    # Placement refuses to look for a trait that it does not have.
-    if not get(f"/traits?name=in:{TRAIT}")["traits"]:
-        return []
-    found: list[Any] = get(f"/resource_providers?required={TRAIT}")[
-        "resource_providers"
-    ]
-    return found
 
 
 def _list_members(get: api.Get, pool: str) -> list[Any]:

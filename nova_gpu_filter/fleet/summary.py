@@ -43,10 +43,7 @@ class ModelSummary:
 
 
 def count(devices: Iterable[model.Device]) -> Counts:
-    """Count devices by what can be had of them.
-
-    Those without inventory do not count.
-    """
+    """Count devices that have inventory by what can be had of them."""
     total = free = used = reserved = unavailable = 0
     for device in devices:
         if device.resource_class is None:
@@ -63,13 +60,9 @@ def count(devices: Iterable[model.Device]) -> Counts:
 
 
 def summarize(
-    host: model.Host,
-    mix: fragmentation_.Mix = fragmentation_.DEFAULT_MIX,
+    host: model.Host, mix: fragmentation_.Mix = fragmentation_.DEFAULT_MIX
 ) -> list[ModelSummary]:
-    """Summarize a host, by resource class.
-
-    :param mix: request sizes for F.
-    """
+    """Summarize a host, by resource class; F is that of a mix of requests."""
     found = []
     for resource_class in host.resource_classes:
         devices = linked_devices.LinkedDevices.from_devices(

@@ -9,6 +9,8 @@ import types
 from typing import Any
 import uuid
 
+import os_traits
+
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
@@ -41,7 +43,7 @@ def hosts() -> Iterator[model.Host]:
             )
             for bus in (0x85, 0x86)
         ],
-        traits=(model.DISABLED_TRAIT,),
+        traits=(os_traits.COMPUTE_STATUS_DISABLED,),
     )
 
 

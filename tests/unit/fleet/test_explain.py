@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import random
 
+import os_traits
 import pytest
 
 from nova_gpu_filter.fleet import explain
@@ -132,7 +133,7 @@ def test_a_gpu_that_is_used_is_no_cause_where_the_cause_is_elsewhere():
     host = builders.machine("a", used=range(4))
     owners = dict.fromkeys(range(4), "train")
     down = model.ComputeService("a", "nova", (model.Obstacle.DOWN,))
-    disabled = {"traits": frozenset({model.DISABLED_TRAIT})}
+    disabled = {"traits": frozenset({os_traits.COMPUTE_STATUS_DISABLED})}
     gate = verdicts_.Gate("quota", "with more quota")
     for changed, asked, gates, reason, cure in (
         (host.with_service(down), {}, (), "nova-compute is down",

@@ -4,6 +4,7 @@
 
 import dataclasses
 
+import os_traits
 import pytest
 
 from nova_gpu_filter.fleet import model
@@ -89,7 +90,8 @@ def test_the_devices_of_an_alias_have_its_class_and_traits():
 
 
 @pytest.mark.parametrize(
-    ("traits", "expected"), [((), False), ((model.DISABLED_TRAIT,), True)]
+    ("traits", "expected"),
+    [((), False), ((os_traits.COMPUTE_STATUS_DISABLED,), True)],
 )
 def test_a_trait_tells_that_a_host_is_disabled(traits, expected):
     assert builders.host("a", [], traits).is_disabled is expected
