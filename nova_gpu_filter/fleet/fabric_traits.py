@@ -49,10 +49,8 @@ def find_problem(host: model.Host) -> bool | None:
 def find_problems(
     image: Mapping[str, Any], hosts: Sequence[model.Host]
 ) -> Iterator[FlavorProblem]:
-    """Find images whose driver is of another version than Fabric Manager.
-
-    :param hosts: those with devices.
-    """
+    """Find images whose driver is of another version than Fabric Manager on
+    the hosts with devices."""
     versions = [
         {trait for trait in host.traits if trait.startswith(VERSION_PREFIX)}
         for host in hosts

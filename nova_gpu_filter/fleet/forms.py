@@ -81,10 +81,8 @@ class Wrong(Exception):
 
 
 def check(service: str, path: str, answer: Mapping[str, Any]) -> None:
-    """Check the answer of a service.
-
-    What it lacks at the top is not looked for: other questions have other
-    answers.
+    """Check the answer of a service, but for what it lacks at the top: other
+    questions have other answers.
 
     :param service: as in messages: ``Nova``.
     :param path: what it was asked for, with or without the query.

@@ -121,7 +121,7 @@ def _find_source_cure(migration: model.Migration, name: str) -> str | None:
         return f"with what is left of {name} removed, as nova-compute does"
     if migration.waits:
         return f"with the {migration.kind} of {name} confirmed"
-    if migration.status in ("error", "failed"):
+    if migration.status in holders.FAILED:
         return None
     return f"with the {migration.kind} of {name} finished"
 

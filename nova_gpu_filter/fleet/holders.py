@@ -28,7 +28,8 @@ for it to be confirmed; an evacuation shows as REBUILD."""
 _OVER: Final = frozenset(("confirmed", "reverted", "completed", "cancelled"))
 """Statuses in which a migration has nothing left anywhere. One that failed may
 have left something (nova/compute/manager.py)."""
-_FAILED: Final = frozenset(("error", "failed"))
+FAILED: Final = frozenset(("error", "failed"))
+"""Statuses in which an operator has to look why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Holder:
             return ("soft-deleted",) if self.is_soft_deleted else ()
         end = "source" if self.is_source_on(host) else "target"
         status = self.migration.status
-        failed = (status,) if status in _FAILED else ()
+        failed = (status,) if status in FAILED else ()
         return (self.migration.kind, end, *failed)
 
 

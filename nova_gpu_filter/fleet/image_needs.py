@@ -49,10 +49,8 @@ def _find_traits(image: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def require_traits(image: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of an image with all that it asks for as traits
-    that are required.
-
-    Where there is no such trait for one of them, Nova asks for none.
-    """
+    that are required; without these where one of them is no known trait, as
+    Nova does."""
     traits = [trait for _, trait in _find_traits(image)]
     if not all(hasattr(os_traits, trait) for trait in traits):
         return dict(image)

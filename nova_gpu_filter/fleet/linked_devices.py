@@ -33,11 +33,8 @@ class LinkedDevices:
 
     @classmethod
     def from_devices(cls, devices: Iterable[model.Device]) -> "LinkedDevices":
-        """Read the links of devices of one host.
-
-        Traits that cannot be read leave all of them unlinked, as in the
-        scheduler.
-        """
+        """Read the links of devices of one host; traits that cannot be read
+        leave all of them unlinked, as in the scheduler."""
         devices = tuple(devices)
         free = make_mask(
             bit for bit, device in enumerate(devices) if device.is_free
@@ -77,11 +74,8 @@ class LinkedDevices:
         )
 
     def measure_largest_by_link(self) -> dict[Requirement, int]:
-        """Return how large a free set with each link can be, strictest first.
-
-        Only for the links that some two devices of the host have, free or
-        not; with none there is nothing to tell.
-        """
+        """Return how large a free set with each link can be, strictest first,
+        for the links that some two devices of the host have, free or not."""
         return dict(_measure_largest_by_link(self.topology, self.free))
 
     def count_partitions(self) -> dict[int, tuple[int, int]]:

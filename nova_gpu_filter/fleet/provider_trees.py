@@ -34,8 +34,6 @@ _EVERY_HOST_HAS: Final = ("MEMORY_MB", "VCPU", "DISK_GB")
 _ADDRESS: Final = re.compile(
     "[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}[.][0-7]", re.IGNORECASE
 )
-
-
 _PARENT: Final = re.compile(
     "(.+)_pci_([0-9a-f]{4,8})_([0-9a-f]{2})_([0-9a-f]{2})_([0-7])",
     re.IGNORECASE,

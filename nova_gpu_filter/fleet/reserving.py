@@ -28,10 +28,8 @@ TRIES: Final = 8
 
 
 class Mark(enum.StrEnum):
-    """What an aggregate says of the providers in it; the value is its UUID.
-
-    They are arbitrary, and the same in every cloud.
-    """
+    """What an aggregate says of the providers in it; the value is its UUID,
+    arbitrary and the same in every cloud."""
 
     MANAGED = "7f5d6c9a-8f0e-5d7b-9f2e-6a1c0f3b6e01"
     """An agent on the host cleans the device after each use."""

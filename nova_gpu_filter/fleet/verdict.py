@@ -28,10 +28,8 @@ class Cure:
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """What keeps a server from a host, whatever is free on it.
-
-    Its availability zone, for example, or the quota of the project.
-    """
+    """What keeps a server from a host whatever is free on it, such as its
+    availability zone, or the quota of the project."""
 
     reason: str
     cure: str
