@@ -112,8 +112,7 @@ class Device:
     amount: Amount
     traits: frozenset[str]
     generation: int = 0
-    """Of the resource provider; another one when what it has, or who has
-    something of it, has changed."""
+    """Of the resource provider; another one after a change or allocation."""
     is_available: bool = True
     """Whether its host takes servers."""
     is_quarantined: bool = False
@@ -150,8 +149,7 @@ class Device:
 
     @property
     def free(self) -> int:
-        """How much of it servers can still get; nothing on a host that takes
-        none."""
+        """How much of it servers can still get, if its host takes any."""
         if self.resource_class is None or not self.is_available:
             return 0
         return self.amount.free
@@ -236,8 +234,7 @@ class Host:
     service: ComputeService | None = None
     """None where Nova was not asked, or could not be."""
     is_bare_metal: bool = False
-    """Whether it is a node of Ironic, which servers get as a whole: its one
-    device is the node itself."""
+    """Whether it is a node of Ironic; its one device is the node itself."""
 
     @property
     def obstacles(self) -> tuple[Obstacle, ...]:
@@ -288,11 +285,8 @@ class Host:
     def with_more_used(
         self, amounts: Mapping[str, int], devices: Mapping[str, int]
     ) -> "Host":
-        """Return the host as it is when so much more, or less, is used of it.
-
-        :param amounts: of itself, by resource class.
-        :param devices: by UUID of the provider.
-        """
+        """Return the host as it is when so much more, or less, is used of it,
+        by resource class, and of its devices, by UUID of the provider."""
         return dataclasses.replace(
             self,
             amounts={

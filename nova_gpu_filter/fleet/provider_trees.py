@@ -248,10 +248,10 @@ def _build_devices(
 
     Nova gives a device one; without any it has no inventory.
     """
-    amounts: list[tuple[str | None, model.Amount]] = [*summary.amounts.items()]
-    for resource_class, amount in sorted(amounts) or [
-        (None, model.Amount(0, 0))
-    ]:
+    amounts: Iterable[tuple[str | None, model.Amount]] = sorted(
+        summary.amounts.items()
+    ) or [(None, model.Amount(0, 0))]
+    for resource_class, amount in amounts:
         yield model.Device(
             provider["uuid"],
             provider["name"],
