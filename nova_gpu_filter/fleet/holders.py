@@ -204,11 +204,13 @@ def read_holders(
     :param servers: all servers by UUID, where they were read already.
     :param hosts_by_consumer: on which hosts they have devices.
     """
-    known = dict(
-        compute.read_servers(get, consumers)
-        if servers is None
-        else {uuid: servers[uuid] for uuid in servers.keys() & consumers}
-    )
+
+    def read_servers(uuids: Collection[str]) -> dict[str, model.Server]:
+        if servers is None:
+            return compute.read_servers(get, uuids)
+        return {uuid: servers[uuid] for uuid in servers.keys() & uuids}
+
+    known = read_servers(consumers)
     strangers = set(consumers) - known.keys()
     elsewhere = {
         consumer
@@ -227,10 +229,7 @@ def read_holders(
         known |= compute.read_servers(get, strangers - migrations.keys())
     # The other end may be on a host that was not asked about.
     others = {m.server for m in migrations.values()} - known.keys()
-    if servers is None:
-        known |= compute.read_servers(get, others)
-    else:
-        known |= {uuid: servers[uuid] for uuid in servers.keys() & others}
+    known |= read_servers(others)
     by_server = {m.server: m for m in migrations.values()}
     return [
         Holder(
