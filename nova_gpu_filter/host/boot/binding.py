@@ -9,7 +9,9 @@ keeps a device of the same ids, as a console or as the PF of VFs.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+import itertools
 
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
@@ -39,36 +41,33 @@ def plan(context: Context, chosen: Sequence[Function]) -> Plan:
 
     :param chosen: the devices for guests.
     """
-    bound: dict[str, Function] = {}
+    bound: dict[PciAddress | None, Function] = {}
     for function in chosen:
         if function.vgpu_type is not None:
             # Its own driver is the one that gives it to guests.
             continue
-        bound[str(function.address)] = function
+        bound[function.address] = function
         for one in context.host.list_card_functions(function):
             # Another port of a network card is a device of its own.
             if one.kind is Kind.FUNCTION and not one.is_needed_by_host:
-                bound[str(one.address)] = one
+                bound[one.address] = one
     kept = {
         function.ids
         for function in context.host.functions
-        if str(function.address) not in bound
         # VFs of a PF that is given away whole go with it.
-        and not (function.physfn is not None and str(function.physfn) in bound)
+        if function.address not in bound and function.physfn not in bound
     }
     functions = sorted(bound.values(), key=lambda one: one.address)
 
     def is_by_address(one: Function) -> bool:
         # Only vfio-pci takes ids; its variants want driver_override
         # (PCI_DRIVER_OVERRIDE_DEVICE_VFIO in include/linux/pci.h).
-        return (
-            one.ids in kept
-            or drivers.find_vfio_driver(one.ids) != drivers.VFIO
-        )
+        wanted = drivers.find_vfio_driver(one.ids)
+        return one.ids in kept or wanted != drivers.VFIO
 
     return Plan(
-        tuple(one for one in functions if not is_by_address(one)),
-        tuple(one for one in functions if is_by_address(one)),
+        tuple(itertools.filterfalse(is_by_address, functions)),
+        tuple(filter(is_by_address, functions)),
     )
 
 
@@ -86,14 +85,14 @@ def write_commands(
     wanted = drivers.find_vfio_driver(function.ids)
     modules = boot.list_grabbers(function)
     is_by_address = function in plan(context, (*chosen, gpu)).by_address
-    if boot.has_builtin(modules) or (
-        is_by_address and any(map(boot.is_before_rules, modules))
-    ):
-        # Neither modprobe nor a rule is in time for what is built in, nor a
-        # rule for what the initramfs loads.
-        return (f"driverctl set-override {function.address} {wanted}",)
     first = boot.load_vfio_first(modules)
-    if first and _has_other_ids(context):
+    # Neither modprobe nor a rule is in time for what is built in, nor a rule
+    # for what the initramfs loads.
+    if (
+        boot.has_builtin(modules)
+        or (is_by_address and any(map(boot.is_before_rules, modules)))
+        or (first and _has_other_ids(context))
+    ):
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
         return (
@@ -104,17 +103,10 @@ def write_commands(
         return context.suggest_kernel_arguments(
             f"$({format_config('--cmdline')})"
         )
-    again = context.rebuild_initramfs()
+    commands = [f"{format_config('--modprobe')} > {_MODPROBE}", *first]
     if boot.lacks_modprobe_options:
-        again = (
-            initramfs.add_modconf(context.tree),
-            *again,
-        )
-    return tuple(
-        dict.fromkeys(
-            (f"{format_config('--modprobe')} > {_MODPROBE}", *first, *again)
-        )
-    )
+        commands.append(initramfs.add_modconf(context.tree))
+    return tuple(dict.fromkeys((*commands, *context.rebuild_initramfs())))
 
 
 def load_at_boot(context: Context, driver: str) -> tuple[str, ...]:
@@ -174,9 +166,8 @@ def _list_ids(functions: Sequence[Function]) -> list[str]:
 
 def write_modprobe(context: Context, chosen: Sequence[Function]) -> str:
     """Write a file for /etc/modprobe.d."""
-    return (
-        "\n".join(_write_modprobe_lines(context, plan(context, chosen))) + "\n"
-    )
+    made = plan(context, chosen)
+    return printed.join_lines(_write_modprobe_lines(context, made))
 
 
 def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
@@ -200,13 +191,15 @@ def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
         yield "blacklist nouveau"
     for ids in _list_ids(made.by_address):
         number = sum(one.ids == ids for one in made.by_address)
+        wanted = drivers.find_vfio_driver(ids)
+        why = (
+            "the host keeps another of the same ids"
+            if wanted == drivers.VFIO
+            else f"{wanted} takes no ids"
+        )
         yield (
             f"# {number} devices [{ids}] are bound by their addresses, since"
-            + (
-                " the host keeps another of the same ids:"
-                if drivers.find_vfio_driver(ids) == drivers.VFIO
-                else f" {drivers.find_vfio_driver(ids)} takes no ids:"
-            )
+            f" {why}:"
         )
         yield "# see nova-gpu-host config --udev."
     if not made.by_ids and not made.by_address:
@@ -242,4 +235,4 @@ def write_udev(context: Context, chosen: Sequence[Function]) -> str:
                 f' ATTR{{driver_override}}="{wanted}"'
             )
         )
-    return "\n".join(lines) + "\n"
+    return printed.join_lines(lines)

@@ -18,6 +18,8 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 class Loader:
     """A way to change it, and the files by which a host is known to have it.
 
+    Without files it is for every host.
+
     The commands are templates: ``{text}`` is all the arguments, ``{each}``
     those with ``option`` before each, ``{pattern}`` one argument in a regular
     expression of sed.
@@ -70,6 +72,11 @@ _LOADERS = (
         add_output='sed -i "s/^GRUB_CMDLINE_LINUX=./&{text} /"'
         " /etc/default/grub",
     ),
+    Loader(
+        (),
+        "# add to the kernel command line of the boot loader: {text}",
+        "# take {text} from the kernel command line of the boot loader",
+    ),
 )
 MARKS = tuple(
     path
@@ -90,31 +97,18 @@ def change(
         ``$(nova-gpu-host ...)``.
     :param remove: arguments as they stand there.
     """
-    added, removed = tuple(add), tuple(remove)
-    for loader in _LOADERS:
-        if any(tree.exists(mark) for mark in loader.marks):
-            break
-    else:
-        return (
-            *(
-                f"# take {argument} from the kernel command line of the boot"
-                " loader"
-                for argument in removed
-            ),
-            *(
-                (
-                    "# add to the kernel command line of the boot loader:"
-                    f" {' '.join(added)}",
-                )
-                if added
-                else ()
-            ),
-            "reboot",
-        )
+    loader = next(
+        one
+        for one in _LOADERS
+        if not one.marks or any(map(tree.exists, one.marks))
+    )
     commands = [
-        loader.remove.format(text=one, pattern=_build_pattern(one))
-        for one in removed
+        loader.remove.format(
+            text=one, pattern=re.sub(r"([][.*^$+?(){}|/\\])", r"\\\1", one)
+        )
+        for one in remove
     ]
+    added = tuple(add)
     if added:
         text = " ".join(added)
         template = loader.add
@@ -127,7 +121,3 @@ def change(
             commands.append(command)
             break
     return (*commands, "reboot")
-
-
-def _build_pattern(argument: str) -> str:
-    return re.sub(r"([][.*^$+?(){}|/\\])", r"\\\1", argument)

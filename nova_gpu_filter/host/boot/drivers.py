@@ -2,6 +2,7 @@
 
 """What drivers mean for pass-through, and how a device gets another one."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Set
@@ -119,6 +120,12 @@ DISPLAY = Names(
     }
 )
 
+DRM = frozenset({"amdgpu", "i915", "nouveau", "radeon", "xe"})
+"""Modules that register nothing with nomodeset (drivers/gpu/drm/*_drv.c,
+drm_firmware_drivers_only in drivers/video/nomodeset.c)."""
+_MODESET = frozenset({"i915", "nouveau", "radeon"})
+"""Those that register nothing with modeset=0."""
+
 VF_MAKERS = Names({"gim"})
 """Drivers that a host has only to make VFs for guests
 (amd/MxGPU-Virtualization: GIM, for AMD Instinct)."""
@@ -155,6 +162,23 @@ def is_misspelt(name: str) -> bool:
     (drivers/pci/pci-driver.c), so ``vfio_pci`` keeps every driver away.
     """
     return name in Names({VFIO}) and name != VFIO
+
+
+def is_switched_off(
+    module: str,
+    cmdline: Collection[tuple[str, str | None]],
+    options: Collection[str],
+) -> bool:
+    """Tell whether a module of displays is told to take no device.
+
+    :param cmdline: (parameter, value) of the kernel command line.
+    :param options: what modprobe gives the module.
+    """
+    if module in DRM and any(key == "nomodeset" for key, _ in cmdline):
+        return True
+    return module in _MODESET and (
+        (f"{module}.modeset", "0") in cmdline or "modeset=0" in options
+    )
 
 
 def bind_to_vfio(

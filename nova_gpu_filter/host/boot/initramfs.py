@@ -13,7 +13,7 @@ import dataclasses
 import re
 
 from nova_gpu_filter.host import paths
-from nova_gpu_filter.host.boot import drm_drivers
+from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -38,7 +38,6 @@ MKINITCPIO_ARRAY = re.compile(
 class Maker:
     """A program that makes an initramfs, and how modules are loaded in it."""
 
-    name: str
     marks: tuple[str, ...]
     """Files that show that a host has it."""
     minds_blacklist: bool
@@ -51,7 +50,6 @@ class Maker:
 
 
 INITRAMFS_TOOLS = Maker(
-    "initramfs-tools",
     ("/etc/initramfs-tools",),
     False,
     True,
@@ -59,7 +57,6 @@ INITRAMFS_TOOLS = Maker(
     " hook-functions (manual_add_modules: modprobe --show-depends)",
 )
 DRACUT = Maker(
-    "dracut",
     (DRACUT_CONF, DRACUT_PLACES[0]),
     False,
     True,
@@ -68,7 +65,6 @@ DRACUT = Maker(
     " (kmod_module_get_softdeps)",
 )
 MKINITCPIO_MAKER = Maker(
-    "mkinitcpio",
     (MKINITCPIO,),
     True,
     False,
@@ -83,74 +79,67 @@ KMS = "kms"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Early:
-    """A setting that loads vfio-pci before udev."""
-
-    evidence: Evidence
-    has_modprobe_options: bool = True
-    """Whether modprobe's configuration is in this initramfs."""
-    options: tuple[str, ...] = ()
-    """What stands behind vfio-pci: ``ids=10de:11bf``."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Named:
+class Loaded:
     """A module that the initramfs loads, whatever devices there are."""
 
+    module: str
     evidence: Evidence
     maker: Maker
     is_after_vfio: bool
     """Whether vfio-pci is named before it."""
-    has_modprobe_options: bool = True
-    minds_softdeps: bool = True
+    has_modprobe_options: bool
+    """Whether modprobe's configuration is in this initramfs."""
+    minds_softdeps: bool
     """Whether a softdep of modprobe.d has vfio-pci loaded before it."""
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What stands behind the module: ``ids=10de:11bf``."""
+        if self.maker is not INITRAMFS_TOOLS:
+            return ()
+        return tuple(_split_line(self.evidence.content or "")[1:])
 
-def find_makers(tree: tree_lib.Tree) -> frozenset[str]:
+
+def find_makers(tree: tree_lib.Tree) -> list[Maker]:
     """Tell what makes the initramfs of a host; empty: not known."""
-    return frozenset(
-        maker.name
-        for maker in _MAKERS
-        if any(tree.exists(path) for path in maker.marks)
-    )
+    return [maker for maker in _MAKERS if any(map(tree.exists, maker.marks))]
 
 
-def find_named(
+def list_loaded(
     tree: tree_lib.Tree, vfio: str, pre: Iterable[tuple[str, Evidence]]
-) -> dict[str, Named]:
-    """Find the modules that are loaded by name, before udev's rules.
+) -> Iterator[Loaded]:
+    """List the modules that are loaded by name, before udev's rules.
 
     :param vfio: the module of vfio-pci.
     :param pre: modules of dracut's ``rd.driver.pre`` on the command line.
+    :returns: each module once for each maker, in the order of loading.
     """
-    found: dict[str, Named] = {}
     modules, hooks = _read_mkinitcpio(tree)
-    names = [name for name, _ in modules]
     if hooks is not None and KMS in hooks[0]:
-        modules += [
-            (name, hooks[1])
-            for name in sorted(drm_drivers.DRM_DRIVERS)
-            if name not in names
-        ]
+        modules += [(name, hooks[1]) for name in sorted(drivers.DRM)]
     has_options = hooks is None or "modconf" in hooks[0]
     for maker, listed in (
         (INITRAMFS_TOOLS, list(_list_initramfs_tools(tree))),
         (DRACUT, [*_list_dracut(tree), *pre]),
         (MKINITCPIO_MAKER, modules),
     ):
-        is_after = False
         knows = has_options or maker is not MKINITCPIO_MAKER
-        has_vfio = maker.has_softdeps or vfio in dict(listed)
+        seen: set[str] = set()
         for name, evidence in listed:
-            is_after = is_after or name == vfio
-            found.setdefault(
-                name,
-                Named(evidence, maker, is_after, knows, knows and has_vfio),
-            )
-    return found
+            if name not in seen:
+                seen.add(name)
+                yield Loaded(
+                    name,
+                    evidence,
+                    maker,
+                    is_after_vfio=vfio in seen,
+                    has_modprobe_options=knows,
+                    minds_softdeps=knows
+                    and (maker.has_softdeps or vfio in dict(listed)),
+                )
 
 
-def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
+def load_first(tree: tree_lib.Tree, named: Loaded) -> tuple[str, ...]:
     """Say how vfio-pci gets before a module, as commands to type."""
     path = named.evidence.path
     if named.maker is INITRAMFS_TOOLS:
@@ -160,16 +149,14 @@ def load_first(tree: tree_lib.Tree, named: Named) -> tuple[str, ...]:
             else f"echo vfio-pci > {MODULES}",
         )
     if named.maker is DRACUT:
+        if path == DRACUT_CONF:
+            return (
+                f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
+            )
+        place = DRACUT_PLACES[0]
         return (
-            *(
-                ()
-                if path == DRACUT_CONF or tree.is_directory(DRACUT_PLACES[0])
-                else (f"mkdir -p {DRACUT_PLACES[0]}",)
-            ),
-            "echo 'force_drivers+=\" vfio-pci \"'"
-            f" > {DRACUT_PLACES[0]}/00-vfio-pci.conf"
-            if path != DRACUT_CONF
-            else f"sed -i '1i force_drivers+=\" vfio-pci \"' {DRACUT_CONF}",
+            *(() if tree.is_directory(place) else (f"mkdir -p {place}",)),
+            f"echo 'force_drivers+=\" vfio-pci \"' > {place}/00-vfio-pci.conf",
         )
     # The last file that sets the array counts; what adds to it comes after.
     setting = _find_mkinitcpio_file(tree, "MODULES")
@@ -197,19 +184,8 @@ def _find_mkinitcpio_file(tree: tree_lib.Tree, array: str) -> str | None:
     return found
 
 
-def read(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    """Yield the settings that load a module before udev."""
-    yield from _find_initramfs_tools(tree, module)
-    yield from _find_dracut(tree, module)
-    yield from _find_mkinitcpio(tree, module)
-
-
-def _find_initramfs_tools(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    for name, evidence in _list_initramfs_tools(tree):
-        if name == module:
-            words = (evidence.content or "").split("#", 1)[0].split()
-            yield Early(evidence, options=tuple(words[1:]))
-            break
+def _split_line(line: str) -> list[str]:
+    return line.split("#", 1)[0].split()
 
 
 def _list_initramfs_tools(
@@ -225,19 +201,12 @@ def _list_initramfs_tools(
         ),
     ):
         for line in (tree.read(path) or "").splitlines():
-            words = line.split("#", 1)[0].split()
+            words = _split_line(line)
             if words:
                 yield (
                     normalize_module_name(words[0]),
                     Evidence(path, line.strip()),
                 )
-
-
-def _find_dracut(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    for name, evidence in _list_dracut(tree):
-        if name == module:
-            yield Early(evidence)
-            break
 
 
 def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
@@ -256,17 +225,6 @@ def _list_dracut(tree: tree_lib.Tree) -> list[tuple[str, Evidence]]:
             ]
             listed = [*listed, *named] if match[1] else named
     return listed
-
-
-def _find_mkinitcpio(tree: tree_lib.Tree, module: str) -> Iterator[Early]:
-    modules, hooks = _read_mkinitcpio(tree)
-    for name, evidence in modules:
-        if name == module:
-            yield Early(
-                evidence,
-                has_modprobe_options=hooks is None or "modconf" in hooks[0],
-            )
-            break
 
 
 def strip_bash_comments(text: str) -> str:

@@ -65,7 +65,9 @@ class KernelModules:
         Without ``modules.alias`` it is those that are usual for the vendor.
         """
         if self._aliases is None or function.modalias is None:
-            return _list_usual_modules(function)
+            return _MODULES_OF_CLASS.get(
+                function.base_class
+            ) or _MODULES_OF_VENDOR.get(function.vendor_id, ())
         vendor = f"pci:v{function.vendor_id:08X}"
         found = {
             normalize_module_name(module)
@@ -76,20 +78,15 @@ class KernelModules:
         return tuple(sorted(found - {VFIO}))
 
 
-_DISPLAY_MODULES = {
+# By base class; the others are known by the vendor.
+_MODULES_OF_CLASS = {
+    0x0403: ("snd_hda_intel",),
+    0x0C03: ("xhci_pci",),
+    0x0C80: ("i2c_nvidia_gpu",),
+}
+_MODULES_OF_VENDOR: dict[int, tuple[str, ...]] = {
     0x10DE: ("nouveau", "nvidia", "nvidiafb"),
     0x1002: ("amdgpu", "radeon"),
     0x8086: ("i915", "xe"),
     0x15B3: ("mlx5_core",),
 }
-
-
-def _list_usual_modules(function: Function) -> tuple[str, ...]:
-    match function.base_class:
-        case 0x0403:
-            return ("snd_hda_intel",)
-        case 0x0C03:
-            return ("xhci_pci",)
-        case 0x0C80:
-            return ("i2c_nvidia_gpu",)
-    return _DISPLAY_MODULES.get(function.vendor_id, ())

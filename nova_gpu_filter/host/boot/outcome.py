@@ -10,12 +10,13 @@ from collections.abc import Iterable
 import functools
 
 from nova_gpu_filter.host.boot import driver_overrides
-from nova_gpu_filter.host.boot import drm_drivers
+from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import kernel_modules
 from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import vfio_ids
+from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
 from nova_gpu_filter.host.boot.kernel_modules import VFIO
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
@@ -74,7 +75,7 @@ class Boot:
         return [
             part
             for key, value in self.cmdline
-            if key == kernel_arguments.normalize_module_name(name)
+            if key == normalize_module_name(name)
             for part in (value or "").split(",")
         ]
 
@@ -157,7 +158,7 @@ class Boot:
         for name in ("modprobe.blacklist", "module_blacklist"):
             for module in self.list_parameter_values(name):
                 found.setdefault(
-                    kernel_arguments.normalize_module_name(module),
+                    normalize_module_name(module),
                     self.cmdline_evidence,
                 )
         return found
@@ -170,44 +171,46 @@ class Boot:
             for module, evidence in self.blacklisted.items()
             if (evidence.content or "").startswith("install")
         ) | {
-            kernel_arguments.normalize_module_name(one)
+            normalize_module_name(one)
             for one in self.list_parameter_values("module_blacklist")
         }
 
     @functools.cached_property
-    def _early(self) -> tuple[initramfs.Early, ...]:
-        """Settings that load vfio-pci before udev, in the initramfs."""
-        found = list(initramfs.read(self._tree, VFIO))
-        pre = self._driver_pre
-        if VFIO in pre:
-            found.append(initramfs.Early(self.cmdline_evidence))
-        return tuple(found)
-
-    @property
-    def _driver_pre(self) -> tuple[str, ...]:
-        """Modules of ``rd.driver.pre``, which others than dracut pass over."""
-        made_by = initramfs.find_makers(self._tree)
-        if made_by and initramfs.DRACUT.name not in made_by:
-            return ()
+    def _of_initramfs(self) -> tuple[initramfs.Loaded, ...]:
+        """Modules that the initramfs loads by name, before udev's rules."""
+        makers = initramfs.find_makers(self._tree)
+        # Others than dracut pass it over.
+        pre = (
+            self.list_parameter_values("rd.driver.pre")
+            if not makers or initramfs.DRACUT in makers
+            else ()
+        )
         return tuple(
-            kernel_arguments.normalize_module_name(one)
-            for one in self.list_parameter_values("rd.driver.pre")
+            initramfs.list_loaded(
+                self._tree,
+                VFIO,
+                (
+                    (normalize_module_name(one), self.cmdline_evidence)
+                    for one in pre
+                ),
+            )
         )
 
     @functools.cached_property
-    def _named(self) -> dict[str, initramfs.Named]:
-        """Modules that the initramfs loads by name, before udev's rules."""
-        return initramfs.find_named(
-            self._tree,
-            VFIO,
-            ((one, self.cmdline_evidence) for one in self._driver_pre),
-        )
+    def _named(self) -> dict[str, initramfs.Loaded]:
+        """The same, keyed by module; of several makers the first counts."""
+        return {one.module: one for one in reversed(self._of_initramfs)}
+
+    @functools.cached_property
+    def _early(self) -> tuple[initramfs.Loaded, ...]:
+        """Settings that load vfio-pci before udev, in the initramfs."""
+        return tuple(one for one in self._of_initramfs if one.module == VFIO)
 
     @functools.cached_property
     def _loaded(self) -> frozenset[str]:
         """Modules that systemd loads by name, while udev starts."""
         return frozenset(
-            kernel_arguments.normalize_module_name(line.strip())
+            normalize_module_name(line.strip())
             for place in LOAD_PLACES
             for name in self._tree.list_entries(place)
             for line in (self._tree.read(f"{place}/{name}") or "").splitlines()
@@ -221,11 +224,9 @@ class Boot:
     def find_vfio_setting(self, function: Function) -> Evidence | None:
         """Find what gives a device to a driver of VFIO at boot."""
         found = self._overrides.find(function)
-        if found is not None:
-            return found
-        if self._is_bound_by_ids(function):
-            return self.find_ids_setting(function)
-        return self._find_installed(function)
+        if found is None and self._is_bound_by_ids(function):
+            found = self.find_ids_setting(function)
+        return found or self._find_installed(function)
 
     def _find_installed(self, function: Function) -> Evidence | None:
         """Find a program that binds a device when vfio-pci is loaded."""
@@ -348,7 +349,7 @@ class Boot:
 
     def _is_kept_off(self, module: str) -> bool:
         """Tell whether a module takes no device at all."""
-        if drm_drivers.is_switched_off(
+        if drivers.is_switched_off(
             module,
             self.cmdline,
             # Of what is built in, modprobe knows nothing.
@@ -377,7 +378,7 @@ class Boot:
         # modprobe minds the softdeps of what a module depends on, too (kmod,
         # libkmod-module.c, __kmod_module_get_probe_list).
         is_soft = module in self._modprobe.after_vfio or (
-            module in drm_drivers.DRM_DRIVERS
+            module in drivers.DRM
             and "drm" in self._modprobe.after_vfio
             and "drm" not in self._modules.builtin
         )

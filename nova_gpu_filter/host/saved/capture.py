@@ -16,8 +16,8 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host import cc_mode
 from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import command_line
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.links import linking
 from nova_gpu_filter.host.saved import capture_use
 from nova_gpu_filter.host.saved import kept
@@ -208,14 +208,16 @@ def _keep_device(
 
 def _keep_scripts(tree: tree_lib.Tree, tokens: Tokens) -> Iterator[Entry]:
     """Keep what says which devices the host's own programs bind."""
-    links = scripts.list_enabled(tree)
-    for script in scripts.read(tree):
+    links = driver_overrides.list_enabled(tree)
+    for script in driver_overrides.read_scripts(tree):
         # Its text has that of the programs that it runs.
         yield kept_file.make_entry(
             tree, script.path, kept_boot.keep_script(tokens, script.text)
         )
         link = links.get(os.path.basename(script.path))
-        if link is not None and script.path.startswith(scripts.UNIT_PLACES):
+        if link is not None and script.path.startswith(
+            driver_overrides.UNIT_PLACES
+        ):
             yield Entry(link, b"")
 
 

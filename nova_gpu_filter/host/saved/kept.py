@@ -18,8 +18,6 @@ from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import outcome
-from nova_gpu_filter.host.boot import scripts
-from nova_gpu_filter.host.boot import udev_rules
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.saved import kept_boot
 from nova_gpu_filter.host.saved import kept_use
@@ -257,7 +255,9 @@ _ANY = "[^/]+"
 FOLDERS: dict[str, tuple[str, Keep]] = {
     **dict.fromkeys(modprobe.PLACES, (_CONF, kept_boot.keep_modprobe)),
     **dict.fromkeys(outcome.LOAD_PLACES, (_ANY, kept_boot.load)),
-    **dict.fromkeys(udev_rules.UDEV_PLACES, (_ANY, kept_boot.keep_rules)),
+    **dict.fromkeys(
+        driver_overrides.UDEV_PLACES, (_ANY, kept_boot.keep_rules)
+    ),
     **dict.fromkeys(initramfs.DRACUT_PLACES, (_CONF, kept_boot.keep_dracut)),
     **dict.fromkeys(
         initramfs.MODULES_PLACES, (_ANY, kept_boot.keep_early_modules)
@@ -315,9 +315,12 @@ FILES: tuple[tuple[str, Keep], ...] = (
         for name, keep in DEVICE_FILES.items()
     ),
     (_match_files(initramfs.SCRIPTS), kept_boot.keep_script),
-    ("|".join(map(re.escape, scripts.RC_LOCAL)), kept_boot.keep_script),
     (
-        _match_files(scripts.UNIT_PLACES, r"[^/]+\.service"),
+        "|".join(map(re.escape, driver_overrides.RC_LOCAL)),
+        kept_boot.keep_script,
+    ),
+    (
+        _match_files(driver_overrides.UNIT_PLACES, r"[^/]+\.service"),
         kept_boot.keep_script,
     ),
     (

@@ -5,9 +5,9 @@
 import fnmatch
 import re
 
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import kernel_arguments
-from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.boot.kernel_modules import VFIO
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
@@ -208,16 +208,16 @@ _SCRIPT = re.compile(
 
 
 def keep_script(_: Tokens, text: str) -> list[str]:
-    """Keep the words by which :mod:`scripts` knows what a program does.
+    """Keep the words by which it is known what a program does to drivers.
 
     :param text: a boot script, or a unit and the programs that it runs.
     """
     kept = [
         " ".join(found)
-        for line in scripts.strip_comments(text).splitlines()
+        for line in driver_overrides.strip_comments(text).splitlines()
         if (found := _SCRIPT.findall(line))
     ]
-    if kept and scripts.is_before_drivers(text):
+    if kept and driver_overrides.is_before_drivers(text):
         kept.insert(0, "Before=systemd-udevd.service")
     return kept
 

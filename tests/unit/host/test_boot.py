@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
+from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import kernel_arguments
 from nova_gpu_filter.host.boot import outcome
-from nova_gpu_filter.host.boot import scripts
 from nova_gpu_filter.host.boot import vfio_ids
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
@@ -690,7 +690,7 @@ def test_what_works_is_told_from_what_does_nothing(
 ):
     for path, content in files.items():
         host.write(path, content)
-        if path in scripts.RC_LOCAL and "0644" not in content:
+        if path in driver_overrides.RC_LOCAL and "0644" not in content:
             host.path(path).chmod(0o755)
     assert boot_of(host).list_grabbers(gpu()) == grabbers
     place = tmp_path_factory.mktemp("capture")
