@@ -2,6 +2,9 @@
 
 """What can be wrong with the way the product is set up."""
 
+from collections.abc import Iterator
+import contextlib
+
 
 class GpuFilterError(Exception):
     """Base class: the message says what is wrong and how to repair it."""
@@ -62,3 +65,22 @@ class BadInput(GpuFilterError):
     """A file or option was read, but does not hold what it should."""
 
     message = "%(source)s: %(reason)s"
+
+
+class Malformed(Exception):
+    """A text does not hold what it should; the message says only why.
+
+    :func:`name_source` makes a :class:`BadInput` of it.
+    """
+
+
+@contextlib.contextmanager
+def name_source(source: str) -> Iterator[None]:
+    """Say which file or option the malformed text is of.
+
+    :raises BadInput: something in the block raised :class:`Malformed`.
+    """
+    try:
+        yield
+    except Malformed as error:
+        raise BadInput(source=source, reason=str(error)) from None

@@ -20,12 +20,10 @@ _MOST_STEPS = 20_000
 
 def compare(
     host: Inventory,
-    source: str,
     matrix: smi.TopoMatrix,
     gpus: Sequence[Function],
     is_sure: bool,
-    notes: list[str],
-) -> None:
+) -> list[str]:
     """Hold the PCIe links of nvidia-smi against sysfs.
 
     A virtual machine, its firmware or a driver can show them otherwise than
@@ -34,14 +32,13 @@ def compare(
     know the host, or if a network card is on another NUMA node.
 
     :param is_sure: ``nvidia-smi -q`` says which GPU has which index.
-    :raises BadInput: the file is of another host, or in another order.
+    :returns: what differs, as notes.
+    :raises Malformed: the file is of another host, or in another order.
     """
     comparison = _Comparison(host, matrix, gpus)
     order = tuple(range(len(gpus)))
     contradictions = comparison.describe_contradictions(order)
-    if not contradictions:
-        return
-    if not is_sure:
+    if contradictions and not is_sure:
         is_known = all(
             None not in (matrix.numa[index], gpu.numa_node)
             for index, gpu in enumerate(gpus)
@@ -51,15 +48,12 @@ def compare(
             or comparison.has_card_on_another_node()
             or comparison.fits_better_than(order)
         ):
-            raise exception.BadInput(
-                source=source,
-                reason=f"{contradictions[0]}: this file is of another host,"
+            raise exception.Malformed(
+                f"{contradictions[0]}: this file is of another host,"
                 " or the GPUs were numbered in another order; give"
-                " 'nvidia-smi -q' of the same time with --nvidia-smi-q",
+                " 'nvidia-smi -q' of the same time with --nvidia-smi-q"
             )
-    notes.extend(
-        f"{source}: {said}; sysfs is taken" for said in contradictions
-    )
+    return [f"{said}; sysfs is taken" for said in contradictions]
 
 
 class _Comparison:

@@ -68,13 +68,13 @@ def format_matrix(
 
 
 def parse_matrix(
-    source: str, lines: Sequence[str], name: re.Pattern[str]
+    lines: Sequence[str], name: re.Pattern[str]
 ) -> tuple[tuple[int, ...], dict[Pair, str]]:
     """Read a square of cells under a heading of names.
 
     :returns: the devices, and the cells of all pairs, in upper case; nothing
         if there is no heading.
-    :raises BadInput: rows and columns do not fit together.
+    :raises Malformed: rows and columns do not fit together.
     """
     columns: list[int] = []
     rows: dict[int, list[str]] = {}
@@ -94,57 +94,47 @@ def parse_matrix(
         elif match := name.fullmatch(words[0]):
             device = int(match[1])
             if device in rows or device not in columns:
-                raise exception.BadInput(
-                    source=source,
-                    reason=f"the row of {words[0]} is there twice, or has no"
-                    " column",
+                raise exception.Malformed(
+                    f"the row of {words[0]} is there twice, or has no column"
                 )
             rows[device] = [word.upper() for word in words[1:]]
     if len(columns) > _MOST_DEVICES or len(set(columns)) < len(columns):
-        raise exception.BadInput(
-            source=source,
-            reason=f"the heading names {len(columns)} devices, some of them"
-            f" twice, or more than {_MOST_DEVICES}",
+        raise exception.Malformed(
+            f"the heading names {len(columns)} devices, some of them"
+            f" twice, or more than {_MOST_DEVICES}"
         )
     for device in columns:
         if len(rows.get(device, ())) < len(columns):
-            raise exception.BadInput(
-                source=source,
-                reason=f"the row of device {device} is missing or too short:"
-                " save all of the output",
+            raise exception.Malformed(
+                f"the row of device {device} is missing or too short:"
+                " save all of the output"
             )
     cells = {}
     for (a, one), (b, other) in itertools.combinations(enumerate(columns), 2):
         cell, opposite = rows[one][b], rows[other][a]
         if cell != opposite:
-            raise exception.BadInput(
-                source=source,
-                reason=f"{one} to {other} is {cell}, but {other} to {one} is"
-                f" {opposite}",
+            raise exception.Malformed(
+                f"{one} to {other} is {cell}, but {other} to {one} is"
+                f" {opposite}"
             )
         cells[min(one, other), max(one, other)] = cell
     return tuple(sorted(columns)), cells
 
 
-def parse_addresses(
-    source: str, found: Sequence[tuple[str, str]]
-) -> dict[int, PciAddress]:
+def parse_addresses(found: Sequence[tuple[str, str]]) -> dict[int, PciAddress]:
     """Read the addresses of devices, given as (number, address).
 
-    :raises BadInput: one is no address, or two devices have the same.
+    :raises Malformed: one is no address, or two devices have the same.
     """
     addresses: dict[int, PciAddress] = {}
     for number, text in found:
         address = address_lib.find(text)
         if address is None:
-            raise exception.BadInput(
-                source=source, reason=f"'{text}' is no PCI address"
-            )
+            raise exception.Malformed(f"'{text}' is no PCI address")
         addresses[int(number)] = address
     if len(set(addresses.values())) < len(addresses):
-        raise exception.BadInput(
-            source=source,
-            reason="two devices have one PCI address: GPUs that are divided"
-            " into partitions cannot be passed through one by one",
+        raise exception.Malformed(
+            "two devices have one PCI address: GPUs that are divided"
+            " into partitions cannot be passed through one by one"
         )
     return addresses

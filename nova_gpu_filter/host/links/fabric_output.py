@@ -10,6 +10,7 @@ there only while the GPU is bound to the driver ``nvidia``.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import json
 from typing import Any
@@ -53,126 +54,115 @@ def parse(source: str, text: str) -> tuple[ListedPartition, ...]:
     :param source: what error messages call it, for example its path.
     :raises BadInput: it is no such list.
     """
+    with exception.name_source(source):
+        partitions = [
+            _read_partition(f"partitionInfo[{index}]", entry)
+            for index, entry in enumerate(_list_entries(text))
+        ]
+        ids = [partition.id for partition in partitions]
+        for id_ in ids:
+            if ids.count(id_) > 1:
+                raise exception.Malformed(f"partition {id_} is there twice")
+    return tuple(sorted(partitions, key=lambda partition: partition.id))
+
+
+def _list_entries(text: str) -> list[Any]:
     # fmpm may say first that it has connected.
     start = text.find("{")
     try:
         data = json.loads(text[max(start, 0) :])
     except (ValueError, RecursionError) as error:
-        raise exception.BadInput(
-            source=source,
-            reason=f"this is no output of 'fmpm -l': not JSON: {error}",
+        raise exception.Malformed(
+            f"this is no output of 'fmpm -l': not JSON: {error}"
         ) from None
     listed = data.get("partitionInfo") if isinstance(data, dict) else None
     if not isinstance(listed, list):
-        raise exception.BadInput(
-            source=source,
-            reason="this is no output of 'fmpm -l': no list 'partitionInfo'",
+        raise exception.Malformed(
+            "this is no output of 'fmpm -l': no list 'partitionInfo'"
         )
-    partitions = [
-        _read_partition(source, index, entry)
-        for index, entry in enumerate(listed)
-    ]
-    ids = [partition.id for partition in partitions]
-    for id_ in ids:
-        if ids.count(id_) > 1:
-            raise exception.BadInput(
-                source=source, reason=f"partition {id_} is there twice"
-            )
-    return tuple(sorted(partitions, key=lambda partition: partition.id))
+    return listed
 
 
-def _read_partition(source: str, index: int, entry: Any) -> ListedPartition:
-    where = f"partitionInfo[{index}]"
-    id_ = _read_number(source, where, entry, "partitionId")
+def _read_partition(where: str, entry: Any) -> ListedPartition:
+    id_ = _read_number(where, entry, "partitionId")
     where = f"partition {id_}"
     gpus = entry.get("gpuInfo")
     if not isinstance(gpus, list) or not gpus:
-        raise exception.BadInput(
-            source=source, reason=f"{where} has no list 'gpuInfo'"
+        raise exception.Malformed(f"{where} has no list 'gpuInfo'")
+    members = []
+    for gpu in gpus:
+        module_id = _read_number(where, gpu, "physicalId")
+        bus_id = gpu.get("pciBusId")
+        members.append(
+            Member.read(module_id, bus_id if isinstance(bus_id, str) else "")
         )
-    members = tuple(_read_member(source, where, gpu) for gpu in gpus)
     if "numGpus" in entry:
-        count = _read_number(source, where, entry, "numGpus")
+        count = _read_number(where, entry, "numGpus")
         if count != len(members):
-            raise exception.BadInput(
-                source=source,
-                reason=f"{where}: numGpus is {count}, but {len(members)} GPUs"
-                " are listed",
+            raise exception.Malformed(
+                f"{where}: numGpus is {count}, but {len(members)} GPUs"
+                " are listed"
             )
     if len({member.module_id for member in members}) < len(members):
-        raise exception.BadInput(
-            source=source, reason=f"{where} lists a GPU twice"
-        )
-    return ListedPartition(id_, bool(entry.get("isActive")), members)
+        raise exception.Malformed(f"{where} lists a GPU twice")
+    return ListedPartition(id_, bool(entry.get("isActive")), tuple(members))
 
 
-def _read_member(source: str, where: str, gpu: Any) -> Member:
-    module_id = _read_number(source, where, gpu, "physicalId")
-    bus_id = gpu.get("pciBusId")
-    return Member.read(module_id, bus_id if isinstance(bus_id, str) else "")
-
-
-def _read_number(source: str, where: str, entry: Any, key: str) -> int:
+def _read_number(where: str, entry: Any, key: str) -> int:
     value = entry.get(key) if isinstance(entry, Mapping) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise exception.BadInput(
-            source=source, reason=f"{where}: '{key}' is no number"
-        )
+        raise exception.Malformed(f"{where}: '{key}' is no number")
     return value
 
 
 def locate(
     host: Inventory,
-    source: tuple[str, str],
+    listed: Sequence[ListedPartition],
     module_ids: dict[PciAddress, int],
 ) -> tuple[Partition, ...]:
-    """Give the partitions PCI addresses: by Fabric Manager or Module Id."""
+    """Give the partitions PCI addresses: by Fabric Manager or Module Id.
+
+    :param module_ids: what ``nvidia-smi -q`` says, keyed by address.
+    :raises Malformed: they are of another host, or it is not known which GPU
+        is meant.
+    """
     address_by_module = {id_: address for address, id_ in module_ids.items()}
     gpus = {gpu.address for gpu in host.gpus}
     partitions = []
-    for listed in parse(*source):
+    for partition in listed:
         addresses = []
-        for member in listed.members:
+        for member in partition.members:
             by_module = address_by_module.get(member.module_id)
-            if None not in (by_module, member.address) and (
-                by_module != member.address
-            ):
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"Module Id {member.module_id} is"
-                    f" {member.address}, but {by_module} in 'nvidia-smi -q'",
-                )
             address = member.address or by_module
             if address is None:
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"partition {listed.id} has Module Id"
-                    f" {member.module_id}, and nothing says which GPU that"
-                    " is. Module Ids do not follow the PCI order, so it is"
-                    " not guessed: save 'nvidia-smi -q' while all GPUs are"
-                    " bound to the driver nvidia, and give it with"
-                    " --nvidia-smi-q",
+                raise exception.Malformed(
+                    f"partition {partition.id} has Module Id"
+                    f" {member.module_id}, and nothing says which GPU that is."
+                    " Module Ids do not follow the PCI order, so it is not"
+                    " guessed: save 'nvidia-smi -q' while all GPUs are bound"
+                    " to the driver nvidia, and give it with --nvidia-smi-q"
+                )
+            if by_module not in (None, address):
+                raise exception.Malformed(
+                    f"Module Id {member.module_id} is {address}, but"
+                    f" {by_module} in 'nvidia-smi -q'"
                 )
             if address not in gpus:
-                raise exception.BadInput(
-                    source=source[0],
-                    reason=f"{address} of partition {listed.id} is no GPU of"
-                    f" {host.hostname}: this file is of another host",
+                raise exception.Malformed(
+                    f"{address} of partition {partition.id} is no GPU of"
+                    f" {host.hostname}: this file is of another host"
                 )
             addresses.append(address)
         if len(set(addresses)) < len(addresses):
-            raise exception.BadInput(
-                source=source[0],
-                reason=f"partition {listed.id} has one GPU twice",
+            raise exception.Malformed(
+                f"partition {partition.id} has one GPU twice"
             )
         partitions.append(
             Partition(
-                id=listed.id,
+                id=partition.id,
                 addresses=tuple(sorted(addresses)),
-                module_ids=tuple(
-                    member.module_id for member in listed.members
-                ),
-                is_active=listed.is_active,
+                module_ids=tuple(one.module_id for one in partition.members),
+                is_active=partition.is_active,
             )
         )
     return tuple(partitions)

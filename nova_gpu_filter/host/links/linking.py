@@ -2,9 +2,12 @@
 
 """Joins what sysfs, nvidia-smi and Fabric Manager say of a host's links."""
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+from typing import TypeAlias
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.host.address import PciAddress
@@ -16,7 +19,9 @@ from nova_gpu_filter.host.links import fabric_output
 from nova_gpu_filter.host.links import pcie
 from nova_gpu_filter.host.links import smi
 from nova_gpu_filter.host.links import vendor_tools
+from nova_gpu_filter.host.links.direct_links import DirectLinks
 from nova_gpu_filter.host.links.host_links import HostLinks
+from nova_gpu_filter.host.links.host_links import Partition
 from nova_gpu_filter.host.links.host_links import may_have_nvlink
 from nova_gpu_filter.host.sysfs import chips
 from nova_gpu_filter.topology import links
@@ -26,6 +31,10 @@ _HOW_TO_OBTAIN = (
     "save 'nvidia-smi topo -m' and 'nvidia-smi -q', and give them with"
     " --nvidia-smi-topo and --nvidia-smi-q"
 )
+
+NvLinks: TypeAlias = dict[frozenset[PciAddress], tuple[Link | None, str]]
+"""What is said of the direct link of pairs, and by which source; a link of
+None: the pair has none."""
 
 
 def _name_boards(host: Inventory) -> str:
@@ -62,29 +71,31 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     sources = sources or Sources()
     devices = host.devices
     ways = pcie.find_ways(devices, host.numa_nodes)
-    known = list(map(list, ways))
-    query = (
-        smi.parse_query(*sources.query) if sources.query is not None else ()
-    )
-    _check_query(host, query, sources)
-    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]] = {}
+    query = _read_query(host, sources.query) if sources.query else ()
+    nvlinks: NvLinks = {}
     covered: set[PciAddress] = set()
     origins: list[str] = []
     notes: list[str] = []
     if sources.topo is not None:
-        gpus = _find_gpus_of_topo(host, sources.topo, query)
-        _read_topo(host, sources.topo, gpus, bool(query), nvlinks, notes)
+        source = sources.topo[0]
+        matrix = smi.parse_topo(*sources.topo)
+        with exception.name_source(source):
+            gpus = _find_gpus_of_topo(host, matrix, query)
+            nvlinks, unclear = _read_topo(source, matrix, gpus)
+            unclear += comparison.compare(host, matrix, gpus, bool(query))
         unlinked = _find_without_nvlink(host, gpus, nvlinks)
         if unlinked:
-            notes.append(_say_unlinked(sources.topo[0], gpus, unlinked))
-        covered.update(gpu.address for gpu in gpus)
-        covered.difference_update(unlinked)
-        for pair in list(nvlinks):
-            if pair & unlinked:
-                # Not known, so that the board may say it.
-                del nvlinks[pair]
+            unclear.append(_describe_unlinked(gpus, unlinked))
+            # Not known, so that the board may say it.
+            nvlinks = {
+                pair: known
+                for pair, known in nvlinks.items()
+                if not pair & unlinked
+            }
+        notes += [f"{source}: {one}" for one in unclear]
+        covered = {gpu.address for gpu in gpus} - unlinked
         if covered:
-            origins.append(sources.topo[0])
+            origins.append(source)
     if sources.baseboard is not None:
         board = baseboards.find(sources.baseboard)
         gpus = baseboards.check(board, host)
@@ -93,130 +104,131 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         origins.append(f"baseboard {board.name}")
     for tool in vendor_tools.TOOLS:
         given = sources.vendor_tools.get(tool.key)
-        if given is not None:
-            of_tool = _read_vendor_tool(host, tool, given)
-            if _lacks_links(host, tool, of_tool):
-                notes.append(
-                    f"{given[0]}: not one link of {tool.links}, though these"
-                    " devices are linked on every board that takes them: save"
-                    f" '{tool.commands}' while all are bound to their driver"
-                )
-                continue
-            for pair, link in of_tool.items():
-                nvlinks[pair] = link, given[0]
-                covered |= pair
-            origins.append(given[0])
+        if given is None:
+            continue
+        found = tool.parse(*given)
+        with exception.name_source(given[0]):
+            of_tool = _locate_links(host, tool, found)
+        if _lacks_links(host, tool, of_tool):
+            notes.append(
+                f"{given[0]}: not one link of {tool.links}, though these"
+                " devices are linked on every board that takes them: save"
+                f" '{tool.commands}' while all are bound to their driver"
+            )
+            continue
+        for pair, link in of_tool.items():
+            nvlinks[pair] = link, given[0]
+            covered |= pair
+        origins.append(given[0])
     place = {device.address: i for i, device in enumerate(devices)}
+    best = list(map(list, ways))
     for pair, (link, _) in nvlinks.items():
         a, b = (place[address] for address in pair)
         if link is not None:
-            known[a][b] = known[b][a] = link
+            best[a][b] = best[b][a] = link
     module_ids = {
         gpu.address: gpu.module_id
         for gpu in query
         if gpu.module_id is not None
     }
-    partitions = (
-        fabric_output.locate(host, sources.fabric, module_ids)
-        if sources.fabric is not None
-        else ()
-    )
-    notes.extend(_list_unknown(host, covered))
+    partitions: tuple[Partition, ...] = ()
+    if sources.fabric is not None:
+        listed = fabric_output.parse(*sources.fabric)
+        with exception.name_source(sources.fabric[0]):
+            partitions = fabric_output.locate(host, listed, module_ids)
     return HostLinks(
         devices=devices,
-        matrix=tuple(map(tuple, known)),
+        matrix=tuple(map(tuple, best)),
         ways=ways,
         nvlink_known=frozenset(covered),
         nvlink_from=tuple(origins),
         module_ids=tuple(sorted(module_ids.items())),
         partitions=partitions,
-        notes=tuple(notes),
+        notes=(*notes, *_list_unknown(host, covered)),
     )
 
 
-def _check_query(
-    host: Inventory, query: Sequence[smi.SmiGpu], sources: Sources
-) -> None:
+def _check_node(name: str, node: int | None, device: Function) -> None:
+    """Refuse a file in which a device is on another NUMA node."""
+    if None not in (node, device.numa_node) and node != device.numa_node:
+        raise exception.Malformed(
+            f"{name} is on NUMA node {node}, but {device.address} on"
+            f" {device.numa_node}: this file is of another host"
+        )
+
+
+def _read_query(
+    host: Inventory, given: tuple[str, str]
+) -> tuple[smi.SmiGpu, ...]:
     gpus = {gpu.address for gpu in host.gpus}
+    query = smi.parse_query(*given)
     for gpu in query:
         if gpu.address not in gpus:
-            assert sources.query is not None
             raise exception.BadInput(
-                source=sources.query[0],
+                source=given[0],
                 reason=f"{gpu.address} is no GPU of {host.hostname}: this file"
                 " is of another host",
             )
+    return query
 
 
 def _find_gpus_of_topo(
-    host: Inventory, topo: tuple[str, str], query: Sequence[smi.SmiGpu]
+    host: Inventory,
+    matrix: smi.TopoMatrix,
+    query: Sequence[smi.SmiGpu],
 ) -> tuple[Function, ...]:
     """Tell which device GPU0, GPU1 and so on are.
 
     nvidia-smi numbers in PCI order the GPUs that NVML sees. Which these are
     is said by ``nvidia-smi -q``; without it, they must be all NVIDIA GPUs.
     """
-    matrix = smi.parse_topo(*topo)
     if query:
         if len(query) != matrix.gpus:
-            raise exception.BadInput(
-                source=topo[0],
-                reason=f"{matrix.gpus} GPUs, but 'nvidia-smi -q' has"
-                f" {len(query)}: the two are not of the same time or host",
+            raise exception.Malformed(
+                f"{matrix.gpus} GPUs, but 'nvidia-smi -q' has"
+                f" {len(query)}: the two are not of the same time or host"
             )
         return tuple(host.by_address[gpu.address] for gpu in query)
     gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == chips.NVIDIA)
     if len(gpus) != matrix.gpus:
-        raise exception.BadInput(
-            source=topo[0],
-            reason=f"{matrix.gpus} GPUs, but {host.hostname} has"
+        raise exception.Malformed(
+            f"{matrix.gpus} GPUs, but {host.hostname} has"
             f" {len(gpus)} NVIDIA GPUs. nvidia-smi does not see those that"
             " are bound to vfio-pci: to show which ones it saw, save"
             " 'nvidia-smi -q' at the same time and give it with"
-            " --nvidia-smi-q",
+            " --nvidia-smi-q"
         )
     return gpus
 
 
 def _read_topo(
-    host: Inventory,
-    topo: tuple[str, str],
-    gpus: Sequence[Function],
-    is_sure: bool,
-    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
-    notes: list[str],
-) -> None:
-    matrix = smi.parse_topo(*topo)
+    source: str, matrix: smi.TopoMatrix, gpus: Sequence[Function]
+) -> tuple[NvLinks, list[str]]:
+    """Give the NVLinks of a matrix, and what nvidia-smi did not know."""
     for index, gpu in enumerate(gpus):
-        node = matrix.numa[index]
-        if None not in (node, gpu.numa_node) and node != gpu.numa_node:
-            raise exception.BadInput(
-                source=topo[0],
-                reason=f"GPU{index} is on NUMA node {node}, but"
-                f" {gpu.address} on {gpu.numa_node}: this file is of another"
-                " host",
-            )
+        _check_node(f"GPU{index}", matrix.numa[index], gpu)
+    nvlinks: NvLinks = {}
+    notes = []
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
-            link = matrix.get_gpu_link(a, b)
-            pair = frozenset({one.address, other.address})
+            link = matrix.cells[a][b]
             if link is None:
                 notes.append(
-                    f"{topo[0]}: nvidia-smi does not know the link of"
-                    f" {other.address} and {one.address}"
+                    f"nvidia-smi does not know the link of {other.address}"
+                    f" and {one.address}"
                 )
             else:
-                nvlinks[pair] = (
+                nvlinks[frozenset({one.address, other.address})] = (
                     link if links.is_direct(link) else None,
-                    topo[0],
+                    source,
                 )
-    comparison.compare(host, topo[0], matrix, gpus, is_sure, notes)
+    return nvlinks, notes
 
 
 def _find_without_nvlink(
     host: Inventory,
     gpus: Sequence[Function],
-    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
+    nvlinks: NvLinks,
 ) -> frozenset[PciAddress]:
     """Find GPUs that have NVLinks by their board, and none in a matrix."""
     on_board = [
@@ -236,18 +248,18 @@ def _find_without_nvlink(
     return frozenset(gpu.address for gpu in on_board) - linked
 
 
-def _say_unlinked(
-    source: str, gpus: Sequence[Function], unlinked: frozenset[PciAddress]
+def _describe_unlinked(
+    gpus: Sequence[Function], unlinked: frozenset[PciAddress]
 ) -> str:
     if len(unlinked) == len(gpus):
         return (
-            f"{source}: not one NVLink, though this board has them: it is the"
-            " output of 'nvidia-smi topo -mp', or Fabric Manager did not run;"
-            " save 'nvidia-smi topo -m' while it runs"
+            "not one NVLink, though this board has them: it is the output of"
+            " 'nvidia-smi topo -mp', or Fabric Manager did not run; save"
+            " 'nvidia-smi topo -m' while it runs"
         )
     addresses = " ".join(map(str, sorted(unlinked)))
     return (
-        f"{source}: no NVLink of {addresses}, though this board has them: see"
+        f"no NVLink of {addresses}, though this board has them: see"
         " 'nvidia-smi nvlink -s', MIG mode and Fabric Manager's log"
     )
 
@@ -255,7 +267,7 @@ def _say_unlinked(
 def _read_board(
     board: baseboards.Baseboard,
     gpus: Sequence[Function],
-    nvlinks: dict[frozenset[PciAddress], tuple[Link | None, str]],
+    nvlinks: NvLinks,
 ) -> None:
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
@@ -263,35 +275,32 @@ def _read_board(
             link = board.get_link(b, a)
             said, source = nvlinks.setdefault(pair, (link, ""))
             if said != link:
+                on_board, in_source = (
+                    "no NVLink" if given is None else links.name(given)
+                    for given in (link, said)
+                )
                 raise exception.BadInput(
                     source=f"baseboard '{board.name}'",
                     reason=f"{other.address} and {one.address} have"
-                    f" {'no NVLink' if link is None else links.name(link)},"
-                    " but"
-                    f" {'no NVLink' if said is None else links.name(said)}"
-                    f" in {source}",
+                    f" {on_board}, but {in_source} in {source}",
                 )
 
 
-def _list_unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
-    notes = []
+def _list_unknown(host: Inventory, covered: set[PciAddress]) -> Iterator[str]:
+    """Yield what is not known, and how to obtain it."""
     candidates = [gpu for gpu in host.gpus if may_have_nvlink(gpu)]
     unknown = [gpu for gpu in candidates if gpu.address not in covered]
     # One GPU has nobody to be linked with.
     if unknown and len(candidates) > 1:
-        unseen = [gpu for gpu in unknown if gpu.driver != "nvidia"]
-        why, first = (
-            (
+        why = first = ""
+        if any(gpu.driver != "nvidia" for gpu in unknown):
+            why = (
                 " (nvidia-smi sees no GPU that is not bound to the driver"
-                " nvidia)",
-                "bind the GPUs to the driver nvidia once, ",
+                " nvidia)"
             )
-            if unseen
-            else ("", "")
-        )
-        notes.append(
-            "NVLink: unknown for"
-            f" {' '.join(str(gpu.address) for gpu in unknown)}{why}."
+            first = "bind the GPUs to the driver nvidia once, "
+        yield (
+            f"NVLink: unknown for {_join_addresses(unknown)}{why}."
             f" To obtain it, {first}{_HOW_TO_OBTAIN}{_name_boards(host)}"
         )
     for tool in vendor_tools.TOOLS:
@@ -299,15 +308,17 @@ def _list_unknown(host: Inventory, covered: set[PciAddress]) -> list[str]:
         if len(of_vendor) > 1 and not covered.issuperset(
             device.address for device in of_vendor
         ):
-            notes.append(
-                f"{tool.links}: unknown for"
-                f" {' '.join(str(device.address) for device in of_vendor)}."
+            yield (
+                f"{tool.links}: unknown for {_join_addresses(of_vendor)}."
                 " These devices have links of their own, which sysfs does not"
                 f" show. To obtain them, save '{tool.commands}' while the"
                 " devices are bound to their driver, and give the file with"
                 f" {tool.option}"
             )
-    return notes
+
+
+def _join_addresses(devices: Iterable[Function]) -> str:
+    return " ".join(str(device.address) for device in devices)
 
 
 def _list_devices(
@@ -334,15 +345,14 @@ def _lacks_links(
     ) and not any(link_by_pair.values())
 
 
-def _read_vendor_tool(
-    host: Inventory, tool: vendor_tools.Tool, given: tuple[str, str]
+def _locate_links(
+    host: Inventory, tool: vendor_tools.Tool, found: DirectLinks
 ) -> dict[frozenset[PciAddress], Link | None]:
     """Find the links of each pair of devices of a vendor.
 
-    :raises BadInput: it is not known which device is which, or they are those
-        of another host.
+    :raises Malformed: it is not known which device is which, or they are
+        those of another host.
     """
-    found = tool.parse(*given)
     devices = {device.address: device for device in _list_devices(host, tool)}
     addresses = {
         number: found.addresses[number]
@@ -351,37 +361,28 @@ def _read_vendor_tool(
     }
     for address in addresses.values():
         if address not in devices:
-            raise exception.BadInput(
-                source=given[0],
-                reason=f"{address} is no such device of {host.hostname}: this"
-                " file is of another host",
+            raise exception.Malformed(
+                f"{address} is no such device of {host.hostname}: this file is"
+                " of another host"
             )
     if len(addresses) < len(found.devices):
         if len(found.devices) != len(devices):
-            raise exception.BadInput(
-                source=given[0],
-                reason=f"{len(found.devices)} devices, but {host.hostname} has"
+            raise exception.Malformed(
+                f"{len(found.devices)} devices, but {host.hostname} has"
                 f" {len(devices)}: to show which ones they are, save"
-                f" '{tool.commands}' into one file",
+                f" '{tool.commands}' into one file"
             )
         if not found.is_uniform:
-            raise exception.BadInput(
-                source=given[0],
-                reason="not all pairs have the same link, and the order of the"
+            raise exception.Malformed(
+                "not all pairs have the same link, and the order of the"
                 " devices need not be that of the PCI addresses: save"
-                f" '{tool.commands}' into one file",
+                f" '{tool.commands}' into one file"
             )
         addresses = dict(zip(found.devices, devices, strict=True))
     else:
         for number, node in found.numa.items():
             device = devices[addresses[number]]
-            if device.numa_node not in (None, node):
-                raise exception.BadInput(
-                    source=given[0],
-                    reason=f"device {number} is on NUMA node {node}, but"
-                    f" {device.address} on {device.numa_node}: this file is"
-                    " of another host",
-                )
+            _check_node(f"device {number}", node, device)
     return {
         frozenset({addresses[a], addresses[b]}): link
         for (a, b), link in found.link_by_pair.items()

@@ -8,6 +8,7 @@ legend. Texts from manuals and tickets have lost their first white space, or
 end early.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import re
 
@@ -48,10 +49,6 @@ class TopoMatrix:
     numa: tuple[int | None, ...]
     """NUMA affinity of each GPU; None if not one node, or not printed."""
 
-    def get_gpu_link(self, a: int, b: int) -> Link | None:
-        """Give the link between two GPUs by their indices."""
-        return self.cells[a][b]
-
 
 def parse_topo(source: str, text: str) -> TopoMatrix:
     """Read the output of ``nvidia-smi topo -m``.
@@ -60,49 +57,50 @@ def parse_topo(source: str, text: str) -> TopoMatrix:
     :raises BadInput: there is no matrix, a row is missing or too short, a
         cell is no link, or the two cells of a pair differ.
     """
-    lines = printed.split_lines(text)
-    start = _find_heading(source, lines)
+    with exception.name_source(source):
+        return _parse_topo(printed.split_lines(text))
+
+
+def _parse_topo(lines: list[str]) -> TopoMatrix:
+    start = _find_heading(lines)
     names = _read_columns(lines[start])
-    _check_names(source, names)
-    rows = _read_rows(source, lines[start + 1 :], names)
-    cells: dict[tuple[str, str], Link | None] = {}
-    for name, (row, _) in rows.items():
-        for other, cell in zip(names, row, strict=True):
-            cells[name, other] = _read_cell(source, name, other, cell)
-    missing = [
-        name for name in names if _GPU.fullmatch(name) and name not in rows
-    ]
+    gpus = _list_gpus(names)
+    nics = [name for name in names if name not in gpus]
+    rows = _read_rows(lines[start + 1 :], names)
+    cells = {
+        (name, other): _read_cell(name, other, cell)
+        for name, (row, _) in rows.items()
+        for other, cell in zip(names, row, strict=True)
+    }
+    missing = [name for name in gpus if name not in rows]
     if missing:
-        raise exception.BadInput(
-            source=source,
-            reason=f"the row of {', '.join(missing)} is missing: save all of"
-            " the output of 'nvidia-smi topo -m'",
+        raise exception.Malformed(
+            f"the row of {', '.join(missing)} is missing: save all of"
+            " the output of 'nvidia-smi topo -m'"
         )
     legend = {
         match[1]: match[2]
         for line in lines[start:]
         if (match := _LEGEND.fullmatch(line.rstrip()))
     }
-    gpus = [name for name in names if _GPU.fullmatch(name)]
-    nics = [name for name in names if name not in gpus]
     return TopoMatrix(
         gpus=len(gpus),
         nics=tuple(legend.get(name, name) for name in nics),
         cells=tuple(
-            tuple(_combine(source, cells, a, b) for b in gpus + nics)
+            tuple(_combine(cells, a, b) for b in gpus + nics)
             for a in gpus + nics
         ),
         numa=tuple(_read_numa(lines[start], rows[name][1]) for name in gpus),
     )
 
 
-def _find_heading(source: str, lines: list[str]) -> int:
+def _find_heading(lines: list[str]) -> int:
     """Find the line with the names of the columns.
 
     Network cards can stand before the GPUs. Then it is a sentence about GPU0
     unless it names what the rows below it name.
 
-    :raises BadInput: there is none, or it goes on in the next line.
+    :raises Malformed: there is none, or it goes on in the next line.
     """
     is_cut = False
     for index, line in enumerate(lines[:-1]):
@@ -114,16 +112,14 @@ def _find_heading(source: str, lines: list[str]) -> int:
             return index
         is_cut = is_cut or names[0] == "GPU0"
     if is_cut:
-        raise exception.BadInput(
-            source=source,
-            reason="the line below the heading is no row: the lines were"
+        raise exception.Malformed(
+            "the line below the heading is no row: the lines were"
             " wrapped or are missing; save all of the output anew, as with"
-            " 'nvidia-smi topo -m > FILE'",
+            " 'nvidia-smi topo -m > FILE'"
         )
-    raise exception.BadInput(
-        source=source,
-        reason="this is no output of 'nvidia-smi topo -m': no line with the"
-        " columns GPU0, GPU1",
+    raise exception.Malformed(
+        "this is no output of 'nvidia-smi topo -m': no line with the"
+        " columns GPU0, GPU1"
     )
 
 
@@ -143,27 +139,24 @@ def _read_columns(heading: str) -> list[str]:
     return heading[: match.start() if match else None].split()
 
 
-def _check_names(source: str, names: list[str]) -> None:
-    odd = [
-        name
-        for name in names
-        if not _GPU.fullmatch(name) and not _NIC.fullmatch(name)
-    ]
-    if odd:
-        raise exception.BadInput(
-            source=source, reason=f"unknown column {odd[0]!r} in the heading"
-        )
+def _list_gpus(names: list[str]) -> list[str]:
+    """List the columns of GPUs; the others have to be network cards."""
     gpus = [name for name in names if _GPU.fullmatch(name)]
+    for name in names:
+        if name not in gpus and not _NIC.fullmatch(name):
+            raise exception.Malformed(
+                f"unknown column {name!r} in the heading"
+            )
     if gpus != [f"GPU{index}" for index in range(len(gpus))]:
-        raise exception.BadInput(
-            source=source,
-            reason="the columns are not GPU0, GPU1 and so on in their order:"
-            f" {' '.join(gpus)}",
+        raise exception.Malformed(
+            "the columns are not GPU0, GPU1 and so on in their order:"
+            f" {' '.join(gpus)}"
         )
+    return gpus
 
 
 def _read_rows(
-    source: str, lines: list[str], names: list[str]
+    lines: list[str], names: list[str]
 ) -> dict[str, tuple[list[str], str]]:
     """Give cells and what follows them, keyed by the name of the row."""
     rows: dict[str, tuple[list[str], str]] = {}
@@ -173,22 +166,18 @@ def _read_rows(
             continue
         if words[0] not in names:
             if _GPU.fullmatch(words[0]) and _is_row(line):
-                raise exception.BadInput(
-                    source=source,
-                    reason=f"a row of {words[0]}, which the heading has not",
+                raise exception.Malformed(
+                    f"a row of {words[0]}, which the heading has not"
                 )
             continue
         name = words[0]
         if name in rows:
-            raise exception.BadInput(
-                source=source, reason=f"the row of {name} is there twice"
-            )
+            raise exception.Malformed(f"the row of {name} is there twice")
         cells = words[1 : len(names) + 1]
         if len(cells) < len(names):
-            raise exception.BadInput(
-                source=source,
-                reason=f"the row of {name} has {len(cells)} cells, and the"
-                f" heading {len(names)} columns",
+            raise exception.Malformed(
+                f"the row of {name} has {len(cells)} cells, and the"
+                f" heading {len(names)} columns"
             )
         rest = line
         for word in [name, *cells]:
@@ -197,21 +186,19 @@ def _read_rows(
     return rows
 
 
-def _read_cell(source: str, name: str, other: str, cell: str) -> Link | None:
+def _read_cell(name: str, other: str, cell: str) -> Link | None:
     if (cell == "X") != (name == other):
-        raise exception.BadInput(
-            source=source,
-            reason=f"row {name}, column {other}: '{cell}'; X stands on the"
-            " diagonal and nowhere else",
+        raise exception.Malformed(
+            f"row {name}, column {other}: '{cell}'; X stands on the"
+            " diagonal and nowhere else"
         )
     if cell in _UNKNOWN:
         return None
     link = _parse_link(_OLD_NAMES.get(cell, cell))
     if link is None:
-        raise exception.BadInput(
-            source=source,
-            reason=f"row {name}, column {other}: '{cell}' is no link; links"
-            " are NV1, NV2 ..., PIX, PXB, PHB, NODE, SYS",
+        raise exception.Malformed(
+            f"row {name}, column {other}: '{cell}' is no link; links"
+            " are NV1, NV2 ..., PIX, PXB, PHB, NODE, SYS"
         )
     return link
 
@@ -224,17 +211,16 @@ def _parse_link(name: str) -> Link | None:
 
 
 def _combine(
-    source: str, cells: dict[tuple[str, str], Link | None], a: str, b: str
+    cells: dict[tuple[str, str], Link | None], a: str, b: str
 ) -> Link | None:
     # Excerpts leave out the rows of network cards: one cell of a pair will do.
     present = [cells[pair] for pair in ((a, b), (b, a)) if pair in cells]
     if not present:
         return links.SELF if a == b else None
     if present[0] != present[-1]:
-        raise exception.BadInput(
-            source=source,
-            reason=f"{a} to {b} is {_name_link(present[0])}, but {b} to {a} is"
-            f" {_name_link(present[-1])}",
+        raise exception.Malformed(
+            f"{a} to {b} is {_name_link(present[0])}, but {b} to {a} is"
+            f" {_name_link(present[-1])}"
         )
     return present[0]
 
@@ -277,9 +263,7 @@ class SmiGpu:
 
 
 _QUERY_GPU = re.compile(r"GPU ([0-9A-Fa-f:.]+)\s*")
-_QUERY_FIELD = re.compile(
-    r"\s+(?P<key>[A-Za-z][^:]*?)\s*:\s*(?P<value>.*?)\s*"
-)
+_QUERY_MODULE = re.compile(r"\s+module\s+id\s*:\s*(.*?)\s*", re.IGNORECASE)
 
 
 def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
@@ -287,49 +271,41 @@ def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
 
     :raises BadInput: it names no GPU, or one twice, or one Module Id twice.
     """
-    gpus: list[SmiGpu] = []
-    for line in printed.split_lines(text):
-        if match := _QUERY_GPU.fullmatch(line):
-            address = address_lib.find(match[1])
-            if address is None:
-                raise exception.BadInput(
-                    source=source, reason=f"'{match[1]}' is no PCI address"
-                )
-            gpus.append(SmiGpu(address))
-        elif gpus and (match := _QUERY_FIELD.fullmatch(line)):
-            gpus[-1] = _add_field(source, gpus[-1], match)
-    if not gpus:
-        raise exception.BadInput(
-            source=source,
-            reason="this is no output of 'nvidia-smi -q': no line such as"
-            " 'GPU 00000000:83:00.0'",
+    with exception.name_source(source):
+        gpus = _parse_query(printed.split_lines(text))
+        _refuse_twice("GPU", [gpu.address for gpu in gpus])
+        _refuse_twice(
+            "Module Id",
+            [gpu.module_id for gpu in gpus if gpu.module_id is not None],
         )
-    _refuse_twice(source, "GPU", [str(gpu.address) for gpu in gpus])
-    _refuse_twice(
-        source,
-        "Module Id",
-        [str(gpu.module_id) for gpu in gpus if gpu.module_id is not None],
-    )
     return tuple(gpus)
 
 
-def _add_field(source: str, gpu: SmiGpu, field: re.Match[str]) -> SmiGpu:
-    if " ".join(field["key"].lower().split()) != "module id":
-        return gpu
-    value = field["value"]
-    if value in ("N/A", ""):
-        return gpu
-    if not re.fullmatch(r"[0-9]{1,4}", value):
-        raise exception.BadInput(
-            source=source,
-            reason=f"{gpu.address}: Module Id '{value}' is no number",
+def _parse_query(lines: list[str]) -> list[SmiGpu]:
+    gpus: list[SmiGpu] = []
+    for line in lines:
+        if match := _QUERY_GPU.fullmatch(line):
+            address = address_lib.find(match[1])
+            if address is None:
+                raise exception.Malformed(f"'{match[1]}' is no PCI address")
+            gpus.append(SmiGpu(address))
+        elif gpus and (match := _QUERY_MODULE.fullmatch(line)):
+            if match[1] in ("N/A", ""):
+                continue
+            if not re.fullmatch(r"[0-9]{1,4}", match[1]):
+                raise exception.Malformed(
+                    f"{gpus[-1].address}: Module Id '{match[1]}' is no number"
+                )
+            gpus[-1] = SmiGpu(gpus[-1].address, int(match[1]))
+    if not gpus:
+        raise exception.Malformed(
+            "this is no output of 'nvidia-smi -q': no line such as"
+            " 'GPU 00000000:83:00.0'"
         )
-    return dataclasses.replace(gpu, module_id=int(value))
+    return gpus
 
 
-def _refuse_twice(source: str, what: str, values: list[str]) -> None:
+def _refuse_twice(what: str, values: Sequence[object]) -> None:
     for value in values:
         if values.count(value) > 1:
-            raise exception.BadInput(
-                source=source, reason=f"{what} {value} is there twice"
-            )
+            raise exception.Malformed(f"{what} {value} is there twice")

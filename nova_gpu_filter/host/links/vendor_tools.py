@@ -33,7 +33,8 @@ class Tool:
     vendor_id: int
     base_classes: frozenset[int]
     """PCI classes of its accelerators."""
-    parse: Callable[[str, str], DirectLinks]
+    read: Callable[[str], DirectLinks]
+    """:raises Malformed: the output makes no sense."""
     write: Callable[[DirectLinks], str]
     """Writes anew what was parsed, and nothing else, for a capture."""
     always_linked: frozenset[int] = frozenset()
@@ -44,6 +45,15 @@ class Tool:
     def option(self) -> str:
         """The option that takes the file."""
         return f"--{self.key.replace('_', '-')}"
+
+    def parse(self, source: str, text: str) -> DirectLinks:
+        """Read what the program has printed.
+
+        :param source: what error messages call it, for example its path.
+        :raises BadInput: it makes no sense.
+        """
+        with exception.name_source(source):
+            return self.read(text)
 
 
 # The heading of a section of rocm-smi: ==== Link Type between two GPUs ====
@@ -61,12 +71,12 @@ _ROCM_HOPS = "Hops between two GPUs"
 _ROCM_WEIGHT_OF_ONE_HOP = 15
 
 
-def parse_rocm(source: str, text: str) -> DirectLinks:
+def parse_rocm(text: str) -> DirectLinks:
     """Read ``rocm-smi --showtopo``, with ``--showbus`` for the addresses.
 
     How many links a pair has bonded is not printed: each counts as one.
 
-    :raises BadInput: there is no table of link types, or it makes no sense.
+    :raises Malformed: there is no table of link types, or it makes no sense.
     """
     sections: dict[str, list[str]] = {}
     current: list[str] = []
@@ -78,25 +88,23 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
         else:
             current.append(line)
     if _ROCM_TYPES not in sections:
-        raise exception.BadInput(
-            source=source,
-            reason="this is no output of 'rocm-smi --showtopo': no section"
-            f" '{_ROCM_TYPES}'",
+        raise exception.Malformed(
+            "this is no output of 'rocm-smi --showtopo': no section"
+            f" '{_ROCM_TYPES}'"
         )
     devices, types = direct_links.parse_matrix(
-        source, sections[_ROCM_TYPES], _ROCM_NAME
+        sections[_ROCM_TYPES], _ROCM_NAME
     )
     for cell in types.values():
         if cell not in ("XGMI", "PCIE", "N/A", "UNKNOWN"):
-            raise exception.BadInput(
-                source=source,
-                reason=f"'{cell}' is no link type; these are XGMI and PCIE",
+            raise exception.Malformed(
+                f"'{cell}' is no link type; these are XGMI and PCIE"
             )
     _, weights = direct_links.parse_matrix(
-        source, sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME
+        sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME
     )
     _, hops = direct_links.parse_matrix(
-        source, sections.get(_ROCM_HOPS, ()), _ROCM_NAME
+        sections.get(_ROCM_HOPS, ()), _ROCM_NAME
     )
 
     def is_direct(pair: direct_links.Pair) -> bool:
@@ -112,7 +120,7 @@ def parse_rocm(source: str, text: str) -> DirectLinks:
             pair: links.parse("XGMI1") if is_direct(pair) else None
             for pair in types
         },
-        direct_links.parse_addresses(source, _ROCM_BUS.findall(text)),
+        direct_links.parse_addresses(_ROCM_BUS.findall(text)),
         {int(gpu): int(node) for gpu, node in _ROCM_NODE.findall(text)},
     )
 
@@ -154,10 +162,10 @@ _NPU_CHIP = re.compile(
 )
 
 
-def parse_npu(source: str, text: str) -> DirectLinks:
+def parse_npu(text: str) -> DirectLinks:
     """Read ``npu-smi info -t topo``, and ``npu-smi info`` for the addresses.
 
-    :raises BadInput: there is no matrix, or it makes no sense.
+    :raises Malformed: there is no matrix, or it makes no sense.
     """
     lines = printed.split_lines(text)
     start = next(
@@ -170,19 +178,15 @@ def parse_npu(source: str, text: str) -> DirectLinks:
         None,
     )
     if start is None:
-        raise exception.BadInput(
-            source=source,
-            reason="this is no output of 'npu-smi info -t topo': no line that"
-            " begins with the columns NPU0, NPU1",
+        raise exception.Malformed(
+            "this is no output of 'npu-smi info -t topo': no line that"
+            " begins with the columns NPU0, NPU1"
         )
-    devices, cells = direct_links.parse_matrix(
-        source, lines[start:], _NPU_NAME
-    )
+    devices, cells = direct_links.parse_matrix(lines[start:], _NPU_NAME)
     for cell in cells.values():
         if cell not in _NPU_CELLS:
-            raise exception.BadInput(
-                source=source,
-                reason=f"'{cell}' is no link; links are"
+            raise exception.Malformed(
+                f"'{cell}' is no link; links are"
                 f" {', '.join(sorted(_NPU_CELLS))}",
             )
     found = []
@@ -198,7 +202,7 @@ def parse_npu(source: str, text: str) -> DirectLinks:
             pair: links.parse("HCCS") if cell in _NPU_DIRECT else None
             for pair, cell in cells.items()
         },
-        direct_links.parse_addresses(source, found),
+        direct_links.parse_addresses(found),
         {},
     )
 
@@ -221,12 +225,12 @@ _HL_ROW = re.compile(r"\s*([0-9]{1,3})\s.*")
 _HL_MODULES: Final = tuple(range(8))
 
 
-def parse_hl(source: str, text: str) -> DirectLinks:
+def parse_hl(text: str) -> DirectLinks:
     """Read ``hl-smi topo -c -N``: which modules of a baseboard there are.
 
     It tells no links. On a board of eight, each module is wired to all others.
 
-    :raises BadInput: there are no modules, or other than 0 to 7.
+    :raises Malformed: there are no modules, or other than 0 to 7.
     """
     lines = printed.split_lines(text)
     start = next(
@@ -234,10 +238,9 @@ def parse_hl(source: str, text: str) -> DirectLinks:
         None,
     )
     if start is None:
-        raise exception.BadInput(
-            source=source,
-            reason="this is no output of 'hl-smi topo -c -N': no line that"
-            " begins with the column modID",
+        raise exception.Malformed(
+            "this is no output of 'hl-smi topo -c -N': no line that"
+            " begins with the column modID"
         )
     modules = [
         int(match[1])
@@ -245,9 +248,8 @@ def parse_hl(source: str, text: str) -> DirectLinks:
         if (match := _HL_ROW.fullmatch(line))
     ]
     if sorted(modules) != list(_HL_MODULES):
-        raise exception.BadInput(
-            source=source,
-            reason="only of a baseboard with the modules 0 to 7 it is known"
+        raise exception.Malformed(
+            "only of a baseboard with the modules 0 to 7 it is known"
             " that all are linked; here are"
             f" {' '.join(map(str, modules)) or 'none'}",
         )

@@ -102,7 +102,7 @@ def test_every_real_matrix_is_read(name):
     matrix = parse_table(name)
     found = {}
     for a, b in itertools.combinations(range(matrix.gpus), 2):
-        key = links.name(matrix.get_gpu_link(a, b))
+        key = links.name(matrix.cells[a][b])
         found[key] = found.get(key, 0) + 1
     assert (matrix.gpus, found, len(matrix.nics), matrix.numa) == (
         gpus,
@@ -215,7 +215,7 @@ def test_cards_may_stand_before_the_gpus():
     )
     matrix = smi.parse_topo("x", "GPU0 and NIC0 are near:\n" + text)
     assert (matrix.gpus, matrix.nics, matrix.numa) == (2, ("mlx5_0",), (0, 1))
-    assert matrix.get_gpu_link(0, 1) == links.make_nvlink(4)
+    assert matrix.cells[0][1] == links.make_nvlink(4)
     assert [matrix.cells[gpu][2] for gpu in (0, 1)] == [links.PIX, links.SYS]
 
 
@@ -312,7 +312,7 @@ def test_an_empty_cell_is_not_filled_from_the_next_column(
 )
 def test_cells_of_other_drivers_are_read(cell, link):
     text = smi_files.topo([f"X {cell}", f"{cell} X"])
-    assert smi.parse_topo("x", text).get_gpu_link(0, 1) == link
+    assert smi.parse_topo("x", text).cells[0][1] == link
 
 
 @pytest.mark.parametrize(
