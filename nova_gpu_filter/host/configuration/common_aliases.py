@@ -3,11 +3,14 @@
 """Writes the aliases of a fleet, and tells in what its hosts differ."""
 
 import collections
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 
 from nova_gpu_filter import sizes
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.configuration import fragment
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
@@ -16,16 +19,6 @@ from nova_gpu_filter.host.links.host_links import HostLinks
 from nova_gpu_filter.topology import codec
 
 Host = tuple[Inventory, HostLinks]
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class _Kind:
-    """What one alias asks for."""
-
-    vendor_id: int
-    product_id: int
-    device_type: str
-    resource_class: str
 
 
 def make_aliases(
@@ -37,15 +30,14 @@ def make_aliases(
 
     :returns: the aliases, and the host names by alias.
     """
-    found: dict[_Kind, tuple[Function, list[str]]] = {}
+    # What one alias asks for: ids, device type and resource class.
+    found: dict[tuple[str, str, str], tuple[Function, list[str]]] = {}
     for host, _ in hosts:
         for function in fragment.choose_devices(host, options):
-            kind = _Kind(
-                function.vendor_id,
-                function.product_id,
-                function.nova_type,
-                naming.name_resource_class(function, options.names) or "",
+            resource_class = naming.name_resource_class(
+                function, options.names
             )
+            kind = (function.ids, function.nova_type, resource_class or "")
             names = found.setdefault(kind, (function, []))[1]
             if host.hostname not in names:
                 names.append(host.hostname)
@@ -55,22 +47,23 @@ def make_aliases(
     )
     made = []
     hosts_by_alias = {}
-    for kind, (function, names) in sorted(found.items()):
+    for kind in sorted(found):
+        ids, device_type, resource_class = kind
+        function, names = found[kind]
+        vendor_id, product_id = ids.split(":")
         name = naming.name_alias(function, options.names)
         if taken[name] > 1:
             # Nova wants one device type, and with Placement one spec, a name.
-            name = (
-                f"{name}-{kind.vendor_id:04x}-{kind.product_id:04x}"
-                f"-{kind.device_type.removeprefix('type-').lower()}"
-            )
+            short_type = device_type.removeprefix("type-").lower()
+            name = f"{name}-{vendor_id}-{product_id}-{short_type}"
         alias = {
             "name": name,
-            "vendor_id": f"{kind.vendor_id:04x}",
-            "product_id": f"{kind.product_id:04x}",
-            "device_type": kind.device_type,
+            "vendor_id": vendor_id,
+            "product_id": product_id,
+            "device_type": device_type,
         }
-        if kind.resource_class:
-            alias["resource_class"] = kind.resource_class
+        if resource_class:
+            alias["resource_class"] = resource_class
         if numa_policy is not None:
             alias["numa_policy"] = numa_policy
         if options.live_migratable:
@@ -86,7 +79,7 @@ def write(
     numa_policy: str | None = None,
 ) -> str:
     """Write the fragment for nova-api, nova-scheduler and nova-conductor."""
-    return "\n".join(_write_lines(hosts, options, numa_policy)) + "\n"
+    return printed.join_lines(_write_lines(hosts, options, numa_policy))
 
 
 def _write_lines(
@@ -123,16 +116,11 @@ def find_differences(
     Hosts are compared within a kind: those that have devices of the same
     ids. Ties are decided for what the first host has.
     """
-    duplicates = [
-        name
-        for name, count in collections.Counter(
-            host.hostname for host, _ in hosts
-        ).items()
-        if count > 1
-    ]
+    counted = collections.Counter(host.hostname for host, _ in hosts)
     found = [
         f"{name}: this host name stands in several inventories"
-        for name in duplicates
+        for name, count in counted.items()
+        if count > 1
     ]
     kinds: dict[tuple[str, ...], list[Host]] = {}
     for host, host_links in hosts:
@@ -166,6 +154,27 @@ def find_differences(
     return found
 
 
+def _describe_pcie(function: Function) -> str:
+    link = function.pcie_link
+    return f"{link.speed} x{link.width}" if link else "unknown"
+
+
+_FACTS: Mapping[str, Callable[[Function], str]] = {
+    "NUMA nodes": lambda one: (
+        "unknown" if one.numa_node is None else str(one.numa_node)
+    ),
+    "type": lambda one: one.nova_type,
+    "driver": lambda one: one.driver or "none",
+    "board": lambda one: (
+        f"{one.subvendor_id or 0:04x}:{one.subproduct_id or 0:04x}"
+    ),
+    "revision": lambda one: f"{one.revision or 0:02x}",
+    "BARs": lambda one: sizes.format_size(one.bar_bytes),
+    "PCIe": _describe_pcie,
+}
+"""What should be the same of devices with the same ids."""
+
+
 def _list_facts(
     host: Inventory,
     host_links: HostLinks,
@@ -177,42 +186,8 @@ def _list_facts(
     for ids in sorted({one.ids for one in devices}):
         those = [one for one in devices if one.ids == ids]
         yield f"{ids}: number", str(len(those))
-        yield (
-            f"{ids}: NUMA nodes",
-            _count_values(
-                "unknown" if one.numa_node is None else str(one.numa_node)
-                for one in those
-            ),
-        )
-        yield f"{ids}: type", _count_values(one.nova_type for one in those)
-        yield (
-            f"{ids}: driver",
-            _count_values(one.driver or "none" for one in those),
-        )
-        yield (
-            f"{ids}: board",
-            _count_values(
-                f"{one.subvendor_id or 0:04x}:{one.subproduct_id or 0:04x}"
-                for one in those
-            ),
-        )
-        yield (
-            f"{ids}: revision",
-            _count_values(f"{one.revision or 0:02x}" for one in those),
-        )
-        yield (
-            f"{ids}: BARs",
-            _count_values(sizes.format_size(one.bar_bytes) for one in those),
-        )
-        yield (
-            f"{ids}: PCIe",
-            _count_values(
-                f"{one.pcie_link.speed} x{one.pcie_link.width}"
-                if one.pcie_link
-                else "unknown"
-                for one in those
-            ),
-        )
+        for name, describe in _FACTS.items():
+            yield f"{ids}: {name}", _count_values(map(describe, those))
     whole = [one for one in devices if one.address in host_links.place]
     described = host_links.build_device_links(whole)
     texts = [codec.format_text(described[one.address]) or "-" for one in whole]
@@ -223,7 +198,7 @@ def _list_facts(
     yield "NVLinks", "known" if known else "unknown"
 
 
-def _count_values(values: Iterator[str]) -> str:
+def _count_values(values: Iterable[str]) -> str:
     """Write values with how often each occurs: ``4x 0, 4x 1``."""
     counted = collections.Counter(values)
     if len(counted) == 1:

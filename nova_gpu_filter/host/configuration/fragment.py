@@ -10,6 +10,7 @@ import json
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.host import address as address_lib
+from nova_gpu_filter.host import printed
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.configuration import naming
@@ -62,19 +63,6 @@ def choose_devices(host: Inventory, options: Options) -> tuple[Function, ...]:
     )
 
 
-def list_left_out(
-    host: Inventory, options: Options
-) -> Iterator[tuple[str, tuple[Function, ...]]]:
-    """Yield what would be offered otherwise: the reason, and the devices."""
-    found: dict[str, list[Function]] = {}
-    for function in _list_wanted(host, options):
-        reason = _find_obstacle(function, options)
-        if reason is not None:
-            found.setdefault(reason, []).append(function)
-    for reason, functions in found.items():
-        yield reason, tuple(functions)
-
-
 def _find_obstacle(function: Function, options: Options) -> str | None:
     """Say why a device is not offered; None: it is."""
     if function.vgpu_type == 0:
@@ -91,10 +79,13 @@ def _find_obstacle(function: Function, options: Options) -> str | None:
 
 def list_notes(host: Inventory, options: Options) -> Iterator[str]:
     """Yield what an operator should know of the choice, one line each."""
-    for reason, functions in list_left_out(host, options):
-        addresses = [str(one.address) for one in functions]
-        shown = printable.list_few(addresses, " ")
-        yield f"left out: {shown} ({reason})"
+    left_out: dict[str, list[str]] = {}
+    for function in _list_wanted(host, options):
+        reason = _find_obstacle(function, options)
+        if reason is not None:
+            left_out.setdefault(reason, []).append(str(function.address))
+    for reason, addresses in left_out.items():
+        yield f"left out: {printable.list_few(addresses, ' ')} ({reason})"
     unnamed = dict.fromkeys(
         one.ids
         for one in choose_devices(host, options)
@@ -134,15 +125,19 @@ def collect_vgpu_types(
 
 def _list_wanted(host: Inventory, options: Options) -> tuple[Function, ...]:
     found: list[Function] = []
-    carriers = mediated.list_parents(options.mdevs)
+    kinds = {Kind.GPU}
+    if options.nics:
+        kinds.add(Kind.NIC)
+    if options.nvswitches:
+        kinds.add(Kind.NVSWITCH)
+    carriers = {
+        parent.address for group in options.mdevs for parent in group.parents
+    }
     for device in host.devices:
-        if options.only:
-            if device.address not in options.only:
-                continue
-        elif not (
-            device.kind is Kind.GPU
-            or (device.kind is Kind.NIC and options.nics)
-            or (device.kind is Kind.NVSWITCH and options.nvswitches)
+        if (
+            device.address not in options.only
+            if options.only
+            else device.kind not in kinds
         ):
             continue
         found.extend(
@@ -206,7 +201,7 @@ def write_option(name: str, value: Mapping[str, str]) -> str:
 
 def write(host: Inventory, host_links: HostLinks, options: Options) -> str:
     """Write the fragment, with what is worth knowing as comments."""
-    return "\n".join(_write_lines(host, host_links, options)) + "\n"
+    return printed.join_lines(_write_lines(host, host_links, options))
 
 
 def write_comment(text: str) -> Iterator[str]:
@@ -220,7 +215,6 @@ def _write_lines(
 ) -> Iterator[str]:
     yield f"{MARK} on {host.hostname}."
     devices = choose_devices(host, options)
-    described = _describe_links(host_links, devices) if options.links else {}
     if devices:
         yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
     if devices and options.links:
@@ -229,44 +223,31 @@ def _write_lines(
     for note in list_notes(host, options):
         yield from write_comment(note)
     if devices:
-        yield from _write_pci(devices, described, options)
+        yield ""
+        yield "[pci]"
+        if options.report_in_placement:
+            yield "report_in_placement = true"
+        else:
+            yield (
+                "# resource_class and traits count only with"
+                " report_in_placement = true"
+            )
+            yield "# (it cannot be taken back)."
+    # Of the links, those among what is offered, whole devices only.
+    whole = [one for one in devices if one.address in host_links.place]
+    described = host_links.build_device_links(whole) if options.links else {}
+    for function in devices:
+        yield ""
+        yield from _write_device(
+            function, described.get(function.address), options
+        )
     if options.mdevs:
         yield from mediated.write(options.mdevs)
 
 
-def _write_pci(
-    devices: Iterable[Function],
-    described: dict[PciAddress, codec.DeviceLinks],
-    options: Options,
-) -> Iterator[str]:
-    yield ""
-    yield "[pci]"
-    if options.report_in_placement:
-        yield "report_in_placement = true"
-    else:
-        yield (
-            "# resource_class and traits count only with"
-            " report_in_placement = true"
-        )
-        yield "# (it cannot be taken back)."
-    for function in devices:
-        yield ""
-        yield from _write_device(function, described, options)
-
-
-def _describe_links(
-    host_links: HostLinks, devices: Iterable[Function]
-) -> dict[PciAddress, codec.DeviceLinks]:
-    """Describe the links among what is offered, whole devices only."""
-    whole = [
-        device for device in devices if device.address in host_links.place
-    ]
-    return host_links.build_device_links(whole)
-
-
 def _write_device(
     function: Function,
-    described: dict[PciAddress, codec.DeviceLinks],
+    device_links: codec.DeviceLinks | None,
     options: Options,
 ) -> Iterator[str]:
     numa = "not known" if function.numa_node is None else function.numa_node
@@ -277,7 +258,6 @@ def _write_device(
     if function.address.domain > address_lib.MAX_NOVA_DOMAIN:
         yield "# Nova ignores devices in PCI domains above ffff."
         return
-    spec = write_device_spec(
-        function, described.get(function.address), options
+    yield write_option(
+        "device_spec", write_device_spec(function, device_links, options)
     )
-    yield write_option("device_spec", spec)

@@ -10,6 +10,8 @@ such is not used; an address in two groups stops nova-compute. Addresses are
 therefore written for each type.
 """
 
+from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -55,70 +57,67 @@ def choose(
     :raises BadInput: a type is not offered, or the text makes no sense.
     """
     wanted: dict[str, tuple[str, list[PciAddress] | None]] = {}
-    for text in types:
-        named, equals, addresses = text.partition("=")
-        type_id = _find_type_id(host, f"{OPTION} {text}", named)
-        if type_id in wanted:
-            raise exception.BadInput(
-                source=f"{OPTION} {text}", reason=f"{type_id} is given twice"
-            )
-        wanted[type_id] = (
-            text,
-            _list_addresses(text, addresses) if equals else None,
-        )
     owner: dict[PciAddress, str] = {}
-    for type_id, (text, addresses_of) in wanted.items():
-        for address in addresses_of or ():
-            if address in owner:
-                raise exception.BadInput(
-                    source=f"{OPTION} {text}",
-                    reason=f"{address} carries {owner[address]} already, and"
-                    " a device carries one type",
-                )
-            owner[address] = type_id
+    for text in types:
+        with exception.name_source(f"{OPTION} {text}"):
+            named, equals, listed = text.partition("=")
+            type_id = _find_type_id(host, named)
+            if type_id in wanted:
+                raise exception.Malformed(f"{type_id} is given twice")
+            addresses = _list_addresses(listed) if equals else None
+            wanted[type_id] = text, addresses
+            for address in addresses or ():
+                if address in owner:
+                    raise exception.Malformed(
+                        f"{address} carries {owner[address]} already, and a"
+                        " device carries one type"
+                    )
+                owner[address] = type_id
     named_classes = _list_classes(host, classes, wanted)
     groups = []
-    for type_id, (text, addresses_of) in wanted.items():
-        offering = {one.address: one for one in _list_offering(host, type_id)}
-        if addresses_of is None:
-            chosen = [at for at in offering if at not in owner]
-            owner.update(dict.fromkeys(chosen, type_id))
-        else:
-            chosen = addresses_of
-        for address in chosen:
-            if address not in offering:
-                raise exception.BadInput(
-                    source=f"{OPTION} {text}",
-                    reason=f"{address} does not offer {type_id}; these do:"
-                    f" {' '.join(map(str, offering))}",
-                )
-        if not chosen:
-            raise exception.BadInput(
-                source=f"{OPTION} {text}",
-                reason="every device that offers it carries another type",
-            )
-        parents = tuple(offering[address] for address in sorted(chosen))
+    for type_id, (text, addresses) in wanted.items():
+        with exception.name_source(f"{OPTION} {text}"):
+            parents = _choose_parents(host, type_id, addresses, owner)
+        owner.update((parent.address, type_id) for parent in parents)
         (name,) = {
             one.name for one in parents[0].mdev_types if one.type_id == type_id
         }
-        groups.append(
-            Group(
-                type_id,
-                name,
-                parents,
-                named_classes.get(type_id, resource_groups.VGPU),
-            )
-        )
+        resource_class = named_classes.get(type_id, resource_groups.VGPU)
+        groups.append(Group(type_id, name, parents, resource_class))
     return tuple(groups)
 
 
-def _list_offering(host: Inventory, type_id: str) -> Iterator[Function]:
-    for function in host.functions:
-        if any(one.type_id == type_id for one in function.mdev_types):
-            yield function
+def _choose_parents(
+    host: Inventory,
+    type_id: str,
+    addresses: Collection[PciAddress] | None,
+    owner: Container[PciAddress],
+) -> tuple[Function, ...]:
+    """Choose the devices that carry a type, in address order.
+
+    :param addresses: those that were named; None: all that are free.
+    """
+    offering = {
+        function.address: function
+        for function in host.functions
+        if any(one.type_id == type_id for one in function.mdev_types)
+    }
+    if addresses is None:
+        addresses = [address for address in offering if address not in owner]
+    for address in addresses:
+        if address not in offering:
+            raise exception.Malformed(
+                f"{address} does not offer {type_id}; these do:"
+                f" {' '.join(map(str, offering))}"
+            )
+    if not addresses:
+        raise exception.Malformed(
+            "every device that offers it carries another type"
+        )
+    return tuple(offering[address] for address in sorted(addresses))
 
 
-def _find_type_id(host: Inventory, source: str, named: str) -> str:
+def _find_type_id(host: Inventory, named: str) -> str:
     """Find a type by its id or its name."""
     known = {
         one.type_id: one.name
@@ -130,27 +129,27 @@ def _find_type_id(host: Inventory, source: str, named: str) -> str:
     )
     if len(found) == 1:
         return found[0]
+    if found:
+        raise exception.Malformed(
+            f"the name is that of several types, {', '.join(found)}"
+        )
     shown = ", ".join(
         f"{type_id} ({name})"
         for type_id, name in sorted(known.items())[:_SHOWN]
     )
-    raise exception.BadInput(
-        source=source,
-        reason=f"the name is that of several types, {', '.join(found)}"
-        if found
-        else "no device of this host offers a type of mediated devices of"
-        f" this id or name; there are: {shown or 'none'}",
+    raise exception.Malformed(
+        "no device of this host offers a type of mediated devices of this id"
+        f" or name; there are: {shown or 'none'}"
     )
 
 
-def _list_addresses(text: str, addresses: str) -> list[PciAddress]:
+def _list_addresses(text: str) -> list[PciAddress]:
     found = []
-    for one in addresses.split(","):
+    for one in text.split(","):
         address = address_lib.find(one.strip())
         if address is None:
-            raise exception.BadInput(
-                source=f"{OPTION} {text}",
-                reason=f"'{one}' is no PCI address, such as 0000:84:00.0",
+            raise exception.Malformed(
+                f"'{one}' is no PCI address, such as 0000:84:00.0"
             )
         found.append(address)
     return found
@@ -161,29 +160,25 @@ def _list_classes(
 ) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in classes:
-        source = f"{CLASS_OPTION} {text}"
-        named, _, name = text.rpartition("=")
-        if (
-            not named
-            or not re.fullmatch(mdev_options.CLASS, name)
-            or len(name) > names.MAX_LENGTH
-        ):
-            raise exception.BadInput(
-                source=source,
-                reason="give TYPE=CLASS, with VGPU or a class that begins"
-                " with CUSTOM_ and has A-Z, 0-9 and _ only",
-            )
-        type_id = _find_type_id(host, source, named)
-        if type_id not in wanted:
-            raise exception.BadInput(
-                source=source, reason=f"{OPTION} {named} is missing"
-            )
-        if type_id in found:
-            raise exception.BadInput(
-                source=source,
-                reason=f"{type_id} has the class {found[type_id]} already",
-            )
-        found[type_id] = name
+        with exception.name_source(f"{CLASS_OPTION} {text}"):
+            named, _, name = text.rpartition("=")
+            if (
+                not named
+                or not re.fullmatch(mdev_options.CLASS, name)
+                or len(name) > names.MAX_LENGTH
+            ):
+                raise exception.Malformed(
+                    "give TYPE=CLASS, with VGPU or a class that begins with"
+                    " CUSTOM_ and has A-Z, 0-9 and _ only"
+                )
+            type_id = _find_type_id(host, named)
+            if type_id not in wanted:
+                raise exception.Malformed(f"{OPTION} {named} is missing")
+            if type_id in found:
+                raise exception.Malformed(
+                    f"{type_id} has the class {found[type_id]} already"
+                )
+            found[type_id] = name
     return found
 
 
@@ -203,13 +198,6 @@ def list_full(groups: Iterable[Group]) -> Iterator[str]:
                 f"no {group.type_id} left now on {' '.join(full)}:"
                 " nova-gpu-host check --nova-conf says what is in the way"
             )
-
-
-def list_parents(groups: Iterable[Group]) -> frozenset[PciAddress]:
-    """List the devices that carry mediated ones."""
-    return frozenset(
-        parent.address for group in groups for parent in group.parents
-    )
 
 
 def write(groups: Sequence[Group]) -> Iterator[str]:

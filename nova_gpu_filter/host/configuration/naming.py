@@ -47,48 +47,42 @@ def parse_choices(option: str, values: list[str]) -> dict[str, str]:
     """
     chosen: dict[str, str] = {}
     for value in values:
-        ids, equals, name = value.rpartition("=")
-        ids = ids.lower() if equals else "*"
-        if not name or not re.fullmatch(
-            r"\*|[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII
-        ):
-            raise exception.BadInput(
-                source=f"{option} {value}",
-                reason="give a NAME for all GPUs, or VENDOR:PRODUCT=NAME such"
-                " as 10de:2330=h100",
-            )
-        _check_name(option, value, name)
-        if chosen.setdefault(ids, name) != name:
-            raise exception.BadInput(
-                source=f"{option} {value}", reason="given twice"
-            )
+        with exception.name_source(f"{option} {value}"):
+            ids, equals, name = value.rpartition("=")
+            ids = ids.lower() if equals else "*"
+            if not name or not re.fullmatch(
+                r"\*|[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII
+            ):
+                raise exception.Malformed(
+                    "give a NAME for all GPUs, or VENDOR:PRODUCT=NAME such as"
+                    " 10de:2330=h100"
+                )
+            _check_name(option, name)
+            if chosen.setdefault(ids, name) != name:
+                raise exception.Malformed("given twice")
     return chosen
 
 
-def _check_name(option: str, value: str, name: str) -> None:
+def _check_name(option: str, name: str) -> None:
     """Refuse what is no name of a resource class, or of an alias.
 
     The alias of a flavor is ``NAME:COUNT,NAME:COUNT``, without white space
     around a name (nova/pci/request.py).
     """
-    source = f"{option} {value}"
     if option == "--resource-class":
         try:
             nova_names.check_resource_class(make_symbol(name))
         except ValueError as error:
-            raise exception.BadInput(
-                source=source, reason=str(error)
-            ) from None
+            raise exception.Malformed(str(error)) from None
     elif (
         not name.isprintable()
         or re.search(r"[:,]|^\s|\s$", name)
         or len(name) > alias_rules.MAX_NAME
     ):
-        raise exception.BadInput(
-            source=source,
-            reason="flavors cannot ask for an alias with ':', ',' or control"
+        raise exception.Malformed(
+            "flavors cannot ask for an alias with ':', ',' or control"
             " characters in it, nor of more than"
-            f" {alias_rules.MAX_NAME} characters",
+            f" {alias_rules.MAX_NAME} characters"
         )
 
 
@@ -166,24 +160,21 @@ def name_traits(function: Function) -> tuple[str, ...]:
     A compute capability is a trait of os-traits as far as that knows it (7.2
     in 2026), else a custom one of the same form.
     """
+    if function.kind is not Kind.GPU:
+        return ()
     found = []
-    if function.kind is Kind.GPU:
-        if function.product is not None:
-            found.append(f"{our_traits.MODEL}{make_symbol(function.product)}")
-        chip = function.chip
-        if chip and chip.architecture:
-            found.append(
-                f"{our_traits.ARCHITECTURE}{make_symbol(chip.architecture)}"
-            )
-        if chip and chip.compute_capability:
-            version = make_symbol(chip.compute_capability)
-            name = f"GPU_CUDA_COMPUTE_CAPABILITY_V{version}"
-            standard = f"HW_{name}"
-            found.append(
-                standard if standard in _list_standard() else f"CUSTOM_{name}"
-            )
-        if chip and chip.isa:
-            found.append(f"{our_traits.ISA}{make_symbol(chip.isa)}")
+    if function.product is not None:
+        found.append(our_traits.MODEL + make_symbol(function.product))
+    chip = function.chip
+    if chip and chip.architecture:
+        found.append(our_traits.ARCHITECTURE + make_symbol(chip.architecture))
+    if chip and chip.compute_capability:
+        version = make_symbol(chip.compute_capability)
+        name = f"GPU_CUDA_COMPUTE_CAPABILITY_V{version}"
+        is_standard = f"HW_{name}" in _list_standard()
+        found.append(f"{'HW' if is_standard else 'CUSTOM'}_{name}")
+    if chip and chip.isa:
+        found.append(our_traits.ISA + make_symbol(chip.isa))
     return tuple(name[: nova_names.MAX_LENGTH] for name in found)
 
 
@@ -196,23 +187,22 @@ def list_host_traits(functions: Iterable[Function]) -> tuple[str, ...]:
     :returns: sorted; empty for a host without GPUs.
     """
     gpus = [
-        function
-        for function in functions
-        if function.kind is Kind.GPU
-        and function.physfn is None
-        and not function.is_display_only
+        one
+        for one in functions
+        if one.kind is Kind.GPU
+        and one.physfn is None
+        and not one.is_display_only
     ]
     # By their ids: in a ramdisk nobody has a driver.
     cards = [
-        function
-        for function in gpus
-        if board_devices.find_processor(
-            function.address, function.vendor_id, function.product_id
+        one
+        for one in gpus
+        if not board_devices.find_processor(
+            one.address, one.vendor_id, one.product_id
         )
-        is None
     ]
     gpus = cards or gpus
-    found = {trait for function in gpus for trait in name_traits(function)}
+    found = {trait for one in gpus for trait in name_traits(one)}
     if gpus:
         found.add(f"{our_traits.COUNT}{len(gpus)}")
     return tuple(sorted(found))

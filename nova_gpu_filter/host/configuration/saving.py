@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import contextlib
 import datetime
 import errno
+import itertools
 import os
 import secrets
 import shutil
@@ -46,22 +47,20 @@ class _Place:
             directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
         self.target = os.path.join(directory, self.name)
+        self.old: os.stat_result | None = None
         try:
-            self.old = self._read_status()
+            with contextlib.suppress(FileNotFoundError):
+                self.old = os.lstat(self.name, dir_fd=self.directory)
+                self._require_regular(self.old)
         except BaseException:
             self.close()
             raise
 
-    def _read_status(self) -> os.stat_result | None:
-        try:
-            found = os.lstat(self.name, dir_fd=self.directory)
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(found.st_mode):
+    def _require_regular(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
             raise exception.BadInput(
                 source=self.path, reason="is no regular file"
             )
-        return found
 
     def close(self) -> None:
         """Close the directory."""
@@ -72,12 +71,12 @@ class _Place:
         file = os.fdopen(
             os.open(self.name, _READ, dir_fd=self.directory), "rb"
         )
-        # It may be another one by now.
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        try:
+            # It may be another one by now.
+            self._require_regular(os.fstat(file.fileno()))
+        except BaseException:
             file.close()
-            raise exception.BadInput(
-                source=self.path, reason="is no regular file"
-            )
+            raise
         return file
 
     def create(self, name: str) -> BinaryIO:
@@ -90,14 +89,30 @@ class _Place:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.directory)
 
+    def rename(self, temporary: str, exclusive: bool) -> None:
+        """Give a file that was made beside it its name.
 
-@contextlib.contextmanager
-def _open(path: str) -> Iterator[_Place]:
-    place = _Place(path)
-    try:
-        yield place
-    finally:
-        place.close()
+        :param exclusive: unless there is a file of that name by now.
+        """
+        if exclusive:
+            try:
+                os.link(
+                    temporary,
+                    self.name,
+                    src_dir_fd=self.directory,
+                    dst_dir_fd=self.directory,
+                )
+                return
+            except OSError as error:
+                # vfat and some network file systems have no hard links.
+                if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                    raise
+        os.replace(
+            temporary,
+            self.name,
+            src_dir_fd=self.directory,
+            dst_dir_fd=self.directory,
+        )
 
 
 def save(path: str, text: str, force: bool = False) -> str | None:
@@ -112,7 +127,7 @@ def save(path: str, text: str, force: bool = False) -> str | None:
         is not given.
     :raises OSError: it cannot be written; the old file is as it was.
     """
-    with _open(path) as place:
+    with contextlib.closing(_Place(path)) as place:
         backup = None
         if place.old is not None:
             with place.open() as file:
@@ -149,7 +164,7 @@ def replace(path: str, force: bool = False) -> Iterator[BinaryIO]:
     :raises BadInput: there is one, or what is there is no regular file.
     :raises OSError: it cannot be written; nothing is left of it.
     """
-    with _open(path) as place:
+    with contextlib.closing(_Place(path)) as place:
         there = exception.BadInput(
             source=path, reason="is there already; use --force"
         )
@@ -175,38 +190,9 @@ def _write(place: _Place, exclusive: bool) -> Iterator[BinaryIO]:
             else:
                 _copy_status(place.old, place.target, file)
             os.fsync(file.fileno())
-            if exclusive:
-                _link(place, temporary)
-            else:
-                os.replace(
-                    temporary,
-                    place.name,
-                    src_dir_fd=place.directory,
-                    dst_dir_fd=place.directory,
-                )
+            place.rename(temporary, exclusive)
         finally:
             place.remove(temporary)
-
-
-def _link(place: _Place, temporary: str) -> None:
-    """Give the file its name unless there is one of that name by now."""
-    try:
-        os.link(
-            temporary,
-            place.name,
-            src_dir_fd=place.directory,
-            dst_dir_fd=place.directory,
-        )
-    except OSError as error:
-        # vfat and some network file systems have no hard links.
-        if error.errno not in (errno.EPERM, errno.ENOTSUP):
-            raise
-        os.rename(
-            temporary,
-            place.name,
-            src_dir_fd=place.directory,
-            dst_dir_fd=place.directory,
-        )
 
 
 def _copy(place: _Place, file: BinaryIO) -> str:
@@ -216,15 +202,13 @@ def _copy(place: _Place, file: BinaryIO) -> str:
     """
     assert place.old is not None
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    number, name = 1, f"{place.name}.{now}.bak"
-    while True:
+    name = first = f"{place.name}.{now}.bak"
+    for number in itertools.count(2):
         try:
             copy = place.create(name)
-        except FileExistsError:
-            number += 1
-            name = f"{place.name}.{now}.bak.{number}"
-        else:
             break
+        except FileExistsError:
+            name = f"{first}.{number}"
     with copy:
         try:
             shutil.copyfileobj(file, copy)
