@@ -14,7 +14,6 @@ from nova_gpu_filter.cmd.host import command
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
-from nova_gpu_filter.host.vgpu import mig
 from nova_gpu_filter.host.vgpu import planning
 from nova_gpu_filter.host.vgpu import state
 
@@ -100,11 +99,11 @@ class Vgpu(command.Lister):
         if not self._tree.is_live or all(row.mig is None for row in rows):
             return None
         try:
-            _, text = base.run_nvidia_smi(list(mig.ARGUMENTS))
+            _, text = base.run_nvidia_smi(list(state.MIG_QUERY))
         except exception.BadInput as error:
             # Devices of which no row asks for a mode are set up all the same.
             return str(error)
-        return mig.parse(text)
+        return state.parse_mig_modes(text)
 
     @contextlib.contextmanager
     def _lock(self):
@@ -144,7 +143,7 @@ class Vgpu(command.Lister):
 
     def _apply(self, read_plans):
         rows = []
-        for one in applying.apply(read_plans, applying.ThisMachine()):
+        for one in applying.apply(read_plans, applying.Machine()):
             if one.problem is not None:
                 self.exit_code = _REFUSED
                 status = "refused" if one.step is None else "failed"

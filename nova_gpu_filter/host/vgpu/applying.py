@@ -8,9 +8,7 @@ import dataclasses
 import os
 import subprocess
 import time
-from typing import Protocol
 
-from nova_gpu_filter.host.vgpu import pf_steps
 from nova_gpu_filter.host.vgpu import planning
 
 _PROGRAM_SECONDS = 300
@@ -20,27 +18,14 @@ are loaded meanwhile."""
 _PAUSE_SECONDS = 0.5
 
 
-class Machine(Protocol):
-    """What can be changed on a host."""
+class Machine:
+    """The host that we run on, as far as it is changed."""
 
     def write(self, path: str, text: str) -> None:
-        """Write to a file of sysfs.
+        """Write to a file of sysfs, in one call as the kernel needs it.
 
         :raises OSError: the driver refuses.
         """
-
-    def run(self, arguments: tuple[str, ...]) -> None:
-        """Run a program.
-
-        :raises OSError: it cannot be run, or fails.
-        """
-
-
-class ThisMachine:
-    """The host that we run on."""
-
-    def write(self, path: str, text: str) -> None:
-        """Write to a file of sysfs, in one call as the kernel needs it."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())
@@ -48,7 +33,10 @@ class ThisMachine:
             os.close(descriptor)
 
     def run(self, arguments: tuple[str, ...]) -> None:
-        """Run a program, and wait for it."""
+        """Run a program, and wait for it.
+
+        :raises OSError: it cannot be run, or fails.
+        """
         try:
             done = subprocess.run(  # noqa: S603
                 arguments,
@@ -78,7 +66,7 @@ class Outcome:
     name: str
     """The PF, as :attr:`planning.Plan.name`."""
     wanted: str
-    step: pf_steps.Step | None
+    step: planning.Step | None
     """None: nothing was tried, or nothing had to be done."""
     problem: str | None = None
 
@@ -100,53 +88,54 @@ def apply(
     stuck: set[str] = set()
     # No change is made twice: a driver that grants less than it was asked for
     # would be asked without an end.
-    tried: set[tuple[str, pf_steps.Step]] = set()
+    tried: set[tuple[str, planning.Step]] = set()
     changed: set[str] = set()
     began = clock()
     while True:
-        plans = read_plans()
-        waiting = [one for one in plans if one.name not in stuck]
-        todo = [one for one in waiting if one.steps]
-        late = clock() - began > _WAIT_SECONDS
-        fresh = [one for one in todo if (one.name, one.steps[0]) not in tried]
+        waiting = [one for one in read_plans() if one.name not in stuck]
+        fresh = [
+            (one, one.steps[0])
+            for one in waiting
+            if one.steps and (one.name, one.steps[0]) not in tried
+        ]
         if fresh:
-            plan, step = fresh[0], fresh[0].steps[0]
+            plan, step = fresh[0]
             tried.add((plan.name, step))
-            try:
-                _make(machine, step)
-            except OSError as error:
-                stuck.add(plan.name)
-                problem = error.strerror or str(error)
-                yield Outcome(plan.name, plan.wanted, step, problem)
-            else:
+            problem = _make(machine, step)
+            if problem is None:
                 changed.add(plan.name)
-                yield Outcome(plan.name, plan.wanted, step)
+            else:
+                stuck.add(plan.name)
+            yield Outcome(plan.name, plan.wanted, step, problem)
             began = clock()
             continue
         # The driver is at work, or has taken a change without an effect.
-        unsettled = [
-            one
+        is_unsettled = any(
+            one.steps or (one.refusal and one.name in changed)
             for one in waiting
-            if one.steps or (one.refusal and one.name in changed)
-        ]
-        if unsettled and not late:
-            pause(_PAUSE_SECONDS)
-            continue
-        for plan in waiting:
-            if plan.steps:
-                yield Outcome(
-                    plan.name,
-                    plan.wanted,
-                    plan.steps[0],
-                    "this was done, and has had no effect",
-                )
-            elif plan.refusal or plan.name not in changed:
-                yield Outcome(plan.name, plan.wanted, None, plan.refusal)
-        return
+        )
+        if not is_unsettled or clock() - began > _WAIT_SECONDS:
+            break
+        pause(_PAUSE_SECONDS)
+    for plan in waiting:
+        if plan.steps:
+            yield Outcome(
+                plan.name,
+                plan.wanted,
+                plan.steps[0],
+                "this was done, and has had no effect",
+            )
+        elif plan.refusal or plan.name not in changed:
+            yield Outcome(plan.name, plan.wanted, None, plan.refusal)
 
 
-def _make(machine: Machine, step: pf_steps.Step) -> None:
-    if step.arguments:
-        machine.run(step.arguments)
-    else:
-        machine.write(step.path, step.text)
+def _make(machine: Machine, step: planning.Step) -> str | None:
+    """Make a change; say why it failed, None: it did not."""
+    try:
+        if step.arguments:
+            machine.run(step.arguments)
+        else:
+            machine.write(step.path, step.text)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

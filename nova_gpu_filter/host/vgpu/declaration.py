@@ -24,8 +24,8 @@ _MOST_VFS = 0xFFFF
 class Row:
     """What one row wants of the PFs that it names, by one of three ways."""
 
-    source: str
-    """``/etc/nova-gpu/vgpu.yaml: physical_functions[0]``."""
+    selector: str
+    """How the row names its PFs: ``address 0000:41:00.0``."""
     vfs: int
     """With a type, the VFs that shall have it; else those that there are."""
     address: PciAddress | None = None
@@ -39,14 +39,6 @@ class Row:
     """Whether the GPU has to be in MIG mode; None: it is not looked at."""
     autoprobe: bool | None = None
     """Whether new VFs are bound to a driver of the host; None: as it is."""
-
-    @property
-    def selector(self) -> str:
-        """How the row names its PFs: ``address 0000:41:00.0``."""
-        for name in _SELECTORS:
-            if (value := getattr(self, name)) is not None:
-                return f"{name} {value}"
-        raise AssertionError("a row names a PF")
 
     @property
     def wanted(self) -> str:
@@ -63,34 +55,28 @@ def parse(source: str, text: str) -> tuple[Row, ...]:
 
     :raises BadInput: it is no YAML, or says something that cannot be.
     """
-    document = _load(source, text)
-    if not isinstance(document, dict) or set(document) != {TOP}:
-        raise exception.BadInput(
-            source=source, reason=f"give one key, {TOP}, with a list of PFs"
-        )
-    entries = document[TOP]
-    if entries == "":
-        return ()
-    if not isinstance(entries, list):
-        raise exception.BadInput(
-            source=source, reason=f"{TOP} has to be a list of PFs"
-        )
-    rows = tuple(
-        _read_row(f"{source}: {TOP}[{place}]", entry)
-        for place, entry in enumerate(entries)
-    )
-    seen: dict[str, str] = {}
-    for row in rows:
-        if row.selector in seen:
-            raise exception.BadInput(
-                source=row.source,
-                reason=f"{row.selector} is named twice; write one row",
+    with exception.name_source(source):
+        document = _load(text)
+        if not isinstance(document, dict) or set(document) != {TOP}:
+            raise exception.Malformed(
+                f"give one key, {TOP}, with a list of PFs"
             )
-        seen[row.selector] = row.source
-    return rows
+        entries = [] if document[TOP] == "" else document[TOP]
+        if not isinstance(entries, list):
+            raise exception.Malformed(f"{TOP} has to be a list of PFs")
+    rows: dict[str, Row] = {}
+    for place, entry in enumerate(entries):
+        with exception.name_source(f"{source}: {TOP}[{place}]"):
+            row = _read_row(entry)
+            if row.selector in rows:
+                raise exception.Malformed(
+                    f"{row.selector} is named twice; write one row"
+                )
+        rows[row.selector] = row
+    return tuple(rows.values())
 
 
-def _load(source: str, text: str) -> Any:
+def _load(text: str) -> Any:
     import yaml
 
     # BaseLoader makes texts, lists and maps, and no objects.
@@ -115,62 +101,67 @@ def _load(source: str, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise exception.BadInput(
-            source=source,
-            reason=f"this is no YAML{where}: {' '.join(str(problem).split())}",
+        raise exception.Malformed(
+            f"this is no YAML{where}: {' '.join(str(problem).split())}"
         ) from None
 
 
-def _read_row(source: str, entry: Any) -> Row:
-    def refuse(reason: str) -> exception.BadInput:
-        return exception.BadInput(source=source, reason=reason)
-
+def _read_row(entry: Any) -> Row:
+    keys = ", ".join(_KEYS)
     if not isinstance(entry, Mapping):
-        raise refuse(f"has to be a map with some of {', '.join(_KEYS)}")
+        raise exception.Malformed(f"has to be a map with some of {keys}")
     for key, value in entry.items():
         if key not in _KEYS:
-            raise refuse(f"unknown key '{key}'; keys are {', '.join(_KEYS)}")
+            raise exception.Malformed(f"unknown key '{key}'; keys are {keys}")
         if not isinstance(value, str) or not value.strip():
-            raise refuse(f"{key} has to have one value")
+            raise exception.Malformed(f"{key} has to have one value")
     given = [name for name in _SELECTORS if name in entry]
     if len(given) != 1:
-        raise refuse("name the PFs by one of address, slot and id")
+        raise exception.Malformed(
+            "name the PFs by one of address, slot and id"
+        )
     if "vfs" not in entry:
-        raise refuse("vfs is missing: how many VFs")
+        raise exception.Malformed("vfs is missing: how many VFs")
     if not re.fullmatch("[0-9]{1,5}", entry["vfs"], re.ASCII) or (
         int(entry["vfs"]) > _MOST_VFS
     ):
-        raise refuse(f"vfs: '{entry['vfs']}' is no number of VFs")
+        raise exception.Malformed(f"vfs: '{entry['vfs']}' is no number of VFs")
     address = address_lib.find(entry.get("address", ""))
     if "address" in entry and address is None:
-        raise refuse(
+        raise exception.Malformed(
             f"address: '{entry['address']}' is no PCI address, such as"
             " 0000:41:00.0"
         )
     ids = entry.get("id", "").lower() or None
     if ids and not re.fullmatch("[0-9a-f]{4}:[0-9a-f]{4}", ids, re.ASCII):
-        raise refuse(
+        raise exception.Malformed(
             f"id: '{ids}' is no vendor and product id, such as 10de:2235"
         )
-    flags: dict[str, bool | None] = {}
-    for key in ("mig", "autoprobe"):
-        flags[key] = _FLAGS.get(entry.get(key, "").lower())
-        if key in entry and flags[key] is None:
-            raise refuse(f"{key}: '{entry[key]}' is neither true nor false")
-    if "type" in entry and flags["autoprobe"] is False:
-        raise refuse(
+    mig, autoprobe = (
+        _read_flag(key, entry.get(key)) for key in ("mig", "autoprobe")
+    )
+    if "type" in entry and autoprobe is False:
+        raise exception.Malformed(
             "autoprobe: false keeps the driver away that makes vGPUs of the"
             " VFs; leave it out where there is a type"
         )
-    if flags["mig"] is not None and "type" not in entry:
-        raise refuse("mig is about vGPU types: name a type, too")
+    if mig is not None and "type" not in entry:
+        raise exception.Malformed("mig is about vGPU types: name a type, too")
     return Row(
-        source=source,
+        selector=f"{given[0]} {address or ids or entry['slot']}",
         vfs=int(entry["vfs"]),
         address=address,
         slot=entry.get("slot"),
         id=ids,
         type=entry.get("type"),
-        mig=flags["mig"],
-        autoprobe=flags["autoprobe"],
+        mig=mig,
+        autoprobe=autoprobe,
     )
+
+
+def _read_flag(key: str, text: str | None) -> bool | None:
+    if text is None:
+        return None
+    if text.lower() not in _FLAGS:
+        raise exception.Malformed(f"{key}: '{text}' is neither true nor false")
+    return _FLAGS[text.lower()]

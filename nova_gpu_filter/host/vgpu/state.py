@@ -4,7 +4,9 @@
 
 Sources: the kernel's Documentation/ABI/testing/sysfs-bus-pci (``sriov_*``,
 ``virtfn*``, ``physfn``, slots), Documentation/driver-api/vfio.rst (a guest
-that has a device holds /dev/vfio/GROUP, or /dev/vfio/devices/vfioN, open).
+that has a device holds /dev/vfio/GROUP, or /dev/vfio/devices/vfioN, open);
+``nvidia-smi --help-query-gpu`` (``mig.mode.current`` is Enabled, Disabled or
+[N/A]; ``pci.bus_id`` has a domain of 8 digits).
 """
 
 import collections
@@ -28,7 +30,11 @@ SRIOV_MANAGE = "/usr/lib/nvidia/sriov-manage"
 """NVIDIA's Virtual GPU Software User Guide: "do not try to enable the virtual
 function for the GPU by any other means". It makes all VFs of a GPU."""
 
-_MANAGED = "nvidia"
+MIG_QUERY = (
+    "--query-gpu=pci.bus_id,mig.mode.current",
+    "--format=csv,noheader",
+)
+_MIG_MODES = {"enabled": True, "disabled": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Pf(printable.OneLineTexts):
     @property
     def is_managed(self) -> bool:
         """Whether NVIDIA's script, and not the kernel, makes its VFs."""
-        return self.driver == _MANAGED
+        return self.driver == "nvidia"
 
     def count_types(self, names: Mapping[int, str]) -> Iterator[str]:
         """Yield how many VFs it has of which type: ``4 of NVIDIA A40-8Q``.
@@ -97,11 +103,6 @@ class Host:
     """What can have no VFs, and makes mediated devices."""
 
     @functools.cached_property
-    def by_address(self) -> dict[PciAddress, Pf]:
-        """Every PF, keyed by address."""
-        return {pf.address: pf for pf in self.pfs}
-
-    @functools.cached_property
     def names(self) -> dict[int, str]:
         """The names of vGPU types, keyed by number."""
         return {one.number: one.name for one in self.known_types}
@@ -119,10 +120,8 @@ def read(tree: tree_lib.Tree) -> Host:
         if (text := tree.read(f"{SLOTS}/{name}/address"))
     }
     pfs, mediated = [], []
-    for name in tree.list_entries(address_lib.DEVICES):
-        address = address_lib.find(name)
-        if address is None:
-            continue
+    names = tree.list_entries(address_lib.DEVICES)
+    for address in sorted(filter(None, map(address_lib.find, names))):
         files = frozenset(tree.list_entries(address.path))
         if "physfn" in files:
             continue
@@ -134,11 +133,11 @@ def read(tree: tree_lib.Tree) -> Host:
     typed = any(pf.is_managed for pf in pfs)
     listed = types.read_known(tree) if typed else ()
     return Host(
-        tuple(sorted(pfs, key=lambda pf: pf.address)),
+        tuple(pfs),
         tuple(sorted(offered.union(listed))),
         bool(listed),
         users.unseen,
-        tuple(sorted(mediated, key=lambda pf: pf.address)),
+        tuple(mediated),
     )
 
 
@@ -150,10 +149,10 @@ def _read_pf(
     slots: dict[str, str],
 ) -> Pf:
     path = address.path
-    ids = [
+    vendor, product = (
         tree.read_number(f"{path}/{name}") or 0
         for name in ("vendor", "device")
-    ]
+    )
     autoprobe = tree.read(f"{path}/sriov_drivers_autoprobe")
     vfs = [
         _read_vf(tree, found, users)
@@ -167,7 +166,7 @@ def _read_pf(
     ]
     return Pf(
         address,
-        f"{ids[0]:04x}:{ids[1]:04x}",
+        f"{vendor:04x}:{product:04x}",
         tree.read_link_name(f"{path}/driver"),
         tree.read_number(f"{path}/sriov_totalvfs") or 0,
         tree.read_number(f"{path}/sriov_numvfs") or 0,
@@ -181,20 +180,33 @@ def _read_pf(
 
 def _read_vf(tree: tree_lib.Tree, address: PciAddress, users: "_Users") -> Vf:
     path = address.path
-    has_types = tree.is_directory(f"{path}/nvidia")
+    number = None
+    creatable: tuple[types.VgpuType, ...] = ()
+    if tree.is_directory(f"{path}/nvidia"):
+        number = tree.read_number(f"{path}/nvidia/current_vgpu_type") or 0
+        text = tree.read(f"{path}/{types.CREATABLE}") or ""
+        creatable = types.parse_creatable(text)
     return Vf(
         address,
         tree.read_link_name(f"{path}/driver"),
-        (tree.read_number(f"{path}/nvidia/current_vgpu_type") or 0)
-        if has_types
-        else None,
-        types.parse_creatable(
-            tree.read(f"{path}/nvidia/creatable_vgpu_types") or ""
-        )
-        if has_types
-        else (),
+        number,
+        creatable,
         tuple(users.find(address)),
     )
+
+
+def parse_mig_modes(text: str) -> dict[PciAddress, bool | None]:
+    """Read what nvidia-smi answers to :data:`MIG_QUERY`.
+
+    :returns: the modes, keyed by GPU; None: it has no MIG mode.
+    """
+    modes = {}
+    for line in text.splitlines():
+        name, _, mode = line.partition(",")
+        address = address_lib.find(name.strip())
+        if address is not None:
+            modes[address] = _MIG_MODES.get(mode.strip().lower())
+    return modes
 
 
 class _Users:

@@ -118,7 +118,7 @@ def live(fake, monkeypatch, tmp_path):
     monkeypatch.setattr(
         base, "open_tree", lambda *_: Live(str(fake.host.root))
     )
-    monkeypatch.setattr(applying, "ThisMachine", lambda: fake)
+    monkeypatch.setattr(applying, "Machine", lambda: fake)
     monkeypatch.setattr(vgpu, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     # The driver of the fake is never still at work.

@@ -11,7 +11,6 @@ from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.host.sysfs import tree
 from nova_gpu_filter.host.vgpu import applying
 from nova_gpu_filter.host.vgpu import declaration
-from nova_gpu_filter.host.vgpu import mig
 from nova_gpu_filter.host.vgpu import planning
 from nova_gpu_filter.host.vgpu import state
 from nova_gpu_filter.host.vgpu import types
@@ -337,7 +336,9 @@ def test_types_of_mig_are_known_by_their_names(name, is_of_mig):
 
 def test_the_modes_are_read():
     text = "00000000:41:00.0, Enabled\n00000000:42:00.0, [N/A]\nrubbish\n"
-    assert {str(key): value for key, value in mig.parse(text).items()} == {
+    assert {
+        str(key): value for key, value in state.parse_mig_modes(text).items()
+    } == {
         A40: True,
         "0000:42:00.0": None,
     }
