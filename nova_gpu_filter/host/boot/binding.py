@@ -6,7 +6,6 @@ modprobe.d(5) names ids, udev(7) addresses. Ids are enough unless the host
 keeps a device of the same ids, as a console or as the PF of VFs.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
@@ -95,8 +94,11 @@ def write_commands(
     ):
         return (f"driverctl set-override {function.address} {wanted}",)
     if is_by_address or _has_other_ids(context):
+        # A file for a few devices leaves others alone.
+        names = "".join(f"-{one}".replace(":", "-") for one in only)
+        rules = _RULES.replace(".rules", f"{names}.rules")
         return (
-            f"{format_config('--udev')} > {_name_rules(only)}",
+            f"{format_config('--udev')} > {rules}",
             *load_at_boot(context, wanted),
         )
     if boot.is_vfio_builtin:
@@ -114,12 +116,6 @@ def load_at_boot(context: Context, driver: str) -> tuple[str, ...]:
     if context.boot.is_builtin(driver):
         return ()
     return (_LOAD.format(driver),)
-
-
-def _name_rules(only: Sequence[PciAddress]) -> str:
-    """Name the file for udev; that of a few devices leaves others alone."""
-    names = "".join(f"-{one}".replace(":", "-") for one in only)
-    return _RULES.replace(".rules", f"{names}.rules")
 
 
 def _has_other_ids(context: Context) -> bool:
@@ -167,15 +163,13 @@ def _list_ids(functions: Sequence[Function]) -> list[str]:
 def write_modprobe(context: Context, chosen: Sequence[Function]) -> str:
     """Write a file for /etc/modprobe.d."""
     made = plan(context, chosen)
-    return printed.join_lines(_write_modprobe_lines(context, made))
-
-
-def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
-    yield "# Written by nova-gpu-host config --modprobe. After a change:"
+    lines = ["# Written by nova-gpu-host config --modprobe. After a change:"]
     for command in context.rebuild_initramfs():
-        yield f"# {command.removeprefix('# ')}"
+        lines.append(f"# {command.removeprefix('# ')}")
     if made.by_ids:
-        yield f"options vfio-pci ids={','.join(_list_ids(made.by_ids))}"
+        lines.append(
+            f"options vfio-pci ids={','.join(_list_ids(made.by_ids))}"
+        )
     first: dict[str, dict[str, None]] = {}
     for function in (*made.by_ids, *made.by_address):
         for driver in context.boot.list_candidates(function):
@@ -184,11 +178,9 @@ def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
                     drivers.find_vfio_driver(function.ids)
                 )
     for driver, before in first.items():
-        yield f"softdep {driver} pre: {' '.join(before)}"
-    if any(one.kind is Kind.GPU for one in made.by_ids) and (
-        "nouveau" in first
-    ):
-        yield "blacklist nouveau"
+        lines.append(f"softdep {driver} pre: {' '.join(before)}")
+    if "nouveau" in first and any(one.kind is Kind.GPU for one in made.by_ids):
+        lines.append("blacklist nouveau")
     for ids in _list_ids(made.by_address):
         number = sum(one.ids == ids for one in made.by_address)
         wanted = drivers.find_vfio_driver(ids)
@@ -197,13 +189,14 @@ def _write_modprobe_lines(context: Context, made: Plan) -> Iterator[str]:
             if wanted == drivers.VFIO
             else f"{wanted} takes no ids"
         )
-        yield (
+        lines += [
             f"# {number} devices [{ids}] are bound by their addresses, since"
-            f" {why}:"
-        )
-        yield "# see nova-gpu-host config --udev."
+            f" {why}:",
+            "# see nova-gpu-host config --udev.",
+        ]
     if not made.by_ids and not made.by_address:
-        yield "# There is no device to bind."
+        lines.append("# There is no device to bind.")
+    return printed.join_lines(lines)
 
 
 def write_udev(context: Context, chosen: Sequence[Function]) -> str:

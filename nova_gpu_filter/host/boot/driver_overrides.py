@@ -19,8 +19,8 @@ import re
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
 from nova_gpu_filter.host.boot import modprobe
-from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
-from nova_gpu_filter.host.boot.kernel_modules import VFIO
+from nova_gpu_filter.host.boot.kernel import VFIO
+from nova_gpu_filter.host.boot.kernel import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Kind

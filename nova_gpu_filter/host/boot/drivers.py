@@ -3,9 +3,6 @@
 """What drivers mean for pass-through, and how a device gets another one."""
 
 from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Set
 import dataclasses
 
 from nova_gpu_filter.host.address import PciAddress
@@ -13,7 +10,7 @@ from nova_gpu_filter.host.address import PciAddress
 VFIO = "vfio-pci"
 
 
-class Names(Set[str]):
+class Names(frozenset[str]):
     """Names of drivers, in which ``-`` and ``_`` are the same.
 
     A driver's name is what its author wrote, or its module's
@@ -22,17 +19,10 @@ class Names(Set[str]):
     another.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = {name.replace("-", "_"): name for name in names}
-
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.replace("-", "_") in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names.values())
-
-    def __len__(self) -> int:
-        return len(self._names)
+        return isinstance(name, str) and any(
+            name.replace("-", "_") == one.replace("-", "_") for one in self
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +32,7 @@ class VfioDriver:
     name: str
     """As it is registered, and as ``driver_override`` has to spell it."""
     source: str
+    """In the kernel, below drivers/vfio/pci."""
     can_migrate: bool = False
     kernel_option: str = ""
     """With which a kernel has it."""
@@ -51,57 +42,29 @@ class VfioDriver:
 
 
 _VFIO_TABLE = (
-    VfioDriver(VFIO, "linux drivers/vfio/pci/vfio_pci.c"),
+    VfioDriver(VFIO, "vfio_pci.c"),
     VfioDriver(
-        "hisi_acc_vfio_pci",
-        "linux drivers/vfio/pci/hisilicon/hisi_acc_vfio_pci.c",
-        can_migrate=True,
+        "hisi_acc_vfio_pci", "hisilicon/hisi_acc_vfio_pci.c", can_migrate=True
     ),
-    VfioDriver(
-        "ism_vfio_pci", "linux drivers/vfio/pci/ism/main.c (s390, 7.0)"
-    ),
-    VfioDriver(
-        "mlx5_vfio_pci",
-        "linux drivers/vfio/pci/mlx5/main.c",
-        can_migrate=True,
-    ),
+    VfioDriver("ism_vfio_pci", "ism/main.c (s390, 7.0)"),
+    VfioDriver("mlx5_vfio_pci", "mlx5/main.c", can_migrate=True),
     VfioDriver(
         "nvgrace_gpu_vfio_pci",
-        "linux drivers/vfio/pci/nvgrace-gpu/main.c: GH200 120GB, 480GB and"
-        " 144GB, GB200, GB300. The guest's driver needs the GPU's memory as"
-        " the BARs that this driver makes of it",
+        "nvgrace-gpu/main.c: GH200 120GB, 480GB and 144GB, GB200, GB300. The"
+        " guest's driver needs the GPU's memory as the BARs that this driver"
+        " makes of it",
         kernel_option="CONFIG_NVGRACE_GPU_VFIO_PCI",
         required_for=frozenset(
-            {
-                "10de:2342",
-                "10de:2345",
-                "10de:2348",
-                "10de:2941",
-                "10de:31c2",
-            }
+            ("10de:2342", "10de:2345", "10de:2348", "10de:2941", "10de:31c2")
         ),
     ),
+    VfioDriver("pds_vfio_pci", "pds/pci_drv.c", can_migrate=True),
+    VfioDriver("qat_vfio_pci", "qat/main.c", can_migrate=True),
+    VfioDriver("virtio_vfio_pci", "virtio/main.c", can_migrate=True),
     VfioDriver(
-        "pds_vfio_pci",
-        "linux drivers/vfio/pci/pds/pci_drv.c",
-        can_migrate=True,
+        "virtiovf_vfio_pci", "virtio, before it was merged", can_migrate=True
     ),
-    VfioDriver(
-        "qat_vfio_pci", "linux drivers/vfio/pci/qat/main.c", can_migrate=True
-    ),
-    VfioDriver(
-        "virtio_vfio_pci",
-        "linux drivers/vfio/pci/virtio/main.c",
-        can_migrate=True,
-    ),
-    VfioDriver(
-        "virtiovf_vfio_pci",
-        "linux drivers/vfio/pci/virtio, before it was merged",
-        can_migrate=True,
-    ),
-    VfioDriver(
-        "xe-vfio-pci", "linux drivers/vfio/pci/xe/main.c", can_migrate=True
-    ),
+    VfioDriver("xe-vfio-pci", "xe/main.c", can_migrate=True),
 )
 
 VFIO_DRIVERS = Names(one.name for one in _VFIO_TABLE)

@@ -7,14 +7,14 @@ dracut.cmdline(7), mkinitcpio.conf(5).
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import re
 
 from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import drivers
-from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
+from nova_gpu_filter.host.boot.kernel import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 
@@ -100,13 +100,8 @@ class Loaded:
         return tuple(_split_line(self.evidence.content or "")[1:])
 
 
-def find_makers(tree: tree_lib.Tree) -> list[Maker]:
-    """Tell what makes the initramfs of a host; empty: not known."""
-    return [maker for maker in _MAKERS if any(map(tree.exists, maker.marks))]
-
-
 def list_loaded(
-    tree: tree_lib.Tree, vfio: str, pre: Iterable[tuple[str, Evidence]]
+    tree: tree_lib.Tree, vfio: str, pre: Mapping[str, Evidence]
 ) -> Iterator[Loaded]:
     """List the modules that are loaded by name, before udev's rules.
 
@@ -114,13 +109,18 @@ def list_loaded(
     :param pre: modules of dracut's ``rd.driver.pre`` on the command line.
     :returns: each module once for each maker, in the order of loading.
     """
+    makers = [one for one in _MAKERS if any(map(tree.exists, one.marks))]
+    of_dracut = _list_dracut(tree)
+    if not makers or DRACUT in makers:
+        # Others pass it over.
+        of_dracut += pre.items()
     modules, hooks = _read_mkinitcpio(tree)
     if hooks is not None and KMS in hooks[0]:
         modules += [(name, hooks[1]) for name in sorted(drivers.DRM)]
     has_options = hooks is None or "modconf" in hooks[0]
     for maker, listed in (
         (INITRAMFS_TOOLS, list(_list_initramfs_tools(tree))),
-        (DRACUT, [*_list_dracut(tree), *pre]),
+        (DRACUT, of_dracut),
         (MKINITCPIO_MAKER, modules),
     ):
         knows = has_options or maker is not MKINITCPIO_MAKER
@@ -192,14 +192,10 @@ def _list_initramfs_tools(
     tree: tree_lib.Tree,
 ) -> Iterator[tuple[str, Evidence]]:
     """List its modules, in the order in which they are loaded."""
-    for path in (
-        MODULES,
-        *(
-            f"{place}/{name}"
-            for place in MODULES_PLACES
-            for name in tree.list_entries(place)
-        ),
-    ):
+    files = [MODULES]
+    for place in MODULES_PLACES:
+        files += [f"{place}/{name}" for name in tree.list_entries(place)]
+    for path in files:
         for line in (tree.read(path) or "").splitlines():
             words = _split_line(line)
             if words:
@@ -274,21 +270,18 @@ def find_stale(
         devices.
     :returns: (initramfs, file changed later); None: it is newer, or unknown.
     """
-    release = tree.read(paths.RELEASE)
-    there = [
-        path
-        for path in name_images(release)
-        if tree.read_modification_time(path) is not None
-    ]
-    if not there:
+    for image in name_images(tree.read(paths.RELEASE)):
+        made = tree.read_modification_time(image)
+        if made is not None:
+            break
+    else:
         return None
-    made = tree.read_modification_time(there[0]) or 0.0
     for name in tree.list_entries("/etc/modprobe.d"):
         path = f"/etc/modprobe.d/{name}"
         changed = tree.read_modification_time(path) or 0.0
         if changed > made and decides_drivers(path):
             return (
-                Evidence(there[0], f"made at {made:.0f}"),
+                Evidence(image, f"made at {made:.0f}"),
                 Evidence(path, f"changed at {changed:.0f}"),
             )
     return None

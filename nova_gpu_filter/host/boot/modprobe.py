@@ -12,8 +12,8 @@ import fnmatch
 import functools
 import re
 
-from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
-from nova_gpu_filter.host.boot.kernel_modules import VFIO
+from nova_gpu_filter.host.boot.kernel import VFIO
+from nova_gpu_filter.host.boot.kernel import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.sysfs import tree as tree_lib
 

@@ -7,17 +7,16 @@ Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from collections.abc import Iterable
+import dataclasses
 import functools
 
 from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import drivers
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import kernel_arguments
-from nova_gpu_filter.host.boot import kernel_modules
+from nova_gpu_filter.host.boot import kernel
 from nova_gpu_filter.host.boot import modprobe
-from nova_gpu_filter.host.boot import vfio_ids
-from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
-from nova_gpu_filter.host.boot.kernel_modules import VFIO
+from nova_gpu_filter.host.boot.kernel import VFIO
+from nova_gpu_filter.host.boot.kernel import normalize_module_name
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.sysfs import tree as tree_lib
@@ -25,12 +24,24 @@ from nova_gpu_filter.host.sysfs import tree as tree_lib
 LOAD_PLACES = ("/etc/modules-load.d", "/usr/lib/modules-load.d")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class IdSetting:
+    """Ids that vfio-pci is told to take, and where that is written."""
+
+    ids: tuple[kernel.VfioId, ...]
+    evidence: Evidence
+
+    def matches(self, function: Function) -> bool:
+        """Tell whether a device is among them."""
+        return any(entry.matches(function) for entry in self.ids)
+
+
 class Boot:
     """How the host is set up to boot."""
 
     def __init__(self, tree: tree_lib.Tree) -> None:
         self._tree = tree
-        self._modules = kernel_modules.KernelModules(tree)
+        self._modules = kernel.KernelModules(tree)
         self._modprobe = modprobe.Configuration(tree)
         self._overrides = driver_overrides.DriverOverrides(
             tree, self._modprobe
@@ -38,7 +49,7 @@ class Boot:
 
     def is_builtin(self, module: str) -> bool:
         """Tell whether a module is part of the kernel."""
-        return self._modules.is_builtin(module)
+        return normalize_module_name(module) in self._modules.builtin
 
     def list_candidates(self, function: Function) -> tuple[str, ...]:
         """List the modules that claim a device, vfio-pci left out.
@@ -63,12 +74,12 @@ class Boot:
     @functools.cached_property
     def cmdline_text(self) -> str:
         """The kernel command line of the running kernel."""
-        return self._tree.read(kernel_arguments.CMDLINE) or ""
+        return self._tree.read(kernel.CMDLINE) or ""
 
     @functools.cached_property
     def cmdline(self) -> tuple[tuple[str, str | None], ...]:
         """The same as pairs."""
-        return kernel_arguments.split(self.cmdline_text)
+        return kernel.split(self.cmdline_text)
 
     def list_parameter_values(self, name: str) -> list[str]:
         """Give the values of a kernel parameter, commas split."""
@@ -79,15 +90,19 @@ class Boot:
             for part in (value or "").split(",")
         ]
 
+    def _list_modules(self, name: str) -> list[str]:
+        """Give the modules that a kernel parameter names."""
+        return list(
+            map(normalize_module_name, self.list_parameter_values(name))
+        )
+
     @property
     def cmdline_evidence(self) -> Evidence:
         """The command line, to show."""
-        return Evidence(
-            kernel_arguments.CMDLINE, self._tree.read(kernel_arguments.CMDLINE)
-        )
+        return Evidence(kernel.CMDLINE, self._tree.read(kernel.CMDLINE))
 
     @functools.cached_property
-    def id_settings(self) -> tuple[vfio_ids.IdSetting, ...]:
+    def id_settings(self) -> tuple[IdSetting, ...]:
         """Where vfio-pci is told ids, in the order in which it gets them.
 
         modprobe gives it what stands in its configuration, by the names of
@@ -106,15 +121,15 @@ class Boot:
             for word in early.options
         ]
         return tuple(
-            vfio_ids.IdSetting(
-                tuple(vfio_ids.parse(word.removeprefix("ids="))), evidence
+            IdSetting(
+                tuple(kernel.parse_ids(word.removeprefix("ids="))), evidence
             )
             for word, evidence in sources
             if word.startswith("ids=")
         )
 
     @functools.cached_property
-    def _id_setting_in_effect(self) -> vfio_ids.IdSetting | None:
+    def _id_setting_in_effect(self) -> IdSetting | None:
         """The last of them: a parameter of a module has one value."""
         return next(
             (
@@ -127,11 +142,8 @@ class Boot:
 
     def find_ids_setting(self, function: Function) -> Evidence | None:
         """Find where vfio-pci is told the ids of a device, to any effect."""
-        if self._is_bound_by_ids(function):
-            assert self._id_setting_in_effect is not None
-            return self._id_setting_in_effect.evidence
-        for setting in self.id_settings:
-            if setting.matches(function):
+        for setting in (self._id_setting_in_effect, *self.id_settings):
+            if setting is not None and setting.matches(function):
                 return setting.evidence
         return None
 
@@ -144,7 +156,7 @@ class Boot:
 
         Of what is built in, modprobe knows nothing.
         """
-        if evidence.path == kernel_arguments.CMDLINE:
+        if evidence.path == kernel.CMDLINE:
             return True
         return not self.is_vfio_builtin and all(
             early.has_modprobe_options or early.evidence == evidence
@@ -156,11 +168,8 @@ class Boot:
         """Modules that do not load by themselves, and why."""
         found = dict(self._modprobe.blacklisted)
         for name in ("modprobe.blacklist", "module_blacklist"):
-            for module in self.list_parameter_values(name):
-                found.setdefault(
-                    normalize_module_name(module),
-                    self.cmdline_evidence,
-                )
+            for module in self._list_modules(name):
+                found.setdefault(module, self.cmdline_evidence)
         return found
 
     @functools.cached_property
@@ -170,31 +179,15 @@ class Boot:
             module
             for module, evidence in self.blacklisted.items()
             if (evidence.content or "").startswith("install")
-        ) | {
-            normalize_module_name(one)
-            for one in self.list_parameter_values("module_blacklist")
-        }
+        ).union(self._list_modules("module_blacklist"))
 
     @functools.cached_property
     def _of_initramfs(self) -> tuple[initramfs.Loaded, ...]:
         """Modules that the initramfs loads by name, before udev's rules."""
-        makers = initramfs.find_makers(self._tree)
-        # Others than dracut pass it over.
-        pre = (
-            self.list_parameter_values("rd.driver.pre")
-            if not makers or initramfs.DRACUT in makers
-            else ()
+        pre = dict.fromkeys(
+            self._list_modules("rd.driver.pre"), self.cmdline_evidence
         )
-        return tuple(
-            initramfs.list_loaded(
-                self._tree,
-                VFIO,
-                (
-                    (normalize_module_name(one), self.cmdline_evidence)
-                    for one in pre
-                ),
-            )
-        )
+        return tuple(initramfs.list_loaded(self._tree, VFIO, pre))
 
     @functools.cached_property
     def _named(self) -> dict[str, initramfs.Loaded]:
@@ -283,7 +276,7 @@ class Boot:
             entry.matches(function)
             for key, value in self.cmdline
             if key == "pci_stub.ids"
-            for entry in vfio_ids.parse(value or "")
+            for entry in kernel.parse_ids(value or "")
         )
 
     def explain(self, function: Function, modules: tuple[str, ...]) -> str:
@@ -292,6 +285,7 @@ class Boot:
         :param modules: those that may have it.
         """
         setting = self.find_ids_setting(function)
+        last = self._id_setting_in_effect
         names = " or ".join(modules)
         builtin = [one for one in modules if one in self._modules.builtin]
         nothing = (
@@ -315,9 +309,7 @@ class Boot:
                 " modprobe.d, for want of the hook modconf"
             )
             text = f"{cause}: {nothing}"
-        elif not self._is_bound_by_ids(function):
-            last = self._id_setting_in_effect
-            assert last is not None
+        elif last is not None and not last.matches(function):
             text = (
                 "vfio-pci is given ids more than once, and the last setting,"
                 f" without those of this device, counts ({last.evidence.path}:"

@@ -11,7 +11,7 @@ from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.boot import command_line
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import kernel_arguments
+from nova_gpu_filter.host.boot import kernel
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.checks.findings import Evidence
 from nova_gpu_filter.host.checks.findings import Finding
@@ -114,11 +114,11 @@ class Context:
         :param without: (parameter, value) that are to be taken from it.
         """
         unwanted = set(without)
-        words = kernel_arguments.split_arguments(self.boot.cmdline_text)
+        words = kernel.split_arguments(self.boot.cmdline_text)
         removed = (
             word
             for word in dict.fromkeys(words)
-            if unwanted.intersection(kernel_arguments.split(word))
+            if unwanted.intersection(kernel.split(word))
         )
         return command_line.change(self.tree, arguments, removed)
 

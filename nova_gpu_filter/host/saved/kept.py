@@ -15,7 +15,7 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.host import paths
 from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import kernel_arguments
+from nova_gpu_filter.host.boot import kernel
 from nova_gpu_filter.host.boot import modprobe
 from nova_gpu_filter.host.boot import outcome
 from nova_gpu_filter.host.inventory import Inventory
@@ -223,7 +223,7 @@ PLAIN_FILES: dict[str, Keep] = {
     paths.HOSTNAME: _keep_hostname,
     paths.HOSTNAME_FILE: _keep_hostname,
     paths.RELEASE: _keep_lines(r"[\w.+~-]{1,128}"),
-    kernel_arguments.CMDLINE: kept_boot.keep_cmdline,
+    kernel.CMDLINE: kept_boot.keep_cmdline,
     paths.CPUINFO: _keep_cpus,
     paths.INTERRUPTS: _keep_interrupts,
     paths.MEMINFO: _keep_matches(

@@ -7,8 +7,8 @@ import re
 
 from nova_gpu_filter.host.boot import driver_overrides
 from nova_gpu_filter.host.boot import initramfs
-from nova_gpu_filter.host.boot import kernel_arguments
-from nova_gpu_filter.host.boot.kernel_modules import VFIO
+from nova_gpu_filter.host.boot import kernel
+from nova_gpu_filter.host.boot.kernel import VFIO
 from nova_gpu_filter.host.saved.tokens import ADDRESS
 from nova_gpu_filter.host.saved.tokens import REMOVED
 from nova_gpu_filter.host.saved.tokens import Tokens
@@ -60,7 +60,7 @@ _MODULE_LISTS = re.compile(
 
 def _keep_parameter(tokens: Tokens, word: str) -> str:
     key, equals, value = word.replace('"', "").partition("=")
-    name = kernel_arguments.normalize_module_name(key)
+    name = kernel.normalize_module_name(key)
     parts = value.split(",") if equals else []
     if _MODULE_LISTS.fullmatch(name):
         return f"{key}{equals}{','.join(map(tokens.keep_module, parts))}"
@@ -79,7 +79,7 @@ def _keep_parameter(tokens: Tokens, word: str) -> str:
 
 def keep_cmdline(tokens: Tokens, text: str) -> list[str]:
     """Keep parameters of the kernel that we know."""
-    words = kernel_arguments.split_arguments(text)
+    words = kernel.split_arguments(text)
     return [" ".join(_keep_parameter(tokens, word) for word in words)]
 
 
@@ -144,7 +144,7 @@ def keep_early_modules(tokens: Tokens, text: str) -> list[str]:
         if words:
             options = (
                 [_keep_option(tokens, words[0], one) for one in words[1:]]
-                if kernel_arguments.normalize_module_name(words[0]) == VFIO
+                if kernel.normalize_module_name(words[0]) == VFIO
                 else []
             )
             kept.append(" ".join((tokens.keep_module(words[0]), *options)))

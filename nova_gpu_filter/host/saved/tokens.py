@@ -11,7 +11,7 @@ import re
 
 from nova_gpu_filter import printable
 from nova_gpu_filter.host.boot import drivers
-from nova_gpu_filter.host.boot.kernel_arguments import normalize_module_name
+from nova_gpu_filter.host.boot.kernel import normalize_module_name
 
 REMOVED = "REMOVED"
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_gpu_filter.host.boot import driver_overrides
-from nova_gpu_filter.host.boot import kernel_arguments
+from nova_gpu_filter.host.boot import kernel
 from nova_gpu_filter.host.boot import outcome
-from nova_gpu_filter.host.boot import vfio_ids
 from nova_gpu_filter.host.sysfs import tree
 from tests import captures
 from tests import sysfs_trees
@@ -57,12 +56,12 @@ def boot_of(host):
     ],
 )
 def test_the_kernel_command_line_is_split(text, pairs):
-    assert kernel_arguments.split(text) == pairs
+    assert kernel.split(text) == pairs
 
 
 @given(st.text())
 def test_any_command_line_is_split(text):
-    for key, _ in kernel_arguments.split(text):
+    for key, _ in kernel.split(text):
         assert "-" not in key
 
 
@@ -703,8 +702,8 @@ def test_ids_are_read_with_their_source(host):
     settings = boot_of(host).id_settings
     assert [setting.ids for setting in settings] == [
         (
-            vfio_ids.VfioId(0x10DE, 0x11BF),
-            vfio_ids.VfioId(0x10DE, 0x0FBB),
+            kernel.VfioId(0x10DE, 0x11BF),
+            kernel.VfioId(0x10DE, 0x0FBB),
         )
     ]
     assert str(settings[0].evidence) == f"/etc/modprobe.d/a.conf: {IDS}"
