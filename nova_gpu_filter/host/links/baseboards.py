@@ -225,34 +225,23 @@ def list_fitting(host: Inventory) -> tuple[Baseboard, ...]:
     )
 
 
-def find(name: str) -> Baseboard:
-    """Give the profile of that name.
+def find(name: str, host: Inventory) -> tuple[Baseboard, tuple[Function, ...]]:
+    """Give the board of that name, and the GPUs of a host on it in PCI order.
 
-    :raises BadInput: there is none.
+    :raises Malformed: there is none, or the host does not look so; the
+        message says in what.
     """
-    try:
-        return BASEBOARDS[name]
-    except KeyError:
-        raise exception.BadInput(
-            source=f"baseboard '{name}'",
-            reason=f"not known; known are {', '.join(sorted(BASEBOARDS))}",
-        ) from None
-
-
-def check(board: Baseboard, host: Inventory) -> tuple[Function, ...]:
-    """Make sure that a host has this board.
-
-    :returns: the GPUs of the board, in PCI order.
-    :raises BadInput: it does not look so; the message says in what.
-    """
+    if name not in BASEBOARDS:
+        known = ", ".join(sorted(BASEBOARDS))
+        raise exception.Malformed(f"not known; known are {known}")
+    board = BASEBOARDS[name]
     gpus = _list_gpus(board, host)
     difference = _find_difference(board, host, gpus)
     if difference is not None:
-        raise exception.BadInput(
-            source=f"baseboard '{board.name}'",
-            reason=f"{host.hostname} is not {board.model}: {difference}",
+        raise exception.Malformed(
+            f"{host.hostname} is not {board.model}: {difference}"
         )
-    return gpus
+    return board, gpus
 
 
 def _list_gpus(board: Baseboard, host: Inventory) -> tuple[Function, ...]:

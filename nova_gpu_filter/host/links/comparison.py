@@ -36,8 +36,7 @@ def compare(
     :raises Malformed: the file is of another host, or in another order.
     """
     comparison = _Comparison(host, matrix, gpus)
-    order = tuple(range(len(gpus)))
-    contradictions = comparison.describe_contradictions(order)
+    contradictions = comparison.describe_contradictions(range(len(gpus)))
     if contradictions and not is_sure:
         is_known = all(
             None not in (matrix.numa[index], gpu.numa_node)
@@ -46,7 +45,7 @@ def compare(
         if (
             not is_known
             or comparison.has_card_on_another_node()
-            or comparison.fits_better_than(order)
+            or comparison.has_better_order(len(contradictions))
         ):
             raise exception.Malformed(
                 f"{contradictions[0]}: this file is of another host,"
@@ -80,20 +79,17 @@ class _Comparison:
             [_keep_pcie(matrix.cells[row][column]) for column in columns]
             for row in range(matrix.gpus)
         ]
-        self._ours = [
-            [self._find_relation(host, one, other) for other in self._others]
-            for one in gpus
-        ]
 
-    @staticmethod
-    def _find_relation(
-        host: Inventory, one: Function, other: Function
-    ) -> Link | None:
-        link = pcie.find_way(one, other, host.numa_nodes)
-        if link == links.SYS and None in (one.numa_node, other.numa_node):
-            # Two root buses, and sysfs does not say on which nodes.
-            return None
-        return link
+        def find_way(one: Function, other: Function) -> Link | None:
+            link = pcie.find_way(one, other, host.numa_nodes)
+            if link == links.SYS and None in (one.numa_node, other.numa_node):
+                # Two root buses, and sysfs does not say on which nodes.
+                return None
+            return link
+
+        self._ours = [
+            [find_way(one, other) for other in self._others] for one in gpus
+        ]
 
     def _find_difference(
         self, row: int, column: int, one: int, other: int
@@ -147,15 +143,19 @@ class _Comparison:
             and None not in (self._said[row][column], self._ours[row][column])
         )
 
-    def fits_better_than(self, order: tuple[int, ...]) -> bool:
-        """Whether two GPUs exchanged, or some order, contradict sysfs less."""
-        least = len(self.describe_contradictions(order))
+    def has_better_order(self, contradictions: int) -> bool:
+        """Whether two GPUs exchanged, or some order, contradict sysfs less.
+
+        :param contradictions: how many there are as it is.
+        """
+        order = range(len(self._gpus))
         for a, b in itertools.combinations(order, 2):
             exchanged = list(order)
             exchanged[a], exchanged[b] = b, a
             if (
-                all(map(self._is_allowed, range(len(order)), exchanged))
-                and len(self.describe_contradictions(exchanged)) < least
+                all(map(self._is_allowed, order, exchanged))
+                and len(self.describe_contradictions(exchanged))
+                < contradictions
             ):
                 return True
         self._steps_left = _MOST_STEPS

@@ -38,11 +38,6 @@ class DirectLinks:
     numa: Mapping[int, int]
     """NUMA node of those where it was printed."""
 
-    @property
-    def is_uniform(self) -> bool:
-        """Whether all pairs have the same, whichever device is which."""
-        return len(set(self.link_by_pair.values())) < 2
-
 
 def format_matrix(
     found: DirectLinks, name: str, diagonal: str, far: str, direct: str
@@ -52,19 +47,14 @@ def format_matrix(
     def format_cell(a: int, b: int) -> str:
         if a == b:
             return diagonal
-        return (
-            far if found.link_by_pair[min(a, b), max(a, b)] is None else direct
-        )
+        link = found.link_by_pair[min(a, b), max(a, b)]
+        return far if link is None else direct
 
-    return [
-        " ".join(f"{name}{device}" for device in found.devices),
-        *(
-            " ".join(
-                [f"{name}{a}", *(format_cell(a, b) for b in found.devices)]
-            )
-            for a in found.devices
-        ),
-    ]
+    lines = [" ".join(f"{name}{device}" for device in found.devices)]
+    for a in found.devices:
+        cells = [format_cell(a, b) for b in found.devices]
+        lines.append(" ".join([f"{name}{a}", *cells]))
+    return lines
 
 
 def parse_matrix(
@@ -84,13 +74,8 @@ def parse_matrix(
             continue
         if not columns:
             # What follows the names is about CPUs.
-            columns = [
-                int(match[1])
-                for match in itertools.takewhile(
-                    bool, map(name.fullmatch, words)
-                )
-                if match
-            ]
+            named = itertools.takewhile(bool, map(name.fullmatch, words))
+            columns = [int(match[1]) for match in named if match]
         elif match := name.fullmatch(words[0]):
             device = int(match[1])
             if device in rows or device not in columns:

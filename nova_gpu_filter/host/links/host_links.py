@@ -23,11 +23,6 @@ _WITHOUT_NVLINK = {
         ("Tesla", "Fermi", "Kepler", "Maxwell"),
         "NVIDIA's white paper Tesla P100 (WP-08019): NVLink came with Pascal",
     ),
-    "Ada": "NVIDIA, September 2022: Ada has no NVLink"
-    " (https://www.tweaktown.com/news/88605)",
-}
-"""Architectures, and the source."""
-_CHIPS_WITHOUT_NVLINK = {
     **dict.fromkeys(
         ("GP102", "GP104", "GP106", "GP107", "GP108"),
         "of Pascal only cards of GP100 have it"
@@ -45,11 +40,13 @@ _CHIPS_WITHOUT_NVLINK = {
         " brief of the A16 (PB-10518) has none"
         " (https://www.pugetsystems.com/labs/articles/2074)",
     ),
+    "Ada": "NVIDIA, September 2022: Ada has no NVLink"
+    " (https://www.tweaktown.com/news/88605)",
     "GB202": "RTX PRO 6000 Blackwell has none"
     " (https://github.com/voipmonitor/rtx6kpro)",
 }
-"""Chips of other architectures, and the source. Those of which none was found,
-such as GB203, may have NVLinks: a note asks for them."""
+"""Architectures and chips, and the source. Chips of which none was found, such
+as GB203, may have NVLinks: a note asks for them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,19 +109,17 @@ class HostLinks(printable.OneLineTexts):
             ]
             for known in (self.matrix, self.ways)
         )
-        partitions = []
-        for partition in self.partitions:
-            mask = make_mask(
-                place[address]
-                for address in partition.addresses
-                if address in place
-            )
-            if mask:
-                partitions.append(
-                    FabricPartition(
-                        partition.id, len(partition.addresses), mask
-                    )
+        partitions = [
+            FabricPartition(partition.id, len(partition.addresses), mask)
+            for partition in self.partitions
+            if (
+                mask := make_mask(
+                    place[address]
+                    for address in partition.addresses
+                    if address in place
                 )
+            )
+        ]
         return Topology.from_matrix(
             matrix, partitions, [device.numa_node for device in chosen], ways
         )
@@ -134,10 +129,8 @@ class HostLinks(printable.OneLineTexts):
     ) -> dict[PciAddress, codec.DeviceLinks]:
         """Describe some of the devices by their link groups."""
         described = groups.decompose(self.build_topology(chosen))
-        return {
-            device.address: device_links
-            for device, device_links in zip(chosen, described, strict=True)
-        }
+        addresses = [device.address for device in chosen]
+        return dict(zip(addresses, described, strict=True))
 
 
 def may_have_nvlink(device: Function) -> bool:
@@ -146,11 +139,10 @@ def may_have_nvlink(device: Function) -> bool:
     return (
         device.vendor_id == chips.NVIDIA
         and device.base_class in (0x0300, 0x0302)
-        and not (
-            chip is not None
-            and (
-                chip.architecture in _WITHOUT_NVLINK
-                or chip.code_name in _CHIPS_WITHOUT_NVLINK
+        and (
+            chip is None
+            or _WITHOUT_NVLINK.keys().isdisjoint(
+                (chip.architecture, chip.code_name)
             )
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import itertools
 from typing import TypeAlias
 
 from nova_gpu_filter import exception
@@ -32,9 +33,8 @@ _HOW_TO_OBTAIN = (
     " --nvidia-smi-topo and --nvidia-smi-q"
 )
 
-NvLinks: TypeAlias = dict[frozenset[PciAddress], tuple[Link | None, str]]
-"""What is said of the direct link of pairs, and by which source; a link of
-None: the pair has none."""
+DirectLinkByPair: TypeAlias = dict[frozenset[PciAddress], Link | None]
+"""What is said of pairs; None: they have no link of their own."""
 
 
 def _name_boards(host: Inventory) -> str:
@@ -72,7 +72,7 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     devices = host.devices
     ways = pcie.find_ways(devices, host.numa_nodes)
     query = _read_query(host, sources.query) if sources.query else ()
-    nvlinks: NvLinks = {}
+    direct: DirectLinkByPair = {}
     covered: set[PciAddress] = set()
     origins: list[str] = []
     notes: list[str] = []
@@ -81,25 +81,23 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         matrix = smi.parse_topo(*sources.topo)
         with exception.name_source(source):
             gpus = _find_gpus_of_topo(host, matrix, query)
-            nvlinks, unclear = _read_topo(source, matrix, gpus)
+            direct, unclear = _read_topo(matrix, gpus)
             unclear += comparison.compare(host, matrix, gpus, bool(query))
-        unlinked = _find_without_nvlink(host, gpus, nvlinks)
+        unlinked = _find_without_nvlink(host, gpus, direct)
         if unlinked:
             unclear.append(_describe_unlinked(gpus, unlinked))
-            # Not known, so that the board may say it.
-            nvlinks = {
-                pair: known
-                for pair, known in nvlinks.items()
-                if not pair & unlinked
-            }
+        # What is not known the board may say.
+        direct = {
+            pair: link for pair, link in direct.items() if not pair & unlinked
+        }
         notes += [f"{source}: {one}" for one in unclear]
         covered = {gpu.address for gpu in gpus} - unlinked
         if covered:
             origins.append(source)
     if sources.baseboard is not None:
-        board = baseboards.find(sources.baseboard)
-        gpus = baseboards.check(board, host)
-        _read_board(board, gpus, nvlinks)
+        with exception.name_source(f"baseboard '{sources.baseboard}'"):
+            board, gpus = baseboards.find(sources.baseboard, host)
+            _read_board(board, gpus, direct, sources.topo)
         covered.update(gpu.address for gpu in gpus)
         origins.append(f"baseboard {board.name}")
     for tool in vendor_tools.TOOLS:
@@ -109,22 +107,24 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
         found = tool.parse(*given)
         with exception.name_source(given[0]):
             of_tool = _locate_links(host, tool, found)
-        if _lacks_links(host, tool, of_tool):
+        if not any(of_tool.values()) and any(
+            host.by_address[address].product_id in tool.always_linked
+            for address in itertools.chain(*of_tool)
+        ):
             notes.append(
                 f"{given[0]}: not one link of {tool.links}, though these"
                 " devices are linked on every board that takes them: save"
                 f" '{tool.commands}' while all are bound to their driver"
             )
             continue
-        for pair, link in of_tool.items():
-            nvlinks[pair] = link, given[0]
-            covered |= pair
+        direct.update(of_tool)
+        covered.update(*of_tool)
         origins.append(given[0])
     place = {device.address: i for i, device in enumerate(devices)}
     best = list(map(list, ways))
-    for pair, (link, _) in nvlinks.items():
-        a, b = (place[address] for address in pair)
+    for pair, link in direct.items():
         if link is not None:
+            a, b = (place[address] for address in pair)
             best[a][b] = best[b][a] = link
     module_ids = {
         gpu.address: gpu.module_id
@@ -202,33 +202,29 @@ def _find_gpus_of_topo(
 
 
 def _read_topo(
-    source: str, matrix: smi.TopoMatrix, gpus: Sequence[Function]
-) -> tuple[NvLinks, list[str]]:
+    matrix: smi.TopoMatrix, gpus: Sequence[Function]
+) -> tuple[DirectLinkByPair, list[str]]:
     """Give the NVLinks of a matrix, and what nvidia-smi did not know."""
     for index, gpu in enumerate(gpus):
         _check_node(f"GPU{index}", matrix.numa[index], gpu)
-    nvlinks: NvLinks = {}
-    notes = []
+    direct: DirectLinkByPair = {}
+    unknown = []
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
             link = matrix.cells[a][b]
             if link is None:
-                notes.append(
+                unknown.append(
                     f"nvidia-smi does not know the link of {other.address}"
                     f" and {one.address}"
                 )
             else:
-                nvlinks[frozenset({one.address, other.address})] = (
-                    link if links.is_direct(link) else None,
-                    source,
-                )
-    return nvlinks, notes
+                pair = frozenset({one.address, other.address})
+                direct[pair] = link if links.is_direct(link) else None
+    return direct, unknown
 
 
 def _find_without_nvlink(
-    host: Inventory,
-    gpus: Sequence[Function],
-    nvlinks: NvLinks,
+    host: Inventory, gpus: Sequence[Function], direct: DirectLinkByPair
 ) -> frozenset[PciAddress]:
     """Find GPUs that have NVLinks by their board, and none in a matrix."""
     on_board = [
@@ -241,7 +237,7 @@ def _find_without_nvlink(
         return frozenset()
     linked = {
         address
-        for pair, (link, _) in nvlinks.items()
+        for pair, link in direct.items()
         if link is not None
         for address in pair
     }
@@ -267,22 +263,24 @@ def _describe_unlinked(
 def _read_board(
     board: baseboards.Baseboard,
     gpus: Sequence[Function],
-    nvlinks: NvLinks,
+    direct: DirectLinkByPair,
+    topo: tuple[str, str] | None,
 ) -> None:
+    """Add the links of a board; those that are known already are the same."""
     for a, one in enumerate(gpus):
         for b, other in enumerate(gpus[:a]):
-            pair = frozenset({one.address, other.address})
             link = board.get_link(b, a)
-            said, source = nvlinks.setdefault(pair, (link, ""))
-            if said != link:
-                on_board, in_source = (
-                    "no NVLink" if given is None else links.name(given)
-                    for given in (link, said)
+            said = direct.setdefault(
+                frozenset({one.address, other.address}), link
+            )
+            if said != link and topo is not None:
+                on_board, in_topo = (
+                    "no NVLink" if known is None else links.name(known)
+                    for known in (link, said)
                 )
-                raise exception.BadInput(
-                    source=f"baseboard '{board.name}'",
-                    reason=f"{other.address} and {one.address} have"
-                    f" {on_board}, but {in_source} in {source}",
+                raise exception.Malformed(
+                    f"{other.address} and {one.address} have {on_board}, but"
+                    f" {in_topo} in {topo[0]}"
                 )
 
 
@@ -332,22 +330,9 @@ def _list_devices(
     ]
 
 
-def _lacks_links(
-    host: Inventory,
-    tool: vendor_tools.Tool,
-    link_by_pair: Mapping[frozenset[PciAddress], Link | None],
-) -> bool:
-    """Say whether modules that are always linked have no link of their own."""
-    return any(
-        host.by_address[address].product_id in tool.always_linked
-        for pair in link_by_pair
-        for address in pair
-    ) and not any(link_by_pair.values())
-
-
 def _locate_links(
     host: Inventory, tool: vendor_tools.Tool, found: DirectLinks
-) -> dict[frozenset[PciAddress], Link | None]:
+) -> DirectLinkByPair:
     """Find the links of each pair of devices of a vendor.
 
     :raises Malformed: it is not known which device is which, or they are
@@ -372,7 +357,7 @@ def _locate_links(
                 f" {len(devices)}: to show which ones they are, save"
                 f" '{tool.commands}' into one file"
             )
-        if not found.is_uniform:
+        if len(set(found.link_by_pair.values())) > 1:
             raise exception.Malformed(
                 "not all pairs have the same link, and the order of the"
                 " devices need not be that of the PCI addresses: save"

@@ -127,10 +127,7 @@ def _is_row(line: str) -> bool:
     """Tell a row, whose second word is a cell, from the heading."""
     words = line.split()
     return len(words) > 1 and (
-        words[1] == "X"
-        or words[1] in _UNKNOWN
-        or words[1] in _OLD_NAMES
-        or _parse_link(words[1]) is not None
+        words[1] in _UNKNOWN or _parse_link(words[1]) is not None
     )
 
 
@@ -194,7 +191,7 @@ def _read_cell(name: str, other: str, cell: str) -> Link | None:
         )
     if cell in _UNKNOWN:
         return None
-    link = _parse_link(_OLD_NAMES.get(cell, cell))
+    link = _parse_link(cell)
     if link is None:
         raise exception.Malformed(
             f"row {name}, column {other}: '{cell}' is no link; links"
@@ -205,7 +202,7 @@ def _read_cell(name: str, other: str, cell: str) -> Link | None:
 
 def _parse_link(name: str) -> Link | None:
     try:
-        return links.parse(name)
+        return links.parse(_OLD_NAMES.get(name, name))
     except ValueError:
         return None
 

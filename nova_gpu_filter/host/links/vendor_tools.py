@@ -100,11 +100,9 @@ def parse_rocm(text: str) -> DirectLinks:
             raise exception.Malformed(
                 f"'{cell}' is no link type; these are XGMI and PCIE"
             )
-    _, weights = direct_links.parse_matrix(
-        sections.get(_ROCM_WEIGHTS, ()), _ROCM_NAME
-    )
-    _, hops = direct_links.parse_matrix(
-        sections.get(_ROCM_HOPS, ()), _ROCM_NAME
+    weights, hops = (
+        direct_links.parse_matrix(sections.get(name, ()), _ROCM_NAME)[1]
+        for name in (_ROCM_WEIGHTS, _ROCM_HOPS)
     )
 
     def is_direct(pair: direct_links.Pair) -> bool:
@@ -141,12 +139,20 @@ def write_rocm(found: DirectLinks) -> str:
     return printed.join_lines(lines)
 
 
+def _drop_until(heading: re.Pattern[str], lines: list[str]) -> list[str]:
+    """Leave out what is before a heading; all, if there is none."""
+    return list(
+        itertools.dropwhile(lambda line: not heading.match(line), lines)
+    )
+
+
 def _read_number(cell: str | None) -> int:
     return int(cell) if cell and re.fullmatch(r"[0-9]{1,6}", cell) else 0
 
 
 # Atlas A2 numbers cards, A3 the dies of cards.
 _NPU_NAME = re.compile(r"(?:NPU|Phy-ID)([0-9]{1,3})")
+_NPU_HEADING = re.compile(r"(?:\s*(?:NPU|Phy-ID)[0-9]{1,3}(?!\S)){2}")
 # The legend of npu-smi info -t topo. SIO joins the two dies of one package;
 # HCCS_SW goes through a switch.
 _NPU_DIRECT = frozenset({"HCCS", "HCCS_SW", "SIO"})
@@ -168,21 +174,13 @@ def parse_npu(text: str) -> DirectLinks:
     :raises Malformed: there is no matrix, or it makes no sense.
     """
     lines = printed.split_lines(text)
-    start = next(
-        (
-            index
-            for index, line in enumerate(lines)
-            if len(words := line.split()) > 1
-            and all(map(_NPU_NAME.fullmatch, words[:2]))
-        ),
-        None,
-    )
-    if start is None:
+    matrix = _drop_until(_NPU_HEADING, lines)
+    if not matrix:
         raise exception.Malformed(
             "this is no output of 'npu-smi info -t topo': no line that"
             " begins with the columns NPU0, NPU1"
         )
-    devices, cells = direct_links.parse_matrix(lines[start:], _NPU_NAME)
+    devices, cells = direct_links.parse_matrix(matrix, _NPU_NAME)
     for cell in cells.values():
         if cell not in _NPU_CELLS:
             raise exception.Malformed(
@@ -218,7 +216,7 @@ def write_npu(found: DirectLinks) -> str:
     return printed.join_lines(lines)
 
 
-_HL_HEADING = re.compile(r"\s*modID\s.*")
+_HL_HEADING = re.compile(r"\s*modID\s")
 _HL_ROW = re.compile(r"\s*([0-9]{1,3})\s.*")
 # Gaudi, Gaudi 2 and Gaudi 3 white papers: on a universal baseboard of eight
 # OAMs, seven (Gaudi) or 21 ports of each go to the seven others.
@@ -233,18 +231,15 @@ def parse_hl(text: str) -> DirectLinks:
     :raises Malformed: there are no modules, or other than 0 to 7.
     """
     lines = printed.split_lines(text)
-    start = next(
-        (i for i, line in enumerate(lines) if _HL_HEADING.fullmatch(line)),
-        None,
-    )
-    if start is None:
+    table = _drop_until(_HL_HEADING, lines)
+    if not table:
         raise exception.Malformed(
             "this is no output of 'hl-smi topo -c -N': no line that"
             " begins with the column modID"
         )
     modules = [
         int(match[1])
-        for line in lines[start + 1 :]
+        for line in table[1:]
         if (match := _HL_ROW.fullmatch(line))
     ]
     if sorted(modules) != list(_HL_MODULES):
