@@ -79,33 +79,27 @@ def write(
     numa_policy: str | None = None,
 ) -> str:
     """Write the fragment for nova-api, nova-scheduler and nova-conductor."""
-    return printed.join_lines(_write_lines(hosts, options, numa_policy))
-
-
-def _write_lines(
-    hosts: Sequence[Host],
-    options: fragment.Options,
-    numa_policy: str | None,
-) -> Iterator[str]:
     names = " ".join(host.hostname for host, _ in hosts)
-    yield f"{fragment.MARK} for {names}."
-    yield "# For nova-api, and for each nova-compute for move operations."
+    lines = [
+        f"{fragment.MARK} for {names}.",
+        "# For nova-api, and for each nova-compute for move operations.",
+    ]
     for line in find_differences(hosts, options):
-        yield from fragment.write_comment(f"Drift: {line}")
-    made, hosts_by_alias = make_aliases(hosts, options, numa_policy)
+        lines += fragment.write_comment(f"Drift: {line}")
     if options.report_in_placement:
-        yield ""
-        yield "[filter_scheduler]"
-        yield "pci_in_placement = true"
-    yield ""
-    yield "[pci]"
+        lines += ["", "[filter_scheduler]", "pci_in_placement = true"]
+    lines += ["", "[pci]"]
+    made, hosts_by_alias = make_aliases(hosts, options, numa_policy)
     for alias in made:
-        yield ""
-        yield from fragment.write_comment(
-            f"{alias['vendor_id']}:{alias['product_id']} on"
-            f" {' '.join(hosts_by_alias[alias['name']])}"
-        )
-        yield fragment.write_option("alias", alias)
+        lines += [
+            "",
+            *fragment.write_comment(
+                f"{alias['vendor_id']}:{alias['product_id']} on"
+                f" {' '.join(hosts_by_alias[alias['name']])}"
+            ),
+            fragment.write_option("alias", alias),
+        ]
+    return printed.join_lines(lines)
 
 
 def find_differences(

@@ -199,50 +199,42 @@ def write_option(name: str, value: Mapping[str, str]) -> str:
     return f"{name} = {json.dumps(value).replace('$', '$$')}"
 
 
-def write(host: Inventory, host_links: HostLinks, options: Options) -> str:
-    """Write the fragment, with what is worth knowing as comments."""
-    return printed.join_lines(_write_lines(host, host_links, options))
-
-
 def write_comment(text: str) -> Iterator[str]:
     """Write a text as comment, one line a line."""
     for line in text.splitlines():
         yield f"# {line}"
 
 
-def _write_lines(
-    host: Inventory, host_links: HostLinks, options: Options
-) -> Iterator[str]:
-    yield f"{MARK} on {host.hostname}."
+def write(host: Inventory, host_links: HostLinks, options: Options) -> str:
+    """Write the fragment, with what is worth knowing as comments."""
+    lines = [f"{MARK} on {host.hostname}."]
     devices = choose_devices(host, options)
     if devices:
-        yield "# One device_spec a device; gpu_links is for nova-gpu-filter."
-    if devices and options.links:
-        for note in host_links.notes:
-            yield from write_comment(note)
-    for note in list_notes(host, options):
-        yield from write_comment(note)
+        lines.append(
+            "# One device_spec a device; gpu_links is for nova-gpu-filter."
+        )
+    notes = host_links.notes if devices and options.links else ()
+    for note in (*notes, *list_notes(host, options)):
+        lines += write_comment(note)
     if devices:
-        yield ""
-        yield "[pci]"
+        lines += ["", "[pci]"]
         if options.report_in_placement:
-            yield "report_in_placement = true"
+            lines.append("report_in_placement = true")
         else:
-            yield (
+            lines += [
                 "# resource_class and traits count only with"
-                " report_in_placement = true"
-            )
-            yield "# (it cannot be taken back)."
+                " report_in_placement = true",
+                "# (it cannot be taken back).",
+            ]
     # Of the links, those among what is offered, whole devices only.
     whole = [one for one in devices if one.address in host_links.place]
     described = host_links.build_device_links(whole) if options.links else {}
     for function in devices:
-        yield ""
-        yield from _write_device(
-            function, described.get(function.address), options
-        )
+        device_links = described.get(function.address)
+        lines += ["", *_write_device(function, device_links, options)]
     if options.mdevs:
-        yield from mediated.write(options.mdevs)
+        lines += mediated.write(options.mdevs)
+    return printed.join_lines(lines)
 
 
 def _write_device(

@@ -7,6 +7,7 @@ followed within its directory, since another user may have made it. Whoever
 reads the file sees the old one or the new one, never a part.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import datetime
@@ -94,25 +95,20 @@ class _Place:
 
         :param exclusive: unless there is a file of that name by now.
         """
+
+        def give_name(how: Callable[..., None]) -> None:
+            place = self.directory
+            how(temporary, self.name, src_dir_fd=place, dst_dir_fd=place)
+
         if exclusive:
             try:
-                os.link(
-                    temporary,
-                    self.name,
-                    src_dir_fd=self.directory,
-                    dst_dir_fd=self.directory,
-                )
+                give_name(os.link)
                 return
             except OSError as error:
                 # vfat and some network file systems have no hard links.
                 if error.errno not in (errno.EPERM, errno.ENOTSUP):
                     raise
-        os.replace(
-            temporary,
-            self.name,
-            src_dir_fd=self.directory,
-            dst_dir_fd=self.directory,
-        )
+        give_name(os.replace)
 
 
 def save(path: str, text: str, force: bool = False) -> str | None:
