@@ -2,6 +2,7 @@
 
 """Joins what sysfs, nvidia-smi and Fabric Manager say of a host's links."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
     sources = sources or Sources()
     devices = host.devices
     ways = pcie.find_ways(devices, host.numa_nodes)
-    query = _read_query(host, sources.query) if sources.query else ()
+    query = _read_query(host, sources.query) if sources.query else {}
     direct: DirectLinkByPair = {}
     covered: set[PciAddress] = set()
     origins: list[str] = []
@@ -127,9 +128,9 @@ def join(host: Inventory, sources: Sources | None = None) -> HostLinks:
             a, b = (place[address] for address in pair)
             best[a][b] = best[b][a] = link
     module_ids = {
-        gpu.address: gpu.module_id
-        for gpu in query
-        if gpu.module_id is not None
+        address: module_id
+        for address, module_id in query.items()
+        if module_id is not None
     }
     partitions: tuple[Partition, ...] = ()
     if sources.fabric is not None:
@@ -159,15 +160,15 @@ def _check_node(name: str, node: int | None, device: Function) -> None:
 
 def _read_query(
     host: Inventory, given: tuple[str, str]
-) -> tuple[smi.SmiGpu, ...]:
+) -> dict[PciAddress, int | None]:
     gpus = {gpu.address for gpu in host.gpus}
     query = smi.parse_query(*given)
-    for gpu in query:
-        if gpu.address not in gpus:
+    for address in query:
+        if address not in gpus:
             raise exception.BadInput(
                 source=given[0],
-                reason=f"{gpu.address} is no GPU of {host.hostname}: this file"
-                " is of another host",
+                reason=f"{address} is no GPU of {host.hostname}: this file is"
+                " of another host",
             )
     return query
 
@@ -175,7 +176,7 @@ def _read_query(
 def _find_gpus_of_topo(
     host: Inventory,
     matrix: smi.TopoMatrix,
-    query: Sequence[smi.SmiGpu],
+    query: Collection[PciAddress],
 ) -> tuple[Function, ...]:
     """Tell which device GPU0, GPU1 and so on are.
 
@@ -188,7 +189,7 @@ def _find_gpus_of_topo(
                 f"{matrix.gpus} GPUs, but 'nvidia-smi -q' has"
                 f" {len(query)}: the two are not of the same time or host"
             )
-        return tuple(host.by_address[gpu.address] for gpu in query)
+        return tuple(host.by_address[address] for address in query)
     gpus = tuple(gpu for gpu in host.gpus if gpu.vendor_id == chips.NVIDIA)
     if len(gpus) != matrix.gpus:
         raise exception.Malformed(

@@ -8,7 +8,6 @@ legend. Texts from manuals and tickets have lost their first white space, or
 end early.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import re
 
@@ -249,60 +248,51 @@ def _read_numa(heading: str, tail: str) -> int | None:
     return int(cells[1]) if re.fullmatch(r"[0-9]{1,5}", cells[1]) else None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SmiGpu:
-    """What ``nvidia-smi -q`` says of one GPU."""
-
-    address: PciAddress
-    module_id: int | None = None
-    """By which Fabric Manager knows the GPU (its physicalId); None where
-    the board has none."""
-
-
 _QUERY_GPU = re.compile(r"GPU ([0-9A-Fa-f:.]+)\s*")
 _QUERY_MODULE = re.compile(r"\s+module\s+id\s*:\s*(.*?)\s*", re.IGNORECASE)
 
 
-def parse_query(source: str, text: str) -> tuple[SmiGpu, ...]:
-    """Read the output of ``nvidia-smi -q``: GPUs in the order of indices.
+def parse_query(source: str, text: str) -> dict[PciAddress, int | None]:
+    """Read the GPUs and their Module Ids in the output of ``nvidia-smi -q``.
 
+    By its Module Id Fabric Manager knows a GPU (its physicalId).
+
+    :returns: in the order of indices; None where the board has no Module Ids.
     :raises BadInput: it names no GPU, or one twice, or one Module Id twice.
     """
     with exception.name_source(source):
-        gpus = _parse_query(printed.split_lines(text))
-        _refuse_twice("GPU", [gpu.address for gpu in gpus])
-        _refuse_twice(
-            "Module Id",
-            [gpu.module_id for gpu in gpus if gpu.module_id is not None],
-        )
-    return tuple(gpus)
+        module_ids = _parse_query(printed.split_lines(text))
+        known = [one for one in module_ids.values() if one is not None]
+        for module_id in known:
+            if known.count(module_id) > 1:
+                raise exception.Malformed(
+                    f"Module Id {module_id} is there twice"
+                )
+    return module_ids
 
 
-def _parse_query(lines: list[str]) -> list[SmiGpu]:
-    gpus: list[SmiGpu] = []
+def _parse_query(lines: list[str]) -> dict[PciAddress, int | None]:
+    module_ids: dict[PciAddress, int | None] = {}
+    address = None
     for line in lines:
         if match := _QUERY_GPU.fullmatch(line):
             address = address_lib.find(match[1])
             if address is None:
                 raise exception.Malformed(f"'{match[1]}' is no PCI address")
-            gpus.append(SmiGpu(address))
-        elif gpus and (match := _QUERY_MODULE.fullmatch(line)):
+            if address in module_ids:
+                raise exception.Malformed(f"GPU {address} is there twice")
+            module_ids[address] = None
+        elif address and (match := _QUERY_MODULE.fullmatch(line)):
             if match[1] in ("N/A", ""):
                 continue
             if not re.fullmatch(r"[0-9]{1,4}", match[1]):
                 raise exception.Malformed(
-                    f"{gpus[-1].address}: Module Id '{match[1]}' is no number"
+                    f"{address}: Module Id '{match[1]}' is no number"
                 )
-            gpus[-1] = SmiGpu(gpus[-1].address, int(match[1]))
-    if not gpus:
+            module_ids[address] = int(match[1])
+    if not module_ids:
         raise exception.Malformed(
             "this is no output of 'nvidia-smi -q': no line such as"
             " 'GPU 00000000:83:00.0'"
         )
-    return gpus
-
-
-def _refuse_twice(what: str, values: Sequence[object]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise exception.Malformed(f"{what} {value} is there twice")
+    return module_ids

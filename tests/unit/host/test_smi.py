@@ -407,14 +407,15 @@ def test_any_text_is_a_matrix_or_bad_input(text):
 def test_gpus_and_module_ids_are_read_in_the_order_of_indices():
     text = smi_files.query({"0000:83:00.0": 2, "0000:0f:00.0": None})
     assert [
-        (str(gpu.address), gpu.module_id) for gpu in smi.parse_query("x", text)
+        (str(address), module_id)
+        for address, module_id in smi.parse_query("x", text).items()
     ] == [("0000:83:00.0", 2), ("0000:0f:00.0", None)]
 
 
 def test_module_ids_of_a_real_board_are_read():
     modules = smi_files.read_module_ids()
     read = smi.parse_query("x", smi_files.query(modules))
-    assert {str(gpu.address): gpu.module_id for gpu in read} == modules
+    assert {str(address): id_ for address, id_ in read.items()} == modules
     assert sorted(modules.values()) == list(range(1, 9))
 
 
