@@ -41,8 +41,8 @@ from nova_gpu_filter.simulate import plot
 from nova_gpu_filter.simulate import run_report
 from nova_gpu_filter.simulate import runs
 from nova_gpu_filter.simulate import scenario as scenarios
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.simulate import schedulers
-from nova_gpu_filter.simulate import sections
 
 CONF = nova.conf.CONF
 
@@ -96,7 +96,8 @@ def _set_options(
     """
     for group, by_name in options.items():
         where = f"{source}, scheduler, options, {group}"
-        for name, value in sections.check_mapping(by_name, where).items():
+        scenario_values.check_mapping(by_name, where)
+        for name, value in by_name.items():
             try:
                 CONF.set_override(name, value, group=group)
             # The types of oslo.config expect a text or what they make of one.

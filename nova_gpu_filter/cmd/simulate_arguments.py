@@ -15,8 +15,8 @@ from nova_gpu_filter.nova_rules import names as nova_names
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import real_cloud
 from nova_gpu_filter.simulate import scenario as scenarios
+from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.simulate import schedulers
-from nova_gpu_filter.simulate import sections
 from nova_gpu_filter.topology import policy
 
 SCHEDULERS: Final = ("gpu", "stock")
@@ -142,7 +142,7 @@ def read_scenario(
     if args.scenario:
         # Read as a whole, so that arguments can take the place of parts.
         found = scenarios.read_file(args.scenario)
-        data = dict(sections.check_mapping(found, args.scenario))
+        data = dict(scenario_values.check_mapping(found, args.scenario))
     source = args.scenario or args.inventory or "Placement"
     hosts = None
     if args.placement:
@@ -156,7 +156,7 @@ def read_scenario(
     changes = {key: value for key, value in given.items() if value is not None}
     if args.mix:
         changes["flavors"] = _read_flavors(args.mix, "--mix", with_share=True)
-        kept = sections.check_mapping(
+        kept = scenario_values.check_mapping(
             data.get("workload") or {}, f"{source}, workload"
         )
         data["workload"] = {

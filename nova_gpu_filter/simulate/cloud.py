@@ -4,9 +4,7 @@
 
 import bisect
 from collections.abc import Sequence
-from typing import Any
 from typing import Final
-from typing import TypeAlias
 import uuid
 
 from nova import objects
@@ -26,9 +24,6 @@ from nova_gpu_filter.topology import topology as topologies
 RAM_MB_A_GPU: Final = 131072
 VCPUS_A_GPU: Final = 16
 DISK_GB_A_GPU: Final = 512
-
-Candidate: TypeAlias = dict[str, Any]
-"""An allocation candidate, as Placement gives it to the scheduler."""
 
 
 class Host:
@@ -64,17 +59,12 @@ class Host:
         )
         by_provider = {pool["rp_uuid"]: pool for pool in state.pci_stats.pools}
         self._pools = [by_provider[provider] for provider in self.providers]
-        self._bit_by_provider = {
-            provider: bit for bit, provider in enumerate(self.providers)
-        }
         self.free &= ~spec.used
         self._show()
 
     def make_mask(self, providers: Sequence[str]) -> int:
         """Return the GPUs of some resource providers."""
-        return topologies.make_mask(
-            self._bit_by_provider[provider] for provider in providers
-        )
+        return topologies.make_mask(map(self.providers.index, providers))
 
     def take(self, mask: int) -> None:
         """Give free GPUs to a server.
@@ -124,8 +114,7 @@ def _make_pools(host: Host) -> "objects.PciDevicePoolList":
             "address": f"0000:{0x10 + bit:02x}:00.0",
             "rp_uuid": provider,
         }
-        text = kind.links[bit]
-        if text is not None:
+        if text := kind.links[bit]:
             tags[codec.TAG] = text
         found.append(
             objects.PciDevicePool(
@@ -208,12 +197,10 @@ class Cloud:
 
     def count_free(self, model: str | None) -> int:
         """Count the free GPUs of a model."""
-        if model is None:
-            return self.free
         return sum(
             free.bit_count() * len(numbers)
             for (kind, free), numbers in self._host_numbers_by_state.items()
-            if kind.model == model
+            if model in (None, kind.model)
         )
 
     def _enter(self, host: Host) -> None:

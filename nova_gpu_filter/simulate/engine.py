@@ -146,10 +146,7 @@ def replay(
         if number % every == 0 or number == len(arrivals) - 1:
             outcome.samples.append(
                 Sample(
-                    arrival.time,
-                    requested,
-                    cloud.used,
-                    cloud.fragmentation,
+                    arrival.time, requested, cloud.used, cloud.fragmentation
                 )
             )
         tick()

@@ -2,9 +2,6 @@
 
 """What can be wrong with a scenario."""
 
-from collections.abc import Iterable
-from collections.abc import Mapping
-from typing import Any
 from typing import Final
 
 from nova_gpu_filter import exception
@@ -29,14 +26,3 @@ class PlotUnavailable(exception.GpuFilterError):
     """Matplotlib is not installed, or cannot write that format."""
 
     message = "%(problem)s"
-
-
-def check_rows(rows: Any, source: str) -> Iterable[Any]:
-    """Refuse what stands where there should be a list.
-
-    :param source: what the message calls it.
-    :raises BadScenario: it is something else.
-    """
-    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
-        raise BadScenario(source=source, problem="must be a list")
-    return rows

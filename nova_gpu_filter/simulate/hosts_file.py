@@ -12,6 +12,7 @@ import functools
 import io
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 
 from nova_gpu_filter import files
 from nova_gpu_filter.simulate import errors
@@ -29,9 +30,10 @@ _MOST_GPUS = 1024
 """Of one host: more than any has, and little enough to be simulated."""
 _MOST_HOSTS = 100_000
 """Of one row."""
-_KEYS: Final = frozenset(
-    ("name", "count", "model", "machine", "gpus", codec.TAG, "numa", "used")
-)
+_LISTS: Final = (codec.TAG, "numa", "used")
+_KEYS: Final = ("name", "count", "model", "machine", "gpus", *_LISTS)
+_Gpus: TypeAlias = tuple[tuple[str | None, ...], tuple[int | None, ...]]
+"""The tag and the NUMA node of each GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class HostSpec:
 def read(
     rows: Iterable[Mapping[str, Any]],
     source: str,
-    machines_: Mapping[str, Any] | None = None,
+    machines: Mapping[str, Any] | None = None,
     machine_by_model: Mapping[str, str] | None = None,
     columns: Mapping[str, str] = scenario_values.NO_COLUMNS,
 ) -> list[HostSpec]:
@@ -107,22 +109,22 @@ def read(
         known about their links). Also ``model``, and ``used``: numbers of the
         GPUs that are taken, on each of these hosts.
     :param source: what messages call the inventory.
-    :param machines_: more machines: name -> ``gpu_links`` and ``numa``.
+    :param machines: more machines: name -> ``gpu_links`` and ``numa``.
     :param machine_by_model: the machine of rows that name none, by
         ``<model>/<gpus>`` or ``<model>``.
     :param columns: our name -> name in the file, for messages.
     :raises BadScenario: a row cannot be used.
     """
-    for part in (machines_, machine_by_model):
+    for part in (machines, machine_by_model):
         if part is not None and not isinstance(part, Mapping):
             raise errors.BadScenario(
                 source=source,
                 problem="machines and machine_by_model must be mappings",
             )
-    reader = _Reader(source, machines_ or {}, machine_by_model or {}, columns)
+    reader = _Reader(source, machines or {}, machine_by_model or {}, columns)
     specs: list[HostSpec] = []
     for number, row in enumerate(
-        errors.check_rows(rows, f"{source}, hosts"), start=1
+        scenario_values.check_rows(rows, f"{source}, hosts"), start=1
     ):
         specs += reader.read_row(number, row)
     if not specs:
@@ -151,10 +153,9 @@ def read_csv(
     if by_model:
         wanted.append(("model", "machine", codec.TAG))
     for row in read_csv_rows(path, columns, wanted=wanted):
-        for key in (codec.TAG, "numa", "used"):
-            if key in row:
-                row[key] = row[key].split(";")
-        rows.append({key: row[key] for key in _KEYS & row.keys()})
+        for key in row.keys() & _LISTS:
+            row[key] = row[key].split(";")
+        rows.append({key: row[key] for key in row.keys() & _KEYS})
     return rows
 
 
@@ -216,33 +217,21 @@ def _check_column(
         )
 
 
+@dataclasses.dataclass(frozen=True)
 class _Reader:
     """Turns rows into hosts; equal rows share a kind."""
 
-    def __init__(
-        self,
-        source: str,
-        machines_: Mapping[str, Any],
-        machine_by_model: Mapping[str, str],
-        columns: Mapping[str, str],
-    ) -> None:
-        self._source = source
-        self._columns = columns
-        self._machines = machines_
-        self._machine_by_model = machine_by_model
-        self._kinds: dict[HostKind, HostKind] = {}
+    source: str
+    machines: Mapping[str, Any]
+    machine_by_model: Mapping[str, str]
+    columns: Mapping[str, str]
+    kinds: dict[HostKind, HostKind] = dataclasses.field(default_factory=dict)
 
     def read_row(self, number: int, row: Mapping[str, Any]) -> list[HostSpec]:
-        where = f"{self._source}, host {number}"
+        where = f"{self.source}, host {number}"
+        scenario_values.check_mapping(row, where)
+        scenario_values.check_keys(row, _KEYS, where)
         try:
-            if not isinstance(row, Mapping):
-                raise TypeError("must be a mapping of names to values")
-            unknown = row.keys() - _KEYS
-            if unknown:
-                names = ", ".join(sorted(map(str, unknown)))
-                raise ValueError(
-                    f"unknown {names}; known are {', '.join(sorted(_KEYS))}"
-                )
             kind = self._read_kind(row)
             numbers = [
                 one for one in _read_wholes(row, "used") if one is not None
@@ -253,7 +242,7 @@ class _Reader:
             name = str(row.get("name") or kind.name)
             count = 1
             if "count" in row:
-                count = scenario_values.read_whole(row, "count", self._columns)
+                count = scenario_values.read_whole(row, "count", self.columns)
             if count < 1:
                 raise ValueError("count: must be 1 or more")
             if count > _MOST_HOSTS:
@@ -267,7 +256,7 @@ class _Reader:
         ]
 
     def _read_kind(self, row: Mapping[str, Any]) -> HostKind:
-        links, numa, machine = self._read_gpus(row)
+        (links, numa), machine = self._read_gpus(row)
         model = str(row.get("model") or "gpu")
         kind = HostKind(
             name=machine or f"{model}-{len(links)}",
@@ -276,46 +265,43 @@ class _Reader:
             numa=numa,
         )
         assert kind.topology.n == len(links)  # now: tags can be read
-        return self._kinds.setdefault(kind, kind)
+        return self.kinds.setdefault(kind, kind)
 
-    def _read_gpus(
-        self, row: Mapping[str, Any]
-    ) -> tuple[tuple[str | None, ...], tuple[int | None, ...], str | None]:
-        """Return tags, NUMA nodes and the name of the machine."""
+    def _read_gpus(self, row: Mapping[str, Any]) -> tuple[_Gpus, str | None]:
+        """Return the GPUs of a host, and the name of its machine."""
         gpus = None
         if "gpus" in row:
-            gpus = scenario_values.read_whole(row, "gpus", self._columns)
+            gpus = scenario_values.read_whole(row, "gpus", self.columns)
         if gpus is not None and gpus > _MOST_GPUS:
             raise ValueError(f"gpus: must be at most {_MOST_GPUS}")
         machine = row.get("machine")
         if machine is None and codec.TAG not in row:
             model = row.get("model")
-            machine = self._machine_by_model.get(
-                f"{model}/{gpus}", self._machine_by_model.get(str(model))
+            machine = self.machine_by_model.get(
+                f"{model}/{gpus}", self.machine_by_model.get(str(model))
             )
         if machine is not None:
-            links, numa = self._read_machine(str(machine))
+            found = self._read_machine(str(machine))
         elif codec.TAG in row:
-            links, numa = _read_tags(row)
+            found = _read_tags(row)
         elif gpus is not None:
-            links, numa = (None,) * gpus, (None,) * gpus
+            found = (None,) * gpus, (None,) * gpus
         else:
             raise ValueError("give machine, gpu_links or gpus")
-        if gpus is not None and gpus != len(links):
+        there = len(found[0])
+        if gpus not in (None, there):
             raise ValueError(
-                f"gpus is {gpus}, but {machine or codec.TAG} has {len(links)}"
+                f"gpus is {gpus}, but {machine or codec.TAG} has {there}"
             )
-        if not links:
+        if not there:
             raise ValueError("no GPUs")
-        return links, numa, machine
+        return found, machine
 
-    def _read_machine(
-        self, name: str
-    ) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
-        if name in self._machines:
-            return _read_tags(self._machines[name])
+    def _read_machine(self, name: str) -> _Gpus:
+        if name in self.machines:
+            return _read_tags(self.machines[name])
         if name not in machine_kinds.MACHINES:
-            known = sorted({*machine_kinds.MACHINES, *self._machines})
+            known = sorted({*machine_kinds.MACHINES, *self.machines})
             raise ValueError(
                 f"machine {name!r} is not known; known are {', '.join(known)}"
             )
@@ -323,9 +309,7 @@ class _Reader:
 
 
 @functools.cache
-def _build_named(
-    name: str,
-) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+def _build_named(name: str) -> _Gpus:
     topology = machine_kinds.MACHINES[name]()
     # A device without any link has no tag, rather than an empty one.
     links = tuple(
@@ -335,9 +319,7 @@ def _build_named(
     return links, topology.numa
 
 
-def _read_tags(
-    row: Mapping[str, Any],
-) -> tuple[tuple[str | None, ...], tuple[int | None, ...]]:
+def _read_tags(row: Mapping[str, Any]) -> _Gpus:
     links = tuple(str(text) if text else None for text in row[codec.TAG])
     numa = _read_wholes(row, "numa") or (None,) * len(links)
     if len(numa) != len(links):

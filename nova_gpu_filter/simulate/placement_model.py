@@ -8,6 +8,7 @@ none; :meth:`cloud.Cloud.list_distinct_hosts` leaves them out.
 
 import functools
 import random
+from typing import Any
 
 from nova_gpu_filter.placement import device_links
 from nova_gpu_filter.placement import sets
@@ -22,15 +23,11 @@ def choose_stock(host: cloud.Host, k: int, seed: int) -> list[int]:
     """Choose the set that Placement alone would name first.
 
     Placement builds the combinations of providers from sets in memory, whose
-    order depends on their ids and on the question: for two of eight devices
-    of four equal hosts Placement 16 names another pair first on each host. So
-    any set is as likely as any other. One is enough, as Nova's filter accepts
-    every set of free devices and keeps the order, and the scheduler claims
-    the first.
-
-    That every host is offered is kind to stock Placement: its answers to
-    requests for several devices are so long that
-    ``[scheduler]max_placement_results`` cuts off most hosts.
+    order depends on their ids and on the question (measured with Placement
+    16), so any set is as likely as any other. One is enough: Nova's filter
+    accepts every set and keeps the order, and the scheduler claims the first.
+    That every host is offered is kind to stock Placement, of whose long
+    answers ``[scheduler]max_placement_results`` cuts off most hosts.
 
     :returns: masks, one at most.
     """
@@ -90,18 +87,16 @@ def _read_topology(kind: hosts_file.HostKind) -> topologies.Topology:
 
 def offer(
     host: cloud.Host, masks: list[int], request_id: str
-) -> list[cloud.Candidate]:
+) -> list[dict[str, Any]]:
     """Write device sets as allocation candidates.
 
     :param request_id: of the PCI request; the suffixes of its groups begin
         with it.
     """
-    root = [host.state.uuid]
-    providers = host.providers
     found = []
     for mask in masks:
-        mappings = {"": root}
+        mappings = {"": [host.state.uuid]}
         for number, bit in enumerate(topologies.list_devices(mask)):
-            mappings[f"{request_id}-{number}"] = [providers[bit]]
+            mappings[f"{request_id}-{number}"] = [host.providers[bit]]
         found.append({"mappings": mappings})
     return found

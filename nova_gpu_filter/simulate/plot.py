@@ -29,11 +29,7 @@ def write(title: str, results: Sequence[run_report.Result], path: str) -> None:
     drawing = figure.Figure(figsize=(9, 7), layout="constrained")
     drawing.suptitle(title)
     used, fragmented = drawing.subplots(2, 1, sharex=True)
-    drawn = [
-        (result, result.outcome)
-        for result in results
-        if result.outcome is not None
-    ]
+    drawn = run_report.list_outcomes(results)
     if not drawn:
         raise errors.PlotUnavailable(
             problem="there is no workload, so there is no curve to draw"

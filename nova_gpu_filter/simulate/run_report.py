@@ -79,6 +79,13 @@ def _make_result(result: Result) -> dict[str, Any]:
     return found
 
 
+def list_outcomes(
+    results: Iterable[Result],
+) -> list[tuple[Result, engine.Outcome]]:
+    """List the results of workloads, with what became of these."""
+    return [(one, one.outcome) for one in results if one.outcome is not None]
+
+
 def write_table(
     title: str, results: Sequence[Result], file: IO[str], width: int | None
 ) -> None:
@@ -90,11 +97,7 @@ def write_table(
         file=file, width=width, highlight=False, soft_wrap=width is None
     )
     console.print(_to_rich_text(title))
-    outcomes = [
-        (result, result.outcome)
-        for result in results
-        if result.outcome is not None
-    ]
+    outcomes = list_outcomes(results)
     if outcomes:
         console.print()
         console.print(_make_overview(outcomes))

@@ -12,24 +12,12 @@ from typing import Final
 
 from nova_gpu_filter.simulate import errors
 from nova_gpu_filter.simulate import scenario_values
-from nova_gpu_filter.simulate import sections
 from nova_gpu_filter.simulate import workload
 
 _MOST_ARRIVALS = 1_000_000
-_MIX_KEYS: Final = frozenset(
-    ("flavors", "arrivals", "duration", "distribution", "load", "seed")
-)
-TRACE_KEYS: Final = frozenset(
-    (
-        "file",
-        "columns",
-        "fractional",
-        "arrivals",
-        "load",
-        "requested",
-        "seed",
-    )
-)
+_KEYS: Final = ("arrivals", "load", "seed")
+_MIX_KEYS: Final = (*_KEYS, "flavors", "duration", "distribution")
+TRACE_KEYS: Final = (*_KEYS, "file", "columns", "fractional", "requested")
 """What ``workload`` may say where it names a file."""
 
 
@@ -47,9 +35,7 @@ def read_runs(
     data: Mapping[str, Any], source: str, directory: str
 ) -> tuple[list[Run], list[str]]:
     """Give the runs, and a line for each that is left out."""
-    seed = sections.read_number(
-        data, "seed", scenario_values.parse_whole, 1, source
-    )
+    seed = scenario_values.read_setting(data, "seed", 1, source)
     loads = data.get("load")
     if loads is not None and not isinstance(loads, list):
         loads = [loads]
@@ -59,9 +45,9 @@ def read_runs(
                 source=source, problem="load: must be above 0"
             )
     if "file" in data:
-        sections.check_keys(data, TRACE_KEYS, source)
+        scenario_values.check_keys(data, TRACE_KEYS, source)
         return _make_trace_runs(data, source, directory, loads, seed)
-    sections.check_keys(data, _MIX_KEYS, source)
+    scenario_values.check_keys(data, _MIX_KEYS, source)
     if not loads:
         raise errors.BadScenario(source=source, problem="give a load")
     distribution = data.get("distribution", workload.DISTRIBUTIONS[0])
@@ -71,12 +57,11 @@ def read_runs(
             problem="distribution: must be one of"
             f" {', '.join(workload.DISTRIBUTIONS)}",
         )
-    arrivals = _read_arrivals(data, 1000, source)
     mix = workload.Mix(
+        arrivals=_read_arrivals(data, 1000, source),
         shares=workload.read_shares(data.get("flavors") or (), source),
-        arrivals=arrivals,
-        mean_duration=sections.read_number(
-            data, "duration", scenario_values.parse_number, 1.0, source
+        mean_duration=scenario_values.read_setting(
+            data, "duration", 1.0, source
         ),
         distribution=distribution,
     )
@@ -97,20 +82,15 @@ def _make_trace_runs(
     seed: int,
 ) -> tuple[list[Run], list[str]]:
     path = os.path.join(directory, str(data["file"]))
-    trace = workload.read_trace(
-        path, sections.read_columns(data, source), data.get("fractional")
-    )
-    runs = []
+    columns = scenario_values.read_columns(data, source)
+    trace = workload.read_trace(path, columns, data.get("fractional"))
+    runs: list[Run] = []
     if "requested" in data:
-        requested = sections.read_number(
-            data, "requested", scenario_values.parse_number, 1.0, source
+        requested = scenario_values.read_setting(
+            data, "requested", 1.0, source
         )
-        runs.append(
-            Run(
-                f"filled to {requested:g}",
-                functools.partial(trace.fill, requested=requested, seed=seed),
-            )
-        )
+        fill = functools.partial(trace.fill, requested=requested, seed=seed)
+        runs.append(Run(f"filled to {requested:g}", fill))
     if trace.missing:
         if not runs:
             raise errors.BadScenario(
@@ -124,17 +104,13 @@ def _make_trace_runs(
             for load_ in loads or ()
         ]
     for load_ in loads or ():
-        runs.append(
-            Run(
-                f"load {load_:g}",
-                functools.partial(
-                    trace.draw_at_load,
-                    load=float(load_),
-                    arrivals=_read_arrivals(data, len(trace.arrivals), source),
-                    seed=seed,
-                ),
-            )
+        draw = functools.partial(
+            trace.draw_at_load,
+            load=float(load_),
+            arrivals=_read_arrivals(data, len(trace.arrivals), source),
+            seed=seed,
         )
+        runs.append(Run(f"load {load_:g}", draw))
     if not runs:
         runs.append(Run("as recorded", lambda capacity: list(trace.arrivals)))
     return runs, []
@@ -145,9 +121,7 @@ def _read_arrivals(data: Mapping[str, Any], default: int, source: str) -> int:
 
     :raises BadScenario: it is no number, or more than can be held.
     """
-    arrivals: int = sections.read_number(
-        data, "arrivals", scenario_values.parse_whole, default, source
-    )
+    arrivals = scenario_values.read_setting(data, "arrivals", default, source)
     if arrivals > _MOST_ARRIVALS:
         raise errors.BadScenario(
             source=source,

@@ -18,26 +18,13 @@ from nova_gpu_filter.simulate import hosts_file
 from nova_gpu_filter.simulate import runs as runs_lib
 from nova_gpu_filter.simulate import scenario_values
 from nova_gpu_filter.simulate import schedulers
-from nova_gpu_filter.simulate import sections
 from nova_gpu_filter.simulate import workload
 
-_TOP_KEYS: Final = frozenset(
-    ("title", "inventory", "workload", "scheduler", "fits")
-)
-_INVENTORY_KEYS: Final = frozenset(
-    (
-        "hosts",
-        "file",
-        "columns",
-        "machines",
-        "machine_by_model",
-        "machines_file",
-    )
-)
-_MACHINES_KEYS: Final = frozenset(("machines", "machine_by_model"))
-_SCHEDULER_KEYS: Final = frozenset(
-    ("weighers", "max_sets_per_tree", "options")
-)
+_TOP_KEYS: Final = ("title", "inventory", "workload", "scheduler", "fits")
+_MACHINES_KEYS: Final = ("machines", "machine_by_model")
+_HOSTS_KEYS: Final = ("hosts", *_MACHINES_KEYS)
+_INVENTORY_KEYS: Final = ("file", "columns", "machines_file", *_HOSTS_KEYS)
+_SCHEDULER_KEYS: Final = ("weighers", "max_sets_per_tree", "options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +35,15 @@ class Scenario:
     hosts: Sequence[hosts_file.HostSpec]
     runs: Sequence[runs_lib.Run]
     """None if the question is only what fits now."""
-    left_out: Sequence[str] = ()
+    left_out: Sequence[str]
     """A line for each run that was asked for and cannot be had."""
-    fits: Sequence[workload.Flavor] = ()
+    fits: Sequence[workload.Flavor]
     """Flavors of which to count how many more fit at the end."""
-    weighers: str = schedulers.WEIGHERS[0]
-    max_sets_per_tree: int = 16
-    options: Mapping[str, Mapping[str, Any]] = dataclasses.field(
-        default_factory=dict
-    )
+    weighers: str
+    max_sets_per_tree: int
+    options: Mapping[str, Mapping[str, Any]]
     """Options of nova.conf: group -> option -> value."""
-    seed: int = 1
+    seed: int
 
 
 def make(
@@ -81,19 +66,20 @@ def make(
     :param hosts: used instead of its inventory.
     :raises BadScenario: it cannot be used.
     """
-    sections.check_keys(data, _TOP_KEYS, source)
-    scheduler = sections.check_mapping(
-        data.get("scheduler") or {}, f"{source}, scheduler"
+    scenario_values.check_keys(data, _TOP_KEYS, source)
+    of_scheduler = f"{source}, scheduler"
+    scheduler = scenario_values.check_mapping(
+        data.get("scheduler") or {}, of_scheduler
     )
-    sections.check_keys(scheduler, _SCHEDULER_KEYS, f"{source}, scheduler")
+    scenario_values.check_keys(scheduler, _SCHEDULER_KEYS, of_scheduler)
     weighers = scheduler.get("weighers", schedulers.WEIGHERS[0])
     if weighers not in schedulers.WEIGHERS:
         raise errors.BadScenario(
-            source=f"{source}, scheduler",
+            source=of_scheduler,
             problem="weighers: must be one of"
             f" {', '.join(schedulers.WEIGHERS)}",
         )
-    places = sections.check_mapping(
+    places = scenario_values.check_mapping(
         data.get("inventory") or {}, f"{source}, inventory"
     )
     if inventory_file is not None:
@@ -103,9 +89,12 @@ def make(
     servers = data.get("workload")
     if servers is None and workload_file is not None:
         servers = {}
+    where = f"{source}, workload"
+    runs: list[runs_lib.Run] = []
+    left_out: list[str] = []
     if servers is not None:
         servers = {
-            **sections.check_mapping(servers, f"{source}, workload"),
+            **scenario_values.check_mapping(servers, where),
             **(changes or {}),
         }
         if workload_file is not None:
@@ -114,12 +103,7 @@ def make(
                 for key, value in servers.items()
                 if key in runs_lib.TRACE_KEYS
             } | {"file": os.path.abspath(workload_file)}
-    where = f"{source}, workload"
-    runs, left_out = (
-        ([], [])
-        if servers is None
-        else runs_lib.read_runs(servers, where, directory)
-    )
+        runs, left_out = runs_lib.read_runs(servers, where, directory)
     return Scenario(
         title=str(data.get("title") or os.path.basename(source)),
         hosts=_read_hosts(places, f"{source}, inventory", directory)
@@ -129,19 +113,13 @@ def make(
         left_out=left_out,
         fits=_read_flavors(data.get("fits") or (), f"{source}, fits"),
         weighers=weighers,
-        max_sets_per_tree=sections.read_number(
-            scheduler,
-            "max_sets_per_tree",
-            scenario_values.parse_whole,
-            16,
-            f"{source}, scheduler",
+        max_sets_per_tree=scenario_values.read_setting(
+            scheduler, "max_sets_per_tree", 16, of_scheduler
         ),
-        options=sections.check_mapping(
-            scheduler.get("options") or {}, f"{source}, scheduler, options"
+        options=scenario_values.check_mapping(
+            scheduler.get("options") or {}, f"{of_scheduler}, options"
         ),
-        seed=sections.read_number(
-            servers or {}, "seed", scenario_values.parse_whole, 1, where
-        ),
+        seed=scenario_values.read_setting(servers or {}, "seed", 1, where),
     )
 
 
@@ -162,13 +140,13 @@ def read_file(path: str) -> Any:
 def _read_hosts(
     data: Mapping[str, Any], source: str, directory: str
 ) -> list[hosts_file.HostSpec]:
-    sections.check_keys(data, _INVENTORY_KEYS, source)
+    scenario_values.check_keys(data, _INVENTORY_KEYS, source)
     machines = data.get("machines") or {}
     by_model = data.get("machine_by_model") or {}
     if "machines_file" in data:
         path = os.path.join(directory, str(data["machines_file"]))
-        known = sections.check_mapping(read_file(path), path)
-        sections.check_keys(known, _MACHINES_KEYS, path)
+        known = scenario_values.check_mapping(read_file(path), path)
+        scenario_values.check_keys(known, _MACHINES_KEYS, path)
         machines = {**(known.get("machines") or {}), **machines}
         by_model = {**(known.get("machine_by_model") or {}), **by_model}
     if "file" not in data:
@@ -181,19 +159,19 @@ def _read_hosts(
     if path.endswith((".yaml", ".yml", ".json")):
         found = read_file(path)
         if isinstance(found, Mapping):
-            sections.check_keys(found, _MACHINES_KEYS | {"hosts"}, path)
+            scenario_values.check_keys(found, _HOSTS_KEYS, path)
             machines = {**machines, **(found.get("machines") or {})}
             by_model = {**by_model, **(found.get("machine_by_model") or {})}
             found = found.get("hosts") or ()
         return hosts_file.read(found, path, machines, by_model)
-    columns = sections.read_columns(data, source)
+    columns = scenario_values.read_columns(data, source)
     rows = hosts_file.read_csv(path, columns, by_model=bool(by_model))
     return hosts_file.read(rows, path, machines, by_model, columns)
 
 
 def _read_flavors(rows: Any, source: str) -> list[workload.Flavor]:
     found = []
-    for row in errors.check_rows(rows, source):
+    for row in scenario_values.check_rows(rows, source):
         if not isinstance(row, Mapping):
             row = {"gpus": row}
         try:

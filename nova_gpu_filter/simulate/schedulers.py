@@ -6,7 +6,6 @@ import abc
 import collections
 from collections.abc import Sequence
 import dataclasses
-import functools
 import random
 from typing import Any
 from typing import Final
@@ -111,19 +110,18 @@ class _NovaScheduler(Scheduler):
         spec_obj = self._make_spec(flavor)
         request_id = spec_obj.pci_requests.requests[0].request_id
         seed = self._chance.getrandbits(32)
-        host_by_state: dict[int, clouds.Host] = {}
-        states = []
-        for host, _ in distinct_hosts:
+        host_by_uuid = {host.state.uuid: host for host, _ in distinct_hosts}
+        for host in host_by_uuid.values():
             masks = self._choose_sets(
                 host, flavor.gpus, seed, len(cloud.hosts)
             )
             host.state.allocation_candidates = placement_model.offer(
                 host, masks, request_id
             )
-            host_by_state[id(host.state)] = host
-            states.append(host.state)
         passed = self._filter_handler.get_filtered_objects(
-            self._filters, states, spec_obj
+            self._filters,
+            [host.state for host in host_by_uuid.values()],
+            spec_obj,
         )
         if not passed:
             return self._explain(distinct_hosts)
@@ -132,7 +130,7 @@ class _NovaScheduler(Scheduler):
         best = self._weight_handler.get_weighed_objects(
             self._weighers, passed, spec_obj
         )[0].obj
-        host = host_by_state[id(best)]
+        host = host_by_uuid[best.uuid]
         claimed = best.allocation_candidates[0]["mappings"]
         return Placed(
             host,
@@ -271,11 +269,6 @@ def _load_nova_weighers(which: str) -> list[weights.BaseHostWeigher]:
     return [cls() for cls in weights.all_weighers()]
 
 
-@functools.lru_cache(maxsize=1024)
-def _get_request_id(flavor: workload.Flavor) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, repr(flavor)))
-
-
 def make_request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
     """Make the request spec that nova-api makes of a flavor with an alias.
 
@@ -302,7 +295,9 @@ def make_request_spec(flavor: workload.Flavor) -> "objects.RequestSpec":
         pci_requests=objects.InstancePCIRequests(
             requests=[
                 objects.InstancePCIRequest(
-                    request_id=_get_request_id(flavor),
+                    request_id=str(
+                        uuid.uuid5(uuid.NAMESPACE_OID, repr(flavor))
+                    ),
                     alias_name=flavor.model or "gpu",
                     count=gpus,
                     # As nova/pci/request.py reads the alias; Placement alone

@@ -221,7 +221,7 @@ def read_shares(
     """
     shares = []
     for number, row in enumerate(
-        errors.check_rows(rows, f"{source}, flavors"), start=1
+        scenario_values.check_rows(rows, f"{source}, flavors"), start=1
     ):
         try:
             share = scenario_values.read_number(row, "share")
@@ -324,20 +324,16 @@ def _describe_missing_times(
     Servers without a duration stay; but where the scenario says in which
     column it is, a file without that is another file.
     """
-    if not any("arrival" in row for row in rows):
-        return (
-            f"no times of arrival (column {_name_column('arrival', columns)})"
-        )
+    there = {ours for row in rows for ours in _TIMES if ours in row}
     ends = [ours for ours in _ENDS if ours in columns]
-    if ends and not any(ours in row for row in rows for ours in _ENDS):
-        return (
-            f"no times of {ends[0]} (column {_name_column(ends[0], columns)})"
-        )
-    return ""
-
-
-def _name_column(ours: str, columns: Mapping[str, str]) -> str:
-    return repr(columns.get(ours, ours))
+    if "arrival" not in there:
+        missing = "arrival"
+    elif ends and there.isdisjoint(_ENDS):
+        missing = ends[0]
+    else:
+        return ""
+    column = columns.get(missing, missing)
+    return f"no times of {missing} (column {column!r})"
 
 
 def _read_times(
@@ -352,9 +348,8 @@ def _read_times(
     if "duration" in row:
         duration = scenario_values.read_number(row, "duration", columns)
     elif "departure" in row:
-        duration = (
-            scenario_values.read_number(row, "departure", columns) - time
-        )
+        departure = scenario_values.read_number(row, "departure", columns)
+        duration = departure - time
     if not duration >= 0 or not math.isfinite(time):
         raise ValueError("arrival and duration: must be numbers from 0 on")
     return time, duration
@@ -365,8 +360,3 @@ def _make_row_error(source: str, exc: Exception) -> errors.BadScenario:
     if isinstance(exc, KeyError):
         problem = f"no {exc.args[0]}"
     return errors.BadScenario(source=source, problem=problem)
-
-
-def list_sizes(arrivals: Sequence[Arrival]) -> list[int]:
-    """List the numbers of GPUs that servers ask for, ascending."""
-    return sorted({arrival.flavor.gpus for arrival in arrivals})
