@@ -73,8 +73,7 @@ class Client:
         if self._unreachable is not None:
             raise self._unreachable
         try:
-            answer: api.Answer = self._ask(path)
-            return answer
+            return self._ask(path)
         except (errors.FleetError, ks_exc.ClientException) as exc:
             # The cause says more of what is wrong than the line for operators
             # of a cloud, whose credentials are not in nova.conf.

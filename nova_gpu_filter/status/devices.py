@@ -6,13 +6,11 @@ Each check raises PlacementError where Placement does not answer.
 """
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 
 from nova_gpu_filter import conf as gpu_conf
 from nova_gpu_filter.fleet import linked_devices
-from nova_gpu_filter.fleet import model
 from nova_gpu_filter.status import limits
 from nova_gpu_filter.status import pci
 from nova_gpu_filter.status import results
@@ -43,15 +41,14 @@ def check_extension(node: Node) -> results.Result:
             " has two devices of a resource class."
         )
     if node.placement_conf is not None:
-        try:
+        # Where it cannot be read, the check of the limits says so.
+        with contextlib.suppress(limits.UnreadableError):
             if limits.read(node.placement_conf).max_sets_per_tree == 0:
                 return results.warn(
                     "The Placement extension is turned off by"
                     f" [gpu_filter]max_sets_per_tree = 0 in"
                     f" {node.placement_conf}."
                 )
-        except limits.UnreadableError:
-            pass  # check_limits says so
     return results.warn(
         "Placement runs without the extension, so the best linked devices may"
         " not be among its candidates: have its WSGI server run"
@@ -159,27 +156,24 @@ def check_links(node: Node) -> results.Result:
         aliases = pci.read_aliases(node)
     except pci.UnreadableError:
         return results.does_not_apply("[pci]alias cannot be read, see above.")
-    wanted = sorted(
-        {
-            alias.resource_class
-            for several in aliases.values()
-            for alias in several
-        }
-    )
+    wanted = {one.resource_class for many in aliases.values() for one in many}
     problems = []
     unknown: dict[str, list[str]] = {}
-    for resource_class in wanted:
-        for host, devices in _find_several(node.survey.hosts, resource_class):
+    for resource_class in sorted(wanted):
+        for host in node.survey.hosts:
+            devices = host.list_devices(resource_class)
+            if len(devices) < 2:
+                continue
             links = linked_devices.LinkedDevices.from_devices(devices)
             if links.problem:
                 problems.append(
                     results.warn(
-                        f"The links of {resource_class} on {host} cannot be"
-                        f" read, and are not used: {links.problem}."
+                        f"The links of {resource_class} on {host.name} cannot"
+                        f" be read, and are not used: {links.problem}."
                     )
                 )
             elif not links.knows_links:
-                unknown.setdefault(resource_class, []).append(host)
+                unknown.setdefault(resource_class, []).append(host.name)
     problems.extend(
         results.warn(
             f"The links of {resource_class} are not known on"
@@ -208,16 +202,6 @@ def check_owners(node: Node) -> results.Result:
         " them out of [pci]device_spec of the compute nodes, or out of"
         " cyborg.conf."
     )
-
-
-def _find_several(
-    hosts: Iterable[model.Host], resource_class: str
-) -> Iterator[tuple[str, Sequence[model.Device]]]:
-    """Find hosts with more than one device of a class: name, devices."""
-    for host in hosts:
-        devices = host.list_devices(resource_class)
-        if len(devices) > 1:
-            yield host.name, devices
 
 
 def _list_few(names: Sequence[str], what: str = "hosts") -> str:

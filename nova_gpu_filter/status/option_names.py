@@ -7,7 +7,6 @@ name that it does not know; so the files are read once more.
 """
 
 from collections.abc import Iterator
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -17,47 +16,23 @@ from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.status import results
 from nova_gpu_filter.status.node import Node
 
+_MOVED = {
+    ("DEFAULT", old): f"[filter_scheduler]{today}"
+    for old, today in (
+        ("scheduler_available_filters", "available_filters"),
+        ("scheduler_default_filters", "enabled_filters"),
+        ("scheduler_weight_classes", "weight_classes"),
+    )
+}
+"""(group, name) in the guides of 2016 -> name of today. Nova moved these in
+14.0.0 (2016), and does not read the old names any more."""
 
-@dataclasses.dataclass(frozen=True)
-class _Renamed:
-    """An option with another name than in the guides of 2016."""
-
-    group: str
-    name: str
-    today: str
-    is_read: bool
-    """Whether Nova still takes the old name."""
-
-
-# Nova moved the first three in 14.0.0 (2016), and dropped the old names since.
-_RENAMED = (
-    _Renamed(
-        "DEFAULT",
-        "scheduler_available_filters",
-        "[filter_scheduler]available_filters",
-        is_read=False,
-    ),
-    _Renamed(
-        "DEFAULT",
-        "scheduler_default_filters",
-        "[filter_scheduler]enabled_filters",
-        is_read=False,
-    ),
-    _Renamed(
-        "DEFAULT",
-        "scheduler_weight_classes",
-        "[filter_scheduler]weight_classes",
-        is_read=False,
-    ),
-    *(
-        _Renamed(
-            str(old.group), str(old.name), f"[pci]{option.name}", is_read=True
-        )
-        for option in pci_options.list_options()
-        for old in option.deprecated_opts
-    ),
-)
-
+_RENAMED = {
+    (str(old.group), str(old.name)): f"[pci]{option.name}"
+    for option in pci_options.list_options()
+    for old in option.deprecated_opts
+}
+"""Likewise; Nova still takes these."""
 
 _REMOVED = (
     ("gpu_filter", "in_flight_seconds"),
@@ -68,34 +43,11 @@ _REMOVED = (
 
 def check(node: Node) -> results.Result:
     """Look for option names of 2016, and for those that are no more."""
-    problems = []
-    for path in _list_files(node.conf):
-        sections = _read(path)
-        for old in _RENAMED:
-            if old.name not in sections.get(old.group, {}):
-                continue
-            where = f"{path}: [{old.group}]{old.name}"
-            if old.is_read:
-                problems.append(
-                    results.warn(
-                        f"{where} is an old name, still read: write"
-                        f" {old.today}."
-                    )
-                )
-            else:
-                problems.append(
-                    results.fail(
-                        f"{where} is not read any more: write {old.today}."
-                    )
-                )
-        problems += [
-            results.succeed(
-                f"{path}: [{group}]{name} is not read any more: remove it."
-            )
-            for group, name in _REMOVED
-            if name in sections.get(group, {})
-        ]
-    return results.combine(problems)
+    return results.combine(
+        problem
+        for path in _list_files(node.conf)
+        for problem in _check_file(path)
+    )
 
 
 def _list_files(conf: cfg.ConfigOpts) -> Iterator[str]:
@@ -105,8 +57,26 @@ def _list_files(conf: cfg.ConfigOpts) -> Iterator[str]:
         yield from sorted(map(str, pathlib.Path(directory).glob("*.conf")))
 
 
-def _read(path: str) -> dict[str, dict[str, Any]]:
-    """Read what stands in a file: section -> option -> its values."""
+def _check_file(path: str) -> Iterator[results.Result]:
     sections: dict[str, dict[str, Any]] = {}
     cfg.ConfigParser(path, sections).parse()
-    return sections
+    there = {
+        (group, name): f"{path}: [{group}]{name}"
+        for group, options in sections.items()
+        for name in options
+    }
+    for old, today in _MOVED.items():
+        if old in there:
+            yield results.fail(
+                f"{there[old]} is not read any more: write {today}."
+            )
+    for old, today in _RENAMED.items():
+        if old in there:
+            yield results.warn(
+                f"{there[old]} is an old name, still read: write {today}."
+            )
+    for old in _REMOVED:
+        if old in there:
+            yield results.succeed(
+                f"{there[old]} is not read any more: remove it."
+            )

@@ -38,7 +38,9 @@ def read_aliases(node: Node) -> dict[str, list[alias_rules.Alias]]:
             f"[pci]alias: Nova refuses it, and flavors that name an alias with"
             f" it: {str(exc).rstrip('.')}."
         )
-        if _names_class_without_placement(node):
+        if not node.conf.filter_scheduler.pci_in_placement and any(
+            "resource_class" in alias for alias in node.conf.pci.alias
+        ):
             text += (
                 " An alias that names a resource_class in the place of ids"
                 " needs [filter_scheduler]pci_in_placement = true in nova-api,"
@@ -52,12 +54,6 @@ def read_aliases(node: Node) -> dict[str, list[alias_rules.Alias]]:
         alias = alias_rules.parse(text)
         found.setdefault(alias.name, []).append(alias)
     return found
-
-
-def _names_class_without_placement(node: Node) -> bool:
-    return not node.conf.filter_scheduler.pci_in_placement and any(
-        "resource_class" in text for text in node.conf.pci.alias
-    )
 
 
 def read_device_specs(node: Node) -> list[devspec.PciDeviceSpec]:
@@ -90,7 +86,7 @@ def check_aliases(node: Node) -> results.Result:
     except UnreadableError as exc:
         return results.fail(str(exc))
     if aliases:
-        return results.combine(list(_check_keys("alias", node.conf.pci.alias)))
+        return results.combine(_check_keys("alias", node.conf.pci.alias))
     if Role.CONTROLLER in node.roles:
         return results.warn(
             "[pci]alias is not set: no flavor can ask for a GPU. nova-gpu-host"
@@ -113,25 +109,28 @@ def check_device_specs(node: Node) -> results.Result:
             "[pci]device_spec is not set: no server can have a GPU of this"
             " host. nova-gpu-host config writes it."
         )
-    problems = list(_check_keys("device_spec", node.conf.pci.device_spec))
-    for spec in specs:
-        tags = spec.get_tags()
-        if spec.dev_name and node.conf.pci.report_in_placement:
-            problems.append(
-                results.fail(
-                    f"[pci]device_spec with devname {spec.dev_name} and"
-                    " [pci]report_in_placement exclude each other, and"
-                    " nova-compute does not start: give its address."
-                )
-            )
-        if codec.TAG in tags:
-            problems.extend(_check_links(tags))
-    problems.extend(_check_post_copy(node, specs))
     return results.combine(
-        problems,
+        _find_spec_problems(node, specs),
         otherwise="nova-gpu-host check --nova-conf holds them against the"
         " hardware.",
     )
+
+
+def _find_spec_problems(
+    node: Node, specs: Iterable[devspec.PciDeviceSpec]
+) -> Iterator[results.Result]:
+    yield from _check_keys("device_spec", node.conf.pci.device_spec)
+    for spec in specs:
+        if spec.dev_name and node.conf.pci.report_in_placement:
+            yield results.fail(
+                f"[pci]device_spec with devname {spec.dev_name} and"
+                " [pci]report_in_placement exclude each other, and"
+                " nova-compute does not start: give its address."
+            )
+        tags = spec.get_tags()
+        if codec.TAG in tags:
+            yield from _check_links(tags)
+    yield from _check_post_copy(node, specs)
 
 
 def _check_keys(option: str, texts: Iterable[str]) -> Iterator[results.Result]:
@@ -146,8 +145,8 @@ def _check_keys(option: str, texts: Iterable[str]) -> Iterator[results.Result]:
 
 
 def _check_post_copy(
-    node: Node, specs: list[devspec.PciDeviceSpec]
-) -> list[results.Result]:
+    node: Node, specs: Iterable[devspec.PciDeviceSpec]
+) -> Iterator[results.Result]:
     """Look for post-copy beside devices that can be live-migrated.
 
     QEMU refuses to migrate such a server if the switch to post-copy is
@@ -159,18 +158,15 @@ def _check_post_copy(
         for spec in specs
     )
     if can_move and node.conf.libvirt.live_migration_permit_post_copy:
-        return [
-            results.warn(
-                "[libvirt]live_migration_permit_post_copy is true, and a"
-                " [pci]device_spec has live_migratable: QEMU refuses to"
-                " live-migrate servers with such a device. Write"
-                " [libvirt]live_migration_permit_post_copy = false."
-            )
-        ]
-    return []
+        yield results.warn(
+            "[libvirt]live_migration_permit_post_copy is true, and a"
+            " [pci]device_spec has live_migratable: QEMU refuses to"
+            " live-migrate servers with such a device. Write"
+            " [libvirt]live_migration_permit_post_copy = false."
+        )
 
 
-def _check_links(tags: dict[str, str]) -> list[results.Result]:
+def _check_links(tags: dict[str, str]) -> Iterator[results.Result]:
     """Look whether the filter and the Placement extension see one thing."""
     text = str(tags[codec.TAG])
     try:
@@ -180,22 +176,21 @@ def _check_links(tags: dict[str, str]) -> list[results.Result]:
             names.normalize_traits(tags.get("traits", "")),
         )
     except codec.LinkTextError as exc:
-        return [results.fail(f"{exc}. nova-gpu-host config writes the links.")]
+        yield results.fail(f"{exc}. nova-gpu-host config writes the links.")
+        return
     if tagged != traits:
-        return [
-            results.warn(
-                f"[pci]device_spec with gpu_links {text} has other links in"
-                " its traits, by which the Placement extension goes: add"
-                f" {','.join(codec.format_traits(tagged))}."
-            )
-        ]
-    return []
+        yield results.warn(
+            f"[pci]device_spec with gpu_links {text} has other links in"
+            " its traits, by which the Placement extension goes: add"
+            f" {','.join(codec.format_traits(tagged))}."
+        )
 
 
 def check_in_placement(node: Node) -> results.Result:
     """Look whether the options for PCI devices in Placement go together."""
     reports = node.conf.pci.report_in_placement
     asks = node.conf.filter_scheduler.pci_in_placement
+    is_controller = Role.CONTROLLER in node.roles
     if Role.COMPUTE in node.roles and asks and not reports:
         return results.fail(
             "[filter_scheduler]pci_in_placement is true, but"
@@ -203,24 +198,21 @@ def check_in_placement(node: Node) -> results.Result:
             " this host. Write [pci]report_in_placement = true and restart"
             " nova-compute."
         )
-    if Role.CONTROLLER in node.roles and reports and not asks:
+    if is_controller and reports and not asks:
         return results.warn(
             "[pci]report_in_placement is true, but the scheduler does not ask"
             " Placement for devices, so nova-compute takes any: when all"
             " hosts report, write [filter_scheduler]pci_in_placement = true"
             " for nova-api, nova-scheduler and nova-conductor."
         )
-    if Role.CONTROLLER not in node.roles and reports and not asks:
+    if reports and not asks:
         return results.succeed(
             "[filter_scheduler]pci_in_placement is not set here: needed in"
             " nova-compute, too, if an alias names a resource_class without"
             " ids."
         )
-    if (
-        Role.CONTROLLER in node.roles
-        and not asks
-        and node.conf.gpu_filter.pool_matcher == "topology"
-    ):
+    uses_links = node.conf.gpu_filter.pool_matcher == "topology"
+    if is_controller and uses_links and not asks:
         return results.warn(
             "PCI devices are not in Placement, so hosts are chosen by links"
             " but nova-compute takes any of their devices: set"

@@ -2,7 +2,6 @@
 
 """Whether Placement answers, and knows what the aliases ask for."""
 
-from collections.abc import Iterable
 import re
 
 import microversion_parse
@@ -114,8 +113,11 @@ def check_names(node: Node) -> results.Result:
     asked = {name: specs[0] for name, specs in aliases.items()}
     body = node.placement.get("/resource_classes")
     classes = {found["name"] for found in body["resource_classes"]}
-    wanted = {trait for one in asked.values() for trait in one.traits}
-    traits = _read_known_traits(node.placement, wanted)
+    wanted = sorted({trait for one in asked.values() for trait in one.traits})
+    traits = set()
+    if wanted:
+        body = node.placement.get(f"/traits?name=in:{','.join(wanted)}")
+        traits = set(body["traits"])
     problems = []
     for name, one in sorted(asked.items()):
         unknown = [
@@ -132,13 +134,3 @@ def check_names(node: Node) -> results.Result:
                 )
             )
     return results.combine(problems)
-
-
-def _read_known_traits(
-    placement: client.Client, wanted: Iterable[str]
-) -> frozenset[str]:
-    names = ",".join(sorted(wanted))
-    if not names:
-        return frozenset()
-    body = placement.get(f"/traits?name=in:{names}")
-    return frozenset(body["traits"])

@@ -2,7 +2,7 @@
 
 """Results of checks, and several of them in one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from oslo_upgradecheck import upgradecheck
 
@@ -31,12 +31,13 @@ def does_not_apply(reason: str) -> Result:
 
 
 def combine(
-    problems: Sequence[Result], otherwise: str | None = None
+    problems: Iterable[Result], otherwise: str | None = None
 ) -> Result:
     """Make one result of many: the worst code, all details.
 
     :param otherwise: details where there are none.
     """
+    problems = list(problems)
     details = [found.details for found in problems if found.details]
     return Result(
         max((found.code for found in problems), default=Code.SUCCESS),

@@ -2,6 +2,8 @@
 
 """What nova-scheduler and nova-api load of us."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import metadata
 
 from nova.scheduler import filters
@@ -31,18 +33,16 @@ def check_filter(node: Node) -> results.Result:
     """Look whether our filter is enabled, and load all as Nova does."""
     options = node.conf.filter_scheduler
     try:
-        available = {
-            cls.__name__
-            for cls in filters.HostFilterHandler().get_matching_classes(
-                options.available_filters
-            )
-        }
+        loaded = filters.HostFilterHandler().get_matching_classes(
+            options.available_filters
+        )
     except Exception as exc:  # whatever a module raises when it is imported
         return results.fail(
             f"[filter_scheduler]available_filters cannot be loaded, and"
             f" nova-scheduler does not start: {exc}"
         )
     enabled = options.enabled_filters
+    available = {cls.__name__ for cls in loaded}
     missing = [name for name in enabled if name not in available]
     if missing:
         cure = (
@@ -73,38 +73,29 @@ def check_order(node: Node) -> results.Result:
     enabled = list(node.conf.filter_scheduler.enabled_filters)
     if FILTER not in enabled:
         return results.does_not_apply(f"{FILTER} is not enabled.")
-    problems = []
-    if NUMA_FILTER in enabled and (
-        enabled.index(NUMA_FILTER) < enabled.index(FILTER)
-    ):
-        problems.append(
-            results.warn(
-                f"[filter_scheduler]enabled_filters has {NUMA_FILTER} before"
-                f" {FILTER}: put {FILTER} first, it is the cheaper of the two"
-                " and leaves fewer candidates to the other."
-            )
+    return results.combine(_find_order_problems(enabled))
+
+
+def _find_order_problems(enabled: list[str]) -> Iterator[results.Result]:
+    if NUMA_FILTER in enabled[: enabled.index(FILTER)]:
+        yield results.warn(
+            f"[filter_scheduler]enabled_filters has {NUMA_FILTER} before"
+            f" {FILTER}: put {FILTER} first, it is the cheaper of the two and"
+            " leaves fewer candidates to the other."
         )
     if STOCK_FILTER in enabled:
-        problems.append(
-            results.succeed(
-                f"[filter_scheduler]enabled_filters also has {STOCK_FILTER}:"
-                " harmless, but every host is asked twice, once the slow way;"
-                " remove it."
-            )
+        yield results.succeed(
+            f"[filter_scheduler]enabled_filters also has {STOCK_FILTER}:"
+            " harmless, but every host is asked twice, once the slow way;"
+            " remove it."
         )
-    return results.combine(problems)
 
 
 def check_weighers(node: Node) -> results.Result:
     """Look whether our weighers take part."""
     options = node.conf.filter_scheduler
     try:
-        loaded = [
-            cls.__name__
-            for cls in weights.HostWeightHandler().get_matching_classes(
-                options.weight_classes
-            )
-        ]
+        loaded = _load_weighers(options.weight_classes)
     except Exception as exc:  # whatever a module raises when it is imported
         return results.fail(
             f"[filter_scheduler]weight_classes cannot be loaded, and"
@@ -117,15 +108,17 @@ def check_weighers(node: Node) -> results.Result:
             f" {' and '.join(missing)}, so hosts are compared by less than"
             f" they could be: add {ALL_WEIGHERS}."
         )
-    off = [name for name in WEIGHERS.values() if not options[name]]
-    if off:
-        return results.succeed(
-            " ".join(
-                f"[filter_scheduler]{name} is 0, which turns it off."
-                for name in off
-            )
-        )
-    return results.succeed()
+    return results.combine(
+        results.succeed(f"[filter_scheduler]{name} is 0, which turns it off.")
+        for name in WEIGHERS.values()
+        if not options[name]
+    )
+
+
+def _load_weighers(paths: Sequence[str]) -> set[str]:
+    """Load weighers as Nova does; return the names of the classes."""
+    classes = weights.HostWeightHandler().get_matching_classes(paths)
+    return {cls.__name__ for cls in classes}
 
 
 def check_lost_claims(node: Node) -> results.Result:
@@ -137,40 +130,36 @@ def check_lost_claims(node: Node) -> results.Result:
     if FILTER not in options.enabled_filters:
         return results.does_not_apply(f"{FILTER} is not enabled.")
     try:
-        loaded = weights.HostWeightHandler().get_matching_classes(
-            options.weight_classes
-        )
+        loaded = _load_weighers(options.weight_classes)
     except Exception:  # whatever a module raises when it is imported
         return results.does_not_apply(
             "weight_classes cannot be loaded, see above."
         )
-    problems = []
-    if FURTHER_SET_WEIGHER not in {cls.__name__ for cls in loaded}:
-        problems.append(
-            results.warn(
-                "[filter_scheduler]weight_classes is without"
-                f" {FURTHER_SET_WEIGHER}, so a server whose devices another"
-                " one takes first may get \"No valid host\" though there are"
-                f" others: add {ALL_WEIGHERS}."
-            )
+    return results.combine(_find_lost_claims(node, loaded))
+
+
+def _find_lost_claims(
+    node: Node, weighers: set[str]
+) -> Iterator[results.Result]:
+    if FURTHER_SET_WEIGHER not in weighers:
+        yield results.warn(
+            "[filter_scheduler]weight_classes is without"
+            f" {FURTHER_SET_WEIGHER}, so a server whose devices another one"
+            " takes first may get \"No valid host\" though there are others:"
+            f" add {ALL_WEIGHERS}."
         )
     if not node.conf.gpu_filter.candidates_to_try:
-        problems.append(
-            results.succeed(
-                "[gpu_filter]candidates_to_try is 0, which turns it off."
-            )
+        yield results.succeed(
+            "[gpu_filter]candidates_to_try is 0, which turns it off."
         )
-    if options.host_subset_size > 1:
-        problems.append(
-            results.succeed(
-                "[filter_scheduler]host_subset_size is"
-                f" {options.host_subset_size}: where fewer hosts have free"
-                " devices, no other devices are tried after a lost claim, and"
-                " where a later filter leaves fewer hosts, a server may get"
-                " devices that are not the best of its host."
-            )
+    subset = node.conf.filter_scheduler.host_subset_size
+    if subset > 1:
+        yield results.succeed(
+            f"[filter_scheduler]host_subset_size is {subset}: where fewer"
+            " hosts have free devices, no other devices are tried after a lost"
+            " claim, and where a later filter leaves fewer hosts, a server may"
+            " get devices that are not the best of its host."
         )
-    return results.combine(problems)
 
 
 def check_matcher(node: Node) -> results.Result:
@@ -191,9 +180,8 @@ def check_validators(node: Node) -> results.Result:
     """
     group = "nova.api.extra_spec_validators"
     module = "nova_gpu_filter.scheduler.extra_spec_validators"
-    if any(
-        point.value == module for point in metadata.entry_points(group=group)
-    ):
+    points = metadata.entry_points(group=group)
+    if any(point.value == module for point in points):
         return results.succeed()
     return results.fail(
         f"The package in this environment has no entry point in {group}, so"
