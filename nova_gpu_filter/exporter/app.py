@@ -43,13 +43,12 @@ def _make_reader(args: argparse.Namespace) -> cloud_reader.Reader:
     scope = settings.read_scope(
         args.nova_conf, args.alias, args.resource_class
     )
-    services = connection.Services(
-        openstack.connect(
-            cloud=args.os_cloud,
-            api_timeout=args.timeout,
-            app_name="nova-gpu-exporter",
-        )
+    cloud = openstack.connect(
+        cloud=args.os_cloud,
+        api_timeout=args.timeout,
+        app_name="nova-gpu-exporter",
     )
+    services = connection.Services(cloud)
     usage = None
     if args.projects_at_once > 0:
         usage = projects.UsageReader(

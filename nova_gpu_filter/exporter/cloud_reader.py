@@ -3,8 +3,6 @@
 """What the exporter knows of a cloud, and how it comes to know it."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -14,12 +12,10 @@ from typing import Any
 from typing import Final
 from typing import TypeVar
 
-from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import projects
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import demand
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import host_fit
 from nova_gpu_filter.fleet import hosts as hosts_
 from nova_gpu_filter.fleet import known_aliases
@@ -42,15 +38,10 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True)
 class HostSummary:
-    """One host in numbers."""
+    """One host, and its models in numbers."""
 
-    name: str
-    is_disabled: bool
-    is_down: bool
+    host: model.Host
     models: tuple[summary.ModelSummary, ...]
-    has_fabric_problem: bool | None = None
-    """Whether nova-gpu-agent finds something wrong with its partitions; None
-    where none manages them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Reading:
     )
     """How many more fit over the cloud, each flavor alone."""
     usage: tuple[projects.Usage, ...] = ()
-    usage_by_host: tuple[host_usage.HostUsage, ...] = ()
+    usage_by_host: tuple[projects.HostUsage, ...] = ()
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Of projects, by UUID, as far as they are known."""
     asked: tuple[str, ...] = ()
@@ -122,10 +113,9 @@ class Reader:
         def ask(source: str, what: Callable[[], _T], otherwise: _T) -> _T:
             return self._ask(failed, source, what, otherwise)
 
-        asked = [PLACEMENT]
+        asked = [PLACEMENT, NOVA]
         no_hosts: Sequence[model.Host] = ()
         hosts = ask(PLACEMENT, self._read_hosts, no_hosts)
-        asked.append(NOVA)
         hosts = ask(NOVA, lambda: self._add_services(hosts), hosts)
         demands: Sequence[demand.Demand] = ()
         usage: tuple[projects.Usage, ...] = ()
@@ -138,10 +128,14 @@ class Reader:
                 usage = ask(PLACEMENT, self._usage.read_usage, ())
         owners: ownership.Owners | None = None
         if self._owner_requests > 0 and PLACEMENT not in failed:
-            owners = ask(PLACEMENT, lambda: self._read_owners(hosts), None)
+            owners = ask(
+                PLACEMENT,
+                lambda: self._owner_reader.read(hosts, self._owner_requests),
+                None,
+            )
         summaries = tuple(map(self._summarize, hosts))
         known = {
-            found.resource_class for host in summaries for found in host.models
+            found.resource_class for one in summaries for found in one.models
         }
         return Reading(
             hosts=summaries,
@@ -159,10 +153,10 @@ class Reader:
             if owners is None
             else tuple(
                 usage
-                for host in summaries
-                for found in host.models
-                for usage in host_usage.sum_by_project(
-                    host.name, found, owners
+                for one in summaries
+                for found in one.models
+                for usage in projects.sum_by_project(
+                    one.host.name, found, owners
                 )
             ),
             names={} if self._usage is None else self._usage.names,
@@ -199,13 +193,12 @@ class Reader:
         return answer
 
     def _read_hosts(self) -> Sequence[model.Host]:
+        get = self._services.placement
         try:
-            get = self._services.placement
-            hosts = reserving.assign(get, provider_trees.read_hosts(get))
+            return reserving.assign(get, provider_trees.read_hosts(get))
         except errors.NoDevices:
             # Computes may report none yet.
             return ()
-        return hosts
 
     def _add_services(
         self, hosts: Sequence[model.Host]
@@ -214,40 +207,25 @@ class Reader:
         get = self._services.compute
         return hosts_.assign_services(get, hosts, hosts_.read_services(get))
 
-    def _read_owners(self, hosts: Sequence[model.Host]) -> ownership.Owners:
-        return self._owner_reader.read(hosts, self._owner_requests)
-
     def _read_demands(self) -> list[demand.Demand]:
-        return list(
-            self._calculate_demands(
-                compute.read_flavors(self._services.compute)
-            )
-        )
-
-    def _calculate_demands(
-        self, flavors: Iterable[model.Flavor]
-    ) -> Iterator[demand.Demand]:
+        flavors = compute.read_flavors(self._services.compute)
+        aliases = self._scope.alias_by_name
+        found = []
         for flavor in known_aliases.choose_flavors(flavors):
             try:
-                yield demand.calculate(
-                    flavor, self._scope.alias_by_name, "the aliases"
-                )
+                found.append(demand.calculate(flavor, aliases, "the aliases"))
             except errors.BadFlavor as exc:
                 key = f"flavor {flavor.name}"
                 if self._logged.get(key) != str(exc):
                     self._logged[key] = str(exc)
                     LOG.warning("Capacity not calculated: %s", exc)
+        return found
 
     def _summarize(self, host: model.Host) -> HostSummary:
-        return HostSummary(
-            host.name,
-            host.is_disabled,
-            host.is_down,
-            tuple(
-                found
-                for found in summary.summarize(host, self._scope.mix)
-                if not self._scope.resource_classes
-                or found.resource_class in self._scope.resource_classes
-            ),
-            fabric_traits.find_problem(host),
+        wanted = self._scope.resource_classes
+        models = (
+            found
+            for found in summary.summarize(host, self._scope.mix)
+            if not wanted or found.resource_class in wanted
         )
+        return HostSummary(host, tuple(models))

@@ -67,5 +67,5 @@ class Collector(registry.Collector):
         metrics.add_reading(families, found)
         self._errors.update(found.failed)
         for source in found.asked:
-            families.add(metrics.ERRORS, self._errors[source], source)
+            families.add(metrics.Gauge.ERRORS, self._errors[source], source)
         return list(families)

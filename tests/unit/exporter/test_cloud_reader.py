@@ -189,7 +189,7 @@ def cloud():
 
 def test_a_cloud_is_read(cloud, caplog):
     found = cloud.reader().read()
-    assert [host.name for host in found.hosts] == ["hgx-1", "hgx-2"]
+    assert [one.host.name for one in found.hosts] == ["hgx-1", "hgx-2"]
     assert found.servers_by_flavor == {"g4": 3}
     assert found.usage == (projects.Usage("p1", "P1", builders.H100, 4),)
     assert found.asked == ("placement", "nova", "keystone")
@@ -277,7 +277,7 @@ def test_nothing_counts_on_a_host_that_is_down(cloud):
     cloud.down.add("hgx-2")
     found = cloud.reader().read()
     assert found.servers_by_flavor == {"g4": 1}
-    assert [host.is_down for host in found.hosts] == [False, True]
+    assert [one.host.is_down for one in found.hosts] == [False, True]
     [summary] = found.hosts[1].models
     assert (summary.counts.free, summary.counts.unavailable) == (0, 8)
 

@@ -28,7 +28,7 @@ QUERIES = [
     for variable in VARIABLES
     if variable["type"] == "query"
 ]
-LABELS = {gauge.name: gauge.labels for gauge in metrics.ALL}
+LABELS = {gauge.metric: gauge.labels for gauge in metrics.Gauge}
 
 # Of PromQL, and of what Grafana adds for variables.
 WORDS = {

@@ -21,7 +21,7 @@ def test_every_metric_is_there_with_its_labels():
         if line.startswith("``nova_gpu_")
         for name, labels in re.findall(r"``(\w+)(?:\{([^}]*)\})?``", line)
     }
-    assert described == {gauge.name: gauge.labels for gauge in metrics.ALL}
+    assert described == {gauge.metric: gauge.labels for gauge in metrics.Gauge}
 
 
 def test_every_option_is_there_with_its_default():

@@ -7,10 +7,8 @@ from prometheus_client import parser
 import pytest
 
 from nova_gpu_filter.exporter import cloud_reader
-from nova_gpu_filter.exporter import host_usage
 from nova_gpu_filter.exporter import metrics
 from nova_gpu_filter.exporter import projects
-from nova_gpu_filter.fleet import fabric_traits
 from nova_gpu_filter.fleet import summary
 from tests.unit.fleet import builders
 
@@ -39,13 +37,7 @@ def samples(found):
 
 def summarize(host):
     """Make what the reader makes of a host."""
-    return cloud_reader.HostSummary(
-        host.name,
-        host.is_disabled,
-        host.is_down,
-        tuple(summary.summarize(host)),
-        fabric_traits.find_problem(host),
-    )
+    return cloud_reader.HostSummary(host, tuple(summary.summarize(host)))
 
 
 def test_quarantined_devices_count_also_while_a_server_has_them():
@@ -132,8 +124,8 @@ def test_what_projects_use_and_what_fits_is_told():
 
 def test_what_projects_use_of_a_host_is_told():
     usages = [
-        host_usage.HostUsage("hgx-1", builders.H100, "GPU_H100", project, n)
-        for project, n in (("uuid", 5), (host_usage.NOT_KNOWN, 2))
+        projects.HostUsage("hgx-1", builders.H100, "GPU_H100", project, n)
+        for project, n in (("uuid", 5), (projects.NOT_KNOWN, 2))
     ]
     found = samples(
         cloud_reader.Reading(
@@ -163,7 +155,7 @@ def test_a_service_that_failed_is_down_and_others_are_up():
 def test_names_are_unique_and_have_a_help_text():
     described = metrics.describe()
     names = [family.name for family in described]
-    assert len(names) == len(set(names)) == len(metrics.ALL)
+    assert len(names) == len(set(names)) == len(metrics.Gauge)
     assert all(family.documentation for family in described)
 
 
@@ -174,7 +166,7 @@ def test_prometheus_can_read_what_is_written():
         families,
         cloud_reader.Reading(hosts=(summarize(host),), asked=("nova",)),
     )
-    families.add(metrics.ERRORS, 2, "nova")
+    families.add(metrics.Gauge.ERRORS, 2, "nova")
 
     class Collector:
         def collect(self):
