@@ -106,14 +106,12 @@ def arrange_topology(
         )
         for device_name, owner in zip(names, owners, strict=True)
     ]
+    nodes = dict(zip(names, topology.numa, strict=True))
     device_links = {
-        box.key: _replace_node(mine, node)
-        for box, mine, node in zip(
-            boxes, link_groups.decompose(topology), topology.numa, strict=True
+        key: _replace_node(mine, nodes[key])
+        for key, mine in zip(
+            names, link_groups.decompose(topology), strict=True
         )
-    }
-    nodes = {
-        box.key: node for box, node in zip(boxes, topology.numa, strict=True)
     }
     boxes.sort(key=lambda box: (nodes[box.key] is None, nodes[box.key] or 0))
     return picture.Picture(

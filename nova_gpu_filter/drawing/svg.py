@@ -101,13 +101,8 @@ def draw(shown: picture.Picture) -> str:
         _WIDTH - _MARGIN - _COLUMN * len(shown.columns), _MARGIN + _LEAST_BOX
     )
     width = right + _COLUMN * len(shown.columns) + _MARGIN
-    y = _draw_frame(
-        page,
-        shown.frame,
-        (_MARGIN, right - _GAP),
-        _TOP if shown.columns else _TOP - 32,
-        0,
-    )
+    top = _TOP if shown.columns else _TOP - 32
+    y = _draw_frame(page, shown.frame, (_MARGIN, right - _GAP), top, 0)
     _draw_columns(page, shown, right)
     y += 26
     for entry in _draw_legend(page, shown, width):
@@ -161,37 +156,32 @@ def _draw_frame(
     :param sides: left and right end of the rows.
     :returns: where the next thing begins.
     """
-    for row in _pair(page, frame.boxes, sides[1] - sides[0]):
-        width = (sides[1] - sides[0] - _GAP * (len(row) - 1)) / len(row)
+    left, right = sides
+    for row in _pair(page, frame.boxes, right - left):
+        width = (right - left - _GAP * (len(row) - 1)) / len(row)
         for place, box in enumerate(row):
-            x = sides[0] + place * (width + _GAP)
+            x = left + place * (width + _GAP)
             page.parts.append(_draw_box(page, box, x, y, width))
             page.middles[box.key] = y + _BOX_HEIGHT / 2
         y += _BOX_HEIGHT + _GAP
     for inner in frame.frames:
         place = len(page.parts)
         below = _draw_frame(
-            page,
-            inner,
-            (sides[0] + _GAP, sides[1] - _GAP),
-            y + _HEADER,
-            depth + 1,
+            page, inner, (left + _GAP, right - _GAP), y + _HEADER, depth + 1
         )
         fill = _INNER[(depth + 1) % 2] if depth else _OUTER
         border = svg_shapes.draw_rectangle(
-            sides[1] - sides[0], below - y, fill, _BORDER
+            right - left, below - y, fill, _BORDER
         )
         heading = svg_shapes.write_text(
             _GAP + 2,
             15,
-            svg_shapes.cut(inner.name, sides[1] - sides[0] - 2 * _GAP),
+            svg_shapes.cut(inner.name, right - left - 2 * _GAP),
             fill=_FAINT,
             weight="bold" if inner.is_strong else "normal",
         )
         # Behind what is in it.
-        page.parts.insert(
-            place, svg_shapes.move((border, heading), sides[0], y)
-        )
+        page.parts.insert(place, svg_shapes.move((border, heading), left, y))
         y = below + _GAP
     return y
 
@@ -243,28 +233,23 @@ def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
     for number, column in enumerate(shown.columns):
         x = left + _COLUMN * (number + 0.5)
         if column.kind != before:
+            start = x - _COLUMN / 2 + 2
             page.parts.append(
-                svg_shapes.write_text(
-                    x - _COLUMN / 2 + 2, _TOP - 30, column.kind
-                )
+                svg_shapes.write_text(start, _TOP - 30, column.kind)
             )
         before = column.kind
-        page.parts.append(
-            svg_shapes.write_text(x, _TOP - 12, column.name, anchor="middle")
-        )
         middles = [page.middles[key] for key in column.keys]
         ends = (x, x, min(middles), max(middles))
-        state = column.find_state(is_free)
-        page.parts.append(
-            svg_shapes.draw_line(
-                ends,
-                state if column.is_partition else State.UNKNOWN,
-                column.is_active,
-            )
-        )
+        state = State.UNKNOWN
+        if column.is_partition:
+            state = column.find_state(is_free)
         page.parts += [
-            svg_shapes.draw_dot(x, page.middles[key], is_free[key])
-            for key in column.keys
+            svg_shapes.write_text(x, _TOP - 12, column.name, anchor="middle"),
+            svg_shapes.draw_line(ends, state, column.is_active),
+            *(
+                svg_shapes.draw_dot(x, page.middles[key], is_free[key])
+                for key in column.keys
+            ),
         ]
 
 

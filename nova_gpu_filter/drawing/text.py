@@ -19,6 +19,7 @@ A row is a device, a column is a link group or a fabric partition::
 """
 
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
@@ -48,26 +49,20 @@ could not be told apart."""
 def draw(shown: picture.Picture) -> str:
     """Write a picture: lines, without a newline at the end."""
     rows = _write_rows(shown.frame)
-    width = max(
-        (short_names.count_columns(text) for text, _ in rows), default=0
-    )
+    width = _measure_widest(text for text, _ in rows)
     columns = shown.columns
+    names = _align(columns)
     lines = [shown.title]
     if columns:
         width = max(width, len(_PARTITIONS))
-        names = _align(columns)
         lines.append(" " * width + _write_kinds(columns, names))
         lines.append(_INDENT.join([" " * width, *names]))
     is_free = shown.is_free
     for place, (text, _) in enumerate(rows):
-        cells = (
-            [
-                _mark(column, rows, place, is_free).center(len(name))
-                for column, name in zip(columns, names, strict=True)
-            ]
-            if columns
-            else []
-        )
+        cells = [
+            _mark(column, rows, place, is_free).center(len(name))
+            for column, name in zip(columns, names, strict=True)
+        ]
         lines.append(_INDENT.join([_pad(text, width), *cells]))
     if columns:
         cells = [_mark_partition(column, is_free) for column in columns]
@@ -91,29 +86,19 @@ _Row = tuple[str, str | None]
 
 def _write_rows(frame: picture.Frame) -> list[_Row]:
     boxes = list(frame.iterate_boxes())
-    widths = [
-        max(
-            (short_names.count_columns(_cut(text)) for text in texts),
-            default=0,
-        )
-        for texts in (
-            [box.label for box in boxes],
-            [box.text for box in boxes],
-        )
-    ]
+    of_labels = _measure_widest(_cut(box.label) for box in boxes)
+    of_texts = _measure_widest(_cut(box.text) for box in boxes)
+    of_status = _measure_names({box.status for box in boxes})
     deepest = _count_depth(frame)
-    width = _measure_names({box.status for box in boxes})
 
     def make_rows(inner: picture.Frame, depth: int) -> Iterator[_Row]:
         for box in inner.boxes:
             # Whatever the frame, all that follows the label is in line.
-            first = _pad(
-                _cut(box.label), widths[0] + len(_INDENT) * (deepest - depth)
-            )
-            parts = [first, _pad(_cut(box.text), widths[1])]
-            parts.append(_cut(box.status, width))
-            if not widths[1]:
-                del parts[1]
+            room = of_labels + len(_INDENT) * (deepest - depth)
+            parts = [_pad(_cut(box.label), room)]
+            if of_texts:
+                parts.append(_pad(_cut(box.text), of_texts))
+            parts.append(_cut(box.status, of_status))
             yield _INDENT * depth + _INDENT.join(parts).rstrip(), box.key
         for nested in inner.frames:
             yield _INDENT * depth + nested.name, None
@@ -122,9 +107,13 @@ def _write_rows(frame: picture.Frame) -> list[_Row]:
     return list(make_rows(frame, 0))
 
 
+def _measure_widest(texts: Iterable[str]) -> int:
+    return max(map(short_names.count_columns, texts), default=0)
+
+
 def _measure_names(names: Collection[str]) -> int:
     """Return how many columns keep names apart that differ in their middle."""
-    longest = max(map(short_names.count_columns, names), default=0)
+    longest = _measure_widest(names)
     return next(
         width
         for width in range(_LONGEST, max(_LONGEST, longest) + 1)
@@ -201,12 +190,13 @@ def _write_legend(
     entries = []
     if None in states:
         entries.append(f"{_BELONGS} belongs to the group or partition")
-    if False in states or _MARKS[State.TAKEN] in marks:
-        entries.append(f"{_MARKS[State.TAKEN]} {State.TAKEN.value}")
-    if True in states:
-        entries.append(f"{_MARKS[State.FREE]} {State.FREE.value}")
-    if _MARKS[State.BROKEN] in marks:
-        entries.append(f"{_MARKS[State.BROKEN]} {State.BROKEN.value}")
+    for state, is_there in (
+        (State.TAKEN, False in states),
+        (State.FREE, True in states),
+        (State.BROKEN, _MARKS[State.BROKEN] in marks),
+    ):
+        if is_there:
+            entries.append(f"{_MARKS[state]} {state.value}")
     if _ACTIVE in marks:
         entries.append(f"{_ACTIVE} active")
     yield ", ".join(entries)
