@@ -40,7 +40,6 @@ class Host:
             str(uuid.UUID(int=number + 1 << 64 | bit + 1))
             for bit in range(spec.kind.gpus)
         )
-        self.free = topologies.make_mask(range(spec.kind.gpus))
         self.state = state = host_manager.HostState(
             spec.name, spec.name, str(uuid.UUID(int=1))
         )
@@ -59,45 +58,23 @@ class Host:
         )
         by_provider = {pool["rp_uuid"]: pool for pool in state.pci_stats.pools}
         self._pools = [by_provider[provider] for provider in self.providers]
-        self.free &= ~spec.used
-        self._show()
+        self.set_free(topologies.make_mask(range(spec.kind.gpus)) & ~spec.used)
 
     def make_mask(self, providers: Sequence[str]) -> int:
         """Return the GPUs of some resource providers."""
         return topologies.make_mask(map(self.providers.index, providers))
 
-    def take(self, mask: int) -> None:
-        """Give free GPUs to a server.
+    def set_free(self, mask: int) -> None:
+        """Bring the host state up to date, as nova-compute would.
 
-        :raises ValueError: one of them is not free.
+        :param mask: the GPUs that no server has.
         """
-        if mask & ~self.free:
-            raise ValueError(
-                f"{self.state.host}: GPUs {mask:#x} of free {self.free:#x}"
-            )
-        self.free ^= mask
-        self._show()
-
-    def give_back(self, mask: int) -> None:
-        """Take GPUs back from a server.
-
-        :raises ValueError: one of them is free.
-        """
-        if mask & self.free:
-            raise ValueError(
-                f"{self.state.host}: GPUs {mask:#x} of used, free"
-                f" {self.free:#x}"
-            )
-        self.free |= mask
-        self._show()
-
-    def _show(self) -> None:
-        """Bring the host state up to date, as nova-compute would."""
-        free = self.free.bit_count()
+        self.free = mask
+        free = mask.bit_count()
         state = self.state
         # A pool that is used up stands in no list of pools.
         state.pci_stats.pools = [
-            self._pools[bit] for bit in topologies.list_devices(self.free)
+            self._pools[bit] for bit in topologies.list_devices(mask)
         ]
         state.free_ram_mb = RAM_MB_A_GPU * free
         state.free_disk_mb = DISK_GB_A_GPU * 1024 * free
@@ -163,15 +140,31 @@ class Cloud:
         return abs(round(self._fragmentation, 6))
 
     def take(self, host: Host, mask: int) -> None:
-        """Give GPUs of a host to a server; see :meth:`Host.take`."""
-        self._leave(host)
-        host.take(mask)
-        self._enter(host)
+        """Give free GPUs of a host to a server.
+
+        :raises ValueError: one of them is not free.
+        """
+        if mask & ~host.free:
+            raise ValueError(
+                f"{host.state.host}: GPUs {mask:#x} of free {host.free:#x}"
+            )
+        self._change(host, host.free ^ mask)
 
     def give_back(self, host: Host, mask: int) -> None:
-        """Take GPUs of a host back; see :meth:`Host.give_back`."""
+        """Take GPUs of a host back from a server.
+
+        :raises ValueError: one of them is free.
+        """
+        if mask & host.free:
+            raise ValueError(
+                f"{host.state.host}: GPUs {mask:#x} of used, free"
+                f" {host.free:#x}"
+            )
+        self._change(host, host.free | mask)
+
+    def _change(self, host: Host, free: int) -> None:
         self._leave(host)
-        host.give_back(mask)
+        host.set_free(free)
         self._enter(host)
 
     def list_distinct_hosts(

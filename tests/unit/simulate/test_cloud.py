@@ -121,6 +121,6 @@ def test_gpus_cannot_be_taken_or_given_back_twice(cloud):
     host = cloud.hosts[0]
     cloud.take(host, 0b11)
     with pytest.raises(ValueError, match="hgx-h100-fabric-0: GPUs 0x2"):
-        host.take(0b10)
+        cloud.take(host, 0b10)
     with pytest.raises(ValueError, match="hgx-h100-fabric-0: GPUs 0x6"):
-        host.give_back(0b110)
+        cloud.give_back(host, 0b110)
