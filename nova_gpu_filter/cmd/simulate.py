@@ -102,9 +102,7 @@ def _set_options(
                 CONF.set_override(name, value, group=group)
             # The types of oslo.config expect a text or what they make of one.
             except (cfg.Error, AttributeError, TypeError, ValueError) as exc:
-                raise errors.BadScenario(
-                    source=f"{where}, {name}", problem=exc
-                ) from exc
+                raise errors.BadScenario(f"{where}, {name}", exc) from exc
 
 
 def _simulate(
@@ -165,7 +163,7 @@ def _read_arrivals(run: runs.Run, capacity: int, source: str) -> list[Any]:
     try:
         return run.arrivals(capacity)
     except ValueError as exc:
-        raise errors.BadScenario(source=source, problem=exc) from exc
+        raise errors.BadScenario(source, exc) from exc
 
 
 def _make(
@@ -184,8 +182,7 @@ def _make(
     # What nova/loadables.py raises, by the form of the name.
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         raise errors.BadScenario(
-            source="[filter_scheduler]weight_classes",
-            problem=f"cannot be loaded: {exc}",
+            "[filter_scheduler]weight_classes", f"cannot be loaded: {exc}"
         ) from exc
 
 

@@ -191,9 +191,7 @@ def _read_resource_classes(text: str) -> list[str]:
             nova_names.check_resource_class(one) for one in text.split(",")
         ]
     except ValueError as exc:
-        raise errors.BadScenario(
-            source=f"--placement {text}", problem=exc
-        ) from None
+        raise errors.BadScenario(f"--placement {text}", exc) from None
 
 
 def _read_flavors(
@@ -205,17 +203,15 @@ def _read_flavors(
         fields = part.strip().split(":")
         least = 2 if with_share else 1
         if not least <= len(fields) <= least + 1:
-            raise errors.BadScenario(
-                source=source, problem=f"{part!r} is no flavor"
-            )
+            raise errors.BadScenario(source, f"{part!r} is no flavor")
         row: dict[str, Any] = {"gpus": fields[0]}
         if with_share:
             row["share"] = fields[1]
         if len(fields) > least:
             if fields[-1] not in policy.LINK_VALUES:
                 raise errors.BadScenario(
-                    source=source,
-                    problem=f"{fields[-1]!r} is no link: must be one of"
+                    source,
+                    f"{fields[-1]!r} is no link: must be one of"
                     f" {', '.join(policy.LINK_VALUES)}",
                 )
             row["link"] = fields[-1]

@@ -55,7 +55,6 @@ class Reason:
 class Outcome:
     """What became of a workload."""
 
-    scheduler: str
     capacity: int
     """GPUs of the cloud."""
     tally_by_size: dict[int, Tally] = dataclasses.field(default_factory=dict)
@@ -114,7 +113,7 @@ def replay(
     :param tick: called after each arrival.
     """
     started = time.monotonic()
-    outcome = Outcome(scheduler.name, cloud.capacity)
+    outcome = Outcome(cloud.capacity)
     departures: list[tuple[float, int, schedulers.Placed]] = []
     order = itertools.count()  # what leaves at one time leaves as it came
     clock = _Clock(outcome, cloud)

@@ -21,6 +21,9 @@ class BadScenario(exception.GpuFilterError):
 
     message = "%(source)s: %(problem)s"
 
+    def __init__(self, source: str, problem: object) -> None:
+        super().__init__(source=source, problem=problem)
+
 
 class PlotUnavailable(exception.GpuFilterError):
     """Matplotlib is not installed, or cannot write that format."""

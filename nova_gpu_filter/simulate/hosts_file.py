@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 from typing import Any
 from typing import Final
 from typing import TypeAlias
@@ -118,8 +119,7 @@ def read(
     for part in (machines, machine_by_model):
         if part is not None and not isinstance(part, Mapping):
             raise errors.BadScenario(
-                source=source,
-                problem="machines and machine_by_model must be mappings",
+                source, "machines and machine_by_model must be mappings"
             )
     reader = _Reader(source, machines or {}, machine_by_model or {}, columns)
     specs: list[HostSpec] = []
@@ -128,12 +128,10 @@ def read(
     ):
         specs += reader.read_row(number, row)
     if not specs:
-        raise errors.BadScenario(source=source, problem="no hosts")
+        raise errors.BadScenario(source, "no hosts")
     names = {spec.name for spec in specs}
     if len(names) < len(specs):
-        raise errors.BadScenario(
-            source=source, problem="two hosts have the same name"
-        )
+        raise errors.BadScenario(source, "two hosts have the same name")
     return specs
 
 
@@ -175,46 +173,29 @@ def read_csv_rows(
     try:
         # Spreadsheets put a byte order mark before the first name.
         text = files.read_bytes(path).decode("utf-8-sig")
-        with io.StringIO(text, newline="") as file:
-            reader = csv.DictReader(file)
-            there = reader.fieldnames or ()
-            for ours in columns:
-                if ours not in optional:
-                    _check_column(path, columns, there, (ours,))
-            for names in wanted:
-                _check_column(path, columns, there, names)
-            ours_by_theirs = {theirs: ours for ours, theirs in columns.items()}
-            return [
-                {
-                    ours_by_theirs.get(key, key): value
-                    for key, value in row.items()
-                    if key and value
-                }
-                for row in reader
-            ]
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        there = reader.fieldnames or ()
+        needed = [(ours,) for ours in columns if ours not in optional]
+        for names in itertools.chain(needed, wanted):
+            theirs = [columns.get(ours, ours) for ours in names]
+            if set(theirs).isdisjoint(there):
+                raise errors.BadScenario(
+                    path,
+                    f"no column {' or '.join(map(repr, theirs))}; columns are"
+                    f" {', '.join(there)}: write in the scenario which of them"
+                    f" it is, as 'columns: {{{names[0]}: NAME}}'",
+                )
+        ours_by_theirs = {theirs: ours for ours, theirs in columns.items()}
+        return [
+            {
+                ours_by_theirs.get(key, key): value
+                for key, value in row.items()
+                if key and value
+            }
+            for row in reader
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise errors.BadScenario(source=path, problem=str(exc)) from exc
-
-
-def _check_column(
-    path: str,
-    columns: Mapping[str, str],
-    there: Sequence[str],
-    names: Sequence[str],
-) -> None:
-    """Refuse a file that has none of some columns.
-
-    :param there: the columns of the file.
-    :param names: ours.
-    """
-    theirs = [columns.get(ours, ours) for ours in names]
-    if not any(name in there for name in theirs):
-        raise errors.BadScenario(
-            source=path,
-            problem=f"no column {' or '.join(map(repr, theirs))}; columns are"
-            f" {', '.join(there)}: write in the scenario which of them it is,"
-            f" as 'columns: {{{names[0]}: NAME}}'",
-        )
+        raise errors.BadScenario(path, str(exc)) from exc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +229,7 @@ class _Reader:
             if count > _MOST_HOSTS:
                 raise ValueError(f"count: must be at most {_MOST_HOSTS}")
         except errors.OF_BAD_ROWS as exc:
-            raise errors.BadScenario(source=where, problem=exc) from exc
+            raise errors.BadScenario(where, exc) from exc
         if "count" not in row:
             return [HostSpec(name, kind, used)]
         return [

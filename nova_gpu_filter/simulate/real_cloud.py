@@ -57,8 +57,7 @@ def read(
             specs.append(hosts_file.HostSpec(host.name, kind, used))
     if not specs:
         raise errors.BadScenario(
-            source="Placement",
-            problem=f"no host has {' or '.join(sorted(resource_classes))}",
+            "Placement", f"no host has {' or '.join(sorted(resource_classes))}"
         )
     return specs
 
@@ -66,9 +65,7 @@ def read(
 def _read_kind(host: str, gpus: Iterable[model.Device]) -> hosts_file.HostKind:
     found = linked_devices.LinkedDevices.from_devices(gpus)
     if found.problem is not None:
-        raise errors.BadScenario(
-            source=f"Placement, host {host}", problem=found.problem
-        )
+        raise errors.BadScenario(f"Placement, host {host}", found.problem)
     models = sorted({str(gpu.resource_class) for gpu in found.devices})
     return hosts_file.HostKind(
         name="-".join(models),

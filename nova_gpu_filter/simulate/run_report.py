@@ -5,9 +5,9 @@
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
-import itertools
 from typing import IO
 from typing import Any
+from typing import TypeAlias
 
 from rich import box
 from rich import console as rich_console
@@ -79,9 +79,10 @@ def _make_result(result: Result) -> dict[str, Any]:
     return found
 
 
-def list_outcomes(
-    results: Iterable[Result],
-) -> list[tuple[Result, engine.Outcome]]:
+_Outcomes: TypeAlias = Sequence[tuple[Result, engine.Outcome]]
+
+
+def list_outcomes(results: Iterable[Result]) -> _Outcomes:
     """List the results of workloads, with what became of these."""
     return [(one, one.outcome) for one in results if one.outcome is not None]
 
@@ -114,21 +115,17 @@ def _to_rich_text(text: str) -> rich_text.Text:
     return rich_text.Text(printable.escape(text))
 
 
-def _make_table(*columns: str, words: int) -> rich_table.Table:
-    """Make a table whose first columns are words, the others numbers."""
+def _make_table(*columns: str) -> rich_table.Table:
+    """Make a table whose first two columns are words, the others numbers."""
     table = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(
-            column,
-            justify="left" if number < words else "right",
-            no_wrap=number < words,
-        )
+    for column in columns[:2]:
+        table.add_column(column, no_wrap=True)
+    for column in columns[2:]:
+        table.add_column(column, justify="right")
     return table
 
 
-def _make_overview(
-    outcomes: Sequence[tuple[Result, engine.Outcome]],
-) -> rich_table.Table:
+def _make_overview(outcomes: _Outcomes) -> rich_table.Table:
     table = _make_table(
         "workload",
         "scheduler",
@@ -139,7 +136,6 @@ def _make_overview(
         "at the end",
         "F, mean",
         "at the end",
-        words=2,
     )
     for result, outcome in outcomes:
         last = outcome.samples[-1]
@@ -157,9 +153,7 @@ def _make_overview(
     return table
 
 
-def _tabulate_sizes(
-    outcomes: Sequence[tuple[Result, engine.Outcome]],
-) -> rich_table.Table:
+def _tabulate_sizes(outcomes: _Outcomes) -> rich_table.Table:
     table = _make_table(
         "workload",
         "scheduler",
@@ -167,7 +161,6 @@ def _tabulate_sizes(
         "servers",
         "accepted",
         "on a good set",
-        words=2,
     )
     for result, outcome in outcomes:
         for size, tally in outcome.tally_by_size.items():
@@ -183,10 +176,7 @@ def _tabulate_sizes(
     return table
 
 
-def _print_reasons(
-    console: rich_console.Console,
-    outcomes: Sequence[tuple[Result, engine.Outcome]],
-) -> None:
+def _print_reasons(console: rich_console.Console, outcomes: _Outcomes) -> None:
     for result, outcome in outcomes:
         if not outcome.reasons:
             continue
@@ -210,16 +200,11 @@ def _name_flavor(flavor: workload.Flavor) -> str:
 
 
 def _fits(results: Sequence[Result]) -> rich_table.Table:
-    flavors = list(
-        dict.fromkeys(
-            itertools.chain.from_iterable(result.fits for result in results)
-        )
-    )
+    flavors = dict.fromkeys(one for result in results for one in result.fits)
     table = _make_table(
         "how many more fit",
         "scheduler",
         *(markup.escape(_name_flavor(flavor)) for flavor in flavors),
-        words=2,
     )
     for result in results:
         table.add_row(

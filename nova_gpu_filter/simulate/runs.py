@@ -41,20 +41,18 @@ def read_runs(
         loads = [loads]
     for load_ in loads or ():
         if not isinstance(load_, int | float) or not load_ > 0:
-            raise errors.BadScenario(
-                source=source, problem="load: must be above 0"
-            )
+            raise errors.BadScenario(source, "load: must be above 0")
     if "file" in data:
         scenario_values.check_keys(data, TRACE_KEYS, source)
         return _make_trace_runs(data, source, directory, loads, seed)
     scenario_values.check_keys(data, _MIX_KEYS, source)
     if not loads:
-        raise errors.BadScenario(source=source, problem="give a load")
+        raise errors.BadScenario(source, "give a load")
     distribution = data.get("distribution", workload.DISTRIBUTIONS[0])
     if distribution not in workload.DISTRIBUTIONS:
         raise errors.BadScenario(
-            source=source,
-            problem="distribution: must be one of"
+            source,
+            "distribution: must be one of"
             f" {', '.join(workload.DISTRIBUTIONS)}",
         )
     mix = workload.Mix(
@@ -94,8 +92,8 @@ def _make_trace_runs(
     if trace.missing:
         if not runs:
             raise errors.BadScenario(
-                source=path,
-                problem=f"{trace.missing}, which all but filling needs:"
+                path,
+                f"{trace.missing}, which all but filling needs:"
                 " correct the file, or name the right column under columns, or"
                 " give requested",
             )
@@ -124,7 +122,6 @@ def _read_arrivals(data: Mapping[str, Any], default: int, source: str) -> int:
     arrivals = scenario_values.read_setting(data, "arrivals", default, source)
     if arrivals > _MOST_ARRIVALS:
         raise errors.BadScenario(
-            source=source,
-            problem=f"arrivals: must be at most {_MOST_ARRIVALS}",
+            source, f"arrivals: must be at most {_MOST_ARRIVALS}"
         )
     return arrivals

@@ -75,9 +75,8 @@ def make(
     weighers = scheduler.get("weighers", schedulers.WEIGHERS[0])
     if weighers not in schedulers.WEIGHERS:
         raise errors.BadScenario(
-            source=of_scheduler,
-            problem="weighers: must be one of"
-            f" {', '.join(schedulers.WEIGHERS)}",
+            of_scheduler,
+            f"weighers: must be one of {', '.join(schedulers.WEIGHERS)}",
         )
     places = scenario_values.check_mapping(
         data.get("inventory") or {}, f"{source}, inventory"
@@ -134,7 +133,7 @@ def read_file(path: str) -> Any:
             return json.loads(text)
         return yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
-        raise errors.BadScenario(source=path, problem=exc) from exc
+        raise errors.BadScenario(path, exc) from exc
 
 
 def _read_hosts(
@@ -151,9 +150,7 @@ def _read_hosts(
         by_model = {**(known.get("machine_by_model") or {}), **by_model}
     if "file" not in data:
         if "hosts" not in data:
-            raise errors.BadScenario(
-                source=source, problem="give hosts or a file"
-            )
+            raise errors.BadScenario(source, "give hosts or a file")
         return hosts_file.read(data["hosts"], source, machines, by_model)
     path = os.path.join(directory, str(data["file"]))
     if path.endswith((".yaml", ".yml", ".json")):
@@ -177,5 +174,5 @@ def _read_flavors(rows: Any, source: str) -> list[workload.Flavor]:
         try:
             found.append(workload.read_flavor(row))
         except errors.OF_BAD_ROWS as exc:
-            raise errors.BadScenario(source=source, problem=exc) from exc
+            raise errors.BadScenario(source, exc) from exc
     return found

@@ -26,7 +26,7 @@ def check_rows(rows: Any, source: str) -> Iterable[Any]:
     :raises BadScenario: it is something else.
     """
     if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
-        raise errors.BadScenario(source=source, problem="must be a list")
+        raise errors.BadScenario(source, "must be a list")
     return rows
 
 
@@ -37,7 +37,7 @@ def check_mapping(data: Any, source: str) -> Mapping[str, Any]:
     """
     if not isinstance(data, Mapping):
         raise errors.BadScenario(
-            source=source, problem="must be a mapping of names to values"
+            source, "must be a mapping of names to values"
         )
     return data
 
@@ -52,8 +52,8 @@ def check_keys(
     unknown = sorted(map(str, data.keys() - known))
     if unknown:
         raise errors.BadScenario(
-            source=source,
-            problem=f"unknown {', '.join(unknown)}; known are"
+            source,
+            f"unknown {', '.join(unknown)}; known are"
             f" {', '.join(sorted(known))}",
         )
 
@@ -75,14 +75,10 @@ def read_setting(
     try:
         value: Any = parse(data.get(key, default))
     except ValueError as exc:
-        raise errors.BadScenario(
-            source=source, problem=f"{key}: {exc}"
-        ) from exc
+        raise errors.BadScenario(source, f"{key}: {exc}") from exc
     # What is no number is below no number either.
     if not value >= 0 or (not value and key not in _MAY_BE_ZERO):
-        raise errors.BadScenario(
-            source=source, problem=f"{key}: must be above 0"
-        )
+        raise errors.BadScenario(source, f"{key}: must be above 0")
     return value
 
 

@@ -132,12 +132,8 @@ class _NovaScheduler(Scheduler):
         )[0].obj
         host = host_by_uuid[best.uuid]
         claimed = best.allocation_candidates[0]["mappings"]
-        return Placed(
-            host,
-            host.make_mask(
-                [found[0] for suffix, found in claimed.items() if suffix]
-            ),
-        )
+        providers = [found[0] for suffix, found in claimed.items() if suffix]
+        return Placed(host, host.make_mask(providers))
 
     def _make_spec(self, flavor: workload.Flavor) -> "objects.RequestSpec":
         """Make the request spec of the next server of a flavor."""

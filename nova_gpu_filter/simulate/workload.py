@@ -231,7 +231,7 @@ def read_shares(
         except (KeyError, OverflowError, TypeError, ValueError) as exc:
             raise _make_row_error(f"{source}, flavor {number}", exc) from exc
     if not shares:
-        raise errors.BadScenario(source=source, problem="no flavors")
+        raise errors.BadScenario(source, "no flavors")
     return tuple(shares)
 
 
@@ -282,7 +282,7 @@ def read_trace(
                 missing = f"line {number}: {exc}"
         found.append(Arrival(time, duration, flavor))
     if not found:
-        raise errors.BadScenario(source=path, problem="no servers with GPUs")
+        raise errors.BadScenario(path, "no servers with GPUs")
     return Trace(
         tuple(sorted(found, key=lambda arrival: arrival.time)), missing
     )
@@ -359,4 +359,4 @@ def _make_row_error(source: str, exc: Exception) -> errors.BadScenario:
     problem: object = exc
     if isinstance(exc, KeyError):
         problem = f"no {exc.args[0]}"
-    return errors.BadScenario(source=source, problem=problem)
+    return errors.BadScenario(source, problem)
