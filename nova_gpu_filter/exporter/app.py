@@ -32,10 +32,15 @@ def run(args: argparse.Namespace) -> int:
     :raises SDKException: the cloud is not known.
     :raises OSError: the port cannot be had.
     """
-    reader = _make_reader(args)
+    interval_s = float("inf") if args.once else args.interval
+    ours = collector.Collector(_make_reader(args).read, interval_s)
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(ours)
     if args.once:
-        return _print_once(reader)
-    return _serve(args, reader)
+        _print_once(registry)
+        return EXIT_INCOMPLETE if ours.has_failed else 0
+    _serve(args, registry)
+    return 0
 
 
 def _make_reader(args: argparse.Namespace) -> cloud_reader.Reader:
@@ -57,28 +62,18 @@ def _make_reader(args: argparse.Namespace) -> cloud_reader.Reader:
     return cloud_reader.Reader(services, scope, usage, args.owner_requests)
 
 
-def _make_registry(
-    reader: cloud_reader.Reader, interval_s: float
-) -> tuple[prometheus_client.CollectorRegistry, collector.Collector]:
-    registry = prometheus_client.CollectorRegistry()
-    ours = collector.Collector(reader.read, interval_s)
-    registry.register(ours)
-    return registry, ours
-
-
-def _print_once(reader: cloud_reader.Reader) -> int:
-    registry, ours = _make_registry(reader, float("inf"))
+def _print_once(registry: prometheus_client.CollectorRegistry) -> None:
     text = prometheus_client.generate_latest(registry).decode()
     # A file or a pipe gets the labels as they are, which Prometheus reads.
     stdout = (
         printable.Stream(sys.stdout) if sys.stdout.isatty() else sys.stdout
     )
     stdout.write(text)
-    return EXIT_INCOMPLETE if ours.has_failed else 0
 
 
-def _serve(args: argparse.Namespace, reader: cloud_reader.Reader) -> int:
-    registry, _ = _make_registry(reader, args.interval)
+def _serve(
+    args: argparse.Namespace, registry: prometheus_client.CollectorRegistry
+) -> None:
     server, thread = prometheus_client.start_http_server(
         args.port,
         args.address,
@@ -94,4 +89,3 @@ def _serve(args: argparse.Namespace, reader: cloud_reader.Reader) -> int:
     server.shutdown()
     server.server_close()
     thread.join()
-    return 0

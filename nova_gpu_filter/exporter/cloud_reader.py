@@ -103,32 +103,31 @@ class Reader:
         self._usage = usage
         self._owner_requests = owner_requests
         self._owner_reader = ownership.OwnerReader(services.placement)
+        # Services that gave no answer while the cloud was read last.
+        self._failed: list[str] = []
         self._logged: dict[str, str] = {}
 
     def read(self) -> Reading:
         """Ask the services."""
         started = time.monotonic()
         failed: list[str] = []
-
-        def ask(source: str, what: Callable[[], _T], otherwise: _T) -> _T:
-            return self._ask(failed, source, what, otherwise)
-
+        self._failed = failed
         asked = [PLACEMENT, NOVA]
         no_hosts: Sequence[model.Host] = ()
-        hosts = ask(PLACEMENT, self._read_hosts, no_hosts)
-        hosts = ask(NOVA, lambda: self._add_services(hosts), hosts)
+        hosts = self._ask(PLACEMENT, self._read_hosts, no_hosts)
+        hosts = self._ask(NOVA, lambda: self._add_services(hosts), hosts)
         demands: Sequence[demand.Demand] = ()
         usage: tuple[projects.Usage, ...] = ()
         if self._scope.alias_by_name and NOVA not in failed:
-            demands = ask(NOVA, self._read_demands, ())
+            demands = self._ask(NOVA, self._read_demands, ())
         if self._usage is not None:
             asked.append(KEYSTONE)
-            ask(KEYSTONE, self._usage.read_projects, None)
+            self._ask(KEYSTONE, self._usage.read_projects, None)
             if PLACEMENT not in failed:
-                usage = ask(PLACEMENT, self._usage.read_usage, ())
+                usage = self._ask(PLACEMENT, self._usage.read_usage, ())
         owners: ownership.Owners | None = None
         if self._owner_requests > 0 and PLACEMENT not in failed:
-            owners = ask(
+            owners = self._ask(
                 PLACEMENT,
                 lambda: self._owner_reader.read(hosts, self._owner_requests),
                 None,
@@ -166,18 +165,12 @@ class Reader:
             finished_at=time.time(),
         )
 
-    def _ask(
-        self,
-        failed: list[str],
-        source: str,
-        ask: Callable[[], _T],
-        otherwise: _T,
-    ) -> _T:
+    def _ask(self, source: str, ask: Callable[[], _T], otherwise: _T) -> _T:
         """Ask a service; log a failure once, until it is another one."""
         try:
             answer = ask()
         except Exception as exc:
-            failed.append(source)
+            self._failed.append(source)
             text = str(exc)
             if self._logged.get(source) != text:
                 self._logged[source] = text

@@ -5,6 +5,7 @@
 import collections
 from collections.abc import Callable
 from collections.abc import Iterable
+import math
 import threading
 import time
 
@@ -38,7 +39,7 @@ class Collector(registry.Collector):
         self._lock = threading.Lock()
         self._errors: collections.Counter[str] = collections.Counter()
         self._families: list[metrics_core.Metric] = []
-        self._read_at: float | None = None
+        self._read_at = -math.inf
 
     @property
     def has_failed(self) -> bool:
@@ -52,10 +53,7 @@ class Collector(registry.Collector):
     def collect(self) -> Iterable[metrics_core.Metric]:
         """Return the metrics; a scrape waits for one that is reading."""
         with self._lock:
-            if (
-                self._read_at is None
-                or self._clock() - self._read_at >= self._interval_s
-            ):
+            if self._clock() - self._read_at >= self._interval_s:
                 self._families = self._translate(self._read())
                 self._read_at = self._clock()
             return self._families
