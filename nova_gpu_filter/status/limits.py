@@ -80,24 +80,21 @@ def read(path: str) -> Limits:
     placement_extension.register_opts(conf)
     try:
         with conf_files.read_into(conf, [path], project="placement"):
+            options = conf.placement
+            # Without a value it is none.
+            most = options.max_allocation_candidates or -1
+            strategy = options.allocation_candidates_generation_strategy
+            wide = conf.workarounds.optimize_for_wide_provider_trees
             good = {
-                "optimize_for_wide_provider_trees": (
-                    conf.workarounds.optimize_for_wide_provider_trees
-                ),
-                "max_allocation_candidates": (
-                    # Without a value it is none.
-                    0
-                    < (conf.placement.max_allocation_candidates or -1)
-                    <= _MOST_CANDIDATES
-                ),
+                "optimize_for_wide_provider_trees": wide,
+                "max_allocation_candidates": 0 < most <= _MOST_CANDIDATES,
                 "allocation_candidates_generation_strategy": (
-                    conf.placement.allocation_candidates_generation_strategy
-                    == "breadth-first"
+                    strategy == "breadth-first"
                 ),
             }
             return Limits(
                 tuple(name for name in CURE if not good[name]),
-                conf.placement.allocation_conflict_retry_count,
+                options.allocation_conflict_retry_count,
                 conf.gpu_filter.max_sets_per_tree,
                 gpu_conf.request_mix(conf),
             )

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether Placement answers, and knows what the aliases ask for."""
+"""Whether Placement answers, and knows what the aliases ask for.
+
+Each check raises PlacementError where Placement does not answer.
+"""
 
 import re
 
@@ -19,10 +22,7 @@ _LONG_SECONDS = 15
 
 
 def check_api(node: Node) -> results.Result:
-    """Ask Placement for its version, as nova-status does.
-
-    :raises PlacementError: it does not answer.
-    """
+    """Ask Placement for its version, as nova-status does."""
     try:
         newest = node.placement.get("/")["versions"][0]["max_version"]
     except (errors.Failed, KeyError, IndexError, TypeError):
@@ -48,8 +48,6 @@ def check_workers(node: Node) -> results.Result:
     Its parent asks for the versions of Placement before it forks
     (``SchedulerManager.__init__``), and keeps the connection. A worker that
     asks before Placement has closed it reads the answers of others.
-
-    :raises PlacementError: it does not answer.
     """
     workers = node.conf.scheduler.workers
     headers = node.placement.get("/").headers
@@ -72,8 +70,6 @@ def check_reported(node: Node) -> results.Result:
     It does not start without ``report_in_placement`` when devices of its host
     are in Placement (``ensure_tracking_was_not_enabled_before`` in
     nova/compute/pci_placement_translator.py).
-
-    :raises PlacementError: it does not answer.
     """
     if node.conf.pci.report_in_placement:
         return results.succeed()
@@ -103,8 +99,6 @@ def check_names(node: Node) -> results.Result:
     It refuses a question with a name that it does not know, so a server with
     such an alias ends in an error; nova-compute makes the names when it
     reports devices.
-
-    :raises PlacementError: it does not answer.
     """
     try:
         aliases = pci.read_aliases(node)
