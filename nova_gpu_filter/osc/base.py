@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import logging
 import re
 from typing import Any
+from typing import TypeAlias
 
 from cliff import columns
 from osc_lib import exceptions
@@ -22,11 +24,18 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import hosts
 from nova_gpu_filter.fleet import identity
+from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import ownership
+from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.osc import plugin
 
 LOG = logging.getLogger(__name__)
+
+Table: TypeAlias = tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]
+"""What a command that lists returns: names of columns, rows."""
+Shown: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
+"""What a command that shows one thing returns: names, values."""
 
 
 class GpuCommand(command.Command):
@@ -82,18 +91,35 @@ class GpuCommand(command.Command):
         used = sum(d.amount.used for host in hosts for d in host.devices)
         if used > compute.PAGE:
             # All servers are read anyway then; first, it spares questions.
-            servers = {
-                server.uuid: server
-                for server in compute.read_all_servers(self.services.compute)
-            }
-            owners = ownership.read(
-                self.services.placement,
-                hosts,
-                ownership.choose_likely(servers.values(), hosts),
-            )
-            return holders.read(self.services.compute, owners, hosts, servers)
+            return self.read_servers_and_holders(hosts)[2]
         owners = ownership.read(self.services.placement, hosts)
         return holders.read(self.services.compute, owners, hosts)
+
+    def read_servers_and_holders(
+        self, hosts: Sequence[model.Host]
+    ) -> tuple[dict[str, model.Server], ownership.Owners, holders.Holders]:
+        """Read all servers by UUID, and with their help who has devices."""
+        servers = {
+            server.uuid: server
+            for server in compute.read_all_servers(self.services.compute)
+        }
+        owners = ownership.read(
+            self.services.placement,
+            hosts,
+            ownership.choose_likely(servers.values(), hosts),
+        )
+        held = holders.read(self.services.compute, owners, hosts, servers)
+        return servers, owners, held
+
+    def read_limits(self) -> quota.Limits:
+        """Read the unified limits of Nova in the region of the command.
+
+        :raises FleetError: Keystone does not tell.
+        """
+        region = getattr(self.app.client_manager, "region_name", None)
+        return identity.read_limits(
+            self.services.identity, region, self.services.nova_ids
+        )
 
     def read_project_names(self, uuids: Collection[str]) -> dict[str, str]:
         """Read what projects are called; their UUIDs, if Keystone does not
@@ -105,19 +131,10 @@ class GpuCommand(command.Command):
             return {uuid: uuid for uuid in uuids}
 
 
-class CommaList(columns.FormattableColumn[list[str]]):
-    """Words separated by commas for people, a list for machines."""
-
-    def human_readable(self) -> str:
-        """Write the list."""
-        return ", ".join(self._value)
-
-
 class Lines(columns.FormattableColumn[list[str]]):
     """A line each for people, a list for machines."""
 
     def human_readable(self) -> str:
-        """Write the lines."""
         return "\n".join(self._value)
 
 
@@ -125,7 +142,6 @@ class Numbers(columns.FormattableColumn[Mapping[str, Any]]):
     """``fabric 4, nvlink 7`` for people, an object for machines."""
 
     def human_readable(self) -> str:
-        """Write names and numbers."""
         return ", ".join(
             f"{key} {value}" for key, value in self._value.items()
         )
@@ -166,16 +182,55 @@ def _split_name(name: str) -> list[str]:
     return re.findall("[^ _:-]+", name.casefold())
 
 
-def read_name(text: str) -> str:
-    """Read the name or UUID of something, as a type of argparse.
+def add_name(
+    parser: "argparse._ActionsContainer", name: str, help_: str, **more: Any
+) -> None:
+    """Add an argument that is the name or UUID of something, not empty.
 
-    :raises ArgumentTypeError: it is empty; services would list all.
+    :param name: of the argument; without the dashes it is its metavar, too.
+    :param more: further arguments of ``add_argument``.
     """
+    more.setdefault("metavar", f"<{name.lstrip('-')}>")
+    parser.add_argument(name, type=_read_name, help=help_, **more)
+
+
+def _read_name(text: str) -> str:
     if not text.strip():
+        # Services would list all.
         raise argparse.ArgumentTypeError("a name may not be empty")
     return text
 
 
-def round_number(value: float) -> float:
-    """Round what is shown to people and machines alike."""
-    return round(value, 3)
+def add_alias_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which aliases are given."""
+    group = parser.add_argument_group(
+        "aliases",
+        "No API shows [pci]alias, so they are read from a nova.conf of a"
+        " controller or given here.",
+    )
+    group.add_argument(
+        "--nova-conf",
+        metavar="<file>",
+        action="append",
+        default=[],
+        help="nova.conf with the aliases, or a directory of .conf files; can"
+        " be given again, later ones win (default:"
+        f" {known_aliases.DEFAULT_PATH}, unless --alias is given)",
+    )
+    group.add_argument(
+        "--alias",
+        metavar="<json>",
+        action="append",
+        default=[],
+        help="an alias as in nova.conf, such as"
+        ' \'{"name": "h100", "resource_class": "CUSTOM_GPU_H100"}\'; can be'
+        " given again",
+    )
+
+
+def read_aliases(parsed_args: argparse.Namespace) -> known_aliases.Known:
+    """Read the aliases that the options name.
+
+    :raises GpuFilterError: a file or an alias cannot be read.
+    """
+    return known_aliases.read(parsed_args.nova_conf, parsed_args.alias)

@@ -4,8 +4,6 @@
 
 import argparse
 from collections.abc import Collection
-from collections.abc import Iterable
-from typing import Any
 
 from osc_lib.command import command
 
@@ -16,7 +14,6 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.nova_rules import extra_specs
-from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 
@@ -31,30 +28,25 @@ class ShowCapacity(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--flavor",
-            type=base.read_name,
-            metavar="<flavor>",
+            "only this flavor (name or id); can be given again (default: all"
+            " that ask for devices)",
             action="append",
             default=[],
-            help="only this flavor (name or id); can be given again (default:"
-            " all that ask for devices)",
         )
         parser.add_argument(
             "--by-host",
             action="store_true",
             help="a line for each host on which a flavor fits",
         )
-        alias_options.add_options(parser)
+        base.add_alias_options(parser)
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """Count."""
-        known = alias_options.read(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        known = base.read_aliases(parsed_args)
         flavors = compute.read_flavors(self.services.compute)
         hosts = self.read_hosts()
         mediated = frozenset[str]().union(*(h.mediated_classes for h in hosts))

@@ -4,7 +4,6 @@
 
 import argparse
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import re
@@ -14,6 +13,7 @@ from urllib import parse
 
 from cliff import columns
 import os_traits
+from osc_lib.cli import format_columns
 from osc_lib.command import command
 
 from nova_gpu_filter.fleet import compute
@@ -28,7 +28,6 @@ from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import links
 
 _NODE = f"{links.name(links.NODE).lower()}:"
-_UNREADABLE = "cannot be read"
 _UUID: Final = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 """Of a project, as Keystone makes it."""
 
@@ -38,7 +37,7 @@ def _split_links(device: model.Device) -> tuple[str, str]:
     try:
         tokens = device.links.split(",") if device.links else []
     except codec.LinkTextError:
-        return _UNREADABLE, ""
+        return "cannot be read", ""
     nodes = [t.removeprefix(_NODE) for t in tokens if t.startswith(_NODE)]
     others = [token for token in tokens if not token.startswith(_NODE)]
     return ",".join(others), ",".join(nodes)
@@ -48,7 +47,6 @@ class _Links(columns.FormattableColumn[str]):
     """The tag ``gpu_links``; for people, ``nv18:0 fabric:0/8,2/4``."""
 
     def human_readable(self) -> str:
-        """Write the links, then the partitions."""
         text: str = self._value
         head, fabric, tail = text.partition("fabric:")
         rest = tail.replace("fabric:", "")
@@ -59,7 +57,6 @@ class _Traits(columns.FormattableColumn[list[str]]):
     """Traits; for people, without those that other columns say."""
 
     def human_readable(self) -> str:
-        """Write a trait a line."""
         return "\n".join(
             trait
             for trait in self._value
@@ -69,10 +66,9 @@ class _Traits(columns.FormattableColumn[list[str]]):
 
 
 class _Projects(columns.FormattableColumn[str]):
-    """Projects; for people, the beginning of UUIDs without a name."""
+    """Projects; for people, UUIDs without a name as servers' are written."""
 
     def human_readable(self) -> str:
-        """Write names as they are; UUIDs as servers' are written."""
         return _UUID.sub(r"\1", self._value)
 
 
@@ -82,22 +78,17 @@ class _Row:
 
     host: model.Host
     device: model.Device
-    holders: holders.Holders | None
-    """None where it was not asked who has it."""
+    holders: holders.Holders
     project_names: Mapping[str, str]
 
     @property
     def servers(self) -> str:
         """Who has it."""
-        if self.holders is None:
-            return ""
         return ", ".join(self.holders.list_labels(self.device))
 
     @property
     def projects(self) -> str:
         """Which projects have it."""
-        if self.holders is None:
-            return ""
         return ", ".join(
             self.project_names.get(uuid, uuid)
             for uuid in self.holders.list_projects(self.device)
@@ -139,30 +130,22 @@ class ListDevice(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--host",
-            type=base.read_name,
-            metavar="<host>",
-            help="only of this host (hypervisor hostname)",
+        base.add_name(
+            parser, "--host", "only of this host (hypervisor hostname)"
         )
-        parser.add_argument(
-            "--model",
-            type=base.read_name,
-            metavar="<model>",
-            help="only of this model, or of this resource class",
+        base.add_name(
+            parser, "--model", "only of this model, or of this resource class"
         )
         parser.add_argument(
             "--free",
             action="store_true",
             help="only those of which something is free",
         )
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--server",
-            type=base.read_name,
-            metavar="<server>",
-            help="only those of this server (name or UUID); of a resize that"
+            "only those of this server (name or UUID); of a resize that"
             " waits to be confirmed, those of both ends",
         )
         parser.add_argument(
@@ -173,22 +156,17 @@ class ListDevice(command.Lister, base.GpuCommand):
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """List the devices."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         names = _choose_columns(parsed_args)
         found = self._choose(parsed_args)
-        held = None
+        held = holders.Holders({}, ())
         project_names: Mapping[str, str] = {}
-        if set(_OF_OWNERS) & set(names):
+        if not set(_OF_OWNERS).isdisjoint(names):
             hosts = {host.uuid: host for host, _ in found}
             held = self.read_holders(hosts.values())
             if "Project" in names:
                 project_names = self.read_project_names(held.all_projects)
-        rows = [
-            _Row(host, device, held, project_names) for host, device in found
-        ]
+        rows = (_Row(*one, held, project_names) for one in found)
         return names, [
             tuple(_COLUMNS[name](row) for name in names) for row in rows
         ]
@@ -218,10 +196,9 @@ class ListDevice(command.Lister, base.GpuCommand):
     def _read_server(self, name: str) -> dict[str, model.Owner]:
         """Read what a server has, on both ends of a resize."""
         server = compute.find_server(self.services.compute, name)
-        consumers = holders.read_consumers_of(self.services.compute, server)
         found: dict[str, model.Owner] = {}
-        for consumer in consumers:
-            found |= ownership.read_consumer(self.services.placement, consumer)
+        for one in holders.read_consumers_of(self.services.compute, server):
+            found |= ownership.read_consumer(self.services.placement, one)
         return found
 
 
@@ -257,20 +234,13 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
     """Show one PCI device: what it is linked to, and who has it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the argument."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "device",
-            type=base.read_name,
-            metavar="<device>",
-            help="its resource provider: <host>_<address> or UUID",
+        base.add_name(
+            parser, "device", "its resource provider: <host>_<address> or UUID"
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Show the device."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Shown:
         host, device = find_device(self, parsed_args.device)
         held = self.read_holders([host])
         project_names = self.read_project_names(
@@ -292,7 +262,7 @@ class ShowDevice(command.ShowOne, base.GpuCommand):
             "numa": node,
             "links": text,
             "linked_to": base.Numbers(_describe_neighbors(host, device)),
-            "traits": base.CommaList(sorted(device.traits)),
+            "traits": format_columns.ListColumn(sorted(device.traits)),
             "provider": device.uuid,
         }
         return tuple(shown), tuple(shown.values())
@@ -310,41 +280,25 @@ def find_device(
         name = _find_host(asked, text) or text
     label = name + text[len(name) :].lower()
     known: list[model.Device] = []
-    for host in _read_hosts_like(asked, name):
+    # Where no host has that name, those of all are like it.
+    for host in asked.try_read_hosts(name) or asked.read_hosts():
         for device in host.devices:
             if text == device.uuid or label == device.label:
                 return host, device
             known.append(device)
-    raise _make_unknown(text, known)
-
-
-def _read_hosts_like(
-    asked: base.GpuCommand, name: str
-) -> tuple[model.Host, ...]:
-    """Read a host; all of them, if there is none of that name."""
-    try:
-        return asked.read_hosts(name)
-    except errors.Unknown:
-        return asked.read_hosts()
+    hint = errors.find_hint(text, [device.label for device in known])
+    raise errors.Unknown(kind="device", name=text, hint=hint)
 
 
 def _find_host(asked: base.GpuCommand, uuid: str) -> str | None:
     """Find the host of a provider."""
     get = asked.services.placement
     try:
-        path = f"/resource_providers/{parse.quote(uuid, safe='')}"
-        provider = get(path)
+        provider = get(f"/resource_providers/{parse.quote(uuid, safe='')}")
     except errors.NotFound:
         return None
     root = get(f"/resource_providers/{provider['root_provider_uuid']}")
     return str(root["name"])
-
-
-def _make_unknown(text: str, known: Iterable[model.Device]) -> errors.Unknown:
-    names = [device.label for device in known]
-    return errors.Unknown(
-        kind="device", name=text, hint=errors.find_hint(text, names)
-    )
 
 
 def _describe_neighbors(

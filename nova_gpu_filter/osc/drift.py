@@ -5,7 +5,6 @@
 import argparse
 from collections.abc import Iterable
 import logging
-from typing import Any
 
 from osc_lib.command import command
 
@@ -13,12 +12,9 @@ from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import compute
 from nova_gpu_filter.fleet import drift
 from nova_gpu_filter.fleet import errors
-from nova_gpu_filter.fleet import holders
 from nova_gpu_filter.fleet import known_aliases
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.fleet import ownership
 from nova_gpu_filter.fleet import provider_trees
-from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 LOG = logging.getLogger(__name__)
@@ -34,50 +30,35 @@ class ListDrift(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
-        alias_options.add_options(parser)
+        base.add_alias_options(parser)
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """List the findings."""
-        known = alias_options.read(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        known = base.read_aliases(parsed_args)
         if not known.by_name:
             LOG.warning(
                 "%s: flavors and aliases are not compared; give --nova-conf"
                 " <file> or --alias <json>",
                 known.source,
             )
-        found = drift.find(self._read(known))
         return ("Kind", "Subject", "Finding"), [
             (finding.kind.value, finding.subject, finding.text)
-            for finding in found
+            for finding in drift.find(self._read(known))
         ]
 
     def _read(self, known: known_aliases.Known) -> drift.Cloud:
-        ask_compute, ask_placement = (
-            self.services.compute,
-            self.services.placement,
-        )
         hosts = self.read_hosts()
-        servers = {s.uuid: s for s in compute.read_all_servers(ask_compute)}
-        owners = ownership.read(
-            ask_placement,
-            hosts,
-            ownership.choose_likely(servers.values(), hosts),
-        )
-        held = holders.read(ask_compute, owners, hosts, servers)
+        servers, owners, held = self.read_servers_and_holders(hosts)
         return drift.Cloud(
             hosts=hosts,
             owners=owners,
             servers=servers,
-            flavors=compute.read_flavors(ask_compute),
-            hypervisors=_read_hypervisors(ask_compute, hosts),
+            flavors=compute.read_flavors(self.services.compute),
+            hypervisors=_read_hypervisors(self.services.compute, hosts),
             holders=held,
             totals=provider_trees.read_totals(
-                ask_placement,
+                self.services.placement,
                 [
                     device
                     for host in hosts

@@ -3,7 +3,6 @@
 """The command ``openstack gpu explain``."""
 
 import argparse
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -32,7 +31,6 @@ from nova_gpu_filter.fleet import placing
 from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
 from nova_gpu_filter.fleet import verdict
-from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.osc import scheduler_rules
 
@@ -58,98 +56,75 @@ class Explain(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument(
-            "--flavor",
-            type=base.read_name,
-            metavar="<flavor>",
-            help="a server of this flavor (name or id)",
-        )
-        what.add_argument(
+        base.add_name(what, "--flavor", "a server of this flavor (name or id)")
+        base.add_name(
+            what,
             "--server",
-            type=base.read_name,
-            metavar="<server>",
-            help="another server like this one, which may have failed (name or"
+            "another server like this one, which may have failed (name or"
             " UUID)",
         )
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--image",
-            type=base.read_name,
-            metavar="<image>",
-            help="with the traits that this image requires (name or id)",
+            "with the traits that this image requires (name or id)",
         )
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--project",
-            type=base.read_name,
-            metavar="<project>",
-            help="of this project (name or UUID): its quota, and aggregates"
-            " that are kept for projects, count (default: that of the server,"
-            " else your own)",
+            "of this project (name or UUID): its quota, and aggregates that"
+            " are kept for projects, count (default: that of the server, else"
+            " your own)",
         )
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--availability-zone",
-            type=base.read_name,
-            metavar="<zone>",
-            help="in this availability zone (default: the one that a failed"
+            "in this availability zone (default: the one that a failed"
             " server asked for, else any)",
+            metavar="<zone>",
         )
-        parser.add_argument(
-            "--host",
-            type=base.read_name,
-            metavar="<host>",
-            help="only this host",
-        )
+        base.add_name(parser, "--host", "only this host")
         parser.add_argument(
             "--migrate",
             choices=[way.value for way in moving.Way],
             help="whether the server itself, not another one, could go to"
             " another host: while it runs, or stopped; with --server only",
         )
-        alias_options.add_options(parser)
+        base.add_alias_options(parser)
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """Explain."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         if parsed_args.migrate and not parsed_args.server:
             raise errors.NotTogether(option="--migrate", needed="--server")
-        known = alias_options.read(parsed_args)
-        services = self.services
+        known = base.read_aliases(parsed_args)
+        nova = self.services.compute
         with api.Together() as together:
             hosts = together.ask(lambda: self.read_hosts(parsed_args.host))
-            aggregates = together.ask(
-                lambda: placing.read_aggregates(services.compute)
-            )
+            aggregates = together.ask(lambda: placing.read_aggregates(nova))
             rules, quota_rules = scheduler_rules.read(known.paths)
-            image = (
-                compute.find_image(services.image, parsed_args.image)
-                if parsed_args.image
-                else {}
-            )
+            image: Mapping[str, Any] = {}
+            if parsed_args.image:
+                image = compute.find_image(
+                    self.services.image, parsed_args.image
+                )
             if rules.filters_images:
                 image = image_needs.require_traits(image)
             server = None
             if parsed_args.server:
                 server = compute.find_server(
-                    services.compute_with_images
+                    self.services.compute_with_images
                     if parsed_args.migrate
-                    else services.compute,
+                    else nova,
                     parsed_args.server,
                 )
                 flavor = server.flavor
+                if server.is_in_down_cell:
+                    raise errors.CellDown(server=server.name)
             else:
-                flavor = compute.find_flavor(
-                    services.compute, parsed_args.flavor
-                )
-            if server is not None and server.is_in_down_cell:
-                raise errors.CellDown(server=server.name)
+                flavor = compute.find_flavor(nova, parsed_args.flavor)
             if parsed_args.availability_zone:
-                compute.check_zone(
-                    services.compute, parsed_args.availability_zone
-                )
+                compute.check_zone(nova, parsed_args.availability_zone)
             wanted = demand.calculate(
                 flavor, known.by_name, known.source, image
             )
@@ -178,9 +153,8 @@ class Explain(command.Lister, base.GpuCommand):
                 for host in found
             }
             verdicts = self._explain_hosts(found, wanted, gates)
-        self.app.stderr.write(
-            f"{flavor.name}: {verdict.summarize(verdicts)}\n"
-        )
+        summary = verdict.summarize(verdicts)
+        self.app.stderr.write(f"{flavor.name}: {summary}\n")
         return ("Host", "Servers", "Reason", "Blocked By", "Would Fit"), [
             (
                 reported.host,
@@ -226,9 +200,8 @@ class Explain(command.Lister, base.GpuCommand):
         line = f"{server.name}: {server.status}"
         if server.host is not None:
             line += f" on {server.host}"
-            owned = ownership.read_consumer(
-                self.services.placement, server.uuid
-            )
+            placement = self.services.placement
+            owned = ownership.read_consumer(placement, server.uuid)
             addresses = [
                 device.address
                 for host in self.try_read_hosts(server.host)
@@ -250,6 +223,7 @@ class Explain(command.Lister, base.GpuCommand):
     ) -> placing.Request:
         """Work out who asks, and what quota that leaves."""
         own = self.services.own_project
+        zone = parsed_args.availability_zone
         if parsed_args.project and parsed_args.project not in (own or ()):
             project, name = identity.find_project(
                 self.services.identity, parsed_args.project
@@ -260,39 +234,25 @@ class Explain(command.Lister, base.GpuCommand):
         elif own is not None:
             project, name = own
         else:
-            return placing.Request(
-                wanted, flavor.extra_specs, zone=parsed_args.availability_zone
-            )
-        zone = parsed_args.availability_zone
+            return placing.Request(wanted, flavor.extra_specs, zone=zone)
         if zone is None and server is not None and server.host is None:
             zone = server.zone
+        quotas = tuple(self._find_shortages(wanted, project, quota_rules))
         return placing.Request(
-            wanted,
-            flavor.extra_specs,
-            project,
-            name,
-            zone,
-            tuple(self._find_shortages(wanted, project, quota_rules)),
+            wanted, flavor.extra_specs, project, name, zone, quotas
         )
 
     def _find_shortages(
         self, wanted: demand.Demand, project: str, rules: quota.Rules
     ) -> list[quota.Shortage]:
-        services = self.services
-        region = getattr(self.app.client_manager, "region_name", None)
+        nova, placement = self.services.compute, self.services.placement
         with api.Together() as together:
-            limits = together.ask(
-                lambda: identity.read_limits(
-                    services.identity, region, services.nova_ids
-                )
-            )
-            legacy = together.ask(
-                lambda: compute.read_quota(services.compute, project)
-            )
+            limits = together.ask(self.read_limits)
+            legacy = together.ask(lambda: compute.read_quota(nova, project))
             newest = together.ask(
-                lambda: compute.read_newest_microversion(services.compute)
+                lambda: compute.read_newest_microversion(nova)
             )
-            usages = provider_trees.read_usages(services.placement, project)
+            usages = provider_trees.read_usages(placement, project)
             known: quota.Limits | None = None
             try:
                 known = limits()
@@ -300,9 +260,8 @@ class Explain(command.Lister, base.GpuCommand):
                 LOG.debug("Limits are not known: %s", exc)
             version = newest()
             if version is not None:
-                rules = dataclasses.replace(
-                    rules, counts_aliases=version >= _COUNTS_ALIASES
-                )
+                counts = version >= _COUNTS_ALIASES
+                rules = dataclasses.replace(rules, counts_aliases=counts)
             return quota.find_shortages(
                 wanted, project, known, usages, legacy(), rules
             )
@@ -313,24 +272,20 @@ class Explain(command.Lister, base.GpuCommand):
         wanted: demand.Demand,
         gates: Mapping[str, Sequence[verdict.Gate]],
     ) -> list[verdict.Verdict]:
-        asked = sorted(
-            (
-                host
-                for host in hosts
-                if not host_fit.count_fitting(host.without_obstacles(), wanted)
-            ),
-            key=lambda host: (-_count_near(host, wanted), host.name),
-        )[:_MOST_OWNED]
-        of_hosts = giving_back.read_of_hosts(
-            self.services.placement, asked, wanted
+        nova, placement = self.services.compute, self.services.placement
+        full = (
+            host
+            for host in hosts
+            if not host_fit.count_fitting(host.without_obstacles(), wanted)
         )
+        asked = sorted(
+            full, key=lambda host: (-_count_near(host, wanted), host.name)
+        )[:_MOST_OWNED]
+        of_hosts = giving_back.read_of_hosts(placement, asked, wanted)
         held = self.read_holders(asked)
         others = {c for found in of_hosts.values() for c in found}
-        held = held.with_more(
-            holders.read_holders(
-                self.services.compute, others - held.consumers
-            )
-        )
+        others -= held.consumers
+        held = held.with_more(holders.read_holders(nova, others))
         asked_uuids = {host.uuid for host in asked}
         verdicts = [
             explain.explain_host(

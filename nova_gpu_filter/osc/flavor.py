@@ -5,7 +5,6 @@
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.command import command
 
@@ -17,7 +16,6 @@ from nova_gpu_filter.fleet import lint
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.host import inventory
 from nova_gpu_filter.host.saved import inventory_json
-from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 from nova_gpu_filter.severity import Severity
 
@@ -33,57 +31,39 @@ class CheckFlavor(command.Lister, base.GpuCommand):
     has_error = False
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "flavor",
-            type=base.read_name,
-            metavar="<flavor>",
-            help="name or id",
+        base.add_name(parser, "flavor", "name or id")
+        base.add_name(
+            parser, "--image", "the image that goes with it (name or id)"
         )
-        parser.add_argument(
-            "--image",
-            type=base.read_name,
-            metavar="<image>",
-            help="the image that goes with it (name or id)",
-        )
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--inventory",
-            type=base.read_name,
-            metavar="<file>",
+            "inventory of a host that has the devices; can be given again",
             action="append",
             default=[],
-            help="inventory of a host that has the devices; can be given"
-            " again",
+            metavar="<file>",
         )
-        alias_options.add_options(parser)
+        base.add_alias_options(parser)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Check the flavor; 1 if there is an error."""
         return super().run(parsed_args) or int(self.has_error)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """Check the flavor."""
-        known = alias_options.read(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        known = base.read_aliases(parsed_args)
         inventories = [_read(path) for path in parsed_args.inventory]
         flavor = compute.find_flavor(self.services.compute, parsed_args.flavor)
         image = None
         if parsed_args.image:
             image = compute.find_image(self.services.image, parsed_args.image)
         hosts = self.read_hosts()
-        found = lint.check(
-            lint.Question(
-                flavor,
-                known.by_name,
-                known.source,
-                hosts,
-                _find_products(hosts, inventories),
-                image,
-            )
+        products = _find_products(hosts, inventories)
+        question = lint.Question(
+            flavor, known.by_name, known.source, hosts, products, image
         )
+        found = lint.check(question)
         self.has_error = any(
             finding.severity is Severity.ERROR for finding in found
         )

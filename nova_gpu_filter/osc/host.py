@@ -3,15 +3,14 @@
 """The commands ``openstack gpu host``."""
 
 import argparse
-from collections.abc import Iterable
+import collections
 from collections.abc import Mapping
 from typing import Any
 
 from cliff import columns
+from osc_lib.cli import format_columns
 from osc_lib.command import command
 
-from nova_gpu_filter.fleet import holders
-from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import summary
 from nova_gpu_filter.osc import base
 
@@ -22,7 +21,6 @@ class _Largest(columns.FormattableColumn[Mapping[str, int]]):
     """Sizes by link; people need no weaker link that gives no more."""
 
     def human_readable(self) -> str:
-        """Write ``fabric 4, nvlink 7``."""
         shown, most = [], -1
         for link, size in self._value.items():
             if size > most:
@@ -32,28 +30,37 @@ class _Largest(columns.FormattableColumn[Mapping[str, int]]):
 
 
 class _Partitions(columns.FormattableColumn[Mapping[int, tuple[int, int]]]):
-    """(intact, all) by size."""
+    """(intact, all) by size; for people, ``8: 0/1, 4: 1/2``."""
 
     def human_readable(self) -> str:
-        """Write ``8: 0/1, 4: 1/2``."""
         return ", ".join(
             f"{size}: {intact}/{there}"
             for size, (intact, there) in self._value.items()
         )
 
     def machine_readable(self) -> Any:
-        """Return an object of objects."""
         return {
             str(size): {"intact": intact, "total": there}
             for size, (intact, there) in self._value.items()
         }
 
 
-def _measure_largest(found: summary.ModelSummary) -> _Largest:
+def _measure(found: summary.ModelSummary) -> dict[str, Any]:
+    """Say in numbers what there is of one model on one host."""
     sizes = found.linked.measure_largest_by_link()
-    return _Largest(
-        {requirement.value: size for requirement, size in sizes.items()}
-    )
+    return {
+        "model": found.model,
+        "total": found.counts.total,
+        "free": found.counts.free,
+        "used": found.counts.used,
+        "reserved": found.counts.reserved,
+        "unavailable": found.counts.unavailable,
+        "largest_set": _Largest(
+            {link.value: size for link, size in sizes.items()}
+        ),
+        "partitions": _Partitions(found.linked.count_partitions()),
+        "fragmentation": round(found.fragmentation, 3),
+    }
 
 
 class ListHost(command.Lister, base.GpuCommand):
@@ -69,20 +76,13 @@ class ListHost(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the option."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--model",
-            type=base.read_name,
-            metavar="<model>",
-            help="only this model, or this resource class",
+        base.add_name(
+            parser, "--model", "only this model, or this resource class"
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """List the hosts."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         hosts = self.read_hosts(with_bare_metal=True)
         base.check_model(hosts, parsed_args.model)
         return (
@@ -98,19 +98,7 @@ class ListHost(command.Lister, base.GpuCommand):
             "Partitions",
             "F",
         ), [
-            (
-                host.name,
-                host.status,
-                found.model,
-                found.counts.total,
-                found.counts.free,
-                found.counts.used,
-                found.counts.reserved,
-                found.counts.unavailable,
-                _measure_largest(found),
-                _Partitions(found.linked.count_partitions()),
-                base.round_number(found.fragmentation),
-            )
+            (host.name, host.status, *_measure(found).values())
             for host in hosts
             for found in summary.summarize(host)
             if parsed_args.model is None
@@ -125,20 +113,11 @@ class ShowHost(command.ShowOne, base.GpuCommand):
     """Show one host: its devices in numbers, what else is free, the owners."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the argument."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "host",
-            type=base.read_name,
-            metavar="<host>",
-            help="hypervisor hostname",
-        )
+        base.add_name(parser, "host", "hypervisor hostname")
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Show the host."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Shown:
         (host,) = self.read_hosts(parsed_args.host, with_bare_metal=True)
         held = self.read_holders([host])
         shown: dict[str, Any] = {
@@ -151,8 +130,9 @@ class ShowHost(command.ShowOne, base.GpuCommand):
             if host.service.disabled_reason:
                 shown["disabled_reason"] = host.service.disabled_reason
         if host.is_bare_metal:
-            shown["resource_class"] = base.CommaList([*host.resource_classes])
-            shown["traits"] = base.CommaList(sorted(host.traits))
+            classes = list(host.resource_classes)
+            shown["resource_class"] = format_columns.ListColumn(classes)
+            shown["traits"] = format_columns.ListColumn(sorted(host.traits))
         for resource_class, name in _UNITS.items():
             amount = host.amounts.get(resource_class)
             if amount is not None:
@@ -160,32 +140,12 @@ class ShowHost(command.ShowOne, base.GpuCommand):
                 shown[f"{name}_free"] = 0 if host.obstacles else amount.free
         for found in summary.summarize(host):
             prefix = found.resource_class.removeprefix("CUSTOM_").lower()
-            shown |= {
-                f"{prefix}_model": found.model,
-                f"{prefix}_total": found.counts.total,
-                f"{prefix}_free": found.counts.free,
-                f"{prefix}_used": found.counts.used,
-                f"{prefix}_reserved": found.counts.reserved,
-                f"{prefix}_unavailable": found.counts.unavailable,
-                f"{prefix}_largest_set": _measure_largest(found),
-                f"{prefix}_partitions": _Partitions(
-                    found.linked.count_partitions()
-                ),
-                f"{prefix}_fragmentation": base.round_number(
-                    found.fragmentation
-                ),
-            }
-        shown["servers"] = base.Numbers(_count_devices_by_server(host, held))
+            for name, figure in _measure(found).items():
+                shown[f"{prefix}_{name}"] = figure
+        devices_by_server: collections.Counter[str] = collections.Counter()
+        for device in host.devices:
+            for owner in held.list_owners(device):
+                name = held.label(owner.consumer, host.name)
+                devices_by_server[name] += owner.amount
+        shown["servers"] = base.Numbers(dict(devices_by_server))
         return tuple(shown), tuple(shown.values())
-
-
-def _count_devices_by_server(
-    host: model.Host, held: holders.Holders
-) -> dict[str, int]:
-    """Count the devices of each server."""
-    found: dict[str, int] = {}
-    for device in host.devices:
-        for owner in held.list_owners(device):
-            name = held.label(owner.consumer, host.name)
-            found[name] = found.get(name, 0) + owner.amount
-    return found

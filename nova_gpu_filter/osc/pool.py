@@ -3,8 +3,6 @@
 """The commands ``openstack gpu pool ...``."""
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.command import command
 
@@ -35,14 +33,8 @@ class _PoolCommand(base.GpuCommand):
     """A command about one pool."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the name of the pool."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            "pool",
-            type=base.read_name,
-            metavar="<pool>",
-            help="name of the pool",
-        )
+        base.add_name(parser, "pool", "name of the pool")
         return parser
 
 
@@ -56,7 +48,6 @@ class CreatePool(_PoolCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--gpus",
@@ -77,7 +68,6 @@ class CreatePool(_PoolCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Make the pool."""
         remote_pools.create(
             self.services,
             parsed_args.pool,
@@ -92,19 +82,11 @@ class _ChangeHosts(_PoolCommand):
     are_in: bool
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "host",
-            nargs="+",
-            type=base.read_name,
-            metavar="<host>",
-            help="name of a compute node",
-        )
+        base.add_name(parser, "host", "name of a compute node", nargs="+")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Change the hosts, after all of them were found."""
         remote_pools.set_hosts(
             self.services, parsed_args.pool, parsed_args.host, self.are_in
         )
@@ -131,35 +113,23 @@ class RemoveHost(_ChangeHosts):
 class ShowPool(command.ShowOne, _PoolCommand):
     """Show a pool of remote GPUs: its size, its hosts, and who uses it."""
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
-        """Read the pool."""
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Shown:
         pool = remote_pools.read(self.services.placement, parsed_args.pool)
-        return (
-            "name",
-            "provider",
-            "resource_class",
-            "gpus",
-            "used",
-            "free",
-            "hosts",
-            "servers",
-        ), (
-            pool.name,
-            pool.uuid,
-            pool.resource_class,
-            pool.total,
-            pool.used,
-            pool.total - pool.used,
-            base.Lines(list(pool.hosts)),
-            base.Numbers(dict(pool.servers)),
-        )
+        shown = {
+            "name": pool.name,
+            "provider": pool.uuid,
+            "resource_class": pool.resource_class,
+            "gpus": pool.total,
+            "used": pool.used,
+            "free": pool.total - pool.used,
+            "hosts": base.Lines(list(pool.hosts)),
+            "servers": base.Numbers(dict(pool.servers)),
+        }
+        return tuple(shown), tuple(shown.values())
 
 
 class DeletePool(_PoolCommand):
     """Delete a pool of remote GPUs that no server uses."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Delete the pool."""
         remote_pools.delete(self.services, parsed_args.pool)

@@ -19,14 +19,12 @@ class _ChangeDevice(base.GpuCommand):
     """Finds the device that a command changes."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the argument."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
+        base.add_name(
+            parser,
             "device",
+            "its resource provider: <host>_<address> or UUID",
             nargs="+",
-            type=base.read_name,
-            metavar="<device>",
-            help="its resource provider: <host>_<address> or UUID",
         )
         return parser
 
@@ -61,7 +59,6 @@ class QuarantineDevice(_ChangeDevice):
     """
 
     def change(self, device: model.Device) -> None:
-        """Quarantine the device."""
         reserving.quarantine(
             self.services.placement,
             self.services.write_placement,
@@ -78,7 +75,6 @@ class ReleaseDevice(_ChangeDevice):
     """
 
     def change(self, device: model.Device) -> None:
-        """Release the device."""
         if reserving.release(
             self.services.placement,
             self.services.write_placement,

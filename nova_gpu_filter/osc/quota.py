@@ -3,10 +3,9 @@
 """The command ``openstack gpu quota``."""
 
 import argparse
-from collections.abc import Iterable
 from collections.abc import Sequence
-from typing import Any
 
+from osc_lib.cli import format_columns
 from osc_lib.command import command
 
 from nova_gpu_filter.fleet import api
@@ -14,7 +13,6 @@ from nova_gpu_filter.fleet import errors
 from nova_gpu_filter.fleet import identity
 from nova_gpu_filter.fleet import provider_trees
 from nova_gpu_filter.fleet import quota
-from nova_gpu_filter.osc import alias_options
 from nova_gpu_filter.osc import base
 
 
@@ -30,32 +28,22 @@ class ShowQuota(command.Lister, base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the options."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
+        base.add_name(
+            parser,
             "--project",
-            type=base.read_name,
-            metavar="<project>",
+            "only this project (name or UUID); can be given again",
             action="append",
             default=[],
-            help="only this project (name or UUID); can be given again",
         )
-        alias_options.add_options(parser)
+        base.add_alias_options(parser)
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
-        """List the quota."""
-        known = alias_options.read(parsed_args)
-        keystone, services = self.services.identity, self.services
-        region = getattr(self.app.client_manager, "region_name", None)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        known = base.read_aliases(parsed_args)
+        placement = self.services.placement
         with api.Together() as together:
-            limits = together.ask(
-                lambda: identity.read_limits(
-                    keystone, region, services.nova_ids
-                )
-            )
+            limits = together.ask(self.read_limits)
             projects = identity.distinguish(
                 self._read_projects(parsed_args.project)
             )
@@ -66,7 +54,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
                 raise errors.NoAliases(source=known.source)
         shown = []
         for uuid, usages in api.ask_all(
-            lambda uuid: provider_trees.read_usages(services.placement, uuid),
+            lambda uuid: provider_trees.read_usages(placement, uuid),
             sorted(projects, key=lambda uuid: projects[uuid]),
         ):
             rows = list(
@@ -90,7 +78,7 @@ class ShowQuota(command.Lister, base.GpuCommand):
             (
                 row.project,
                 row.resource_class,
-                base.CommaList(list(row.aliases)),
+                format_columns.ListColumn(list(row.aliases)),
                 _format_limit(row),
                 row.used,
                 "" if row.left is None else row.left,

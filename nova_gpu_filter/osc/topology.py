@@ -19,31 +19,24 @@ class ShowTopology(base.GpuCommand):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "host",
-            type=base.read_name,
-            metavar="<host>",
-            help="hypervisor hostname",
-        )
+        base.add_name(parser, "host", "hypervisor hostname")
         files = parser.add_mutually_exclusive_group()
-        files.add_argument(
+        base.add_name(
+            files,
             "--svg",
-            type=base.read_name,
+            "write an SVG picture to this file",
             metavar="<file>",
-            help="write an SVG picture to this file",
         )
-        files.add_argument(
+        base.add_name(
+            files,
             "--html",
-            type=base.read_name,
+            "write a web page to this file",
             metavar="<file>",
-            help="write a web page to this file",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Draw the host."""
         (host,) = self.read_hosts(parsed_args.host)
         owners = host_picture.list_owners(host, self.read_holders([host]))
         shown = host_picture.make(host, owners)
