@@ -97,10 +97,9 @@ def draw(shown: picture.Picture) -> str:
         dict(zip(names, itertools.cycle(_COLORS), strict=False)),
         frozenset(key for column in shown.columns for key in column.keys),
     )
-    right = max(
-        _WIDTH - _MARGIN - _COLUMN * len(shown.columns), _MARGIN + _LEAST_BOX
-    )
-    width = right + _COLUMN * len(shown.columns) + _MARGIN
+    of_columns = _COLUMN * len(shown.columns)
+    right = max(_WIDTH - _MARGIN - of_columns, _MARGIN + _LEAST_BOX)
+    width = right + of_columns + _MARGIN
     top = _TOP if shown.columns else _TOP - 32
     y = _draw_frame(page, shown.frame, (_MARGIN, right - _GAP), top, 0)
     _draw_columns(page, shown, right)
@@ -208,21 +207,16 @@ def _draw_box(
     """Draw one device: what it is called, what it is, who has it."""
     fill, stroke = page.choose_color(box)
     after = 20 + len(box.label) * _BOLD_CHARACTER
-    return svg_shapes.move(
-        (
-            f"<title>{svg_shapes.escape(box.tooltip or box.label)}</title>",
-            svg_shapes.draw_rectangle(width, _BOX_HEIGHT, fill, stroke),
-            svg_shapes.write_text(10, 16, box.label, weight="bold"),
-            svg_shapes.write_text(
-                after, 16, svg_shapes.cut(box.text, width - after - 6)
-            ),
-            svg_shapes.write_text(
-                10, 33, svg_shapes.cut(box.status, width - 16)
-            ),
-        ),
-        x,
-        y,
+    text = svg_shapes.cut(box.text, width - after - 6)
+    status = svg_shapes.cut(box.status, width - 16)
+    parts = (
+        f"<title>{svg_shapes.escape(box.tooltip or box.label)}</title>",
+        svg_shapes.draw_rectangle(width, _BOX_HEIGHT, fill, stroke),
+        svg_shapes.write_text(10, 16, box.label, weight="bold"),
+        svg_shapes.write_text(after, 16, text),
+        svg_shapes.write_text(10, 33, status),
     )
+    return svg_shapes.move(parts, x, y)
 
 
 def _draw_columns(page: _Page, shown: picture.Picture, left: float) -> None:
@@ -260,10 +254,7 @@ def _draw_legend(
     rows as are needed."""
     row: list[str] = []
     x = 0.0
-    entries = itertools.chain(
-        _list_colors(page, shown), _list_column_marks(shown)
-    )
-    for mark, name in entries:
+    for mark, name in (*_list_colors(page, shown), *_list_marks(shown)):
         name = svg_shapes.cut(name, width - 2 * _MARGIN - 30)
         needed = 50 + svg_shapes.measure(name)
         if row and x + needed > width - 2 * _MARGIN:
@@ -288,13 +279,11 @@ def _list_colors(
         key = (box.color or box.legend, page.choose_color(box))
         names_by_color.setdefault(key, {})[box.legend] = None
     for (_, colors), names in names_by_color.items():
-        swatch = svg_shapes.move(
-            (svg_shapes.draw_rectangle(16, 14, *colors),), 4, -12
-        )
-        yield swatch, " and ".join(names)
+        swatch = svg_shapes.draw_rectangle(16, 14, *colors)
+        yield svg_shapes.move((swatch,), 4, -12), " and ".join(names)
 
 
-def _list_column_marks(shown: picture.Picture) -> Iterator[tuple[str, str]]:
+def _list_marks(shown: picture.Picture) -> Iterator[tuple[str, str]]:
     is_free = shown.is_free
     linked = {is_free[key] for column in shown.columns for key in column.keys}
     for free, name in (

@@ -123,7 +123,6 @@ class Families:
     """Metric families, filled with samples."""
 
     def __init__(self) -> None:
-        """All are there, and empty."""
         self._families = {gauge: _make_family(gauge) for gauge in Gauge}
 
     def add(self, gauge: Gauge, value: float, *labels: str) -> None:

@@ -23,18 +23,13 @@ def read(paths: Sequence[str]) -> tuple[placing.Rules, quota.Rules]:
     conf = cfg.ConfigOpts()
     scheduler_options.register(conf)
     with conf_files.read_into(conf, paths):
+        options = conf.scheduler
         placing_rules = placing.Rules(
             filters=frozenset(conf.filter_scheduler.enabled_filters),
-            limits_tenants=(
-                conf.scheduler.limit_tenants_to_placement_aggregate
-            ),
-            requires_tenants=(
-                conf.scheduler.placement_aggregate_required_for_tenants
-            ),
-            filters_images=conf.scheduler.image_metadata_prefilter,
-            isolates_traits=(
-                conf.scheduler.enable_isolated_aggregate_filtering
-            ),
+            limits_tenants=options.limit_tenants_to_placement_aggregate,
+            requires_tenants=options.placement_aggregate_required_for_tenants,
+            filters_images=options.image_metadata_prefilter,
+            isolates_traits=options.enable_isolated_aggregate_filtering,
         )
         return placing_rules, quota.Rules(
             is_unified=(conf.quota.driver == scheduler_options.UNIFIED_LIMITS),

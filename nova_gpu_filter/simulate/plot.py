@@ -38,24 +38,18 @@ def write(title: str, results: Sequence[run_report.Result], path: str) -> None:
     names = list(dict.fromkeys(result.scheduler for result, _ in drawn))
     for result, outcome in drawn:
         # By what was asked for: runs with other loads are then one picture.
-        asked = [
-            sample.gpus_requested / outcome.capacity
-            for sample in outcome.samples
-        ]
+        samples, capacity = outcome.samples, outcome.capacity
+        asked = [sample.gpus_requested / capacity for sample in samples]
+        shares = [100 * sample.gpus_used / capacity for sample in samples]
+        fragmentations = [sample.fragmentation for sample in samples]
         style = {
             "color": f"C{runs.index(result.run)}",
             "linestyle": _STYLES[names.index(result.scheduler) % len(_STYLES)],
             "linewidth": 1.0,
             "label": f"{result.run}, {result.scheduler}",
         }
-        used.plot(
-            asked,
-            [100 * s.gpus_used / outcome.capacity for s in outcome.samples],
-            **style,
-        )
-        fragmented.plot(
-            asked, [s.fragmentation for s in outcome.samples], **style
-        )
+        used.plot(asked, shares, **style)
+        fragmented.plot(asked, fragmentations, **style)
     used.set_ylabel("GPUs used, %")
     fragmented.set_ylabel("fragmentation F of all hosts, GPUs")
     fragmented.set_xlabel(

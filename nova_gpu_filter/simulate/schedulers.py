@@ -103,7 +103,6 @@ class _NovaScheduler(Scheduler):
     def choose(
         self, flavor: workload.Flavor, cloud: clouds.Cloud
     ) -> Placed | Refused:
-        """See :meth:`Scheduler.choose`."""
         distinct_hosts = cloud.list_distinct_hosts(flavor.model, flavor.gpus)
         if not distinct_hosts:
             return explain_no_candidates(flavor, cloud)
