@@ -147,6 +147,7 @@ def _make_frame(
     if not levels:
         return picture.Frame(name, (), tuple(boxes), is_strong)
     level, inner = levels[0], levels[1:]
+    is_node = level == links.NODE
     inside: list[picture.Frame] = []
     alone: list[picture.Box] = []
     for near in _find_components(boxes, device_links, level):
@@ -158,17 +159,12 @@ def _make_frame(
             below = _make_frame("", near, device_links, inner)
             inside += below.frames
             alone += below.boxes
-        elif len(near) == 1 and level != links.NODE:
+        elif len(near) == 1 and not is_node:
             alone += near
         else:
+            title = _name_frame(level, number)
             inside.append(
-                _make_frame(
-                    _name_frame(level, number),
-                    near,
-                    device_links,
-                    inner,
-                    is_strong=level == links.NODE,
-                )
+                _make_frame(title, near, device_links, inner, is_node)
             )
     return picture.Frame(name, tuple(inside), tuple(alone), is_strong)
 
@@ -191,21 +187,16 @@ def _find_components(
             for group in device_links[box.key].groups
             if level <= group[0] <= links.PIX
         }
-        near = [part for part in found if part[0] & keys]
-        if not near:
-            found.append((keys, [box]))
-            continue
-        first, *others = near
-        first[0].update(keys)
-        first[1].append(box)
-        for other in others:
-            first[0].update(other[0])
-            first[1].extend(other[1])
-            found.remove(other)
+        near = [part for part in found if not keys.isdisjoint(part[0])]
+        found = [part for part in found if keys.isdisjoint(part[0])]
+        joined = [member for _, members in near for member in members]
+        keys = keys.union(*(theirs for theirs, _ in near))
+        found.append((keys, [*joined, box]))
     order = {box.key: place for place, box in enumerate(boxes)}
-    return [
+    components = [
         sorted(members, key=lambda box: order[box.key]) for _, members in found
     ]
+    return sorted(components, key=lambda members: order[members[0].key])
 
 
 def _find_number(

@@ -71,9 +71,7 @@ class Reading:
 class Scope:
     """What of the cloud is of interest."""
 
-    alias_by_name: Mapping[str, Alias] = dataclasses.field(
-        default_factory=dict
-    )
+    alias_by_name: Mapping[str, Alias]
     """By name; flavors with others are passed over."""
     resource_classes: frozenset[str] = frozenset()
     """Empty for all devices."""

@@ -40,10 +40,7 @@ def read_scope(
     known = known_aliases.parse(alias_texts, "--alias")
     if paths:
         options = pci_options.read(*paths)
-        known = {
-            **known_aliases.parse(options.aliases, options.source),
-            **known,
-        }
+        known = known_aliases.parse(options.aliases, options.source) | known
     if not known:
         LOG.warning(
             "No [pci]alias is known, so there is no capacity by flavor: give"
