@@ -5,8 +5,7 @@
 The rules are those of nova/pci/request.py (what Nova refuses),
 nova/pci/stats.py (which devices it takes), and of
 nova/compute/pci_placement_translator.py and nova/objects/request_spec.py (what
-Placement is asked), restated so that they can be asked of any host's files;
-tests compare them with Nova's own.
+Placement is asked); tests compare them with Nova's own.
 """
 
 from collections.abc import Iterator
@@ -72,10 +71,9 @@ class Alias:
 
     def matches_ids(self, vendor_id: int, product_id: int) -> bool:
         """Whether a device has the ids that are asked for."""
-        return self.vendor_id in (
-            None,
-            f"{vendor_id:04x}",
-        ) and self.product_id in (None, f"{product_id:04x}")
+        return values.is_id(self.vendor_id, vendor_id) and values.is_id(
+            self.product_id, product_id
+        )
 
 
 def parse(text: str) -> Alias:
@@ -99,17 +97,13 @@ def parse(text: str) -> Alias:
         ),
         traits=names.normalize_traits(data.get("traits", "")),
         numa_policy=data.get("numa_policy", "legacy"),
-        vendor_id=_lower(vendor_id),
-        product_id=_lower(product_id),
+        vendor_id=vendor_id and vendor_id.lower(),
+        product_id=product_id and product_id.lower(),
         device_type=data.get("device_type"),
         live_migratable=values.parse_boolean(data.get("live_migratable")),
         text=text,
         doubled=doubled,
     )
-
-
-def _lower(value: str | None) -> str | None:
-    return None if value is None else value.lower()
 
 
 def _find_problems(data: Mapping[str, Any]) -> Iterator[str]:

@@ -3,8 +3,7 @@
 """Which devices a ``[pci]device_spec`` matches, by the rules of Nova.
 
 The rules are those of nova/pci/devspec.py, nova/pci/whitelist.py and
-nova/pci/stats.py, restated so that they can be asked of any host's files; a
-test compares them with Nova's own.
+nova/pci/stats.py; a test compares them with Nova's own.
 """
 
 from collections.abc import Iterator
@@ -142,10 +141,9 @@ class DeviceSpec:
 
     def matches_ids(self, vendor_id: int, product_id: int) -> bool:
         """Whether a device has the ids that the spec names."""
-        return self.vendor_id in (
-            None,
-            f"{vendor_id:04x}",
-        ) and self.product_id in (None, f"{product_id:04x}")
+        return values.is_id(self.vendor_id, vendor_id) and values.is_id(
+            self.product_id, product_id
+        )
 
     def _matches_address(self, address: Address) -> bool:
         for (name, width), number in zip(

@@ -5,8 +5,8 @@
 The rules are ``get_resource_class`` and ``get_traits`` of
 nova/compute/pci_placement_translator.py; tests compare with these.
 
-The lists of standard names are read when the first name is: they take longer
-to import than all of a command of the host tool that needs none.
+The lists of standard names are read when the first name is: importing them is
+slow.
 """
 
 import re

@@ -31,6 +31,14 @@ def load_json(text: str) -> tuple[Any, tuple[str, ...]]:
     return data, tuple(doubled)
 
 
+def is_id(wanted: str | None, number: int) -> bool:
+    """Whether a vendor or product id is the one that is asked for.
+
+    :param wanted: 4 hexadecimal digits in lower case; None for any.
+    """
+    return wanted in (None, f"{number:04x}")
+
+
 def parse_boolean(value: Any) -> bool | None:
     """Read yes or no as oslo.utils does with ``strict``; None: neither."""
     text = str(value).strip().lower()

@@ -22,7 +22,7 @@ from nova_gpu_filter.host.configuration import mediated
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
 from nova_gpu_filter.host.inventory import MdevType
-from nova_gpu_filter.nova_rules.mdev_options import MdevGroup
+from nova_gpu_filter.nova_rules.pci_options import MdevGroup
 from nova_gpu_filter.nova_rules.pci_options import PciOptions
 
 

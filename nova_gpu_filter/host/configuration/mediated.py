@@ -24,9 +24,9 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.configuration import naming
 from nova_gpu_filter.host.inventory import Function
 from nova_gpu_filter.host.inventory import Inventory
-from nova_gpu_filter.nova_rules import mdev_options
 from nova_gpu_filter.nova_rules import names
 from nova_gpu_filter.nova_rules import our_traits
+from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules import resource_groups
 
 OPTION = "--mdev-type"
@@ -164,7 +164,7 @@ def _list_classes(
             named, _, name = text.rpartition("=")
             if (
                 not named
-                or not re.fullmatch(mdev_options.CLASS, name)
+                or not re.fullmatch(pci_options.MDEV_CLASS, name)
                 or len(name) > names.MAX_LENGTH
             ):
                 raise exception.Malformed(

@@ -6,7 +6,6 @@ import nova.conf
 from oslo_config import cfg
 import pytest
 
-from nova_gpu_filter.nova_rules import mdev_options
 from nova_gpu_filter.nova_rules import pci_options
 from nova_gpu_filter.nova_rules import scheduler_options
 
@@ -23,8 +22,7 @@ def _describe(conf, group, name):
 @pytest.fixture
 def ours():
     conf = cfg.ConfigOpts()
-    conf.register_opts(pci_options.list_options(), group="pci")
-    mdev_options.register(conf)
+    pci_options.register(conf)
     scheduler_options.register(conf)
     return conf
 
