@@ -3,7 +3,6 @@
 """What an instance asks for: PCI requests in the form that matchers read."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -62,9 +61,7 @@ def _matches_spec(spec: tuple[tuple[str, Any], ...], pool: Pool) -> bool:
 class DeviceRequest:
     """One PCI request: ``count`` devices that match any of ``specs``.
 
-    Made once a scheduling request by :meth:`from_nova` and asked of every
-    pool of every host, so that whatever depends on the request alone is
-    worked out here.
+    Made once a scheduling request and asked of every pool of every host.
     """
 
     request_id: str | None
@@ -164,8 +161,7 @@ class DeviceRequest:
     def drop(self, pool: Pool) -> "refusal.Drop | None":
         """Say why a pool cannot serve the request, None if it can.
 
-        Depends on request and pool only, not on what else is free. In the
-        order of ``PciDeviceStats._filter_pools``.
+        In the order of ``PciDeviceStats._filter_pools``.
         """
         # A cloud has few kinds of pool, and every host is asked about its own.
         try:
@@ -269,17 +265,4 @@ class DeviceRequests:
             rp_uuid
             for asked in self.requests
             for rp_uuid in asked.collect_rp_uuids(mapping)
-        )
-
-    @classmethod
-    def from_nova(
-        cls, requests: Iterable[Any], **choice: Any
-    ) -> "DeviceRequests":
-        """Read nova's requests.
-
-        :param choice: the fields that say how devices are chosen.
-        """
-        return cls(
-            requests=tuple(map(DeviceRequest.from_nova, requests)),
-            **choice,
         )

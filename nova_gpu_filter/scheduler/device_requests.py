@@ -44,8 +44,9 @@ def read_spec_obj(spec_obj) -> request.DeviceRequests:
         except policy.PolicyError as exc:
             name = flavor.name if "name" in flavor else "of the server"
             bad_link_policy = f"flavor {name}: {exc}"
-    return request.DeviceRequests.from_nova(
-        spec_obj.pci_requests.requests,
+    asked = spec_obj.pci_requests.requests
+    return request.DeviceRequests(
+        tuple(map(request.DeviceRequest.from_nova, asked)),
         link_policy=link_policy,
         bad_link_policy=bad_link_policy,
         spread=spread,

@@ -11,50 +11,43 @@ from nova.api.validation.extra_specs import base
 
 from nova_gpu_filter.topology import policy
 
+_VALIDATORS = (
+    # (extra spec, description, description of the value, good values)
+    (
+        policy.LINK_KEY,
+        "The link that every pair of the devices of the first PCI alias must"
+        " have at least: ``fabric`` (exactly one whole fabric partition),"
+        " ``nvlink``, ``pix``, ``pxb``, ``phb`` or ``node``.",
+        "The least link.",
+        policy.LINK_VALUES,
+    ),
+    (
+        policy.LINK_POLICY_KEY,
+        "Whether hosts without such a set of devices are refused"
+        " (``required``, the default) or used when there is nothing better"
+        " (``preferred``). Only with ``gpu:link``.",
+        "The policy.",
+        policy.LINK_POLICY_VALUES,
+    ),
+    (
+        policy.SPREAD_KEY,
+        "Whether the virtual functions of the first PCI alias, or the vGPUs"
+        " of several request groups (``resources1:VGPU=1``), come from as many"
+        " physical devices as possible (``spread``) or from as few"
+        " (``pack``). Without it there is no preference.",
+        "The preference.",
+        policy.SPREAD_VALUES,
+    ),
+)
+
 
 def register() -> list[base.ExtraSpecValidator]:
     """List the validators."""
     return [
         base.ExtraSpecValidator(
-            name=policy.LINK_KEY,
-            description=(
-                "The link that every pair of the devices of the first PCI"
-                " alias must have at least: ``fabric`` (exactly one whole"
-                " fabric partition), ``nvlink``, ``pix``, ``pxb``, ``phb`` or"
-                " ``node``."
-            ),
-            value={
-                "type": str,
-                "description": "The least link.",
-                "enum": list(policy.LINK_VALUES),
-            },
-        ),
-        base.ExtraSpecValidator(
-            name=policy.LINK_POLICY_KEY,
-            description=(
-                "Whether hosts without such a set of devices are refused"
-                " (``required``, the default) or used when there is nothing"
-                " better (``preferred``). Only with ``gpu:link``."
-            ),
-            value={
-                "type": str,
-                "description": "The policy.",
-                "enum": list(policy.LINK_POLICY_VALUES),
-            },
-        ),
-        base.ExtraSpecValidator(
-            name=policy.SPREAD_KEY,
-            description=(
-                "Whether the virtual functions of the first PCI alias, or the"
-                " vGPUs of several request groups (``resources1:VGPU=1``),"
-                " come from as many physical devices as possible"
-                " (``spread``) or from as few (``pack``). Without it there is"
-                " no preference."
-            ),
-            value={
-                "type": str,
-                "description": "The preference.",
-                "enum": list(policy.SPREAD_VALUES),
-            },
-        ),
+            name=name,
+            description=description,
+            value={"type": str, "description": value, "enum": list(good)},
+        )
+        for name, description, value, good in _VALIDATORS
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import itertools
 from typing import Any
 from typing import Final
@@ -38,22 +39,16 @@ _MOST_IN_VAIN: Final = 4
 lacks something else. One or two can be lost to concurrent updates."""
 
 
+@dataclasses.dataclass(eq=False)
 class LatestCandidates:
     """The candidates of the hosts of one request, looked at again."""
 
-    def __init__(
-        self,
-        spec_obj,
-        requests: request.DeviceRequests,
-        accept: Accept,
-    ) -> None:
-        """Nothing is asked yet."""
-        self.spec_obj = spec_obj
-        self.requests = requests
-        self.accept = accept
-        self.are_unknown = False
-        """Whether it could not be found out once, so that it is not tried
-        again: the request has waited for it."""
+    spec_obj: Any
+    requests: request.DeviceRequests
+    accept: Accept
+    are_unknown: bool = False
+    """Whether it could not be found out once, so that it is not tried again:
+    the request has waited for it."""
 
     def choose_on(self, host_state) -> Choose:
         """Return what chooses among the candidates of a host, late.

@@ -4,9 +4,8 @@
 
 The scheduler claims the first candidate of a host, and goes on to the next
 host when the claim is lost (``_schedule`` in nova/scheduler/manager.py). Where
-a host stands in its list again, with other devices first, it tries these.
-Others have claimed by then, so the devices are chosen anew when the scheduler
-comes to a view.
+a host stands in its list again, it tries its other devices. Others have
+claimed by then, so these are chosen when the scheduler comes to a view.
 """
 
 from collections.abc import Callable
@@ -107,9 +106,7 @@ def get_host_state(host_state):
 def drop_views(host_states: Iterable) -> list:
     """List the host states of which there are views, each once.
 
-    What has passed the filters comes in again for the next instance of a
-    request for several, or for the alternates. A host state has all of its
-    candidates, so nothing is lost with its views.
+    Views come in again for the next instance of a request, or for alternates.
     """
     return list({id(h): h for h in map(get_host_state, host_states)}.values())
 
@@ -149,8 +146,7 @@ def _make_further(
 ) -> list:
     """Make the views of one host: no two of them with the same devices.
 
-    First those whose devices are not in the candidates before, as a claim is
-    lost where somebody has one of the devices.
+    First disjoint ones: a claim is lost where somebody has one of the devices.
     """
     candidate_by_devices: dict[frozenset[str], Candidate] = {}
     for candidate in host_state.allocation_candidates:

@@ -52,9 +52,8 @@ class GpuPciPassthroughFilter(
 ):
     """Passes hosts whose free PCI devices can serve the request.
 
-    Takes the place of ``PciPassthroughFilter`` of
-    nova/scheduler/filters/pci_passthrough_filter.py: for PCI aliases of the
-    flavor and for Neutron SR-IOV ports, with and without PCI in Placement. It
+    Takes the place of ``PciPassthroughFilter`` of Nova, for PCI aliases of the
+    flavor and Neutron SR-IOV ports, with and without PCI in Placement. It
     removes the allocation candidates that cannot be met from the host state
     and puts the rest in the order of the pool matcher, as the scheduler claims
     the first one. Why a host was refused is logged at DEBUG, and once a

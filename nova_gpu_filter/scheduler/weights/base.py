@@ -23,10 +23,10 @@ LOG = logging.getLogger(__name__)
 class _DeviceWeigher(weights.BaseHostWeigher):
     """Weighs hosts by the devices that they offer; higher weights win.
 
-    The multiplier is one of our options. Only the order of hosts counts: the
-    best weighs 1, the worst 0, and the steps between are equal, so that what a
-    better host is worth beside Nova's weighers does not hang on how bad some
-    other host is. Hosts weigh nothing for requests without devices.
+    Only the order of hosts counts: the best weighs 1, the worst 0, and the
+    steps between are equal, so that what a better host is worth beside Nova's
+    weighers does not hang on how bad some other host is. Hosts weigh nothing
+    for requests without devices.
     """
 
     # Normalized already.
@@ -55,9 +55,9 @@ class _DeviceWeigher(weights.BaseHostWeigher):
         exception would fail the request.
         """
         try:
-            requests = _read_requests(weight_properties)
-            if requests is None:
+            if not device_requests.asks_for_devices(weight_properties):
                 return [0.0] * len(weighed_obj_list)
+            requests = device_requests.read_spec_obj(weight_properties)
             return _spread_evenly(
                 [
                     # Views count as their host, or they would compete with it.
@@ -88,9 +88,3 @@ def _spread_evenly(judged: Sequence[tuple[float, ...]]) -> list[float]:
     places = {key: place for place, key in enumerate(sorted(set(judged)))}
     highest = max(len(places) - 1, 1)
     return [places[key] / highest for key in judged]
-
-
-def _read_requests(spec_obj) -> request.DeviceRequests | None:
-    if not device_requests.asks_for_devices(spec_obj):
-        return None
-    return device_requests.read_spec_obj(spec_obj)

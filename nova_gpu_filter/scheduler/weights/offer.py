@@ -23,11 +23,10 @@ class Offer:
 def find(host_state, requests: request.DeviceRequests) -> Offer | None:
     """Read the device set that the scheduler would claim on a host.
 
-    Without PCI in Placement nova-compute takes the devices: then the best set
-    stands for them.
+    Without PCI in Placement, where nova-compute takes the devices, the best.
 
     :returns: None where none are asked for, the devices cannot be told apart
-        or do not suffice, so that there is nothing to weigh.
+        or do not suffice.
     """
     lead = requests.requests[0]
     pci_stats = host_state.pci_stats

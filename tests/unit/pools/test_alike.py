@@ -34,7 +34,9 @@ def pool(rp_uuid, node, count=1, product="2330", **tags):
 def keep(pools, requests, mappings):
     found = alike.keep_some_of_each_kind(
         matcher.HostPools(pools),
-        request.DeviceRequests.from_nova(requests),
+        request.DeviceRequests(
+            tuple(map(request.DeviceRequest.from_nova, requests))
+        ),
         mappings,
         range(len(mappings)),
     )

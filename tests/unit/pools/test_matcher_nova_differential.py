@@ -46,7 +46,9 @@ def assert_matcher_agrees(case):
 
     match = nova.NovaPoolMatcher().match(
         host_pools.read_pci_stats(pci_stats),
-        request.DeviceRequests.from_nova(pci_requests),
+        request.DeviceRequests(
+            tuple(map(request.DeviceRequest.from_nova, pci_requests))
+        ),
         case.mappings,
     )
 

@@ -61,8 +61,10 @@ def order(free, count, spread, **choice):
     """The candidates in their order, and what Nova says of each."""
     host, asked = pci_stats(free), asking(count)
     mappings = candidates(free, count)
-    requests = request.DeviceRequests.from_nova(
-        [asked], spread=spread and policy.Spread(spread), **choice
+    requests = request.DeviceRequests(
+        (request.DeviceRequest.from_nova(asked),),
+        spread=spread and policy.Spread(spread),
+        **choice,
     )
     found = topology.TopologyPoolMatcher().match(
         matcher.HostPools(host.pools), requests, mappings
@@ -121,8 +123,10 @@ def test_a_server_that_moves_gets_the_first_devices():
         spread: topology.TopologyPoolMatcher()
         .match(
             matcher.HostPools(pci_stats([4, 1]).pools),
-            request.DeviceRequests.from_nova(
-                [asked], spread=spread, first_fit=True
+            request.DeviceRequests(
+                (request.DeviceRequest.from_nova(asked),),
+                spread=spread,
+                first_fit=True,
             ),
             mappings,
         )
@@ -138,7 +142,10 @@ def test_a_host_of_many_gpus_is_ordered_too():
     mappings = [{"r-0": ["gpu0"], "r-1": [f"gpu{gpu}"]} for gpu in (1, 0, 2)]
     found = topology.TopologyPoolMatcher().match(
         matcher.HostPools(host.pools),
-        request.DeviceRequests.from_nova([asked], spread=policy.Spread.PACK),
+        request.DeviceRequests(
+            (request.DeviceRequest.from_nova(asked),),
+            spread=policy.Spread.PACK,
+        ),
         mappings,
     )
     assert found.accepted[0] == 1
