@@ -21,8 +21,7 @@ from nova_gpu_filter.fleet import linked_devices
 from nova_gpu_filter.fleet import model
 from nova_gpu_filter.fleet import verdict
 from nova_gpu_filter.pools import refusal
-from nova_gpu_filter.pools import shortage
-from nova_gpu_filter.topology import advice
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 
@@ -224,7 +223,7 @@ def _describe_devices(
                 free=host_fit.count_units(found.devices),
                 links=None
                 if link is None
-                else shortage.describe(
+                else refusal.find_link_shortage(
                     found.topology,
                     found.free,
                     found.list_addresses,
@@ -313,7 +312,7 @@ def _describe_links(
         if not sizes:
             return "it has no fabric partitions"
         return f"fabric partitions have {', '.join(map(str, sizes))} devices"
-    largest = advice.find_largest_set(
+    largest = satisfaction.find_largest_set(
         found.topology, found.topology.everything, requirement
     ).bit_count()
     return f"at most {largest} have that link with each other"
@@ -338,7 +337,7 @@ def _list_other_flavors(
                     verdict.WEAKER_LINK, 0, f"with gpu:link={weaker.value}"
                 ),
             )
-            for weaker in advice.list_met_requirements(
+            for weaker in satisfaction.list_met_requirements(
                 found.topology, found.free, lead.count
             )
         ]

@@ -7,11 +7,11 @@ import dataclasses
 import functools
 
 from nova_gpu_filter.fleet import model
-from nova_gpu_filter.topology import advice
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import host_topologies
 from nova_gpu_filter.topology import links
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import make_mask
@@ -126,6 +126,6 @@ def _measure_largest_by_link(
         else:
             there = best is not None and best >= requirement.floor
         if there:
-            mask = advice.find_largest_set(topology, free, requirement)
+            mask = satisfaction.find_largest_set(topology, free, requirement)
             found.append((requirement, mask.bit_count()))
     return tuple(found)

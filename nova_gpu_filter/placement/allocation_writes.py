@@ -12,20 +12,17 @@ between, and then tries again: within the same database transaction, as
 * its own rows of the first try, as "previous usage". A provider may stay as
   full as it was, so these excuse what is more than its capacity.
 
-So the same device is given to several consumers. Eight claims of one device
-at a time were granted up to eight times on MariaDB 10.11, READ COMMITTED made
-no difference. Any two requests for one compute host can race, as both take
-CPU and memory from its root provider.
+So the same device is given to several consumers: eight claims of one device
+at a time were granted up to eight times on MariaDB 10.11, with READ COMMITTED,
+too. Any two requests for one compute host can race, as both take CPU and
+memory from its root provider.
 
 Here a request is tried once in its transaction, and the whole of it again if
 it lost a race, as often as ``[placement]allocation_conflict_retry_count``
 says. For that it goes to a Placement of its own, in which this option is 1.
-
-The body belongs to Placement: nothing of it is read here. A try whose answer
-tells of a lost race has authenticated the client and has read the body; WebOb
-has then left what it read in the WSGI environment of this try, as a file that
-can be read again (``make_body_seekable`` in webob/request.py), and the next
-try gets that file.
+A try that lost has authenticated the client and read the body, which WebOb
+leaves in the WSGI environment as a file that can be read again
+(``make_body_seekable`` in webob/request.py): the next try gets that file.
 """
 
 from collections.abc import Iterable

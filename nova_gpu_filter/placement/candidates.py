@@ -35,11 +35,10 @@ _COMBINE_EFFORT = 40
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """One allocation candidate."""
+    """One allocation candidate: a base, and a device set for each class."""
 
     base: trees.BaseAllocation
     sets: tuple[tree_devices.DeviceSet, ...]
-    """One for each class."""
 
     @property
     def key(self) -> object:
@@ -160,10 +159,9 @@ class TreeCandidates:
     ) -> Iterator[Candidate]:
         """Yield candidates of a tree with too many least sets of places.
 
-        Each set of devices could be the one that lies on a node, so there are
-        as many as such sets would be looked for. Those of devices that
-        Placement lists side by side come first: nova-compute reports the
-        devices of a host in the order of their addresses.
+        Any of them could lie on one node. Those of devices that Placement
+        lists side by side come first: nova-compute reports the devices of a
+        host in the order of their addresses.
 
         :param found: good candidates, which come next.
         :param seen: keys of those that are not to come again.
@@ -194,9 +192,9 @@ class TreeCandidates:
     def _list_side_by_side(self, places: numa.Places) -> Iterator[int]:
         """List the places of neighbours of the largest class, and all others.
 
-        Half of the neighbours overlap with the next ones. After the neighbours
-        come those of every second device, every fourth and so on: nodes can
-        take turns in the order of addresses.
+        Rows of neighbours overlap by half. Those of every second device, every
+        fourth and so on follow: nodes can take turns in the order of
+        addresses.
         """
         index = max(range(len(self._sizes)), key=self._sizes.__getitem__)
         mine = set(self._devices.names[index])
@@ -259,23 +257,25 @@ class TreeCandidates:
 
         :param share: how many combinations will do at first; None for all.
         """
-        combinations = rounds.Replay(
-            rounds.drop_repeated(
-                itertools.chain.from_iterable(
-                    self._combiner.combine(bases[0], most=most)
-                    # Where classes compete, more are searched for.
-                    for most in (
-                        (share,)
-                        if share is None or self._devices.compete
-                        else (share, None)
-                    )
+        combinations = rounds.drop_repeated(
+            itertools.chain.from_iterable(
+                self._combiner.combine(bases[0], most=most)
+                # Where classes compete, more are searched for.
+                for most in (
+                    (share,)
+                    if share is None or self._devices.compete
+                    else (share, None)
                 )
             )
         )
-        for shift in range(len(bases)):
-            for place, combination in enumerate(combinations):
-                base = bases[(place + shift) % len(bases)]
-                yield Candidate(base, self._devices.list_sets(combination))
+        known: list[tuple[tree_devices.DeviceSet, ...]] = []
+        for place, combination in enumerate(combinations):
+            found = self._devices.list_sets(combination)
+            known.append(found)
+            yield Candidate(bases[place % len(bases)], found)
+        for shift in range(1, len(bases)):
+            for place, found in enumerate(known):
+                yield Candidate(bases[(place + shift) % len(bases)], found)
 
     def _list_granular_providers(self) -> Sequence[str]:
         """List every provider that serves a suffixed group, in an order that

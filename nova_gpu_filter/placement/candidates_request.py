@@ -20,12 +20,11 @@ class Effort:
     """Bounds the work that is done for one request.
 
     In units of about 5 microseconds, of what is tried; the same request has
-    the same answer on every machine. It grows with the number of providers in
-    Placement's answers, as the time does that Placement needs for them.
+    the same answer on every machine.
     """
 
     def __init__(self, providers: int) -> None:
-        """Begin a request.
+        """Begin a request, with more to spend if Placement needs more.
 
         :param providers: how many Placement has told of.
         """

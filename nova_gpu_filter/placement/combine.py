@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import itertools
 
 from nova_gpu_filter.placement import candidates_request
-from nova_gpu_filter.placement import multisets
 from nova_gpu_filter.placement import near
 from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import rounds
@@ -56,10 +55,9 @@ class Combiner:
     ) -> Iterable[tree_devices.Combination]:
         """Combine device sets of all classes, good ones first.
 
-        :param within: the devices that may be used; None for all. Then one
-            combination is found if there is one.
-        :param most: how many will be looked at; None for as many as a tree
-            needs.
+        :param within: the devices that may be used, for one combination; None
+            for all.
+        :param most: how many will be looked at; None: what a tree needs.
         """
         if within is not None:
             most = 1
@@ -185,8 +183,7 @@ class Combiner:
     ) -> Sequence[sets.IndexSet]:
         """List device sets of a class, as ``sets.choose`` does.
 
-        Classes that do not compete have the same ones beside all combinations
-        of the classes before, which are asked for one after the other.
+        Classes that do not compete ask for the same ones again and again.
         """
         key = index, shares, limit, beside
         if self._last_choice[0] != key:
@@ -240,9 +237,7 @@ class Combiner:
             shares = self._devices.count_shares_beside(
                 index, base, combination, within
             )
-            for found in multisets.generate_all(
-                shares, self._classes[index].size
-            ):
+            for found in sets.generate_all(shares, self._classes[index].size):
                 if next(left, None) is None or not self._asked.effort.spend(
                     _STEP_EFFORT
                 ):
@@ -262,11 +257,8 @@ def _extend(
     combinations: Sequence[tree_devices.Combination],
     options: Sequence[Sequence[sets.IndexSet]],
 ) -> Iterator[tree_devices.Combination]:
-    """Put each combination together with each of its options.
-
-    In rounds: each combination with its first option, then each with its
-    second.
-    """
+    """Put each combination together with its first option, then each with its
+    second, and so on."""
     for turn in range(max(map(len, options), default=0)):
         for combination, found in zip(combinations, options, strict=True):
             if turn < len(found):

@@ -20,10 +20,9 @@ def compose(
 ) -> list[candidates.Candidate]:
     """Compose as many candidates as are wanted, in turn from all trees.
 
-    So every tree gets its best one before any gets its second, in the order
-    of :func:`put_best_first`: what the limit cuts off is the worst.
+    In the order of :func:`put_best_first`: what the limit cuts off is the
+    worst.
 
-    :param found: as :func:`trees.read` returns them.
     :param shuffle_trees: whether trees that are equally good come in another
         order each time.
     :raises TooManyError: classes compete for the devices of a tree in too many
@@ -49,11 +48,9 @@ def put_best_first(
 ) -> list[candidates.TreeCandidates]:
     """Sort trees as the weighers of nova-scheduler will sort their hosts.
 
-    A query does not say what ``gpu:link`` of the flavor asks. So there is an
-    order for everything that it can ask, the strictest first, and one for
-    nothing, and trees are taken from these in turn.
-
-    :param found: trees that are equally good keep their order.
+    A query does not say what ``gpu:link`` of the flavor asks. So trees are
+    taken in turn from the orders for everything that it can ask, the strictest
+    first, and for nothing. Equally good trees keep their order.
     """
     trees_by_merits: dict[sets.Merits, list[candidates.TreeCandidates]] = {}
     for tree in found:

@@ -2,9 +2,9 @@
 
 """Read from traits how the devices of a provider tree are linked.
 
-The devices of a tree are numbered in an order that hosts of one kind share,
-so that they share every answer: by the traits that tell their links, then by
-UUID. (PCI addresses are no part of Placement's answer.)
+The devices of a tree are numbered by the traits that tell their links, then by
+UUID, so that hosts of one kind share every answer. (PCI addresses are no part
+of Placement's answer.)
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,6 @@ LOG = logging.getLogger(__name__)
 
 Topology: TypeAlias = topologies.Topology
 
-_OUR_TRAITS = (codec.LINK_TRAIT_PREFIX, codec.FABRIC_TRAIT_PREFIX)
-
 
 def arrange(
     providers: Iterable[str], summaries: trees.Summaries
@@ -35,53 +33,38 @@ def arrange(
 
     :returns: the providers in the order of their indexes, and their topology.
     """
-    arranged = sorted(
-        (_keep_link_traits(tuple(summaries[provider]["traits"])), provider)
-        for provider in providers
+    names = sorted(
+        providers, key=lambda name: (list_link_traits(name, summaries), name)
     )
-    return (
-        [provider for _, provider in arranged],
-        _read_if_good(arranged),
-    )
+    return names, read_topology(names, summaries)
 
 
-@functools.lru_cache(maxsize=8192)
-def _keep_link_traits(traits: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(
-        sorted(trait for trait in traits if trait.startswith(_OUR_TRAITS))
-    )
+def list_link_traits(
+    provider: str, summaries: trees.Summaries
+) -> tuple[str, ...]:
+    """List the traits of a device that tell how it is linked."""
+    return host_topologies.keep_traits(tuple(summaries[provider]["traits"]))
 
 
 def read_topology(
-    providers: Iterable[str], summaries: trees.Summaries
+    providers: Sequence[str], summaries: trees.Summaries
 ) -> Topology:
     """Read how device providers of one tree are linked.
-
-    :param providers: in the order of their indexes.
-    """
-    return _read_if_good(
-        [
-            (_keep_link_traits(tuple(summaries[provider]["traits"])), provider)
-            for provider in providers
-        ]
-    )
-
-
-def _read_if_good(
-    devices: Sequence[tuple[tuple[str, ...], str]],
-) -> Topology:
-    """Return how devices are linked.
 
     Traits that cannot be read are warned of once, and the devices then count
     as not linked.
 
-    :param devices: (traits that tell links, provider) of each device.
+    :param providers: in the order of their indexes.
     """
     try:
-        return _build_topology(tuple(traits for traits, _ in devices))
-    except codec.LinkTextError:
-        _warn(tuple(devices))
-        return _build_topology(((),) * len(devices))
+        return host_topologies.build_from_traits(
+            [(name, summaries[name]["traits"], None) for name in providers]
+        )
+    except codec.LinkTextError as exc:
+        _warn(str(exc))
+        return host_topologies.build_from_traits(
+            [(name, (), None) for name in providers]
+        )
 
 
 def read_companions(
@@ -101,20 +84,13 @@ def read_companions(
     )
 
 
-def have_links(provider: str, summaries: trees.Summaries) -> bool:
-    """Whether the traits of a device tell how it is linked."""
-    return bool(_keep_link_traits(tuple(summaries[provider]["traits"])))
-
-
 def have_direct_links(
     providers: Iterable[str], summaries: trees.Summaries
 ) -> bool:
     """Whether any devices have links of their own, as GPUs have and NICs have
     not, or are in fabric partitions."""
     return any(
-        _has_direct_links(
-            _keep_link_traits(tuple(summaries[provider]["traits"]))
-        )
+        _has_direct_links(list_link_traits(provider, summaries))
         for provider in providers
     )
 
@@ -130,23 +106,11 @@ def _has_direct_links(traits: tuple[str, ...]) -> bool:
     )
 
 
-@functools.lru_cache(maxsize=4096)
-def _build_topology(traits: tuple[tuple[str, ...], ...]) -> Topology:
-    return host_topologies.build_from_traits(
-        [(str(index), found, None) for index, found in enumerate(traits)]
-    )
-
-
 @functools.lru_cache(maxsize=1024)
-def _warn(devices: tuple[tuple[tuple[str, ...], str], ...]) -> None:
-    """Say what is wrong with the traits; cached, so that it is said once."""
-    try:
-        host_topologies.build_from_traits(
-            [(name, found, None) for found, name in devices]
-        )
-    except codec.LinkTextError as exc:
-        LOG.warning(
-            "The links of the devices in one provider tree cannot be used: %s."
-            " Its device sets are not ordered by links.",
-            exc,
-        )
+def _warn(problem: str) -> None:
+    """Say what is wrong with traits; cached, so that it is said once."""
+    LOG.warning(
+        "The links of the devices in one provider tree cannot be used: %s."
+        " Its device sets are not ordered by links.",
+        problem,
+    )

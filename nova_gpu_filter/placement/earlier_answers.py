@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What Placement's earlier answers tell of those to come.
-
-Which of them are whole within the operator's limit, and which questions
-Placement does not refuse.
-"""
+"""What Placement's earlier answers tell of those to come."""
 
 import re
 
@@ -33,8 +29,7 @@ class EarlierAnswers:
     def is_small(self, query_string: str, limit: int) -> bool:
         """Tell whether an answer should have fewer candidates than a limit.
 
-        It should in a cloud with fewer providers than that, unless the answer
-        to the same question was larger before.
+        In a cloud with fewer providers, unless it was larger before.
         """
         return (
             self.providers < limit

@@ -5,14 +5,11 @@
 How Placement is asked
 ----------------------
 
-The client's request is turned into smaller ones (query.py): allocation
-candidates for the groups in no class and, in most cases, one group of the
-largest class; and for each other class the resource providers that can serve
-one of its groups. The first goes through the whole of Placement, with the
-client's headers: token, microversion and request id are checked, and the
-request is logged. The context that this leaves in the WSGI environment
-(placement/auth.py) serves the others, which go to Placement's handler alone: a
-token is validated once a request, and one request is one line in the log.
+The client's request is turned into smaller ones (query.py, search.py). The
+first goes through the whole of Placement, with the client's headers. The
+context that this leaves in the WSGI environment (placement/auth.py) serves the
+others, which go to Placement's handler alone: a token is validated once a
+request, and one request is one line in the log.
 
 ``[placement]max_allocation_candidates`` would truncate the answer to an inner
 query: 1,000 candidates, breadth-first, on 1,000 hosts are one device a host,
@@ -22,9 +19,8 @@ configuration that it was made with. So where the option is set, what goes
 through the whole of Placement is the client's own query, made unanswerable by
 one more group in a tree that does not exist (which takes a few milliseconds),
 and all inner queries go to a handler whose configuration is the given one with
-another limit. A second ``deploy.deploy`` pipeline would validate each token
-twice, and changing the option itself would change the limit of the requests
-that are not composed.
+another limit. A second ``deploy.deploy`` pipeline would validate tokens twice,
+and changing the option itself the limit of requests that are not composed.
 
 What the operator bounds stays bounded
 --------------------------------------
@@ -32,12 +28,10 @@ What the operator bounds stays bounded
 An inner query for one device a group has an answer that grows with the
 devices. One whose groups can be served in many ways, since ``same_subtree``
 binds them or the unsuffixed one asks for a device, would grow with the product
-of these ways: it is asked without the largest class, and as much of it is read
-as the operator's limit, or 8 ways a host (search.py). In a small cloud it has
-less (earlier_answers.py), and is asked before the devices. What is then tried
-to put device sets together is bounded, too (candidates_request.py). Where a
-host of which enough devices are free is without a candidate after that, the
-request is left to Placement, which searches within the operator's limit.
+of these ways: of it as much is read as the operator's limit, or 8 ways a host
+(search.py). What is then tried to put device sets together is bounded, too
+(candidates_request.py). Where a host of which enough devices are free is
+without a candidate after that, the request is left to Placement.
 """
 
 from collections.abc import Iterable

@@ -60,35 +60,27 @@ def call(application: Application, environ: Environ) -> Reply:
     return Reply(status, headers, b"".join((*written, *body)))
 
 
+@dataclasses.dataclass(eq=False)
 class PlacementQueries:
     """What Placement is asked to answer one request of a client."""
 
-    def __init__(
-        self,
-        application: Application,
-        make_handler: Callable[[int, bool], Application],
-        limit: int | None,
-        earlier: earlier_answers.EarlierAnswers,
-        environ: Environ,
-    ) -> None:
-        """Nothing is asked yet.
+    application: Application
+    """The whole of Placement."""
+    make_handler: Callable[[int, bool], Application]
+    """Returns Placement without authentication and request log, which gives
+    as many allocation candidates at most (-1 is all of them), and, if the
+    second argument is true, of all hosts in turn."""
+    limit: int | None
+    """How many candidates ``application`` gives at most; None for any number.
+    """
+    earlier: earlier_answers.EarlierAnswers
+    """What is known of earlier answers."""
+    environ: Environ
+    """The client's request; it is not changed."""
 
-        :param application: the whole of Placement.
-        :param make_handler: returns Placement without authentication and
-            request log, which gives as many allocation candidates at most
-            (-1 is all of them), and, if the second argument is true, of all
-            hosts in turn.
-        :param limit: how many candidates ``application`` gives at most; None
-            for any number.
-        :param earlier: what is known of earlier answers.
-        :param environ: the client's request; it is not changed.
-        """
-        self._application = application
-        self._make_handler = make_handler
-        self._handler = make_handler(_ALL, False)
-        self._limit = limit
-        self._earlier = earlier
-        self._environ = environ
+    def __post_init__(self) -> None:
+        """Nothing is asked yet."""
+        self._handler = self.make_handler(_ALL, False)
         self._prepared: Environ = {}
         self._first: tuple[str, bytes] | None = None
         self.headers: Headers = []
@@ -100,34 +92,37 @@ class PlacementQueries:
     def open(self, query_string: str) -> None:
         """Find out whether the client gets an answer.
 
-        :param query_string: what candidates will be asked for first; where
-            Placement does not truncate, it is asked now.
+        :param query_string: what will be asked for first; where Placement does
+            not truncate, now.
         :raises NotComposableError: Placement does not answer with 200.
         """
         asked = query_string
-        if self._limit is not None:
-            asked = _make_unanswerable(self._environ["QUERY_STRING"])
-        self._prepared = {**self._environ, "QUERY_STRING": asked}
-        reply = _check_ok(call(self._application, self._prepared))
+        if self.limit is not None:
+            asked = _make_unanswerable(self.environ["QUERY_STRING"])
+        self._prepared = {**self.environ, "QUERY_STRING": asked}
+        reply = _check_ok(call(self.application, self._prepared))
         self.headers = reply.headers
-        if self._limit is None:
+        if self.limit is None:
             self.asked += 1
             self._first = query_string, reply.body
 
     def find_whole(self, query_string: str) -> trees.Answer | None:
         """Ask for all allocation candidates, if they should be few.
 
-        :returns: None where they are as many as the operator allows, or were
-            not asked for since they could be.
+        :returns: None where they are, or could be, as many as the operator
+            allows.
         :raises NotComposableError: the answer is not 200.
         """
-        if self._limit is not None and not self._earlier.is_small(
-            query_string, self._limit
+        if self.limit is not None and not self.earlier.is_small(
+            query_string, self.limit
         ):
             return None
-        found = self.find_candidates(query_string, self._limit)
-        is_small = self._is_small(found)
-        self._earlier.note_size(query_string, is_small)
+        found = self.find_candidates(query_string, self.limit)
+        is_small = (
+            self.limit is None
+            or len(found["allocation_requests"]) < self.limit
+        )
+        self.earlier.note_size(query_string, is_small)
         return found if is_small else None
 
     def find_candidates(
@@ -146,19 +141,12 @@ class PlacementQueries:
             body = self._first[1]
         else:
             handler = self._handler
-            if self._limit is not None and most is not None:
-                handler = self._make_handler(most, in_turn)
+            if self.limit is not None and most is not None:
+                handler = self.make_handler(most, in_turn)
             body = self._ask(handler, query_string)
         answer: trees.Answer = json.loads(body)
-        self._earlier.note_providers(answer)
+        self.earlier.note_providers(answer)
         return answer
-
-    def _is_small(self, answer: trees.Answer) -> bool:
-        """Whether an answer has fewer candidates than the operator allows."""
-        return (
-            self._limit is None
-            or len(answer["allocation_requests"]) < self._limit
-        )
 
     def find_providers(self, query_string: str) -> dict[str, list[str]]:
         """Ask for resource providers, once for a query.
@@ -171,7 +159,7 @@ class PlacementQueries:
             body = self._ask(
                 self._handler, query_string, PATH_INFO="/resource_providers"
             )
-            self._earlier.note_accepted(query_string)
+            self.earlier.note_accepted(query_string)
             found = self._found[query_string] = {}
             for root, provider in json.loads(body, object_hook=_read_provider):
                 found.setdefault(root, []).append(provider)
@@ -183,7 +171,7 @@ class PlacementQueries:
         :raises NotComposableError: it does, as for a trait that does not
             exist.
         """
-        if not self._earlier.is_accepted(query_string):
+        if not self.earlier.is_accepted(query_string):
             self.find_providers(query_string)
 
     def list_capable_providers(
@@ -229,11 +217,8 @@ def _check_ok(reply: Reply) -> Reply:
 
 
 def _make_unanswerable(query_string: str) -> str:
-    """Add a group that no provider can serve, to be looked for first.
-
-    Placement reads and checks all of the query, and gives up at the first
-    group that nothing can serve.
-    """
+    """Add a group that no provider can serve: Placement checks all of the
+    query, and gives up at the first such group."""
     nowhere = uuid.UUID(int=0)
     suffix = f"_{uuid.uuid4().hex}"
     return f"resources{suffix}=VCPU:1&in_tree{suffix}={nowhere}&{query_string}"

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which devices of one tree are near to those of other groups.
-
-As NICs are to GPUs: both are chosen together.
-"""
+"""Which devices of one tree are near to those of other groups, as NICs are to
+GPUs: both are chosen together."""
 
 from collections.abc import Collection
 from collections.abc import Sequence
@@ -55,7 +53,7 @@ class CompanionLinks:
             provider
             for provider in sorted(base.granular_providers)
             if provider in self._gpus
-            or device_links.have_links(provider, summaries)
+            or device_links.list_link_traits(provider, summaries)
         ]
 
     def list_leads(self, single: Sequence[str]) -> Sequence[Part]:
@@ -172,7 +170,7 @@ class CompanionLinks:
                 ).score
             else:
                 judged = companions.add_pairs(
-                    [by.sum_pairs(1) for by in beside]
+                    [by.pair(1).pairs for by in beside]
                 )
             # Only scores of one form are compared with each other.
             found.append((isinstance(lead, int), judged))

@@ -2,11 +2,10 @@
 
 """Which devices share a NUMA node, and which nodes can serve a request.
 
-Placement does not know NUMA nodes, and what a guest may use of a host is
-decided after it has answered, by NUMATopologyFilter. A candidate is therefore
-offered within each least set of nodes that can serve the request. Where the
-traits do not say where a device is, it counts as a node of its own: then every
-set of devices is offered.
+What a guest may use of a host is decided after Placement has answered, by
+NUMATopologyFilter. A candidate is therefore offered within each least set of
+nodes that can serve the request. A device of which the traits do not say where
+it is counts as a node of its own.
 """
 
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import math
 
 from nova_gpu_filter.placement import trees
 from nova_gpu_filter.topology import codec
+from nova_gpu_filter.topology import host_topologies
 
 MOST_UNIONS = 1000
 """Where there are more least sets of nodes, none is looked for. Nova asks for
@@ -38,21 +38,15 @@ NVLink does, so it says nothing about nodes."""
 def number_places(traits: Sequence[Iterable[str]]) -> Sequence[int]:
     """Number the places of devices: two that share a local link have one.
 
-    Places can be less than NUMA nodes, where traits tell less; never more.
-
     :param traits: of the provider of each device.
     :returns: the place of each device; numbers ascend from 0 in the order of
         the first device.
     """
     return _number_places(
-        tuple(_keep_local_links(tuple(found)) for found in traits)
-    )
-
-
-@functools.lru_cache(maxsize=8192)
-def _keep_local_links(traits: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(
-        sorted(trait for trait in traits if trait.startswith(_LOCAL_PREFIXES))
+        tuple(
+            host_topologies.keep_traits(tuple(found), _LOCAL_PREFIXES)
+            for found in traits
+        )
     )
 
 
@@ -130,9 +124,6 @@ def _split(
     capacities: Sequence[Sequence[int]],
 ) -> list[tuple[list[int], list[int]]]:
     """Split classes into those that no place serves together.
-
-    Their least sets of places are found by themselves, and each goes with each
-    of the others.
 
     :returns: (classes, places that serve one of them) of each part.
     """

@@ -140,20 +140,16 @@ class Question:
     def build_providers_query(self, group_class: GroupClass) -> str:
         """Return the query for the providers that can serve a group.
 
-        Of ``GET /resource_providers``, which finds the same providers as
-        ``GET /allocation_candidates`` does for a suffixed group, in a quarter
-        of the time.
+        ``GET /resource_providers`` finds the same ones as
+        ``GET /allocation_candidates``, in a quarter of the time.
         """
         return "&".join(self._list_filters(group_class, _GROUP_NAMES))
 
     def build_capable_providers_query(
         self, group_class: GroupClass, resource_class: str, amount: int
     ) -> str:
-        """Return the query for an amount of one resource class.
-
-        It asks for the providers that could serve a group of the class if the
-        group asked for this much.
-        """
+        """Return the query for the providers that could serve a group if it
+        asked for this much of one resource class."""
         rest = self._list_filters(group_class, _GROUP_NAMES - {"resources"})
         return "&".join([f"resources={resource_class}:{amount}", *rest])
 
@@ -324,10 +320,9 @@ def _find_classes(
 
 
 def build_sort_key(suffix: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that takes digits in a suffix as numbers.
+    """Return a sort key by which ``_10`` comes after ``_9``.
 
-    So ``_10`` comes after ``_9``. The parts alternate between text and
-    number, so that they can be compared.
+    The parts alternate between text and number, so that they can be compared.
     """
     parts = _DIGITS.split(suffix)
     return (

@@ -40,11 +40,7 @@ def find(
     doubtful_by_kind: dict[object, Mapping[str, tuple[int, list[int]]]] = {}
     for tree in found:
         given = {p for base in tree.base_allocations for p in base.allocations}
-        classes_by_device: dict[str, list[int]] = {}
-        for index, devices in enumerate(tree.devices):
-            for device in devices:
-                classes_by_device.setdefault(device, []).append(index)
-        for device, indexes in classes_by_device.items():
+        for device, indexes in tree.list_classes_by_device().items():
             free = remaining_capacity[device] = {
                 resource_class: inventory["capacity"] - inventory["used"]
                 for resource_class, inventory in summaries[device][

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Take from several iterators in turn, and iterate over one several times."""
+"""Take from several iterators in turn, and each item once."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -29,20 +29,4 @@ def drop_repeated(items: Iterable[_Item]) -> Iterator[_Item]:
     for item in items:
         if item not in seen:
             seen.add(item)
-            yield item
-
-
-class Replay(Iterable[_Item]):
-    """Iterates over something again and again, and computes it once."""
-
-    def __init__(self, source: Iterable[_Item]) -> None:
-        """Take what to iterate over; nothing is computed yet."""
-        self._source = iter(source)
-        self._seen: list[_Item] = []
-
-    def __iter__(self) -> Iterator[_Item]:
-        """Iterate from the first item on; one iteration at a time."""
-        yield from self._seen
-        for item in self._source:
-            self._seen.append(item)
             yield item

@@ -14,9 +14,9 @@ import itertools
 import math
 import random
 from typing import Final
+from typing import NamedTuple
 from typing import TypeAlias
 
-from nova_gpu_filter.placement import multisets
 from nova_gpu_filter.placement import rounds
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
@@ -25,7 +25,8 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import merits
 from nova_gpu_filter.topology import topology as topologies
 
-IndexSet: TypeAlias = multisets.IndexSet
+IndexSet: TypeAlias = tuple[int, ...]
+"""Indexes of devices, ascending; one that serves several groups repeats."""
 
 Score: TypeAlias = tuple[object, ...]
 """What is good about the best set of a tree; the greater is the better."""
@@ -151,11 +152,10 @@ def choose(
 ) -> Sequence[IndexSet]:
     """Choose device sets: good ones first, few and diverse.
 
-    Sets of different devices come first, ordered by their links, among them a
-    packing of the free devices into disjoint sets. Where a device can serve
-    several groups, every second set has as few devices as possible, until
-    each device was in one: what ``gpu:spread`` of the flavor prefers, a query
-    does not say. All others follow.
+    Sets of different devices come first, as :meth:`choice.Choice.list_diverse`
+    lists them. Where a device can serve several groups, every second set has
+    as few devices as possible, until each device was in one: a query does not
+    say what ``gpu:spread`` of the flavor prefers. All others follow.
 
     :param shares: how many groups of the class each device can serve.
     :param size: how many groups there are.
@@ -168,16 +168,9 @@ def choose(
     """
     if max(shares, default=0) <= 1 and sum(shares) == size:
         return (tuple(index for index, share in enumerate(shares) if share),)
-    if limit is not None and limit <= _MOST_KEPT:
-        return _choose_few(topology, shares, size, limit, seed, mix, beside)
-    return list(
-        itertools.islice(
-            _generate_ordered(
-                topology, shares, size, limit, seed, mix, beside
-            ),
-            limit,
-        )
-    )
+    asked = _Asked(topology, shares, size, limit, seed, mix, beside)
+    is_kept = limit is not None and limit <= _MOST_KEPT
+    return (_choose_few if is_kept else _choose)(asked)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -190,8 +183,7 @@ def judge(
 ) -> Best:
     """Judge the best set of different devices of a tree.
 
-    Whole fabric partitions have the best score, as nothing else serves a
-    flavor that asks for one; then the order is that of
+    Whole fabric partitions come first, then the order is that of
     :mod:`topology.ranking`. Sets that need a device several times are worse
     than any.
 
@@ -227,63 +219,47 @@ def _has_distinct_sets(
     topology: topologies.Topology,
     beside: tuple[companions.CompanionRequest, ...],
 ) -> bool:
-    """Whether some sets of devices are better than others.
-
-    A provider tree can have hundreds of devices for which that is not so: VFs,
-    or parts of GPUs.
-    """
+    """Whether some sets of devices are better than others; not so of VFs or
+    parts of GPUs, of which a tree can have hundreds."""
     return (
-        len(topology.group_near_by_level()) > 1
+        len(topology.near_by_level) > 1
         or bool(topology.partitions)
         or (bool(beside) and topology.n <= _MOST_BESIDE)
     )
 
 
-@functools.lru_cache(maxsize=4096)
-def _choose_few(
-    topology: topologies.Topology,
-    shares: tuple[int, ...],
-    size: int,
-    limit: int,
-    seed: int,
-    mix: fragmentation.Mix,
-    beside: tuple[companions.CompanionRequest, ...],
-) -> Sequence[IndexSet]:
-    # All hosts of a kind with the same free devices ask this in one request.
-    return tuple(
-        itertools.islice(
-            _generate_ordered(
-                topology, shares, size, limit, seed, mix, beside
-            ),
-            limit,
-        )
-    )
+class _Asked(NamedTuple):
+    """What :func:`choose` is asked."""
+
+    topology: topologies.Topology
+    shares: tuple[int, ...]
+    size: int
+    limit: int | None
+    seed: int
+    mix: fragmentation.Mix
+    beside: tuple[companions.CompanionRequest, ...]
 
 
-def _generate_ordered(
-    topology: topologies.Topology,
-    shares: tuple[int, ...],
-    size: int,
-    limit: int | None,
-    seed: int,
-    mix: fragmentation.Mix,
-    beside: tuple[companions.CompanionRequest, ...],
-) -> Iterator[IndexSet]:
-    """Yield every set that fits, in the order of :func:`choose`.
+def _choose(asked: _Asked) -> Sequence[IndexSet]:
+    return tuple(itertools.islice(_generate_ordered(asked), asked.limit))
 
-    :param limit: how many will be looked at; None for all.
-    """
+
+# All hosts of a kind with the same free devices ask this in one request.
+_choose_few = functools.lru_cache(maxsize=4096)(_choose)
+
+
+def _generate_ordered(asked: _Asked) -> Iterator[IndexSet]:
+    """Yield every set that fits, in the order of :func:`choose`."""
+    shares, size = asked.shares, asked.size
     free = topologies.make_mask(
         i for i, share in enumerate(shares) if share > 0
     )
     seen: set[IndexSet] = set()
     orders = []
     if free.bit_count() >= size:
-        orders.append(
-            _generate_different(topology, free, size, limit, seed, mix, beside)
-        )
+        orders.append(_generate_different(asked, free))
     if size > 1 and max(shares, default=0) > 1:
-        orders.append(multisets.generate_packed(shares, size, seed))
+        orders.append(generate_packed(shares, size, asked.seed))
     for found in rounds.take_in_turn(orders):
         if found not in seen:
             seen.add(found)
@@ -292,26 +268,19 @@ def _generate_ordered(
     if max(shares, default=0) > 1 or len(seen) < math.comb(
         free.bit_count(), size
     ):
-        for found in multisets.generate_all(shares, size):
+        for found in generate_all(shares, size):
             if found not in seen:
                 yield found
 
 
-def _generate_different(
-    topology: topologies.Topology,
-    free: int,
-    size: int,
-    limit: int | None,
-    seed: int,
-    mix: fragmentation.Mix,
-    beside: tuple[companions.CompanionRequest, ...],
-) -> Iterator[IndexSet]:
+def _generate_different(asked: _Asked, free: int) -> Iterator[IndexSet]:
     """Yield sets of different devices, a packing of them first."""
-    if _has_distinct_sets(topology, beside):
+    size, seed = asked.size, asked.seed
+    if _has_distinct_sets(asked.topology, asked.beside):
         ranking = choice.rank_device_sets(
-            topology, free, size, None, mix, beside
+            asked.topology, free, size, None, asked.mix, asked.beside
         )
-        for mask in ranking.list_diverse(seed, limit):
+        for mask in ranking.list_diverse(seed, asked.limit):
             yield tuple(topologies.list_devices(mask))
         return
     devices = topologies.list_devices(free)
@@ -325,3 +294,56 @@ def _generate_different(
         found = tuple(sorted(combination))
         if found not in packing:
             yield found
+
+
+def generate_packed(
+    shares: Sequence[int], size: int, seed: int
+) -> Iterator[IndexSet]:
+    """Yield disjoint sets that have as few devices as possible.
+
+    Devices that have just enough left come first, so that others stay whole.
+    """
+    devices = [index for index, share in enumerate(shares) if share > 0]
+    random.Random(seed).shuffle(devices)  # noqa: S311 (no secret)
+    devices.sort(key=shares.__getitem__)
+    fewest, missing = 0, size
+    while missing > 0 and fewest < len(devices):
+        fewest += 1
+        missing -= shares[devices[-fewest]]
+    start = 0
+    while start + fewest <= len(devices):
+        window = devices[start : start + fewest]
+        if sum(shares[index] for index in window) < size:
+            start += 1
+            continue
+        found: list[int] = []
+        # The last has the most left: the others are filled.
+        for index in window:
+            found += [index] * min(shares[index], size - len(found))
+        yield tuple(sorted(found))
+        start += fewest
+
+
+def generate_all(shares: Sequence[int], size: int) -> Iterator[IndexSet]:
+    """Yield every multiset of devices within their shares, in order.
+
+    :param size: how many devices are in a set.
+    """
+    # What the devices from an index on can serve together.
+    left = [0]
+    for share in reversed(shares):
+        left.append(left[-1] + min(share, size))
+    left.reverse()
+
+    def extend(start: int, missing: int) -> Iterator[IndexSet]:
+        if not missing:
+            yield ()
+            return
+        for index in range(start, len(shares)):
+            if left[index] < missing:
+                return
+            for times in range(min(shares[index], missing), 0, -1):
+                for found in extend(index + 1, missing - times):
+                    yield (index,) * times + found
+
+    return extend(0, size)

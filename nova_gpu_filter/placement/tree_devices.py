@@ -3,15 +3,14 @@
 """The devices of one tree, and what they can give to whom."""
 
 from collections.abc import Collection
-from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import functools
 import operator
 from typing import TypeAlias
 
 from nova_gpu_filter.placement import candidates_request
 from nova_gpu_filter.placement import device_links
+from nova_gpu_filter.placement import query
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.placement import trees
 
@@ -34,30 +33,6 @@ Shares: TypeAlias = tuple[int, ...]
 _Left: TypeAlias = tuple[Sequence[tuple[int, int]], Sequence[tuple[str, int]]]
 """Of a device: (class, its index in the class) of each that it can serve, and
 (resource class, amount) that it has left."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BaseUsage:
-    """What the base gets."""
-
-    amounts: Mapping[tuple[str, str], int]
-    """(provider, resource class) -> amount."""
-    closed: Collection[str]
-    """Providers that serve a suffixed group, where each must have its own."""
-
-    @classmethod
-    def from_base(
-        cls, base: trees.BaseAllocation, isolate: bool
-    ) -> "BaseUsage":
-        """Return what a base gets."""
-        return cls(
-            amounts={
-                (provider, resource_class): amount
-                for provider, resources in base.allocations.items()
-                for resource_class, amount in resources.items()
-            },
-            closed=base.granular_providers if isolate else (),
-        )
 
 
 class TreeDevices:
@@ -91,16 +66,10 @@ class TreeDevices:
         """Whether what one class gets could be missing to another."""
 
     def _do_classes_compete(self, tree: trees.Tree) -> bool:
-        if len(self._classes) == 1:
-            return False
-        indexes_by_device: dict[str, list[int]] = {}
-        for index, devices in enumerate(tree.devices):
-            for device in devices:
-                indexes_by_device.setdefault(device, []).append(index)
-        return any(
+        return len(self._classes) > 1 and any(
             len(indexes) > 1
             and not self._is_enough_for_all(device, indexes, tree)
-            for device, indexes in indexes_by_device.items()
+            for device, indexes in tree.list_classes_by_device().items()
         )
 
     def _is_enough_for_all(
@@ -133,26 +102,53 @@ class TreeDevices:
         """Return the shares of all classes, each as if it were alone."""
         known = self._shares_by_base.get(id(base))
         if known is None:
-            known = self._shares_by_base[id(base)] = self._count_shares_of_all(
-                base
-            )
+            known = self._shares_by_base[id(base)] = self._count_shares(base)
         return known
 
     def count_shares_without_base(
         self, base: trees.BaseAllocation
     ) -> tuple[Shares, ...]:
         """Return the shares of all classes, as if a base got nothing."""
-        return self._count_shares_of_all(
-            trees.BaseAllocation({}, {}, base.devices)
-        )
+        return self._count_shares(trees.BaseAllocation({}, {}, base.devices))
 
-    def _count_shares_of_all(
+    def _count_shares(self, base: trees.BaseAllocation) -> tuple[Shares, ...]:
+        found = []
+        for group_class, names, usable in zip(
+            self._classes, self.names, self._list_usable(base), strict=True
+        ):
+            most = 1 if self._isolate else group_class.size
+            found.append(
+                tuple(
+                    min(most, self._count_share(device, group_class, base))
+                    if device in usable
+                    else 0
+                    for device in names
+                )
+            )
+        return tuple(found)
+
+    def _list_usable(
         self, base: trees.BaseAllocation
-    ) -> tuple[Shares, ...]:
-        taken = BaseUsage.from_base(base, self._isolate)
-        return tuple(
-            self._count_shares(index, base, taken)
-            for index in range(len(self._classes))
+    ) -> list[Collection[str]]:
+        """List for each class the devices that a base leaves to it."""
+        usable = [frozenset(base.devices), *self._usable[1:]]
+        if self._isolate:
+            closed = base.granular_providers
+            return [devices - closed for devices in usable]
+        return [*usable]
+
+    def _count_share(
+        self,
+        device: str,
+        group_class: query.GroupClass,
+        base: trees.BaseAllocation,
+    ) -> int:
+        remaining = self._asked.remaining_capacity[device]
+        taken = base.allocations.get(device, {})
+        return min(
+            (remaining[resource_class] - taken.get(resource_class, 0))
+            // amount
+            for resource_class, amount in group_class.resources
         )
 
     def count_shares_beside(
@@ -255,21 +251,19 @@ class TreeDevices:
         if known is not None:
             return known
         served_by_device: dict[str, list[tuple[int, int]]] = {}
+        usable = self._list_usable(base)
         for index, names in enumerate(self.names):
-            usable = base.devices if index == 0 else self._usable[index]
             for place, device in enumerate(names):
-                if device in usable:
+                if device in usable[index]:
                     served_by_device.setdefault(device, []).append(
                         (index, place)
                     )
-        taken = BaseUsage.from_base(base, self._isolate)
         found = self._left_by_base[id(base)] = []
         for device, served in served_by_device.items():
-            if device in taken.closed:
-                continue
+            taken = base.allocations.get(device, {})
             # An operator may have lowered a capacity below what is used.
             amounts = [
-                (name, max(0, amount - taken.amounts.get((device, name), 0)))
+                (name, max(0, amount - taken.get(name, 0)))
                 for name, amount in self._asked.remaining_capacity[
                     device
                 ].items()
@@ -309,28 +303,4 @@ class TreeDevices:
         return tuple(
             tuple(names[index] for index in found)
             for names, found in zip(self.names, combination, strict=True)
-        )
-
-    def _count_shares(
-        self, index: int, base: trees.BaseAllocation, taken: BaseUsage
-    ) -> Shares:
-        group_class = self._classes[index]
-        usable = frozenset(base.devices) if index == 0 else self._usable[index]
-        remaining_capacity = self._asked.remaining_capacity
-        most = 1 if self._isolate else group_class.size
-        return tuple(
-            0
-            if device not in usable or device in taken.closed
-            else min(
-                most,
-                *(
-                    (
-                        remaining_capacity[device][resource_class]
-                        - taken.amounts.get((device, resource_class), 0)
-                    )
-                    // amount
-                    for resource_class, amount in group_class.resources
-                ),
-            )
-            for device in self.names[index]
         )

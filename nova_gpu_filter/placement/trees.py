@@ -2,10 +2,8 @@
 
 """Read Placement's answers into one plain object a provider tree.
 
-In Placement's answer to an inner query a device stands for the groups of its
-class, and the groups in no class, with what they take, are a
-**base allocation**, for short a base. One tree can have several bases: other
-providers that serve the same groups.
+What the groups in no class take is a **base allocation**, for short a base.
+One tree can have several: other providers that serve the same groups.
 """
 
 import collections
@@ -67,6 +65,14 @@ class Tree:
     devices: Sequence[Sequence[str]]
     """For each class: the providers that can serve one of its groups."""
 
+    def list_classes_by_device(self) -> dict[str, list[int]]:
+        """List for each device the indexes of the classes it can serve."""
+        found: dict[str, list[int]] = {}
+        for index, devices in enumerate(self.devices):
+            for device in devices:
+                found.setdefault(device, []).append(index)
+        return found
+
 
 def read(
     question: query.Question,
@@ -90,7 +96,7 @@ def read(
         by_root: DevicesByRoot = {
             root: found[0].devices
             if len(found) == 1
-            else _unite(base.devices for base in found)
+            else list(dict.fromkeys(d for base in found for d in base.devices))
             for root, found in bases_by_root.items()
         }
     else:
@@ -210,10 +216,6 @@ def refuse_sharing(
 def _refuse_sharing(summary: Mapping[str, Any]) -> None:
     if _SHARES in summary["traits"]:
         raise query.NotComposableError("sharing provider")
-
-
-def _unite(lists: Iterable[Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(d for devices in lists for d in devices))
 
 
 def _build_base_key(

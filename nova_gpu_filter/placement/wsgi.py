@@ -4,8 +4,7 @@
 
 Use ``nova_gpu_filter.placement.wsgi:application`` where a WSGI server has
 ``placement.wsgi.api:application``. As there, importing this module reads
-placement.conf and fails if that makes no sense, so that a server does not
-start with it.
+placement.conf and fails if that makes no sense.
 """
 
 import os

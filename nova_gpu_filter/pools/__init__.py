@@ -3,7 +3,5 @@
 """Which devices of a host a request may have: pools, requests, matchers.
 
 Nothing here imports nova: pools are the plain dicts that
-``nova.pci.stats.PciDeviceStats.pools`` holds, requests are made from
-``nova.objects.InstancePCIRequest`` by :mod:`nova_gpu_filter.pools.request`,
-which only reads attributes.
+``nova.pci.stats.PciDeviceStats.pools`` holds.
 """

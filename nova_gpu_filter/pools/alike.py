@@ -2,8 +2,7 @@
 
 """Candidates that differ in nothing that NUMATopologyFilter asks about.
 
-Nova's filter copies the PCI statistics for every candidate and every order of
-the cells of the guest: up to 15 ms a candidate with a guest of two cells on a
+Nova's filter takes up to 15 ms a candidate, with a guest of two cells on a
 host with four nodes and 11 devices, of which 5 are 462 candidates. To it
 (``_filter_pools`` in nova/pci/stats.py) a device is its NUMA node, what is
 free in its pool and which requests it matches. Candidates that take as many of
@@ -13,7 +12,6 @@ each kind pass together or not at all.
 import collections
 from collections.abc import Mapping
 from collections.abc import Sequence
-import functools
 from typing import Final
 
 from nova_gpu_filter.pools import matcher
@@ -42,10 +40,11 @@ def keep_some_of_each_kind(
     """
     if len(accepted) <= MOST_OF_A_KIND:
         return accepted
-    kinds = _Kinds(host, requests)
+    kinds = _read_kinds(host, requests)
     by_kind: dict[object, list[int]] = {}
     for place, index in enumerate(accepted):
-        by_kind.setdefault(kinds.get_kind(mappings[index]), []).append(place)
+        kind = _get_kind(kinds, requests, mappings[index])
+        by_kind.setdefault(kind, []).append(place)
     most = max(1, min(MOST_OF_A_KIND, MOST // len(by_kind)))
     kept = sorted(
         place for found in by_kind.values() for place in found[:most]
@@ -53,44 +52,42 @@ def keep_some_of_each_kind(
     return [accepted[place] for place in kept]
 
 
-class _Kinds:
-    """What Nova's filters see of the devices of one host."""
-
-    def __init__(
-        self, host: matcher.HostPools, requests: request.DeviceRequests
-    ) -> None:
-        self._host = host
-        self._requests = requests.requests
-        self._own = tuple(str(asked.request_id) for asked in self._requests)
-
-    @functools.cached_property
-    def _kind_by_rp_uuid(self) -> Mapping[str | None, tuple[object, ...]]:
-        found: dict[str | None, tuple[object, ...]] = {}
-        for pool in self._host.pools:
-            rp_uuid = pool.get("rp_uuid")
-            # One provider can be several pools.
-            found[rp_uuid] = (
-                *found.get(rp_uuid, ()),
-                pool.get("numa_node"),
-                pool["count"],
-                tuple(asked.drop(pool) is None for asked in self._requests),
-            )
-        return found
-
-    def get_kind(self, mapping: request.ProviderMapping | None) -> object:
-        """Say what is equal for candidates that Nova cannot tell apart."""
-        taken: dict[str, list[int]] = {}
-        for place, asked in enumerate(self._requests):
-            for rp_uuid in asked.collect_rp_uuids(mapping):
-                taken.setdefault(rp_uuid, []).append(place)
-        devices = collections.Counter(
-            (self._kind_by_rp_uuid.get(rp_uuid), tuple(places))
-            for rp_uuid, places in taken.items()
+def _read_kinds(
+    host: matcher.HostPools, requests: request.DeviceRequests
+) -> Mapping[str | None, tuple[object, ...]]:
+    """Return by provider what Nova's filters see of the devices of a host."""
+    found: dict[str | None, tuple[object, ...]] = {}
+    for pool in host.pools:
+        rp_uuid = pool.get("rp_uuid")
+        # One provider can be several pools.
+        found[rp_uuid] = (
+            *found.get(rp_uuid, ()),
+            pool.get("numa_node"),
+            pool["count"],
+            tuple(asked.drop(pool) is None for asked in requests.requests),
         )
-        # What serves other groups is not ours to judge.
-        others = frozenset(
-            (suffix, tuple(providers))
-            for suffix, providers in (mapping or {}).items()
-            if suffix and not suffix.startswith(self._own)
-        )
-        return frozenset(devices.items()), others
+    return found
+
+
+def _get_kind(
+    kind_by_rp_uuid: Mapping[str | None, tuple[object, ...]],
+    requests: request.DeviceRequests,
+    mapping: request.ProviderMapping | None,
+) -> object:
+    """Say what is equal for candidates that Nova cannot tell apart."""
+    taken: dict[str, list[int]] = {}
+    for place, asked in enumerate(requests.requests):
+        for rp_uuid in asked.collect_rp_uuids(mapping):
+            taken.setdefault(rp_uuid, []).append(place)
+    devices = collections.Counter(
+        (kind_by_rp_uuid.get(rp_uuid), tuple(places))
+        for rp_uuid, places in taken.items()
+    )
+    # What serves other groups is not ours to judge.
+    own = tuple(str(asked.request_id) for asked in requests.requests)
+    others = frozenset(
+        (suffix, tuple(providers))
+        for suffix, providers in (mapping or {}).items()
+        if suffix and not suffix.startswith(own)
+    )
+    return frozenset(devices.items()), others

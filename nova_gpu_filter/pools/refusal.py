@@ -3,10 +3,15 @@
 """Why a host was refused: data first, text last."""
 
 import collections
+from collections.abc import Callable
 from collections.abc import Iterable
 import dataclasses
 import enum
 from typing import NamedTuple
+
+from nova_gpu_filter.topology import satisfaction
+from nova_gpu_filter.topology.links import Requirement
+from nova_gpu_filter.topology.topology import Topology
 
 
 class Drop(enum.Enum):
@@ -63,9 +68,6 @@ CAUSE_BY_DROP = {
 """What to report when this drop left fewer devices than were asked for."""
 
 
-_OF_THE_REQUEST = frozenset((Cause.BAD_EXTRA_SPEC,))
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class LinkShortage:
     """Which links the free devices of a host do not have."""
@@ -80,6 +82,27 @@ class LinkShortage:
     If ``asked`` is among them, the host has such a set, but no candidate of
     Placement is one.
     """
+
+
+def find_link_shortage(
+    topology: Topology,
+    free: int,
+    list_addresses: Callable[[int], Iterable[str]],
+    k: int,
+    asked: Requirement,
+) -> LinkShortage:
+    """Find out what to tell of k devices that cannot be had as asked.
+
+    :param free: mask of the free devices.
+    :param list_addresses: lists the PCI addresses of a set.
+    """
+    largest = satisfaction.find_largest_set(topology, free, asked)
+    met = satisfaction.list_met_requirements(topology, free, k)
+    return LinkShortage(
+        asked=asked.value,
+        largest=tuple(list_addresses(largest)),
+        would_fit=tuple(requirement.value for requirement in met),
+    )
 
 
 # Made for every host that is refused: see HostPools.
@@ -165,7 +188,7 @@ def summarize(refusals: Iterable[Refusal], hosts: int) -> str:
     tally = collections.Counter(
         (
             refusal.cause.value,
-            refusal.detail if refusal.cause in _OF_THE_REQUEST else None,
+            refusal.detail if refusal.cause is Cause.BAD_EXTRA_SPEC else None,
         )
         for refusal in refusals
     )

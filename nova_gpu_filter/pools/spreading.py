@@ -5,9 +5,7 @@
 So it does for vGPUs, of which only the providers are known.
 
 With PCI in Placement the VFs of one physical device are one pool with one
-resource provider (nova/compute/pci_placement_translator.py), so that the
-providers of a candidate are the physical devices that it uses, and ``count``
-of a pool is how many VFs of one are free.
+resource provider (nova/compute/pci_placement_translator.py).
 """
 
 import collections
@@ -38,7 +36,9 @@ def order(
     free = _count_free(pools)
     return sorted(
         accepted,
-        key=lambda index: _rank(free, asked, spread, mappings[index]),
+        key=lambda index: _rank(
+            spread, asked.collect_rp_uuids(mappings[index]), free
+        ),
     )
 
 
@@ -59,8 +59,9 @@ def judge_host(
     """
     free = _count_free(pool for pool in pools if asked.drop(pool) is None)
     everything = sum(free.values())
+    rank = _rank(spread, asked.collect_rp_uuids(mapping), free)
     return (
-        *(-part for part in _rank(free, asked, spread, mapping)),
+        *(-part for part in rank),
         -everything if spread is Spread.PACK else everything,
     )
 
@@ -73,39 +74,33 @@ def _count_free(pools: Iterable[request.Pool]) -> dict[str, int]:
     }
 
 
-def _rank(
-    free: Mapping[str, int],
-    asked: request.DeviceRequest,
-    spread: Spread,
-    mapping: request.ProviderMapping | None,
-) -> tuple[int, ...]:
-    """Rank a candidate; the less is the better."""
-    taken = collections.Counter(asked.collect_rp_uuids(mapping))
-    left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
-    if spread is Spread.PACK:
-        # Of two ways onto as many devices, the one that fills more.
-        return len(taken), left, -max(taken.values(), default=0)
-    return -len(taken), max(taken.values(), default=0), -left
-
-
 def order_by_providers(
     spread: Spread, candidates: Sequence[Sequence[str]]
 ) -> list[int]:
-    """Sort candidates of which only the providers are known.
-
-    ``spread``: those with the most physical devices come first, and of these
-    those that take the least of one. ``pack``: the other way round.
+    """Sort candidates of which only the providers are known, as far as
+    :func:`order` can then tell them apart.
 
     :param candidates: for each, the provider of each vGPU.
     :returns: indexes into ``candidates``; equal ones keep their order.
     """
 
-    def rank(index: int) -> tuple[int, int]:
-        taken = collections.Counter(candidates[index])
-        return -len(taken), max(taken.values(), default=0)
-
-    sign = -1 if spread is Spread.PACK else 1
     return sorted(
         range(len(candidates)),
-        key=lambda index: tuple(sign * part for part in rank(index)),
+        key=lambda index: _rank(spread, candidates[index], {}),
     )
+
+
+def _rank(
+    spread: Spread, providers: Iterable[str], free: Mapping[str, int]
+) -> tuple[int, ...]:
+    """Rank a candidate; the less is the better.
+
+    :param providers: of each VF or vGPU that it takes.
+    :param free: how many are free of a provider, as far as it is known.
+    """
+    taken = collections.Counter(providers)
+    left = sum(free.get(rp_uuid, 0) for rp_uuid in taken)
+    if spread is Spread.PACK:
+        # Of two ways onto as many devices, the one that fills more.
+        return len(taken), left, -max(taken.values(), default=0)
+    return -len(taken), max(taken.values(), default=0), -left

@@ -2,8 +2,8 @@
 
 """Allocation candidates with other devices than those that were listed.
 
-Placement lists some of the device sets of a host. Any devices that it listed
-for a request can serve it together: the groups of an alias are all alike.
+Any devices that Placement listed for a request can serve it together: the
+groups of an alias are all alike.
 """
 
 from collections.abc import Iterator
@@ -69,9 +69,8 @@ def substitute(
         [amounts, *others] = (
             _list_amounts_of_group(template, suffix) for suffix in suffixes
         )
-        if not _is_one_device(amounts) or any(
-            other != amounts for other in others
-        ):
+        is_one_device = [amount for _, amount in amounts] == [1]
+        if not is_one_device or any(other != amounts for other in others):
             return
         devices = dict.fromkeys(
             candidate["mappings"][suffix][0]
@@ -128,7 +127,3 @@ def _combine(
 
 def _list_amounts_of_group(candidate: Candidate, suffix: str) -> list[Amount]:
     return list_amounts(candidate, candidate["mappings"][suffix][0])
-
-
-def _is_one_device(amounts: Sequence[Amount]) -> bool:
-    return [amount for _, amount in amounts] == [1]

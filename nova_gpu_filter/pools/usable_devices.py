@@ -25,8 +25,7 @@ the square of their number, and no host that is known has more."""
 class Devices:
     """Pools as devices: bits of a topology, in the order of addresses.
 
-    With PCI in Placement a pool is one device, or the VFs of one device, which
-    count as one here: they share its links.
+    With PCI in Placement a pool is one device, or the VFs of one.
     """
 
     topology: Topology
@@ -81,8 +80,7 @@ def find_usable(
 ) -> Devices:
     """Collect what any of the requests may use of the pools of a host.
 
-    A tag that cannot be read is warned of, once, and the links of that host
-    are then taken from ``numa_node`` alone, as on a host without tags.
+    Where a tag cannot be read, ``numa_node`` alone counts.
     """
     found = sorted(
         (
@@ -91,7 +89,8 @@ def find_usable(
             if pool["count"]
             and any(asked.drop(pool) is None for asked in requests)
         ),
-        key=_get_sort_key,
+        # A longer domain (10000:01:00.0) is a greater one.
+        key=lambda device: (len(device[0]), *device[:2]),
     )
     links = [
         (address, pool.get(codec.TAG), pool.get("numa_node"))
@@ -113,14 +112,6 @@ def find_usable(
             if "rp_uuid" in pool
         },
     )
-
-
-def _get_sort_key(
-    device: tuple[str, int, request.Pool],
-) -> tuple[int, str, int]:
-    # A longer domain (10000:01:00.0) is a greater one.
-    address, index, _ = device
-    return len(address), address, index
 
 
 @functools.lru_cache(maxsize=1024)

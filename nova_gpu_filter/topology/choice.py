@@ -2,6 +2,7 @@
 
 """Which k of the free devices of a host to take: all answers, cached."""
 
+from collections.abc import Iterable
 import functools
 import itertools
 import math
@@ -14,8 +15,10 @@ from nova_gpu_filter.topology import ranking
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology import seeds
 from nova_gpu_filter.topology.companions import CompanionRequest
-from nova_gpu_filter.topology.fragmentation import Mix
+from nova_gpu_filter.topology.companions import Pairs
 from nova_gpu_filter.topology.policy import LinkPolicy
+from nova_gpu_filter.topology.tiers import Score
+from nova_gpu_filter.topology.tiers import pack
 from nova_gpu_filter.topology.topology import Topology
 
 
@@ -25,16 +28,13 @@ class Choice(ranking.Ranking):
     Made by :func:`rank_device_sets`.
     """
 
-    __slots__ = ()
-
     def list_diverse(self, seed: int, limit: int | None = None) -> list[int]:
         """List a few sets that serve many purposes.
 
-        First the best set, then sets disjoint from it and from each other,
-        each the best of what the ones before leave, so that a request for
-        several instances can go on with the same host; then the best set of
-        each NUMA node, for guests that are tied to one; then the others by
-        rank.
+        First disjoint sets, each the best of what the ones before leave, so
+        that a request for several instances can go on with the same host; then
+        the best set of each NUMA node, for guests that are tied to one; then
+        the others by rank.
 
         :param seed: see :meth:`list_best_first`.
         :param limit: number of sets; None for all.
@@ -52,11 +52,8 @@ class Choice(ranking.Ranking):
         return list(itertools.islice(masks, limit))
 
     def _list_disjoint(self, seed: int, limit: int) -> list[int]:
-        """List disjoint sets, then those of a packing if it has more good
-        ones.
-
-        :param limit: more than so many are not looked for.
-        """
+        """List disjoint sets, at most so many; then those of a packing if it
+        has more good ones."""
         masks: list[int] = []
         free = self.free
         left = self
@@ -73,7 +70,14 @@ class Choice(ranking.Ranking):
             free ^= taken
             beside = tuple(asked.leave_out(taken) for asked in beside)
             left = left._rank_fewer(free, beside)
-        packed = self._get_packing()
+        # The sets of which meet the policy.
+        packed = (
+            packing.pack_by_default(self.topology, self.k)
+            if self.policy is None
+            else satisfaction.build_packing(
+                self.topology, self.k, self.policy.link
+            )
+        )
         if packed is not None:
             good = packed.count(self.free)
             if sum(packed.count(mask) for mask in masks) < good:
@@ -100,18 +104,10 @@ class Choice(ranking.Ranking):
                         return masks
             # Of few steps only the best sets are as good as of many.
             if len(masks) == before or (
-                self._has_few_steps and not self.exact
+                self.most_steps < enumeration.MAX_STEPS and not self.exact
             ):
                 break
         return masks
-
-    def _get_packing(self) -> packing.Packing | None:
-        """Return the packing with sets that meet the policy."""
-        if self.policy is None:
-            return packing.pack_by_default(self.topology, self.k)
-        return satisfaction.build_packing(
-            self.topology, self.k, self.policy.link
-        )
 
     def _rank_fewer(
         self, free: int, beside: tuple[CompanionRequest, ...]
@@ -119,9 +115,9 @@ class Choice(ranking.Ranking):
         """Ask the same of fewer free devices.
 
         Where not all sets can be compared, a set that is found in few steps
-        will do if it is as good as the best that is known of all devices. Its
-        weakest link is then as good as any; of links without order (one in 25
-        of random ones) more steps find a set with a better sum.
+        will do if it is as good as the best that is known of all devices: more
+        steps find a better sum only of links without order (one in 25 of
+        random ones).
         """
         if not (self.exact or self._knows_damage or beside):
             found = _rank_in_few_steps(
@@ -149,17 +145,14 @@ def rank_device_sets(
     free: int,
     k: int,
     policy: LinkPolicy | None = None,
-    mix: Mix = fragmentation.DEFAULT_MIX,
+    mix: fragmentation.Mix = fragmentation.DEFAULT_MIX,
     beside: tuple[CompanionRequest, ...] = (),
 ) -> Choice:
-    """Rank the sets of k of the free devices of a host.
+    """Rank the sets of k of the free devices of a host, by their
+    :class:`tiers.Score`.
 
-    The order is: the policy; whole fabric partitions, where the host lists
-    any of size k; the weakest link; the sum of the links; the most near NICs,
-    one for each device; the weakest way over PCIe, and the sum of the ways;
-    the least increase of fragmentation; the least that later requests for
-    direct links lose. All sets are looked at where they are few, else as many
-    as :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
+    All sets are looked at where they are few, else as many as
+    :data:`enumeration.MAX_STEPS` allows, those with the best weakest link
     first, and of equally linked ones :data:`ranking.MAX_PAIRED` for their
     NICs.
 
@@ -172,38 +165,48 @@ def rank_device_sets(
         topology has not.
     """
     # Rankings differ in size by a factor of 1000: bound their memory apart.
-    if math.comb(free.bit_count(), k) <= _FEW_SETS:
-        return _rank_few(topology, free, k, policy, mix, beside)
-    return _rank_many(topology, free, k, policy, mix, beside)
+    is_small = math.comb(free.bit_count(), k) <= _FEW_SETS
+    rank = _rank_few if is_small else _rank_many
+    return rank(topology, free, k, policy, mix, beside)
 
 
-def _rank(
-    topology: Topology,
-    free: int,
-    k: int,
-    policy: LinkPolicy | None,
-    mix: Mix,
-    beside: tuple[CompanionRequest, ...],
-) -> Choice:
-    if k < 1:
-        raise ValueError(f"cannot choose {k} devices: must be 1 or more")
-    if free & ~topology.everything:
-        raise ValueError(
-            f"free devices {free:#x}: there are only {topology.n} devices"
+_rank_few = functools.lru_cache(maxsize=4096)(Choice)
+_rank_many = functools.lru_cache(maxsize=128)(Choice)
+_rank_in_few_steps = functools.lru_cache(maxsize=512)(
+    functools.partial(Choice, most_steps=_FEW_STEPS)
+)
+
+
+def order_paired_sets(
+    judge: ranking.Ranking, found: Iterable[tuple[int, Pairs, int]], seed: int
+) -> list[int]:
+    """Sort given sets of devices with given NICs beside them.
+
+    :param judge: judges the sets of devices alone.
+    :param found: for each the set, the pairs, and the set of all that is
+        taken, as bits of any other topology. The least damage decides
+        last.
+    :returns: their indexes, best first, without those that cannot be had;
+        equals permuted by the seed: those that have nothing in common
+        with each other, then the others.
+    """
+    numbers_by_rank: dict[Score, dict[int, list[int]]] = {}
+    for number, (mask, pairs, taken) in enumerate(found):
+        score = judge.score(mask)
+        if score is not None:
+            equals = numbers_by_rank.setdefault(
+                score._replace(pairs=pairs), {}
+            )
+            equals.setdefault(taken, []).append(number)
+    pick = seeds.spread(seed).pick
+    numbers = []
+    for rank in sorted(numbers_by_rank, reverse=True):
+        equals = numbers_by_rank[rank]
+        sets = sorted(equals)[: enumeration.MAX_SETS]
+        packing = pack(sets)
+        # The last are those that are too many to be permuted.
+        ordered = dict.fromkeys(
+            (*pick(packing, len(packing)), *pick(sets, len(sets)), *equals)
         )
-    return Choice(topology, free, k, policy, mix, beside)
-
-
-@functools.lru_cache(maxsize=512)
-def _rank_in_few_steps(
-    topology: Topology,
-    free: int,
-    k: int,
-    policy: LinkPolicy | None,
-    mix: Mix,
-) -> Choice:
-    return Choice(topology, free, k, policy, mix, most_steps=_FEW_STEPS)
-
-
-_rank_few = functools.lru_cache(maxsize=4096)(_rank)
-_rank_many = functools.lru_cache(maxsize=128)(_rank)
+        numbers += [number for taken in ordered for number in equals[taken]]
+    return numbers

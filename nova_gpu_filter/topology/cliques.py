@@ -7,11 +7,8 @@ from collections.abc import Sequence
 
 
 class Steps:
-    """How much more work a search may do, so that no host takes for ever.
-
-    Links without any order, on tens of devices, have searches that would not
-    end: these stop with what they have found.
-    """
+    """How much more work a search may do: on tens of devices whose links have
+    no order it would not end."""
 
     __slots__ = ("left",)
 
@@ -48,9 +45,7 @@ def generate_sets(
 
 
 def find_set(near: Sequence[int], within: int, k: int, steps: Steps) -> int:
-    """Find the first of the sets that :func:`generate_sets` generates.
-
-    In as many steps, which take less time here.
+    """Find the first set of :func:`generate_sets`, in less time.
 
     :param k: at least 1.
     :returns: its mask; 0 when there is none, or the steps do not suffice.

@@ -15,13 +15,11 @@ devices it has. Both numbers are local to a host.
 """
 
 from collections.abc import Iterable
-from collections.abc import Sequence
 import dataclasses
 import re
 from typing import Final
 
 from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology.links import Link
 
 TAG: Final = "gpu_links"
 """The tag of a device spec that has the text."""
@@ -64,15 +62,13 @@ class LinkTextError(ValueError):
 
     def __init__(self, device: str, token: str, problem: str) -> None:
         super().__init__(f"{device}: gpu_links {token!r}: {problem}")
-        self.device = device
-        self.token = token
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceLinks:
     """What the text of one device says."""
 
-    groups: tuple[tuple[Link, int], ...] = ()
+    groups: tuple[tuple[links.Link, int], ...] = ()
     """(link, group): it has at least that link with all of the group."""
     partitions: tuple[tuple[int, int], ...] = ()
     """(id, size) of the fabric partitions it belongs to."""
@@ -84,20 +80,11 @@ def parse_text(device: str, text: str) -> DeviceLinks:
     :param device: what messages call it, for example its PCI address.
     :raises LinkTextError: a token is unknown, empty or there twice.
     """
-    groups: list[tuple[Link, int]] = []
-    partitions: list[tuple[int, int]] = []
     tokens = [token.strip() for token in text.lower().split(",")]
-    _refuse_duplicates(device, tokens)
-    for token in tokens:
-        if fabric := _FABRIC_TOKEN.fullmatch(token):
-            partitions.append(
-                _parse_partition(device, token, *fabric.groups())
-            )
-        elif link := _LINK_TOKEN.fullmatch(token):
-            groups.append((links.parse(link[1]), int(link[2])))
-        else:
-            raise LinkTextError(device, token, _ALLOWED)
-    return _sort(device, groups, partitions)
+    for place, token in enumerate(tokens):
+        if token in tokens[:place]:
+            raise LinkTextError(device, token, "stands there twice")
+    return _parse(device, tokens, _LINK_TOKEN, _FABRIC_TOKEN, _ALLOWED)
 
 
 def parse_traits(device: str, traits: Iterable[str]) -> DeviceLinks:
@@ -105,22 +92,8 @@ def parse_traits(device: str, traits: Iterable[str]) -> DeviceLinks:
 
     :raises LinkTextError: a trait with one of our prefixes cannot be read.
     """
-    groups: list[tuple[Link, int]] = []
-    partitions: list[tuple[int, int]] = []
-    for trait in sorted(set(traits)):
-        if trait.startswith(LINK_TRAIT_PREFIX):
-            link = _LINK_TRAIT.fullmatch(trait)
-            if not link:
-                raise LinkTextError(device, trait, _ALLOWED_TRAITS)
-            groups.append((links.parse(link[1]), int(link[2])))
-        elif trait.startswith(FABRIC_TRAIT_PREFIX):
-            fabric = _FABRIC_TRAIT.fullmatch(trait)
-            if not fabric:
-                raise LinkTextError(device, trait, _ALLOWED_TRAITS)
-            partitions.append(
-                _parse_partition(device, trait, *fabric.groups())
-            )
-    return _sort(device, groups, partitions)
+    ours = sorted({t for t in traits if t.startswith(TRAIT_PREFIXES)})
+    return _parse(device, ours, _LINK_TRAIT, _FABRIC_TRAIT, _ALLOWED_TRAITS)
 
 
 def format_text(device_links: DeviceLinks) -> str:
@@ -148,30 +121,28 @@ def format_traits(device_links: DeviceLinks) -> tuple[str, ...]:
     )
 
 
-def _parse_partition(
-    device: str, token: str, id_: str, size: str
-) -> tuple[int, int]:
-    if size == "0":
-        raise LinkTextError(
-            device, token, "a fabric partition has at least one device"
-        )
-    return int(id_), int(size)
-
-
-def _refuse_duplicates(device: str, tokens: Sequence[str]) -> None:
-    seen = set()
-    for token in tokens:
-        if token in seen:
-            raise LinkTextError(device, token, "stands there twice")
-        seen.add(token)
-
-
-def _sort(
+def _parse(
     device: str,
-    groups: list[tuple[Link, int]],
-    partitions: list[tuple[int, int]],
+    tokens: Iterable[str],
+    link_form: re.Pattern[str],
+    fabric_form: re.Pattern[str],
+    allowed: str,
 ) -> DeviceLinks:
-    """Bring to one order, best link first, then partitions by id."""
+    """Read tokens or traits, and sort them: best link first, then
+    partitions by id."""
+    groups: list[tuple[links.Link, int]] = []
+    partitions: list[tuple[int, int]] = []
+    for token in tokens:
+        if fabric := fabric_form.fullmatch(token):
+            if fabric[2] == "0":
+                raise LinkTextError(
+                    device, token, "a fabric partition has at least one device"
+                )
+            partitions.append((int(fabric[1]), int(fabric[2])))
+        elif link := link_form.fullmatch(token):
+            groups.append((links.parse(link[1]), int(link[2])))
+        else:
+            raise LinkTextError(device, token, allowed)
     groups.sort(key=lambda group: (-group[0], group[1]))
     partitions.sort()
     size_by_id: dict[int, int] = {}

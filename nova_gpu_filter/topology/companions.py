@@ -10,7 +10,6 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import list_devices
 
@@ -38,7 +37,7 @@ class Companions:
     Hash and equality go by value: hosts of one kind are one key of a cache.
     """
 
-    cross: tuple[tuple[Link, ...], ...]
+    cross: tuple[tuple[links.Link, ...], ...]
     """Links between GPUs (rows) and NICs (columns), each in device order."""
     _near: tuple[tuple[tuple[int, ...], ...], ...] = dataclasses.field(
         init=False, repr=False, compare=False
@@ -80,11 +79,10 @@ class Companions:
     ) -> "Pairing":
         """Pair GPUs with the best of the NICs that can be had.
 
-        The nearest pairs are made first. Those that come later change who is
-        paired with whom, but not which NICs are taken: NICs that can be
-        paired at once are a transversal matroid, and what fits at a better
-        link fits at a worse one. So no choice of NICs has more pairs at any
-        of the floors.
+        The nearest pairs are made first. Later ones do not change which NICs
+        are taken: NICs that can be paired at once are a transversal matroid,
+        and what fits at a better link fits at a worse one. So no choice of
+        NICs has more pairs at any of the floors.
 
         :param gpus: mask of the chosen GPUs, bits being rows.
         :param capacities: how often each NIC can be taken: once, or as often
@@ -155,10 +153,6 @@ class CompanionRequest(NamedTuple):
     def pair(self, gpus: int) -> Pairing:
         """Pair these GPUs with the best that can be had."""
         return self.companions.pair(gpus, self.capacities, self.asked)
-
-    def sum_pairs(self, gpus: int) -> Pairs:
-        """Return what the best choice beside these GPUs comes to."""
-        return self.pair(gpus).pairs
 
     def list_nearest_first(self, gpus: int) -> Sequence[int]:
         """List those of some GPUs that can have a near NIC at once."""

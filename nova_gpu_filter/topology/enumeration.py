@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import itertools
 import sys
 from typing import Final
-from typing import NamedTuple
 from typing import TypeAlias
 
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology.free_twins import FreeTwins
-from nova_gpu_filter.topology.links import Link
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import list_devices
 
@@ -28,24 +26,14 @@ MAX_STEPS: Final = 40_000
 """Most pairs of devices that are looked at: 10 to 15 ms."""
 
 
-class LinkSum(NamedTuple):
-    """What the links of a set of devices come to."""
-
-    weakest: Link
-    total: int
-    farthest: Link
-    """The worst way over PCIe."""
-    nearness: int
-    """Sum of the ways over PCIe."""
-
-
-Sums: TypeAlias = tuple[Link, int, Link, int]
-"""A :class:`LinkSum`, or its parts as a plain tuple: there are thousands."""
+Sums: TypeAlias = tuple[links.Link, int, links.Link, int]
+"""What the links of a set of devices come to: the weakest link, the sum, the
+worst way over PCIe and the sum of the ways."""
 
 LinkedSet: TypeAlias = tuple[int, Sums]
 """A set of devices, and what its links come to."""
 
-_ALONE: Final = LinkSum(links.SELF, 0, links.SELF, 0)
+_ALONE: Final[Sums] = (links.SELF, 0, links.SELF, 0)
 
 
 def _generate_linked_sets(
@@ -144,7 +132,7 @@ def is_exact(twins: FreeTwins, k: int, most_steps: int) -> bool:
 
 
 def list_all_sets(
-    topology: Topology, free: int, twins: FreeTwins, k: int, floor: Link
+    topology: Topology, free: int, twins: FreeTwins, k: int, floor: links.Link
 ) -> list[LinkedSet]:
     """List one set of each kind whose links are ``floor`` or better.
 
@@ -164,7 +152,7 @@ def list_sets_by_link(
     free: int,
     twins: FreeTwins,
     k: int,
-    link: Link,
+    link: links.Link,
     most_steps: int,
     most: int,
 ) -> list[LinkedSet]:
@@ -178,7 +166,7 @@ def list_sets_by_link(
     """
     found: list[LinkedSet] = []
     better: Sequence[int] = (0,) * topology.n
-    for level, near in topology.group_near_by_level():
+    for level, near in topology.near_by_level:
         if level == link:
             steps = cliques.Steps(most_steps)
             for component in cliques.list_components(near, free):
@@ -192,12 +180,12 @@ def list_sets_by_link(
     return found
 
 
-def sum_links(topology: Topology, mask: int) -> LinkSum:
+def sum_links(topology: Topology, mask: int) -> Sums:
     """Say of one set what its links come to."""
     pairs = list(itertools.combinations(list_devices(mask), 2))
     links_ = [topology.links[a][b] for a, b in pairs]
     ways = [topology.ways[a][b] for a, b in pairs]
-    return LinkSum(
+    return (
         min(links_, default=links.SELF),
         sum(links_),
         min(ways, default=links.SELF),

@@ -5,6 +5,7 @@
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import itertools
 from typing import NamedTuple
 from typing import TypeAlias
@@ -13,19 +14,16 @@ from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.enumeration import LinkedSet
-from nova_gpu_filter.topology.enumeration import Sums
 from nova_gpu_filter.topology.free_twins import FreeTwins
-from nova_gpu_filter.topology.links import Link
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import Topology
 
-LinkScore: TypeAlias = tuple[bool, bool, Link, int, Link, int]
+LinkScore: TypeAlias = tuple[bool, bool, links.Link, int, links.Link, int]
 """The parts of a :class:`tiers.Score` that the links decide: whether a set
 meets the policy, whether it is a whole partition where it has to be, the
 weakest link, the sum, the farthest way over PCIe and the sum of the ways."""
 
-GroupKey: TypeAlias = tuple[bool | Link | int, ...]
+GroupKey: TypeAlias = tuple[bool | links.Link | int, ...]
 """A link score, or the first parts of it."""
 
 
@@ -38,6 +36,7 @@ class Found(NamedTuple):
     """The groups, best first."""
 
 
+@dataclasses.dataclass(eq=False)
 class FoundSets:
     """The sets to choose from: those that were looked for are kept.
 
@@ -45,70 +44,37 @@ class FoundSets:
     only computes one twice.
     """
 
-    __slots__ = (
-        "_floor",
-        "_found",
-        "_free",
-        "_group_length",
-        "_k",
-        "_lists_partitions",
-        "_most_steps",
-        "_partitions",
-        "_policy",
-        "_topology",
-        "_twins",
-        "exact",
-    )
+    topology: Topology
+    free: int
+    """Mask of the free devices."""
+    k: int
+    policy: LinkPolicy | None
+    twins: FreeTwins
+    group_length: int | None
+    """How many parts of the link scores of a group are equal; None: all."""
+    most_steps: int
+    """Pairs of devices to look at, at most."""
 
-    def __init__(
-        self,
-        topology: Topology,
-        free: int,
-        k: int,
-        policy: LinkPolicy | None,
-        twins: FreeTwins,
-        group_length: int | None,
-        most_steps: int,
-    ) -> None:
-        """Prepare; nothing is looked for yet.
-
-        :param free: mask of the free devices.
-        :param group_length: how many parts of the link scores of a group are
-            equal; None for all.
-        :param most_steps: pairs of devices to look at, at most.
-        """
-        self._topology = topology
-        self._free = free
-        self._k = k
-        self._policy = policy
-        self._twins = twins
-        self._group_length = group_length
-        self._partitions = frozenset(topology.list_whole_partitions(k, free))
-        self._lists_partitions = topology.lists_partitions(k)
-        self._floor = links.SYS
-        if policy is not None and policy.required:
-            self._floor = policy.link.floor
-        self._most_steps = most_steps
+    def __post_init__(self) -> None:
+        """Prepare; nothing is looked for yet."""
+        self._partitions = frozenset(
+            self.topology.list_whole_partitions(self.k, self.free)
+        )
+        self._lists_partitions = self.topology.lists_partitions(self.k)
+        required = None
+        if self.policy is not None and self.policy.required:
+            required = self.policy.link
+        self._is_required = required is not None
+        self._wants_partition = required is links.Requirement.FABRIC
+        self._floor = links.SYS if required is None else required.floor
         self.exact = self._wants_partition or enumeration.is_exact(
-            twins, k, most_steps
+            self.twins, self.k, self.most_steps
         )
         """Whether all sets are compared. If not, they are the first
         :data:`enumeration.MAX_SETS` in the order of the weakest link that are
         found in so many steps; that of the first is the best there is unless
         the links have no order at all."""
         self._found: tuple[Found, ...] = ()
-
-    @property
-    def _is_required(self) -> bool:
-        return self._policy is not None and self._policy.required
-
-    @property
-    def _wants_partition(self) -> bool:
-        return (
-            self._policy is not None
-            and self._policy.required
-            and self._policy.link is Requirement.FABRIC
-        )
 
     def generate(self) -> Iterator[Found]:
         """Generate the sets in batches, the best first.
@@ -139,7 +105,7 @@ class FoundSets:
         if self.exact:
             return None
         score = self._score_links(
-            enumeration.sum_links(self._topology, representative),
+            enumeration.sum_links(self.topology, representative),
             representative in self._partitions,
         )
         return None if self._is_required and not score[0] else score
@@ -155,11 +121,11 @@ class FoundSets:
             return self._add_partitions([])
         if self.exact:
             return enumeration.list_all_sets(
-                self._topology, self._free, self._twins, self._k, self._floor
+                self.topology, self.free, self.twins, self.k, self._floor
             )
         levels = [
             link
-            for link, _ in self._topology.group_near_by_level()
+            for link, _ in self.topology.near_by_level
             if link >= self._floor
         ]
         by_link = list(dict.fromkeys(levels))
@@ -177,7 +143,7 @@ class FoundSets:
         )
 
     def _enumerate_by_link(
-        self, link: Link, levels: int, before: int
+        self, link: links.Link, levels: int, before: int
     ) -> list[LinkedSet]:
         """List sets with this weakest link.
 
@@ -186,21 +152,21 @@ class FoundSets:
         :param before: how many sets were found with better links.
         """
         return enumeration.list_sets_by_link(
-            self._topology,
-            self._free,
-            self._twins,
-            self._k,
+            self.topology,
+            self.free,
+            self.twins,
+            self.k,
             link,
-            self._most_steps // levels,
+            self.most_steps // levels,
             enumeration.MAX_SETS - before,
         )
 
     def _add_partitions(self, sets: list[LinkedSet]) -> list[LinkedSet]:
         """Add those of the whole partitions that are missing."""
-        missed = set(map(self._twins.find_representative, self._partitions))
+        missed = set(map(self.twins.find_representative, self._partitions))
         missed -= {mask for mask, _ in sets}
         return sets + [
-            (mask, enumeration.sum_links(self._topology, mask))
+            (mask, enumeration.sum_links(self.topology, mask))
             for mask in missed
         ]
 
@@ -209,14 +175,16 @@ class FoundSets:
         groups: dict[GroupKey, list[int]] = {}
         score_by_representative: dict[int, LinkScore] = {}
         # Thousands of sets have few scores.
-        known: dict[tuple[Sums, bool], tuple[LinkScore, list[int]]] = {}
+        known: dict[
+            tuple[enumeration.Sums, bool], tuple[LinkScore, list[int]]
+        ] = {}
         for mask, sums in sets:
             case = sums, mask in self._partitions
             if case not in known:
                 score = self._score_links(*case)
                 if self._is_required and not score[0]:
                     continue
-                group = groups.setdefault(score[: self._group_length], [])
+                group = groups.setdefault(score[: self.group_length], [])
                 known[case] = score, group
             score, group = known[case]
             score_by_representative[mask] = score
@@ -225,10 +193,12 @@ class FoundSets:
             score_by_representative, groups, sorted(groups, reverse=True)
         )
 
-    def _score_links(self, sums: Sums, is_partition: bool) -> LinkScore:
+    def _score_links(
+        self, sums: enumeration.Sums, is_partition: bool
+    ) -> LinkScore:
         return (
-            self._policy is None
-            or satisfaction.meets(self._policy.link, sums[0], is_partition),
+            self.policy is None
+            or satisfaction.meets(self.policy.link, sums[0], is_partition),
             is_partition or not self._lists_partitions,
             *sums,
         )

@@ -87,10 +87,9 @@ class Fragmentation:
     def measure_damage(self, free: int, mask: int) -> tuple[float, float]:
         """Return what later requests lose when a set of free devices is taken.
 
-        :returns: by how much F grows; and for ``gpu:link`` with ``nvlink`` and
-            with ``fabric``, how many GPUs fewer requests of each size can have
-            at once, averaged over mix. F cannot tell: to it a pair is a pair,
-            on NVLink or not.
+        :returns: by how much F grows, to which a pair is a pair, on NVLink or
+            not; and how many GPUs fewer requests with ``gpu:link`` of
+            ``nvlink`` and ``fabric`` can have at once, averaged over mix.
         """
         return self.list_damages(free, (mask,))[0]
 

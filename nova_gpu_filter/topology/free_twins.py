@@ -128,9 +128,8 @@ class FreeTwins:
         return _unite(lists, limit)
 
     def locate(self, mask: int) -> tuple[int, int]:
-        """Say at which place a set is among all that its representative
-        stands for, in the order of :meth:`list_sets`, and how many there
-        are."""
+        """Say which place a set has in :meth:`list_sets` of its
+        representative, and how many there are."""
         place, number = 0, 1
         movable = mask & self._movable
         if not movable:
@@ -219,10 +218,8 @@ def _count_in(orbit: Sequence[_Twins], mask: int) -> list[int]:
 
 
 def _count_ways(classes_: int, devices: int, k: int) -> list[int]:
-    """Count the representatives within one orbit.
-
-    These are the partitions of a number into at most as many parts as there
-    are classes, none greater than the devices of one.
+    """Count the representatives within one orbit: partitions of a number into
+    at most as many parts as there are classes, none greater than one.
 
     :returns: by the number of devices, from 0 to k or to all there are.
     """

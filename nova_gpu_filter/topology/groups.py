@@ -10,7 +10,6 @@ from nova_gpu_filter.topology import links
 from nova_gpu_filter.topology import topology
 from nova_gpu_filter.topology.codec import DeviceLinks
 from nova_gpu_filter.topology.codec import LinkTextError
-from nova_gpu_filter.topology.links import Link
 
 
 def compose(
@@ -19,9 +18,8 @@ def compose(
     """Make the topology that the links of its devices describe.
 
     A pair has the best links, direct and over PCIe, of which both name the
-    same group. Without a common group over PCIe that way is ``NODE`` when both
-    are known to be on one NUMA node, unless both name ``node`` groups, which
-    then know better; else ``SYS``.
+    same group. Without one over PCIe it is ``NODE`` when both are known to be
+    on one NUMA node, unless both name ``node`` groups; else ``SYS``.
 
     :param devices: (name for messages, links, NUMA node) in device order.
     :raises LinkTextError: the devices contradict each other about the size
@@ -82,12 +80,12 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
     """Describe a topology by the links of each of its devices.
 
     The inverse of :func:`compose`, whether or not the reader knows the NUMA
-    nodes. Deterministic: groups of a type are numbered from 0 in the order of
-    their first device, and few, but not proven to be as few as can be.
+    nodes. Groups of a type are numbered from 0 in the order of their first
+    device, and few, but not proven to be as few as can be.
 
     :returns: one a device, in device order.
     """
-    groups: list[list[tuple[Link, int]]] = [[] for _ in range(host.n)]
+    groups: list[list[tuple[links.Link, int]]] = [[] for _ in range(host.n)]
     for matrix, link in _generate_levels(host):
         for number, mask in enumerate(_cover_pairs(matrix, link)):
             for device in topology.list_devices(mask):
@@ -108,7 +106,7 @@ def decompose(host: topology.Topology) -> list[DeviceLinks]:
 
 def _generate_levels(
     host: topology.Topology,
-) -> Iterator[tuple[topology.Matrix, Link]]:
+) -> Iterator[tuple[topology.Matrix, links.Link]]:
     """Yield the links to describe, and where, best first."""
     for matrix, is_direct in ((host.links, True), (host.ways, False)):
         found = {
@@ -119,13 +117,10 @@ def _generate_levels(
                 yield matrix, link
 
 
-def _cover_pairs(matrix: topology.Matrix, link: Link) -> list[int]:
-    """Cover the pairs that have exactly this link with sets of devices whose
-    pairs have all at least this link.
-
-    Each set grows from the first pair not yet covered, by the device that
-    covers most further pairs, the lowest of equals.
-    """
+def _cover_pairs(matrix: topology.Matrix, link: links.Link) -> list[int]:
+    """Cover the pairs that have exactly this link with sets whose pairs have
+    all at least this link, each grown by the device that covers most further
+    pairs, the lowest of equals."""
     near = topology.find_neighbors(matrix, link)
     # Per device its partners by pairs that are still to be covered.
     open_ = [
@@ -154,7 +149,7 @@ def _cover_pairs(matrix: topology.Matrix, link: Link) -> list[int]:
 
 
 def _deny_numa(
-    host: topology.Topology, groups: list[list[tuple[Link, int]]]
+    host: topology.Topology, groups: list[list[tuple[links.Link, int]]]
 ) -> None:
     """Give ``node`` groups of their own to devices whose NUMA nodes would say
     ``NODE`` of a pair that is ``SYS``."""

@@ -2,13 +2,19 @@
 
 """Topologies of real hosts, from pools or from the traits of providers."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import functools
+from typing import Any
+from typing import TypeAlias
 
 from nova_gpu_filter.topology import codec
 from nova_gpu_filter.topology import groups
 from nova_gpu_filter.topology.topology import Topology
+
+_Parse: TypeAlias = Callable[[str, Any], codec.DeviceLinks]
+"""Reads what describes the links of a device, given its name for messages."""
 
 
 def build_from_pools(
@@ -20,15 +26,11 @@ def build_from_pools(
         None), in the order of the addresses.
     :raises LinkTextError: a tag cannot be read or contradicts another.
     """
-    try:
-        return _build_from_texts(tuple(device[1:] for device in devices))
-    except codec.LinkTextError:
-        # Addresses are no part of the cache key, so say it again with them.
-        return _compose_texts(devices)
+    return _build(_parse_tag, devices)
 
 
 def build_from_traits(
-    devices: Sequence[tuple[str, Iterable[str], int | None]],
+    devices: Iterable[tuple[str, Iterable[str], int | None]],
 ) -> Topology:
     """Make the topology of the device providers of a provider tree.
 
@@ -38,66 +40,53 @@ def build_from_traits(
     :raises LinkTextError: one of our traits cannot be read or contradicts
         another.
     """
-    ours = [
-        (name, _keep_our_traits(frozenset(traits)), node)
-        for name, traits, node in devices
-    ]
-    try:
-        return _build_shared(tuple(device[1:] for device in ours))
-    except codec.LinkTextError:
-        return _compose_traits(ours)
+    return _build(
+        codec.parse_traits,
+        [
+            (name, keep_traits(tuple(traits)), node)
+            for name, traits, node in devices
+        ],
+    )
 
 
 # Devices of one kind in one place have equal traits on every host.
-@functools.lru_cache(maxsize=8192)
-def _keep_our_traits(traits: frozenset[str]) -> tuple[str, ...]:
-    return tuple(
-        sorted(t for t in traits if t.startswith(codec.TRAIT_PREFIXES))
-    )
+@functools.lru_cache(maxsize=16384)
+def keep_traits(
+    traits: tuple[str, ...], prefixes: tuple[str, ...] = codec.TRAIT_PREFIXES
+) -> tuple[str, ...]:
+    """Keep the traits that say links, or begin otherwise as asked; sorted."""
+    return tuple(sorted(t for t in traits if t.startswith(prefixes)))
+
+
+def _build(
+    parse: _Parse, devices: Sequence[tuple[str, Any, int | None]]
+) -> Topology:
+    try:
+        return _build_shared(parse, tuple(device[1:] for device in devices))
+    except codec.LinkTextError:
+        # Names are no part of the cache key, so say it again with them.
+        return _compose(parse, devices)
 
 
 # A kind of host has as many keys as its devices have free subsets.
-@functools.lru_cache(maxsize=8192)
-def _build_from_texts(
-    devices: tuple[tuple[str | None, int | None], ...],
-) -> Topology:
-    return _compose_texts(
-        [(str(index), *device) for index, device in enumerate(devices)]
-    )
-
-
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=16384)
 def _build_shared(
-    devices: tuple[tuple[tuple[str, ...], int | None], ...],
+    parse: _Parse, devices: tuple[tuple[Any, int | None], ...]
 ) -> Topology:
-    return _compose_traits(
-        [(str(index), *device) for index, device in enumerate(devices)]
+    return _compose(
+        parse, [(str(index), *device) for index, device in enumerate(devices)]
     )
 
 
-def _compose_texts(
-    devices: Iterable[tuple[str, str | None, int | None]],
+def _compose(
+    parse: _Parse, devices: Iterable[tuple[str, Any, int | None]]
 ) -> Topology:
     return groups.compose(
-        [
-            (
-                name,
-                codec.DeviceLinks()
-                if text is None
-                else codec.parse_text(name, text),
-                node,
-            )
-            for name, text, node in devices
-        ]
+        [(name, parse(name, text), node) for name, text, node in devices]
     )
 
 
-def _compose_traits(
-    devices: Iterable[tuple[str, Iterable[str], int | None]],
-) -> Topology:
-    return groups.compose(
-        [
-            (name, codec.parse_traits(name, traits), node)
-            for name, traits, node in devices
-        ]
+def _parse_tag(name: str, text: str | None) -> codec.DeviceLinks:
+    return (
+        codec.DeviceLinks() if text is None else codec.parse_text(name, text)
     )

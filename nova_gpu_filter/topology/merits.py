@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What makes one host better than another: of a device set that it offers, the
-links, and what it costs the host.
-
-Both are used twice: Placement's answer has the hosts in this order, and the
-weighers choose among those that it has.
-"""
+"""What makes one host better than another: the links of the set it offers, and
+what that costs it. Placement's answer and the weighers use both."""
 
 import math
 from typing import Final
@@ -13,11 +9,9 @@ from typing import NamedTuple
 
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology.links import Link
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 
-_DIRECT: Final = (Requirement.FABRIC, Requirement.NVLINK)
+_DIRECT: Final = (links.Requirement.FABRIC, links.Requirement.NVLINK)
 
 
 class Linked(NamedTuple):
@@ -25,7 +19,7 @@ class Linked(NamedTuple):
 
     is_partition: bool
     """Whether it is a whole fabric partition, where one is asked for."""
-    weakest: Link
+    weakest: links.Link
     """Worst link of a pair, but none that is better than was asked for."""
     mean: float
     """Mean of the links of its pairs."""
@@ -48,14 +42,13 @@ UNLINKED: Final = Linked(False, links.SYS, 0.0)
 
 
 def judge_links(
-    topology: Topology, mask: int, requirement: Requirement
+    topology: Topology, mask: int, requirement: links.Requirement
 ) -> Linked:
     """Judge the links of a set by what a flavor asks with ``gpu:link``.
 
-    Of direct links (``nvlink``, ``fabric``) the better ones are better. Those
-    over PCIe only have to be there: a better one would be missing elsewhere.
-    A set that is no whole fabric partition counts as unlinked where the host
-    lists partitions of that size: no NVLink of it can be activated.
+    Those over PCIe only have to be there: a better one would be missing
+    elsewhere. A set that is no whole fabric partition counts as unlinked where
+    the host lists partitions of that size: no NVLink can be activated.
 
     :param mask: the devices, in a topology that may have only the free ones.
     """
@@ -69,7 +62,7 @@ def judge_links(
     if topology.lists_partitions(k) and not is_partition:
         return UNLINKED
     return Linked(
-        is_partition and requirement is Requirement.FABRIC,
+        is_partition and requirement is links.Requirement.FABRIC,
         weakest,
         topology.sum_links(mask) / math.comb(k, 2),
     )

@@ -10,8 +10,6 @@ from typing import Final
 
 from nova_gpu_filter.topology import cliques
 from nova_gpu_filter.topology import links
-from nova_gpu_filter.topology.links import Link
-from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.topology import Topology
 from nova_gpu_filter.topology.topology import list_devices
 
@@ -25,7 +23,7 @@ _MOST_STEPS: Final = 1 << 12
 """Of one greedy choice, or one search for a set; see cliques.Steps."""
 
 
-def find_offered_link(topology: Topology, k: int) -> Link | None:
+def find_offered_link(topology: Topology, k: int) -> links.Link | None:
     """Return the best weakest link that k devices of the host can have.
 
     :returns: None when the host has fewer devices.
@@ -64,17 +62,14 @@ class Packing(abc.ABC):
         """Whether :meth:`count` is; else it takes long as well."""
         return True
 
-    @abc.abstractmethod
     def count(self, free: int) -> int:
         """Return the largest number of disjoint good sets."""
+        return self.count_left(free, 0)
 
     @abc.abstractmethod
     def count_left(self, free: int, taken: int) -> int:
-        """Return :meth:`count` of what is left when some are taken.
-
-        In less time where many sets are taken of the same free devices, one
-        after the other.
-        """
+        """Return :meth:`count` of what is left when some are taken; fast where
+        one after the other is asked of the same free devices."""
 
     @abc.abstractmethod
     def _list_completions(self, low: int, rest: int) -> Iterable[int]:
@@ -139,11 +134,6 @@ class _Partitions(Packing):
         ]
         """The first partition of each device; 0 where there is none."""
 
-    def count(self, free: int) -> int:
-        taken = ~free
-        inside = [mask for mask in self._masks if not mask & taken]
-        return self._count(free, inside)
-
     def count_left(self, free: int, taken: int) -> int:
         last, inside, within = self._inside
         if last != free:
@@ -152,18 +142,17 @@ class _Partitions(Packing):
             self._inside = free, inside, within
         if not self._disjoint:
             left = [mask for mask in inside if not mask & taken]
-            return self._count(free ^ taken, left)
+            if len(left) < 2:
+                return len(left)
+            return self._search(
+                (free ^ taken) & functools.reduce(int.__or__, left)
+            )
         number = len(inside)
         taken &= within
         while taken:
             number -= 1
             taken &= ~self._by_device[taken.bit_length() - 1]
         return number
-
-    def _count(self, free: int, inside: list[int]) -> int:
-        if self._disjoint or len(inside) < 2:
-            return len(inside)
-        return self._search(free & functools.reduce(int.__or__, inside))
 
     def _list_completions(self, low: int, rest: int) -> Iterable[int]:
         return [
@@ -178,7 +167,7 @@ class _LinkedSets(Packing):
 
     __slots__ = ("_by_device", "_components", "_counts", "_near")
 
-    def __init__(self, topology: Topology, k: int, floor: Link) -> None:
+    def __init__(self, topology: Topology, k: int, floor: links.Link) -> None:
         super().__init__(k)
         self._counts: tuple[int, list[int], int] = 0, [], 0
         """The last free devices that some were taken of; how many sets there
@@ -203,12 +192,6 @@ class _LinkedSets(Packing):
         return all(
             all_linked or component.bit_count() <= EXACT_DEVICES
             for component, all_linked in self._components
-        )
-
-    def count(self, free: int) -> int:
-        return sum(
-            self._count_in(index, free & component)
-            for index, (component, _) in enumerate(self._components)
         )
 
     def count_left(self, free: int, taken: int) -> int:
@@ -269,7 +252,7 @@ def pack_partitions(topology: Topology, k: int) -> Packing:
 
 
 @functools.lru_cache(maxsize=4096)
-def pack_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
+def pack_linked_sets(topology: Topology, k: int, floor: links.Link) -> Packing:
     """Return the packing with sets of k devices linked by ``floor`` or
     better."""
     return _LinkedSets(topology, k, floor)
@@ -278,15 +261,14 @@ def pack_linked_sets(topology: Topology, k: int, floor: Link) -> Packing:
 def pack_by_direct_link(topology: Topology, k: int) -> list[Packing]:
     """Return the packings with sets that meet ``gpu:link``, of k devices.
 
-    :returns: for ``nvlink`` and for ``fabric`` one, where the host has any
-        such links. Where it lists partitions of that size, only these count
-        for both: no other set can be activated.
+    :returns: for ``nvlink`` and for ``fabric`` one, where the host has such
+        links; where it lists partitions of that size, only these count.
     """
     if topology.lists_partitions(k):
         return [pack_partitions(topology, k)] * 2
     if not any(map(links.is_direct, topology.levels)):
         return []
-    return [pack_linked_sets(topology, k, Requirement.NVLINK.floor)]
+    return [pack_linked_sets(topology, k, links.Requirement.NVLINK.floor)]
 
 
 def pack_by_default(topology: Topology, k: int) -> Packing | None:

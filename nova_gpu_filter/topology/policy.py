@@ -48,21 +48,16 @@ def parse(extra_specs: Mapping[str, str]) -> LinkPolicy | None:
     :raises PolicyError: a value is unknown, or ``gpu:link_policy`` stands
         there without ``gpu:link``.
     """
-    link = extra_specs.get(LINK_KEY)
-    link_policy = extra_specs.get(LINK_POLICY_KEY)
-    if link_policy is not None:
-        if link_policy not in LINK_POLICY_VALUES:
-            raise _make_error(LINK_POLICY_KEY, link_policy, LINK_POLICY_VALUES)
-        if link is None:
-            raise PolicyError(
-                f"{LINK_POLICY_KEY} = {link_policy!r} has no effect without"
-                f" {LINK_KEY}: set {LINK_KEY} to one of"
-                f" {', '.join(LINK_VALUES)}, or remove {LINK_POLICY_KEY}"
-            )
+    link_policy = _read(extra_specs, LINK_POLICY_KEY, LINK_POLICY_VALUES)
+    if link_policy is not None and extra_specs.get(LINK_KEY) is None:
+        raise PolicyError(
+            f"{LINK_POLICY_KEY} = {link_policy!r} has no effect without"
+            f" {LINK_KEY}: set {LINK_KEY} to one of"
+            f" {', '.join(LINK_VALUES)}, or remove {LINK_POLICY_KEY}"
+        )
+    link = _read(extra_specs, LINK_KEY, LINK_VALUES)
     if link is None:
         return None
-    if link not in LINK_VALUES:
-        raise _make_error(LINK_KEY, link, LINK_VALUES)
     return LinkPolicy(Requirement(link), link_policy != "preferred")
 
 
@@ -72,13 +67,16 @@ def parse_spread(extra_specs: Mapping[str, str]) -> Spread | None:
     :returns: None when the flavor has none.
     :raises PolicyError: its value is unknown.
     """
-    spread = extra_specs.get(SPREAD_KEY)
-    if spread is None:
-        return None
-    if spread not in SPREAD_VALUES:
-        raise _make_error(SPREAD_KEY, spread, SPREAD_VALUES)
-    return Spread(spread)
+    spread = _read(extra_specs, SPREAD_KEY, SPREAD_VALUES)
+    return None if spread is None else Spread(spread)
 
 
-def _make_error(key: str, value: str, good: tuple[str, ...]) -> PolicyError:
-    return PolicyError(f"{key} = {value!r}: must be one of {', '.join(good)}")
+def _read(
+    extra_specs: Mapping[str, str], key: str, good: tuple[str, ...]
+) -> str | None:
+    value = extra_specs.get(key)
+    if value is not None and value not in good:
+        raise PolicyError(
+            f"{key} = {value!r}: must be one of {', '.join(good)}"
+        )
+    return value

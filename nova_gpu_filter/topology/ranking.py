@@ -7,6 +7,7 @@ import bisect
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import functools
 import math
 from typing import Final
@@ -16,13 +17,10 @@ from nova_gpu_filter.topology import companions
 from nova_gpu_filter.topology import enumeration
 from nova_gpu_filter.topology import fragmentation
 from nova_gpu_filter.topology import seeds
-from nova_gpu_filter.topology.companions import CompanionRequest
-from nova_gpu_filter.topology.companions import Pairs
 from nova_gpu_filter.topology.found_sets import Found
 from nova_gpu_filter.topology.found_sets import FoundSets
 from nova_gpu_filter.topology.found_sets import GroupKey
 from nova_gpu_filter.topology.found_sets import LinkScore
-from nova_gpu_filter.topology.fragmentation import Mix
 from nova_gpu_filter.topology.free_twins import FreeTwins
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.tiers import Score
@@ -43,6 +41,7 @@ _Place: TypeAlias = tuple[tuple[float, ...], int, int]
 packing; then the index of the set among its equals, and their number."""
 
 
+@dataclasses.dataclass(eq=False)
 class Ranking:
     """The sets of k free devices, best first.
 
@@ -50,67 +49,51 @@ class Ranking:
     only computes one twice.
     """
 
-    __slots__ = (
-        "_are_few",
-        "_found_sets",
-        "_fragmentation",
-        "_has_few_steps",
-        "_knows_damage",
-        "_near_first",
-        "_place_by_set",
-        "_tiers_by_group",
-        "_twins",
-        "beside",
-        "free",
-        "k",
-        "mix",
-        "policy",
-        "topology",
-    )
+    topology: Topology
+    free: int
+    k: int
+    policy: LinkPolicy | None
+    mix: fragmentation.Mix
+    beside: tuple[companions.CompanionRequest, ...] = ()
+    most_steps: int = enumeration.MAX_STEPS
 
-    def __init__(
-        self,
-        topology: Topology,
-        free: int,
-        k: int,
-        policy: LinkPolicy | None,
-        mix: Mix,
-        beside: tuple[CompanionRequest, ...] = (),
-        most_steps: int = enumeration.MAX_STEPS,
-    ) -> None:
-        self.topology = topology
-        self.free = free
-        self.k = k
-        self.policy = policy
-        self.mix = mix
-        self.beside = beside
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(
+                f"cannot choose {self.k} devices: must be 1 or more"
+            )
+        if self.free & ~self.topology.everything:
+            raise ValueError(
+                f"free devices {self.free:#x}: there are only"
+                f" {self.topology.n} devices"
+            )
         self._near_first = self._put_near_first()
         self._fragmentation = fragmentation.build_measure_for_many(
-            topology, mix
+            self.topology, self.mix
         )
         self._knows_damage = self._fragmentation.is_exact
         # NICs tell classes of GPUs apart.
-        self._twins = FreeTwins(topology, free, are_classes_alike=not beside)
-        self._has_few_steps = most_steps < enumeration.MAX_STEPS
-        self._are_few = math.comb(free.bit_count(), k) <= enumeration.MAX_SETS
+        self._twins = FreeTwins(
+            self.topology, self.free, are_classes_alike=not self.beside
+        )
+        self._are_few = (
+            math.comb(self.free.bit_count(), self.k) <= enumeration.MAX_SETS
+        )
         """Whether every list of sets is one of all there are."""
         # Where NICs count, they do so before the ways over PCIe.
         self._found_sets = FoundSets(
-            topology,
-            free,
-            k,
-            policy,
+            self.topology,
+            self.free,
+            self.k,
+            self.policy,
             self._twins,
-            4 if beside else None,
-            most_steps,
+            4 if self.beside else None,
+            self.most_steps,
         )
+        self.exact = self._found_sets.exact
+        """Whether all sets are compared, see :class:`FoundSets`."""
         self._tiers_by_group: dict[GroupKey, list[Tier]] = {}
         self._place_by_set: dict[int, _Place | None] = {}
-
-    @property
-    def exact(self) -> bool:
-        """Whether all sets are compared, see :class:`FoundSets`."""
-        return self._found_sets.exact
 
     def generate_tiers(self) -> Iterator[Tier]:
         """Generate the sets that can be had, equals together, best first.
@@ -217,20 +200,19 @@ class Ranking:
         ]
 
     def _put_near_first(self) -> Sequence[int]:
-        """List the devices that can have a near NIC, the nearest first.
-
-        Where not all sets can be looked at, these make the best ones.
-        """
+        """List the devices that can have a near NIC, the nearest first."""
         near: dict[int, None] = {}
         for asked in self.beside:
             near.update(dict.fromkeys(asked.list_nearest_first(self.free)))
         return tuple(near)
 
-    def _sum_pairs(self, mask: int) -> Pairs:
+    def _sum_pairs(self, mask: int) -> companions.Pairs:
         """Say how near NICs there are to a set."""
         if not self.beside:
             return ()  # the most frequent case, without the sums
-        return companions.add_pairs([by.sum_pairs(mask) for by in self.beside])
+        return companions.add_pairs(
+            [by.pair(mask).pairs for by in self.beside]
+        )
 
     def _expand(self, representatives: Iterable[int]) -> Sequence[int]:
         """List the sets that some representatives stand for, within bounds."""
@@ -366,10 +348,8 @@ class Ranking:
         return (*negated, 1), len(sets), len(sets) + 1  # was not looked at
 
     def _is_cut_off(self, tier: Tier, mask: int) -> bool:
-        """Whether a set is not listed, as too many come before it.
-
-        This is much faster than to list these.
-        """
+        """Whether a set is not listed, as too many come before it, without
+        listing these."""
         if self.beside or self._are_few:
             return False
         starts = tier.starts

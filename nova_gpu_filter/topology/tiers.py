@@ -5,6 +5,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import dataclasses
 from typing import NamedTuple
 
 from nova_gpu_filter.topology.companions import Pairs
@@ -26,8 +27,8 @@ class Score(NamedTuple):
     """Sum of the links of all pairs."""
     pairs: Pairs
     """What the best choice of NICs beside the set comes to; empty where none
-    are asked for. GPUs with direct links do not use the ways over PCIe to each
-    other, but those to their NICs."""
+    are asked for. Before the ways over PCIe, which GPUs with direct links do
+    not use to each other."""
     farthest: Link
     """Worst way over PCIe of a pair: tells equal direct links apart."""
     nearness: int
@@ -49,36 +50,27 @@ class Starts(NamedTuple):
     """Sets in all, or enough to reach the bound."""
 
 
+@dataclasses.dataclass(eq=False, slots=True)
 class Tier:
     """Sets that are equally good.
 
     They are listed when they are asked for, which is often the first tier
     only.
-
-    :param score: of each of them.
-    :param masks: one of each kind.
-    :param list_sets: lists them, and those of a packing.
     """
 
-    __slots__ = ("_list_sets", "_listed", "masks", "score", "starts")
-
-    def __init__(
-        self,
-        score: Score,
-        masks: Sequence[int],
-        list_sets: Callable[[], tuple[Sequence[int], tuple[int, ...]]],
-    ) -> None:
-        self.score = score
-        self.masks = masks
-        self.starts: Starts | None = None
-        """Counted when it is asked for."""
-        self._list_sets = list_sets
-        self._listed: tuple[Sequence[int], tuple[int, ...]] | None = None
+    score: Score
+    masks: Sequence[int]
+    """One of each kind."""
+    list_sets: Callable[[], tuple[Sequence[int], tuple[int, ...]]]
+    """Lists all, and those of a packing."""
+    starts: Starts | None = None
+    """Counted when it is asked for."""
+    _listed: tuple[Sequence[int], tuple[int, ...]] | None = None
 
     def _list(self) -> tuple[Sequence[int], tuple[int, ...]]:
         listed = self._listed
         if listed is None:
-            listed = self._listed = self._list_sets()
+            listed = self._listed = self.list_sets()
         return listed
 
     @property

@@ -58,7 +58,7 @@ class FabricPartition:
         return self.mask.bit_count() == self.size
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Topology:
     """The visible devices of a host, their links and fabric partitions.
 
@@ -162,20 +162,37 @@ class Topology:
         """The set of all devices."""
         return (1 << len(self.links)) - 1
 
-    @property
+    @functools.cached_property
     def levels(self) -> tuple[Link, ...]:
         """The best links of two devices that occur, best first."""
-        return _list_levels(self)
+        pairs = itertools.combinations(range(self.n), 2)
+        found = {self.links[a][b] for a, b in pairs}
+        return tuple(sorted(found, reverse=True))
 
-    def group_near_by_level(
-        self,
-    ) -> tuple[tuple[Link, tuple[int, ...]], ...]:
-        """List the pairs of (best link, way over PCIe) that occur, best first.
+    @functools.cached_property
+    def near_by_level(self) -> tuple[tuple[Link, tuple[int, ...]], ...]:
+        """The pairs of (best link, way over PCIe) that occur, best first.
 
-        :returns: for each the link, and for each device the mask of those it
-            has as good a pair with, or a better one.
+        For each the link, and for each device the mask of those it has as
+        good a pair with, or a better one.
         """
-        return _group_near_by_level(self)
+        both = [
+            list(zip(row, ways, strict=True))
+            for row, ways in zip(self.links, self.ways, strict=True)
+        ]
+        pairs = itertools.combinations(range(self.n), 2)
+        levels = {both[a][b] for a, b in pairs}
+        return tuple(
+            (
+                level[0],
+                tuple(
+                    make_mask(b for b, pair in enumerate(row) if pair >= level)
+                    & ~(1 << a)
+                    for a, row in enumerate(both)
+                ),
+            )
+            for level in sorted(levels, reverse=True)
+        )
 
     def find_weakest_link(self, mask: int) -> Link:
         """Return the worst link of a set: the speed of a ring through it.
@@ -195,11 +212,8 @@ class Topology:
         return _find_neighbors(self, floor)
 
     def lists_partitions(self, size: int) -> bool:
-        """Whether the host has fabric partitions of that many devices.
-
-        They count even where none is whole: a host that has them activates
-        nothing else.
-        """
+        """Whether the host has fabric partitions of that many devices, whole
+        or not: it then activates nothing else."""
         return any(partition.size == size for partition in self.partitions)
 
     def list_whole_partitions(self, size: int, free: int) -> list[int]:
@@ -218,11 +232,8 @@ class Topology:
         return mask in self.list_whole_partitions(mask.bit_count(), mask)
 
     def list_local_masks(self) -> list[int]:
-        """List the sets of all devices of a NUMA node, as far as known.
-
-        Nodes are told by their numbers, or by links: devices between which no
-        way goes from one NUMA node to another.
-        """
+        """List the sets of all devices of a NUMA node, as their numbers tell,
+        or links: no way between them goes from one node to another."""
         masks = dict.fromkeys(self.group_by_numa_node().values())
         if None in self.numa:
             near = find_neighbors(self.ways, links.NODE)
@@ -238,36 +249,6 @@ class Topology:
             if node is not None:
                 masks[node] = masks.get(node, 0) | 1 << device
         return dict(sorted(masks.items()))
-
-
-@functools.lru_cache(maxsize=1024)
-def _list_levels(topology: Topology) -> tuple[Link, ...]:
-    pairs = itertools.combinations(range(topology.n), 2)
-    found = {topology.links[a][b] for a, b in pairs}
-    return tuple(sorted(found, reverse=True))
-
-
-@functools.lru_cache(maxsize=1024)
-def _group_near_by_level(
-    topology: Topology,
-) -> tuple[tuple[Link, tuple[int, ...]], ...]:
-    both = [
-        list(zip(row, ways, strict=True))
-        for row, ways in zip(topology.links, topology.ways, strict=True)
-    ]
-    pairs = itertools.combinations(range(topology.n), 2)
-    levels = {both[a][b] for a, b in pairs}
-    return tuple(
-        (
-            level[0],
-            tuple(
-                make_mask(b for b, pair in enumerate(row) if pair >= level)
-                & ~(1 << a)
-                for a, row in enumerate(both)
-            ),
-        )
-        for level in sorted(levels, reverse=True)
-    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,13 +4,13 @@
 
 Two devices are twins when swapping them changes neither a link nor the whole
 fabric partitions. All GPUs on one NVSwitch are twins, so that 8 of 16 is one
-case and not 12,870.
-
-So can whole classes of twins be: of 32 pairs of GPUs with a bridge any two do
-as well as any others, so that 4 of 64 devices are three cases (two pairs; one
-and two single devices; four single ones) and not 635,376.
+case and not 12,870. So can whole classes of twins be: 4 of 32 pairs of GPUs
+with a bridge are three cases (two pairs; one and two single devices; four
+single ones) and not 635,376.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterable
 import functools
 
 from nova_gpu_filter.topology.topology import Topology
@@ -21,16 +21,30 @@ from nova_gpu_filter.topology.topology import make_mask
 @functools.lru_cache(maxsize=1024)
 def find_twin_classes(topology: Topology) -> tuple[int, ...]:
     """Split all devices into classes of twins, as masks."""
-    found: list[int] = []
-    for device in range(topology.n):
-        for index, mask in enumerate(found):
-            # Swapping is an equivalence: one member speaks for its class.
-            if _are_twins(topology, (mask & -mask).bit_length() - 1, device):
-                found[index] |= 1 << device
+    are_twins = functools.partial(_are_twins, topology)
+    return tuple(map(make_mask, _split(range(topology.n), are_twins)))
+
+
+@functools.lru_cache(maxsize=1024)
+def find_orbits(topology: Topology) -> tuple[tuple[int, ...], ...]:
+    """Group the classes of twins that can change places as a whole."""
+    are_alike = functools.partial(_are_alike, topology)
+    return tuple(map(tuple, _split(find_twin_classes(topology), are_alike)))
+
+
+def _split(
+    elements: Iterable[int], are_equal: Callable[[int, int], bool]
+) -> list[list[int]]:
+    """Split elements by an equivalence: one speaks for all of its class."""
+    found: list[list[int]] = []
+    for element in elements:
+        for mine in found:
+            if are_equal(mine[0], element):
+                mine.append(element)
                 break
         else:
-            found.append(1 << device)
-    return tuple(found)
+            found.append([element])
+    return found
 
 
 def _are_twins(topology: Topology, a: int, b: int) -> bool:
@@ -59,21 +73,6 @@ def _list_partitions_by_device(
         frozenset(mask for mask in masks if mask >> device & 1)
         for device in range(topology.n)
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def find_orbits(topology: Topology) -> tuple[tuple[int, ...], ...]:
-    """Group the classes of twins that can change places as a whole."""
-    found: list[list[int]] = []
-    for mask in find_twin_classes(topology):
-        for orbit in found:
-            # An equivalence, too.
-            if _are_alike(topology, orbit[0], mask):
-                orbit.append(mask)
-                break
-        else:
-            found.append([mask])
-    return tuple(map(tuple, found))
 
 
 def _are_alike(topology: Topology, a: int, b: int) -> bool:

@@ -16,11 +16,9 @@ from nova_gpu_filter.pools import request
 class NovaPoolMatcher(matcher.PoolMatcher):
     """Accepts exactly what ``PciDeviceStats.support_requests`` accepts.
 
-    Nova deep-copies all pools for every candidate, since it applies the
-    requests to the copy to see whether they fit. Here the pools stay as they
-    are: what depends on request and pool only is worked out once a host, and
-    a candidate changes nothing but a list of counts. Candidates keep their
-    order.
+    Nova deep-copies all pools for every candidate. Here what depends on
+    request and pool only is worked out once a host, and a candidate changes
+    nothing but a list of counts. Candidates keep their order.
     """
 
     orders = False
@@ -117,11 +115,8 @@ class HostQuestion:
     def _is_free(
         self, asked: request.DeviceRequest, rp_uuids: list[str]
     ) -> bool:
-        """Decide the usual case without looking at the rest of the host.
-
-        That is one request, a provider for each pool, and a candidate that
-        takes one device of each provider: the answer of :meth:`_choose`.
-        """
+        """Decide the usual case, as :meth:`_choose` would: one request, a
+        provider for each pool, and one device of each provider."""
         free = self._free_by_rp_uuid
         pools = self._pool_by_rp_uuid
         left = 0
@@ -173,15 +168,20 @@ class HostQuestion:
         rp_uuids: list[str],
         counts: list[int | None],
     ) -> list[int] | None:
-        """Pools that serve a request, in nova's order; None if they cannot.
-
-        Nova checks after each step that enough devices are left. As every
-        step only removes pools, the last check alone decides.
+        """List pools that serve a request, in nova's order; None if they
+        cannot. As each of nova's steps only removes pools, the last decides.
         """
         drops = self._drops[turn]
         pools: Iterable[int] = range(len(counts))
         if rp_uuids:
-            pools = self._keep_allocated(pools, rp_uuids, counts)
+            # Those that can give what the candidate takes of them.
+            wanted, uuids = _tally(rp_uuids), self._rp_uuids
+            pools = [
+                index
+                for index in pools
+                if uuids[index] in wanted
+                and (counts[index] or 0) >= wanted[uuids[index]]
+            ]
             if not self._one_pool_each and self._is_split(counts):
                 return None
         left = 0
@@ -192,22 +192,6 @@ class HostQuestion:
                 left += count
                 chosen.append(index)
         return chosen if chosen and left >= asked.count else None
-
-    def _keep_allocated(
-        self,
-        pools: Iterable[int],
-        rp_uuids: list[str],
-        counts: list[int | None],
-    ) -> list[int]:
-        """Keep the pools that can give what the candidate takes of them."""
-        wanted = _tally(rp_uuids)
-        uuids = self._rp_uuids
-        return [
-            index
-            for index in pools
-            if uuids[index] in wanted
-            and (counts[index] or 0) >= wanted[uuids[index]]
-        ]
 
     def _consume(
         self,

@@ -8,13 +8,11 @@ import functools
 from nova_gpu_filter.pools import matcher
 from nova_gpu_filter.pools import refusal
 from nova_gpu_filter.pools import request
-from nova_gpu_filter.pools import shortage
 from nova_gpu_filter.pools import spreading
 from nova_gpu_filter.pools import usable_devices
 from nova_gpu_filter.pools.matchers import nova
 from nova_gpu_filter.topology import choice
 from nova_gpu_filter.topology import companions
-from nova_gpu_filter.topology import paired_sets
 from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.topology import make_mask
 
@@ -23,12 +21,10 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
     """Accepts what the matcher ``nova`` accepts, and orders it by links.
 
     Candidates whose devices violate a required ``gpu:link`` are refused. The
-    others come best first: see :mod:`nova_gpu_filter.topology.choice` for the
-    order of device sets. The devices of further aliases, such as NICs, are
-    chosen together with those of the first: the best links of the first, then
-    the most pairs of near devices, then the least damage. Nothing else is
-    refused, so that a request for several instances, and NUMATopologyFilter,
-    which runs later, find the candidate that they need.
+    others come best first, see :mod:`nova_gpu_filter.topology.choice`, with
+    the devices of further aliases, such as NICs. Nothing else is refused, so
+    that a request for several instances, and NUMATopologyFilter, which runs
+    later, find the candidate that they need.
 
     Before all of this goes ``gpu:spread``, for virtual functions: how many
     physical devices they come from.
@@ -66,40 +62,18 @@ class TopologyPoolMatcher(nova.NovaPoolMatcher):
         # Nova accepts a flavor that asks for 0 devices (h100:0), too.
         if not match.accepted or lead.alias_name is None or not lead.count:
             return match
-        if not usable_devices.are_comparable(host.pools, lead):
+        if usable_devices.are_comparable(host.pools, lead):
+            match = _Order(host, requests).match(mappings, match.accepted)
+        else:
             match = _keep_order(host, requests, mappings, match.accepted)
-            return _spread(host, requests, mappings, match)
-        order = _Order(host, requests)
-        refused = order.refuse_move()
-        if refused is not None:
-            return matcher.Match((), refused)
-        ordered = order.sort_candidates(mappings, match.accepted)
-        if ordered:
-            found = matcher.Match(ordered)
-            return _spread(host, requests, mappings, found)
+        # A move has no choice.
+        if requests.spread is None or requests.first_fit or not match.accepted:
+            return match
         return matcher.Match(
-            (), _build_link_refusal(host, requests, len(match.accepted))
+            spreading.order(
+                host.pools, lead, requests.spread, mappings, match.accepted
+            )
         )
-
-
-def _spread(
-    host: matcher.HostPools,
-    requests: request.DeviceRequests,
-    mappings: Sequence[request.ProviderMapping | None],
-    match: matcher.Match,
-) -> matcher.Match:
-    """Put first what ``gpu:spread`` asks for; a move has no choice."""
-    if requests.spread is None or requests.first_fit or not match.accepted:
-        return match
-    return matcher.Match(
-        spreading.order(
-            host.pools,
-            requests.requests[0],
-            requests.spread,
-            mappings,
-            match.accepted,
-        )
-    )
 
 
 class _Order:
@@ -113,13 +87,24 @@ class _Order:
         self._lead = requests.requests[0]
         self._devices = usable_devices.find_usable(host.pools, self._lead)
 
+    def match(
+        self,
+        mappings: Sequence[request.ProviderMapping | None],
+        accepted: Sequence[int],
+    ) -> matcher.Match:
+        """Sort the candidates that Nova accepts, or refuse the host."""
+        refused = self._refuse_move()
+        if refused is None:
+            ordered = self._sort_candidates(mappings, accepted)
+            if ordered:
+                return matcher.Match(ordered)
+            refused = self._refuse_links(len(accepted))
+        return matcher.Match((), refused)
+
     @functools.cached_property
     def _first_fit(self) -> int | None:
-        """The devices that nova-compute will take of itself, if it does.
-
-        None where that cannot be foreseen: it follows the allocation, or the
-        NUMA cell of the guest, which is chosen later, or takes VFs.
-        """
+        """The devices that nova-compute will take of itself; None where it
+        follows the allocation, or that cannot be foreseen."""
         if not self._requests.first_fit:
             return None
         mask, missing = 0, self._lead.count
@@ -134,14 +119,14 @@ class _Order:
                 missing -= 1
         return mask
 
-    def refuse_move(self) -> refusal.Refusal | None:
+    def _refuse_move(self) -> refusal.Refusal | None:
         """Refuse a move that would end on devices against the policy."""
         mask, policy = self._first_fit, self._requests.link_policy
         if (
             mask is None
             or policy is None
             or not policy.required
-            or self._is_satisfied(mask)
+            or _satisfies(self._requests, self._devices, mask)
         ):
             return None
         devices = " ".join(self._devices.list_addresses(mask))
@@ -157,7 +142,27 @@ class _Order:
             f" gpu:link={policy.link.value}",
         )
 
-    def sort_candidates(
+    def _refuse_links(self, candidates: int) -> refusal.Refusal:
+        """Say which links are missing, and what could be had instead."""
+        policy, topology = self._requests.link_policy, self._devices.topology
+        assert policy is not None, "only a required policy refuses"
+        return refusal.Refusal(
+            refusal.Cause.LINK,
+            request=self._lead.name,
+            asked=self._lead.count,
+            specs=self._lead.specs,
+            free=len(self._devices.names),
+            candidates=candidates,
+            links=refusal.find_link_shortage(
+                topology,
+                topology.everything,
+                self._devices.list_addresses,
+                self._lead.count,
+                policy.link,
+            ),
+        )
+
+    def _sort_candidates(
         self,
         mappings: Sequence[request.ProviderMapping | None],
         accepted: Sequence[int],
@@ -179,8 +184,8 @@ class _Order:
         # Several VFs of one device, or any devices that nova-compute may like:
         # nothing to choose between.
         unordered = [index for index in accepted if index not in sets]
-        if unordered and not self._is_satisfied(
-            self._devices.topology.everything
+        if unordered and not _satisfies(
+            self._requests, self._devices, self._devices.topology.everything
         ):
             unordered = []
         ordered = self._sort_by_rank(list(sets), sets, mappings)
@@ -208,7 +213,7 @@ class _Order:
                 [sets[index] for index in indexes], self._requests.seed
             )
         else:
-            order = paired_sets.order_paired_sets(
+            order = choice.order_paired_sets(
                 ranking,
                 [
                     (sets[index], *beside.judge(mappings[index]))
@@ -231,10 +236,6 @@ class _Order:
         ):
             return None
         return _Companions(self._host, self._lead, others)
-
-    def _is_satisfied(self, mask: int) -> bool:
-        """Whether any ``count`` of these devices satisfy a required policy."""
-        return _satisfies(self._requests, self._devices, mask)
 
 
 class _Companions:
@@ -306,8 +307,8 @@ def _keep_order(
 ) -> matcher.Match:
     """Keep Nova's order on a host with too many devices to compare.
 
-    A required policy is asked of the devices of each candidate; it refuses
-    candidates of which it cannot be known what nova-compute will take.
+    A required policy refuses candidates whose devices violate it, or cannot be
+    known.
     """
     policy, lead = requests.link_policy, requests.requests[0]
     if policy is None or not policy.required:
@@ -336,31 +337,5 @@ def _keep_order(
             detail=f"none of the {len(accepted)} allocation candidates has"
             f" gpu:link={policy.link.value}, and the host has more than"
             f" {usable_devices.MOST_COMPARED} devices, too many to compare",
-        ),
-    )
-
-
-def _build_link_refusal(
-    host: matcher.HostPools, requests: request.DeviceRequests, candidates: int
-) -> refusal.Refusal:
-    """Say which links are missing, and what could be had instead."""
-    lead = requests.requests[0]
-    policy = requests.link_policy
-    assert policy is not None, "only a required policy refuses"
-    devices = usable_devices.find_usable(host.pools, lead)
-    topology, everything = devices.topology, devices.topology.everything
-    return refusal.Refusal(
-        refusal.Cause.LINK,
-        request=lead.name,
-        asked=lead.count,
-        specs=lead.specs,
-        free=len(devices.names),
-        candidates=candidates,
-        links=shortage.describe(
-            topology,
-            everything,
-            devices.list_addresses,
-            lead.count,
-            policy.link,
         ),
     )

@@ -19,16 +19,3 @@ def test_no_more_is_computed_than_is_taken():
     found = rounds.take_in_turn([compute()])
     assert [next(found), next(found)] == [0, 1]
     assert computed == [0, 1]
-
-
-def test_a_replay_computes_everything_once():
-    computed = []
-
-    def compute():
-        for number in range(3):
-            computed.append(number)
-            yield number
-
-    replay = rounds.Replay(compute())
-    assert list(replay) == list(replay) == [0, 1, 2]
-    assert computed == [0, 1, 2]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nova_gpu_filter.topology import advice
+from nova_gpu_filter.topology import satisfaction
 from nova_gpu_filter.topology.links import Requirement
 from nova_gpu_filter.topology.policy import LinkPolicy
 from nova_gpu_filter.topology.topology import make_mask
@@ -35,12 +35,12 @@ def test_advice_is_that_of_brute_force(machine):
                     for mask in reference.sets_of(free, k)
                 )
             ]
-            found = advice.find_largest_set(topology, free, requirement)
+            found = satisfaction.find_largest_set(topology, free, requirement)
             assert found.bit_count() == max(sizes, default=0)
             assert found & ~free == 0
             assert not found or reference.satisfies(topology, found, policy)
             for k in range(1, 5):
-                fitting = advice.list_met_requirements(topology, free, k)
+                fitting = satisfaction.list_met_requirements(topology, free, k)
                 assert (requirement in fitting) == (k in sizes)
 
 
@@ -48,17 +48,21 @@ def test_refusal_on_bridge_pairs_can_name_what_would_fit():
     topology = machines.bridge_pairs_h100_nvl()
     free = 0b1011
     assert (
-        advice.find_largest_set(topology, free, Requirement.NVLINK) == 0b0011
+        satisfaction.find_largest_set(topology, free, Requirement.NVLINK)
+        == 0b0011
     )
-    assert advice.list_met_requirements(topology, free, 3) == [
+    assert satisfaction.list_met_requirements(topology, free, 3) == [
         Requirement.NODE
     ]
-    assert advice.list_met_requirements(topology, free, 4) == []
+    assert satisfaction.list_met_requirements(topology, free, 4) == []
 
 
 def test_requirements_that_fit_come_strictest_first():
     topology = machines.hgx_h100_partitions()
-    assert advice.list_met_requirements(topology, 255, 2) == list(Requirement)
+    assert satisfaction.list_met_requirements(topology, 255, 2) == list(
+        Requirement
+    )
     assert (
-        advice.list_met_requirements(topology, 255, 3) == list(Requirement)[1:]
+        satisfaction.list_met_requirements(topology, 255, 3)
+        == list(Requirement)[1:]
     )

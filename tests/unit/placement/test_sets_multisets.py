@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from nova_gpu_filter.placement import multisets
 from nova_gpu_filter.placement import sets
 from nova_gpu_filter.topology import host_topologies
 
@@ -29,7 +28,7 @@ def uniform(n):
     ],
 )
 def test_every_multiset_within_the_shares_is_found_once(shares, size):
-    found = list(multisets.generate_all(shares, size))
+    found = list(sets.generate_all(shares, size))
     assert len(found) == len(set(found))
     assert set(found) == {
         multiset
@@ -58,7 +57,7 @@ def test_every_multiset_within_the_shares_is_found_once(shares, size):
     ],
 )
 def test_packed_sets_have_few_devices(shares, size, packed, seed):
-    found = list(multisets.generate_packed(shares, size, seed))
+    found = list(sets.generate_packed(shares, size, seed))
     assert len({i for one in found for i in set(one)}) == sum(
         len(set(one)) for one in found
     )
@@ -70,7 +69,7 @@ def test_packed_sets_have_few_devices(shares, size, packed, seed):
 
 def test_of_devices_that_suffice_the_fullest_is_first():
     for seed in range(5):
-        (first, *_) = multisets.generate_packed((4, 2, 3), 2, seed)
+        (first, *_) = sets.generate_packed((4, 2, 3), 2, seed)
         assert first == (1, 1)
 
 

@@ -4,8 +4,8 @@
 
 import pytest
 
-from nova_gpu_filter.placement import class_devices
 from nova_gpu_filter.placement import query
+from nova_gpu_filter.placement import search
 from tests.unit.placement import builders
 from tests.unit.placement.builders import GPU
 
@@ -41,7 +41,7 @@ def question(*classes, first="", others=()):
 
 
 def find(asked, placement, has_first_class=True):
-    found = class_devices.find(
+    found = search.find_devices(
         asked, builders.inner_answer(SUMMARIES), has_first_class, placement
     )
     return found and [
@@ -98,7 +98,7 @@ def test_where_no_provider_serves_a_class_no_more_is_asked():
 
 def test_devices_of_trees_without_summaries_are_left_out():
     placement = Placement(RED={"a": ["a-g2", "a-g3"], "x": ["x-g2"]})
-    found = class_devices.find(
+    found = search.find_devices(
         question("RED,FAST", first="RED"),
         builders.inner_answer(SUMMARIES),
         False,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nova_gpu_filter.placement import base_requirements
+from nova_gpu_filter.placement import absent
 from nova_gpu_filter.placement import query
-from nova_gpu_filter.placement.base_requirements import Of
-from nova_gpu_filter.placement.base_requirements import Requirement
+from nova_gpu_filter.placement.absent import Of
+from nova_gpu_filter.placement.absent import Requirement
 from tests.unit.placement import builders
 
 ZONE = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -82,17 +82,17 @@ VCPU = Requirement("resources=VCPU:1", is_resource=True)
 )
 def test_each_thing_that_the_groups_in_no_class_need_is_a_query(others, needs):
     question = builders.question(2, others=others)
-    assert list(base_requirements.find(question)) == needs
+    assert list(absent.find_requirements(question)) == needs
 
 
 def test_one_tree_is_asked_for_by_the_groups_with_resources():
     others = ["resources_p=PORT:1", "required_r=FAST", "same_subtree=_p,_r"]
     question = builders.question(2, others=others)
-    text = base_requirements.build_query_in_tree(question, TREE)
+    text = absent.build_query_in_tree(question, TREE)
     assert text == (f"{question.base_query}&in_tree={TREE}&in_tree_p={TREE}")
 
 
 def test_one_tree_is_not_asked_for_where_a_group_asks_for_a_tree():
     question = builders.question(2, others=[f"in_tree={TREE}"])
     with pytest.raises(query.NotComposableError):
-        base_requirements.build_query_in_tree(question, TREE)
+        absent.build_query_in_tree(question, TREE)
