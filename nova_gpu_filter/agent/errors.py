@@ -68,3 +68,28 @@ class StrangeAnswer(AgentError):
         " Restart the service nova-gpu-agent, or name another socket with"
         " --socket"
     )
+
+
+class Occupied(AgentError):
+    """Another guest has GPUs of the partition, as far as is known."""
+
+    message = (
+        "partition %(partition)s cannot be activated: %(owner)s owns partition"
+        " %(other)s with the same GPUs; see 'nova-gpu-agent fabric audit'"
+    )
+
+
+class Suspected(AgentError):
+    """A GPU of the partition is about to be quarantined."""
+
+    message = "device %(device)s is being quarantined: %(reason)s"
+
+
+class NoOrder(AgentError):
+    """It is not known in which order the VFs belong to the partition."""
+
+    message = (
+        "partition %(partition)s: Fabric Manager does not list the PCI"
+        " addresses of its GPUs, so that the order of the VFs %(vfs)s is not"
+        " known; bind the GPUs to the driver nvidia"
+    )

@@ -17,7 +17,6 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.agent import bus as bus_lib
 from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import domains as domains_lib
-from nova_gpu_filter.agent import error_counters
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import observing
@@ -25,7 +24,6 @@ from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import recycling
 from nova_gpu_filter.agent import reservations
 from nova_gpu_filter.agent import states
-from nova_gpu_filter.agent import transitions
 from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
@@ -69,14 +67,12 @@ class Keeper:
         self._settings = settings
         self._submit = submit
         self._clock = clock
-        self._transitions = transitions.Transitions(ledger, clock)
+        self._transitions = ledger_lib.Transitions(ledger, clock)
         self._lock = self._transitions.lock
         self._cleaning: set[str] = set()
         self._unwritten: set[str] = set()
         """Devices that were reserved when the ledger could not be written."""
-        self._errors = error_counters.ErrorCounters(
-            bus, settings.corrected_errors
-        )
+        self._errors = bus_lib.ErrorCounters(bus, settings.corrected_errors)
         self._reservations = reservations.ReservationWriter(
             placement, settings.reserve_in_use
         )

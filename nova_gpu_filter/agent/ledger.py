@@ -13,18 +13,26 @@ is written here first and done then; what makes it available is done only
 after the state that allows it stands here.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import logging
 import os
 import sqlite3
 import threading
+from typing import Any
 from typing import Final
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.fabric import owning
+from nova_gpu_filter.agent.states import AGENT
+from nova_gpu_filter.agent.states import Event
+from nova_gpu_filter.agent.states import State
+
+LOG = logging.getLogger(__name__)
 
 _VERSION: Final = 2
 """Of the tables below (``PRAGMA user_version``)."""
@@ -73,7 +81,11 @@ KEPT: Final = 200
 
 
 class Ledger:
-    """The records of all devices; safe to use from several threads."""
+    """The records of all devices; safe to use from several threads.
+
+    Each method raises :class:`errors.LedgerUnusable` where the file cannot be
+    read or written; nothing of a change is in it then.
+    """
 
     def __init__(self, path: str) -> None:
         """Open the file; make it where it is not there or not readable.
@@ -91,14 +103,14 @@ class Ledger:
             os.makedirs(
                 os.path.dirname(path) or ".", mode=0o700, exist_ok=True
             )
-            self._db = self._open()
+            self._db = self._connect_or_replace()
         except (OSError, sqlite3.Error) as error:
             raise errors.LedgerUnusable(path=path, error=error) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _connect_or_replace(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             if isinstance(error, sqlite3.OperationalError):
                 # It is locked, or the disk is full: the file is good.
                 raise
@@ -112,7 +124,7 @@ class Ledger:
         # The umask of a service can be anything.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False
+            self.path, isolation_level="IMMEDIATE", check_same_thread=False
         )
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -133,8 +145,8 @@ class Ledger:
                     f" {_VERSION}: it was written by another release"
                 )
             # A row that makes no sense is damage, too.
-            list(_read(db))
-            list(_read_partitions(db))
+            _read(db)
+            _read_partitions(db)
         except BaseException:
             db.close()
             raise
@@ -146,26 +158,17 @@ class Ledger:
             self._db.close()
 
     def read_records(self) -> dict[str, states.Record]:
-        """Read all records, by address.
-
-        :raises LedgerUnusable: it cannot be read.
-        """
-        with self._open_for_reading() as db:
+        """Read all records, by address."""
+        with self._open() as db:
             return {record.address: record for record in _read(db)}
 
     def get(self, address: str) -> states.Record | None:
-        """Read the record of a device.
-
-        :raises LedgerUnusable: it cannot be read.
-        """
+        """Read the record of a device."""
         return self.read_records().get(address)
 
     def change(self, record: states.Record) -> None:
-        """Write the record of a device, and its history.
-
-        :raises LedgerUnusable: nothing was written.
-        """
-        with self._lock, self._begin_transaction() as db:
+        """Write the record of a device, and its history."""
+        with self._open() as db:
             values = dataclasses.astuple(record)
             db.execute(
                 "INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -184,32 +187,23 @@ class Ledger:
             )
 
     def read_history(self, address: str) -> tuple[states.Record, ...]:
-        """Read the changes of a device, the last one first.
-
-        :raises LedgerUnusable: it cannot be read.
-        """
-        with self._open_for_reading() as db:
+        """Read the changes of a device, the last one first."""
+        with self._open() as db:
             rows = db.execute(
                 "SELECT address, state, reason, since, by, owner FROM history"
                 " WHERE address = ? ORDER BY number DESC",
                 (address,),
-            ).fetchall()
-        return tuple(_build_record((*row, "")) for row in rows)
+            )
+            return tuple(_build_record(*row) for row in rows)
 
     def read_partitions(self) -> dict[int, owning.Ownership]:
-        """Read which partitions guests own, by their ids.
-
-        :raises LedgerUnusable: it cannot be read.
-        """
-        with self._open_for_reading() as db:
+        """Read which partitions guests own, by their ids."""
+        with self._open() as db:
             return {row.id: row for row in _read_partitions(db)}
 
     def write_owner(self, row: owning.Ownership) -> None:
-        """Write who owns a partition.
-
-        :raises LedgerUnusable: nothing was written.
-        """
-        with self._lock, self._begin_transaction() as db:
+        """Write who owns a partition."""
+        with self._open() as db:
             db.execute(
                 "INSERT OR REPLACE INTO partitions"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -217,97 +211,122 @@ class Ledger:
             )
 
     def disown(self, id_: int) -> None:
-        """Remove a partition that nobody owns any more.
-
-        :raises LedgerUnusable: nothing was written.
-        """
-        with self._lock, self._begin_transaction() as db:
+        """Remove a partition that nobody owns any more."""
+        with self._open() as db:
             db.execute("DELETE FROM partitions WHERE id = ?", (id_,))
 
     def read_suspects(self) -> dict[str, str]:
-        """Read devices that are to be quarantined: address -> why.
-
-        :raises LedgerUnusable: it cannot be read.
-        """
-        with self._open_for_reading() as db:
-            rows = db.execute("SELECT address, reason FROM suspects")
-            return dict(rows.fetchall())
+        """Read devices that are to be quarantined: address -> why."""
+        with self._open() as db:
+            return dict(db.execute("SELECT address, reason FROM suspects"))
 
     def suspect(self, addresses: Iterable[str], reason: str) -> None:
-        """Note that devices are to be quarantined.
-
-        :raises LedgerUnusable: nothing was written.
-        """
-        with self._lock, self._begin_transaction() as db:
+        """Note that devices are to be quarantined."""
+        with self._open() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO suspects VALUES (?, ?)",
                 [(one, reason) for one in addresses],
             )
 
     def clear_suspect(self, address: str) -> None:
-        """Note that a device was quarantined.
-
-        :raises LedgerUnusable: nothing was written.
-        """
-        with self._lock, self._begin_transaction() as db:
+        """Note that a device was quarantined."""
+        with self._open() as db:
             db.execute("DELETE FROM suspects WHERE address = ?", (address,))
 
     @contextlib.contextmanager
-    def _open_for_reading(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Give the database; what is written to it is one transaction."""
         with self._lock:
             try:
-                yield self._db
-            except sqlite3.Error as error:
+                with self._db:
+                    yield self._db
+            except (sqlite3.Error, ValueError) as error:
                 raise errors.LedgerUnusable(
                     path=self.path, error=error
                 ) from error
 
-    @contextlib.contextmanager
-    def _begin_transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                # SQLite has ended it itself where the disk is full.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise errors.LedgerUnusable(path=self.path, error=error) from error
+
+class Transitions:
+    """Writes to the ledger what happens to devices, and counts it."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self.lock = threading.RLock()
+        """Held from the reading of a state until it is changed."""
+        self.counts: dict[str, int] = dict.fromkeys(Event, 0)
+        """How often each event has happened since the start."""
+
+    def write(self, record: states.Record) -> None:
+        """Write the state of a device to the ledger, and log it."""
+        self._ledger.change(record)
+        LOG.info(
+            "Device %s is %s: %s (%s)",
+            record.address,
+            record.state,
+            record.reason,
+            record.owner or "no server",
+        )
+
+    def move(
+        self,
+        record: states.Record,
+        event: Event,
+        reason: str,
+        by: str,
+        owner: str | None = None,
+        baseline: str | None = None,
+    ) -> states.Record:
+        """Have an event happen to a device.
+
+        :param by: who or what has done it.
+        :param owner: the UUID of the server that has it now.
+        :param baseline: the health that it is compared with from now on.
+        """
+        new = states.move(
+            record,
+            event,
+            reason=reason,
+            by=by,
+            now=self._clock(),
+            owner=owner,
+            baseline=baseline,
+        )
+        self.write(new)
+        self.counts[event] += 1
+        return new
+
+    def move_if(
+        self,
+        address: str,
+        state: State,
+        event: Event,
+        reason: str,
+        baseline: str | None = None,
+    ) -> states.Record | None:
+        """Change the state of a device, unless it has changed meanwhile."""
+        with self.lock:
+            record = self._ledger.get(address)
+            if record is None or record.state is not state:
+                return None
+            return self.move(record, event, reason, AGENT, baseline=baseline)
 
 
-def _read(db: sqlite3.Connection) -> Iterator[states.Record]:
+def _read(db: sqlite3.Connection) -> list[states.Record]:
     rows = db.execute(
         "SELECT address, state, reason, since, by, owner, baseline"
         " FROM devices ORDER BY address"
-    ).fetchall()
-    for row in rows:
-        yield _build_record(row)
+    )
+    return [_build_record(*row) for row in rows]
 
 
-def _build_record(
-    row: tuple[str, str, str, float, str, str | None, str],
-) -> states.Record:
-    address, state, reason, since, by, owner, baseline = row
-    try:
-        return states.Record(
-            address, states.State(state), reason, since, by, owner, baseline
-        )
-    except ValueError as error:
-        raise sqlite3.DatabaseError(f"{address}: {error}") from error
+def _build_record(address: str, state: str, *values: Any) -> states.Record:
+    return states.Record(address, State(state), *values)
 
 
-def _read_partitions(db: sqlite3.Connection) -> Iterator[owning.Ownership]:
+def _read_partitions(db: sqlite3.Connection) -> list[owning.Ownership]:
     rows = db.execute(
         "SELECT id, state, owner, devices, vfs, boot, since FROM partitions"
         " ORDER BY id"
-    ).fetchall()
-    for row in rows:
-        try:
-            yield owning.Ownership.load(row)
-        except ValueError as error:
-            raise sqlite3.DatabaseError(
-                f"partition {row[0]}: {error}"
-            ) from error
+    )
+    return [owning.Ownership.load(row) for row in rows]

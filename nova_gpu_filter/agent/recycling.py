@@ -6,9 +6,9 @@ import logging
 
 from nova_gpu_filter.agent import cleaning
 from nova_gpu_filter.agent import domains as domains_lib
+from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import reservations as reservations_lib
-from nova_gpu_filter.agent import transitions as transitions_lib
 from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
@@ -25,7 +25,7 @@ class Recycler:
         domains: domains_lib.Domains,
         cleaner: cleaning.Cleaner,
         reservations: reservations_lib.ReservationWriter,
-        transitions: transitions_lib.Transitions,
+        transitions: ledger_lib.Transitions,
     ) -> None:
         self._placement = placement
         self._domains = domains

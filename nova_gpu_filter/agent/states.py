@@ -203,38 +203,26 @@ def make_first_record(
     and not in use may have been used before the agent was there: it has to be
     cleaned before it is given away.
     """
-
-    def make_record(
-        state: State, reason: str, by: str, owner: str | None = None
-    ) -> Record:
-        return Record(address, state, reason, now, by, owner)
-
-    if observation.is_marked:
-        return make_record(
-            State.QUARANTINED, "quarantined in Placement", "placement"
-        )
-    if not observation.is_present:
-        return make_record(
-            State.QUARANTINED, "it is not on the bus, or is dead", AGENT
-        )
-    if observation.guest is not None:
-        return make_record(
-            State.IN_USE, "a domain has it", "libvirt", observation.guest
-        )
-    if observation.consumer is not None:
-        return make_record(
-            State.CLAIMED,
-            "allocated in Placement",
-            "nova",
-            observation.consumer,
-        )
-    if observation.is_reserved:
-        return make_record(
-            State.QUARANTINED,
+    record = Record(
+        address, State.RELEASED, "not known whether it is clean", now, AGENT
+    )
+    step = _find_visible_step(observation)
+    if step is None and observation.is_reserved:
+        step = Step(
+            Event.QUARANTINE,
             "reserved in Placement, and the ledger does not say why",
             AGENT,
         )
-    return make_record(State.RELEASED, "not known whether it is clean", AGENT)
+    if step is None:
+        return record
+    return move(
+        record,
+        step.event,
+        reason=step.reason,
+        by=step.by,
+        now=now,
+        owner=step.owner,
+    )
 
 
 def find_next_step(record: Record, observation: Observation) -> Step | None:
@@ -244,16 +232,9 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
     """
     if record.state is State.QUARANTINED:
         return None
-    if observation.is_marked:
-        return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
-    if not observation.is_present:
-        return Step(
-            Event.QUARANTINE, "it is not on the bus, or is dead", AGENT
-        )
-    if observation.guest is not None:
-        return _find_guest_step(record, observation.guest)
-    if observation.consumer is not None:
-        return _find_consumer_step(record, observation.consumer)
+    step = _find_visible_step(observation)
+    if step is not None:
+        return step if step.owner is None else _follow_holder(record, step)
     if record.state in HELD:
         return Step(Event.RELEASE, "its server has left", "nova")
     if record.state is State.FREE and observation.is_reserved:
@@ -274,34 +255,38 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
     return None
 
 
-def _find_guest_step(record: Record, guest: str) -> Step | None:
-    if record.state is State.IN_USE and record.owner == guest:
-        return None
-    return Step(
-        Event.START, _explain_held(record, "a domain has it"), "libvirt", guest
-    )
+def _find_visible_step(observation: Observation) -> Step | None:
+    """Give what is seen of a device whatever its record says."""
+    if observation.is_marked:
+        return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
+    if not observation.is_present:
+        return Step(
+            Event.QUARANTINE, "it is not on the bus, or is dead", AGENT
+        )
+    if observation.guest is not None:
+        return Step(
+            Event.START, "a domain has it", "libvirt", observation.guest
+        )
+    if observation.consumer is not None:
+        return Step(
+            Event.CLAIM, "allocated in Placement", "nova", observation.consumer
+        )
+    return None
 
 
-def _find_consumer_step(record: Record, consumer: str) -> Step | None:
-    if record.state is State.IN_USE:
+def _follow_holder(record: Record, step: Step) -> Step | None:
+    """Give the step to a holder from the state that a device is in."""
+    if step.event is Event.CLAIM and record.state is State.IN_USE:
         return Step(
             Event.LEAVE,
             "its domain is gone, its allocation is not",
             "libvirt",
-            consumer,
+            step.owner,
         )
-    if record.state is State.CLAIMED and record.owner == consumer:
+    known = State.IN_USE if step.event is Event.START else State.CLAIMED
+    if record.state is known and record.owner == step.owner:
         return None
-    return Step(
-        Event.CLAIM,
-        _explain_held(record, "allocated in Placement"),
-        "nova",
-        consumer,
-    )
-
-
-def _explain_held(record: Record, usual: str) -> str:
-    """Say so where a device was given away before it was clean."""
     if record.state in (State.RELEASED, State.CLEANING):
-        return f"{usual}, and it was not cleaned before"
-    return usual
+        reason = f"{step.reason}, and it was not cleaned before"
+        return dataclasses.replace(step, reason=reason)
+    return step

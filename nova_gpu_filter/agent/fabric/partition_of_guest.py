@@ -9,6 +9,7 @@ driver nvidia had the GPUs, with their Module Ids, which do not follow the PCI
 order; nothing is asked of NVML when a guest starts.
 """
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -153,3 +154,41 @@ def check(
     raise OtherPartition(
         partition=id_, ours=" ".join(sorted(devices)), theirs=theirs
     )
+
+
+def find_vfs(
+    partitions: Partitions,
+    devices: Collection[str],
+    find_parent: Callable[[str], str | None],
+) -> dict[str, str]:
+    """Find the VFs among devices: GPU of a partition -> VF."""
+    gpus = frozenset().union(*partitions.values())
+    found = {}
+    for device in devices:
+        if device not in gpus:
+            parent = find_parent(device)
+            if parent in gpus:
+                found[str(parent)] = device
+    return found
+
+
+def order_vfs(
+    partition: int,
+    vfs: Collection[str],
+    listed: fabric_output.ListedPartition,
+    find_parent: Callable[[str], str | None],
+) -> list[address_lib.PciAddress]:
+    """Order the VFs of a guest as Fabric Manager orders the GPUs.
+
+    :param listed: the partition, as Fabric Manager lists it.
+    :raises NoOrder: it does not list the PCI addresses of the GPUs.
+    """
+    by_gpu = {find_parent(vf): vf for vf in vfs}
+    if not by_gpu:
+        return []
+    ordered = [by_gpu.get(str(member.address)) for member in listed.members]
+    if None in ordered:
+        raise errors.NoOrder(partition=partition, vfs=" ".join(vfs))
+    return [
+        address_lib.PciAddress.parse(vf) for vf in ordered if vf is not None
+    ]

@@ -17,12 +17,11 @@ import threading
 import time
 
 from nova_gpu_filter import exception
+from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
 from nova_gpu_filter.agent.fabric import listing
 from nova_gpu_filter.agent.fabric import partition_of_guest
-from nova_gpu_filter.agent.fabric import refusals
-from nova_gpu_filter.agent.fabric import vfs as vfs_lib
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
@@ -133,7 +132,9 @@ class Partitions:
 
         :raises NoPartition: its GPUs are none.
         """
-        vfs = vfs_lib.find(partitions, devices, self._find_parent)
+        vfs = partition_of_guest.find_vfs(
+            partitions, devices, self._find_parent
+        )
         id_ = partition_of_guest.choose(partitions, {*devices, *vfs})
         if id_ is None:
             return None
@@ -151,9 +152,7 @@ class Partitions:
         with self._lock:
             suspects = self._ledger.read_suspects()
             for device in sorted(wanted.devices & suspects.keys()):
-                raise refusals.Suspected(
-                    device=device, reason=suspects[device]
-                )
+                raise errors.Suspected(device=device, reason=suspects[device])
             listed = self._lister.list_partitions()
             vfs = self._check(wanted, listed)
             self._free_partitions(wanted)
@@ -178,7 +177,7 @@ class Partitions:
             if row.owner == wanted.owner and row.id == wanted.id:
                 continue
             if row.owner != wanted.owner and row.phase is not Phase.LEAVING:
-                raise refusals.Occupied(
+                raise errors.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
             self._client.deactivate(row.id)
@@ -285,7 +284,7 @@ class Partitions:
             return
         for row in self._ledger.read_partitions().values():
             if row.devices & wanted.devices:
-                raise refusals.Occupied(
+                raise errors.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
         self._ledger.write_owner(
@@ -361,7 +360,9 @@ class Partitions:
         :raises AgentError: it is another one there.
         """
         found = partition_of_guest.check(row.id, row.devices, listed)
-        return vfs_lib.order(row.id, row.vfs, found, self._find_parent)
+        return partition_of_guest.order_vfs(
+            row.id, row.vfs, found, self._find_parent
+        )
 
     def _activate(self, row: Ownership, vfs: Sequence[PciAddress]) -> None:
         self._client.activate(row.id, vfs)

@@ -9,8 +9,8 @@ import weakref
 
 import pytest
 
+from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent.fabric import fabric_manager
-from nova_gpu_filter.agent.fabric import refusals
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
@@ -66,7 +66,7 @@ def test_a_hard_reboot_keeps_or_changes_the_partition(node):
 
 def test_gpus_that_another_guest_owns_are_refused(node):
     node.start(1, UUID)
-    with pytest.raises(refusals.Occupied, match=UUID):
+    with pytest.raises(errors.Occupied, match=UUID):
         node.start(3, OTHER)
     assert node.manager.active() == {1}
     assert node.rows() == {1: ("active", UUID)}
@@ -79,7 +79,7 @@ def test_a_partition_that_fails_suspects_its_gpus_and_no_others(node):
         node.start(3)
     assert node.ledger.read_suspects().keys() == node.known[3]
     assert node.rows() == {}
-    with pytest.raises(refusals.Suspected, match="FM_ST_NVLINK_ERROR"):
+    with pytest.raises(errors.Suspected, match="FM_ST_NVLINK_ERROR"):
         node.start(1)
     node.start(4)
     assert node.manager.active() == {4}
@@ -310,6 +310,6 @@ def test_vfs_are_activated_in_the_order_of_the_gpus(tmp_path):
 
 def test_vfs_whose_order_is_not_known_are_refused(node):
     node.parents["0000:86:00.4"] = "0000:86:00.0"
-    with pytest.raises(refusals.NoOrder, match=r"0000:86:00\.4"):
+    with pytest.raises(errors.NoOrder, match=r"0000:86:00\.4"):
         node.agent.prepare(UUID, {"0000:86:00.4"})
     assert node.rows() == {}

@@ -15,7 +15,7 @@ from hypothesis import strategies
 import pytest
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.agent.fabric import refusals
+from nova_gpu_filter.agent import errors
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
@@ -73,7 +73,7 @@ def start_on_taken(node, partition):
         with pytest.raises(exception.GpuFilterError) as refused:
             node.agent.prepare(TAKER, owned)
         # By the ledger, whatever Fabric Manager would say.
-        assert isinstance(refused.value, refusals.Occupied)
+        assert isinstance(refused.value, errors.Occupied)
         node.agent.release(TAKER)
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from nova_gpu_filter.agent.fabric import refusals
+from nova_gpu_filter.agent import errors
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
@@ -35,7 +35,7 @@ def _use(node, seed, lock, owned, problems):
                 node.guests[name] = devices
             try:
                 node.agent.prepare(name, devices)
-            except refusals.Occupied:
+            except errors.Occupied:
                 with lock:
                     del node.guests[name]
                 node.agent.release(name)
