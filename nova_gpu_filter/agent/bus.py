@@ -47,15 +47,15 @@ class Health:
 
     boot: str
     """Which start of the host it is of: counters begin with it."""
-    problems: tuple[str, ...]
-    """What is wrong whatever was before."""
-    warnings: Mapping[str, str]
-    """What may be as it always was: (check, file, content) -> in words."""
     counters: Mapping[str, int]
     """PCIe errors since the host was started, by kind."""
-    width: int
+    problems: tuple[str, ...] = ()
+    """What is wrong whatever was before."""
+    warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What may be as it always was: (check, file, content) -> in words."""
+    width: int = 0
     """Lanes of its link; 0 if sysfs does not say."""
-    bars: str
+    bars: str = ""
     """Sizes of its memory."""
 
     def dump(self) -> str:
@@ -81,13 +81,15 @@ def compare(
     :param corrected_errors: so many corrected PCIe errors in between are too
         many.
     """
-    found = list(now.problems)
     if before is None:
-        return tuple(found)
-    found += [
-        text
-        for key, text in now.warnings.items()
-        if key not in before.warnings
+        return now.problems
+    found = [
+        *now.problems,
+        *(
+            text
+            for key, text in now.warnings.items()
+            if key not in before.warnings
+        ),
     ]
     if 0 < now.width < before.width:
         found.append(f"its link has x{now.width}, and had x{before.width}")
@@ -144,10 +146,8 @@ class Bus:
     def _answers(self, address: str) -> bool:
         tree = tree_lib.Tree(self._root)
         path = f"{address_lib.DEVICES}/{address}"
-        vendor, product = (
-            tree.read_number(f"{path}/vendor"),
-            tree.read_number(f"{path}/device"),
-        )
+        vendor = tree.read_number(f"{path}/vendor")
+        product = tree.read_number(f"{path}/device")
         if vendor is None or product is None:
             return False
         config = tree.read_bytes(f"{path}/config", pci_config.HEADER_BYTES)
@@ -183,21 +183,14 @@ class Bus:
     def read_counters(self, address: str) -> Health:
         """Read the error counters of a device, and nothing else of it."""
         tree = tree_lib.Tree(self._root)
-        return Health(
-            boot=read_boot(tree),
-            problems=(),
-            warnings={},
-            counters=_count(tree, PciAddress.parse(address)),
-            width=0,
-            bars="",
-        )
+        return Health(read_boot(tree), _count(tree, PciAddress.parse(address)))
 
     def read_health(self, address: str) -> Health:
         """Check a device by itself, and against those of the same model."""
         tree, host, device = self._read(address)
         boot = read_boot(tree)
         if device is None:
-            return Health(boot, ("it is not on the bus",), {}, {}, 0, "")
+            return Health(boot, {}, problems=("it is not on the bus",))
         seen = context_lib.Context(tree, host)
         problems, warnings = [], {}
         for finding in health.check(seen, device):
@@ -215,10 +208,10 @@ class Bus:
                 warnings[key] = finding.summary
         link = device.pcie_link
         return Health(
-            boot=boot,
+            boot,
+            _count(tree, device.address),
             problems=tuple(problems),
             warnings=warnings,
-            counters=_count(tree, device.address),
             width=(link.width or 0) if link else 0,
             bars=" ".join(f"{bar.index}:{bar.size:x}" for bar in device.bars),
         )

@@ -6,9 +6,9 @@ A connection that only reads suffices. Events only shorten the time until the
 next pass: each pass reads everything, so that a lost event does not matter.
 """
 
+import abc
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 import importlib
 import logging
 import subprocess
@@ -16,7 +16,6 @@ import threading
 import time
 from typing import Any
 from typing import Final
-from typing import Protocol
 from typing import TypeVar
 from xml.etree import ElementTree
 
@@ -34,29 +33,36 @@ _PAUSE: Final = 10
 _A = TypeVar("_A")
 
 
-class Domains(Protocol):
-    """What can say which domains have devices."""
+class Domains(abc.ABC):
+    """What can say which domains have devices.
+
+    Each method raises :class:`errors.CannotRead` where libvirt does not
+    answer.
+    """
 
     def read_holders(self) -> dict[str, str]:
-        """Read who has devices: PCI address -> UUID of the domain.
-
-        :raises CannotRead: libvirt does not answer.
-        """
+        """Read who has devices: PCI address -> UUID of the domain."""
+        return {
+            address: uuid
+            for uuid, addresses in self._read(only_running=False).items()
+            for address in addresses
+        }
 
     def read_running(self) -> dict[str, frozenset[str]]:
-        """Read what runs: UUID of a domain -> its PCI addresses.
+        """Read what runs: UUID of a domain -> its PCI addresses."""
+        return self._read(only_running=True)
 
-        :raises CannotRead: libvirt does not answer.
-        """
-
+    @abc.abstractmethod
     def read_hostname(self) -> str:
         """Read the name by which Nova knows this compute node.
 
         It is that of libvirt (``get_available_nodes`` of
         nova/virt/libvirt/driver.py).
-
-        :raises CannotRead: libvirt does not answer.
         """
+
+    @abc.abstractmethod
+    def _read(self, only_running: bool) -> dict[str, frozenset[str]]:
+        """Read UUID of a domain -> its PCI addresses."""
 
 
 def parse_hostdevs(xml: str) -> Iterator[str]:
@@ -79,28 +85,17 @@ def parse_hostdevs(xml: str) -> Iterator[str]:
 
 
 def _read_address(place: ElementTree.Element) -> Iterator[str]:
+    numbers = (
+        int(place.get(name, "0"), 0)
+        for name in ("domain", "bus", "slot", "function")
+    )
     try:
-        yield str(
-            address_lib.PciAddress(
-                *(
-                    int(place.get(name, "0"), 0)
-                    for name in ("domain", "bus", "slot", "function")
-                )
-            )
-        )
+        yield str(address_lib.PciAddress(*numbers))
     except ValueError:
         LOG.warning("libvirt has no PCI address: %s", place.attrib)
 
 
-def _index_by_address(found: Mapping[str, frozenset[str]]) -> dict[str, str]:
-    return {
-        address: uuid
-        for uuid, addresses in found.items()
-        for address in addresses
-    }
-
-
-class Libvirt:
+class Libvirt(Domains):
     """Asks libvirt by its Python binding."""
 
     def __init__(self, uri: str, libvirt: Any) -> None:
@@ -114,24 +109,21 @@ class Libvirt:
         self._lock = threading.Lock()
         self._on_event: Callable[[], None] | None = None
 
-    def read_holders(self) -> dict[str, str]:
-        """Read who has devices; see :class:`Domains`."""
-        return _index_by_address(self._read(0))
+    def _read(self, only_running: bool) -> dict[str, frozenset[str]]:
+        flags = (
+            self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+            if only_running
+            else 0
+        )
 
-    def read_running(self) -> dict[str, frozenset[str]]:
-        """Read what runs; see :class:`Domains`."""
-        return self._read(self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-
-    def _read(self, flags: int) -> dict[str, frozenset[str]]:
         def read(connection: Any) -> dict[str, frozenset[str]]:
             found = {}
             for domain in connection.listAllDomains(flags):
                 try:
                     xml = domain.XMLDesc()
                 except self._libvirt.libvirtError as error:
-                    if error.get_error_code() == (
-                        self._libvirt.VIR_ERR_NO_DOMAIN
-                    ):
+                    code = error.get_error_code()
+                    if code == self._libvirt.VIR_ERR_NO_DOMAIN:
                         # It has gone since it was listed.
                         continue
                     raise
@@ -194,22 +186,16 @@ class Libvirt:
         threading.Thread(target=run, name="libvirt", daemon=True).start()
 
 
-class Virsh:
+class Virsh(Domains):
     """Asks libvirt by its command, where the Python binding is missing."""
 
     def __init__(self, uri: str) -> None:
-        """Nothing is asked yet."""
         self._uri = uri
 
-    def read_holders(self) -> dict[str, str]:
-        """Read who has devices; see :class:`Domains`."""
-        return _index_by_address(self._read("list", "--all", "--uuid"))
-
-    def read_running(self) -> dict[str, frozenset[str]]:
-        """Read what runs; see :class:`Domains`."""
-        return self._read("list", "--uuid")
-
-    def _read(self, *listing: str) -> dict[str, frozenset[str]]:
+    def _read(self, only_running: bool) -> dict[str, frozenset[str]]:
+        listing = (
+            ("list", "--uuid") if only_running else ("list", "--all", "--uuid")
+        )
         found = {}
         for uuid in self._ask(*listing).split():
             try:
@@ -250,7 +236,7 @@ class Virsh:
         return done.stdout
 
 
-def connect(uri: str) -> Libvirt | Virsh:
+def connect(uri: str) -> Domains:
     """Choose how to ask libvirt, by what is installed."""
     try:
         libvirt = importlib.import_module("libvirt")

@@ -21,9 +21,9 @@ from typing import Any
 from typing import Final
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.agent import answers
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import keeper as keeper_lib
+from nova_gpu_filter.agent import socket_client
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.fabric import service as fabric_lib
 
@@ -35,7 +35,7 @@ _CREDENTIALS: Final = "3i"
 """Of SO_PEERCRED in socket(7): pid, uid, gid."""
 
 
-def describe(record: states.Record) -> answers.Answer:
+def describe(record: states.Record) -> fabric_lib.Answer:
     """Make an answer of a record."""
     return {
         "device": record.address,
@@ -66,7 +66,9 @@ class Requests:
         """None: libvirt has not said yet which compute node this is. Guests
         start without it."""
 
-    def answer(self, request: Mapping[str, Any], user: str) -> answers.Answer:
+    def answer(
+        self, request: Mapping[str, Any], user: str
+    ) -> fabric_lib.Answer:
         """Answer one request.
 
         :param user: who asks.
@@ -80,7 +82,9 @@ class Requests:
         except exception.GpuFilterError as error:
             return {"error": str(error)}
 
-    def _answer_of_fabric(self, request: Mapping[str, Any]) -> answers.Answer:
+    def _answer_of_fabric(
+        self, request: Mapping[str, Any]
+    ) -> fabric_lib.Answer:
         if self._fabric is None:
             problem = (
                 "partitions are left alone: [gpu_agent]fabric_manager is"
@@ -101,7 +105,7 @@ class Requests:
         keeper: keeper_lib.Keeper,
         request: Mapping[str, Any],
         user: str,
-    ) -> answers.Answer:
+    ) -> fabric_lib.Answer:
         command = str(request.get("command"))
         device = str(request.get("device", ""))
         reason = str(request.get("reason") or f"asked for by {user}")
@@ -129,7 +133,7 @@ class Requests:
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    timeout = answers.SECONDS
+    timeout = socket_client.SECONDS
 
     def handle(self) -> None:
         """Answer the requests of one connection."""
@@ -146,7 +150,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _answer(
         self, requests: Requests, line: bytes, user: str
-    ) -> answers.Answer:
+    ) -> fabric_lib.Answer:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -167,7 +171,7 @@ class _Handler(socketserver.StreamRequestHandler):
         _pid, uid, _gid = struct.unpack(_CREDENTIALS, found)
         return int(uid)
 
-    def _say(self, answer: answers.Answer) -> None:
+    def _say(self, answer: fabric_lib.Answer) -> None:
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 

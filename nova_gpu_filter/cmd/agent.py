@@ -16,7 +16,6 @@ from typing import Final
 
 from nova_gpu_filter import exception
 from nova_gpu_filter import systemd
-from nova_gpu_filter.agent import answers
 from nova_gpu_filter.agent import libvirt_hook
 from nova_gpu_filter.agent import socket_client
 from nova_gpu_filter.agent import states
@@ -272,7 +271,7 @@ class App(command.App):
         super().__init__()
         self._socket = socket
 
-    def ask(self, command: str, **request: Any) -> answers.Answer:
+    def ask(self, command: str, **request: Any) -> socket_client.Answer:
         """Ask the daemon."""
         return socket_client.ask(self._socket, command, **request)
 

@@ -1,20 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the agent asks of Fabric Manager, by whatever way."""
+"""What the agent asks of Fabric Manager, by whatever way.
+
+A Fabric Manager that is restarted with FABRIC_MODE_RESTART waits for the list
+of what is active, also where it is empty (fmSetActivatedFabricPartitions of
+nv_fm_agent.h).
+"""
 
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+import logging
 import time
 from typing import Final
 from typing import Protocol
 from typing import TypeVar
 
 from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import codes
+from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
+
+LOG = logging.getLogger(__name__)
 
 _A = TypeVar("_A")
 
@@ -26,8 +36,6 @@ class FabricError(errors.AgentError):
     """Fabric Manager did not do what it was asked."""
 
     message = "Fabric Manager (%(address)s): %(request)s: %(answer)s"
-    number = codes.SUCCESS
-    """What was answered; 0 where there was no code."""
 
 
 class NotReady(FabricError):
@@ -41,12 +49,11 @@ class Misconfigured(FabricError):
 
 
 KINDS: Final[Mapping[codes.Then, type[FabricError]]] = {
-    codes.Then.FAIL: FabricError,
     codes.Then.CONFIGURE: Misconfigured,
     codes.Then.AGAIN: NotReady,
     codes.Then.RECONNECT: NotReady,
 }
-"""What is raised for a code."""
+"""What is raised for a code; :class:`FabricError` for all others."""
 
 
 class NoLibrary(errors.AgentError):
@@ -98,6 +105,65 @@ class Client(Protocol):
 
     def disconnect(self) -> None:
         """End the connection; the next question makes a new one."""
+
+
+class PartitionLister:
+    """Lists the partitions, and says to a new Fabric Manager which are active;
+    for one thread at a time.
+    """
+
+    def __init__(
+        self,
+        ledger: ledger_lib.Ledger,
+        client: Client,
+        is_resilient: Callable[[], bool],
+    ) -> None:
+        self._ledger = ledger
+        self._client = client
+        self._is_resilient = is_resilient
+        self._informed: int | None = None
+        """Which connection knows what is active."""
+
+    def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
+        """List the partitions.
+
+        :raises FabricError: Fabric Manager does not answer.
+        """
+        try:
+            listed = self._client.list_partitions()
+        except NotReady:
+            is_known = self._client.connections == self._informed
+            if is_known or not self._is_resilient():
+                raise
+        else:
+            if self._client.connections == self._informed:
+                return listed
+        connection = self._client.connections
+        if self._is_resilient():
+            self._report_active()
+            listed = self._client.list_partitions()
+        self._informed = connection
+        return listed
+
+    def _report_active(self) -> None:
+        active = [
+            row.id
+            for row in self._ledger.read_partitions().values()
+            if row.phase is not Phase.ACTIVATING
+        ]
+        try:
+            self._client.set_activated(active)
+        except NotReady:
+            raise
+        except FabricError as error:
+            # It was not restarted, and knows.
+            LOG.info(
+                "Active partitions not reported to Fabric Manager: %s", error
+            )
+        else:
+            LOG.info(
+                "Active partitions reported to Fabric Manager: %s", active
+            )
 
 
 def ask_until(

@@ -97,7 +97,7 @@ class Fmpm:
             return said
         # Without a code it is the program that fails, and no partition.
         kind = (
-            fabric_manager.KINDS[code.then]
+            fabric_manager.KINDS.get(code.then, fabric_manager.FabricError)
             if code
             else fabric_manager.Misconfigured
         )

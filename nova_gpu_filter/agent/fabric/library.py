@@ -3,11 +3,12 @@
 """Asks Fabric Manager by its library libnvfm.so.
 
 Functions and what each may answer: NVIDIA's nv_fm_agent.h (package
-nvidia-fabricmanager-dev).
+nvidia-fabricmanager-dev). Memory layouts that they expect: the structures of
+its nv_fm_types.h, and "Fabric Manager SDK" in NVIDIA's Fabric Manager User
+Guide. All numbers are ``unsigned int``.
 """
 
 from collections.abc import Collection
-from collections.abc import Iterator
 from collections.abc import Sequence
 import ctypes
 from typing import Any
@@ -15,10 +16,101 @@ from typing import Final
 
 from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric import fabric_manager
-from nova_gpu_filter.agent.fabric import layouts
 from nova_gpu_filter.agent.fabric.codes import Call
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
+
+STRING: Final = 256
+UUID: Final = 80
+BUS_ID: Final = 32
+GPUS: Final = 16
+PARTITIONS: Final = 64
+INET: Final = 1
+UNIX: Final = 2
+"""Kinds of an address in :class:`ConnectV2`."""
+
+
+class _Versioned(ctypes.Structure):
+    """Begins with its own size in the low 24 bits, and its number above them
+    (MAKE_FM_PARAM_VERSION of the header).
+    """
+
+    _fields_ = [("version", ctypes.c_uint)]
+    number = 1
+
+    def __init__(self, **fields: Any) -> None:
+        version = ctypes.sizeof(self) | self.number << 24
+        super().__init__(version=version, **fields)
+
+
+class ConnectV1(_Versioned):
+    """``fmConnectParams_v1``, of releases before R580."""
+
+    _fields_ = [
+        ("address", ctypes.c_char * STRING),
+        ("timeout_ms", ctypes.c_uint),
+        ("is_unix", ctypes.c_uint),
+    ]
+
+
+class ConnectV2(ConnectV1):
+    """``fmConnectParams_v2``."""
+
+    _fields_ = [("kind", ctypes.c_int)]
+    number = 2
+
+
+class PciDevice(ctypes.Structure):
+    """``fmPciDevice_t``."""
+
+    _fields_ = [
+        (name, ctypes.c_uint)
+        for name in ("domain", "bus", "device", "function")
+    ]
+
+
+class Gpu(ctypes.Structure):
+    """``fmFabricPartitionGpuInfo_t``."""
+
+    _fields_ = [
+        ("physical_id", ctypes.c_uint),
+        ("uuid", ctypes.c_char * UUID),
+        ("bus_id", ctypes.c_char * BUS_ID),
+        ("links_available", ctypes.c_uint),
+        ("links_most", ctypes.c_uint),
+        ("line_rate_mbps", ctypes.c_uint),
+    ]
+
+
+class Partition(ctypes.Structure):
+    """``fmFabricPartitionInfo_t``."""
+
+    _fields_ = [
+        ("id", ctypes.c_uint),
+        ("is_active", ctypes.c_uint),
+        ("count", ctypes.c_uint),
+        ("gpus", Gpu * GPUS),
+    ]
+
+
+class PartitionList(_Versioned):
+    """``fmFabricPartitionList_v2``, whose version is 1 all the same."""
+
+    _fields_ = [
+        ("count", ctypes.c_uint),
+        ("most", ctypes.c_uint),
+        ("partitions", Partition * PARTITIONS),
+    ]
+
+
+class ActivatedList(_Versioned):
+    """``fmActivatedFabricPartitionList_v1``."""
+
+    _fields_ = [
+        ("count", ctypes.c_uint),
+        ("ids", ctypes.c_uint * PARTITIONS),
+    ]
+
 
 _HANDLE: Final = ctypes.c_void_p
 _NUMBER: Final = ctypes.c_uint
@@ -28,16 +120,16 @@ _ARGUMENTS: Final[dict[Call, tuple[Any, ...]]] = {
     # Of either version.
     Call.CONNECT: (ctypes.c_void_p, ctypes.POINTER(_HANDLE)),
     Call.DISCONNECT: (_HANDLE,),
-    Call.LIST: (_HANDLE, ctypes.POINTER(layouts.PartitionList)),
+    Call.LIST: (_HANDLE, ctypes.POINTER(PartitionList)),
     Call.ACTIVATE: (_HANDLE, _NUMBER),
     Call.ACTIVATE_VFS: (
         _HANDLE,
         _NUMBER,
-        ctypes.POINTER(layouts.PciDevice),
+        ctypes.POINTER(PciDevice),
         _NUMBER,
     ),
     Call.DEACTIVATE: (_HANDLE, _NUMBER),
-    Call.SET_ACTIVATED: (_HANDLE, ctypes.POINTER(layouts.ActivatedList)),
+    Call.SET_ACTIVATED: (_HANDLE, ctypes.POINTER(ActivatedList)),
 }
 
 
@@ -70,25 +162,21 @@ class Library:
 
     def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List the partitions; see :class:`fabric_manager.Client`."""
-        found = layouts.PartitionList()
-        layouts.set_version(found)
-        self._ask(Call.LIST, ctypes.byref(found))
+        found = PartitionList()
+        number = self._call(Call.LIST, ctypes.byref(found))
+        self._check(number, Call.LIST.value)
         listed = (
             _read(partition)
-            for partition in found.partitions[
-                : min(found.count, layouts.PARTITIONS)
-            ]
+            for partition in found.partitions[: min(found.count, PARTITIONS)]
         )
         return tuple(sorted(listed, key=lambda one: one.id))
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; see :class:`fabric_manager.Client`."""
         if vfs:
-            devices = (layouts.PciDevice * len(vfs))(
+            devices = (PciDevice * len(vfs))(
                 *(
-                    layouts.PciDevice(
-                        one.domain, one.bus, one.slot, one.function
-                    )
+                    PciDevice(one.domain, one.bus, one.slot, one.function)
                     for one in vfs
                 )
             )
@@ -102,12 +190,12 @@ class Library:
 
     def set_activated(self, partitions: Collection[int]) -> None:
         """Say which are active; see :class:`fabric_manager.Client`."""
-        activated = layouts.ActivatedList()
-        layouts.set_version(activated)
+        activated = ActivatedList()
         activated.count = len(partitions)
         for index, partition in enumerate(sorted(partitions)):
             activated.ids[index] = partition
-        self._ask(Call.SET_ACTIVATED, ctypes.byref(activated))
+        number = self._call(Call.SET_ACTIVATED, ctypes.byref(activated))
+        self._check(number, Call.SET_ACTIVATED.value)
 
     def disconnect(self) -> None:
         """End the connection; see :class:`fabric_manager.Client`."""
@@ -120,100 +208,85 @@ class Library:
         self, call: Call, wanted: bool, partition: int, *more: Any
     ) -> None:
         """Activate or deactivate; the list decides where a code is unclear."""
-        try:
-            self._ask(call, partition, *more)
-        except fabric_manager.FabricError as error:
-            if error.number not in codes.ALREADY[call]:
-                raise
-            for one in self.list_partitions():
-                if one.id == partition and one.is_active == wanted:
-                    return
-            raise
+        number = self._call(call, partition, *more)
+        if number not in codes.ALREADY[call] or all(
+            (one.id, one.is_active) != (partition, wanted)
+            for one in self.list_partitions()
+        ):
+            self._check(number, f"{call.value} of partition {partition}")
 
-    def _ask(self, call: Call, *arguments: Any) -> None:
-        handle = self._connect()
-        number = self._functions[call](handle, *arguments)
+    def _call(self, call: Call, *arguments: Any) -> int:
+        """Call a function, and hang up where its code asks for it."""
+        number = self._functions[call](self._connect(), *arguments)
+        is_lost = codes.find(number).then is codes.Then.RECONNECT
+        if is_lost and number not in codes.ALREADY.get(call, ()):
+            self.disconnect()
+        return int(number)
+
+    def _check(
+        self,
+        number: int,
+        request: str,
+        failure: type[fabric_manager.FabricError] = fabric_manager.FabricError,
+    ) -> None:
+        """Raise what follows from a code.
+
+        :param failure: where it is neither the host's fault nor a moment's.
+        """
         if number == codes.SUCCESS:
             return
-        if codes.find(
-            number
-        ).then is codes.Then.RECONNECT and number not in codes.ALREADY.get(
-            call, ()
-        ):
-            self.disconnect()
-        request = call.value
-        if call in codes.ALREADY:
-            request += f" of partition {arguments[0]}"
-        kind = fabric_manager.KINDS[codes.find(number).then]
-        raise self._make_refusal(kind, request, number)
-
-    def _make_refusal(
-        self, kind: type[fabric_manager.FabricError], request: str, number: int
-    ) -> fabric_manager.FabricError:
-        error = kind(
-            address=self._address, request=request, answer=codes.find(number)
-        )
-        error.number = number
-        return error
+        code = codes.find(number)
+        kind = fabric_manager.KINDS.get(code.then, failure)
+        raise kind(address=self._address, request=request, answer=code)
 
     def _connect(self) -> Any:
         if self._handle is not None:
             return self._handle
+        # Whatever a code is here, no partition was asked for.
+        failure = fabric_manager.Misconfigured
         number = self._functions[Call.INIT]()
         # Another client of this process may have initialized it.
-        if number not in (codes.SUCCESS, codes.IN_USE):
-            raise self._make_connection_error(Call.INIT, number)
+        if number != codes.IN_USE:
+            self._check(number, Call.INIT.value, failure)
         handle = _HANDLE()
-        for wanted in self._list_connection_parameters():
+        # The parameters of the newest library, then of older ones.
+        for kind in (ConnectV2, ConnectV1):
+            wanted = self._make_parameters(kind)
             number = self._functions[Call.CONNECT](
                 ctypes.addressof(wanted), ctypes.byref(handle)
             )
             if number != codes.VERSION_MISMATCH:
                 break
-        if number != codes.SUCCESS:
-            raise self._make_connection_error(Call.CONNECT, number)
+        self._check(number, Call.CONNECT.value, failure)
         self._handle = handle
         self.connections += 1
         return handle
 
-    def _make_connection_error(
-        self, call: Call, number: int
-    ) -> fabric_manager.FabricError:
-        """Make an error: whatever the code is, no partition was asked for."""
-        kind = fabric_manager.KINDS[codes.find(number).then]
-        if not issubclass(kind, fabric_manager.NotReady):
-            kind = fabric_manager.Misconfigured
-        return self._make_refusal(kind, call.value, number)
-
-    def _list_connection_parameters(
-        self,
-    ) -> Iterator[layouts.ConnectV1 | layouts.ConnectV2]:
-        """Give the parameters of the newest library, then of older ones."""
+    def _make_parameters(self, kind: type[ConnectV1]) -> ConnectV1:
         is_unix = self._address.startswith("/")
-        for kind in (layouts.ConnectV2, layouts.ConnectV1):
-            wanted = kind()
-            layouts.set_version(wanted)
-            try:
-                wanted.address = self._address.encode()
-            except ValueError:
-                raise fabric_manager.Misconfigured(
-                    address=self._address,
-                    request=Call.CONNECT.value,
-                    answer=f"longer than {layouts.STRING} bytes",
-                ) from None
-            wanted.timeout_ms = self._timeout_ms
-            wanted.is_unix = is_unix
-            if isinstance(wanted, layouts.ConnectV2):
-                wanted.kind = layouts.UNIX if is_unix else layouts.INET
-            yield wanted
+        try:
+            wanted = kind(
+                address=self._address.encode(),
+                timeout_ms=self._timeout_ms,
+                is_unix=is_unix,
+            )
+        except ValueError:
+            raise fabric_manager.Misconfigured(
+                address=self._address,
+                request=Call.CONNECT.value,
+                answer=f"longer than {STRING} bytes",
+            ) from None
+        if isinstance(wanted, ConnectV2):
+            wanted.kind = UNIX if is_unix else INET
+        return wanted
 
 
-def _read(partition: layouts.Partition) -> fabric_output.ListedPartition:
+def _read(partition: Partition) -> fabric_output.ListedPartition:
     members = tuple(
         fabric_output.Member.read(
             gpu.physical_id, gpu.bus_id.decode("ascii", "replace")
         )
-        for gpu in partition.gpus[: min(partition.count, layouts.GPUS)]
+        for gpu in partition.gpus[: min(partition.count, GPUS)]
     )
     return fabric_output.ListedPartition(
         partition.id, bool(partition.is_active), members

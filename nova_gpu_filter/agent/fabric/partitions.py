@@ -20,7 +20,6 @@ from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
-from nova_gpu_filter.agent.fabric import listing
 from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
@@ -33,16 +32,6 @@ Running = Mapping[str, frozenset[str]]
 """UUID of a running domain -> PCI addresses of its devices."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """How to ask; see the options of ``[gpu_agent]``."""
-
-    deadline: float
-    """Seconds that a start waits for Fabric Manager to be ready."""
-    boot: str
-    """Which start of the host this is."""
-
-
 class Partitions:
     """The partitions of a compute node; safe to use from several threads."""
 
@@ -53,7 +42,8 @@ class Partitions:
         read_partitions: Callable[[], partition_of_guest.Partitions],
         is_resilient: Callable[[], bool],
         find_parent: Callable[[str], str | None],
-        settings: Settings,
+        deadline: float,
+        boot: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Forget what was active before the host was started.
@@ -61,13 +51,19 @@ class Partitions:
         :param is_resilient: whether Fabric Manager, when it is restarted,
             waits for the list of what is active (FABRIC_MODE_RESTART).
         :param find_parent: the PF of a VF; None for other devices.
+        :param deadline: seconds that a start waits for Fabric Manager to be
+            ready.
+        :param boot: which start of the host this is.
         """
         self._ledger = ledger
         self._client = client
         self._read_partitions = read_partitions
-        self._lister = listing.PartitionLister(ledger, client, is_resilient)
+        self._lister = fabric_manager_lib.PartitionLister(
+            ledger, client, is_resilient
+        )
         self._find_parent = find_parent
-        self._settings = settings
+        self._deadline = deadline
+        self._boot = boot
         self._clock = clock
         self._lock = threading.RLock()
         self._changes = 0
@@ -76,7 +72,7 @@ class Partitions:
         self._preparing: set[str] = set()
         self._said: dict[object, str] = {}
         for row in ledger.read_partitions().values():
-            if row.boot != settings.boot:
+            if row.boot != boot:
                 ledger.disown(row.id)
 
     # -- what the hook asks
@@ -110,16 +106,14 @@ class Partitions:
     def _prepare_in_time(self, wanted: Ownership) -> None:
         try:
             fabric_manager_lib.ask_until(
-                lambda: self._prepare(wanted), self._settings.deadline
+                lambda: self._prepare(wanted), self._deadline
             )
         except fabric_manager_lib.NotReady:
             with self._lock:
                 row = self._ledger.read_partitions().get(wanted.id)
                 if row is not None and row.owner == wanted.owner:
                     # It may have been activated all the same.
-                    self._ledger.write_owner(
-                        dataclasses.replace(row, phase=Phase.LEAVING)
-                    )
+                    self._set_phase(row, Phase.LEAVING)
             raise
 
     def _make_row(
@@ -144,7 +138,7 @@ class Partitions:
             uuid,
             partitions[id_],
             tuple(vfs[gpu] for gpu in sorted(vfs)),
-            self._settings.boot,
+            self._boot,
             self._clock(),
         )
 
@@ -172,11 +166,12 @@ class Partitions:
     def _free_partitions(self, wanted: Ownership) -> None:
         """Take away what is in the way and of nobody any more."""
         for row in self._ledger.read_partitions().values():
-            if not row.devices & wanted.devices and row.owner != wanted.owner:
+            if row.owner == wanted.owner:
+                if row.id == wanted.id:
+                    continue
+            elif not row.devices & wanted.devices:
                 continue
-            if row.owner == wanted.owner and row.id == wanted.id:
-                continue
-            if row.owner != wanted.owner and row.phase is not Phase.LEAVING:
+            elif row.phase is not Phase.LEAVING:
                 raise errors.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
@@ -211,18 +206,16 @@ class Partitions:
         with self._lock:
             for row in self._ledger.read_partitions().values():
                 if self._is_settled(row.owner, mark):
-                    has = running.get(row.owner, frozenset())
-                    if not self._has(has, row):
+                    # Any GPU of the partition will do.
+                    if running.get(row.owner, frozenset()).isdisjoint(
+                        row.vfs or row.devices
+                    ):
                         self._leave(row)
                     elif row.phase is not Phase.ACTIVE:
                         # It was killed before it could write that down, or
                         # the hook of another domain has come too late.
-                        self._ledger.write_owner(
-                            dataclasses.replace(row, phase=Phase.ACTIVE)
-                        )
-            owners = {
-                row.owner for row in self._ledger.read_partitions().values()
-            }
+                        self._set_phase(row, Phase.ACTIVE)
+            owners = self._read_owners()
             without = {
                 uuid: devices
                 for uuid, devices in running.items()
@@ -232,7 +225,11 @@ class Partitions:
             }
             if without:
                 self._adopt(without)
-            self._forget_domains(running)
+            # What was logged of domains that have ended, or own one now.
+            gone = (self._said.keys() - running.keys()) | self._read_owners()
+            for uuid in [one for one in self._said if isinstance(one, str)]:
+                if uuid in gone:
+                    del self._said[uuid]
             # What is read from now on has all of these.
             self._changed = {
                 uuid: change
@@ -241,21 +238,13 @@ class Partitions:
             }
             return self.repair()
 
-    def _forget_domains(self, running: Running) -> None:
-        """Forget what was logged of domains that have ended, or own now."""
-        owners = {row.owner for row in self._ledger.read_partitions().values()}
-        for about in [one for one in self._said if isinstance(one, str)]:
-            if about not in running or about in owners:
-                del self._said[about]
+    def _read_owners(self) -> set[str]:
+        return {row.owner for row in self._ledger.read_partitions().values()}
 
     def _is_settled(self, uuid: str, mark: int) -> bool:
         return (
             uuid not in self._preparing and self._changed.get(uuid, 0) <= mark
         )
-
-    def _has(self, devices: Collection[str], row: Ownership) -> bool:
-        """Whether a guest has any GPU of a partition."""
-        return bool(set(row.vfs or row.devices) & set(devices))
 
     def _adopt(self, guests: Running) -> None:
         """Own the partitions of guests that run without one: their devices
@@ -287,9 +276,7 @@ class Partitions:
                 raise errors.Occupied(
                     partition=wanted.id, owner=row.owner, other=row.id
                 )
-        self._ledger.write_owner(
-            dataclasses.replace(wanted, phase=Phase.ACTIVE)
-        )
+        self._set_phase(wanted, Phase.ACTIVE)
         LOG.info("Partition %s is of domain %s, which runs", wanted.id, uuid)
 
     def repair(self) -> bool:
@@ -324,17 +311,10 @@ class Partitions:
             is_new = self._say(
                 row.id, f"{name} is not active in Fabric Manager: {error}"
             )
-            # The list is there: it is the partition that fails. Once is
-            # enough, so that a person can release its GPUs.
-            if (
-                is_new
-                and isinstance(error, fabric_manager_lib.FabricError)
-                and not isinstance(
-                    error,
-                    fabric_manager_lib.NotReady
-                    | fabric_manager_lib.Misconfigured,
-                )
-            ):
+            # The list is there, and it is neither NotReady nor Misconfigured:
+            # the partition fails. Once is enough, so that a person can
+            # release its GPUs.
+            if is_new and type(error) is fabric_manager_lib.FabricError:
                 self._ledger.suspect(row.devices, str(error))
             return False
         self._said.pop(row.id, None)
@@ -366,15 +346,13 @@ class Partitions:
 
     def _activate(self, row: Ownership, vfs: Sequence[PciAddress]) -> None:
         self._client.activate(row.id, vfs)
-        self._ledger.write_owner(dataclasses.replace(row, phase=Phase.ACTIVE))
+        self._set_phase(row, Phase.ACTIVE)
         LOG.info("Partition %s is active for %s", row.id, row.owner)
 
     def _leave(self, row: Ownership) -> bool:
         """Deactivate a partition, or have it done later."""
         if row.phase is not Phase.LEAVING:
-            self._ledger.write_owner(
-                dataclasses.replace(row, phase=Phase.LEAVING)
-            )
+            self._set_phase(row, Phase.LEAVING)
         try:
             self._client.deactivate(row.id)
         except fabric_manager_lib.FabricError as error:
@@ -384,6 +362,9 @@ class Partitions:
         self._said.pop(row.id, None)
         LOG.info("Partition %s of %s is not active", row.id, row.owner)
         return True
+
+    def _set_phase(self, row: Ownership, phase: Phase) -> None:
+        self._ledger.write_owner(dataclasses.replace(row, phase=phase))
 
     def _note(self, uuid: str) -> None:
         self._changes += 1

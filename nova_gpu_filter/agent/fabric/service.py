@@ -108,9 +108,8 @@ class Service:
                 self._tree.read(fabric_manager.CONFIG)
             ),
             self._find_parent,
-            partitions_lib.Settings(
-                options.fabric_deadline, bus_lib.read_boot(self._tree)
-            ),
+            options.fabric_deadline,
+            bus_lib.read_boot(self._tree),
         )
         self._thread = threading.Thread(
             target=self._run, name="fabric", daemon=True

@@ -39,7 +39,8 @@ class Node:
             self._read_partitions,
             lambda: self.is_resilient,
             self.parents.get,
-            partitions.Settings(self.deadline, self.boot),
+            self.deadline,
+            self.boot,
         )
 
     def _read_partitions(self):

@@ -8,7 +8,6 @@ import pytest
 
 from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric import fabric_manager
-from nova_gpu_filter.agent.fabric import layouts
 from nova_gpu_filter.agent.fabric import library
 from nova_gpu_filter.host.address import PciAddress
 from tests.unit.agent.fabric import managers
@@ -30,13 +29,13 @@ def fabric(manager):
     ("structure", "size"),
     [
         # Sizes of the structures of nv_fm_types.h on 64 bits.
-        (layouts.ConnectV1, 268),
-        (layouts.ConnectV2, 272),
-        (layouts.PciDevice, 16),
-        (layouts.Gpu, 128),
-        (layouts.Partition, 2060),
-        (layouts.PartitionList, 131852),
-        (layouts.ActivatedList, 264),
+        (library.ConnectV1, 268),
+        (library.ConnectV2, 272),
+        (library.PciDevice, 16),
+        (library.Gpu, 128),
+        (library.Partition, 2060),
+        (library.PartitionList, 131852),
+        (library.ActivatedList, 264),
     ],
 )
 def test_structures_are_as_large_as_in_the_header(structure, size):
