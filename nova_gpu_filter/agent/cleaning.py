@@ -44,44 +44,29 @@ class Result:
     """Neither a tool nor a hook has run that can have cleared its memory."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Question:
-    """What ``nvidia-smi`` is asked of a GPU that the driver has."""
-
-    option: str
-    field: str
-    what: str
-    source: str
-
-
 _QUESTIONS: Final = (
-    _Question(
+    # "nvidia-smi --help-query-remapped-rows" and "--help-query-gpu".
+    (
         "--query-remapped-rows",
         "remapped_rows.failure",
         "a row of its memory could not be remapped",
-        "nvidia-smi --help-query-remapped-rows",
     ),
-    _Question(
+    (
         "--query-remapped-rows",
         "remapped_rows.pending",
         "a row of its memory waits for a reset to be remapped",
-        "nvidia-smi --help-query-remapped-rows",
     ),
-    _Question(
+    (
         "--query-gpu",
         "ecc.errors.uncorrected.volatile.total",
         "uncorrected errors of its memory since the reset",
-        "nvidia-smi --help-query-gpu",
     ),
     # What NVLink, Xid and contained errors ask for: Reset, Reboot, Drain P2P,
     # Drain and Reset. Older drivers do not know it.
-    _Question(
-        "--query-gpu",
-        "gpu_recovery_action",
-        "its driver wants it to recover",
-        "nvidia-smi --help-query-gpu",
-    ),
+    ("--query-gpu", "gpu_recovery_action", "its driver wants it to recover"),
 )
+"""What ``nvidia-smi`` is asked of a GPU that the driver has: option, field,
+what is wrong where the answer is none of :data:`_GOOD`."""
 _UNKNOWN_FIELD: Final = "is not a valid field to query"
 """What ``nvidia-smi`` says, with exit code 2, of a field that it lacks."""
 _GOOD: Final = frozenset(
@@ -118,9 +103,10 @@ class Cleaner:
             if problem is not None:
                 return Result(problem)
         now = self._settle(record.address)
-        before = bus_lib.Health.load(record.baseline)
         problems = bus_lib.compare(
-            before, now, self._settings.corrected_errors
+            bus_lib.Health.load(record.baseline),
+            now,
+            self._settings.corrected_errors,
         )
         if problems:
             return Result("; ".join(problems))
@@ -148,9 +134,7 @@ class Cleaner:
         yield problem and f"it cannot be reset: {problem}"
 
     def _finish(self, record: states.Record) -> Iterator[str | None]:
-        if self._bus.is_nvidia_gpu(
-            record.address
-        ) and not self._bus.is_for_guests(record.address):
+        if self._has_driver(record.address):
             yield from self._ask_driver(record.address)
         yield self._run_hooks(hook_programs.AFTER, record)
 
@@ -163,6 +147,12 @@ class Cleaner:
             and self._bus.is_nvidia_gpu(address)
             and self._bus.is_for_guests(address)
         )
+
+    def _has_driver(self, address: str) -> bool:
+        """Whether a driver of the host has a device, a GPU of NVIDIA."""
+        return self._bus.is_nvidia_gpu(
+            address
+        ) and not self._bus.is_for_guests(address)
 
     def _clear_memory(self, address: str) -> str | None:
         """Overwrite a GPU's memory, after a reset of its bus.
@@ -185,17 +175,12 @@ class Cleaner:
 
     def _reset(self, address: str, held: Collection[str]) -> str | None:
         smi = shutil.which("nvidia-smi")
-        if (
-            smi
-            and self._bus.is_nvidia_gpu(address)
-            and not self._bus.is_for_guests(address)
-        ):
+        if smi and self._has_driver(address):
             # A reset behind the back of its driver would leave it broken.
-            problem, _said = hooks.run(
+            return hooks.run(
                 (smi, "--gpu-reset", f"--id={address}"),
                 self._settings.tool_seconds,
-            )
-            return problem
+            )[0]
         return self._bus.reset(address, held)
 
     def _settle(self, address: str) -> bus_lib.Health:
@@ -209,11 +194,11 @@ class Cleaner:
         smi = shutil.which("nvidia-smi")
         if smi is None:
             return
-        for question in _QUESTIONS:
+        for option, field, what in _QUESTIONS:
             problem, said = hooks.run(
                 (
                     smi,
-                    f"{question.option}={question.field}",
+                    f"{option}={field}",
                     "--format=csv,noheader",
                     f"--id={address}",
                 ),
@@ -222,7 +207,7 @@ class Cleaner:
             if problem is not None and _UNKNOWN_FIELD in said:
                 continue
             if problem is None and said.strip().lower() not in _GOOD:
-                problem = f"{question.what}: {question.field} is {said}"
+                problem = f"{what}: {field} is {said}"
             yield problem
 
     def _run_hooks(self, name: str, record: states.Record) -> str | None:

@@ -81,9 +81,7 @@ Without it libvirt is asked for its host name, as nova-compute does.
     cfg.StrOpt(
         "libvirt_uri",
         default="qemu:///system",
-        help="""
-The libvirt that runs the guests. It is only read.
-""",
+        help="The libvirt that runs the guests. It is only read.",
     ),
     cfg.StrOpt(
         "ledger",
@@ -123,9 +121,7 @@ write to are not run, which quarantines the device as well.
         "hook_timeout",
         default=120.0,
         min=0.1,
-        help="""
-Seconds that one hook may take.
-""",
+        help="Seconds that one hook may take.",
     ),
     cfg.StrOpt(
         "gpu_admin_tools",
@@ -153,9 +149,7 @@ Seconds that one call of ``gpu_admin_tools`` or ``nvidia-smi`` may take.
         "settle_timeout",
         default=30.0,
         min=0.0,
-        help="""
-Seconds that a device may take to answer after a reset.
-""",
+        help="Seconds that a device may take to answer after a reset.",
     ),
     cfg.IntOpt(
         "corrected_errors",
@@ -171,9 +165,7 @@ clean, have it quarantined. A single uncorrectable one always has.
         default=4,
         min=1,
         max=64,
-        help="""
-How many devices are cleaned at the same time.
-""",
+        help="How many devices are cleaned at the same time.",
     ),
     cfg.StrOpt(
         "fabric_manager",

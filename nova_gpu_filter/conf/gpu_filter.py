@@ -2,9 +2,15 @@
 
 """Options of the group ``[gpu_filter]``, read by nova-scheduler."""
 
-from oslo_config import cfg
+import math
 
-from nova_gpu_filter.conf import mix
+from oslo_config import cfg
+from oslo_config import types
+
+from nova_gpu_filter import exception
+
+_DIGITS = 6
+"""Of a number of devices in ``request_mix``, at most."""
 
 gpu_filter_group = cfg.OptGroup(
     "gpu_filter",
@@ -12,6 +18,32 @@ gpu_filter_group = cfg.OptGroup(
     help="""
 How GpuPciPassthroughFilter decides which hosts and which of their devices can
 serve a request. Read by nova-scheduler.
+""",
+)
+
+request_mix_option = cfg.Opt(
+    "request_mix",
+    type=types.Dict(value_type=types.Float(min=0)),
+    default={"1": 0.4, "2": 0.2, "4": 0.2, "8": 0.2},
+    help="""
+The request sizes to keep hosts ready for: pairs of a number of devices and a
+weight, for example ``1:0.4,2:0.2,4:0.2,8:0.2``.
+
+Device sets that are equally well linked are ordered by what they leave:
+the fragmentation of a host is the number of its free devices that requests of
+these sizes could not use, averaged with these weights. A size with weight 0,
+or one that is not listed, is never kept free for. Weights need not sum to 1.
+Give the shares of the sizes among the requests of your cloud.
+
+nova-scheduler and, where it runs the extension, the Placement API read it,
+each from its own configuration file: give both the same value.
+
+Related options:
+
+* ``[gpu_filter]pool_matcher`` in nova.conf must be ``topology`` for the choice
+  of devices.
+* ``[filter_scheduler]gpu_fragmentation_weight_multiplier`` weighs hosts by
+  the same measure.
 """,
 )
 
@@ -47,7 +79,7 @@ Related options:
   ``nova.scheduler.filters.all_filters``.
 """,
     ),
-    mix.option,
+    request_mix_option,
     cfg.IntOpt(
         "candidates_to_try",
         default=64,
@@ -140,3 +172,37 @@ def list_opts():
         (gpu_filter_group, gpu_filter_opts),
         ("filter_scheduler", filter_scheduler_opts),
     ]
+
+
+def read_request_mix(conf):
+    """Read ``[gpu_filter]request_mix``.
+
+    :returns: ((devices, weight), ...) by number of devices; weights sum to 1.
+    :raises BadRequestMix: a size is no positive number, or no weight is
+        above 0.
+    """
+    pairs = conf.gpu_filter.request_mix.items()
+    mix = {}
+    # oslo.config does not look into a dictionary that a program has set.
+    for size, weight in sorted((str(key), str(one)) for key, one in pairs):
+        if not size.isdecimal() or len(size) > _DIGITS or int(size) < 1:
+            raise exception.BadRequestMix(
+                problem=f"{size[:40]!r} is no number of devices"
+            )
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        # Python reads "nan" and "inf" as numbers, too.
+        if not 0 <= number < math.inf:
+            raise exception.BadRequestMix(
+                problem=f"{weight[:40]!r} is no weight"
+            )
+        if number:
+            mix[int(size)] = number
+    total = sum(mix.values())
+    if not total:
+        raise exception.BadRequestMix(problem="no weight is above 0")
+    if math.isinf(total):
+        raise exception.BadRequestMix(problem="the sum of the weights is none")
+    return tuple((size, mix[size] / total) for size in sorted(mix))

@@ -4,7 +4,7 @@
 
 from oslo_config import cfg
 
-from nova_gpu_filter.conf import mix
+from nova_gpu_filter.conf import gpu_filter
 
 placement_extension_group = cfg.OptGroup(
     "gpu_filter",
@@ -71,7 +71,7 @@ transaction of its own, as many as
 Placement that has been repaired.
 """,
     ),
-    mix.option,
+    gpu_filter.request_mix_option,
 ]
 
 

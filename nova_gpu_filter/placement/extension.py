@@ -48,7 +48,7 @@ from placement import handler
 from placement import microversion
 
 from nova_gpu_filter import exception
-from nova_gpu_filter.conf import mix
+from nova_gpu_filter.conf import gpu_filter
 from nova_gpu_filter.conf import placement_extension
 from nova_gpu_filter.placement import allocation_writes
 from nova_gpu_filter.placement import answer
@@ -186,7 +186,7 @@ class Wrapped:
             ),
             max_sets=None if max_sets < 0 else max_sets,
             seed=_derive_seed(environ),
-            mix=mix.read(self._conf),
+            mix=gpu_filter.read_request_mix(self._conf),
             most=limit,
             is_truncated=found.is_truncated,
         )
@@ -242,7 +242,7 @@ def _are_options_good(conf: cfg.ConfigOpts) -> bool:
     """
     try:
         conf.gpu_filter.max_sets_per_tree  # noqa: B018 (parses it)
-        mix.read(conf)
+        gpu_filter.read_request_mix(conf)
     except (cfg.ConfigFileValueError, exception.BadRequestMix) as exc:
         problem = str(exc)
     else:

@@ -7,6 +7,7 @@ of what is active, also where it is empty (fmSetActivatedFabricPartitions of
 nv_fm_agent.h).
 """
 
+import abc
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 import logging
 import time
 from typing import Final
-from typing import Protocol
 from typing import TypeVar
 
 from nova_gpu_filter.agent import errors
@@ -67,15 +67,22 @@ class NoLibrary(errors.AgentError):
     )
 
 
-class Client(Protocol):
+class Client(abc.ABC):
     """A connection to Fabric Manager; not safe to use from two threads."""
 
-    @property
-    def connections(self) -> int:
-        """How often it has connected: Fabric Manager may have been restarted
-        in between.
-        """
+    def __init__(self, address: str) -> None:
+        """Connect with the first question.
 
+        :param address: ``127.0.0.1``, ``127.0.0.1:6666`` (IPv4), or the path
+            of a Unix socket.
+        """
+        self.address = address
+        self.is_unix = address.startswith("/")
+        self.connections = 0
+        """How often it has connected: Fabric Manager may have been restarted
+        in between."""
+
+    @abc.abstractmethod
     def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List the partitions that there are, by their ids.
 
@@ -83,6 +90,7 @@ class Client(Protocol):
         :raises FabricError: it cannot be known.
         """
 
+    @abc.abstractmethod
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
         """Activate a partition; one that is active is done.
 
@@ -91,20 +99,35 @@ class Client(Protocol):
         :raises FabricError: it is not active, in Fabric Manager's words.
         """
 
+    @abc.abstractmethod
     def deactivate(self, partition: int) -> None:
         """Deactivate a partition; one that is not active is done.
 
         :raises FabricError: as with :meth:`activate`.
         """
 
+    @abc.abstractmethod
     def set_activated(self, partitions: Collection[int]) -> None:
         """Say which partitions are active to one that was restarted.
 
         :raises FabricError: as with :meth:`activate`.
         """
 
-    def disconnect(self) -> None:
-        """End the connection; the next question makes a new one."""
+    def has_partition(self, partition: int, is_active: bool) -> bool:
+        """Ask whether a partition is active, or is not.
+
+        :raises FabricError: as with :meth:`list_partitions`.
+        """
+        return any(
+            one.id == partition and one.is_active == is_active
+            for one in self.list_partitions()
+        )
+
+    def make_error(
+        self, kind: type[FabricError], request: str, answer: object
+    ) -> FabricError:
+        """Make an error that names the address."""
+        return kind(address=self.address, request=request, answer=answer)
 
 
 class PartitionLister:

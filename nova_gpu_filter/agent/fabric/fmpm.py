@@ -25,8 +25,8 @@ _CODE: Final = re.compile(r"fmReturn:?\s*(-[0-9]+)")
 _NO_CONNECTION: Final = "Failed to connect to Fabric Manager"
 
 
-class Fmpm:
-    """A :class:`fabric_manager.Client` on the program ``fmpm``."""
+class Fmpm(fabric_manager.Client):
+    """Fabric Manager, by the program ``fmpm``: each call connects anew."""
 
     def __init__(self, path: str, address: str, timeout: float) -> None:
         """Nothing is asked yet.
@@ -34,45 +34,35 @@ class Fmpm:
         :param path: of the program, or its name.
         :param timeout: seconds that one call may take.
         """
-        self._address = address
+        super().__init__(address)
         self._timeout = timeout
-        option = (
-            "--unix-domain-socket" if address.startswith("/") else "--hostname"
-        )
+        option = "--unix-domain-socket" if self.is_unix else "--hostname"
         self._command = (path, option, address)
         self._is_away = True
-        self.connections = 0
 
     def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
-        """List the partitions; see :class:`fabric_manager.Client`."""
         try:
             return fabric_output.parse("fmpm -l", self._ask("-l"))
         except exception.BadInput as error:
-            raise fabric_manager.Misconfigured(
-                address=self._address, request="fmpm -l", answer=error
+            raise self.make_error(
+                fabric_manager.Misconfigured, "fmpm -l", error
             ) from error
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
-        """Activate a partition; see :class:`fabric_manager.Client`."""
         if vfs:
-            raise fabric_manager.Misconfigured(
-                address=self._address,
-                request="fmpm -a",
-                answer="partitions of vGPUs need the library libnvfm.so",
+            raise self.make_error(
+                fabric_manager.Misconfigured,
+                "fmpm -a",
+                "partitions of vGPUs need the library libnvfm.so",
             )
         self._change("-a", partition, True)
 
     def deactivate(self, partition: int) -> None:
-        """Deactivate a partition; see :class:`fabric_manager.Client`."""
         self._change("-d", partition, False)
 
     def set_activated(self, partitions: Collection[int]) -> None:
-        """Say which are active; see :class:`fabric_manager.Client`."""
         text = ",".join(map(str, sorted(partitions)))
         self._ask("--set-activated-list", text)
-
-    def disconnect(self) -> None:
-        """Do nothing: each call connects by itself."""
 
     def _change(self, option: str, partition: int, wanted: bool) -> None:
         try:
@@ -81,10 +71,8 @@ class Fmpm:
             raise
         except fabric_manager.FabricError:
             # Whether it was so before is not to be seen from the answer.
-            for one in self.list_partitions():
-                if one.id == partition and one.is_active == wanted:
-                    return
-            raise
+            if not self.has_partition(partition, wanted):
+                raise
 
     def _ask(self, *arguments: str) -> str:
         problem, said = hooks.run((*self._command, *arguments), self._timeout)
@@ -108,8 +96,5 @@ class Fmpm:
             # Another one than before may be starting.
             self._is_away = False
             self.connections += 1
-        raise kind(
-            address=self._address,
-            request=f"fmpm {' '.join(arguments)}",
-            answer=code or problem,
-        )
+        request = f"fmpm {' '.join(arguments)}"
+        raise self.make_error(kind, request, code or problem)

@@ -133,19 +133,17 @@ _ARGUMENTS: Final[dict[Call, tuple[Any, ...]]] = {
 }
 
 
-class Library:
-    """A :class:`fabric_manager.Client` on libnvfm.so."""
+class Library(fabric_manager.Client):
+    """Fabric Manager, by libnvfm.so."""
 
     def __init__(self, path: str, address: str, timeout: float) -> None:
         """Load the library; connect with the first question.
 
         :param path: of libnvfm.so, or its name.
-        :param address: ``127.0.0.1``, ``127.0.0.1:6666`` (IPv4), or the path
-            of a Unix socket.
         :param timeout: seconds that to connect may take.
         :raises NoLibrary: it cannot be loaded, or is another one.
         """
-        self._address = address
+        super().__init__(address)
         self._timeout_ms = max(1, round(timeout * 1000))
         try:
             library = ctypes.CDLL(path)
@@ -158,10 +156,8 @@ class Library:
             function.argtypes = _ARGUMENTS[call]
             function.restype = ctypes.c_int
         self._handle: Any = None
-        self.connections = 0
 
     def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
-        """List the partitions; see :class:`fabric_manager.Client`."""
         found = PartitionList()
         number = self._call(Call.LIST, ctypes.byref(found))
         self._check(number, Call.LIST.value)
@@ -172,7 +168,6 @@ class Library:
         return tuple(sorted(listed, key=lambda one: one.id))
 
     def activate(self, partition: int, vfs: Sequence[PciAddress] = ()) -> None:
-        """Activate a partition; see :class:`fabric_manager.Client`."""
         if vfs:
             devices = (PciDevice * len(vfs))(
                 *(
@@ -185,11 +180,9 @@ class Library:
             self._change(Call.ACTIVATE, True, partition)
 
     def deactivate(self, partition: int) -> None:
-        """Deactivate a partition; see :class:`fabric_manager.Client`."""
         self._change(Call.DEACTIVATE, False, partition)
 
     def set_activated(self, partitions: Collection[int]) -> None:
-        """Say which are active; see :class:`fabric_manager.Client`."""
         activated = ActivatedList()
         activated.count = len(partitions)
         for index, partition in enumerate(sorted(partitions)):
@@ -198,7 +191,7 @@ class Library:
         self._check(number, Call.SET_ACTIVATED.value)
 
     def disconnect(self) -> None:
-        """End the connection; see :class:`fabric_manager.Client`."""
+        """End the connection; the next question makes a new one."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             # It is over whatever is answered.
@@ -209,10 +202,8 @@ class Library:
     ) -> None:
         """Activate or deactivate; the list decides where a code is unclear."""
         number = self._call(call, partition, *more)
-        if number not in codes.ALREADY[call] or all(
-            (one.id, one.is_active) != (partition, wanted)
-            for one in self.list_partitions()
-        ):
+        is_unclear = number in codes.ALREADY[call]
+        if not (is_unclear and self.has_partition(partition, wanted)):
             self._check(number, f"{call.value} of partition {partition}")
 
     def _call(self, call: Call, *arguments: Any) -> int:
@@ -237,7 +228,7 @@ class Library:
             return
         code = codes.find(number)
         kind = fabric_manager.KINDS.get(code.then, failure)
-        raise kind(address=self._address, request=request, answer=code)
+        raise self.make_error(kind, request, code)
 
     def _connect(self) -> Any:
         if self._handle is not None:
@@ -263,21 +254,20 @@ class Library:
         return handle
 
     def _make_parameters(self, kind: type[ConnectV1]) -> ConnectV1:
-        is_unix = self._address.startswith("/")
         try:
             wanted = kind(
-                address=self._address.encode(),
+                address=self.address.encode(),
                 timeout_ms=self._timeout_ms,
-                is_unix=is_unix,
+                is_unix=self.is_unix,
             )
         except ValueError:
-            raise fabric_manager.Misconfigured(
-                address=self._address,
-                request=Call.CONNECT.value,
-                answer=f"longer than {STRING} bytes",
+            raise self.make_error(
+                fabric_manager.Misconfigured,
+                Call.CONNECT.value,
+                f"longer than {STRING} bytes",
             ) from None
         if isinstance(wanted, ConnectV2):
-            wanted.kind = UNIX if is_unix else INET
+            wanted.kind = UNIX if self.is_unix else INET
         return wanted
 
 
