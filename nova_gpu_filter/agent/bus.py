@@ -170,14 +170,10 @@ class Bus:
             in pci_functions.GPU_CLASSES
         )
 
-    def read_driver(self, address: str) -> str | None:
-        """Read which driver has a device; None: no driver has."""
-        path = f"{address_lib.DEVICES}/{address}/driver"
-        return tree_lib.Tree(self._root).read_link_name(path)
-
     def is_for_guests(self, address: str) -> bool:
         """Whether a driver of VFIO has a device, or none."""
-        driver = self.read_driver(address)
+        path = f"{address_lib.DEVICES}/{address}/driver"
+        driver = tree_lib.Tree(self._root).read_link_name(path)
         return driver is None or driver in drivers.VFIO_DRIVERS
 
     def read_counters(self, address: str) -> Health:

@@ -204,12 +204,10 @@ class Daemon:
                     gpu_admin_tools=options.gpu_admin_tools,
                 ),
             ),
-            keeper_lib.Settings(
-                all_devices=options.devices == "all",
-                reserve_in_use=options.reserve_in_use,
-                corrected_errors=options.corrected_errors,
-            ),
             submit=lambda clean: self._pool.submit(self._guard, clean),
+            all_devices=options.devices == "all",
+            reserve_in_use=options.reserve_in_use,
+            corrected_errors=options.corrected_errors,
         )
         self._requests.keeper = keeper
         return keeper
@@ -270,7 +268,7 @@ class Daemon:
         """Say in Placement how the fabric of this host is."""
         try:
             wanted = fabric.name_traits(keeper.get_consumers())
-            if keeper.set_root_traits(wanted, fabric_traits.is_ours):
+            if keeper.placement.set_root_traits(wanted, fabric_traits.is_ours):
                 shown = ", ".join(sorted(wanted)) or "none of the fabric"
                 LOG.info("Traits of this host: %s", shown)
             self._said = None

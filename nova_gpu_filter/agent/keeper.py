@@ -21,8 +21,6 @@ from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import observing
 from nova_gpu_filter.agent import providers as providers_lib
-from nova_gpu_filter.agent import recycling
-from nova_gpu_filter.agent import reservations
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
@@ -31,17 +29,6 @@ from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """What to manage, and how; see the options of ``[gpu_agent]``."""
-
-    all_devices: bool
-    """Whether devices that are not of one-time use are managed, too."""
-    reserve_in_use: bool
-    """Whether a device is reserved while a server has it."""
-    corrected_errors: int
 
 
 class Keeper:
@@ -54,41 +41,44 @@ class Keeper:
         domains: domains_lib.Domains,
         bus: bus_lib.Bus,
         cleaner: cleaning.Cleaner,
-        settings: Settings,
         submit: Callable[[Callable[[], None]], object],
+        all_devices: bool,
+        reserve_in_use: bool,
+        corrected_errors: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is read yet.
+        """Nothing is read yet; see the options of ``[gpu_agent]``.
 
         :param submit: runs a cleaning, now or in another thread.
+        :param all_devices: whether devices that are not of one-time use are
+            managed, too.
+        :param reserve_in_use: whether a device is reserved while a server has
+            it.
+        :param corrected_errors: so many between two passes are too many.
         """
         self._ledger = ledger
-        self._placement = placement
-        self._settings = settings
+        self.placement = placement
+        self._reserve_in_use = reserve_in_use
         self._submit = submit
         self._clock = clock
         self._transitions = ledger_lib.Transitions(ledger, clock)
         self._lock = self._transitions.lock
+        self.counts = self._transitions.counts
         self._cleaning: set[str] = set()
         self._unwritten: set[str] = set()
         """Devices that were reserved when the ledger could not be written."""
-        self._errors = bus_lib.ErrorCounters(bus, settings.corrected_errors)
-        self._reservations = reservations.ReservationWriter(
-            placement, settings.reserve_in_use
+        self._errors = bus_lib.ErrorCounters(bus, corrected_errors)
+        self._reservations = providers_lib.ReservationWriter(
+            placement, reserve_in_use
         )
-        self._recycler = recycling.Recycler(
+        self._recycler = cleaning.Recycler(
             placement, domains, cleaner, self._reservations, self._transitions
         )
         self._observer = observing.Observer(
-            placement, domains, bus, settings.all_devices
+            placement, domains, bus, all_devices
         )
         self.blind: str | None = "nothing has been read yet"
         """Why the last pass could not be made; None: it was made."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How often each event has happened since the start."""
-        return self._transitions.counts
 
     # -- a pass
 
@@ -153,11 +143,11 @@ class Keeper:
         """
         is_held = self._observer.is_held(provider)
         if provider.inventory.is_reserved or (
-            is_held and not self._settings.reserve_in_use
+            is_held and not self._reserve_in_use
         ):
             return
         try:
-            self._placement.reserve(provider.uuid)
+            self.placement.reserve(provider.uuid)
         except exception.GpuFilterError as error:
             LOG.warning("Device %s: %s", provider.address, error)
         else:
@@ -290,14 +280,6 @@ class Keeper:
             for address, provider in self._observer.all_providers.items()
         }
 
-    def set_root_traits(
-        self, wanted: frozenset[str], is_ours: Callable[[str], bool]
-    ) -> bool:
-        """Change the traits of the compute node; see
-        :meth:`providers.Providers.set_root_traits`.
-        """
-        return self._placement.set_root_traits(wanted, is_ours)
-
     def find(self, device: str) -> states.Record:
         """Find a device by its address, in any form.
 
@@ -348,7 +330,7 @@ class Keeper:
                     problem="it is not in Placement; start nova-compute with"
                     " it in [pci]device_spec, or wait for the next pass",
                 )
-            self._placement.mark(
+            self.placement.mark(
                 provider.uuid,
                 frozenset({Mark.RELEASE_ASKED}),
                 frozenset({Mark.QUARANTINED}),

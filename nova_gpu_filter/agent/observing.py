@@ -77,21 +77,17 @@ class Observer:
         doubt: str | None,
     ) -> states.Observation:
         """Say what was seen of one device; see :class:`states.Observation`."""
-        address = provider.address
-        is_shared = self.is_shared(provider)
-        is_marked = provider.inventory.has(
-            Mark.QUARANTINED
-        ) and not provider.inventory.has(Mark.RELEASE_ASKED)
+        guest = self._holders.get(provider.address)
+        consumer = next(iter(provider.consumers), None)
+        if self.is_shared(provider):
+            guest = consumer = None
+        has = provider.inventory.has
         return states.Observation(
-            guest=None if is_shared else self._holders.get(address),
-            consumer=(
-                provider.consumers[0]
-                if provider.consumers and not is_shared
-                else None
-            ),
+            guest=guest,
+            consumer=consumer,
             is_reserved=provider.inventory.is_reserved,
-            is_marked=is_marked,
-            is_present=address not in self._dead,
+            is_marked=has(Mark.QUARANTINED) and not has(Mark.RELEASE_ASKED),
+            is_present=provider.address not in self._dead,
             is_one_time_use=is_one_time_use,
             doubt=doubt,
         )

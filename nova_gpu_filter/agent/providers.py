@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The providers of this compute node's devices in Placement."""
+"""The providers of this compute node's devices in Placement: what they say,
+and whether it can be believed.
+"""
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+import logging
 from typing import Final
 from urllib import parse
 
+from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
+from nova_gpu_filter.agent import states
+from nova_gpu_filter.agent.states import State
 from nova_gpu_filter.fleet import api
 from nova_gpu_filter.fleet import reserving
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
 from nova_gpu_filter.nova_rules import names
 
+LOG = logging.getLogger(__name__)
+
 MICROVERSION: Final = "1.31"
 """1.26 is the first that can reserve all of an inventory, 1.19 the first that
 notices a change of aggregates in between."""
+_ANY: Final = -1
+"""Instead of a generation: the agent itself has changed the provider."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,10 +36,10 @@ class Provider:
     uuid: str
     address: str
     inventory: reserving.Inventory
-    consumers: tuple[str, ...]
-    """UUIDs of the servers and migrations that have something of it."""
     is_one_time_use: bool
     """Whether Nova reserves it when it gives it away."""
+    consumers: tuple[str, ...] = ()
+    """UUIDs of the servers and migrations that have something of it."""
 
 
 class Providers:
@@ -44,7 +53,7 @@ class Providers:
         self._get = get
         self._send = send
         self._hostname = hostname
-        self._known: dict[str, tuple[reserving.Inventory, bool]] = {}
+        self._known: dict[str, Provider] = {}
 
     def read(self) -> dict[str, Provider]:
         """Read all devices, by address.
@@ -58,21 +67,14 @@ class Providers:
         :raises FleetError: Placement does not answer.
         """
         found = {}
-        known = {}
         for address, uuid, generation in self._list():
-            old = self._known.get(uuid)
-            if old is None or old[0].generation != generation:
-                old = self._read_one(uuid)
-            known[uuid] = old
-            inventory, is_one_time_use = old
-            found[address] = Provider(
-                uuid,
-                address,
-                inventory,
-                self.read_consumers(uuid),
-                is_one_time_use,
+            known = self._known.get(uuid)
+            if known is None or known.inventory.generation != generation:
+                known = self._read_one(uuid, address)
+            found[address] = dataclasses.replace(
+                known, address=address, consumers=self.read_consumers(uuid)
             )
-        self._known = known
+        self._known = {one.uuid: one for one in found.values()}
         return found
 
     def set_root_traits(
@@ -87,7 +89,7 @@ class Providers:
         :returns: whether anything was changed.
         :raises FleetError: Placement does not answer, or has changed.
         """
-        path = f"/resource_providers/{self._read_root()['uuid']}/traits"
+        path = f"/resource_providers/{self._read_root()}/traits"
         found = self._get(path)
         traits = set(found["traits"])
         new = {one for one in traits if not is_ours(one)} | wanted
@@ -95,27 +97,22 @@ class Providers:
             return False
         for trait in sorted(wanted - traits):
             self._send(f"/traits/{trait}", None)
+        generation = "resource_provider_generation"
         self._send(
-            path,
-            {
-                "traits": sorted(new),
-                "resource_provider_generation": found[
-                    "resource_provider_generation"
-                ],
-            },
+            path, {"traits": sorted(new), generation: found[generation]}
         )
         return True
 
-    def _read_root(self) -> Any:
+    def _read_root(self) -> str:
         query = parse.urlencode({"name": self._hostname})
         roots = self._get(f"/resource_providers?{query}")["resource_providers"]
         if not roots:
             raise errors.NoProvider(name=self._hostname)
-        return roots[0]
+        uuid: str = roots[0]["uuid"]
+        return uuid
 
     def _list(self) -> list[tuple[str, str, int]]:
-        uuid = self._read_root()["uuid"]
-        tree = self._get(f"/resource_providers?in_tree={uuid}")
+        tree = self._get(f"/resource_providers?in_tree={self._read_root()}")
         found = []
         for provider in tree["resource_providers"]:
             # _get_rp_name_for_address in
@@ -128,11 +125,13 @@ class Providers:
                 )
         return sorted(found)
 
-    def _read_one(self, uuid: str) -> tuple[reserving.Inventory, bool]:
+    def _read_one(self, uuid: str, address: str) -> Provider:
         traits = self._get(f"/resource_providers/{uuid}/traits")["traits"]
-        return (
+        return Provider(
+            uuid,
+            address,
             reserving.read(self._get, uuid),
-            names.ONE_TIME_USE in traits,
+            is_one_time_use=names.ONE_TIME_USE in traits,
         )
 
     def read_consumers(self, uuid: str) -> tuple[str, ...]:
@@ -161,3 +160,78 @@ class Providers:
         return reserving.change_aggregates(
             self._get, self._send, uuid, add, remove
         )
+
+
+class ReservationWriter:
+    """Has Placement agree with the ledger, and finds what others changed."""
+
+    def __init__(self, placement: Providers, reserve_in_use: bool) -> None:
+        """Nothing is written yet.
+
+        :param reserve_in_use: whether a device is reserved while a server has
+            it.
+        """
+        self._placement = placement
+        self._reserve_in_use = reserve_in_use
+        self._generations: dict[str, int] = {}
+        """Of the providers of free devices that are not of one-time use."""
+
+    def find_doubt(self, provider: Provider) -> str | None:
+        """Say why a device may have been used although nobody has seen it."""
+        if not provider.inventory.has(Mark.MANAGED):
+            return "its provider in Placement was made anew"
+        if provider.is_one_time_use:
+            # Nova leaves it reserved then.
+            return None
+        known = self._generations.get(provider.address)
+        if known is None:
+            return "not known whether it was used while no agent was running"
+        if known not in (_ANY, provider.inventory.generation):
+            # A claim changes it, and so do others.
+            return "its provider in Placement has changed"
+        return None
+
+    def write(self, provider: Provider, record: states.Record) -> bool:
+        """Have Placement agree with the ledger.
+
+        :returns: whether it could be written.
+        """
+        try:
+            is_written = self._write(provider, record)
+        except exception.GpuFilterError as error:
+            LOG.warning("Device %s: %s", record.address, error)
+            self._generations.pop(record.address, None)
+            return False
+        if record.state is State.FREE:
+            self._generations[record.address] = (
+                _ANY if is_written else provider.inventory.generation
+            )
+        else:
+            self._generations.pop(record.address, None)
+        return True
+
+    def _write(self, provider: Provider, record: states.Record) -> bool:
+        is_written = False
+        must = record.state in states.MUST_BE_RESERVED or (
+            record.state in states.HELD and self._reserve_in_use
+        )
+        if must and not provider.inventory.is_reserved:
+            is_written = self._placement.reserve(provider.uuid)
+        add = {Mark.MANAGED}
+        remove = {Mark.RELEASE_ASKED}
+        is_quarantined = record.state is State.QUARANTINED
+        (add if is_quarantined else remove).add(Mark.QUARANTINED)
+        if not all(map(provider.inventory.has, add)) or any(
+            map(provider.inventory.has, remove)
+        ):
+            is_written |= self._placement.mark(
+                provider.uuid, frozenset(add), frozenset(remove)
+            )
+        return is_written
+
+    def offer(self, provider: Provider) -> bool:
+        """Give a clean device back; whether Placement took it."""
+        if not self._placement.offer(provider.uuid):
+            return False
+        self._generations[provider.address] = _ANY
+        return True

@@ -62,19 +62,17 @@ def compare(truths: Truths) -> Iterator[Found]:
     }
     for id_ in sorted(truths.active):
         row = truths.rows.get(id_)
-        devices = truths.partitions.get(id_, frozenset())
-        if row is None or row.owner not in truths.running:
-            owner = None if row is None else row.owner
+        owner = None if row is None else row.owner
+        if owner not in truths.running:
             whose = (
                 "no guest owns it in the ledger"
-                if row is None
+                if owner is None
                 else f"its owner {owner} does not run"
             )
             yield Found(
                 Problem.LEAKED, id_, owner, f"it is active, and {whose}"
             )
-        owner = None if row is None else row.owner
-        for device in sorted(devices):
+        for device in sorted(truths.partitions.get(id_, ())):
             other = holders.get(device)
             if other is not None and other != owner:
                 yield Found(
@@ -86,10 +84,8 @@ def compare(truths: Truths) -> Iterator[Found]:
                 )
             for consumer in (truths.consumers or {}).get(device, ()):
                 # A migration has the allocation of its source.
-                if consumer in truths.running and consumer not in (
-                    owner,
-                    other,
-                ):
+                is_known = consumer in (owner, other)
+                if consumer in truths.running and not is_known:
                     yield Found(
                         Problem.CROSSING,
                         id_,

@@ -141,16 +141,14 @@ def check(
         GPU only where the driver nvidia has it.
     :raises OtherPartition: it is another one there.
     """
+    theirs = "is not listed"
     for one in listed:
         if one.id != id_:
             continue
         known = {str(m.address) for m in one.members if m.address is not None}
-        if len(one.members) != len(devices) or not known <= set(devices):
-            theirs = " ".join(sorted(known)) or f"{len(one.members)} GPUs"
-            break
-        return one
-    else:
-        theirs = "is not listed"
+        if len(one.members) == len(devices) and known <= set(devices):
+            return one
+        theirs = " ".join(sorted(known)) or f"{len(one.members)} GPUs"
     raise OtherPartition(
         partition=id_, ours=" ".join(sorted(devices)), theirs=theirs
     )
@@ -163,13 +161,8 @@ def find_vfs(
 ) -> dict[str, str]:
     """Find the VFs among devices: GPU of a partition -> VF."""
     gpus = frozenset().union(*partitions.values())
-    found = {}
-    for device in devices:
-        if device not in gpus:
-            parent = find_parent(device)
-            if parent in gpus:
-                found[str(parent)] = device
-    return found
+    parents = {find_parent(one): one for one in devices if one not in gpus}
+    return {gpu: parents[gpu] for gpu in gpus & parents.keys()}
 
 
 def order_vfs(

@@ -115,10 +115,10 @@ class Host:
             self._domains,
             bus,
             cleaning.Cleaner(bus, settings),
-            keeper.Settings(
-                all_devices=True, reserve_in_use=True, corrected_errors=1000
-            ),
             submit=lambda clean: clean(),
+            all_devices=True,
+            reserve_in_use=True,
+            corrected_errors=1000,
         )
 
     def call_hook(self, xml, operation, part):

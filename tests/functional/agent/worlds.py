@@ -224,12 +224,10 @@ class World:
             domains.Libvirt("qemu:///system", self.libvirt),
             self.bus,
             cleaner,
-            keeper.Settings(
-                all_devices=not self.is_one_time_use,
-                reserve_in_use=True,
-                corrected_errors=1000,
-            ),
             submit=self.queue.append,
+            all_devices=not self.is_one_time_use,
+            reserve_in_use=True,
+            corrected_errors=1000,
             # It jumps: nothing may be decided by it.
             clock=lambda: self.clock.uniform(0, 4e9),
         )
