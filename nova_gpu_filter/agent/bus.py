@@ -221,34 +221,31 @@ class Bus:
         tree, host, device = self._read(address)
         if device is None:
             return "it is not on the bus"
-        path = f"{address_lib.DEVICES}/{address}"
-        why = self._write(tree, f"{path}/reset", "1")
+        path = f"{address_lib.DEVICES}/{address}/reset"
+        why = self._write(tree, path)
         if why is None:
             return None
         if not device.bridges:
-            return f"{path}/reset: {why}"
+            return f"{path}: {why}"
         bridge = device.bridges[-1]
         others = [
             str(one.address)
             for one in host.functions
             if bridge in one.bridges and one.address != device.address
         ]
+        cause = None
         if in_use := sorted(set(others) & set(held)):
-            return (
-                f"{path}/reset: {why}; its bus cannot be reset while"
-                f" {', '.join(in_use)} is in use"
-            )
-        if foreign := [one for one in others if not self.is_for_guests(one)]:
-            return (
-                f"{path}/reset: {why}; its bus cannot be reset while the host"
-                f" uses {', '.join(foreign)}"
-            )
+            cause = f"{', '.join(in_use)} is in use"
+        elif foreign := [one for one in others if not self.is_for_guests(one)]:
+            cause = f"the host uses {', '.join(foreign)}"
+        if cause is not None:
+            return f"{path}: {why}; its bus cannot be reset while {cause}"
         path = f"{address_lib.DEVICES}/{bridge}/reset_subordinate"
-        above = self._write(tree, path, "1")
+        above = self._write(tree, path)
         return None if above is None else f"{why}; {path}: {above}"
 
-    def _write(self, tree: tree_lib.Tree, path: str, text: str) -> str | None:
-        """Write to a file that is there; give what is wrong."""
+    def _write(self, tree: tree_lib.Tree, path: str) -> str | None:
+        """Write 1 to a file that is there; give what is wrong."""
         place = tree.resolve(path)
         if place is None or not tree.exists(path):
             return "the kernel has no such file"
@@ -256,7 +253,7 @@ class Bus:
             with open(
                 tree.root.rstrip("/") + place, "w", encoding="ascii"
             ) as file:
-                file.write(text)
+                file.write("1")
         except OSError as error:
             return error.strerror or str(error)
         return None
@@ -268,10 +265,8 @@ class Bus:
         # Any device can be given away: disks, too. Names are not needed.
         host = reader.read(tree, pci_ids.Names("", "\n"), everything=True)
         wanted = address_lib.find(address)
-        for one in host.functions:
-            if one.address == wanted:
-                return tree, host, one
-        return tree, host, None
+        found = (one for one in host.functions if one.address == wanted)
+        return tree, host, next(found, None)
 
 
 class ErrorCounters:

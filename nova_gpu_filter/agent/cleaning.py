@@ -92,7 +92,6 @@ class Cleaner:
     """Cleans devices, each by itself; safe to use from several threads."""
 
     def __init__(self, bus: bus_lib.Bus, settings: Settings) -> None:
-        """Nothing is done yet."""
         self._bus = bus
         self._settings = settings
 
@@ -111,13 +110,11 @@ class Cleaner:
         for problem in self._prepare(record, held, is_shared):
             if problem is not None:
                 return Result(problem)
+        before = bus_lib.Health.load(record.baseline)
         now = self._settle(record.address)
-        problems = bus_lib.compare(
-            bus_lib.Health.load(record.baseline),
-            now,
-            self._settings.corrected_errors,
-        )
-        if problems:
+        if problems := bus_lib.compare(
+            before, now, self._settings.corrected_errors
+        ):
             return Result("; ".join(problems))
         for problem in self._finish(record):
             if problem is not None:
@@ -169,14 +166,8 @@ class Cleaner:
         Options: README.md of NVIDIA/gpu-admin-tools.
         """
         tool = self._settings.gpu_admin_tools
-        problem, said = hooks.run(
-            (
-                tool,
-                f"--gpu-bdf={address}",
-                "--reset-with-sbr",
-                "--clear-memory",
-            ),
-            self._settings.tool_seconds,
+        problem, said = self._run_tool(
+            tool, f"--gpu-bdf={address}", "--reset-with-sbr", "--clear-memory"
         )
         if problem is None and (found := _TOOL_ERROR.search(said)):
             return f"{tool}: {found[1]}"
@@ -186,10 +177,7 @@ class Cleaner:
         smi = shutil.which("nvidia-smi")
         if smi and self._has_driver(address):
             # A reset behind the back of its driver would leave it broken.
-            return hooks.run(
-                (smi, "--gpu-reset", f"--id={address}"),
-                self._settings.tool_seconds,
-            )[0]
+            return self._run_tool(smi, "--gpu-reset", f"--id={address}")[0]
         return self._bus.reset(address, held)
 
     def _settle(self, address: str) -> bus_lib.Health:
@@ -204,20 +192,16 @@ class Cleaner:
         if smi is None:
             return
         for option, field, what in _QUESTIONS:
-            problem, said = hooks.run(
-                (
-                    smi,
-                    f"{option}={field}",
-                    "--format=csv,noheader",
-                    f"--id={address}",
-                ),
-                self._settings.tool_seconds,
-            )
+            query = (f"{option}={field}", "--format=csv,noheader")
+            problem, said = self._run_tool(smi, *query, f"--id={address}")
             if problem is not None and _UNKNOWN_FIELD in said:
                 continue
             if problem is None and said.strip().lower() not in _GOOD:
                 problem = f"{what}: {field} is {said}"
             yield problem
+
+    def _run_tool(self, *command: str) -> tuple[str | None, str]:
+        return hooks.run(command, self._settings.tool_seconds)
 
     def _run_hooks(self, name: str, record: states.Record) -> str | None:
         return hooks.run_all(

@@ -171,24 +171,20 @@ class Daemon:
         options = self._options
         hostname = options.hypervisor_hostname or self._domains.read_hostname()
         LOG.info("This compute node is %s in Placement", hostname)
-        if not options.gpu_admin_tools and not cleaning.has_hooks(
-            options.hooks
-        ):
+        has_hooks = cleaning.has_hooks(options.hooks)
+        if not options.gpu_admin_tools and not has_hooks:
             LOG.warning(
                 "Memory of devices is not cleared between two servers: set"
                 " [gpu_agent]gpu_admin_tools, or have a hook do it in %s",
                 os.path.join(options.hooks, hook_programs.BEFORE),
             )
         bus = bus_lib.Bus(self._root)
+        placement = (self._adapter, "Placement", providers_lib.MICROVERSION)
         keeper = keeper_lib.Keeper(
             self._ledger,
             providers_lib.Providers(
-                api.make_getter(
-                    self._adapter, "Placement", providers_lib.MICROVERSION
-                ),
-                api.make_sender(
-                    self._adapter, "Placement", providers_lib.MICROVERSION
-                ),
+                api.make_getter(*placement),
+                api.make_sender(*placement),
                 hostname,
             ),
             self._domains,
@@ -240,10 +236,10 @@ class Daemon:
             self._awake.clear()
             if self._make_pass():
                 pause = _FIRST_PAUSE
-                wait = float(self._options.interval)
+                wait = self._options.interval
                 _notify_systemd("STATUS=managing devices")
             else:
-                wait = pause = min(pause * 2, float(self._options.interval))
+                wait = pause = min(pause * 2, self._options.interval)
                 _notify_systemd("STATUS=nothing is changed, see the log")
             self._awake.wait(wait)
         self.close()

@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import time
-from typing import IO
 
 from nova_gpu_filter.host import hook_programs
 
@@ -77,9 +76,8 @@ def _read(process: "subprocess.Popen[bytes]", until: float) -> bytes:
     :raises TimeoutError: it has not ended.
     """
     output = b""
-    pipe: IO[bytes] | None = process.stdout
-    assert pipe is not None
-    with pipe:
+    assert process.stdout is not None
+    with process.stdout as pipe:
         polled = select.poll()
         polled.register(pipe, select.POLLIN)
         is_open = True

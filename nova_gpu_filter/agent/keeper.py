@@ -269,8 +269,6 @@ class Keeper:
     def get_consumers(self) -> Mapping[str, tuple[str, ...]] | None:
         """Give who has each device allocated, as of the last pass.
 
-        Of devices that are not managed it is not known.
-
         :returns: None: Placement could not be read.
         """
         if self.blind is not None:
@@ -346,23 +344,18 @@ class Keeper:
         """
         with self._lock:
             record = self.find(device)
-            if record.state in (
-                State.RELEASED,
-                State.CLEANING,
-                State.CHECKED,
-            ):
+            if record.state is State.FREE:
+                # It is dirty from here on, as far as anybody can know;
+                # whoever claims it before Placement is told, has it.
+                return self._transitions.move(
+                    record, Event.FIND_USED, reason, by
+                )
+            if record.state is State.QUARANTINED:
+                problem = "release it first"
+            elif record.state in states.HELD:
+                problem = f"{record.owner} has it"
+            else:
                 return record
-            if record.state is not State.FREE:
-                problem = (
-                    "release it first"
-                    if record.state is State.QUARANTINED
-                    else f"{record.owner} has it"
-                )
-                raise errors.NotNow(
-                    device=record.address,
-                    state=record.state,
-                    problem=problem,
-                )
-            # It is dirty from here on, as far as anybody can know; whoever
-            # claims it before Placement is told, has it.
-            return self._transitions.move(record, Event.FIND_USED, reason, by)
+            raise errors.NotNow(
+                device=record.address, state=record.state, problem=problem
+            )

@@ -23,11 +23,6 @@ class Observer:
         bus: bus_lib.Bus,
         all_devices: bool,
     ) -> None:
-        """Nothing is read yet.
-
-        :param all_devices: whether devices that are not of one-time use are
-            managed, too.
-        """
         self._placement = placement
         self._domains = domains
         self._bus = bus

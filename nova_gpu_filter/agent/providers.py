@@ -166,11 +166,6 @@ class ReservationWriter:
     """Has Placement agree with the ledger, and finds what others changed."""
 
     def __init__(self, placement: Providers, reserve_in_use: bool) -> None:
-        """Nothing is written yet.
-
-        :param reserve_in_use: whether a device is reserved while a server has
-            it.
-        """
         self._placement = placement
         self._reserve_in_use = reserve_in_use
         self._generations: dict[str, int] = {}

@@ -95,9 +95,8 @@ class Requests:
                 LOG.warning("Request of the hook ignored: %s", problem)
                 return {}
             return {"error": problem}
-        consumers = (
-            None if self.keeper is None else self.keeper.get_consumers()
-        )
+        keeper = self.keeper
+        consumers = None if keeper is None else keeper.get_consumers()
         return self._fabric.answer(request, consumers)
 
     def _answer(
@@ -109,11 +108,6 @@ class Requests:
         command = str(request.get("command"))
         device = str(request.get("device", ""))
         reason = str(request.get("reason") or f"asked for by {user}")
-        changes = {
-            "quarantine": keeper.quarantine,
-            "release": keeper.release,
-            "clean": keeper.clean,
-        }
         if command == "list":
             return {
                 "devices": list(map(describe, keeper.list_records())),
@@ -125,8 +119,13 @@ class Requests:
                 "devices": [describe(keeper.find(device))],
                 "history": list(map(describe, keeper.list_history(device))),
             }
-        if command in changes:
-            record = changes[command](device, reason, user)
+        changes = {
+            "quarantine": keeper.quarantine,
+            "release": keeper.release,
+            "clean": keeper.clean,
+        }
+        if change := changes.get(command):
+            record = change(device, reason, user)
             self._wake()
             return {"devices": [describe(record)]}
         return {"error": f"no command '{command}'"}

@@ -84,11 +84,9 @@ class Partitions:
         :returns: the partition; None: it has no GPU of the fabric.
         :raises AgentError: it must not start; the message says why.
         """
-        wanted = (
-            self._make_row(self._read_partitions(), uuid, devices)
-            if devices
-            else None
-        )
+        wanted = None
+        if devices:
+            wanted = self._make_row(self._read_partitions(), uuid, devices)
         with self._lock:
             self._note(uuid)
             self._preparing.add(uuid)

@@ -116,10 +116,8 @@ class Service:
         )
 
     def _read_partitions(self) -> partition_of_guest.Partitions:
-        if self._options.fabric_inventory:
-            return partition_of_guest.read_inventory(
-                self._options.fabric_inventory
-            )
+        if path := self._options.fabric_inventory:
+            return partition_of_guest.read_inventory(path)
         return partition_of_guest.read_tags(pci_options.read(*self._paths))
 
     def _find_parent(self, device: str) -> str | None:
@@ -175,9 +173,8 @@ class Service:
             self._awake.clear()
             try:
                 if is_due:
-                    last = (
-                        time.monotonic() if self.reconcile_running() else None
-                    )
+                    is_read = self.reconcile_running()
+                    last = time.monotonic() if is_read else None
                 else:
                     self.partitions.repair()
                 if self._ledger.read_suspects():
@@ -267,13 +264,12 @@ class Service:
         what is wrong is what is still so a moment later.
         """
         answer = self._compare(consumers)
-        if answer["problems"]:
+        if before := answer["problems"]:
             self._ended.wait(_MOMENT)
-            again = self._compare(consumers)
-            again["problems"] = [
-                one for one in again["problems"] if one in answer["problems"]
+            answer = self._compare(consumers)
+            answer["problems"] = [
+                one for one in answer["problems"] if one in before
             ]
-            return again
         return answer
 
     def _compare(self, consumers: Consumers | None) -> Answer:
