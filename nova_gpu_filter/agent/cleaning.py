@@ -18,9 +18,9 @@ from nova_gpu_filter.agent import hooks
 from nova_gpu_filter.agent import ledger as ledger_lib
 from nova_gpu_filter.agent import providers as providers_lib
 from nova_gpu_filter.agent import states
-from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
+from nova_gpu_filter.agent.states import Step
 from nova_gpu_filter.host import hook_programs
 
 LOG = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ class Recycler:
             # The next pass writes down who it is.
             return
         record = self._transitions.move_if(
-            address, State.RELEASED, Event.CLEAN, "it was used"
+            address, State.RELEASED, Step(Event.CLEAN, "it was used")
         )
         if record is None:
             return
@@ -266,26 +266,22 @@ class Recycler:
     ) -> None:
         address = provider.address
         if result.problem is not None:
-            self._transitions.move_if(
-                address, State.CLEANING, Event.QUARANTINE, result.problem
-            )
+            failure = Step(Event.QUARANTINE, result.problem)
+            self._transitions.move_if(address, State.CLEANING, failure)
             return
-        passed = self._transitions.move_if(
-            address,
-            State.CLEANING,
+        success = Step(
             Event.PASS,
             "it was reset, and all checks have passed",
-            result.baseline,
+            baseline=result.baseline,
         )
+        passed = self._transitions.move_if(address, State.CLEANING, success)
         if passed and self._reservations.offer(provider):
-            self._transitions.move(
-                passed,
-                Event.GIVE_BACK,
+            reason = (
                 "reset and offered again, its memory was not cleared"
                 if result.keeps_memory
-                else "clean, and offered again",
-                AGENT,
+                else "clean, and offered again"
             )
+            self._transitions.move(passed, Step(Event.GIVE_BACK, reason))
 
 
 def has_hooks(directory: str) -> bool:

@@ -25,6 +25,7 @@ from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
+from nova_gpu_filter.agent.states import Step
 from nova_gpu_filter.fleet.reserving import Mark
 from nova_gpu_filter.host import address as address_lib
 
@@ -192,24 +193,17 @@ class Keeper:
             # The agent was ended, or Placement has not answered: it may have
             # been offered, used, and given back since.
             record = self._transitions.move(
-                record, Event.INTERRUPT, "its cleaning was cut short", AGENT
+                record, Step(Event.INTERRUPT, "its cleaning was cut short")
             )
         if record.state is State.QUARANTINED and provider.inventory.has(
             Mark.RELEASE_ASKED
         ):
-            record = self._transitions.move(
-                record,
-                Event.END_QUARANTINE,
-                "released in Placement",
-                "placement",
-                # Somebody has accepted how it is.
-                baseline="",
+            record = self._end_quarantine(
+                record, "released in Placement", "placement"
             )
             observation = dataclasses.replace(observation, is_marked=False)
         while step := states.find_next_step(record, observation):
-            record = self._transitions.move(
-                record, step.event, step.reason, step.by, step.owner
-            )
+            record = self._transitions.move(record, step)
         record = self._watch_errors(record)
         self._unwritten.discard(address)
         return self._reservations.write(provider, record)
@@ -226,8 +220,15 @@ class Keeper:
         if not found:
             return record
         return self._transitions.move(
-            record, Event.QUARANTINE, "; ".join(found), AGENT
+            record, Step(Event.QUARANTINE, "; ".join(found))
         )
+
+    def _end_quarantine(
+        self, record: states.Record, reason: str, by: str
+    ) -> states.Record:
+        # Somebody has accepted how it is.
+        step = Step(Event.END_QUARANTINE, reason, by, baseline="")
+        return self._transitions.move(record, step)
 
     def _quarantine_suspects(self) -> list[tuple[str, str]]:
         """Quarantine devices whose partition could not be activated.
@@ -306,7 +307,9 @@ class Keeper:
             record = self.find(device)
             if record.state is State.QUARANTINED:
                 return record
-            return self._transitions.move(record, Event.QUARANTINE, reason, by)
+            return self._transitions.move(
+                record, Step(Event.QUARANTINE, reason, by)
+            )
 
     def release(self, device: str, reason: str, by: str) -> states.Record:
         """End a quarantine: the device is cleaned, then offered.
@@ -333,9 +336,7 @@ class Keeper:
                 frozenset({Mark.RELEASE_ASKED}),
                 frozenset({Mark.QUARANTINED}),
             )
-            return self._transitions.move(
-                record, Event.END_QUARANTINE, reason, by, baseline=""
-            )
+            return self._end_quarantine(record, reason, by)
 
     def clean(self, device: str, reason: str, by: str) -> states.Record:
         """Clean a device that nobody has, at once.
@@ -348,7 +349,7 @@ class Keeper:
                 # It is dirty from here on, as far as anybody can know;
                 # whoever claims it before Placement is told, has it.
                 return self._transitions.move(
-                    record, Event.FIND_USED, reason, by
+                    record, Step(Event.FIND_USED, reason, by)
                 )
             if record.state is State.QUARANTINED:
                 problem = "release it first"

@@ -28,7 +28,6 @@ from typing import Final
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import states
 from nova_gpu_filter.agent.fabric import owning
-from nova_gpu_filter.agent.states import AGENT
 from nova_gpu_filter.agent.states import Event
 from nova_gpu_filter.agent.states import State
 
@@ -268,48 +267,22 @@ class Transitions:
             record.owner or "no server",
         )
 
-    def move(
-        self,
-        record: states.Record,
-        event: Event,
-        reason: str,
-        by: str,
-        owner: str | None = None,
-        baseline: str | None = None,
-    ) -> states.Record:
-        """Have an event happen to a device.
-
-        :param by: who or what has done it.
-        :param owner: the UUID of the server that has it now.
-        :param baseline: the health that it is compared with from now on.
-        """
-        new = states.move(
-            record,
-            event,
-            reason=reason,
-            by=by,
-            now=self._clock(),
-            owner=owner,
-            baseline=baseline,
-        )
+    def move(self, record: states.Record, step: states.Step) -> states.Record:
+        """Have an event happen to a device."""
+        new = states.move(record, step, self._clock())
         self.write(new)
-        self.counts[event] += 1
+        self.counts[step.event] += 1
         return new
 
     def move_if(
-        self,
-        address: str,
-        state: State,
-        event: Event,
-        reason: str,
-        baseline: str | None = None,
+        self, address: str, state: State, step: states.Step
     ) -> states.Record | None:
         """Change the state of a device, unless it has changed meanwhile."""
         with self.lock:
             record = self._ledger.get(address)
             if record is None or record.state is not state:
                 return None
-            return self.move(record, event, reason, AGENT, baseline=baseline)
+            return self.move(record, step)
 
 
 def _read(db: sqlite3.Connection) -> list[states.Record]:

@@ -130,36 +130,39 @@ class Record(printable.OneLineTexts):
     """How its links and memory were when it was last clean, see ``bus``."""
 
 
-def move(
-    record: Record,
-    event: Event,
-    *,
-    reason: str,
-    by: str,
-    now: float,
-    owner: str | None = None,
-    baseline: str | None = None,
-) -> Record:
-    """Give the record of a device after an event.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be recorded, and why."""
 
-    :param owner: who has it now; None keeps who had it last.
-    :param baseline: None keeps the old one.
+    event: Event
+    reason: str
+    by: str = AGENT
+    """Who or what has done it."""
+    owner: str | None = None
+    """UUID of who has it now; None keeps who had it last."""
+    baseline: str | None = None
+    """What it is compared with from now on; None keeps the old one."""
+
+
+def move(record: Record, step: Step, now: float) -> Record:
+    """Give the record of a device after a step.
+
     :raises ImpossibleTransition: the table has no such transition.
     """
     try:
-        state = TRANSITIONS[record.state, event]
+        state = TRANSITIONS[record.state, step.event]
     except KeyError:
         raise ImpossibleTransition(
-            device=record.address, event=event, state=record.state
+            device=record.address, event=step.event, state=record.state
         ) from None
     return dataclasses.replace(
         record,
         state=state,
-        reason=reason,
+        reason=step.reason,
         since=now,
-        by=by,
-        owner=record.owner if owner is None else owner,
-        baseline=record.baseline if baseline is None else baseline,
+        by=step.by,
+        owner=record.owner if step.owner is None else step.owner,
+        baseline=record.baseline if step.baseline is None else step.baseline,
     )
 
 
@@ -183,16 +186,6 @@ class Observation:
     """Why it may have been used although nobody has seen it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """What is to be recorded, and why."""
-
-    event: Event
-    reason: str
-    by: str
-    owner: str | None = None
-
-
 def make_first_record(
     address: str, observation: Observation, now: float
 ) -> Record:
@@ -211,18 +204,8 @@ def make_first_record(
         step = Step(
             Event.QUARANTINE,
             "reserved in Placement, and the ledger does not say why",
-            AGENT,
         )
-    if step is None:
-        return record
-    return move(
-        record,
-        step.event,
-        reason=step.reason,
-        by=step.by,
-        now=now,
-        owner=step.owner,
-    )
+    return record if step is None else move(record, step, now)
 
 
 def find_next_step(record: Record, observation: Observation) -> Step | None:
@@ -241,9 +224,7 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
         if observation.is_one_time_use:
             # Nova alone sets it, when it gives a device away.
             return Step(
-                Event.FIND_USED,
-                "it was used while no agent was running",
-                AGENT,
+                Event.FIND_USED, "it was used while no agent was running"
             )
         return Step(
             Event.QUARANTINE,
@@ -251,7 +232,7 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
             "placement",
         )
     if record.state is State.FREE and observation.doubt is not None:
-        return Step(Event.FIND_USED, observation.doubt, AGENT)
+        return Step(Event.FIND_USED, observation.doubt)
     return None
 
 
@@ -260,9 +241,7 @@ def _find_visible_step(observation: Observation) -> Step | None:
     if observation.is_marked:
         return Step(Event.QUARANTINE, "quarantined in Placement", "placement")
     if not observation.is_present:
-        return Step(
-            Event.QUARANTINE, "it is not on the bus, or is dead", AGENT
-        )
+        return Step(Event.QUARANTINE, "it is not on the bus, or is dead")
     if observation.guest is not None:
         return Step(
             Event.START, "a domain has it", "libvirt", observation.guest

@@ -21,10 +21,8 @@ def record(state, owner=None):
     return states.Record(GPU, state, "a reason", 1.0, "test", owner)
 
 
-def move(one, event, **values):
-    return states.move(
-        one, event, **{"reason": "why", "by": "me", "now": 2.0, **values}
-    )
+def move(one, event, owner=None):
+    return states.move(one, states.Step(event, "why", "me", owner), 2.0)
 
 
 def test_a_device_goes_round_from_free_to_free():
