@@ -27,21 +27,6 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """How to clean; see the options of ``[gpu_agent]``."""
-
-    hooks: str
-    """The directory that has those of the hooks."""
-    hook_seconds: float
-    tool_seconds: float
-    settle_seconds: float
-    """How long a device may take to answer after a reset."""
-    corrected_errors: int
-    gpu_admin_tools: str
-    """Path of nvidia_gpu_tools.py; empty: it is not used."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Result:
     """What came of it."""
 
@@ -88,12 +73,23 @@ cleared, or its bus not be reset, it logs so, and ends with 0 (cli/main.py,
 cli/per_gpu.py and cli/per_device.py of gpu-admin-tools v2025.10.20)."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Cleaner:
-    """Cleans devices, each by itself; safe to use from several threads."""
+    """Cleans devices, each by itself; safe to use from several threads.
 
-    def __init__(self, bus: bus_lib.Bus, settings: Settings) -> None:
-        self._bus = bus
-        self._settings = settings
+    For what its fields mean see the options of ``[gpu_agent]``.
+    """
+
+    bus: bus_lib.Bus
+    hooks: str
+    """The directory that has those of the hooks."""
+    hook_seconds: float
+    tool_seconds: float
+    settle_seconds: float
+    """How long a device may take to answer after a reset."""
+    corrected_errors: int
+    gpu_admin_tools: str
+    """Path of nvidia_gpu_tools.py; empty: it is not used."""
 
     def clean(
         self,
@@ -112,9 +108,7 @@ class Cleaner:
                 return Result(problem)
         before = bus_lib.Health.load(record.baseline)
         now = self._settle(record.address)
-        if problems := bus_lib.compare(
-            before, now, self._settings.corrected_errors
-        ):
+        if problems := bus_lib.compare(before, now, self.corrected_errors):
             return Result("; ".join(problems))
         for problem in self._finish(record):
             if problem is not None:
@@ -125,7 +119,7 @@ class Cleaner:
             # A PF has no server, its VFs have.
             keeps_memory=not is_shared
             and not self._uses_tool(record.address)
-            and not has_hooks(self._settings.hooks),
+            and not has_hooks(self.hooks),
         )
 
     def _prepare(
@@ -149,23 +143,23 @@ class Cleaner:
         NVIDIA that no driver of the host has.
         """
         return (
-            bool(self._settings.gpu_admin_tools)
-            and self._bus.is_nvidia_gpu(address)
-            and self._bus.is_for_guests(address)
+            bool(self.gpu_admin_tools)
+            and self.bus.is_nvidia_gpu(address)
+            and self.bus.is_for_guests(address)
         )
 
     def _has_driver(self, address: str) -> bool:
         """Whether a driver of the host has a device, a GPU of NVIDIA."""
-        return self._bus.is_nvidia_gpu(
+        return self.bus.is_nvidia_gpu(address) and not self.bus.is_for_guests(
             address
-        ) and not self._bus.is_for_guests(address)
+        )
 
     def _clear_memory(self, address: str) -> str | None:
         """Overwrite a GPU's memory, after a reset of its bus.
 
         Options: README.md of NVIDIA/gpu-admin-tools.
         """
-        tool = self._settings.gpu_admin_tools
+        tool = self.gpu_admin_tools
         problem, said = self._run_tool(
             tool, f"--gpu-bdf={address}", "--reset-with-sbr", "--clear-memory"
         )
@@ -178,14 +172,14 @@ class Cleaner:
         if smi and self._has_driver(address):
             # A reset behind the back of its driver would leave it broken.
             return self._run_tool(smi, "--gpu-reset", f"--id={address}")[0]
-        return self._bus.reset(address, held)
+        return self.bus.reset(address, held)
 
     def _settle(self, address: str) -> bus_lib.Health:
         """Wait until a device answers, and read its health."""
-        until = time.monotonic() + self._settings.settle_seconds
-        while self._bus.find_dead([address]) and time.monotonic() < until:
-            time.sleep(min(0.5, self._settings.settle_seconds / 4))
-        return self._bus.read_health(address)
+        until = time.monotonic() + self.settle_seconds
+        while self.bus.find_dead([address]) and time.monotonic() < until:
+            time.sleep(min(0.5, self.settle_seconds / 4))
+        return self.bus.read_health(address)
 
     def _ask_driver(self, address: str) -> Iterator[str | None]:
         smi = shutil.which("nvidia-smi")
@@ -201,35 +195,28 @@ class Cleaner:
             yield problem
 
     def _run_tool(self, *command: str) -> tuple[str | None, str]:
-        return hooks.run(command, self._settings.tool_seconds)
+        return hooks.run(command, self.tool_seconds)
 
     def _run_hooks(self, name: str, record: states.Record) -> str | None:
         return hooks.run_all(
-            os.path.join(self._settings.hooks, name),
+            os.path.join(self.hooks, name),
             {
                 "GPU_AGENT_DEVICE": record.address,
                 "GPU_AGENT_SERVER": record.owner or "",
             },
-            self._settings.hook_seconds,
+            self.hook_seconds,
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Recycler:
     """Takes a device from its release to the next offer."""
 
-    def __init__(
-        self,
-        placement: providers_lib.Providers,
-        domains: domains_lib.Domains,
-        cleaner: Cleaner,
-        reservations: providers_lib.ReservationWriter,
-        transitions: ledger_lib.Transitions,
-    ) -> None:
-        self._placement = placement
-        self._domains = domains
-        self._cleaner = cleaner
-        self._reservations = reservations
-        self._transitions = transitions
+    placement: providers_lib.Providers
+    domains: domains_lib.Domains
+    cleaner: Cleaner
+    reservations: providers_lib.ReservationWriter
+    transitions: ledger_lib.Transitions
 
     def recycle(
         self, provider: providers_lib.Provider, is_shared: bool
@@ -241,23 +228,23 @@ class Recycler:
         """
         address = provider.address
         # From here on nobody can claim it: who has it now, has it.
-        self._placement.reserve(provider.uuid)
-        consumers = self._placement.read_consumers(provider.uuid)
-        holders = self._domains.read_holders()
+        self.placement.reserve(provider.uuid)
+        consumers = self.placement.read_consumers(provider.uuid)
+        holders = self.domains.read_holders()
         if not is_shared and (consumers or address in holders):
             # The next pass writes down who it is.
             return
-        record = self._transitions.move_if(
+        record = self.transitions.move_if(
             address, State.RELEASED, Step(Event.CLEAN, "it was used")
         )
         if record is None:
             return
         try:
-            result = self._cleaner.clean(record, set(holders), is_shared)
+            result = self.cleaner.clean(record, set(holders), is_shared)
         except Exception as error:
             LOG.exception("Device %s cannot be cleaned", address)
             result = Result(f"it cannot be cleaned: {error!r}")
-        with self._transitions.lock:
+        with self.transitions.lock:
             # Nobody can quarantine it between the check and the offer.
             self._conclude(provider, result)
 
@@ -267,21 +254,21 @@ class Recycler:
         address = provider.address
         if result.problem is not None:
             failure = Step(Event.QUARANTINE, result.problem)
-            self._transitions.move_if(address, State.CLEANING, failure)
+            self.transitions.move_if(address, State.CLEANING, failure)
             return
         success = Step(
             Event.PASS,
             "it was reset, and all checks have passed",
             baseline=result.baseline,
         )
-        passed = self._transitions.move_if(address, State.CLEANING, success)
-        if passed and self._reservations.offer(provider):
+        passed = self.transitions.move_if(address, State.CLEANING, success)
+        if passed and self.reservations.offer(provider):
             reason = (
                 "reset and offered again, its memory was not cleared"
                 if result.keeps_memory
                 else "clean, and offered again"
             )
-            self._transitions.move(passed, Step(Event.GIVE_BACK, reason))
+            self.transitions.move(passed, Step(Event.GIVE_BACK, reason))
 
 
 def has_hooks(directory: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import logging
 import time
 from typing import Final
@@ -130,22 +131,17 @@ class Client(abc.ABC):
         return kind(address=self.address, request=request, answer=answer)
 
 
+@dataclasses.dataclass(slots=True)
 class PartitionLister:
     """Lists the partitions, and says to a new Fabric Manager which are active;
     for one thread at a time.
     """
 
-    def __init__(
-        self,
-        ledger: ledger_lib.Ledger,
-        client: Client,
-        is_resilient: Callable[[], bool],
-    ) -> None:
-        self._ledger = ledger
-        self._client = client
-        self._is_resilient = is_resilient
-        self._informed: int | None = None
-        """Which connection knows what is active."""
+    ledger: ledger_lib.Ledger
+    client: Client
+    is_resilient: Callable[[], bool]
+    informed: int | None = None
+    """Which connection knows what is active."""
 
     def list_partitions(self) -> tuple[fabric_output.ListedPartition, ...]:
         """List the partitions.
@@ -153,29 +149,29 @@ class PartitionLister:
         :raises FabricError: Fabric Manager does not answer.
         """
         try:
-            listed = self._client.list_partitions()
+            listed = self.client.list_partitions()
         except NotReady:
-            is_known = self._client.connections == self._informed
-            if is_known or not self._is_resilient():
+            is_known = self.client.connections == self.informed
+            if is_known or not self.is_resilient():
                 raise
         else:
-            if self._client.connections == self._informed:
+            if self.client.connections == self.informed:
                 return listed
-        connection = self._client.connections
-        if self._is_resilient():
+        connection = self.client.connections
+        if self.is_resilient():
             self._report_active()
-            listed = self._client.list_partitions()
-        self._informed = connection
+            listed = self.client.list_partitions()
+        self.informed = connection
         return listed
 
     def _report_active(self) -> None:
         active = [
             row.id
-            for row in self._ledger.read_partitions().values()
+            for row in self.ledger.read_partitions().values()
             if row.phase is not Phase.ACTIVATING
         ]
         try:
-            self._client.set_activated(active)
+            self.client.set_activated(active)
         except NotReady:
             raise
         except FabricError as error:

@@ -93,7 +93,8 @@ class Host:
 
     def _make_keeper(self, name, path, tree, placement):
         bus = bus_lib.Bus(str(tree.root))
-        settings = cleaning.Settings(
+        cleaner = cleaning.Cleaner(
+            bus,
             hooks=str(path / "hooks"),
             hook_seconds=10.0,
             tool_seconds=10.0,
@@ -114,7 +115,7 @@ class Host:
             ),
             self._domains,
             bus,
-            cleaning.Cleaner(bus, settings),
+            cleaner,
             submit=lambda clean: clean(),
             all_devices=True,
             reserve_in_use=True,

@@ -204,14 +204,12 @@ class World:
 
         cleaner = cleaning.Cleaner(
             self.bus,
-            cleaning.Settings(
-                hooks=str(self.path / "hooks"),
-                hook_seconds=10.0,
-                tool_seconds=10.0,
-                settle_seconds=0.0,
-                corrected_errors=1000,
-                gpu_admin_tools="",
-            ),
+            hooks=str(self.path / "hooks"),
+            hook_seconds=10.0,
+            tool_seconds=10.0,
+            settle_seconds=0.0,
+            corrected_errors=1000,
+            gpu_admin_tools="",
         )
         self.keeper = keeper.Keeper(
             self.ledger,

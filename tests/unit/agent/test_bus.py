@@ -194,7 +194,8 @@ esac
 @pytest.fixture
 def cleaner(bus, tmp_path):
     def make(**changes):
-        settings = cleaning.Settings(
+        made = cleaning.Cleaner(
+            bus,
             hooks=str(tmp_path / "hooks"),
             hook_seconds=10.0,
             tool_seconds=10.0,
@@ -202,7 +203,7 @@ def cleaner(bus, tmp_path):
             corrected_errors=1000,
             gpu_admin_tools="",
         )
-        return cleaning.Cleaner(bus, dataclasses.replace(settings, **changes))
+        return dataclasses.replace(made, **changes)
 
     return make
 
