@@ -9,6 +9,7 @@ next pass: each pass reads everything, so that a lost event does not matter.
 import abc
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 import importlib
 import logging
 import subprocess
@@ -16,7 +17,6 @@ import threading
 import time
 from typing import Any
 from typing import Final
-from typing import TypeVar
 from xml.etree import ElementTree
 
 from nova_gpu_filter.agent import errors
@@ -28,9 +28,6 @@ _SECONDS: Final = 60
 """How long virsh may take to answer."""
 _PAUSE: Final = 10
 """Seconds after an error of the loop of events."""
-
-
-_A = TypeVar("_A")
 
 
 class Domains(abc.ABC):
@@ -110,14 +107,12 @@ class Libvirt(Domains):
         self._on_event: Callable[[], None] | None = None
 
     def _read(self, only_running: bool) -> dict[str, frozenset[str]]:
-        flags = (
-            self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-            if only_running
-            else 0
-        )
+        flags = 0
+        if only_running:
+            flags = self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
 
-        def read(connection: Any) -> dict[str, frozenset[str]]:
-            found = {}
+        found = {}
+        with self._connect() as connection:
             for domain in connection.listAllDomains(flags):
                 try:
                     xml = domain.XMLDesc()
@@ -128,20 +123,19 @@ class Libvirt(Domains):
                         continue
                     raise
                 found[domain.UUIDString()] = frozenset(parse_hostdevs(xml))
-            return found
-
-        return self._ask(read)
+        return found
 
     def read_hostname(self) -> str:
-        """Read the name of the host; see :class:`Domains`."""
-        return self._ask(lambda connection: str(connection.getHostname()))
+        with self._connect() as connection:
+            return str(connection.getHostname())
 
-    def _ask(self, question: Callable[[Any], _A]) -> _A:
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[Any]:
         with self._lock:
             try:
                 if self._connection is None:
-                    self._connection = self._connect()
-                return question(self._connection)
+                    self._connection = self._open()
+                yield self._connection
             except self._libvirt.libvirtError as error:
                 # It may have been restarted: connect anew next time.
                 self._connection = None
@@ -149,7 +143,7 @@ class Libvirt(Domains):
                     source=f"libvirt ({self._uri})", error=error
                 ) from error
 
-    def _connect(self) -> Any:
+    def _open(self) -> Any:
         connection = self._libvirt.openReadOnly(self._uri)
         if self._on_event is not None:
             on_event = self._on_event
@@ -209,7 +203,6 @@ class Virsh(Domains):
         return found
 
     def read_hostname(self) -> str:
-        """Read the name of the host; see :class:`Domains`."""
         return self._ask("hostname").strip()
 
     def _ask(self, *arguments: str) -> str:

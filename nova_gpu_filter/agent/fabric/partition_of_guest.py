@@ -179,9 +179,8 @@ def order_vfs(
     by_gpu = {find_parent(vf): vf for vf in vfs}
     if not by_gpu:
         return []
-    ordered = [by_gpu.get(str(member.address)) for member in listed.members]
-    if None in ordered:
-        raise errors.NoOrder(partition=partition, vfs=" ".join(vfs))
-    return [
-        address_lib.PciAddress.parse(vf) for vf in ordered if vf is not None
-    ]
+    try:
+        ordered = [by_gpu[str(member.address)] for member in listed.members]
+    except KeyError:
+        raise errors.NoOrder(partition=partition, vfs=" ".join(vfs)) from None
+    return list(map(address_lib.PciAddress.parse, ordered))
