@@ -2,6 +2,6 @@
 
 """Fabric partitions: activated before a guest starts, and given back after.
 
-``codes`` is what NVIDIA's headers say, ``library`` and ``fmpm`` are the two
-ways to Fabric Manager, ``fabric_manager`` is what both offer.
+``library`` and ``fmpm`` are the two ways to Fabric Manager, ``fabric_manager``
+is what both offer, and what its codes mean.
 """

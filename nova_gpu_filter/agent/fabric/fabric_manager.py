@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the agent asks of Fabric Manager, by whatever way.
+"""What the agent asks of Fabric Manager, and what it answers, by whatever way.
 
-A Fabric Manager that is restarted with FABRIC_MODE_RESTART waits for the list
-of what is active, also where it is empty (fmSetActivatedFabricPartitions of
-nv_fm_agent.h).
+Sources: ``fmReturn_t`` of NVIDIA's nv_fm_types.h (package
+nvidia-fabricmanager-dev; of R575 with all of the codes below, of R450 with
+those down to -10), and the return values of each function in nv_fm_agent.h. A
+Fabric Manager that is restarted with FABRIC_MODE_RESTART waits for the list of
+what is active, also where it is empty (fmSetActivatedFabricPartitions).
 """
 
 import abc
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import logging
@@ -20,7 +21,6 @@ from typing import TypeVar
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric.owning import Phase
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
@@ -43,18 +43,14 @@ class NotReady(FabricError):
     """Fabric Manager is starting, or away; it may answer later."""
 
 
+class Disconnected(NotReady):
+    """The connection is of no use any more: connect, and ask again."""
+
+
 class Misconfigured(FabricError):
     """It is no fault of a partition: Fabric Manager, or the way to it, serves
     none like this.
     """
-
-
-KINDS: Final[Mapping[codes.Then, type[FabricError]]] = {
-    codes.Then.CONFIGURE: Misconfigured,
-    codes.Then.AGAIN: NotReady,
-    codes.Then.RECONNECT: NotReady,
-}
-"""What is raised for a code; :class:`FabricError` for all others."""
 
 
 class NoLibrary(errors.AgentError):
@@ -65,6 +61,116 @@ class NoLibrary(errors.AgentError):
         " nvidia-fabricmanager-dev of the version of Fabric Manager, which has"
         " it and fmpm, or unset [gpu_agent]fabric_manager on a host without"
         " NVSwitches"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Code:
+    """One value of ``fmReturn_t``."""
+
+    number: int
+    name: str
+    description: str
+    """What the header says it means."""
+    kind: type[FabricError] = FabricError
+    """What it is raised as."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.number}): {self.description}"
+
+
+_ROWS: Final = (
+    Code(0, "FM_ST_SUCCESS", "it was successful"),
+    Code(-1, "FM_ST_BADPARAM", "an argument is invalid"),
+    Code(-2, "FM_ST_GENERIC_ERROR", "an unspecified error"),
+    Code(
+        -3,
+        "FM_ST_NOT_SUPPORTED",
+        "not supported, or not enabled",
+        Misconfigured,
+    ),
+    # Of a function that takes a handle: this process has not called
+    # fmLibInit, or fmLibShutdown came in between.
+    Code(-4, "FM_ST_UNINITIALIZED", "not initialized", Disconnected),
+    Code(-5, "FM_ST_TIMEOUT", "it timed out", Disconnected),
+    Code(
+        -6,
+        "FM_ST_VERSION_MISMATCH",
+        "versions of the API do not match",
+        Misconfigured,
+    ),
+    Code(-7, "FM_ST_IN_USE", "in use"),
+    Code(
+        -8,
+        "FM_ST_NOT_CONFIGURED",
+        "Fabric Manager is initializing and has no data",
+        NotReady,
+    ),
+    Code(
+        -9,
+        "FM_ST_CONNECTION_NOT_VALID",
+        "the connection to Fabric Manager is not valid",
+        Disconnected,
+    ),
+    Code(-10, "FM_ST_NVLINK_ERROR", "an NVLink error, or its training failed"),
+    Code(-11, "FM_ST_RESOURCE_BAD", "a resource does not exist"),
+    Code(-12, "FM_ST_RESOURCE_IN_USE", "a resource is in use"),
+    Code(-13, "FM_ST_RESOURCE_NOT_IN_USE", "a resource is not in use"),
+    Code(-14, "FM_ST_RESOURCE_EXHAUSTED", "not enough of a resource"),
+    Code(
+        -15,
+        "FM_ST_RESOURCE_NOT_READY",
+        "a resource is not ready to be used",
+        NotReady,
+    ),
+    Code(-16, "FM_ST_PARTITION_EXISTS", "the partition exists"),
+    Code(-17, "FM_ST_PARTITION_ID_IN_USE", "the partition's id is in use"),
+    Code(-18, "FM_ST_PARTITION_ID_NOT_IN_USE", "no partition has this id"),
+    Code(-19, "FM_ST_PARTITION_NAME_IN_USE", "the partition's name is in use"),
+    Code(-20, "FM_ST_PARTITION_NAME_NOT_IN_USE", "no partition has this name"),
+    Code(
+        -21,
+        "FM_ST_PARTITION_ID_NAME_MISMATCH",
+        "id and name are of two partitions",
+    ),
+    Code(-22, "FM_ST_NOT_READY", "Fabric Manager is not ready", NotReady),
+    Code(
+        -23,
+        "FM_ST_RESOURCE_USED_IN_THIS_PARTITION",
+        "a resource is in use in this partition",
+    ),
+    Code(
+        -24,
+        "FM_ST_RESOURCE_USED_IN_ANOTHER_PARTITION",
+        "a resource is in use in another partition",
+    ),
+    Code(-25, "FM_ST_PARTITION_MISWIRED_TRUNKS", "trunks are miswired"),
+    Code(-26, "FM_ST_PARTITION_INSUFFICIENT_TRUNKS", "too few trunks"),
+    Code(-27, "FM_ST_PARTITION_MISSING_SWITCHES", "switches are missing"),
+    Code(
+        -28,
+        "FM_ST_PARTITION_NETWORK_CONFIG_ERROR",
+        "the network's configuration has an error",
+    ),
+    Code(
+        -29,
+        "FM_ST_PARTITION_ROUTE_PROGRAMMING_ERROR",
+        "routes could not be programmed",
+    ),
+)
+CODES: Final = {code.number: code for code in _ROWS}
+"""By their numbers."""
+
+SUCCESS: Final = 0
+UNINITIALIZED: Final = -4
+VERSION_MISMATCH: Final = -6
+IN_USE: Final = -7
+
+
+def find_code(number: int) -> Code:
+    """Find a code; one of a newer header is a failure without words."""
+    return CODES.get(
+        number, Code(number, "fmReturn_t", "a code that is not known here")
     )
 
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import hooks
-from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
@@ -77,22 +76,18 @@ class Fmpm(fabric_manager.Client):
     def _ask(self, *arguments: str) -> str:
         problem, said = hooks.run((*self._command, *arguments), self._timeout)
         match = _CODE.search(said)
-        code = codes.find(int(match[1])) if match else None
+        code = fabric_manager.find_code(int(match[1])) if match else None
         if problem is None and code is None:
             if self._is_away:
                 self._is_away = False
                 self.connections += 1
             return said
         # Without a code it is the program that fails, and no partition.
-        kind = (
-            fabric_manager.KINDS.get(code.then, fabric_manager.FabricError)
-            if code
-            else fabric_manager.Misconfigured
-        )
+        kind = code.kind if code else fabric_manager.Misconfigured
         if _NO_CONNECTION in said:
             self._is_away = True
             kind = fabric_manager.NotReady
-        elif kind is fabric_manager.NotReady:
+        elif issubclass(kind, fabric_manager.NotReady):
             # Another one than before may be starting.
             self._is_away = False
             self.connections += 1

@@ -11,12 +11,11 @@ Guide. All numbers are ``unsigned int``.
 from collections.abc import Collection
 from collections.abc import Sequence
 import ctypes
+import enum
 from typing import Any
 from typing import Final
 
-from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric import fabric_manager
-from nova_gpu_filter.agent.fabric.codes import Call
 from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
 
@@ -112,6 +111,29 @@ class ActivatedList(_Versioned):
     ]
 
 
+class Call(enum.StrEnum):
+    """The functions of libnvfm.so that are called."""
+
+    INIT = "fmLibInit"
+    CONNECT = "fmConnect"
+    DISCONNECT = "fmDisconnect"
+    LIST = "fmGetSupportedFabricPartitions"
+    ACTIVATE = "fmActivateFabricPartition"
+    ACTIVATE_VFS = "fmActivateFabricPartitionWithVFs"
+    DEACTIVATE = "fmDeactivateFabricPartition"
+    SET_ACTIVATED = "fmSetActivatedFabricPartitions"
+
+
+_ALREADY: Final = {
+    Call.ACTIVATE: fabric_manager.IN_USE,
+    Call.ACTIVATE_VFS: fabric_manager.IN_USE,
+    Call.DEACTIVATE: fabric_manager.UNINITIALIZED,
+}
+"""The code that can mean that it was done before. Each has a second meaning: the
+GPUs are in another active partition ("Activating a GPU Partition" of NVIDIA's
+Fabric Manager User Guide), or the library is not initialized. So the list of
+partitions decides."""
+
 _HANDLE: Final = ctypes.c_void_p
 _NUMBER: Final = ctypes.c_uint
 
@@ -122,12 +144,7 @@ _ARGUMENTS: Final[dict[Call, tuple[Any, ...]]] = {
     Call.DISCONNECT: (_HANDLE,),
     Call.LIST: (_HANDLE, ctypes.POINTER(PartitionList)),
     Call.ACTIVATE: (_HANDLE, _NUMBER),
-    Call.ACTIVATE_VFS: (
-        _HANDLE,
-        _NUMBER,
-        ctypes.POINTER(PciDevice),
-        _NUMBER,
-    ),
+    Call.ACTIVATE_VFS: (_HANDLE, _NUMBER, ctypes.POINTER(PciDevice), _NUMBER),
     Call.DEACTIVATE: (_HANDLE, _NUMBER),
     Call.SET_ACTIVATED: (_HANDLE, ctypes.POINTER(ActivatedList)),
 }
@@ -202,15 +219,16 @@ class Library(fabric_manager.Client):
     ) -> None:
         """Activate or deactivate; the list decides where a code is unclear."""
         number = self._call(call, partition, *more)
-        is_unclear = number in codes.ALREADY[call]
+        is_unclear = number == _ALREADY[call]
         if not (is_unclear and self.has_partition(partition, wanted)):
             self._check(number, f"{call.value} of partition {partition}")
 
     def _call(self, call: Call, *arguments: Any) -> int:
         """Call a function, and hang up where its code asks for it."""
         number = self._functions[call](self._connect(), *arguments)
-        is_lost = codes.find(number).then is codes.Then.RECONNECT
-        if is_lost and number not in codes.ALREADY.get(call, ()):
+        kind = fabric_manager.find_code(number).kind
+        is_unclear = number == _ALREADY.get(call)
+        if kind is fabric_manager.Disconnected and not is_unclear:
             self.disconnect()
         return int(number)
 
@@ -224,11 +242,13 @@ class Library(fabric_manager.Client):
 
         :param failure: where it is neither the host's fault nor a moment's.
         """
-        if number == codes.SUCCESS:
+        if number == fabric_manager.SUCCESS:
             return
-        code = codes.find(number)
-        kind = fabric_manager.KINDS.get(code.then, failure)
-        raise self.make_error(kind, request, code)
+        code = fabric_manager.find_code(number)
+        is_plain = code.kind is fabric_manager.FabricError
+        raise self.make_error(
+            failure if is_plain else code.kind, request, code
+        )
 
     def _connect(self) -> Any:
         if self._handle is not None:
@@ -237,7 +257,7 @@ class Library(fabric_manager.Client):
         failure = fabric_manager.Misconfigured
         number = self._functions[Call.INIT]()
         # Another client of this process may have initialized it.
-        if number != codes.IN_USE:
+        if number != fabric_manager.IN_USE:
             self._check(number, Call.INIT.value, failure)
         handle = _HANDLE()
         # The parameters of the newest library, then of older ones.
@@ -246,7 +266,7 @@ class Library(fabric_manager.Client):
             number = self._functions[Call.CONNECT](
                 ctypes.addressof(wanted), ctypes.byref(handle)
             )
-            if number != codes.VERSION_MISMATCH:
+            if number != fabric_manager.VERSION_MISMATCH:
                 break
         self._check(number, Call.CONNECT.value, failure)
         self._handle = handle

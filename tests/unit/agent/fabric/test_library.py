@@ -6,7 +6,6 @@ import ctypes
 
 import pytest
 
-from nova_gpu_filter.agent.fabric import codes
 from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import library
 from nova_gpu_filter.host.address import PciAddress
@@ -159,8 +158,11 @@ def test_a_library_that_is_none_is_refused(tmp_path):
 
 
 def test_all_codes_of_the_header_are_known():
-    assert sorted(codes.CODES) == list(range(-29, 1))
-    assert all(codes.CODES[number].number == number for number in codes.CODES)
+    assert sorted(fabric_manager.CODES) == list(range(-29, 1))
+    assert all(
+        fabric_manager.CODES[number].number == number
+        for number in fabric_manager.CODES
+    )
 
 
 AGAIN = {-4, -5, -8, -9, -15, -22}
@@ -171,7 +173,7 @@ def test_each_code_fails_with_its_words_or_is_asked_again(
     manager, fabric, number
 ):
     manager.inject(f"fail fmActivateFabricPartition {number} 1")
-    code = codes.find(number)
+    code = fabric_manager.find_code(number)
     with pytest.raises(fabric_manager.FabricError) as caught:
         fabric.activate(5)
     assert str(caught.value) == (
