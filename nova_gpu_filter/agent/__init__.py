@@ -4,6 +4,6 @@
 
 ``states`` is the heart: pure, and a table. ``ledger`` keeps it, ``providers``,
 ``domains`` and ``bus`` are the adapters to Placement, libvirt and sysfs,
-``recycling`` takes a device from its release to the next offer, and ``keeper``
+``cleaning`` takes a device from its release to the next offer, and ``keeper``
 holds all of them together.
 """

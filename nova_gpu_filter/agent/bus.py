@@ -83,13 +83,11 @@ def compare(
     """
     if before is None:
         return now.problems
-    found = [
-        *now.problems,
-        *(
-            text
-            for key, text in now.warnings.items()
-            if key not in before.warnings
-        ),
+    found = list(now.problems)
+    found += [
+        text
+        for key, text in now.warnings.items()
+        if key not in before.warnings
     ]
     if 0 < now.width < before.width:
         found.append(f"its link has x{now.width}, and had x{before.width}")
@@ -165,10 +163,9 @@ class Bus:
         """Whether a device is a GPU of NVIDIA."""
         tree = tree_lib.Tree(self._root)
         path = f"{address_lib.DEVICES}/{address}"
-        return tree.read_number(f"{path}/vendor") == chips.NVIDIA and (
-            (tree.read_number(f"{path}/class") or 0) >> 8
-            in pci_functions.GPU_CLASSES
-        )
+        kind = (tree.read_number(f"{path}/class") or 0) >> 8
+        vendor = tree.read_number(f"{path}/vendor")
+        return vendor == chips.NVIDIA and kind in pci_functions.GPU_CLASSES
 
     def is_for_guests(self, address: str) -> bool:
         """Whether a driver of VFIO has a device, or none."""
@@ -190,16 +187,13 @@ class Bus:
         seen = context_lib.Context(tree, host)
         problems, warnings = [], {}
         for finding in health.check(seen, device):
+            evidence = finding.evidence[:1]
+            names = [os.path.basename(one.path) for one in evidence]
+            # They are compared with what they were.
+            is_counter = any(name.startswith("aer_") for name in names)
             if finding.severity is Severity.ERROR:
                 problems.append(finding.summary)
-            elif finding.severity is Severity.WARNING and not (
-                # Counters are compared with what they were.
-                finding.evidence
-                and os.path.basename(finding.evidence[0].path).startswith(
-                    "aer_"
-                )
-            ):
-                evidence = finding.evidence[:1]
+            elif finding.severity is Severity.WARNING and not is_counter:
                 key = " ".join((finding.check, *map(str, evidence)))
                 warnings[key] = finding.summary
         link = device.pcie_link

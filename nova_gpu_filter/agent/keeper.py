@@ -168,14 +168,9 @@ class Keeper:
             self._reservations.find_doubt(provider),
         )
         record = self._ledger.get(address)
-        is_held = (
-            observation.guest is not None or observation.consumer is not None
-        )
-        if (
-            address in self._cleaning
-            and not is_held
-            and not observation.is_marked
-        ):
+        is_held = bool(observation.guest or observation.consumer)
+        is_wanted = is_held or observation.is_marked
+        if address in self._cleaning and not is_wanted:
             # What was read of Placement may be from before it was offered.
             if record is not None and record.state in (
                 State.RELEASED,
@@ -212,16 +207,13 @@ class Keeper:
         """Quarantine a device whose link makes errors now."""
         if record.state is State.QUARANTINED:
             self._errors.forget(record.address)
-            return record
-        if record.address in self._cleaning:
-            # A reset can make errors; they are compared after it.
-            return record
-        found = self._errors.find_new(record.address, record.baseline)
-        if not found:
-            return record
-        return self._transitions.move(
-            record, Step(Event.QUARANTINE, "; ".join(found))
-        )
+        # A reset can make errors; they are compared after it.
+        elif record.address not in self._cleaning:
+            found = self._errors.find_new(record.address, record.baseline)
+            if found:
+                step = Step(Event.QUARANTINE, "; ".join(found))
+                return self._transitions.move(record, step)
+        return record
 
     def _end_quarantine(
         self, record: states.Record, reason: str, by: str

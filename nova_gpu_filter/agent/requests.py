@@ -167,8 +167,7 @@ class _Handler(socketserver.StreamRequestHandler):
         found = self.connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, size
         )
-        _pid, uid, _gid = struct.unpack(_CREDENTIALS, found)
-        return int(uid)
+        return int(struct.unpack(_CREDENTIALS, found)[1])
 
     def _say(self, answer: fabric_lib.Answer) -> None:
         self.wfile.write(json.dumps(answer).encode() + b"\n")

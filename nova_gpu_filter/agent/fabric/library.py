@@ -129,10 +129,10 @@ _ALREADY: Final = {
     Call.ACTIVATE_VFS: fabric_manager.IN_USE,
     Call.DEACTIVATE: fabric_manager.UNINITIALIZED,
 }
-"""The code that can mean that it was done before. Each has a second meaning: the
-GPUs are in another active partition ("Activating a GPU Partition" of NVIDIA's
-Fabric Manager User Guide), or the library is not initialized. So the list of
-partitions decides."""
+"""The code that can mean that it was done before. Each has a second meaning:
+the GPUs are in another active partition ("Activating a GPU Partition" of
+NVIDIA's Fabric Manager User Guide), or the library is not initialized. So the
+list of partitions decides."""
 
 _HANDLE: Final = ctypes.c_void_p
 _NUMBER: Final = ctypes.c_uint
