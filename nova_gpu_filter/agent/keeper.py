@@ -52,10 +52,7 @@ class Keeper:
 
         :param submit: runs a cleaning, now or in another thread.
         :param all_devices: whether devices that are not of one-time use are
-            managed, too.
-        :param reserve_in_use: whether a device is reserved while a server has
-            it.
-        :param corrected_errors: so many between two passes are too many.
+            managed, too (``devices = all``).
         """
         self._ledger = ledger
         self.placement = placement
