@@ -15,9 +15,7 @@ from collections.abc import Collection
 from collections.abc import Sequence
 import dataclasses
 import logging
-import time
 from typing import Final
-from typing import TypeVar
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
@@ -26,11 +24,6 @@ from nova_gpu_filter.host.address import PciAddress
 from nova_gpu_filter.host.links import fabric_output
 
 LOG = logging.getLogger(__name__)
-
-_A = TypeVar("_A")
-
-_PAUSE = 0.2
-"""Seconds between two tries."""
 
 
 class FabricError(errors.AgentError):
@@ -289,26 +282,3 @@ class PartitionLister:
             LOG.info(
                 "Active partitions reported to Fabric Manager: %s", active
             )
-
-
-def ask_until(
-    question: Callable[[], _A],
-    seconds: float,
-    clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
-) -> _A:
-    """Ask again while Fabric Manager is not ready.
-
-    :param seconds: how long; 0: once.
-    :raises NotReady: it was not ready in that time.
-    :raises FabricError: it has refused.
-    """
-    until = clock() + seconds
-    while True:
-        try:
-            return question()
-        except NotReady:
-            left = until - clock()
-            if left <= 0:
-                raise
-            pause(min(_PAUSE, left))

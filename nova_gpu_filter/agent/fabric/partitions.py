@@ -28,6 +28,8 @@ from nova_gpu_filter.host.links import fabric_output
 
 LOG = logging.getLogger(__name__)
 
+_PAUSE = 0.2
+"""Seconds between two tries to prepare a partition."""
 Running = Mapping[str, frozenset[str]]
 """UUID of a running domain -> PCI addresses of its devices."""
 
@@ -102,17 +104,24 @@ class Partitions:
                 self._note(uuid)
 
     def _prepare_in_time(self, wanted: Ownership) -> None:
-        try:
-            fabric_manager_lib.ask_until(
-                lambda: self._prepare(wanted), self._deadline
-            )
-        except fabric_manager_lib.NotReady:
-            with self._lock:
-                row = self._ledger.read_partitions().get(wanted.id)
-                if row is not None and row.owner == wanted.owner:
-                    # It may have been activated all the same.
-                    self._set_phase(row, Phase.LEAVING)
-            raise
+        """Prepare, again and again while Fabric Manager is not ready."""
+        until = time.monotonic() + self._deadline
+        while True:
+            try:
+                return self._prepare(wanted)
+            except fabric_manager_lib.NotReady:
+                left = until - time.monotonic()
+                if left <= 0:
+                    self._withdraw(wanted)
+                    raise
+            time.sleep(min(_PAUSE, left))
+
+    def _withdraw(self, wanted: Ownership) -> None:
+        """Have a partition deactivated that may be active all the same."""
+        with self._lock:
+            row = self._ledger.read_partitions().get(wanted.id)
+            if row is not None and row.owner == wanted.owner:
+                self._set_phase(row, Phase.LEAVING)
 
     def _make_row(
         self,

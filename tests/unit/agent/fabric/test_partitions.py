@@ -11,6 +11,7 @@ import pytest
 
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent.fabric import fabric_manager
+from nova_gpu_filter.agent.fabric import partitions
 from tests.unit.agent.fabric import managers
 from tests.unit.agent.fabric import nodes
 
@@ -156,6 +157,29 @@ def test_a_start_waits_for_a_fabric_manager_that_is_starting(tmp_path):
     back.start()
     node.start(3)
     assert node.manager.active() == {3}
+
+
+@pytest.mark.parametrize("code", [-5, -15, -22])
+def test_a_start_asks_again_while_fabric_manager_is_not_ready(tmp_path, code):
+    node = nodes.Node(tmp_path, deadline=30.0)
+    node.manager.inject(f"fail fmActivateFabricPartition {code} 2")
+    node.start(3)
+    assert node.manager.active() == {3}
+
+
+def test_what_stays_away_is_given_up_at_the_deadline(tmp_path, monkeypatch):
+    node = nodes.Node(tmp_path, deadline=60.0)
+    node.manager.set("away", 1)
+    now = [0.0]
+
+    def pause(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(partitions.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(partitions.time, "sleep", pause)
+    with pytest.raises(fabric_manager.NotReady, match="fmConnect"):
+        node.start(3)
+    assert now[0] == pytest.approx(60.0)
 
 
 def test_a_release_that_fails_is_done_later(node):
