@@ -263,18 +263,15 @@ class Bus:
         return tree, host, next(found, None)
 
 
+@dataclasses.dataclass(slots=True)
 class ErrorCounters:
     """The error counters of devices as they were read last."""
 
-    def __init__(self, bus: Bus, corrected_errors: int) -> None:
-        """Nothing is read yet.
-
-        :param corrected_errors: so many corrected errors between two readings
-            are too many.
-        """
-        self._bus = bus
-        self._corrected_errors = corrected_errors
-        self._last: dict[str, Health] = {}
+    bus: Bus
+    corrected_errors: int
+    """So many corrected errors between two readings are too many."""
+    last: dict[str, Health] = dataclasses.field(default_factory=dict)
+    """By address."""
 
     def find_new(self, address: str, baseline: str) -> tuple[str, ...]:
         """Say which errors there were since the last reading, where they are
@@ -283,16 +280,16 @@ class ErrorCounters:
         :param baseline: the health of the device when it was last clean, with
             which the first reading is compared; "": with nothing.
         """
-        now = self._bus.read_counters(address)
-        before = self._last.get(address) or Health.load(baseline)
-        self._last[address] = now
+        now = self.bus.read_counters(address)
+        before = self.last.get(address) or Health.load(baseline)
+        self.last[address] = now
         if before is None:
             return ()
-        return find_new_errors(before, now, self._corrected_errors)
+        return find_new_errors(before, now, self.corrected_errors)
 
     def forget(self, address: str) -> None:
         """Compare the next reading with the baseline."""
-        self._last.pop(address, None)
+        self.last.pop(address, None)
 
 
 def read_boot(tree: tree_lib.Tree) -> str:

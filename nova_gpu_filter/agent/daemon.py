@@ -129,7 +129,6 @@ class Daemon:
                 " are quarantined, all others are cleaned",
                 options.ledger,
             )
-        self.keeper: keeper_lib.Keeper | None = None
         self._said: str | None = None
         """Why the traits of the host were not set."""
         self.fabric: fabric_lib.Service | None = None
@@ -180,7 +179,7 @@ class Daemon:
             )
         bus = bus_lib.Bus(self._root)
         placement = (self._adapter, "Placement", providers_lib.MICROVERSION)
-        keeper = keeper_lib.Keeper(
+        return keeper_lib.Keeper(
             self._ledger,
             providers_lib.Providers(
                 api.make_getter(*placement),
@@ -203,8 +202,6 @@ class Daemon:
             reserve_in_use=options.reserve_in_use,
             corrected_errors=options.corrected_errors,
         )
-        self._requests.keeper = keeper
-        return keeper
 
     def _guard(self, clean: Any) -> None:
         try:
@@ -244,11 +241,12 @@ class Daemon:
 
     def _make_pass(self) -> bool:
         try:
-            if self.keeper is None:
-                self.keeper = self._prepare()
-            is_done = self.keeper.run_once()
+            keeper = self._requests.keeper
+            if keeper is None:
+                keeper = self._requests.keeper = self._prepare()
+            is_done = keeper.run_once()
             if is_done and self.fabric is not None:
-                self._set_traits(self.keeper, self.fabric)
+                self._set_traits(keeper, self.fabric)
             return is_done
         except exception.GpuFilterError as error:
             LOG.warning("Pass stopped: %s", error)

@@ -56,7 +56,6 @@ class Keeper:
         """
         self._ledger = ledger
         self.placement = placement
-        self._reserve_in_use = reserve_in_use
         self._submit = submit
         self._clock = clock
         self._transitions = ledger_lib.Transitions(ledger, clock)
@@ -141,7 +140,7 @@ class Keeper:
         """
         is_held = self._observer.is_held(provider)
         if provider.inventory.is_reserved or (
-            is_held and not self._reserve_in_use
+            is_held and not self._reservations.reserve_in_use
         ):
             return
         try:

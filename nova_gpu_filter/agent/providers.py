@@ -162,14 +162,15 @@ class Providers:
         )
 
 
+@dataclasses.dataclass(slots=True)
 class ReservationWriter:
     """Has Placement agree with the ledger, and finds what others changed."""
 
-    def __init__(self, placement: Providers, reserve_in_use: bool) -> None:
-        self._placement = placement
-        self._reserve_in_use = reserve_in_use
-        self._generations: dict[str, int] = {}
-        """Of the providers of free devices that are not of one-time use."""
+    placement: Providers
+    reserve_in_use: bool
+    generations: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Address -> generation of the provider, of free devices that are not of
+    one-time use."""
 
     def find_doubt(self, provider: Provider) -> str | None:
         """Say why a device may have been used although nobody has seen it."""
@@ -178,7 +179,7 @@ class ReservationWriter:
         if provider.is_one_time_use:
             # Nova leaves it reserved then.
             return None
-        known = self._generations.get(provider.address)
+        known = self.generations.get(provider.address)
         if known is None:
             return "not known whether it was used while no agent was running"
         if known not in (_ANY, provider.inventory.generation):
@@ -195,23 +196,23 @@ class ReservationWriter:
             is_written = self._write(provider, record)
         except exception.GpuFilterError as error:
             LOG.warning("Device %s: %s", record.address, error)
-            self._generations.pop(record.address, None)
+            self.generations.pop(record.address, None)
             return False
         if record.state is State.FREE:
-            self._generations[record.address] = (
+            self.generations[record.address] = (
                 _ANY if is_written else provider.inventory.generation
             )
         else:
-            self._generations.pop(record.address, None)
+            self.generations.pop(record.address, None)
         return True
 
     def _write(self, provider: Provider, record: states.Record) -> bool:
         is_written = False
         must = record.state in states.MUST_BE_RESERVED or (
-            record.state in states.HELD and self._reserve_in_use
+            record.state in states.HELD and self.reserve_in_use
         )
         if must and not provider.inventory.is_reserved:
-            is_written = self._placement.reserve(provider.uuid)
+            is_written = self.placement.reserve(provider.uuid)
         add = {Mark.MANAGED}
         remove = {Mark.RELEASE_ASKED}
         is_quarantined = record.state is State.QUARANTINED
@@ -219,14 +220,14 @@ class ReservationWriter:
         if not all(map(provider.inventory.has, add)) or any(
             map(provider.inventory.has, remove)
         ):
-            is_written |= self._placement.mark(
+            is_written |= self.placement.mark(
                 provider.uuid, frozenset(add), frozenset(remove)
             )
         return is_written
 
     def offer(self, provider: Provider) -> bool:
         """Give a clean device back; whether Placement took it."""
-        if not self._placement.offer(provider.uuid):
+        if not self.placement.offer(provider.uuid):
             return False
-        self._generations[provider.address] = _ANY
+        self.generations[provider.address] = _ANY
         return True

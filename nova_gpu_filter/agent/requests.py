@@ -9,6 +9,7 @@ One JSON object a line, both ways: ``{"command": "quarantine", "device": ...,
 from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -47,24 +48,17 @@ def describe(record: states.Record) -> fabric_lib.Answer:
     }
 
 
+@dataclasses.dataclass
 class Requests:
     """Answers requests; decides nothing."""
 
-    def __init__(
-        self,
-        wake: Callable[[], None],
-        fabric: fabric_lib.Service | None = None,
-    ) -> None:
-        """Nothing is asked yet.
-
-        :param wake: has the daemon make a pass.
-        :param fabric: None: partitions are not managed.
-        """
-        self._wake = wake
-        self._fabric = fabric
-        self.keeper: keeper_lib.Keeper | None = None
-        """None: libvirt has not said yet which compute node this is. Guests
-        start without it."""
+    wake: Callable[[], None]
+    """Has the daemon make a pass."""
+    fabric: fabric_lib.Service | None = None
+    """None: partitions are not managed."""
+    keeper: keeper_lib.Keeper | None = None
+    """None: libvirt has not said yet which compute node this is. Guests start
+    without it."""
 
     def answer(
         self, request: Mapping[str, Any], user: str
@@ -85,7 +79,7 @@ class Requests:
     def _answer_of_fabric(
         self, request: Mapping[str, Any]
     ) -> fabric_lib.Answer:
-        if self._fabric is None:
+        if self.fabric is None:
             problem = (
                 "partitions are left alone: [gpu_agent]fabric_manager is"
                 " empty; set it, or remove the hook of libvirt"
@@ -97,7 +91,7 @@ class Requests:
             return {"error": problem}
         keeper = self.keeper
         consumers = None if keeper is None else keeper.get_consumers()
-        return self._fabric.answer(request, consumers)
+        return self.fabric.answer(request, consumers)
 
     def _answer(
         self,
@@ -126,7 +120,7 @@ class Requests:
         }
         if change := changes.get(command):
             record = change(device, reason, user)
-            self._wake()
+            self.wake()
             return {"devices": [describe(record)]}
         return {"error": f"no command '{command}'"}
 

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 
 _PAUSE = 0.2
 """Seconds between two tries to prepare a partition."""
+
 Running = Mapping[str, frozenset[str]]
 """UUID of a running domain -> PCI addresses of its devices."""
 
@@ -46,7 +47,6 @@ class Partitions:
         find_parent: Callable[[str], str | None],
         deadline: float,
         boot: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Forget what was active before the host was started.
 
@@ -66,7 +66,6 @@ class Partitions:
         self._find_parent = find_parent
         self._deadline = deadline
         self._boot = boot
-        self._clock = clock
         self._lock = threading.RLock()
         self._changes = 0
         self._changed: dict[str, int] = {}
@@ -146,7 +145,7 @@ class Partitions:
             partitions[id_],
             tuple(vfs[gpu] for gpu in sorted(vfs)),
             self._boot,
-            self._clock(),
+            time.time(),
         )
 
     def _prepare(self, wanted: Ownership) -> None:

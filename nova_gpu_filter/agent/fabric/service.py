@@ -163,18 +163,15 @@ class Service:
         self._awake.set()
 
     def _run(self) -> None:
-        last = None
+        due = 0.0
         while not self._ended.is_set():
-            is_due = (
-                last is None
-                or self._awake.is_set()
-                or time.monotonic() - last >= self._options.interval
-            )
+            is_due = self._awake.is_set() or time.monotonic() >= due
             self._awake.clear()
             try:
                 if is_due:
                     is_read = self.reconcile_running()
-                    last = time.monotonic() if is_read else None
+                    wait = self._options.interval if is_read else 0.0
+                    due = time.monotonic() + wait
                 else:
                     self.partitions.repair()
                 if self._ledger.read_suspects():
