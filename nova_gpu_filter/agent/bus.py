@@ -133,11 +133,10 @@ class Bus:
 
     def find_dead(self, addresses: Iterable[str]) -> frozenset[str]:
         """Find the devices that are not on the bus, or do not answer."""
-        silent = [one for one in addresses if not self._answers(one)]
-        for _ in range(_READINGS - 1):
-            if not silent:
-                break
-            time.sleep(self._reading_seconds)
+        silent = list(addresses)
+        for reading in range(_READINGS):
+            if reading and silent:
+                time.sleep(self._reading_seconds)
             silent = [one for one in silent if not self._answers(one)]
         return frozenset(silent)
 

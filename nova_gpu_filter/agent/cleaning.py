@@ -92,10 +92,7 @@ class Cleaner:
     """Path of nvidia_gpu_tools.py; empty: it is not used."""
 
     def clean(
-        self,
-        record: states.Record,
-        held: Collection[str],
-        is_shared: bool,
+        self, record: states.Record, held: Collection[str], is_shared: bool
     ) -> Result:
         """Clean and check a device.
 
@@ -272,10 +269,7 @@ class Recycler:
 
 
 def has_hooks(directory: str) -> bool:
-    """Tell whether the operator has hooks.
-
-    :param directory: that has those of the hooks.
-    """
+    """Tell whether the operator has hooks in ``[gpu_agent]hooks``."""
     try:
         return bool(hook_programs.list_all(directory))
     except OSError:

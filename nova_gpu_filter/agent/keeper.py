@@ -176,9 +176,8 @@ class Keeper:
                 return self._reservations.write(provider, record)
             return True
         if record is None:
-            record = states.make_first_record(
-                address, observation, self._clock()
-            )
+            now = self._clock()
+            record = states.make_first_record(address, observation, now)
             self._transitions.write(record)
         elif not is_held and record.state in (State.CLEANING, State.CHECKED):
             # The agent was ended, or Placement has not answered: it may have

@@ -99,9 +99,7 @@ class Ledger:
         """Whether there was nothing to read."""
         self._lock = threading.RLock()
         try:
-            os.makedirs(
-                os.path.dirname(path) or ".", mode=0o700, exist_ok=True
-            )
+            os.makedirs(os.path.dirname(path) or ".", 0o700, exist_ok=True)
             self._db = self._connect_or_replace()
         except (OSError, sqlite3.Error) as error:
             raise errors.LedgerUnusable(path=path, error=error) from error

@@ -144,17 +144,11 @@ class Providers:
         return reserving.reserve(self._get, self._send, uuid)
 
     def offer(self, uuid: str) -> bool:
-        """Have a device offered again, unless somebody has quarantined it.
-
-        :returns: whether it is offered.
-        """
+        """Have a device offered again; see :func:`reserving.offer`."""
         return reserving.offer(self._get, self._send, uuid)
 
     def mark(
-        self,
-        uuid: str,
-        add: frozenset[Mark] = frozenset(),
-        remove: frozenset[Mark] = frozenset(),
+        self, uuid: str, add: frozenset[Mark], remove: frozenset[Mark]
     ) -> bool:
         """Change what is said of a device; see :mod:`reserving`."""
         return reserving.change_aggregates(

@@ -94,10 +94,7 @@ class Requests:
         return self.fabric.answer(request, consumers)
 
     def _answer(
-        self,
-        keeper: keeper_lib.Keeper,
-        request: Mapping[str, Any],
-        user: str,
+        self, keeper: keeper_lib.Keeper, request: Mapping[str, Any], user: str
     ) -> fabric_lib.Answer:
         command = str(request.get("command"))
         device = str(request.get("device", ""))

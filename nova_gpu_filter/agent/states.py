@@ -201,10 +201,8 @@ def make_first_record(
     )
     step = _find_visible_step(observation)
     if step is None and observation.is_reserved:
-        step = Step(
-            Event.QUARANTINE,
-            "reserved in Placement, and the ledger does not say why",
-        )
+        reason = "reserved in Placement, and the ledger does not say why"
+        step = Step(Event.QUARANTINE, reason)
     return record if step is None else move(record, step, now)
 
 
@@ -220,18 +218,15 @@ def find_next_step(record: Record, observation: Observation) -> Step | None:
         return step if step.owner is None else _follow_holder(record, step)
     if record.state in HELD:
         return Step(Event.RELEASE, "its server has left", "nova")
-    if record.state is State.FREE and observation.is_reserved:
-        if observation.is_one_time_use:
-            # Nova alone sets it, when it gives a device away.
-            return Step(
-                Event.FIND_USED, "it was used while no agent was running"
-            )
-        return Step(
-            Event.QUARANTINE,
-            "reserved in Placement by somebody else",
-            "placement",
-        )
-    if record.state is State.FREE and observation.doubt is not None:
+    if record.state is not State.FREE:
+        return None
+    if observation.is_reserved and observation.is_one_time_use:
+        # Nova alone sets it, when it gives a device away.
+        return Step(Event.FIND_USED, "it was used while no agent was running")
+    if observation.is_reserved:
+        reason = "reserved in Placement by somebody else"
+        return Step(Event.QUARANTINE, reason, "placement")
+    if observation.doubt is not None:
         return Step(Event.FIND_USED, observation.doubt)
     return None
 
@@ -256,12 +251,8 @@ def _find_visible_step(observation: Observation) -> Step | None:
 def _follow_holder(record: Record, step: Step) -> Step | None:
     """Give the step to a holder from the state that a device is in."""
     if step.event is Event.CLAIM and record.state is State.IN_USE:
-        return Step(
-            Event.LEAVE,
-            "its domain is gone, its allocation is not",
-            "libvirt",
-            step.owner,
-        )
+        reason = "its domain is gone, its allocation is not"
+        return Step(Event.LEAVE, reason, "libvirt", step.owner)
     known = State.IN_USE if step.event is Event.START else State.CLAIMED
     if record.state is known and record.owner == step.owner:
         return None

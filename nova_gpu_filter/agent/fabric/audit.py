@@ -75,24 +75,20 @@ def compare(truths: Truths) -> Iterator[Found]:
         for device in sorted(truths.partitions.get(id_, ())):
             other = holders.get(device)
             if other is not None and other != owner:
-                yield Found(
-                    Problem.CROSSING,
-                    id_,
-                    other,
+                text = (
                     f"{device} is of {other}, and the partition is active for"
-                    f" {owner or 'nobody that is known'}",
+                    f" {owner or 'nobody that is known'}"
                 )
+                yield Found(Problem.CROSSING, id_, other, text)
             for consumer in (truths.consumers or {}).get(device, ()):
                 # A migration has the allocation of its source.
                 is_known = consumer in (owner, other)
                 if consumer in truths.running and not is_known:
-                    yield Found(
-                        Problem.CROSSING,
-                        id_,
-                        consumer,
+                    text = (
                         f"{device} is allocated to {consumer} in Placement,"
-                        f" and active for {owner}",
+                        f" and active for {owner}"
                     )
+                    yield Found(Problem.CROSSING, id_, consumer, text)
     yield from _compare_guests(truths)
 
 
@@ -106,23 +102,15 @@ def _compare_guests(truths: Truths) -> Iterator[Found]:
         if id_ is None:
             continue
         row = truths.rows.get(id_)
+        text = None
         if id_ not in truths.active:
-            yield Found(
-                Problem.MISSING, id_, uuid, "its partition is not active"
-            )
+            text = "its partition is not active"
         elif row is not None and row.phase is Phase.LEAVING:
-            yield Found(
-                Problem.MISSING,
-                id_,
-                uuid,
-                "it is running, and its partition is to be deactivated",
-            )
+            text = "it is running, and its partition is to be deactivated"
+        if text is not None:
+            yield Found(Problem.MISSING, id_, uuid, text)
         if truths.consumers is not None and not any(
             truths.consumers.get(device) for device in devices
         ):
-            yield Found(
-                Problem.UNALLOCATED,
-                id_,
-                uuid,
-                "nobody has its GPUs allocated in Placement",
-            )
+            text = "nobody has its GPUs allocated in Placement"
+            yield Found(Problem.UNALLOCATED, id_, uuid, text)

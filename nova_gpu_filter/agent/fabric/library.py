@@ -105,10 +105,7 @@ class PartitionList(_Versioned):
 class ActivatedList(_Versioned):
     """``fmActivatedFabricPartitionList_v1``."""
 
-    _fields_ = [
-        ("count", ctypes.c_uint),
-        ("ids", ctypes.c_uint * PARTITIONS),
-    ]
+    _fields_ = [("count", ctypes.c_uint), ("ids", ctypes.c_uint * PARTITIONS)]
 
 
 class Call(enum.StrEnum):

@@ -19,7 +19,7 @@ import time
 from nova_gpu_filter import exception
 from nova_gpu_filter.agent import errors
 from nova_gpu_filter.agent import ledger as ledger_lib
-from nova_gpu_filter.agent.fabric import fabric_manager as fabric_manager_lib
+from nova_gpu_filter.agent.fabric import fabric_manager
 from nova_gpu_filter.agent.fabric import partition_of_guest
 from nova_gpu_filter.agent.fabric.owning import Ownership
 from nova_gpu_filter.agent.fabric.owning import Phase
@@ -41,7 +41,7 @@ class Partitions:
     def __init__(
         self,
         ledger: ledger_lib.Ledger,
-        client: fabric_manager_lib.Client,
+        client: fabric_manager.Client,
         read_partitions: Callable[[], partition_of_guest.Partitions],
         is_resilient: Callable[[], bool],
         find_parent: Callable[[str], str | None],
@@ -60,7 +60,7 @@ class Partitions:
         self._ledger = ledger
         self._client = client
         self._read_partitions = read_partitions
-        self._lister = fabric_manager_lib.PartitionLister(
+        self._lister = fabric_manager.PartitionLister(
             ledger, client, is_resilient
         )
         self._find_parent = find_parent
@@ -108,7 +108,7 @@ class Partitions:
         while True:
             try:
                 return self._prepare(wanted)
-            except fabric_manager_lib.NotReady:
+            except fabric_manager.NotReady:
                 left = until - time.monotonic()
                 if left <= 0:
                     self._withdraw(wanted)
@@ -159,13 +159,11 @@ class Partitions:
             self._ledger.write_owner(wanted)
             try:
                 self._activate(wanted, vfs)
-            except fabric_manager_lib.NotReady:
+            except fabric_manager.NotReady:
                 raise
-            except fabric_manager_lib.Misconfigured:
-                self._leave(wanted)
-                raise
-            except fabric_manager_lib.FabricError as error:
-                self._ledger.suspect(wanted.devices, str(error))
+            except fabric_manager.FabricError as error:
+                if not isinstance(error, fabric_manager.Misconfigured):
+                    self._ledger.suspect(wanted.devices, str(error))
                 self._leave(wanted)
                 raise
 
@@ -320,7 +318,7 @@ class Partitions:
             # The list is there, and it is neither NotReady nor Misconfigured:
             # the partition fails. Once is enough, so that a person can
             # release its GPUs.
-            if is_new and type(error) is fabric_manager_lib.FabricError:
+            if is_new and type(error) is fabric_manager.FabricError:
                 self._ledger.suspect(row.devices, str(error))
             return False
         self._said.pop(row.id, None)
@@ -361,7 +359,7 @@ class Partitions:
             self._set_phase(row, Phase.LEAVING)
         try:
             self._client.deactivate(row.id)
-        except fabric_manager_lib.FabricError as error:
+        except fabric_manager.FabricError as error:
             self._say(row.id, str(error))
             return False
         self._ledger.disown(row.id)
