@@ -114,9 +114,7 @@ def run_all(
     except OSError as error:
         return f"{directory}: {error.strerror or error}"
     for path in paths:
-        if problem := _explain_unsafe(path):
-            return problem
-        problem, _said = run([path], seconds, environment)
+        problem = _explain_unsafe(path) or run([path], seconds, environment)[0]
         if problem:
             return problem
     return None

@@ -117,11 +117,12 @@ class Keeper:
                     reason,
                 )
                 self._ledger.clear_suspect(address)
+            records = self._ledger.read_records()
             waiting = [
                 provider
-                for provider in self._observer.providers.values()
-                if self._get_state(provider.address) is State.RELEASED
-                and provider.address not in self._cleaning
+                for address, provider in self._observer.providers.items()
+                if address not in self._cleaning
+                and records[address].state is State.RELEASED
             ]
             self._cleaning.update(one.address for one in waiting)
         for one in waiting:
@@ -149,10 +150,6 @@ class Keeper:
             LOG.warning("Device %s: %s", provider.address, error)
         else:
             self._unwritten.add(provider.address)
-
-    def _get_state(self, address: str) -> State | None:
-        record = self._ledger.get(address)
-        return None if record is None else record.state
 
     def _follow(self, provider: providers_lib.Provider) -> bool:
         """Bring ledger and Placement up to what is seen of one device."""
