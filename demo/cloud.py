@@ -26,7 +26,7 @@ from demo.cloud_reader import Server
 CONF_DIR = pathlib.Path(__file__).parent / "conf"
 
 _PATIENCE_SECONDS = 60.0
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 # Not less: asking takes time that what is asked for needs to run.
 
 

@@ -93,6 +93,7 @@ class World:
         self.is_placement_away = False
         self.fuse = Fuse()
         self.consumers = {}
+        self.claims = 0
         self.domains = {}
         self.dirty = set()
         self.resets = dict.fromkeys(GPUS, 0)
@@ -146,7 +147,11 @@ class World:
             return False
         assert address not in self.dirty, f"{address} was given away dirty"
         one["mappings"] = {"": [self.uuid(address)]}
-        self.consumers[address] = self.placement.allocate(one)
+        self.claims += 1
+        # The same in each world; see remembering.py.
+        self.consumers[address] = self.placement.allocate(
+            one, consumer=service.provider_uuid(f"server {self.claims}")
+        )
         self.dirty.add(address)
         if self.is_one_time_use:
             # nova-compute: _handle_one_time_use of

@@ -196,13 +196,15 @@ class Placement(fixtures.Fixture):
         self,
         candidate: Mapping[str, Any],
         ask: Callable[..., Response] | None = None,
+        consumer: str | None = None,
     ) -> str:
         """Claim an allocation candidate; return the consumer.
 
         :param ask: :meth:`stock`, unless given, or :meth:`ours`.
+        :param consumer: its UUID; a new one, unless given.
         :raises AssertionError: it was refused.
         """
-        consumer = str(uuid.uuid4())
+        consumer = consumer or str(uuid.uuid4())
         response = (ask or self.stock)(
             f"/allocations/{consumer}",
             method="PUT",
@@ -262,6 +264,7 @@ class Placement(fixtures.Fixture):
 def _write(connection: sa.Connection, providers: list[Provider]) -> None:
     for table in (
         models.Allocation,
+        models.Consumer,
         models.Inventory,
         models.ResourceProviderTrait,
         models.ResourceProviderAggregate,
