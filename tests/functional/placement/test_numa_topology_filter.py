@@ -265,12 +265,9 @@ LINK = "CUSTOM_GPU_LINK_NV18_0"
     ("size", "node_of", "told", "traits"),
     [
         (2, _split_in_halves, (), ()),
-        (4, _split_in_halves, (), (LINK,)),
-        (5, _split_in_halves, (), ()),
-        (8, _split_in_halves, (), (LINK,)),
+        (5, _split_in_halves, (), (LINK,)),
         # Of two devices the node is told.
-        (4, _take_turns, (0, 2), ()),
-        (5, _take_turns, (0, 2), (LINK,)),
+        (4, _take_turns, (0, 2), (LINK,)),
         (8, _take_turns, (0, 2), ()),
     ],
 )
