@@ -41,7 +41,7 @@ def main() -> int:
     arguments, for_pytest = parser.parse_known_args()
     unit, functional = SUITES
     # They look twice a second how far a server is, and wait half of the time.
-    parts = 2 * arguments.processors
+    parts = arguments.processors * 3 // 2
     last = [
         _pytest(functional, f"{part}/{parts}", for_pytest)
         for part in range(1, parts + 1)
