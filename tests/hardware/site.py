@@ -58,6 +58,9 @@ def copy(target: pathlib.Path, extra: str = "") -> None:
         distribution = importlib.metadata.distribution(name)
         for path in distribution.files or ():
             source = pathlib.Path(str(distribution.locate_file(path)))
+            # What is ours is read from the repository, as it is now.
+            if name == OURS and not path.parts[0].endswith("-info"):
+                continue
             # Scripts lie elsewhere.
             if ".." not in path.parts and source.is_file():
                 place = target / path
