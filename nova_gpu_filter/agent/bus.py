@@ -49,13 +49,13 @@ class Health:
     """Which start of the host it is of: counters begin with it."""
     counters: Mapping[str, int]
     """PCIe errors since the host was started, by kind."""
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...]
     """What is wrong whatever was before."""
-    warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: Mapping[str, str]
     """What may be as it always was: (check, file, content) -> in words."""
-    width: int = 0
+    width: int
     """Lanes of its link; 0 if sysfs does not say."""
-    bars: str = ""
+    bars: str
     """Sizes of its memory."""
 
     def dump(self) -> str:
@@ -175,14 +175,15 @@ class Bus:
     def read_counters(self, address: str) -> Health:
         """Read the error counters of a device, and nothing else of it."""
         tree = tree_lib.Tree(self._root)
-        return Health(read_boot(tree), _count(tree, PciAddress.parse(address)))
+        counters = _count(tree, PciAddress.parse(address))
+        return Health(read_boot(tree), counters, (), {}, 0, "")
 
     def read_health(self, address: str) -> Health:
         """Check a device by itself, and against those of the same model."""
         tree, host, device = self._read(address)
         boot = read_boot(tree)
         if device is None:
-            return Health(boot, {}, problems=("it is not on the bus",))
+            return Health(boot, {}, ("it is not on the bus",), {}, 0, "")
         seen = context_lib.Context(tree, host)
         problems, warnings = [], {}
         for finding in health.check(seen, device):

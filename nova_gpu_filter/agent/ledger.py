@@ -292,7 +292,10 @@ def _read(db: sqlite3.Connection) -> list[states.Record]:
 
 
 def _build_record(address: str, state: str, *values: Any) -> states.Record:
-    return states.Record(address, State(state), *values)
+    try:
+        return states.Record(address, State(state), *values)
+    except ValueError as error:
+        raise ValueError(f"{address}: {error}") from None
 
 
 def _read_partitions(db: sqlite3.Connection) -> list[owning.Ownership]:
@@ -300,4 +303,11 @@ def _read_partitions(db: sqlite3.Connection) -> list[owning.Ownership]:
         "SELECT id, state, owner, devices, vfs, boot, since FROM partitions"
         " ORDER BY id"
     )
-    return [owning.Ownership.load(row) for row in rows]
+    return [_build_ownership(row) for row in rows]
+
+
+def _build_ownership(row: tuple[Any, ...]) -> owning.Ownership:
+    try:
+        return owning.Ownership.load(row)
+    except ValueError as error:
+        raise ValueError(f"partition {row[0]}: {error}") from None

@@ -253,11 +253,13 @@ class PartitionLister:
             is_known = self.client.connections == self.informed
             if is_known or not self.is_resilient():
                 raise
+            is_resilient = True
         else:
             if self.client.connections == self.informed:
                 return listed
+            is_resilient = self.is_resilient()
         connection = self.client.connections
-        if self.is_resilient():
+        if is_resilient:
             self._report_active()
             listed = self.client.list_partitions()
         self.informed = connection

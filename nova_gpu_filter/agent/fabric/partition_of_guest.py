@@ -149,6 +149,8 @@ def check(
         if len(one.members) == len(devices) and known <= set(devices):
             return one
         theirs = " ".join(sorted(known)) or f"{len(one.members)} GPUs"
+        # Of a list that has it twice nothing else is believed.
+        break
     raise OtherPartition(
         partition=id_, ours=" ".join(sorted(devices)), theirs=theirs
     )

@@ -34,7 +34,10 @@ class Tool:
     base_classes: frozenset[int]
     """PCI classes of its accelerators."""
     read: Callable[[str], DirectLinks]
-    """:raises Malformed: the output makes no sense."""
+    """Reads what was printed.
+
+    :raises Malformed: the output makes no sense.
+    """
     write: Callable[[DirectLinks], str]
     """Writes anew what was parsed, and nothing else, for a capture."""
     always_linked: frozenset[int] = frozenset()

@@ -110,7 +110,14 @@ def test_health_survives_the_ledger(bus):
     assert bus_lib.compare(health, health, 1000) == ()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"boot": 1}', "nonsense"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[1]", '{"boot": 1}', "nonsense"),
+        # Compared with its BARs, which are not there, a good device is bad.
+        '{"boot": "b", "counters": {}}',
+    ],
+)
 def test_another_text_is_no_health(text):
     assert bus_lib.Health.load(text) is None
 

@@ -117,6 +117,20 @@ def test_a_state_that_no_release_knows_is_damage(path):
     assert ledger_lib.Ledger(path).is_new
 
 
+def test_a_row_that_is_damaged_later_is_named(path):
+    ledger = ledger_lib.Ledger(path)
+    ledger.change(record())
+    execute(path, "UPDATE devices SET state = 'happy'")
+    with pytest.raises(errors.LedgerUnusable, match=f"{GPU}: 'happy'"):
+        ledger.read_records()
+    execute(
+        path,
+        "INSERT INTO partitions VALUES (7, 'happy', '', '', '', '', 0)",
+    )
+    with pytest.raises(errors.LedgerUnusable, match="partition 7: 'happy'"):
+        ledger.read_partitions()
+
+
 def test_a_file_of_a_newer_release_is_left_alone(path):
     ledger = ledger_lib.Ledger(path)
     ledger.change(record())

@@ -118,6 +118,12 @@ def test_what_fabric_manager_knows_must_be_the_same():
         partition_of_guest.check(3, devices, listed((1, "")))
     with pytest.raises(partition_of_guest.OtherPartition, match="not listed"):
         partition_of_guest.check(4, devices, listed((1, ""), (3, "")))
+    # A list that contradicts itself is not searched for what fits.
+    twice = listed((1, "0000:b8:00.0"), (3, "")) + listed((1, ""), (3, ""))
+    with pytest.raises(
+        partition_of_guest.OtherPartition, match=r"0000:b8:00\.0"
+    ):
+        partition_of_guest.check(3, devices, twice)
 
 
 def test_partitions_are_read_from_a_saved_inventory(tmp_path):

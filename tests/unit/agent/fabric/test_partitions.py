@@ -221,6 +221,18 @@ def test_one_that_resumes_is_sent_the_list_even_if_empty(tmp_path):
     assert node.manager.active() == set()
 
 
+def test_that_it_resumes_is_asked_once_of_a_file_that_may_change(tmp_path):
+    node = nodes.Node(tmp_path)
+    node.client.list_partitions()
+    node.manager.restart(is_resilient=True)
+    answers = iter([True])
+    lister = fabric_manager.PartitionLister(
+        node.ledger, node.client, lambda: next(answers, False)
+    )
+    # It is not ready: the connection that was good is not.
+    assert lister.list_partitions()
+
+
 def test_after_a_restart_of_the_host_nothing_is_owned(node):
     node.start(3)
     node.kill_agent()
